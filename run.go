@@ -1,0 +1,69 @@
+package main
+
+import "time"
+
+// runState is where a run stands between its due time and history.
+type runState string
+
+const (
+	runQueued    runState = "queued"    // waits for its turn, an offer, or its retry delay
+	runLaunching runState = "launching" // committed with its agent before ACCEPT
+	runActive    runState = "active"    // Mesos has told us of it
+	runAwaiting  runState = "awaiting"  // an async job's launcher has finished; waits for the callback
+	runFinished  runState = "finished"
+	runFailed    runState = "failed"
+	runKilled    runState = "killed"
+	runLost      runState = "lost"
+	runMissed    runState = "missed"  // older than epsilon when the leader came to it
+	runSkipped   runState = "skipped" // replaced, overlapped, or the job was disabled
+)
+
+// runKind says why a run exists.
+type runKind string
+
+const (
+	kindScheduled runKind = "scheduled"
+	kindDependent runKind = "dependent"
+	kindManual    runKind = "manual"
+	kindRetry     runKind = "retry"
+)
+
+// Run is the record of one attempt to run a job. It is immutable once published.
+type Run struct {
+	ID      string   `json:"id"` // ct:<due ms>:<attempt>:<job>:<args>
+	Job     string   `json:"job"`
+	Kind    runKind  `json:"kind"`
+	Due     int64    `json:"due"` // ms since the epoch
+	Attempt int      `json:"attempt"`
+	Args    string   `json:"args,omitempty"`    // one-off arguments
+	HasArgs bool     `json:"hasArgs,omitempty"` // Args replace the job's own
+	State   runState `json:"state"`
+	AgentID string   `json:"agentId,omitempty"`
+	Agent   string   `json:"agent,omitempty"` // host name
+	Sandbox string   `json:"sandbox,omitempty"`
+	Reason  string   `json:"reason,omitempty"` // why it ended so, or waits
+	Exit    *int     `json:"exit,omitempty"`   // exit status of the command, where known
+
+	Queued   int64 `json:"queued,omitempty"` // ms since the epoch, like the following
+	Launched int64 `json:"launched,omitempty"`
+	Started  int64 `json:"started,omitempty"`
+	Ended    int64 `json:"ended,omitempty"`
+
+	Count    int64  `json:"count,omitempty"`    // occurrences that one missed or skipped entry stands for
+	From     int64  `json:"from,omitempty"`     // due of the first of them
+	Killing  string `json:"killing,omitempty"`  // why a kill has been asked for
+	Callback *int   `json:"callback,omitempty"` // status code an async callback gave before the launcher ended
+	Elements int64  `json:"elements,omitempty"` // numElementsProcessed
+}
+
+// dueTime returns Due as a time in UTC.
+func (r *Run) dueTime() time.Time { return time.UnixMilli(r.Due).UTC() }
+
+// ended reports whether nothing more can happen to the run.
+func (r *Run) ended() bool {
+	switch r.State {
+	case runQueued, runLaunching, runActive, runAwaiting:
+		return false
+	}
+	return true
+}
