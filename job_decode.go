@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -193,18 +194,22 @@ func (d *jobDecoder) history(j *Job, doc object) {
 	j.LastError = doc.get("lastError").text()
 }
 
-// resources reads the sizes. 0, and whatever converts to 0, is the default.
+// resources reads the sizes.
 func (d *jobDecoder) resources(j *Job, doc object) {
-	j.CPUs, j.Mem, j.Disk = doc.get("cpus").double(), doc.get("mem").double(), doc.get("disk").double()
-	if j.CPUs == 0 {
-		j.CPUs = d.defaults.CPUs
+	j.CPUs = d.size(doc.get("cpus"), d.defaults.CPUs)
+	j.Mem = d.size(doc.get("mem"), d.defaults.Mem)
+	j.Disk = d.size(doc.get("disk"), d.defaults.Disk)
+}
+
+// size reads one size. 0, and whatever converts to 0, is the default, and so is a
+// "NaN" that an older version let into the store.
+func (d *jobDecoder) size(v value, byDefault float64) float64 {
+	f := v.double()
+	unusable := math.IsNaN(f) || math.IsInf(f, 0)
+	if f == 0 || unusable && d.from == dialectStored {
+		return byDefault
 	}
-	if j.Mem == 0 {
-		j.Mem = d.defaults.Mem
-	}
-	if j.Disk == 0 {
-		j.Disk = d.defaults.Disk
-	}
+	return f
 }
 
 // trigger reads when the job runs: after its parents, on its schedule, or, given

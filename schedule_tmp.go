@@ -20,7 +20,7 @@ func parseSchedule(text, zone string, now time.Time) (Schedule, error) {
 }
 
 func parsePeriod(text string) (Period, error) {
-	m := regexp.MustCompile(`^P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.(\d{1,3})\d*)?S)?)?$`).FindStringSubmatch(text)
+	m := tmpRe.FindStringSubmatch(text)
 	if m == nil {
 		return Period{}, fmt.Errorf("bad period")
 	}
@@ -60,3 +60,5 @@ func (p Period) String() string {
 	}
 	return b.String()
 }
+
+var tmpRe = regexp.MustCompile(`^P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.(\d{1,3})\d*)?S)?)?$`)
