@@ -143,10 +143,8 @@ func withArguments(command, args string) string {
 // for every run, and Mesos refuses two executors of one id that differ.
 func executorInfo(j *Job, r *Run, p placement) *mesos.ExecutorInfo {
 	return &mesos.ExecutorInfo{
-		Type: mesos.ExecutorInfo_CUSTOM,
-		ExecutorID: mesos.ExecutorID{
-			Value: j.Name + "-" + strconv.FormatInt(r.Due, 10) + "-" + strconv.Itoa(r.Attempt),
-		},
+		Type:       mesos.ExecutorInfo_CUSTOM,
+		ExecutorID: mesos.ExecutorID{Value: executorID(j, r)},
 		Command: &mesos.CommandInfo{
 			Value:       new(j.Executor),
 			User:        nonEmpty(j.RunAsUser),
@@ -155,6 +153,15 @@ func executorInfo(j *Job, r *Run, p placement) *mesos.ExecutorInfo {
 		},
 		Container: containerInfo(j.Container),
 	}
+}
+
+// executorID is the id of the executor that runs a task. Without an executor of
+// the job's own Mesos makes one with the task's id.
+func executorID(j *Job, r *Run) string {
+	if j.Executor == "" {
+		return r.ID
+	}
+	return j.Name + "-" + strconv.FormatInt(r.Due, 10) + "-" + strconv.Itoa(r.Attempt)
 }
 
 func executorData(j *Job, r *Run) string {
