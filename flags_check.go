@@ -6,14 +6,16 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // The checks below take an option's text and return it in the form that the
 // rest of the program relies on. No error repeats the text: it may hold a secret.
 
-func checkNotEmpty(s string) (string, error) {
-	if s == "" {
-		return "", errors.New("want some text")
+// checkDir wants the name of a directory, which need not exist yet.
+func checkDir(s string) (string, error) {
+	if s == "" || strings.ContainsFunc(s, unicode.IsControl) {
+		return "", errors.New("want the name of a directory")
 	}
 	return s, nil
 }
@@ -75,7 +77,7 @@ func checkWebURL(s string) (string, error) {
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", errors.New("want http://... or https://...")
+		return "", errors.New("want a URL that starts with http:// or https://")
 	}
 	return s, nil
 }
@@ -91,7 +93,7 @@ func checkZKPath(s string) (string, error) {
 		return "", errors.New("want a path that starts with /")
 	}
 	for _, name := range strings.Split(trimmed[1:], "/") {
-		if name == "" || name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' }) {
+		if name == "" || name == "." || name == ".." || strings.ContainsFunc(name, unicode.IsControl) {
 			return "", errors.New("want a path like /chronos/state, without empty or dotted names")
 		}
 	}
@@ -155,7 +157,7 @@ func (v zkHostsValue) String() string {
 	return strings.Join(v.f.zkHosts, ",") + v.f.zkChroot
 }
 
-// checkMaster wants one of the forms that libmesos took, or an URL of the v1 API.
+// checkMaster wants one of the forms that libmesos took, or a URL of the v1 API.
 func checkMaster(s string) (string, error) {
 	s = strings.TrimSpace(s)
 	switch scheme, rest, found := strings.Cut(s, "://"); {
@@ -180,7 +182,7 @@ func checkMaster(s string) (string, error) {
 		}
 		return strings.TrimRight(s, "/"), nil
 	}
-	return "", errors.New("want local, host:port, or an URL that starts with http://, https://, zk:// or file://")
+	return "", errors.New("want local, host:port, or a URL that starts with http://, https://, zk:// or file://")
 }
 
 func checkZKMaster(rest string) error {

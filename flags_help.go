@@ -52,7 +52,7 @@ func printOption(w io.Writer, o option) {
 	if def := o.value.String(); def != "" && !o.secret && !o.boolean() && !strings.Contains(o.help, "Default:") {
 		text += " (default " + def + ")"
 	}
-	for _, line := range wrap(text, helpWidth-helpColumn) {
+	for _, line := range wrapText(text, helpWidth-helpColumn) {
 		if len(left) > helpColumn-2 {
 			fmt.Fprintln(w, left)
 			left = ""
@@ -62,8 +62,8 @@ func printOption(w io.Writer, o option) {
 	}
 }
 
-// wrap breaks a text into lines of at most width letters, where its words allow.
-func wrap(text string, width int) []string {
+// wrapText breaks a text into lines of at most width letters, where its words allow.
+func wrapText(text string, width int) []string {
 	var lines []string
 	line := ""
 	for _, word := range strings.Fields(text) {

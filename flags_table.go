@@ -114,70 +114,70 @@ func (f *flags) optionTable() []option {
 	return table
 }
 
-func text(p *string) textValue                                    { return textValue{p: p} }
-func checked(p *string, c func(string) (string, error)) textValue { return textValue{p, c} }
-func seconds(p *time.Duration) spanValue                          { return spanValue{p, time.Second, 32, 0} }
-func millis(p *time.Duration) spanValue                           { return spanValue{p, time.Millisecond, 64, 0} }
+func anyText(p *string) textValue                                     { return textValue{p: p} }
+func checkedText(p *string, c func(string) (string, error)) textValue { return textValue{p, c} }
+func inSeconds(p *time.Duration) spanValue                            { return spanValue{p, time.Second, 32, 0} }
+func inMillis(p *time.Duration) spanValue                             { return spanValue{p, time.Millisecond, 64, 0} }
 
 func (f *flags) httpOptions() []option {
 	return []option{
-		{name: "http_address", arg: "addr", value: checked(&f.httpAddress, checkHost), env: "CHRONOS_HTTP_ADDRESS",
+		{name: "http_address", arg: "addr", value: checkedText(&f.httpAddress, checkHost), env: "CHRONOS_HTTP_ADDRESS",
 			help: "Address that plain HTTP listens on. Default: 127.0.0.1 with --master local, else all addresses."},
 		{name: "http_port", arg: "port", value: intValue{&f.httpPort, 0, 65535},
 			help: "Port of plain HTTP; 0 picks a free one. If not given, PORT0 of the environment counts where it names the container's own port."},
-		{name: "https_address", arg: "addr", value: checked(&f.httpsAddress, checkHost),
+		{name: "https_address", arg: "addr", value: checkedText(&f.httpsAddress, checkHost),
 			help: "Address that TLS listens on. Default: all."},
 		{name: "https_port", arg: "port", value: intValue{&f.httpsPort, 0, 65535},
 			help: "Port of TLS, used when a key store and its password are given."},
 		{name: "disable_http", value: boolValue{p: &f.disableHTTP},
 			help: "Serve TLS only."},
-		{name: "ssl_keystore_path", arg: "file", value: text(&f.sslKeystorePath), env: "MESOSPHERE_KEYSTORE_PATH",
+		{name: "ssl_keystore_path", arg: "file", value: anyText(&f.sslKeystorePath), env: "MESOSPHERE_KEYSTORE_PATH",
 			help: "Key store with the server's key; TLS is on if its password is given too."},
-		{name: "ssl_keystore_password", arg: "password", value: text(&f.sslKeystorePassword), env: "MESOSPHERE_KEYSTORE_PASS", secret: true,
+		{name: "ssl_keystore_password", arg: "password", value: anyText(&f.sslKeystorePassword), env: "MESOSPHERE_KEYSTORE_PASS", secret: true,
 			help: "Password of the key store."},
-		{name: "http_credentials", arg: "user:password", value: checked(&f.httpCredentials, checkCredentials), env: "MESOSPHERE_HTTP_CREDENTIALS", secret: true,
+		{name: "http_credentials", arg: "user:password", value: checkedText(&f.httpCredentials, checkCredentials), env: "MESOSPHERE_HTTP_CREDENTIALS", secret: true,
 			help: "Ask for these by HTTP Basic on everything but /ping."},
-		{name: "http_realm", arg: "realm", value: text(&f.httpRealm),
+		{name: "http_realm", arg: "realm", value: anyText(&f.httpRealm),
 			help: "Realm that the password is asked for."},
 		{name: "http_compression", value: boolValue{p: &f.httpCompression},
 			help: "Compress answers for clients that accept gzip."},
 		{name: "disable_http_compression", value: boolValue{&f.httpCompression, true}, toggles: "http_compression",
 			help: "Never compress answers."},
-		{name: "assets_path", arg: "dir", value: text(&f.assetsPath), noEffect: true,
+		{name: "assets_path", arg: "dir", value: anyText(&f.assetsPath), noEffect: true,
 			help: "Accepted, without effect: the interface is part of the program."},
 	}
 }
 
 func (f *flags) schedulerOptions() []option {
 	return []option{
-		{name: "user", short: "u", arg: "name", value: text(&f.user),
+		{name: "user", short: "u", arg: "name", value: anyText(&f.user),
 			help: "User that jobs without a runAsUser run as."},
-		{name: "hostname", short: "h", arg: "name", value: checked(&f.hostname, checkHost),
+		{name: "hostname", short: "h", arg: "name", value: checkedText(&f.hostname, checkHost),
 			help: "Name under which the other instances and Mesos reach this one. Default: HOST of the environment, else this machine's name."},
-		{name: "cluster_name", arg: "name", value: text(&f.clusterName),
+		{name: "cluster_name", arg: "name", value: anyText(&f.clusterName),
 			help: "Put [name] before the subjects of notifications."},
-		{name: "schedule_horizon", short: "s", arg: "seconds", value: seconds(&f.scheduleHorizon), noEffect: true,
+		{name: "schedule_horizon", short: "s", arg: "seconds", value: inSeconds(&f.scheduleHorizon), noEffect: true,
 			help: "Accepted, without effect: runs are created at the moment they are due."},
 		{name: "leader_max_idle_time", short: "l", arg: "ms", value: spanValue{&f.leaderMaxIdleTime, time.Millisecond, 32, math.MinInt32}, noEffect: true,
 			help: "Accepted, without effect, as in the JVM versions."},
-		{name: "failure_retry", arg: "ms", value: millis(&f.failureRetry),
+		{name: "failure_retry", arg: "ms", value: inMillis(&f.failureRetry),
 			help: "Wait this long before a failed task is tried again."},
 		{name: "disable_after_failures", arg: "count", value: longValue{&f.disableAfterFailures},
 			help: "Disable a job after this many failures since its last success; 0 means never."},
-		{name: "task_epsilon", short: "t", arg: "seconds", value: seconds(&f.taskEpsilon),
+		{name: "task_epsilon", short: "t", arg: "seconds", value: inSeconds(&f.taskEpsilon),
 			help: "How late a run may start, for jobs without an epsilon of their own."},
 		{name: "job_history_limit", short: "j", arg: "count", value: intValue{&f.jobHistoryLimit, math.MinInt32, math.MaxInt32},
 			help: "Entries of history in a job's statistics."},
-		{name: "webui_url", arg: "url", value: text(&f.webuiURL),
+		{name: "webui_url", arg: "url", value: anyText(&f.webuiURL),
 			help: "Address of the interface as Mesos shows it. Default: made of the advertised host and port."},
 	}
 }
 
 func (f *flags) mesosOptions() []option {
 	return []option{
-		{name: "master", arg: "master", value: checked(&f.master, checkMaster),
+		{name: "master", arg: "master", value: checkedText(&f.master, checkMaster),
 			help: "Where jobs run: local (processes of this machine), host:port, http://host:port, https://host:port, zk://[user:password@]host:port,.../path, or file:///path of a file that holds one of these."},
-		{name: "failover_timeout", short: "f", arg: "seconds", value: seconds(&f.failoverTimeout),
+		{name: "failover_timeout", short: "f", arg: "seconds", value: inSeconds(&f.failoverTimeout),
 			help: "How long Mesos keeps tasks alive without a scheduler."},
 		{name: "mesos_task_mem", arg: "MB", value: amountValue{&f.mesosTaskMem},
 			help: "Memory of a job that names none."},
@@ -187,21 +187,21 @@ func (f *flags) mesosOptions() []option {
 			help: "Disk of a job that names none."},
 		{name: "mesos_checkpoint", value: boolValue{p: &f.mesosCheckpoint},
 			help: "Let tasks survive a restart of their agent."},
-		{name: "mesos_role", arg: "role", value: text(&f.mesosRole),
+		{name: "mesos_role", arg: "role", value: anyText(&f.mesosRole),
 			help: "Role whose resources are taken besides unreserved ones."},
-		{name: "mesos_framework_name", arg: "name", value: text(&f.mesosFrameworkName),
+		{name: "mesos_framework_name", arg: "name", value: anyText(&f.mesosFrameworkName),
 			help: "Name of the framework in Mesos."},
-		{name: "mesos_authentication_principal", arg: "name", value: text(&f.mesosAuthenticationPrincipal),
+		{name: "mesos_authentication_principal", arg: "name", value: anyText(&f.mesosAuthenticationPrincipal),
 			help: "Principal of the framework."},
-		{name: "mesos_authentication_secret_file", arg: "file", value: text(&f.mesosAuthenticationSecretFile),
+		{name: "mesos_authentication_secret_file", arg: "file", value: anyText(&f.mesosAuthenticationSecretFile),
 			help: "File with the principal's secret."},
-		{name: "reconciliation_interval", arg: "seconds", value: seconds(&f.reconciliationInterval),
+		{name: "reconciliation_interval", arg: "seconds", value: inSeconds(&f.reconciliationInterval),
 			help: "Time between two comparisons of our tasks with those of Mesos."},
 		{name: "revive_offers_for_new_jobs", value: boolValue{p: &f.reviveOffersForNewJobs},
 			help: "Ask for offers whenever a task is queued."},
-		{name: "decline_offer_duration", short: "d", arg: "ms", value: millis(&f.declineOfferDuration),
+		{name: "decline_offer_duration", short: "d", arg: "ms", value: inMillis(&f.declineOfferDuration),
 			help: "How long a declined offer stays away. Default: what Mesos takes, 5 seconds."},
-		{name: "min_revive_offers_interval", arg: "ms", value: millis(&f.minReviveOffersInterval),
+		{name: "min_revive_offers_interval", arg: "ms", value: inMillis(&f.minReviveOffersInterval),
 			help: "Least time between two requests for offers."},
 	}
 }
@@ -211,84 +211,84 @@ func (f *flags) zooKeeperOptions() []option {
 		// zk_auth stands behind zk_hosts: it wins over credentials in the URL.
 		{name: "zk_hosts", short: "z", arg: "hosts", value: zkHostsValue{f},
 			help: "host:port,host:port,... or zk://[user:password@]host:port,... (a path after the latter is ignored, as ever). Given with --master local, the state is kept there and not in --data_dir."},
-		{name: "zk_path", arg: "path", value: checked(&f.zkPath, checkZKPath),
+		{name: "zk_path", arg: "path", value: checkedText(&f.zkPath, checkZKPath),
 			help: "Where the state and the election live."},
 		{name: "zk_timeout", arg: "ms", value: spanValue{&f.zkTimeout, time.Millisecond, 64, 1},
 			help: "Time allowed for connecting, and the session timeout."},
-		{name: "zk_auth", arg: "user:password", value: checked(&f.zkAuth, checkCredentials), secret: true,
+		{name: "zk_auth", arg: "user:password", value: checkedText(&f.zkAuth, checkCredentials), secret: true,
 			help: "Digest authentication."},
 	}
 }
 
 func (f *flags) notificationOptions() []option {
 	return []option{
-		{name: "mail_server", arg: "host:port", value: checked(&f.mailServer, checkMailServer),
+		{name: "mail_server", arg: "host:port", value: checkedText(&f.mailServer, checkMailServer),
 			help: "SMTP server; mail is sent if --mail_from is given too."},
-		{name: "mail_from", short: "m", arg: "address", value: text(&f.mailFrom),
+		{name: "mail_from", short: "m", arg: "address", value: anyText(&f.mailFrom),
 			help: "Sender of the mail."},
-		{name: "mail_user", arg: "user", value: text(&f.mailUser),
+		{name: "mail_user", arg: "user", value: anyText(&f.mailUser),
 			help: "User for the SMTP server."},
-		{name: "mail_password", arg: "password", value: text(&f.mailPassword), secret: true,
+		{name: "mail_password", arg: "password", value: anyText(&f.mailPassword), secret: true,
 			help: "Password for the SMTP server."},
 		{name: "mail_ssl", value: boolValue{p: &f.mailSSL},
 			help: "Speak TLS to the SMTP server from the first byte."},
-		{name: "raven_dsn", short: "r", arg: "dsn", value: text(&f.ravenDSN), secret: true,
+		{name: "raven_dsn", short: "r", arg: "dsn", value: anyText(&f.ravenDSN), secret: true,
 			help: "Report to this Sentry project."},
-		{name: "slack_url", arg: "url", value: checked(&f.slackURL, checkWebURL), secret: true,
+		{name: "slack_url", arg: "url", value: checkedText(&f.slackURL, checkWebURL), secret: true,
 			help: "Post to this Slack webhook."},
-		{name: "mattermost_url", arg: "url", value: checked(&f.mattermostURL, checkWebURL), secret: true,
+		{name: "mattermost_url", arg: "url", value: checkedText(&f.mattermostURL, checkWebURL), secret: true,
 			help: "Post to this Mattermost webhook."},
-		{name: "http_notification_url", arg: "url", value: checked(&f.httpNotificationURL, checkWebURL), secret: true,
+		{name: "http_notification_url", arg: "url", value: checkedText(&f.httpNotificationURL, checkWebURL), secret: true,
 			help: "Post a JSON document to this address."},
-		{name: "http_notification_credentials", arg: "user:password", value: text(&f.httpNotificationCredentials), secret: true,
+		{name: "http_notification_credentials", arg: "user:password", value: anyText(&f.httpNotificationCredentials), secret: true,
 			help: "Send these with it by HTTP Basic."},
 	}
 }
 
 func (f *flags) cassandraOptions() []option {
 	return []option{
-		{name: "cassandra_contact_points", short: "c", arg: "hosts", value: text(&f.cassandraContactPoints),
+		{name: "cassandra_contact_points", short: "c", arg: "hosts", value: anyText(&f.cassandraContactPoints),
 			help: "Keep the history of jobs in Cassandra too: host,host,..."},
 		{name: "cassandra_port", arg: "port", value: intValue{&f.cassandraPort, 1, 65535},
 			help: "Its port."},
-		{name: "cassandra_user", arg: "user", value: text(&f.cassandraUser),
+		{name: "cassandra_user", arg: "user", value: anyText(&f.cassandraUser),
 			help: "User, if it asks for one."},
-		{name: "cassandra_password", arg: "password", value: text(&f.cassandraPassword), secret: true,
+		{name: "cassandra_password", arg: "password", value: anyText(&f.cassandraPassword), secret: true,
 			help: "The user's password."},
-		{name: "cassandra_keyspace", arg: "name", value: text(&f.cassandraKeyspace),
+		{name: "cassandra_keyspace", arg: "name", value: anyText(&f.cassandraKeyspace),
 			help: "Key space of the tables."},
-		{name: "cassandra_table", arg: "name", value: text(&f.cassandraTable),
+		{name: "cassandra_table", arg: "name", value: anyText(&f.cassandraTable),
 			help: "Table of task states."},
-		{name: "cassandra_stat_count_table", arg: "name", value: text(&f.cassandraStatCountTable),
+		{name: "cassandra_stat_count_table", arg: "name", value: anyText(&f.cassandraStatCountTable),
 			help: "Table of processed elements."},
-		{name: "cassandra_consistency", arg: "level", value: checked(&f.cassandraConsistency,
-			oneOf("ANY", "ONE", "TWO", "THREE", "QUORUM", "ALL", "LOCAL_QUORUM", "EACH_QUORUM", "SERIAL", "LOCAL_SERIAL", "LOCAL_ONE")),
+		{name: "cassandra_consistency", arg: "level", value: checkedText(&f.cassandraConsistency,
+			oneOfWords("ANY", "ONE", "TWO", "THREE", "QUORUM", "ALL", "LOCAL_QUORUM", "EACH_QUORUM", "SERIAL", "LOCAL_SERIAL", "LOCAL_ONE")),
 			help: "Consistency of writes, and of reads except that ANY reads at ONE."},
-		{name: "cassandra_ttl", arg: "seconds", value: seconds(&f.cassandraTTL),
+		{name: "cassandra_ttl", arg: "seconds", value: inSeconds(&f.cassandraTTL),
 			help: "How long rows live. Takes effect only if given: the JVM versions kept rows for ever."},
 	}
 }
 
 func (f *flags) graphiteOptions() []option {
 	return []option{
-		{name: "graphite_host_port", short: "g", arg: "host:port", value: checked(&f.graphiteHostPort, checkHostPortOrNone),
+		{name: "graphite_host_port", short: "g", arg: "host:port", value: checkedText(&f.graphiteHostPort, checkHostPortOrNone),
 			help: "Report the metrics there."},
 		{name: "graphite_reporting_interval", arg: "seconds", value: spanValue{&f.graphiteReportingInterval, time.Second, 64, 1},
 			help: "Time between two reports."},
-		{name: "graphite_group_prefix", arg: "prefix", value: text(&f.graphiteGroupPrefix),
+		{name: "graphite_group_prefix", arg: "prefix", value: anyText(&f.graphiteGroupPrefix),
 			help: "Prefix of the metrics' names."},
 	}
 }
 
 func (f *flags) ourOptions() []option {
 	return []option{
-		{name: "data_dir", arg: "dir", value: checked(&f.dataDir, checkNotEmpty), env: "CHRONOS_DATA_DIR",
+		{name: "data_dir", arg: "dir", value: checkedText(&f.dataDir, checkDir), env: "CHRONOS_DATA_DIR",
 			help: "Where --master local keeps its state and the sandboxes of runs."},
 		{name: "advertise_port", arg: "port", value: intValue{&f.advertisePort, 1, 65535},
 			help: "Port under which others reach this instance, if not the one it listens on. Default: PORT_<http_port> of the environment, which Marathon sets."},
-		{name: "log_level", arg: "level", value: checked(&f.logLevel, oneOf("debug", "info", "warn", "error")),
+		{name: "log_level", arg: "level", value: checkedText(&f.logLevel, oneOfWords("debug", "info", "warn", "error")),
 			help: "Least weight of what is logged: debug, info, warn or error."},
-		{name: "log_format", arg: "format", value: checked(&f.logFormat, oneOf("text", "json")),
+		{name: "log_format", arg: "format", value: checkedText(&f.logFormat, oneOfWords("text", "json")),
 			help: "text or json."},
 		{name: "unreachable_timeout", arg: "duration", value: durationValue{&f.unreachableTimeout},
 			help: "Give a task up as lost when its agent has been unreachable for so long."},

@@ -192,8 +192,8 @@ func (v amountValue) String() string {
 	return strconv.FormatFloat(*v.p, 'f', -1, 64)
 }
 
-// oneOf accepts a choice of words in any case and returns them in the case listed.
-func oneOf(words ...string) func(string) (string, error) {
+// oneOfWords accepts a choice of words in any case and returns them in the case listed.
+func oneOfWords(words ...string) func(string) (string, error) {
 	return func(s string) (string, error) {
 		i := slices.IndexFunc(words, func(w string) bool { return strings.EqualFold(s, w) })
 		if i < 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,7 +18,7 @@ import (
 //   - @file or @-- as the first word: the words of that file, or of stdin;
 //   - the scripts' own names before the options (chronos, start.sh, ...), and --jar file;
 //   - run_jar before the options, as DC/OS's package has it: options nobody knows any
-//     more are left out with a warning, and no configuration file is read;
+//     more are left out with a note, and no configuration file is read;
 //   - the packages' configuration, wherever the directory /etc/chronos/conf exists:
 //     /etc/mesos/zk, the files of that directory, and variables CHRONOS_<OPTION>, each
 //     weaker than the next and the command line strongest.
@@ -30,17 +31,17 @@ const (
 
 // A commandLine collects the words while the old forms are taken out of it.
 type commandLine struct {
-	args     []string
-	table    []option
-	warnings []string
+	args  []string
+	table []option
+	notes []string
 }
 
-func (c *commandLine) warn(format string, args ...any) {
-	c.warnings = append(c.warnings, fmt.Sprintf(format, args...))
+func (c *commandLine) note(format string, args ...any) {
+	c.notes = append(c.notes, fmt.Sprintf(format, args...))
 }
 
-// expandLegacy returns the command line to give to parseFlags, and what to
-// warn of. environ is in the form of os.Environ, root the file system from its root on.
+// expandLegacy returns the command line to give to parseFlags, and notes for the
+// log on what it changed. environ is in the form of os.Environ, root the file system from its root on.
 // Its error is a *usageError that has been written to stdout, as with parseFlags.
 func expandLegacy(args, environ []string, root fs.FS, stdin io.Reader, stdout io.Writer) ([]string, []string, error) {
 	c := &commandLine{args: slices.Clone(args), table: defaultFlags().optionTable()}
@@ -48,7 +49,7 @@ func expandLegacy(args, environ []string, root fs.FS, stdin io.Reader, stdout io
 	if uerr, ok := err.(*usageError); ok {
 		printUsageError(stdout, uerr)
 	}
-	return c.args, c.warnings, err
+	return c.args, c.notes, err
 }
 
 func (c *commandLine) expand(environ []string, root fs.FS, stdin io.Reader) error {
@@ -84,7 +85,7 @@ func (c *commandLine) readWords(name string, root fs.FS, stdin io.Reader) error 
 		}
 	}
 	if err != nil {
-		return usageErrorf("read options from '@%s': %s", printable(name), printable(err.Error()))
+		return usageErrorf("read options from '@%s': %s", printable(name), cause(err))
 	}
 	c.args = strings.FieldsFunc(string(content), func(r rune) bool { return r == ' ' || r == '\n' || r == '\r' })
 	return nil
@@ -99,7 +100,7 @@ func (c *commandLine) dropScriptNames() (runJar bool) {
 			runJar = true
 		case "chronos", "start.sh", "start-chronos.bash", "chronos-marathon":
 		case "--jar":
-			c.warn("--jar is ignored: there is no jar")
+			c.note("--jar is ignored: there is no jar")
 			c.args = c.args[min(len(c.args), 2)-1:]
 		default:
 			return runJar
@@ -135,7 +136,7 @@ func (c *commandLine) forgiveOption(words, environ []string) []string {
 	case !known && (name == "no-logger" || name == "no_logger"):
 		return nil
 	case !known:
-		c.warn("option --%s is unknown and ignored", printable(name))
+		c.note("option --%s is unknown and ignored", printable(name))
 		return nil
 	case opt.boolean() && len(words) == 2 && (words[1] == "true" || words[1] == "false"):
 		return []string{words[0] + "=" + words[1]}
@@ -143,8 +144,8 @@ func (c *commandLine) forgiveOption(words, environ []string) []string {
 	for i := 1; i < len(words); i++ {
 		// No shell has seen these words if they came as Marathon's args.
 		if variable, ok := strings.CutPrefix(words[i], "$"); ok {
-			if value, ok := lookup(environ, strings.Trim(variable, "{}")); ok {
-				c.warn("%s stands for %s in --%s: no shell has replaced it", words[i], value, name)
+			if value, ok := lookupEnviron(environ, strings.Trim(variable, "{}")); ok {
+				c.note("%s stands for %s in --%s: no shell has replaced it", words[i], value, name)
 				words = slices.Clone(words)
 				words[i] = value
 			}
@@ -158,9 +159,9 @@ func (c *commandLine) forgiveOption(words, environ []string) []string {
 func (c *commandLine) confFiles(root fs.FS) ([]string, error) {
 	entries, err := fs.ReadDir(root, confDir)
 	if err != nil {
-		return nil, usageErrorf("read options from /%s: %s", confDir, printable(err.Error()))
+		return nil, usageErrorf("read options from /%s: %s", confDir, cause(err))
 	}
-	var words []string
+	var words, names []string
 	for _, e := range entries {
 		file := path.Join(confDir, e.Name())
 		info, err := fs.Stat(root, file)
@@ -170,7 +171,7 @@ func (c *commandLine) confFiles(root fs.FS) ([]string, error) {
 		name, bare := strings.CutPrefix(e.Name(), "?")
 		content, rerr := fs.ReadFile(root, file)
 		if rerr != nil && !bare {
-			return nil, usageErrorf("read option '%s': %s", printable(name), printable(rerr.Error()))
+			return nil, usageErrorf("read option '%s': %s", printable(name), cause(rerr))
 		}
 		opt, ok := c.option(name)
 		if !ok {
@@ -178,10 +179,12 @@ func (c *commandLine) confFiles(root fs.FS) ([]string, error) {
 		}
 		if bare {
 			words = append(words, "--"+name)
-			continue
+		} else {
+			words = append(words, wordsFor(opt, strings.TrimRight(string(content), "\r\n"))...)
 		}
-		words = append(words, wordsFor(opt, strings.TrimRight(string(content), "\r\n"))...)
+		names = append(names, name)
 	}
+	c.note("options of /%s: %s", confDir, strings.Join(names, " "))
 	return words, nil
 }
 
@@ -201,7 +204,7 @@ func (c *commandLine) mesosMaster(root fs.FS) []string {
 }
 
 // variables turns CHRONOS_HTTP_PORT=8080 into --http_port=8080. A variable that is no option is
-// left alone with a warning: linked containers and Kubernetes set some of this prefix.
+// left alone with a note: linked containers and Kubernetes set some of this prefix.
 func (c *commandLine) variables(environ []string) []string {
 	var words []string
 	for _, entry := range slices.Sorted(slices.Values(environ)) {
@@ -214,7 +217,7 @@ func (c *commandLine) variables(environ []string) []string {
 		value = strings.TrimSpace(value)
 		switch {
 		case !ok:
-			c.warn("%s of the environment is no option and ignored", key)
+			c.note("%s of the environment is no option and ignored", key)
 		case value != "" || opt.boolean():
 			words = append(words, wordsFor(opt, value)...)
 		}
@@ -239,14 +242,22 @@ func (c *commandLine) option(name string) (option, bool) {
 	return c.table[i], true
 }
 
-// lookup is os.LookupEnv on a list as os.Environ makes it.
-func lookup(environ []string, name string) (string, bool) {
+// lookupEnviron is os.LookupEnv on a list as os.Environ makes it.
+func lookupEnviron(environ []string, name string) (string, bool) {
 	for _, entry := range environ {
 		if key, value, _ := strings.Cut(entry, "="); key == name {
 			return value, true
 		}
 	}
 	return "", false
+}
+
+// cause is what is wrong with a file, without its name.
+func cause(err error) string {
+	if perr, ok := errors.AsType[*fs.PathError](err); ok {
+		err = perr.Err
+	}
+	return printable(err.Error())
 }
 
 // rootFS is the machine's file system for expandLegacy.
