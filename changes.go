@@ -77,7 +77,7 @@ func (s *scheduler) nextSeq() int64 {
 // newEntry puts a job into the table.
 func (s *scheduler) newEntry(j *Job) *entry {
 	e := &entry{job: j, slot: s.slots}
-	e.timer = timer{kind: timerDue, entry: e, index: -1}
+	e.timer = alarm{kind: timerDue, entry: e, index: -1}
 	s.slots++
 	s.jobs[j.Name] = e
 	return e
@@ -95,7 +95,7 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 	delete(s.unlinked, j.Name)
 	switch {
 	case j.Dependent:
-		e.state.Posted, e.state.Zone, e.state.Written, e.state.Index, e.state.Start = "", "", "", 0, 0
+		e.state.Posted, e.state.Zone, e.state.Written, e.state.Index, e.state.Anchor = "", "", "", 0, ""
 		e.stateDirty, e.problem = true, ""
 	case same && !before.Dependent:
 		kept := j.clone()
@@ -103,8 +103,8 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 		s.setJob(e, kept)
 	default:
 		st := s.state(e)
-		st.Posted, st.Zone, st.Start = j.Schedule, j.ScheduleTimeZone, s.now
-		_, st.Index = schedule.anchor()
+		st.Posted, st.Zone = j.Schedule, j.ScheduleTimeZone
+		st.Anchor, st.Index = schedule.anchor()
 		st.Written = j.Schedule
 		if schedule.isCron() {
 			st.Written = schedule.String()
@@ -246,7 +246,7 @@ func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
 func (s *scheduler) adoptSchedule(child *entry, j *Job, gone *entry) {
 	st := s.state(child)
 	st.Consumed = nil
-	st.Posted, st.Zone, st.Start, st.Index, st.Written = gone.state.Posted, gone.state.Zone, gone.state.Start, gone.state.Index, gone.state.Written
+	st.Posted, st.Zone, st.Anchor, st.Index, st.Written = gone.state.Posted, gone.state.Zone, gone.state.Anchor, gone.state.Index, gone.state.Written
 	st.LastScheduled = max(st.LastScheduled, gone.state.LastScheduled)
 	child.sched, child.problem = gone.sched, gone.problem
 	s.setJob(child, j)

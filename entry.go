@@ -16,7 +16,7 @@ type entry struct {
 	history  []*Run     // ended, newest first; replaced, never changed
 	children []string   // as last published
 	slot     int
-	timer    timer // of the next occurrence
+	timer    alarm // of the next occurrence
 	gone     bool
 
 	isDirty                               bool
@@ -32,7 +32,7 @@ type jobState struct {
 	Seq           int64            `json:"seq"`                     // order of creation
 	Posted        string           `json:"posted,omitempty"`        // schedule text as posted
 	Zone          string           `json:"zone,omitempty"`          // scheduleTimeZone as posted
-	Start         int64            `json:"start,omitempty"`         // what an empty start meant, ms since the epoch
+	Anchor        string           `json:"anchor,omitempty"`        // Posted with an empty start filled in
 	Index         int64            `json:"index,omitempty"`         // periods that the position is past the start
 	Written       string           `json:"written,omitempty"`       // schedule text of the job document that goes with Index
 	LastScheduled int64            `json:"lastScheduled,omitempty"` // no instant up to here becomes pending again

@@ -117,7 +117,7 @@ func (s *scheduler) pend(e *entry, due int64) {
 	}
 	r := s.add(e, &Run{Kind: kindScheduled, Due: due})
 	if r.blocked {
-		s.timers.add(&timer{at: due + e.epsilon(), kind: timerOverlap, run: r, index: -1})
+		s.timers.add(&alarm{at: due + e.epsilon(), kind: timerOverlap, run: r, index: -1})
 	}
 }
 
@@ -162,7 +162,7 @@ func (s *scheduler) add(e *entry, r *Run) *openRun {
 	s.emit(jobEvent{Kind: eventQueued, Job: e.job, Run: r})
 	if r.Kind == kindRetry && r.Due > s.now {
 		o.delayed = true
-		s.timers.add(&timer{at: r.Due, kind: timerRetry, run: o, index: -1})
+		s.timers.add(&alarm{at: r.Due, kind: timerRetry, run: o, index: -1})
 		return o
 	}
 	s.admit(o)
@@ -380,7 +380,7 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
 	})
 	s.touchRun(r)
-	s.timers.add(&timer{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
 	if parents := s.graph.parents[e.job.Name]; len(parents) > 1 && r.Kind == kindManual {
 		s.consume(e, parents) // a manual start counts as having seen what the parents did
 	}

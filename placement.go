@@ -25,12 +25,12 @@ type offerBook struct {
 	newWork    bool  // a run has joined the queue in this turn
 	revivedAt  int64 // ms; of the last REVIVE or SUBSCRIBED
 	offeredAt  int64
-	timer      *timer
+	timer      *alarm
 	largest    map[string]resources // the largest offer seen of each agent
 	aside      aside
 	soon       resources // what was due soon at soonAt, when soonTop was next
 	soonAt     int64
-	soonTop    *timer
+	soonTop    *alarm
 }
 
 // aside is the agent that is kept for a run that has starved.
@@ -237,8 +237,8 @@ func (s *scheduler) needSoon() resources {
 	}
 	soon := s.now + s.cfg.reviveEvery.Milliseconds() + lookAhead.Milliseconds()
 	var sum resources
-	s.dues.until(soon, func(t *timer) { sum = sum.plus(taskNeed(t.entry.job, "", s.cfg.task).resources) })
-	s.timers.until(soon, func(t *timer) {
+	s.dues.until(soon, func(t *alarm) { sum = sum.plus(taskNeed(t.entry.job, "", s.cfg.task).resources) })
+	s.timers.until(soon, func(t *alarm) {
 		if t.kind == timerRetry && t.run.State == runQueued {
 			sum = sum.plus(taskNeed(t.run.entry.job, "", s.cfg.task).resources)
 		}
@@ -312,7 +312,7 @@ func (s *scheduler) tendLater(every time.Duration) {
 		return
 	}
 	if s.offers.timer == nil {
-		s.offers.timer = &timer{kind: timerOffers, index: -1}
+		s.offers.timer = &alarm{kind: timerOffers, index: -1}
 	}
 	if s.offers.timer.index < 0 || s.offers.timer.at > at {
 		s.timers.move(s.offers.timer, at)

@@ -110,8 +110,8 @@ type scheduler struct {
 	slots          int // view slots given out
 	graph          *graph
 	runs           map[string]*openRun // open runs by id
-	dues           timers              // of occurrences
-	timers         timers              // of everything else
+	dues           alarms              // of occurrences
+	timers         alarms              // of everything else
 	queue          *queue
 	offers         *offerBook
 	wake           []string          // dependent jobs whose parents may have finished
@@ -124,7 +124,7 @@ type scheduler struct {
 	adoptBefore    int64 // tasks due up to then that have no record may be a JVM's, and are adopted
 	subscribed     bool
 	reconcileIn    time.Duration
-	reconcileTimer timer
+	reconcileTimer alarm
 	dirty          []*entry
 	extra          []record // records of no job, of the event being handled
 	effects        []func(error)
@@ -145,7 +145,7 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 		unlinked: map[string]bool{}, sums: map[runState]int{},
 	}
 	s.offers = newOfferBook(cfg.role)
-	s.reconcileTimer = timer{kind: timerReconcile, index: -1}
+	s.reconcileTimer = alarm{kind: timerReconcile, index: -1}
 	s.requests = newRequestLog()
 	s.writer = newWriter(st, s.publish)
 	s.writer.onBatch = cfg.batchStored
@@ -284,7 +284,7 @@ func (s *scheduler) untilNext(more bool) time.Duration {
 		return 0
 	}
 	at := s.now + time.Hour.Milliseconds()
-	for _, h := range []*timers{&s.dues, &s.timers} {
+	for _, h := range []*alarms{&s.dues, &s.timers} {
 		if t := h.next(); t != nil {
 			at = min(at, t.at)
 		}
@@ -314,7 +314,7 @@ func (s *scheduler) fireTimers() bool {
 	return s.dues.due(s.now) || s.timers.due(s.now)
 }
 
-func (s *scheduler) fire(t *timer) {
+func (s *scheduler) fire(t *alarm) {
 	switch t.kind {
 	case timerRetry:
 		s.release(t.run)

@@ -180,8 +180,7 @@ func (s *scheduler) decodeRecord(records map[string][]byte, key string, into any
 func (s *scheduler) restoreSchedule(e *entry) {
 	written := e.state.Written
 	if e.state.Posted != "" && written == e.job.Schedule && e.state.Zone == e.job.ScheduleTimeZone {
-		start := time.UnixMilli(e.state.Start).In(s.cfg.location)
-		if posted, err := parseSchedule(e.state.Posted, e.state.Zone, start); err == nil {
+		if posted, err := parseSchedule(e.state.Anchor, e.state.Zone, s.serverTime()); err == nil {
 			e.sched, e.problem = posted.at(e.state.Index), problemOf(posted)
 			if posted.isCron() {
 				e.job = e.job.clone()
@@ -197,8 +196,8 @@ func (s *scheduler) restoreSchedule(e *entry) {
 		return
 	}
 	st := s.state(e)
-	st.Posted, st.Zone, st.Start, st.Written = e.job.Schedule, e.job.ScheduleTimeZone, s.now, e.job.Schedule
-	_, st.Index = schedule.anchor()
+	st.Posted, st.Zone, st.Written = e.job.Schedule, e.job.ScheduleTimeZone, e.job.Schedule
+	st.Anchor, st.Index = schedule.anchor()
 	e.sched, e.problem = schedule, problemOf(schedule)
 	if e.problem != "" {
 		s.log.Error("stored schedule can't be followed; the job only runs by hand", "job", e.job.Name, "schedule", e.job.Schedule, "why", e.problem)
@@ -328,13 +327,13 @@ func (s *scheduler) admitLoaded() {
 		switch {
 		case s.runs[r.ID] != r:
 		case r.State == runLaunching || r.State == runActive:
-			s.timers.add(&timer{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+			s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
 			if r.Killing != "" {
-				s.timers.add(&timer{at: s.now + killAgain.Milliseconds(), kind: timerKill, run: r, index: -1})
+				s.timers.add(&alarm{at: s.now + killAgain.Milliseconds(), kind: timerKill, run: r, index: -1})
 			}
 		case r.State == runQueued && r.Due > s.now && r.Kind != kindManual && r.Kind != kindDependent:
 			r.delayed = true
-			s.timers.add(&timer{at: r.Due, kind: timerRetry, run: r, index: -1})
+			s.timers.add(&alarm{at: r.Due, kind: timerRetry, run: r, index: -1})
 		case r.State == runQueued:
 			s.admit(r)
 		}

@@ -380,7 +380,7 @@ func (s *scheduler) onUnreachable(r *openRun, u *mesos.TaskStatus) {
 		return
 	}
 	r.unreachable = s.now
-	s.timers.add(&timer{at: s.now + s.cfg.unreachable.Milliseconds(), kind: timerUnreachable, run: r, index: -1})
+	s.timers.add(&alarm{at: s.now + s.cfg.unreachable.Milliseconds(), kind: timerUnreachable, run: r, index: -1})
 	r.update(func(n *Run) { n.State, n.Reason = runActive, "agent unreachable since "+formatDate(msTime(s.now)) })
 	s.touchRun(r)
 	s.log.Warn("agent unreachable", "job", r.Job, "task", r.ID, "agent", r.AgentID)
@@ -417,7 +417,7 @@ func (s *scheduler) checkStaging(r *openRun) {
 		return
 	}
 	s.askAbout([]*openRun{r})
-	s.timers.add(&timer{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
 }
 
 // onError handles the end of a subscription for a reason that the master gives.
@@ -457,7 +457,7 @@ func (s *scheduler) repeatKill(r *openRun) {
 		return
 	}
 	s.send(killCall(r.ID, r.AgentID), nil)
-	s.timers.add(&timer{at: s.now + killAgain.Milliseconds(), kind: timerKill, run: r, index: -1})
+	s.timers.add(&alarm{at: s.now + killAgain.Milliseconds(), kind: timerKill, run: r, index: -1})
 }
 
 // terminal reports whether a task in that state has ended.

@@ -16,10 +16,10 @@ const (
 	timerOffers                       // ask for offers, or give some back
 )
 
-// A timer is one instant at which the scheduler has to do something.
-// A timer that is no longer wanted stays until it fires and is then ignored:
+// An alarm is one instant at which the scheduler has to do something.
+// An alarm that is no longer wanted stays until it fires and is then ignored:
 // its entry or run says whether it still applies.
-type timer struct {
+type alarm struct {
 	at    int64 // ms since the epoch
 	kind  timerKind
 	entry *entry
@@ -27,24 +27,24 @@ type timer struct {
 	index int
 }
 
-// timers is a heap of timers by instant.
-type timers []*timer
+// alarms is a heap of alarms by instant.
+type alarms []*alarm
 
-func (h timers) Len() int           { return len(h) }
-func (h timers) Less(i, j int) bool { return h[i].at < h[j].at }
-func (h timers) Swap(i, j int) {
+func (h alarms) Len() int           { return len(h) }
+func (h alarms) Less(i, j int) bool { return h[i].at < h[j].at }
+func (h alarms) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].index, h[j].index = i, j
 }
 
 // Push and Pop serve container/heap.
-func (h *timers) Push(x any) {
-	t := x.(*timer)
+func (h *alarms) Push(x any) {
+	t := x.(*alarm)
 	t.index = len(*h)
 	*h = append(*h, t)
 }
 
-func (h *timers) Pop() any {
+func (h *alarms) Pop() any {
 	old := *h
 	t := old[len(old)-1]
 	old[len(old)-1] = nil
@@ -54,10 +54,10 @@ func (h *timers) Pop() any {
 }
 
 // add schedules a timer.
-func (h *timers) add(t *timer) { heap.Push(h, t) }
+func (h *alarms) add(t *alarm) { heap.Push(h, t) }
 
 // move changes the instant of a timer, adding it if it is not there.
-func (h *timers) move(t *timer, at int64) {
+func (h *alarms) move(t *alarm, at int64) {
 	t.at = at
 	if t.index < 0 {
 		heap.Push(h, t)
@@ -67,14 +67,14 @@ func (h *timers) move(t *timer, at int64) {
 }
 
 // drop takes a timer out, if it is there.
-func (h *timers) drop(t *timer) {
+func (h *alarms) drop(t *alarm) {
 	if t.index >= 0 {
 		heap.Remove(h, t.index)
 	}
 }
 
 // next returns the earliest timer without removing it, or nil.
-func (h timers) next() *timer {
+func (h alarms) next() *alarm {
 	if len(h) == 0 {
 		return nil
 	}
@@ -82,16 +82,16 @@ func (h timers) next() *timer {
 }
 
 // due reports whether a timer has to fire by then.
-func (h timers) due(now int64) bool {
+func (h alarms) due(now int64) bool {
 	t := h.next()
 	return t != nil && t.at <= now
 }
 
 // until calls f for every timer up to an instant, in no order. It looks at
 // no more than twice as many as there are.
-func (h timers) until(at int64, f func(*timer)) { h.untilFrom(0, at, f) }
+func (h alarms) until(at int64, f func(*alarm)) { h.untilFrom(0, at, f) }
 
-func (h timers) untilFrom(i int, at int64, f func(*timer)) {
+func (h alarms) untilFrom(i int, at int64, f func(*alarm)) {
 	if i < len(h) && h[i].at <= at {
 		f(h[i])
 		h.untilFrom(2*i+1, at, f)
