@@ -219,11 +219,7 @@ func (d *jobDecoder) trigger(j *Job, doc object) {
 	switch {
 	case parents != "":
 		j.Dependent = true
-		for _, parent := range texts(parents) {
-			if !slices.Contains(j.Parents, parent) {
-				j.Parents = append(j.Parents, parent)
-			}
-		}
+		j.Parents = uniqueTexts(texts(parents))
 	case schedule != "":
 		j.Schedule = schedule.text()
 		j.ScheduleTimeZone = doc.get("scheduleTimeZone").text()
@@ -270,6 +266,16 @@ func texts(v value) []string {
 		}
 	}
 	return list
+}
+
+// uniqueTexts removes what is not the first of its kind, in place.
+func uniqueTexts(list []string) []string {
+	seen := make(map[string]bool, len(list))
+	return slices.DeleteFunc(list, func(s string) bool {
+		again := seen[s]
+		seen[s] = true
+		return again
+	})
 }
 
 // extraFields returns the members that are no key of a job, in order.
