@@ -223,7 +223,7 @@ func (d *jobDecoder) trigger(j *Job, doc object) {
 	case schedule != "":
 		j.Schedule = schedule.text()
 		j.ScheduleTimeZone = doc.get("scheduleTimeZone").text()
-	case d.from == dialect3:
+	case d.from == dialect3 && !d.defaults.Now.IsZero():
 		j.Schedule = "R1/" + formatDate(d.defaults.Now) + "/PT24H"
 	default:
 		j.Schedule = "R1//PT24H"
