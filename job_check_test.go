@@ -71,7 +71,9 @@ func TestCheck(t *testing.T) {
 		{"name", scheduled(func(j *Job) { j.Name = "a/b" }), "requirement failed: the job's name", "", "name"},
 		{"uris and fetch", scheduled(both), "Tried to add both uri (deprecated) and fetch parameters on n", "", "fetch"},
 		{"schedule", scheduled(func(j *Job) { j.Schedule = "soon" }),
-			`cannot use schedule "soon": `, `cannot use schedule "soon": `, "schedule"},
+			`schedule "soon" is `, `schedule "soon" is `, "schedule"},
+		{"endless zero period", scheduled(func(j *Job) { j.Schedule = "R//PT0S" }),
+			`schedule "R/`, `schedule "R/`, "schedule"},
 		{"dependent", dependent("p"), "", "", ""},
 		{"no parents", dependent(), "requirement failed: Error, parent does not exist",
 			"requirement failed: Error, parent does not exist", "parents"},
@@ -106,6 +108,21 @@ func TestCheck(t *testing.T) {
 	both(both2)
 	if err := both2.check(true, now); err != nil {
 		t.Errorf("check(uris and fetch of a dependent job) = %v, want nil", err)
+	}
+}
+
+// Schedules that existing clients post, the odd ones included.
+func TestCheckAcceptsTheSchedulesOfClients(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, text := range []string{
+		"R1//PT2M", "R1//PT1S", "R1//P", "R0//PT0M", "R0/2014-01-01T00:00:00Z/PT24H",
+		"R/2014-03-08T20:00:00.000Z/PT2H", "R5/2030-06-15T10:30:15+02:00/P1D", "R//PT1H",
+		"R1/1969-12-31T23:59:59Z/P1D", // before 1970 was refused by 3.0 alone
+	} {
+		j := &Job{Name: "n", Schedule: text}
+		if err := j.check(true, now); err != nil {
+			t.Errorf("check(%q) = %v, want nil", text, err)
+		}
 	}
 }
 

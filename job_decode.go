@@ -181,7 +181,7 @@ func (d *jobDecoder) epsilon(j *Job, v value) {
 	case err == nil:
 		j.Epsilon = p
 	case d.from == dialect2:
-		d.fail(place{"epsilon", -1}, "%q is not an ISO 8601 period like PT30M: %v", v.text(), err)
+		d.fail(place{"epsilon", -1}, "%v", err)
 	}
 }
 
@@ -219,15 +219,11 @@ func (d *jobDecoder) trigger(j *Job, doc object) {
 	switch {
 	case parents != "":
 		j.Dependent = true
-		for _, parent := range texts(parents) {
-			if !slices.Contains(j.Parents, parent) {
-				j.Parents = append(j.Parents, parent)
-			}
-		}
+		j.Parents = uniqueTexts(texts(parents))
 	case schedule != "":
 		j.Schedule = schedule.text()
 		j.ScheduleTimeZone = doc.get("scheduleTimeZone").text()
-	case d.from == dialect3:
+	case d.from == dialect3 && !d.defaults.Now.IsZero():
 		j.Schedule = "R1/" + formatDate(d.defaults.Now) + "/PT24H"
 	default:
 		j.Schedule = "R1//PT24H"
@@ -270,6 +266,16 @@ func texts(v value) []string {
 		}
 	}
 	return list
+}
+
+// uniqueTexts removes what is not the first of its kind, in place.
+func uniqueTexts(list []string) []string {
+	seen := make(map[string]bool, len(list))
+	return slices.DeleteFunc(list, func(s string) bool {
+		again := seen[s]
+		seen[s] = true
+		return again
+	})
 }
 
 // extraFields returns the members that are no key of a job, in order.
