@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path"
 	"slices"
 	"strings"
@@ -42,7 +41,6 @@ type zkStore struct {
 	session *zkSession
 	root    string
 	latch   string
-	logger  *slog.Logger
 
 	term        int64
 	termVersion int32 // of the node <root>/go/term
@@ -60,8 +58,8 @@ type termRecord struct {
 
 // openZKStore begins a term: latch is the path of the node that campaign returned.
 // The result serves until the session ends or a commit fails.
-func openZKStore(session *zkSession, root, latch string, logger *slog.Logger) (*zkStore, error) {
-	s := &zkStore{session: session, root: root, latch: latch, logger: logger}
+func openZKStore(session *zkSession, root, latch string) (*zkStore, error) {
+	s := &zkStore{session: session, root: root, latch: latch}
 	for _, dir := range []string{s.path("state"), s.path("go/instances")} {
 		if err := session.mkdirAll(dir); err != nil {
 			return nil, err
