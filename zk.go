@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -118,7 +119,7 @@ func dialOnce(session context.Context, timeout time.Duration, logger *slog.Logge
 		dialer := net.Dialer{Timeout: limit}
 		conn, err := dialer.DialContext(session, network, address)
 		if err == nil {
-			return boundedConn{conn, timeout}, nil
+			return boundedConn{conn, bufio.NewReaderSize(conn, 64<<10), timeout}, nil
 		}
 		if session.Err() == nil && time.Since(warned) > 30*time.Second {
 			warned = time.Now()
@@ -130,10 +131,14 @@ func dialOnce(session context.Context, timeout time.Duration, logger *slog.Logge
 
 // A boundedConn waits at most limit for a read or a write. The client would wait
 // almost seven session timeouts for a server that accepts connections and is frozen.
+// It also reads ahead, since the client asks for four bytes at a time.
 type boundedConn struct {
 	net.Conn
+	ahead *bufio.Reader
 	limit time.Duration
 }
+
+func (c boundedConn) Read(b []byte) (int, error) { return c.ahead.Read(b) }
 
 func (c boundedConn) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDeadline(c.bound(t)) }
 
