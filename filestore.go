@@ -20,7 +20,7 @@ const (
 	tmpName = "state.log.tmp"
 
 	// compactSlack is how far the log may outgrow twice its live data.
-	compactSlack = 4 << 20
+	compactSlack = 32 << 20
 )
 
 // A logFile is what the file store asks of an open file.
