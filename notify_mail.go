@@ -133,11 +133,12 @@ func (s mailSender) hello(conn net.Conn) (*smtp.Client, error) {
 		return c, nil
 	}
 	offered, mechanisms := c.Extension("AUTH")
-	if !offered {
-		return nil, &textproto.Error{Code: 502, Msg: "the server offers no login"}
+	if !offered { // the JVM versions go on, too
+		s.warn("mail server offers no login, mail goes without")
+		return c, nil
 	}
 	if _, secure := c.TLSConnectionState(); !secure {
-		s.warn("mail login goes over an unencrypted connection", nil)
+		s.warn("mail login goes over an unencrypted connection")
 	}
 	return c, c.Auth(s.login(strings.Fields(mechanisms)))
 }
@@ -155,7 +156,7 @@ func (s mailSender) opportunistic() *tls.Config {
 				options.Intermediates.AddCert(c)
 			}
 			if _, err := state.PeerCertificates[0].Verify(options); err != nil {
-				s.warn("mail server's certificate can't be verified", err)
+				s.warn("mail server's certificate can't be verified", "error", err)
 			}
 			return nil
 		},
@@ -163,9 +164,9 @@ func (s mailSender) opportunistic() *tls.Config {
 }
 
 // warn logs once in the life of the process.
-func (s mailSender) warn(message string, err error) {
+func (s mailSender) warn(message string, args ...any) {
 	if s.warned.CompareAndSwap(false, true) {
-		s.log.Warn(message, "server", s.host, "error", err)
+		s.log.With("server", s.host).Warn(message, args...)
 	}
 }
 
