@@ -66,7 +66,7 @@ func (s *server) routes() []resource {
 		{"iso8601", typeJSON, true, []operation{document(http.MethodPost, s.putScheduled), document(http.MethodPut, s.putScheduled)}},
 		{"dependency", typeJSON, false, []operation{document(http.MethodPost, s.putDependent), document(http.MethodPut, s.putDependent)}},
 		{"task/kill/{}", typeJSON, false, []operation{del(s.killJob)}},
-		{"task/all", typeJSON, false, []operation{del(s.purge), document(http.MethodPut, s.finishTask)}},
+		{"task/all", typeJSON, false, []operation{del(s.purge)}},
 		{"task/{}", typeJSON, false, []operation{document(http.MethodPut, s.finishTask)}},
 		{"graph/dot", typeText, true, []operation{get(s.graphDot)}},
 		{"graph/csv", typeText, true, []operation{get(s.graphCSV)}},
@@ -403,40 +403,28 @@ func (c *call) number(name string, bits int, fallback int64) (int64, error) {
 	return n, nil
 }
 
-// fields decodes a small document into the raw values of its keys, of which only those known are allowed.
-func (c *call) fields(known ...string) (map[string]json.RawMessage, error) {
-	var doc map[string]json.RawMessage
-	data := bytes.TrimPrefix(c.body, []byte("\xef\xbb\xbf"))
-	if err := json.NewDecoder(bytes.NewReader(data)).Decode(&doc); err != nil {
-		return nil, malformed(data, err)
+// document reads the body as a small document that has no keys but those known.
+func (c *call) document(known ...string) (object, error) {
+	root, err := parseValue(c.body)
+	if err != nil {
+		return nil, refuseBody(c.body, err)
 	}
+	doc := root.object()
 	if doc == nil {
-		return nil, refuse("the document must be a JSON object, not null")
+		return nil, refuse("the document is not a JSON object")
 	}
-	for k := range doc {
-		if !slices.Contains(known, k) {
-			return nil, refuse("unknown key %q; known are %s", k, strings.Join(known, ", "))
+	for _, m := range doc {
+		if !slices.Contains(known, m.key) {
+			return nil, refuse("unknown key %q; known are %s", m.key, strings.Join(known, ", "))
 		}
 	}
 	return doc, nil
 }
 
-// malformed is a 400 that says where a document stops being JSON.
-func malformed(data []byte, err error) error {
-	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
-		before := data[:min(int(e.Offset), len(data))]
-		line := bytes.Count(before, []byte("\n")) + 1
-		column := len(before) - (bytes.LastIndexByte(before, '\n') + 1)
-		return refuse("malformed JSON at line %d, column %d: %s", line, column, e.Error())
-	}
-	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return refuse("the document must be a JSON object, not %s", e.Value)
-	}
-	if len(bytes.TrimSpace(data)) == 0 {
+// refuseBody is a 400 for a body that isn't the document needed.
+func refuseBody(body []byte, err error) error {
+	if len(bytes.TrimSpace(body)) == 0 {
 		return refuse("the request has no body; a JSON document is needed")
 	}
-	return refuse("malformed JSON: %v", err)
+	return refuse("%v", err)
 }
-
-// isNull reports whether a value is absent or null.
-func isNull(v json.RawMessage) bool { return len(v) == 0 || string(v) == "null" }

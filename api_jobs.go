@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -161,44 +163,58 @@ func (s *server) putDependent(c *call) error { return s.putJob(c, true) }
 // putJob creates or replaces a job. The document is read once for its name, and
 // again in the loop, where the job that it replaces stands still.
 func (s *server) putJob(c *call, dependent bool) error {
-	first, err := s.decodePosted(c, dependent, nil)
+	j, err := s.decodePosted(c, dependent, nil)
 	if err != nil {
 		return err
 	}
-	var update atomic.Bool
-	err = c.scheduler.putJob(c.r.Context(), first.Name, func(old *Job) (*Job, error) {
+	var update atomic.Bool // the loop may still come to build when we have given up waiting
+	err = c.scheduler.putJob(c.r.Context(), j.Name, func(old *Job) (*Job, error) {
 		update.Store(old != nil)
 		j, err := s.decodePosted(c, dependent, old)
 		if err != nil {
 			return nil, err
 		}
-		return j, posted(c.dialect, j, j.check(old == nil, time.Now()))
+		return j, j.check(old == nil, time.Now())
 	})
-	return c.done(s.explainPut(err, first.Name, update.Load()))
+	if e, ok := errors.AsType[*jobError](err); ok {
+		err = explainJob(e, j)
+	}
+	return c.done(explainPut(err, j.Name, update.Load()))
 }
 
 // decodePosted reads the document of a call, which must be of the kind that its path is for.
 func (s *server) decodePosted(c *call, dependent bool, old *Job) (*Job, error) {
-	if _, err := c.fields(); err != nil && len(c.body) == 0 {
-		return nil, err
-	}
 	j, err := decodeJob(c.body, s.defaults, c.dialect, old)
-	if err != nil {
-		return nil, posted(c.dialect, j, err)
-	}
 	switch {
+	case err != nil && len(bytes.TrimSpace(c.body)) == 0:
+		return nil, refuseBody(c.body, err)
+	case err != nil:
+		return nil, err
 	case dependent && !j.Dependent:
 		return nil, refuse("job %q has no parents; a job with a schedule is posted to iso8601", j.Name)
 	case !dependent && j.Dependent:
 		return nil, refuse("job %q has parents; a dependent job is posted to dependency", j.Name)
-	case dependent && len(j.Parents) == 0:
-		return nil, unmet("Error, parent does not exist")
 	}
 	return j, nil
 }
 
+// explainJob gives what is wrong with a job's document the form of the dialects.
+// A schedule that can't be read has a text of its own in 3.0.
+func explainJob(e *jobError, j *Job) error {
+	switch {
+	case strings.HasPrefix(e.text, "requirement failed: "):
+		return illegal(e.text, e.text)
+	case e.field == "schedule" && j != nil:
+		if _, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, time.Now()); err != nil {
+			return &apiError{status: http.StatusBadRequest, text: e.text,
+				text3: fmt.Sprintf("Cannot parse schedule '%s' (wtf bro)", j.Schedule)}
+		}
+	}
+	return refuse("%s", e.text)
+}
+
 // explainPut gives the refusals of the scheduler the texts of the original.
-func (s *server) explainPut(err error, name string, update bool) error {
+func explainPut(err error, name string, update bool) error {
 	switch {
 	case errors.Is(err, errNoParents):
 		return unmet("Error, parent does not exist")

@@ -3,32 +3,14 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 )
 
-// A javaDouble is written as Java writes doubles: always with a fraction digit.
-type javaDouble float64
+// A double is written as Java writes it: always with a fraction digit.
+type double float64
 
-func (d javaDouble) MarshalJSON() ([]byte, error) {
-	f := float64(d)
-	if abs := math.Abs(f); abs != 0 && (abs < 1e-3 || abs >= 1e7) {
-		mantissa, exponent, _ := strings.Cut(strconv.FormatFloat(f, 'e', -1, 64), "e")
-		if !strings.Contains(mantissa, ".") {
-			mantissa += ".0"
-		}
-		n, err := strconv.Atoi(exponent)
-		return []byte(mantissa + "E" + strconv.Itoa(n)), err
-	}
-	text := strconv.FormatFloat(f, 'f', -1, 64)
-	if !strings.Contains(text, ".") {
-		text += ".0"
-	}
-	return []byte(text), nil
-}
+func (d double) MarshalJSON() ([]byte, error) { return appendJavaDouble(nil, float64(d)), nil }
 
 // durations returns how long after their due time the successful runs of a job's
 // history ended, in ms, sorted. It is what the original calls the run time.
@@ -87,13 +69,13 @@ func statistic(key string, sorted []int64) (value float64, known bool) {
 // of equal ones the job created last. (The count is divided by 1000 too.)
 func (s *server) percentiles(c *call) error {
 	type entry struct {
-		Job  string     `json:"jobNameLabel"`
-		Time javaDouble `json:"time"`
+		Job  string `json:"jobNameLabel"`
+		Time double `json:"time"`
 	}
 	list := []entry{}
 	for jv := range c.scheduler.view().all() {
 		if value, known := statistic(c.params[0], durations(jv)); known {
-			list = append(list, entry{jv.job.Name, javaDouble(value / 1000)})
+			list = append(list, entry{jv.job.Name, double(value / 1000)})
 		}
 	}
 	slices.Reverse(list)
@@ -103,13 +85,13 @@ func (s *server) percentiles(c *call) error {
 
 // A histogram is the first part of job/stat, in ms. Its mean is a true one; the original repeats the median.
 type histogram struct {
-	P75    javaDouble `json:"75thPercentile"`
-	P95    javaDouble `json:"95thPercentile"`
-	P98    javaDouble `json:"98thPercentile"`
-	P99    javaDouble `json:"99thPercentile"`
-	Median javaDouble `json:"median"`
-	Mean   javaDouble `json:"mean"`
-	Count  int        `json:"count"`
+	P75    double `json:"75thPercentile"`
+	P95    double `json:"95thPercentile"`
+	P98    double `json:"98thPercentile"`
+	P99    double `json:"99thPercentile"`
+	Median double `json:"median"`
+	Mean   double `json:"mean"`
+	Count  int    `json:"count"`
 }
 
 // A taskStat is one task in job/stat.
@@ -134,8 +116,8 @@ func (s *server) jobStatistics(c *call) error {
 		Histogram histogram  `json:"histogram"`
 		Tasks     []taskStat `json:"taskStatHistory"`
 	}{histogram{
-		P75: javaDouble(quantile(d, 0.75)), P95: javaDouble(quantile(d, 0.95)), P98: javaDouble(quantile(d, 0.98)),
-		P99: javaDouble(quantile(d, 0.99)), Median: javaDouble(quantile(d, 0.5)), Mean: javaDouble(mean(d)), Count: len(d),
+		P75: double(quantile(d, 0.75)), P95: double(quantile(d, 0.95)), P98: double(quantile(d, 0.98)),
+		P99: double(quantile(d, 0.99)), Median: double(quantile(d, 0.5)), Mean: double(mean(d)), Count: len(d),
 	}, taskStats(jv, s.history)})
 }
 

@@ -65,10 +65,10 @@ type serverOptions struct {
 // the rest through the scheduler or through the instance that leads.
 type server struct {
 	serverOptions
-	resources   []resource
-	secret      [sha256.Size]byte
-	lists       [2]jobCache // encoded jobs of GET jobs, by dialect
-	transport   *http.Transport
+	resources []resource
+	secret    [sha256.Size]byte
+	lists     [2]jobCache // encoded jobs of GET jobs, by dialect
+	transport *http.Transport
 }
 
 // newServer returns a server; serve makes it listen.

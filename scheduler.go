@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	schedulerpb "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // A record is one named value of the state. A nil value deletes it.
@@ -45,11 +45,11 @@ type cluster interface {
 	// run keeps a subscription until ctx ends, starting with the framework id
 	// given ("" for none yet), and hands every event to handle, in order, from one
 	// goroutine. Each (re)subscription shows as a SUBSCRIBED event.
-	run(ctx context.Context, frameworkID string, handle func(*scheduler.Event)) error
+	run(ctx context.Context, frameworkID string, handle func(*schedulerpb.Event)) error
 	// send queues a call. It never blocks. done, if not nil, is called exactly once from
 	// another goroutine, with nil when the cluster has taken the call, errNotSent
 	// when it certainly has not, and any other error when that is unknown.
-	send(call *scheduler.Call, done func(error))
+	send(call *schedulerpb.Call, done func(error))
 }
 
 var (
