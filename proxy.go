@@ -12,6 +12,7 @@ import (
 	"net/http/httputil"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -146,9 +147,14 @@ func (s *server) forward(c *call, id string) error {
 	repeatable := to.native || safe(c.r.Method)
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	answered := make(chan struct{})
+	var settled atomic.Bool // by an answer or a cancellation, whichever was first
 	var watch sync.WaitGroup
 	if repeatable {
-		watch.Go(func() { s.cancelOnChange(ctx, cancel, answered, id) })
+		watch.Go(func() {
+			if s.leadershipMoves(ctx, answered, id) && settled.CompareAndSwap(false, true) {
+				cancel(errLeaderChanged)
+			}
+		})
 	}
 	defer watch.Wait()
 	defer cancel(nil)
@@ -161,6 +167,9 @@ func (s *server) forward(c *call, id string) error {
 		ModifyResponse: func(res *http.Response) error {
 			if res.StatusCode == http.StatusServiceUnavailable && res.Header.Get(refusedHeader) != "" {
 				return errNotExecuted
+			}
+			if !settled.CompareAndSwap(false, true) {
+				return errLeaderChanged
 			}
 			close(answered)
 			return nil
@@ -183,24 +192,20 @@ func (s *server) forward(c *call, id string) error {
 	return &apiError{status: http.StatusBadGateway, text: "the leader " + id + " did not answer; the change may have been made or not"}
 }
 
-// cancelOnChange cancels a request that waits for an answer of an instance that has ceased to lead.
-func (s *server) cancelOnChange(ctx context.Context, cancel context.CancelCauseFunc, answered <-chan struct{}, id string) {
+// leadershipMoves waits until another instance than id leads, or returns false
+// when there is nothing to wait for any more.
+func (s *server) leadershipMoves(ctx context.Context, answered <-chan struct{}, id string) bool {
 	for {
 		changed := s.changed()
 		if now, _ := s.leader(); now != id {
-			select {
-			case <-answered:
-			default:
-				cancel(errLeaderChanged)
-			}
-			return
+			return true
 		}
 		select {
 		case <-changed:
 		case <-answered:
-			return
+			return false
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
 }
