@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -251,7 +253,11 @@ func (at instance) peer(id string) peer {
 	}
 	p := peer{scheme: "http", host: id, native: true}
 	if at.Scheme == "https" {
-		p.scheme, p.host = "https", withPort(id, at.Port)
+		host, _, err := net.SplitHostPort(id)
+		if err != nil {
+			host = id
+		}
+		p.scheme, p.host = "https", net.JoinHostPort(host, strconv.Itoa(at.Port))
 	}
 	return p
 }

@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	for _, name := range f.withoutEffect() {
 		log.Warn("option has no effect", "option", name)
 	}
-	i, err := newProgram(f, os.LookupEnv, log, level)
+	i, err := newDaemon(f, os.LookupEnv, log, level)
 	if err != nil {
 		log.Error("chronos can't start", "err", err)
 		return err

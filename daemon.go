@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// A program is one instance with all its parts, put together from the flags.
-type program struct {
+// A daemon is one instance with all its parts, put together from the flags.
+type daemon struct {
 	flags     *flags
 	log       *slog.Logger
 	metrics   *metrics
@@ -26,10 +26,10 @@ type program struct {
 	local     *localCluster // nil on Mesos
 }
 
-// newProgram makes the parts and listens, so that whatever is wrong with the flags or the
+// newDaemon makes the parts and listens, so that whatever is wrong with the flags or the
 // machine shows before anything runs.
-func newProgram(f *flags, environ func(string) (string, bool), log *slog.Logger, level *slog.LevelVar) (*program, error) {
-	p := &program{flags: f, log: log, metrics: newMetrics(version)}
+func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
+	p := &daemon{flags: f, log: log, metrics: newMetrics(version)}
 	l, err := net.Listen("tcp", f.listenAddress(environ))
 	if err != nil {
 		return nil, fmt.Errorf("--http_port: %w", err)
@@ -60,7 +60,7 @@ func newProgram(f *flags, environ func(string) (string, bool), log *slog.Logger,
 }
 
 // schedulerConfig is what the flags say to the scheduler.
-func (p *program) schedulerConfig() schedulerConfig {
+func (p *daemon) schedulerConfig() schedulerConfig {
 	f := p.flags
 	return schedulerConfig{
 		defaults:     p.jobDefaults(),
@@ -92,7 +92,7 @@ func (p *program) schedulerConfig() schedulerConfig {
 }
 
 // jobDefaults are the values for what a job's document leaves out.
-func (p *program) jobDefaults() jobDefaults {
+func (p *daemon) jobDefaults() jobDefaults {
 	f := p.flags
 	return jobDefaults{
 		CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
@@ -100,7 +100,7 @@ func (p *program) jobDefaults() jobDefaults {
 	}
 }
 
-func (p *program) serverOptions(environ func(string) (string, bool), level *slog.LevelVar) serverOptions {
+func (p *daemon) serverOptions(environ func(string) (string, bool), level *slog.LevelVar) serverOptions {
 	f := p.flags
 	host, _ := f.advertisedHost(environ)
 	o := serverOptions{
@@ -117,7 +117,7 @@ func (p *program) serverOptions(environ func(string) (string, bool), level *slog
 }
 
 // newCluster makes what --master names.
-func (p *program) newCluster(environ func(string) (string, bool)) (cluster, error) {
+func (p *daemon) newCluster(environ func(string) (string, bool)) (cluster, error) {
 	f := p.flags
 	if f.local() {
 		var err error
@@ -147,7 +147,7 @@ func (p *program) newCluster(environ func(string) (string, bool)) (cluster, erro
 }
 
 // webUI is the address that Mesos shows for the framework.
-func (p *program) webUI(host string) string {
+func (p *daemon) webUI(host string) string {
 	f := p.flags
 	switch {
 	case f.webuiURL != "":
@@ -159,7 +159,7 @@ func (p *program) webUI(host string) string {
 }
 
 // openMasterZK opens a session for finding the leading Mesos master.
-func (p *program) openMasterZK(ctx context.Context, hosts []string, auth string) (context.Context, zkReader, error) {
+func (p *daemon) openMasterZK(ctx context.Context, hosts []string, auth string) (context.Context, zkReader, error) {
 	session, err := dialZK(ctx, hosts, p.flags.zkTimeout, auth, p.log)
 	if err != nil {
 		return nil, nil, err
@@ -169,7 +169,7 @@ func (p *program) openMasterZK(ctx context.Context, hosts []string, auth string)
 
 // run serves, and schedules while this instance leads, until ctx ends. Then it gives up
 // leadership at once, answers what is under way with the successor's help, and returns.
-func (p *program) run(ctx context.Context) error {
+func (p *daemon) run(ctx context.Context) error {
 	alive, die := context.WithCancel(context.Background())
 	defer die()
 	var parts sync.WaitGroup
@@ -185,7 +185,7 @@ func (p *program) run(ctx context.Context) error {
 	return err
 }
 
-func (p *program) lead(ctx, alive context.Context) {
+func (p *daemon) lead(ctx, alive context.Context) {
 	if p.store != nil {
 		p.leader.onFile(ctx, p.store)
 		return
