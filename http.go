@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -59,6 +60,12 @@ type serverOptions struct {
 	output      func(run *Run, name string, offset int64, limit int) (data []byte, size int64, err error)
 	level       *slog.LevelVar
 	log         *slog.Logger
+
+	// What is counted, each nil for nobody: requests, with a function for their
+	// end; calls of the operations that the JVM versions time; requests sent to the leader.
+	requestStarted func(method string) func(status int)
+	resourceCall   func(name string, took time.Duration)
+	forwarded      func(err error)
 }
 
 // A server answers HTTP requests: those that any instance can answer at once,
@@ -146,6 +153,10 @@ func onLoopback(a net.Addr) bool {
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := &answer{ResponseWriter: w}
 	start := time.Now()
+	if s.requestStarted != nil {
+		ended := s.requestStarted(r.Method)
+		defer func() { ended(cmp.Or(a.status, http.StatusOK)) }()
+	}
 	defer func() {
 		if v := recover(); v != nil {
 			if v == http.ErrAbortHandler {
@@ -224,12 +235,6 @@ func (s *server) respond(c *call, write func(http.ResponseWriter)) {
 	z := &gzipWriter{ResponseWriter: c.w}
 	write(z)
 	z.close()
-}
-
-// wantsPrometheus reports whether the client asked for a text form of the metrics.
-func wantsPrometheus(r *http.Request) bool {
-	accept := r.Header.Get("Accept")
-	return strings.Contains(accept, "text/plain") || strings.Contains(accept, "openmetrics")
 }
 
 // authentic compares the credentials as one text, in constant time, so that a
@@ -355,13 +360,9 @@ func (s *server) logAccess(a *answer, r *http.Request, took time.Duration) {
 	if !s.log.Enabled(r.Context(), level) {
 		return
 	}
-	status := a.status
-	if status == 0 {
-		status = http.StatusOK
-	}
 	user, _, _ := r.BasicAuth()
 	attrs := []slog.Attr{slog.String("method", r.Method), slog.String("path", r.URL.EscapedPath()),
-		slog.Int("status", status), slog.Int64("bytes", a.size), slog.Duration("took", took.Round(time.Microsecond)),
+		slog.Int("status", cmp.Or(a.status, http.StatusOK)), slog.Int64("bytes", a.size), slog.Duration("took", took.Round(time.Microsecond)),
 		slog.String("remote", r.RemoteAddr), slog.String("user", user),
 		slog.String("agent", r.UserAgent()), slog.String("request", r.Header.Get(requestIDHeader))}
 	if f := r.Header.Get("X-Forwarded-For"); f != "" {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -67,6 +69,7 @@ type waiting struct {
 }
 
 var (
+	errUnknownTask   = errors.New("no task")
 	errMissingParent = errors.New("missing parent")
 	errSelfParent    = errors.New("job is its own parent")
 	errCycle         = errors.New("cycle")
@@ -178,9 +181,9 @@ func (s *scheduler) change(ctx context.Context, name string, f func(i int)) erro
 func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool) (id string, err error) {
 	err = s.change(ctx, name, func(i int) {
 		s.runsStarted++
-		id = "ct:" + strconv.Itoa(1000+s.runsStarted) + ":0:" + name + ":" + args
+		id = "ct:" + strconv.Itoa(1000+s.runsStarted) + ":0:" + name + ":" + strings.ReplaceAll(args, ";", "")
 		jv := *s.jobs[i]
-		jv.runs = append(slices.Clone(jv.runs), &Run{ID: id, Job: name, Kind: kindManual, Due: int64(1000 + s.runsStarted), Args: args, HasArgs: hasArgs, State: runQueued})
+		jv.runs = append(slices.Clone(jv.runs), &Run{ID: id, Job: name, Kind: kindManual, Due: int64(1000 + s.runsStarted), Args: strings.ReplaceAll(args, ";", ""), HasArgs: hasArgs, State: runQueued})
 		s.jobs[i] = &jv
 	})
 	return id, err
@@ -192,11 +195,27 @@ func (s *scheduler) markSuccess(ctx context.Context, name string) error {
 	return s.change(ctx, name, func(int) {})
 }
 func (s *scheduler) finishTask(ctx context.Context, id string, statusCode int, message string) error {
-	return errNotFound
+	return nil
 }
-func (s *scheduler) purge(ctx context.Context) error { return s.fail }
+func (s *scheduler) purge(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, j := range s.jobs {
+		jv := *j
+		jv.runs = nil
+		s.jobs[i] = &jv
+	}
+	return s.fail
+}
 func (s *scheduler) addProgress(ctx context.Context, job, id string, n int64) error {
-	return errNotFound
+	if v := s.view().job(job); v != nil {
+		for _, r := range v.runs {
+			if r.ID == id {
+				return nil
+			}
+		}
+	}
+	return errUnknownTask
 }
 func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, error) {
 	v := s.view().job(name)
@@ -212,3 +231,18 @@ func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, erro
 
 func (s Schedule) upcoming(after time.Time, n int) []time.Time { return nil }
 func (s Schedule) dstNote(t time.Time) string                  { return "" }
+
+type requestKey struct{}
+
+func withRequestID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, requestKey{}, id)
+}
+
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestKey{}).(string)
+	return id
+}
+
+func wantsPrometheus(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "text/plain")
+}
