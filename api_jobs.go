@@ -174,7 +174,10 @@ func (s *server) putJob(c *call, dependent bool) error {
 		if err != nil {
 			return nil, err
 		}
-		return j, j.check(old == nil, time.Now())
+		if err := j.check(old == nil, time.Now()); err != nil {
+			return nil, err
+		}
+		return j, checkStart(c.dialect, old, j)
 	})
 	if e, ok := errors.AsType[*jobError](err); ok {
 		err = explainJob(e, j)
@@ -211,6 +214,22 @@ func explainJob(e *jobError, j *Job) error {
 		}
 	}
 	return refuse("%s", e.text)
+}
+
+// checkStart refuses what 3.0 refuses of new jobs: a start before the second second of 1970.
+func checkStart(d dialect, old, j *Job) error {
+	if d != dialect3 || old != nil || j.Dependent {
+		return nil
+	}
+	schedule, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, time.Now())
+	if err != nil {
+		return nil // check has had its say
+	}
+	start := schedule.position()
+	if start.UnixMilli() >= 1000 {
+		return nil
+	}
+	return refuse("Scheduled start date '%s' is before 1970!", start.Format("2006-01-02T15:04:05.000Z07:00"))
 }
 
 // explainPut gives the refusals of the scheduler the texts of the original.
