@@ -191,7 +191,7 @@ func (b *byteSink) Write(p []byte) (int, error) { *b = append(*b, p...); return 
 // restock puts back the jobs that the specimens speak of, and removes what has piled up.
 func restock(t *testing.T, do func(string) *http.Response) {
 	t.Helper()
-	if list := strings.Fields(names(t, do("GET /scheduler/jobs"))); len(list) > 60 {
+	if list := strings.Fields(jobNames(t, do("GET /scheduler/jobs"))); len(list) > 60 {
 		for _, name := range list[10:] {
 			do("DELETE /scheduler/job/" + url.PathEscape(name))
 		}

@@ -131,7 +131,7 @@ type jobDefaults struct {
 	CPUs, Mem, Disk float64
 	Epsilon         Period
 	User            string
-	Now             time.Time // the start of a job posted under /v1 without a schedule
+	Now             time.Time // start of a job posted under /v1 without a schedule; zero leaves it empty
 }
 
 // dateLayout is how lastSuccess and lastError are written, always in UTC.

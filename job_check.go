@@ -88,7 +88,7 @@ func (j *Job) checkTrigger(now time.Time) error {
 		err = s.check()
 	}
 	if err != nil {
-		return &jobError{"schedule", fmt.Sprintf("cannot use schedule %q: %v", j.Schedule, err)}
+		return &jobError{"schedule", err.Error()}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -180,7 +181,7 @@ func (d *jobDecoder) epsilon(j *Job, v value) {
 	case err == nil:
 		j.Epsilon = p
 	case d.from == dialect2:
-		d.fail(place{"epsilon", -1}, "%q is not an ISO 8601 period like PT30M: %v", v.text(), err)
+		d.fail(place{"epsilon", -1}, "%v", err)
 	}
 }
 
@@ -193,18 +194,22 @@ func (d *jobDecoder) history(j *Job, doc object) {
 	j.LastError = doc.get("lastError").text()
 }
 
-// resources reads the sizes. 0, and whatever converts to 0, is the default.
+// resources reads the sizes.
 func (d *jobDecoder) resources(j *Job, doc object) {
-	j.CPUs, j.Mem, j.Disk = doc.get("cpus").double(), doc.get("mem").double(), doc.get("disk").double()
-	if j.CPUs == 0 {
-		j.CPUs = d.defaults.CPUs
+	j.CPUs = d.size(doc.get("cpus"), d.defaults.CPUs)
+	j.Mem = d.size(doc.get("mem"), d.defaults.Mem)
+	j.Disk = d.size(doc.get("disk"), d.defaults.Disk)
+}
+
+// size reads one size. 0, and whatever converts to 0, is the default, and so is a
+// "NaN" that an older version let into the store.
+func (d *jobDecoder) size(v value, byDefault float64) float64 {
+	f := v.double()
+	unusable := math.IsNaN(f) || math.IsInf(f, 0)
+	if f == 0 || unusable && d.from == dialectStored {
+		return byDefault
 	}
-	if j.Mem == 0 {
-		j.Mem = d.defaults.Mem
-	}
-	if j.Disk == 0 {
-		j.Disk = d.defaults.Disk
-	}
+	return f
 }
 
 // trigger reads when the job runs: after its parents, on its schedule, or, given
@@ -214,15 +219,11 @@ func (d *jobDecoder) trigger(j *Job, doc object) {
 	switch {
 	case parents != "":
 		j.Dependent = true
-		for _, parent := range texts(parents) {
-			if !slices.Contains(j.Parents, parent) {
-				j.Parents = append(j.Parents, parent)
-			}
-		}
+		j.Parents = uniqueTexts(texts(parents))
 	case schedule != "":
 		j.Schedule = schedule.text()
 		j.ScheduleTimeZone = doc.get("scheduleTimeZone").text()
-	case d.from == dialect3:
+	case d.from == dialect3 && !d.defaults.Now.IsZero():
 		j.Schedule = "R1/" + formatDate(d.defaults.Now) + "/PT24H"
 	default:
 		j.Schedule = "R1//PT24H"
@@ -265,6 +266,16 @@ func texts(v value) []string {
 		}
 	}
 	return list
+}
+
+// uniqueTexts removes what is not the first of its kind, in place.
+func uniqueTexts(list []string) []string {
+	seen := make(map[string]bool, len(list))
+	return slices.DeleteFunc(list, func(s string) bool {
+		again := seen[s]
+		seen[s] = true
+		return again
+	})
 }
 
 // extraFields returns the members that are no key of a job, in order.

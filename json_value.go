@@ -67,7 +67,7 @@ func firstInvalid(data []byte) int {
 func position(data []byte, offset int) string {
 	before := data[:max(0, min(offset, len(data)))]
 	line := 1 + bytes.Count(before, []byte("\n"))
-	column := len(before) - bytes.LastIndexByte(before, '\n')
+	column := 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
 	return fmt.Sprintf("line %d, column %d", line, column)
 }
 
