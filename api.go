@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"mime"
 	"net/http"
 	"net/url"
@@ -342,10 +343,10 @@ func (c *call) explain(err error) *apiError {
 	if je, ok := errors.AsType[*jobError](err); ok {
 		return &apiError{status: http.StatusBadRequest, text: je.Error()}
 	}
-	if re, ok := errors.AsType[*recordError](err); ok {
-		return &apiError{status: http.StatusBadRequest, text: "the store refuses it: " + re.err.Error()}
-	}
 	c.server.log.Error("request failed", "method", c.r.Method, "path", c.r.URL.EscapedPath(), "error", err)
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return &apiError{status: http.StatusInsufficientStorage, text: "the change could not be stored: " + pe.Err.Error()}
+	}
 	return &apiError{status: http.StatusInternalServerError, text: "internal error; see the log"}
 }
 

@@ -52,10 +52,11 @@ type serverOptions struct {
 	realm       string
 	compress    bool
 	defaults    jobDefaults
-	history     int           // entries in job/stat, 0 for all that is kept
-	hold        time.Duration // how long a request waits for a leader, 0 for 20 s
-	ui          http.Handler  // everything outside the API; nil: a plain page of the jobs
-	metrics     http.Handler  // /metrics and below
+	location    *time.Location // the zone of starts without an offset, nil for the process's
+	history     int            // entries in job/stat, 0 for all that is kept
+	hold        time.Duration  // how long a request waits for a leader, 0 for 20 s
+	ui          http.Handler   // everything outside the API; nil: a plain page of the jobs
+	metrics     http.Handler   // /metrics and below
 	local       map[string]http.Handler
 	output      func(run *Run, name string, offset int64, limit int) (data []byte, size int64, err error)
 	level       *slog.LevelVar
@@ -89,6 +90,9 @@ func newServer(o serverOptions) *server {
 	if o.level == nil {
 		o.level = new(slog.LevelVar)
 	}
+	if o.location == nil {
+		o.location = time.Local
+	}
 	if o.realm == "" {
 		o.realm = "Mesosphere"
 	}
@@ -105,6 +109,9 @@ func newServer(o serverOptions) *server {
 	}
 	return s
 }
+
+// now is the time in the zone that schedules are read in.
+func (s *server) now() time.Time { return time.Now().In(s.location) }
 
 // serve answers requests on the listeners, each plain or TLS already, until ctx
 // ends or one of them fails. It then lets requests under way finish for a while.
