@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -223,8 +226,8 @@ func TestLoadingLeaderHolds(t *testing.T) {
 
 func TestHoldingEnds(t *testing.T) {
 	follower := startInstance(t, newSeat(""), nil, func(o *serverOptions) { o.hold = time.Millisecond })
-	for path, want := range map[string]string{"/scheduler/jobs": "no leader could be reached for 1ms",
-		"/v1/scheduler/jobs": `{"message":"no leader could be reached for 1ms","status":"Service Unavailable"}`} {
+	for path, want := range map[string]string{"/scheduler/jobs": "no leader could be reached for 1ms: there is none",
+		"/v1/scheduler/jobs": `{"message":"no leader could be reached for 1ms: there is none","status":"Service Unavailable"}`} {
 		res, body := ask(t, "GET", follower.url+path, "")
 		if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || body != want {
 			t.Errorf("GET %s without a leader = %d %q, want 503 %q with Retry-After", path, res.StatusCode, body, want)
@@ -352,6 +355,7 @@ func TestChangeOutlivesTheTerm(t *testing.T) {
 		id <- r.Header.Get(requestIDHeader)
 		w.WriteHeader(http.StatusNoContent)
 	})
+	sch := testScheduler(t)
 	s := newServer(leading(nil))
 	s.changed = func() <-chan struct{} { _, c := at.state(); return c }
 	s.leader = func() (string, bool) { id, _ := at.state(); return id, id == "me" }
@@ -359,7 +363,7 @@ func TestChangeOutlivesTheTerm(t *testing.T) {
 		if id, _ := at.state(); id != "me" {
 			return nil
 		}
-		return new(scheduler)
+		return sch
 	}
 	at.set("me")
 	c := testCall(t, s, "PUT /scheduler/job/a")
@@ -371,6 +375,46 @@ func TestChangeOutlivesTheTerm(t *testing.T) {
 	})
 	if second := <-id; err != nil || first == "" || first != second {
 		t.Errorf("dispatch = %v with ids %q and %q, want one id", err, first, second)
+	}
+}
+
+// A store that fails ends the term. What it says decides whether the client hears of it.
+func TestFailingStore(t *testing.T) {
+	full := &fs.PathError{Op: "write", Path: "state/log", Err: syscall.ENOSPC}
+	tests := []struct {
+		name   string
+		err    error
+		status int
+		text   string
+	}{
+		{"a full disk", fmt.Errorf("append: %w", full), 507, "no space left on device"},
+		{"a job that is refused", &recordError{"J_a", errors.New("too large")}, 400, `the store refuses job "a": too large`},
+		{"a record of another change that is refused", &recordError{"J_b", errors.New("too large")}, 204, ""},
+		{"a connection that is lost", errors.New("zk: connection closed"), 204, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			st := newMemStore()
+			st.before = func([]record) error { return tt.err }
+			at := newSeat("first")
+			first, second := schedulerOn(t, st), testScheduler(t)
+			o := leading(nil)
+			o.changed = func() <-chan struct{} { _, c := at.state(); return c }
+			o.current = func() *scheduler {
+				if id, _ := at.state(); id == "second" {
+					return second
+				}
+				return first
+			}
+			s := newServer(o)
+			var terms sync.WaitGroup
+			terms.Go(func() { <-first.ended; at.set("second") })
+			res := send(t, s, post("/scheduler/iso8601", jobA))
+			if got := text(t, res); res.StatusCode != tt.status || !strings.Contains(got, tt.text) {
+				t.Errorf("POST = %d %s, want %d %s", res.StatusCode, got, tt.status, tt.text)
+			}
+			terms.Wait()
+		})
 	}
 }
 
