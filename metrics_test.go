@@ -282,6 +282,18 @@ func TestJobSeriesAreBoundedAndDroppedWithTheJob(t *testing.T) {
 	}
 }
 
+func TestJobSeriesShowRunsAfterTheLastReport(t *testing.T) {
+	table := newJobTable(10)
+	for _, want := range []float64{1, 5, 9} {
+		table.succeeded("nightly", want)
+		for range 2 {
+			if got := table.all()[0].shown.max; got != want {
+				t.Errorf("max = %v, want %v", got, want)
+			}
+		}
+	}
+}
+
 func TestMetricsTakeConcurrentUse(t *testing.T) {
 	m := newMetrics("1")
 	var wg sync.WaitGroup
@@ -446,4 +458,44 @@ func TestRequestsAreCountedOutEvenWithStrangeStatus(t *testing.T) {
 	if m.http.active.count() != 0 || m.http.requests["PUT 5xx"].count() != 2 || m.http.requests["PUT 1xx"].count() != 3 {
 		t.Errorf("active, 5xx, 1xx = %d, %d, %d, want 0, 2, 3", m.http.active.count(), m.http.requests["PUT 5xx"].count(), m.http.requests["PUT 1xx"].count())
 	}
+}
+
+func TestGaugesTellYesFromNo(t *testing.T) {
+	m := newMetrics("1")
+	for _, on := range []bool{true, false, true} {
+		m.leader.setBool(on)
+		if got := m.leader.value() == 1; got != on {
+			t.Errorf("leader = %v after setBool(%v)", m.leader.value(), on)
+		}
+	}
+}
+
+func BenchmarkMetricsPerRun(b *testing.B) {
+	m := newMetrics("1")
+	job := &Job{Name: "nightly"}
+	now := time.Now()
+	run := &Run{ID: "ct:1:0:nightly:", Job: job.Name, Due: now.UnixMilli(), Started: now.UnixMilli(), State: runFinished}
+	for b.Loop() {
+		m.observe(jobEvent{Kind: eventStarted, Job: job, Run: run, Time: now})
+		m.observe(jobEvent{Kind: eventFinished, Job: job, Run: run, Time: now})
+	}
+}
+
+func BenchmarkMetricsReport(b *testing.B) {
+	m := newMetrics("1")
+	for i := range jobSeriesLimit {
+		for range jobSampleSize {
+			m.jobRuns.succeeded(fmt.Sprint("job", i), float64(i))
+		}
+	}
+	b.Run("dropwizard", func(b *testing.B) {
+		for b.Loop() {
+			m.dropwizardJSON(time.Now())
+		}
+	})
+	b.Run("prometheus", func(b *testing.B) {
+		for b.Loop() {
+			m.prometheusText()
+		}
+	})
 }

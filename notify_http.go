@@ -109,8 +109,8 @@ func shorten(text string, n int) string {
 // chatSender posts to a webhook of Slack or Mattermost.
 type chatSender struct{ *poster }
 
-func newChatSender(address string) (chatSender, error) {
-	p, err := newPoster("slack_url or --mattermost_url", address)
+func newChatSender(flag, address string) (chatSender, error) {
+	p, err := newPoster(flag, address)
 	return chatSender{p}, err
 }
 

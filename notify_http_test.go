@@ -183,7 +183,7 @@ func TestPostErrorsSayWhetherToTryAgain(t *testing.T) {
 		final  bool
 	}{{302, true}, {400, true}, {403, true}, {404, true}, {408, false}, {429, false}, {500, false}, {503, false}} {
 		url, posts := receiver(t, tt.status)
-		s, err := newChatSender(url + "/secret-token")
+		s, err := newChatSender("slack_url", url+"/secret-token")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +202,7 @@ func TestPostErrorsSayWhetherToTryAgain(t *testing.T) {
 }
 
 func TestErrorsOfDeadReceiverShowNoSecret(t *testing.T) {
-	s, err := newChatSender("http://127.0.0.1:1/secret-token")
+	s, err := newChatSender("slack_url", "http://127.0.0.1:1/secret-token")
 	if err != nil {
 		t.Fatal(err)
 	}
