@@ -214,7 +214,7 @@ func (n *notifier) texts(e jobEvent) []noticeText {
 	case eventRetriesExhausted:
 		// The number is the configured one, as it always was.
 		return n.text("[Chronos] job '%s' failed!", e, fmt.Sprintf("\n'%s'. Retries attempted: %d.\nTask id: %s\n%s",
-			instant(e.Time), e.Job.Retries, runID(e.Run), mesosPart(e.Message)))
+			instant(e.Time), e.Job.Retries, idOf(e.Run), mesosPart(e.Message)))
 	case eventDisabled:
 		if e.Cause != causeRequest {
 			return n.text("[Chronos] job '%s' disabled", e, disabledMessage(e))
@@ -226,7 +226,7 @@ func (n *notifier) texts(e jobEvent) []noticeText {
 	case eventStarted, eventLate:
 		return n.lateText(e)
 	case eventFinished, eventFailed, eventSkipped, eventExpired:
-		n.late.Delete(runID(e.Run))
+		n.late.Delete(idOf(e.Run))
 	}
 	return nil
 }
@@ -263,7 +263,7 @@ func disabledMessage(e jobEvent) string {
 	switch e.Cause {
 	case causeFailures:
 		return fmt.Sprintf("\nFailed at '%s', %d failures since last success\nTask id: %s\n%s",
-			instant(e.Time), e.Job.ErrorsSinceLastSuccess+1, runID(e.Run), mesosPart(e.Message))
+			instant(e.Time), e.Job.ErrorsSinceLastSuccess+1, idOf(e.Run), mesosPart(e.Message))
 	case causeRecurrences:
 		return fmt.Sprintf("Job '%s' has exhausted all of its recurrences and has been disabled.\n"+
 			"Please consider either removing your job, or updating its schedule and re-enabling it.\n", e.Job.Name)
@@ -289,7 +289,7 @@ func mesosPart(message string) string {
 	return "The scheduler provided this message:\n\n" + message
 }
 
-func runID(r *Run) string {
+func idOf(r *Run) string {
 	if r == nil {
 		return ""
 	}
