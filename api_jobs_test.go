@@ -9,7 +9,7 @@ import (
 )
 
 // names returns the names in a list of jobs.
-func names(t testing.TB, res *http.Response) string {
+func jobNames(t testing.TB, res *http.Response) string {
 	t.Helper()
 	var jobs []struct{ Name string }
 	body := text(t, res)
@@ -34,7 +34,7 @@ func TestListIsOneLineInOrderOfCreation(t *testing.T) {
 		if strings.ContainsAny(body, "\n") || !json.Valid([]byte(body)) {
 			t.Errorf("GET %s = %s, want JSON on one line", path, body)
 		}
-		if got := names(t, do("GET "+path)); got != "a dep 0" {
+		if got := jobNames(t, do("GET "+path)); got != "a dep 0" {
 			t.Errorf("GET %s = %s, want a dep 0", path, got)
 		}
 	}
@@ -93,7 +93,7 @@ func TestSearch(t *testing.T) {
 		{"limit=&offset=", "a dep Job0 Job1 Job2 Job3 Job4 Job5 Job6 Job7"},
 	}
 	for _, tt := range tests {
-		if got := names(t, do("GET /scheduler/jobs/search?"+tt.query)); got != tt.want {
+		if got := jobNames(t, do("GET /scheduler/jobs/search?"+tt.query)); got != tt.want {
 			t.Errorf("search?%s = %q, want %q", tt.query, got, tt.want)
 		}
 	}
@@ -165,7 +165,7 @@ func TestChangesOfJobs(t *testing.T) {
 		if body := text(t, res); res.StatusCode != step.status || res.StatusCode == 204 && body != "" {
 			t.Errorf("%s = %d %q, want %d", step.request, res.StatusCode, body, step.status)
 		}
-		if got := names(t, do("GET /scheduler/jobs")); got != step.jobs {
+		if got := jobNames(t, do("GET /scheduler/jobs")); got != step.jobs {
 			t.Errorf("after %s: %q, want %q", step.request, got, step.jobs)
 		}
 	}

@@ -141,10 +141,10 @@ type runDocument struct {
 }
 
 func describeRun(r *Run) runDocument {
-	d := runDocument{ID: r.ID, Kind: r.Kind, State: r.State, Attempt: r.Attempt, Due: instant(r.Due),
-		Queued: instant(r.Queued), Launched: instant(r.Launched), Started: instant(r.Started), Ended: instant(r.Ended),
+	d := runDocument{ID: r.ID, Kind: r.Kind, State: r.State, Attempt: r.Attempt, Due: msText(r.Due),
+		Queued: msText(r.Queued), Launched: msText(r.Launched), Started: msText(r.Started), Ended: msText(r.Ended),
 		Reason: r.Reason, Exit: r.Exit, Agent: r.Agent, AgentID: r.AgentID, Killing: r.Killing,
-		Elements: r.Elements, Count: r.Count, From: instant(r.From)}
+		Elements: r.Elements, Count: r.Count, From: msText(r.From)}
 	if r.HasArgs {
 		d.Arguments = &r.Args
 	}
@@ -159,8 +159,8 @@ func describeRun(r *Run) runDocument {
 	return d
 }
 
-// instant writes a time in ms as UTC, "" for none.
-func instant(ms int64) string {
+// msText writes a time in ms as UTC, "" for none.
+func msText(ms int64) string {
 	if ms == 0 {
 		return ""
 	}

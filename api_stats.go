@@ -83,8 +83,8 @@ func (s *server) percentiles(c *call) error {
 	return c.json(list)
 }
 
-// A histogram is the first part of job/stat, in ms. Its mean is a true one; the original repeats the median.
-type histogram struct {
+// A statHistogram is the first part of job/stat, in ms. Its mean is a true one; the original repeats the median.
+type statHistogram struct {
 	P75    double `json:"75thPercentile"`
 	P95    double `json:"95thPercentile"`
 	P98    double `json:"98thPercentile"`
@@ -113,9 +113,9 @@ func (s *server) jobStatistics(c *call) error {
 	}
 	d := durations(jv)
 	return c.json(struct {
-		Histogram histogram  `json:"histogram"`
-		Tasks     []taskStat `json:"taskStatHistory"`
-	}{histogram{
+		Histogram statHistogram `json:"histogram"`
+		Tasks     []taskStat    `json:"taskStatHistory"`
+	}{statHistogram{
 		P75: double(quantile(d, 0.75)), P95: double(quantile(d, 0.95)), P98: double(quantile(d, 0.98)),
 		P99: double(quantile(d, 0.99)), Median: double(quantile(d, 0.5)), Mean: double(mean(d)), Count: len(d),
 	}, taskStats(jv, s.history)})

@@ -184,4 +184,4 @@ func FuzzRecordName(f *testing.F) {
 }
 
 // names returns the sorted keys of a map.
-func names[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+func keysOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

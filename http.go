@@ -226,12 +226,6 @@ func (s *server) respond(c *call, write func(http.ResponseWriter)) {
 	z.close()
 }
 
-// wantsPrometheus reports whether the client asked for a text form of the metrics.
-func wantsPrometheus(r *http.Request) bool {
-	accept := r.Header.Get("Accept")
-	return strings.Contains(accept, "text/plain") || strings.Contains(accept, "openmetrics")
-}
-
 // authentic compares the credentials as one text, in constant time, so that a
 // password may hold colons.
 func (s *server) authentic(r *http.Request) bool {

@@ -90,11 +90,11 @@ func (q *callQueue) put(c queuedCall) bool {
 		calls, ready = &q.ackd, q.acks
 	}
 	*calls = append(*calls, c)
-	signal(ready)
+	nudge(ready)
 	return true
 }
 
-func signal(ready chan<- struct{}) {
+func nudge(ready chan<- struct{}) {
 	select {
 	case ready <- struct{}{}:
 	default:
@@ -111,7 +111,7 @@ func (q *callQueue) take(calls *[]queuedCall, ready chan<- struct{}) (queuedCall
 	c := (*calls)[0]
 	(*calls)[0] = queuedCall{}
 	if *calls = (*calls)[1:]; len(*calls) > 0 {
-		signal(ready)
+		nudge(ready)
 	}
 	return c, true
 }

@@ -17,22 +17,22 @@ import (
 )
 
 // A post is what a receiver got.
-type post struct {
+type notifyPost struct {
 	path, body string
 	header     http.Header
 }
 
 // receiver is an HTTP server that answers each request with the next status, and the last
 // one from then on.
-func receiver(t *testing.T, statuses ...int) (url string, posts func() []post) {
+func receiver(t *testing.T, statuses ...int) (url string, posts func() []notifyPost) {
 	t.Helper()
 	var mu sync.Mutex
-	var got []post
+	var got []notifyPost
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		mu.Lock()
 		defer mu.Unlock()
-		got = append(got, post{r.Method + " " + r.URL.Path, string(body), r.Header})
+		got = append(got, notifyPost{r.Method + " " + r.URL.Path, string(body), r.Header})
 		if status := statuses[min(len(got), len(statuses))-1]; status == http.StatusFound {
 			http.Redirect(w, r, "/elsewhere", status)
 		} else {
@@ -41,7 +41,7 @@ func receiver(t *testing.T, statuses ...int) (url string, posts func() []post) {
 		}
 	}))
 	t.Cleanup(server.Close)
-	return server.URL, func() []post {
+	return server.URL, func() []notifyPost {
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.Clone(got)
@@ -118,7 +118,7 @@ func TestChatBodyToTheByte(t *testing.T) {
 	mattermost, mattermostPosts := receiver(t, 200)
 	deliver(t, notifyOptions{SlackURL: slack + "/services/T/B/x", MattermostURL: mattermost + "/hooks/y", ClusterName: "prod"},
 		event, jobEvent{Kind: eventRemoved, Job: nightlyJob(), Time: noticeTime})
-	for name, posts := range map[string][]post{"slack": slackPosts(), "mattermost": mattermostPosts()} {
+	for name, posts := range map[string][]notifyPost{"slack": slackPosts(), "mattermost": mattermostPosts()} {
 		if len(posts) != len(want) {
 			t.Fatalf("%s got %d posts, want %d", name, len(posts), len(want))
 		}

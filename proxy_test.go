@@ -36,22 +36,22 @@ func (s *seat) state() (string, chan struct{}) {
 	return s.id, s.changed
 }
 
-// An instance is a server on a port of its own. It leads when the seat has its id,
+// A testInstance is a server on a port of its own. It leads when the seat has its id,
 // with its scheduler once that is there.
-type instance struct {
+type testInstance struct {
 	id, url   string
 	scheduler func() *scheduler
 	stop      func()
 }
 
-// start runs an instance until the test ends or stop is called. sch may be nil.
-func start(t *testing.T, at *seat, sch *scheduler, adjust func(*serverOptions)) *instance {
+// startInstance runs an instance until the test ends or stop is called. sch may be nil.
+func startInstance(t *testing.T, at *seat, sch *scheduler, adjust func(*serverOptions)) *testInstance {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &instance{id: l.Addr().String(), url: "http://" + l.Addr().String()}
+	n := &testInstance{id: l.Addr().String(), url: "http://" + l.Addr().String()}
 	o := leading(nil)
 	o.id, o.hold = n.id, 10*time.Second
 	o.leader = func() (string, bool) { id, _ := at.state(); return id, id == n.id }
@@ -121,13 +121,13 @@ func standIn(t *testing.T, handle http.HandlerFunc) string {
 
 func TestFollowerForwards(t *testing.T) {
 	at := newSeat("")
-	leader := start(t, at, testScheduler(t), nil)
-	follower := start(t, at, nil, nil)
+	leader := startInstance(t, at, testScheduler(t), nil)
+	follower := startInstance(t, at, nil, nil)
 	at.set(leader.id)
 	if res, body := ask(t, "POST", follower.url+"/scheduler/iso8601", jobA); res.StatusCode != 204 || body != "" {
 		t.Fatalf("POST through a follower = %d %q, want 204 without a body", res.StatusCode, body)
 	}
-	for _, n := range []*instance{leader, follower} {
+	for _, n := range []*testInstance{leader, follower} {
 		if res, body := ask(t, "GET", n.url+"/scheduler/jobs", ""); res.StatusCode != 200 || !strings.Contains(body, `"name":"a"`) {
 			t.Errorf("GET jobs = %d %s, want the job", res.StatusCode, body)
 		}
@@ -156,7 +156,7 @@ func TestForwardedRequestIsTheSame(t *testing.T) {
 		w.WriteHeader(http.StatusTeapot)
 		io.WriteString(w, "short and stout")
 	})
-	follower := start(t, newSeat(leader), nil, nil)
+	follower := startInstance(t, newSeat(leader), nil, nil)
 	path := "/v1/scheduler/job/a%20b%2Fc?arguments=-x;%20y&&z=%zz"
 	res, body := ask(t, "PUT", follower.url+path, `{"n":1}`, "Authorization", "Basic dTpw", "X-Forwarded-For", "10.0.0.9",
 		"X-Forwarded-Proto", "https", "X-Forwarded-Port", "443", requestIDHeader, "mine")
@@ -176,9 +176,9 @@ func TestForwardedRequestIsTheSame(t *testing.T) {
 
 func TestRequestIsHeldUntilThereIsALeader(t *testing.T) {
 	at := newSeat("")
-	leader := start(t, at, testScheduler(t), nil)
+	leader := startInstance(t, at, testScheduler(t), nil)
 	asked := make(chan struct{}, 10)
-	follower := start(t, at, nil, func(o *serverOptions) {
+	follower := startInstance(t, at, nil, func(o *serverOptions) {
 		leader := o.leader
 		o.leader = func() (string, bool) { asked <- struct{}{}; return leader() }
 	})
@@ -198,7 +198,7 @@ func TestLoadingLeaderHolds(t *testing.T) {
 	var mu sync.Mutex
 	var loaded *scheduler
 	asked := make(chan struct{}, 10)
-	leader := start(t, at, nil, func(o *serverOptions) {
+	leader := startInstance(t, at, nil, func(o *serverOptions) {
 		o.current = func() *scheduler {
 			mu.Lock()
 			defer mu.Unlock()
@@ -222,7 +222,7 @@ func TestLoadingLeaderHolds(t *testing.T) {
 }
 
 func TestHoldingEnds(t *testing.T) {
-	follower := start(t, newSeat(""), nil, func(o *serverOptions) { o.hold = time.Millisecond })
+	follower := startInstance(t, newSeat(""), nil, func(o *serverOptions) { o.hold = time.Millisecond })
 	for path, want := range map[string]string{"/scheduler/jobs": "no leader could be reached for 1ms",
 		"/v1/scheduler/jobs": `{"message":"no leader could be reached for 1ms","status":"Service Unavailable"}`} {
 		res, body := ask(t, "GET", follower.url+path, "")
@@ -238,12 +238,12 @@ func TestHoldingEnds(t *testing.T) {
 }
 
 func TestDeadLeaderIsWaitedOut(t *testing.T) {
-	dead := start(t, newSeat(""), nil, nil)
+	dead := startInstance(t, newSeat(""), nil, nil)
 	dead.stop()
 	at := newSeat(dead.id)
-	successor := start(t, at, testScheduler(t), nil)
+	successor := startInstance(t, at, testScheduler(t), nil)
 	refused := make(chan struct{}, 10)
-	follower := start(t, at, nil, func(o *serverOptions) {
+	follower := startInstance(t, at, nil, func(o *serverOptions) {
 		o.locate = func(id string) peer { refused <- struct{}{}; return peer{"http", id, false} }
 	})
 	var clients sync.WaitGroup
@@ -273,7 +273,7 @@ func TestLeaderDiesMidway(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			at := newSeat("")
 			sch := testScheduler(t)
-			successor := start(t, at, sch, nil)
+			successor := startInstance(t, at, sch, nil)
 			at.set(successor.id)
 			ask(t, "POST", successor.url+"/scheduler/iso8601", jobA)
 			dying := standIn(t, func(w http.ResponseWriter, r *http.Request) {
@@ -281,7 +281,7 @@ func TestLeaderDiesMidway(t *testing.T) {
 				panic(http.ErrAbortHandler)
 			})
 			at.set(dying)
-			follower := start(t, at, nil, func(o *serverOptions) {
+			follower := startInstance(t, at, nil, func(o *serverOptions) {
 				o.locate = func(id string) peer { return peer{"http", id, tt.native} }
 			})
 			if res, body := ask(t, tt.method, follower.url+"/v1/scheduler/job/a", ""); res.StatusCode != tt.status {
@@ -294,14 +294,14 @@ func TestLeaderDiesMidway(t *testing.T) {
 // A leader that was stopped says nothing at all; the next one answers.
 func TestSilentLeaderIsLeft(t *testing.T) {
 	at := newSeat("")
-	successor := start(t, at, testScheduler(t), nil)
+	successor := startInstance(t, at, testScheduler(t), nil)
 	waiting := make(chan struct{})
 	silent := standIn(t, func(w http.ResponseWriter, r *http.Request) {
 		close(waiting)
 		<-r.Context().Done()
 	})
 	at.set(silent)
-	follower := start(t, at, nil, nil)
+	follower := startInstance(t, at, nil, nil)
 	var clients sync.WaitGroup
 	clients.Go(func() {
 		if res, body := ask(t, "POST", follower.url+"/scheduler/iso8601", jobA); res.StatusCode != 204 {
@@ -315,7 +315,7 @@ func TestSilentLeaderIsLeft(t *testing.T) {
 
 func TestForwardedRequestIsNotForwardedAgain(t *testing.T) {
 	at := newSeat("127.0.0.1:1")
-	follower := start(t, at, nil, nil)
+	follower := startInstance(t, at, nil, nil)
 	res, _ := ask(t, "GET", follower.url+"/scheduler/jobs", "", viaHeader, "other:8080")
 	if res.StatusCode != 503 || res.Header.Get(refusedHeader) == "" {
 		t.Errorf("second hop = %d %v, want 503 that says it wasn't done", res.StatusCode, res.Header)
@@ -325,9 +325,9 @@ func TestForwardedRequestIsNotForwardedAgain(t *testing.T) {
 // Two instances that take each other for the leader must not bounce a request.
 func TestLoopEndsWhenOneLeads(t *testing.T) {
 	first, second := newSeat(""), newSeat("")
-	a := start(t, first, testScheduler(t), nil)
+	a := startInstance(t, first, testScheduler(t), nil)
 	hops := make(chan struct{}, 10)
-	b := start(t, second, nil, func(o *serverOptions) {
+	b := startInstance(t, second, nil, func(o *serverOptions) {
 		leader := o.leader
 		o.leader = func() (string, bool) { hops <- struct{}{}; return leader() }
 	})
@@ -381,7 +381,7 @@ func TestBrokenAnswerIsBrokenOff(t *testing.T) {
 		http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	})
-	follower := start(t, newSeat(leader), nil, nil)
+	follower := startInstance(t, newSeat(leader), nil, nil)
 	res, err := http.Get(follower.url + "/scheduler/jobs")
 	if errors.Is(err, io.EOF) {
 		return // the follower had kept what it got so far

@@ -1,26 +1,12 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"time"
 )
 
 // requestMemory is how long the answer to a request id is kept.
 const requestMemory = 10 * time.Minute
-
-type requestKey struct{}
-
-// withRequestID returns a context under which a change is made at most once,
-// whatever number of times a request with that id arrives.
-func withRequestID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestKey{}, id)
-}
-
-func requestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestKey{}).(string)
-	return id
-}
 
 // A requestLog holds the answers to changes that carried a request id. They are
 // stored with the change itself, as go/request/<id>, so that the next leader knows them too.

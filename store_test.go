@@ -117,8 +117,8 @@ func TestZKStoreLoadsWhatJVMVersionsWrote(t *testing.T) {
 			plant(t, testSession(t, hosts), root+"/state", corpus)
 			s, _ := lead(t, hosts, root)
 			records, err := s.load(t.Context())
-			if err != nil || !slices.Equal(names(records), names(corpus)) {
-				t.Fatalf("load() = %q, %v, want %q", names(records), err, names(corpus))
+			if err != nil || !slices.Equal(keysOf(records), keysOf(corpus)) {
+				t.Fatalf("load() = %q, %v, want %q", keysOf(records), err, keysOf(corpus))
 			}
 			for key, value := range records {
 				if e, err := decodeEntry(corpus[key]); err != nil || !bytes.Equal(e.value, value) {
@@ -137,8 +137,8 @@ func TestZKStoreReportsAndKeepsWhatItCannotDecode(t *testing.T) {
 	plant(t, session, root+"/state", corpus)
 	s, _ := lead0(t, session, root)
 	records, err := s.load(t.Context())
-	if want := []string{"J_not-json", "J_other-order"}; !slices.Equal(names(records), want) {
-		t.Errorf("load() = %q, want %q", names(records), want)
+	if want := []string{"J_not-json", "J_other-order"}; !slices.Equal(keysOf(records), want) {
+		t.Errorf("load() = %q, want %q", keysOf(records), want)
 	}
 	for _, key := range []string{"J_empty", "J_not-an-entry", "J_no-uuid", "J_cut-short"} {
 		if err == nil || !strings.Contains(err.Error(), "record "+key+": ") {

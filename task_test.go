@@ -62,7 +62,6 @@ func TestParseRunID(t *testing.T) {
 	}
 }
 
-
 // sampleRun is a run and a place for it, as used by the tests below.
 func sampleRun() (*Run, placement) {
 	return &Run{ID: "ct:1420843781398:1:nightly:", Job: "nightly", Due: 1420843781398, Attempt: 1},
