@@ -178,7 +178,7 @@ func (w *fieldWriter) integer(name string, v int64) {
 	w.WriteString(strconv.FormatInt(v, 10))
 }
 
-func (w *fieldWriter) double(name string, v float64) { w.key(name); w.WriteString(doubleText(v)) }
+func (w *fieldWriter) double(name string, v float64) { w.key(name); w.WriteString(javaDouble(v)) }
 
 // number writes a gauge: whole values as integers, like the JVM's own.
 func (w *fieldWriter) number(name string, v float64) {

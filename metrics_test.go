@@ -205,6 +205,29 @@ func TestWantsPrometheusOnlyWhenTheScraperSaysSo(t *testing.T) {
 	}
 }
 
+func TestMetricsAnswerInTheFormAskedFor(t *testing.T) {
+	const scraper = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+	for _, tt := range []struct {
+		path, accept string
+		status       int
+		kind         string
+	}{
+		{"/metrics", "", 200, "application/json"},
+		{"/metrics?local", "application/json, text/plain, */*", 200, "application/json"},
+		{"/metrics", scraper, 200, prometheusType},
+		{"/metrics/prometheus", "", 200, prometheusType},
+		{"/metrics/prometheus", "application/json", 200, prometheusType},
+		{"/metrics/else", "", 404, "text/plain; charset=utf-8"},
+	} {
+		r, w := httptest.NewRequest("GET", tt.path, nil), httptest.NewRecorder()
+		r.Header.Set("Accept", tt.accept)
+		newMetrics("1").ServeHTTP(w, r)
+		if w.Code != tt.status || w.Header().Get("Content-Type") != tt.kind {
+			t.Errorf("GET %s (%s) = %d %s, want %d %s", tt.path, tt.accept, w.Code, w.Header().Get("Content-Type"), tt.status, tt.kind)
+		}
+	}
+}
+
 // promtool runs Prometheus' own checker.
 func promtool(t *testing.T, stdin []byte, args ...string) {
 	t.Helper()
