@@ -29,8 +29,8 @@ const (
 var (
 	// errFenced is a commit's answer when another instance leads.
 	errFenced = errors.New("no longer the leader")
-	// errTooLarge is why a record is refused for its size.
-	errTooLarge = fmt.Errorf("larger than ZooKeeper takes (%d bytes)", maxRecord)
+	// errRecordTooLarge is why a record is refused for its size.
+	errRecordTooLarge = fmt.Errorf("larger than ZooKeeper takes (%d bytes)", maxRecord)
 )
 
 // A zkStore keeps records in ZooKeeper for one term of leadership: the listing of
@@ -87,7 +87,7 @@ func (s *zkStore) beginTerm() error {
 	}
 	var last termRecord
 	if err := json.Unmarshal(data, &last); err != nil {
-		return fmt.Errorf("node %q: %w", name, err)
+		last.Term = int64(stat.Version) // somebody wrote there; each term counts the version up by one at least
 	}
 	s.term, s.termVersion = last.Term+1, stat.Version
 	return s.multi(nil)
@@ -124,7 +124,7 @@ func (s *zkStore) load(ctx context.Context) (map[string][]byte, error) {
 
 // readMany reads the nodes of keys, many at a time.
 func (s *zkStore) readMany(ctx context.Context, keys []string) ([]zkNode, error) {
-	r, err := openZKReader(ctx, s.session)
+	r, err := openBulkReader(ctx, s.session)
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +236,7 @@ func (s *zkStore) children(dir string) ([]string, error) {
 	return names, nil
 }
 
-// commit implements store, after load. A *recordError other than errTooLarge means
+// commit implements store, after load. A *recordError other than errRecordTooLarge means
 // that somebody else has changed the node since it was loaded. errFenced means
 // that nothing was stored, and that the term has ended.
 func (s *zkStore) commit(ctx context.Context, records []record) error {
@@ -276,7 +276,7 @@ func (s *zkStore) ops(records []record) ([]zkOp, error) {
 		}
 		data := s.data(r)
 		if len(data) > maxRecord {
-			return nil, &recordError{r.key, errTooLarge}
+			return nil, &recordError{r.key, errRecordTooLarge}
 		}
 		size += len(node) + len(data) + overhead
 		if len(data) > len(largest.value) {
@@ -293,7 +293,7 @@ func (s *zkStore) ops(records []record) ([]zkOp, error) {
 		ops = append(ops, zkOp{r.key, &zk.CreateRequest{Path: node, Data: data, Acl: s.session.acl}})
 	}
 	if size > maxMulti {
-		return nil, &recordError{largest.key, errTooLarge}
+		return nil, &recordError{largest.key, errRecordTooLarge}
 	}
 	return ops, nil
 }

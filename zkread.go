@@ -30,23 +30,23 @@ const (
 // errNoMultiRead means that the server is older than 3.6.
 var errNoMultiRead = errors.New("the server does not know multiRead")
 
-// A zkReader is a connection for multiRead.
-type zkReader struct {
+// A bulkReader is a connection for multiRead.
+type bulkReader struct {
 	conn    net.Conn
 	in      *bufio.Reader
 	xid     int32
 	release func() bool // ends the watch over the context
 }
 
-// openZKReader connects to the server that the session uses, so that it sees all
+// openBulkReader connects to the server that the session uses, so that it sees all
 // that the session has seen. It works until ctx ends.
-func openZKReader(ctx context.Context, session *zkSession) (*zkReader, error) {
+func openBulkReader(ctx context.Context, session *zkSession) (*bulkReader, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", session.Server())
 	if err != nil {
 		return nil, err
 	}
-	r := &zkReader{conn: conn, in: bufio.NewReaderSize(conn, 256<<10)}
+	r := &bulkReader{conn: conn, in: bufio.NewReaderSize(conn, 256<<10)}
 	r.release = context.AfterFunc(ctx, func() { conn.Close() })
 	if err := r.connect(session); err != nil {
 		r.release()
@@ -57,7 +57,7 @@ func openZKReader(ctx context.Context, session *zkSession) (*zkReader, error) {
 }
 
 // connect opens the session and authenticates it.
-func (r *zkReader) connect(session *zkSession) error {
+func (r *bulkReader) connect(session *zkSession) error {
 	r.extend(session.timeout)
 	hello := make([]byte, 4+8, 64) // protocol version, last transaction seen
 	hello = binary.BigEndian.AppendUint32(hello, uint32(session.timeout.Milliseconds()))
@@ -79,14 +79,14 @@ func (r *zkReader) connect(session *zkSession) error {
 }
 
 // close ends the session.
-func (r *zkReader) close() {
+func (r *bulkReader) close() {
 	r.release()
 	_ = r.send(r.request(opCloseSession)) // if it does not arrive, the session expires
 	r.conn.Close()
 }
 
 // read reads the nodes, and returns one answer for each.
-func (r *zkReader) read(nodes []string, limit time.Duration) ([]zkNode, error) {
+func (r *bulkReader) read(nodes []string, limit time.Duration) ([]zkNode, error) {
 	r.extend(limit)
 	request := r.request(opMultiRead)
 	for _, node := range nodes {
@@ -147,13 +147,13 @@ func readError(code int32) error {
 }
 
 // request begins a request.
-func (r *zkReader) request(op int32) []byte {
+func (r *bulkReader) request(op int32) []byte {
 	r.xid++
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(r.xid)), uint32(op))
 }
 
 // call sends a request and returns the body of its response.
-func (r *zkReader) call(request []byte) ([]byte, error) {
+func (r *bulkReader) call(request []byte) ([]byte, error) {
 	if err := r.send(request); err != nil {
 		return nil, err
 	}
@@ -175,14 +175,14 @@ func (r *zkReader) call(request []byte) ([]byte, error) {
 	}
 }
 
-func (r *zkReader) extend(limit time.Duration) { _ = r.conn.SetDeadline(time.Now().Add(limit)) }
+func (r *bulkReader) extend(limit time.Duration) { _ = r.conn.SetDeadline(time.Now().Add(limit)) }
 
-func (r *zkReader) send(packet []byte) error {
+func (r *bulkReader) send(packet []byte) error {
 	_, err := r.conn.Write(appendJute(nil, packet))
 	return err
 }
 
-func (r *zkReader) receive() ([]byte, error) {
+func (r *bulkReader) receive() ([]byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(r.in, size[:]); err != nil {
 		return nil, err

@@ -54,7 +54,7 @@ func TestReadingManyNodes(t *testing.T) {
 
 func TestOldServersAreTold(t *testing.T) {
 	hosts, _ := testZK(t)
-	r, err := openZKReader(t.Context(), testSession(t, hosts))
+	r, err := openBulkReader(t.Context(), testSession(t, hosts))
 	if err != nil {
 		t.Fatal(err)
 	}
