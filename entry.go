@@ -5,9 +5,9 @@ import (
 	"errors"
 )
 
-// A mesosEntry is what Mesos' replicated state keeps in a node: a protobuf message of
+// A stateEntry is what Mesos' replicated state keeps in a node: a protobuf message of
 // package mesos.internal.state, the same from Mesos 0.22 on.
-type mesosEntry struct {
+type stateEntry struct {
 	name  string // the node's own
 	uuid  []byte // 16 bytes, a new one for every write
 	value []byte
@@ -30,19 +30,19 @@ func appendField[T string | []byte](b []byte, number byte, content T) []byte {
 
 // decodeEntry accepts fields in any order, and fields unknown to it. The result
 // shares memory with b.
-func decodeEntry(b []byte) (mesosEntry, error) {
-	var e mesosEntry
+func decodeEntry(b []byte) (stateEntry, error) {
+	var e stateEntry
 	var seen [4]bool
 	groups := 0 // how many groups, which are unknown fields, we are in
 	for len(b) > 0 {
 		tag, n := binary.Uvarint(b)
 		if n <= 0 || tag>>3 == 0 {
-			return mesosEntry{}, errors.New("decode entry: bad tag")
+			return stateEntry{}, errors.New("decode entry: bad tag")
 		}
 		b = b[n:]
 		content, rest, ok := cutField(b, tag&7)
 		if !ok {
-			return mesosEntry{}, errors.New("decode entry: bad field")
+			return stateEntry{}, errors.New("decode entry: bad field")
 		}
 		b = rest
 		switch tag & 7 {
@@ -65,7 +65,7 @@ func decodeEntry(b []byte) (mesosEntry, error) {
 		}
 	}
 	if !seen[1] || !seen[2] || !seen[3] || groups != 0 {
-		return mesosEntry{}, errors.New("decode entry: name, uuid or value is missing")
+		return stateEntry{}, errors.New("decode entry: name, uuid or value is missing")
 	}
 	return e, nil
 }
