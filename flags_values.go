@@ -166,15 +166,15 @@ func (v durationValue) String() string {
 	return s
 }
 
-// javaDouble is what Double.parseDouble takes as a finite number, hex forms apart.
-var javaDouble = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[fFdD]?$`)
+// doubleSyntax is what Double.parseDouble takes as a finite number, hex forms apart.
+var doubleSyntax = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[fFdD]?$`)
 
 // amountValue is a number of cores or megabytes in Java's syntax, so 0.5f is one.
 type amountValue struct{ p *float64 }
 
 func (v amountValue) Set(s string) error {
 	s = strings.TrimFunc(s, func(r rune) bool { return r <= ' ' })
-	if !javaDouble.MatchString(s) {
+	if !doubleSyntax.MatchString(s) {
 		return errors.New("want a number like 0.5")
 	}
 	n, err := strconv.ParseFloat(strings.TrimRight(s, "fFdD"), 64)
