@@ -93,6 +93,7 @@ type flags struct {
 	// Additions of this program
 	dataDir            string
 	advertisePort      int // 0 if not given; see advertised
+	mesosSSL           bool
 	logLevel           string
 	logFormat          string
 	unreachableTimeout time.Duration
