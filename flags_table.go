@@ -222,7 +222,7 @@ func (f *flags) zooKeeperOptions() []option {
 
 func (f *flags) notificationOptions() []option {
 	return []option{
-		{name: "mail_server", arg: "host:port", value: checkedText(&f.mailServer, checkMailServer),
+		{name: "mail_server", arg: "host:port", value: checkedText(&f.mailServer, checkHostPortOrNone),
 			help: "SMTP server; mail is sent if --mail_from is given too."},
 		{name: "mail_from", short: "m", arg: "address", value: anyText(&f.mailFrom),
 			help: "Sender of the mail."},
