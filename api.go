@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // apiPath splits the path of an API request into the dialect of its prefix and
@@ -37,6 +39,7 @@ type operation struct {
 	body   bool // reads a JSON document
 	local  bool // needs no leader
 	handle func(*call) error
+	timed  string // the name that the JVM versions time it under, "" for none
 }
 
 const (
@@ -55,22 +58,26 @@ func (s *server) routes() []resource {
 		return operation{method: method, body: true, handle: h}
 	}
 	here := func(o operation) operation { o.local = true; return o }
+	timed := func(name string, o operation) operation { o.timed = name; return o }
 	return []resource{
-		{"jobs", typeJSON, true, []operation{get(s.listJobs)}},
-		{"jobs/search", typeJSON, true, []operation{get(s.searchJobs)}},
+		{"jobs", typeJSON, true, []operation{timed("JobManagementResource.list", get(s.listJobs))}},
+		{"jobs/search", typeJSON, true, []operation{timed("JobManagementResource.search", get(s.searchJobs))}},
 		{"jobs/summary", typeJSON, true, []operation{get(s.summarizeJobs)}},
 		{"job/stat/{}", typeJSON, true, []operation{get(s.jobStatistics)}},
-		{"job/success/{}", typeJSON, true, []operation{put(s.markSuccess)}},
-		{"job/{}", typeJSON, true, []operation{get(s.showJob), put(s.runJob), del(s.deleteJob)}},
+		{"job/success/{}", typeJSON, true, []operation{timed("JobManagementResource.markJobSuccessful", put(s.markSuccess))}},
+		{"job/{}", typeJSON, true, []operation{get(s.showJob),
+			timed("JobManagementResource.trigger", put(s.runJob)), timed("JobManagementResource.delete", del(s.deleteJob))}},
 		{"job/{}/task/{}/progress", typeJSON, true, []operation{document(http.MethodPost, s.addProgress)}},
-		{"iso8601", typeJSON, true, []operation{document(http.MethodPost, s.putScheduled), document(http.MethodPut, s.putScheduled)}},
-		{"dependency", typeJSON, false, []operation{document(http.MethodPost, s.putDependent), document(http.MethodPut, s.putDependent)}},
+		{"iso8601", typeJSON, true, []operation{timed("Iso8601JobResource.post", document(http.MethodPost, s.putScheduled)),
+			timed("Iso8601JobResource.put", document(http.MethodPut, s.putScheduled))}},
+		{"dependency", typeJSON, false, []operation{timed("DependentJobResource.post", document(http.MethodPost, s.putDependent)),
+			timed("DependentJobResource.put", document(http.MethodPut, s.putDependent))}},
 		{"task/kill/{}", typeJSON, false, []operation{del(s.killJob)}},
 		{"task/all", typeJSON, false, []operation{del(s.purge)}},
 		{"task/{}", typeJSON, false, []operation{document(http.MethodPut, s.finishTask)}},
-		{"graph/dot", typeText, true, []operation{get(s.graphDot)}},
-		{"graph/csv", typeText, true, []operation{get(s.graphCSV)}},
-		{"stats/{}", typeJSON, false, []operation{get(s.percentiles)}},
+		{"graph/dot", typeText, true, []operation{timed("GraphManagementResource.dotGraph", get(s.graphDot))}},
+		{"graph/csv", typeText, true, []operation{timed("GraphManagementResource.jsonGraph", get(s.graphCSV))}},
+		{"stats/{}", typeJSON, false, []operation{timed("StatsResource.getPerf", get(s.percentiles))}},
 		{"leader", typeJSON, false, []operation{here(get(s.showLeader))}},
 
 		{"schedule/preview", typeJSON, true, []operation{here(document(http.MethodPost, s.previewSchedule))}},
@@ -127,11 +134,14 @@ func (s *server) answerAPI(c *call, rest string) error {
 		return err
 	}
 	serve := func(sch *scheduler) (err error) {
-		c.scheduler = sch
+		start := time.Now()
 		s.respond(c, func(w http.ResponseWriter) {
 			err = op.handle(&call{w: &answer{ResponseWriter: w}, r: c.r, server: s, api: true, dialect: c.dialect,
 				params: c.params, scheduler: sch, body: c.body})
 		})
+		if op.timed != "" && s.resourceCall != nil {
+			s.resourceCall(op.timed, time.Since(start))
+		}
 		return err
 	}
 	if op.local {
@@ -333,10 +343,10 @@ func (c *call) explain(err error) *apiError {
 	if je, ok := errors.AsType[*jobError](err); ok {
 		return &apiError{status: http.StatusBadRequest, text: je.Error()}
 	}
-	if re, ok := errors.AsType[*recordError](err); ok {
-		return &apiError{status: http.StatusBadRequest, text: "the store refuses it: " + re.err.Error()}
-	}
 	c.server.log.Error("request failed", "method", c.r.Method, "path", c.r.URL.EscapedPath(), "error", err)
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return &apiError{status: http.StatusInsufficientStorage, text: "the change could not be stored: " + pe.Err.Error()}
+	}
 	return &apiError{status: http.StatusInternalServerError, text: "internal error; see the log"}
 }
 

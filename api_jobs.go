@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // A jobCache keeps the JSON of jobs as GET jobs shows them. Jobs don't change, so
@@ -174,10 +173,16 @@ func (s *server) putJob(c *call, dependent bool) error {
 		if err != nil {
 			return nil, err
 		}
-		return j, j.check(old == nil, time.Now())
+		if err := j.check(old == nil, s.now()); err != nil {
+			return nil, err
+		}
+		return j, s.checkStart(c.dialect, old, j)
 	})
 	if e, ok := errors.AsType[*jobError](err); ok {
-		err = explainJob(e, j)
+		err = s.explainJob(e, j)
+	}
+	if e, ok := errors.AsType[*recordError](err); ok && refusedFor(e.key, j.Name) {
+		err = refuse("the store refuses job %q: %v", j.Name, e.err)
 	}
 	return c.done(explainPut(err, j.Name, update.Load()))
 }
@@ -198,19 +203,41 @@ func (s *server) decodePosted(c *call, dependent bool, old *Job) (*Job, error) {
 	return j, nil
 }
 
+// refusedFor reports whether a record is of a job. Others are refused for changes
+// that happened to be stored with ours.
+func refusedFor(key, name string) bool {
+	return key == "J_"+name || key == "go/job/"+recordName(name)
+}
+
 // explainJob gives what is wrong with a job's document the form of the dialects.
 // A schedule that can't be read has a text of its own in 3.0.
-func explainJob(e *jobError, j *Job) error {
+func (s *server) explainJob(e *jobError, j *Job) error {
 	switch {
 	case strings.HasPrefix(e.text, "requirement failed: "):
 		return illegal(e.text, e.text)
 	case e.field == "schedule" && j != nil:
-		if _, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, time.Now()); err != nil {
+		if _, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, s.now()); err != nil {
 			return &apiError{status: http.StatusBadRequest, text: e.text,
 				text3: fmt.Sprintf("Cannot parse schedule '%s' (wtf bro)", j.Schedule)}
 		}
 	}
 	return refuse("%s", e.text)
+}
+
+// checkStart refuses what 3.0 refuses of new jobs: a start before the second second of 1970.
+func (s *server) checkStart(d dialect, old, j *Job) error {
+	if d != dialect3 || old != nil || j.Dependent {
+		return nil
+	}
+	schedule, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, s.now())
+	if err != nil {
+		return nil // check has had its say
+	}
+	start := schedule.position()
+	if start.UnixMilli() >= 1000 {
+		return nil
+	}
+	return refuse("Scheduled start date '%s' is before 1970!", start.Format("2006-01-02T15:04:05.000Z07:00"))
 }
 
 // explainPut gives the refusals of the scheduler the texts of the original.

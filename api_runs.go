@@ -20,8 +20,7 @@ func (s *server) runJob(c *call) error {
 	if !given {
 		args = ""
 	}
-	// A task id that a JVM version can read back has no semicolon in its arguments.
-	_, err := c.scheduler.runJob(c.r.Context(), name, strings.ReplaceAll(args, ";", ""), given)
+	_, err := c.scheduler.runJob(c.r.Context(), name, args, given)
 	return c.done(foundJob(err, name, "Job"))
 }
 
@@ -52,11 +51,7 @@ func (s *server) finishTask(c *call) error {
 	if err != nil {
 		return err
 	}
-	err = c.scheduler.finishTask(c.r.Context(), c.params[0], code, "")
-	if errors.Is(err, errNotFound) {
-		err = nil
-	}
-	return c.done(err)
+	return c.done(c.scheduler.finishTask(c.r.Context(), c.params[0], code, ""))
 }
 
 // statusCode reads what the original's JSON library takes for an int: absent is 0,
@@ -104,11 +99,11 @@ func (s *server) addProgress(c *call) error {
 		return unmet("%s (%d) is not positive", key, n)
 	}
 	err = c.scheduler.addProgress(c.r.Context(), name, id, n)
-	if errors.Is(err, errNotFound) {
+	if errors.Is(err, errUnknownTask) {
 		text := "Task id  " + id + " not found"
 		return illegal(text, text)
 	}
-	return c.done(err)
+	return c.done(foundJob(err, name, "JobSchedule"))
 }
 
 // missing is a 404 of our own additions.
@@ -194,7 +189,7 @@ func (s *server) listRuns(c *call) error {
 // explainQueued answers why the waiting runs of a job wait.
 func (s *server) explainQueued(c *call) error {
 	type entry struct {
-		Position int         `json:"position"` // in its queue, from 1
+		Position int         `json:"position"` // runs before it in the queue, -1 if it isn't in the queue yet
 		Reasons  []string    `json:"reasons"`
 		Run      runDocument `json:"run"`
 	}

@@ -142,7 +142,7 @@ func TestWhyQueued(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &doc); err != nil {
 		t.Fatal(err)
 	}
-	if doc.Job != "a" || len(doc.Queued) != 1 || doc.Queued[0].Position != 1 || doc.Queued[0].Reasons == nil || doc.Queued[0].Run.State != runQueued {
+	if doc.Job != "a" || len(doc.Queued) != 1 || doc.Queued[0].Position != 0 || len(doc.Queued[0].Reasons) == 0 || doc.Queued[0].Run.State != runQueued {
 		t.Errorf("queued = %s, want the one run with a position and reasons", body)
 	}
 }

@@ -49,7 +49,7 @@ func (s *server) previewSchedule(c *call) error {
 		return err
 	}
 	p := preview{Schedule: doc.get("schedule").text(), Zone: doc.get("scheduleTimeZone").text()}
-	now := time.Now()
+	now := s.now()
 	sched, err := parseSchedule(p.Schedule, p.Zone, now)
 	if err == nil {
 		err = sched.check()
@@ -89,7 +89,7 @@ func (s *server) upcoming(c *call) error {
 	if j.Dependent || j.Disabled {
 		return c.json(p)
 	}
-	now := time.Now()
+	now := s.now()
 	if sched, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, now); err == nil {
 		p.Upcoming = occurrences(sched, now, int(n))
 	}

@@ -211,6 +211,27 @@ func TestErrorTexts(t *testing.T) {
 	}
 }
 
+// 3.0 refuses some starts that 2.x takes.
+func TestStartBefore1970(t *testing.T) {
+	const old = `{"name":"old","command":"x","schedule":"R1/1969-12-31T23:00:00Z/P1D","disabled":true}`
+	_, do := testAPI(t)
+	want := `{"message":"Scheduled start date '1969-12-31T23:00:00.000Z' is before 1970!","status":"Bad Request"}`
+	if res := do(post("/v1/scheduler/iso8601", old)); res.StatusCode != 400 || text(t, res) != want {
+		t.Errorf("POST /v1 = %d, want 400 %s", res.StatusCode, want)
+	}
+	if res := do(post("/scheduler/iso8601", old)); res.StatusCode != 204 {
+		t.Errorf("POST = %d %s, want 204", res.StatusCode, text(t, res))
+	}
+}
+
+func TestUnparsableScheduleHasTheTextOf3(t *testing.T) {
+	_, do := testAPI(t)
+	want := `{"message":"Cannot parse schedule 'whenever' (wtf bro)","status":"Bad Request"}`
+	if got := text(t, do(post("/v1/scheduler/iso8601", `{"name":"b","command":"x","schedule":"whenever"}`))); got != want {
+		t.Errorf("POST /v1 = %s, want %s", got, want)
+	}
+}
+
 // What is refused must say what and where, in whatever words.
 func TestRefusalsNameTheCause(t *testing.T) {
 	tests := []struct{ name, path, document, want string }{

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"iter"
+	"math"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -212,14 +213,13 @@ func (c *cronExpr) last(first, now time.Time, loc *time.Location) time.Time {
 }
 
 // skippedWall returns the first matching local time, in milliseconds, of the gap that
-// ended at t, if there was a gap whose matches run at t.
-func (c *cronExpr) skippedWall(t, began time.Time) (wall int64, ok bool) {
-	if !t.Equal(began) || bits.OnesCount64(c.hour) == 24 {
+// ended at t, if there was one whose matches run at t.
+func (c *cronExpr) skippedWall(t time.Time) (wall int64, ok bool) {
+	began, _, offset := zoneSpan(t.Location(), t.Unix())
+	if t.Unix() != began || bits.OnesCount64(c.hour) == 24 {
 		return 0, false
 	}
-	_, before := began.Add(-time.Second).Zone()
-	_, off := t.Zone()
-	wall, ok = c.nextWall(t.Unix()+int64(before), t.Unix()+int64(off))
+	wall, ok = c.nextWall(began+offsetAt(t.Location(), began*1000-1)/1000, began+offset)
 	return wall * 1000, ok
 }
 
@@ -239,21 +239,15 @@ type stretch struct {
 func (c *cronExpr) stretches(loc *time.Location, from, to int64) iter.Seq[stretch] {
 	return func(yield func(stretch) bool) {
 		for from < to {
-			t := time.Unix(from, 0).In(loc)
-			start, end := t.ZoneBounds()
-			_, off := t.Zone()
-			st := stretch{start: from, from: from + int64(off), to: to + int64(off), offset: int64(off)}
-			if !end.IsZero() {
-				st.to = min(to, end.Unix()) + int64(off)
+			began, ends, offset := zoneSpan(loc, from)
+			st := stretch{start: from, from: from + offset, to: min(to, ends) + offset, offset: offset}
+			if began != math.MinInt64 {
+				c.cut(&st, began, offsetAt(loc, began*1000-1)/1000)
 			}
-			if !start.IsZero() {
-				_, before := start.Add(-time.Second).Zone()
-				c.cut(&st, start.Unix(), int64(before))
-			}
-			if !yield(st) || end.IsZero() {
+			if !yield(st) {
 				return
 			}
-			from = end.Unix()
+			from = ends
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -51,14 +52,21 @@ type serverOptions struct {
 	realm       string
 	compress    bool
 	defaults    jobDefaults
-	history     int           // entries in job/stat, 0 for all that is kept
-	hold        time.Duration // how long a request waits for a leader, 0 for 20 s
-	ui          http.Handler  // everything outside the API; nil: a plain page of the jobs
-	metrics     http.Handler  // /metrics and below
+	location    *time.Location // the zone of starts without an offset, nil for the process's
+	history     int            // entries in job/stat, 0 for all that is kept
+	hold        time.Duration  // how long a request waits for a leader, 0 for 20 s
+	ui          http.Handler   // everything outside the API; nil: a plain page of the jobs
+	metrics     http.Handler   // /metrics and below
 	local       map[string]http.Handler
 	output      func(run *Run, name string, offset int64, limit int) (data []byte, size int64, err error)
 	level       *slog.LevelVar
 	log         *slog.Logger
+
+	// What is counted, each nil for nobody: requests, with a function for their
+	// end; calls of the operations that the JVM versions time; requests sent to the leader.
+	requestStarted func(method string) func(status int)
+	resourceCall   func(name string, took time.Duration)
+	forwarded      func(err error)
 }
 
 // A server answers HTTP requests: those that any instance can answer at once,
@@ -82,6 +90,9 @@ func newServer(o serverOptions) *server {
 	if o.level == nil {
 		o.level = new(slog.LevelVar)
 	}
+	if o.location == nil {
+		o.location = time.Local
+	}
 	if o.realm == "" {
 		o.realm = "Mesosphere"
 	}
@@ -98,6 +109,9 @@ func newServer(o serverOptions) *server {
 	}
 	return s
 }
+
+// now is the time in the zone that schedules are read in.
+func (s *server) now() time.Time { return time.Now().In(s.location) }
 
 // serve answers requests on the listeners, each plain or TLS already, until ctx
 // ends or one of them fails. It then lets requests under way finish for a while.
@@ -146,6 +160,10 @@ func onLoopback(a net.Addr) bool {
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := &answer{ResponseWriter: w}
 	start := time.Now()
+	if s.requestStarted != nil {
+		ended := s.requestStarted(r.Method)
+		defer func() { ended(cmp.Or(a.status, http.StatusOK)) }()
+	}
 	defer func() {
 		if v := recover(); v != nil {
 			if v == http.ErrAbortHandler {
@@ -349,13 +367,9 @@ func (s *server) logAccess(a *answer, r *http.Request, took time.Duration) {
 	if !s.log.Enabled(r.Context(), level) {
 		return
 	}
-	status := a.status
-	if status == 0 {
-		status = http.StatusOK
-	}
 	user, _, _ := r.BasicAuth()
 	attrs := []slog.Attr{slog.String("method", r.Method), slog.String("path", r.URL.EscapedPath()),
-		slog.Int("status", status), slog.Int64("bytes", a.size), slog.Duration("took", took.Round(time.Microsecond)),
+		slog.Int("status", cmp.Or(a.status, http.StatusOK)), slog.Int64("bytes", a.size), slog.Duration("took", took.Round(time.Microsecond)),
 		slog.String("remote", r.RemoteAddr), slog.String("user", user),
 		slog.String("agent", r.UserAgent()), slog.String("request", r.Header.Get(requestIDHeader))}
 	if f := r.Header.Get("X-Forwarded-For"); f != "" {

@@ -164,6 +164,9 @@ func (p Period) isZero() bool { return p == Period{} }
 // has below a millisecond is dropped. The error is errYearRange.
 func (p Period) plus(t time.Time, n int64) (time.Time, error) {
 	loc, ms := t.Location(), t.UnixMilli()
+	if n == 0 { // even the second of two equal local times stays what it is
+		return time.UnixMilli(ms).In(loc), nil
+	}
 	for _, f := range [...]struct {
 		n    int32
 		unit calendarUnit

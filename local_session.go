@@ -93,16 +93,21 @@ type localSession struct {
 
 	offers     int // made so far
 	offered    string
+	offeredAt  time.Time
 	inOffer    amounts
 	rescinded  map[string]bool // offers we took back that may still be accepted in good faith
 	suppressed bool
 	refused    amounts // by the last DECLINE, until
 	until      time.Time
-	filter     *time.Timer
+	wake       *time.Timer // fires when offer has something to do
 }
 
 // maxStarting bounds the processes that start at the same time.
 func maxStarting() int { return max(4, 2*runtime.GOMAXPROCS(0)) }
+
+// offerTime is how long an offer stays when more has come free: a scheduler that
+// has work for it answers sooner, and its launch must not cross with a RESCIND.
+const offerTime = time.Second
 
 // maxRescinded bounds how many withdrawn offers are remembered.
 const maxRescinded = 1000
@@ -120,12 +125,12 @@ type liveRun struct {
 }
 
 func newLocalSession(l *localCluster, epoch int64, framework string, handle func(*sched.Event), fail context.CancelCauseFunc) *localSession {
-	filter := time.NewTimer(time.Hour)
-	filter.Stop()
+	wake := time.NewTimer(time.Hour)
+	wake.Stop()
 	return &localSession{
 		l: l, epoch: epoch, framework: framework, handle: handle, fail: fail,
 		mail: newMailbox[localMail](), janitor: newMailbox[string](),
-		live: make(map[string]*liveRun), rescinded: make(map[string]bool), filter: filter,
+		live: make(map[string]*liveRun), rescinded: make(map[string]bool), wake: wake,
 	}
 }
 
@@ -136,13 +141,13 @@ func (s *localSession) loop(ctx context.Context) {
 		FrameworkID: &mesos.FrameworkID{Value: s.framework},
 	}})
 	s.adoptAll(ctx)
-	defer s.filter.Stop()
+	defer s.wake.Stop()
 	for ctx.Err() == nil {
 		s.startPending(ctx)
 		s.offer()
 		select {
 		case <-ctx.Done():
-		case <-s.filter.C:
+		case <-s.wake.C:
 		case <-s.mail.ready:
 			for _, m := range s.mail.take() {
 				s.serve(ctx, m)
@@ -571,7 +576,11 @@ func (s *localSession) offer() {
 		return
 	}
 	if wait := time.Until(s.until); wait > 0 && free.fits(s.refused) {
-		s.filter.Reset(wait)
+		s.wake.Reset(wait)
+		return
+	}
+	if wait := time.Until(s.offeredAt.Add(offerTime)); wait > 0 && s.offered != "" {
+		s.wake.Reset(wait)
 		return
 	}
 	s.rescind()
@@ -580,7 +589,7 @@ func (s *localSession) offer() {
 	}
 	s.offers++
 	s.offered = fmt.Sprintf("%s-O%d-%d", s.l.agent, s.epoch, s.offers)
-	s.inOffer = free
+	s.offeredAt, s.inOffer = time.Now(), free
 	s.handle(&sched.Event{Type: sched.Event_OFFERS, Offers: &sched.Event_Offers{Offers: []mesos.Offer{{
 		ID:          mesos.OfferID{Value: s.offered},
 		FrameworkID: mesos.FrameworkID{Value: s.framework},

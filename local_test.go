@@ -16,13 +16,31 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
+// instanceWord makes the test binary an instance that can be killed; see runInstance.
+const instanceWord = "__instance"
+
 // TestMain makes the test binary the wrapper of the runs that tests start, like
 // the real one.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == wrapperWord {
 		os.Exit(runWrapper(os.Args[2]))
 	}
+	if len(os.Args) > 3 && os.Args[1] == instanceWord {
+		os.Exit(runInstance(os.Args[2], os.Args[3:]))
+	}
 	os.Exit(m.Run())
+}
+
+// testWrapper starts the test binary. Under -race, a process would sleep for a
+// second at its end.
+var testWrapper = []string{"/usr/bin/env", "GORACE=atexit_sleep_ms=0", testBinary(), wrapperWord}
+
+func testBinary() string {
+	path, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	return path
 }
 
 // testMesos is a scheduler's view of a localCluster: it keeps the events.
@@ -38,6 +56,7 @@ type testMesos struct {
 // startLocal subscribes to a data directory until the test ends or stop is called.
 func startLocal(t *testing.T, dir string, opts localOptions) *testMesos {
 	t.Helper()
+	opts.wrapper = testWrapper
 	l, err := newLocal(dir, opts, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)

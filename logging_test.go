@@ -3,17 +3,21 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"testing"
 )
 
 func TestLoggerLevelsAndFormats(t *testing.T) {
 	var out bytes.Buffer
-	log, err := newLogger(&out, "warn", "json")
+	log, level, err := newLogger(&out, "warn", "json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	log.Info("left out")
+	level.Set(slog.LevelError)
+	log.Warn("left out too")
+	level.Set(slog.LevelWarn)
 	log.Warn("kept", "job", "nightly")
 	var line struct{ Level, Msg, Job string }
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Level != "WARN" || line.Msg != "kept" || line.Job != "nightly" {
@@ -21,9 +25,12 @@ func TestLoggerLevelsAndFormats(t *testing.T) {
 	}
 
 	out.Reset()
-	log, err = newLogger(&out, "debug", "text")
+	log, level, err = newLogger(&out, "debug", "text")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if level.Level() != slog.LevelDebug {
+		t.Errorf("level = %v, want debug", level.Level())
 	}
 	log.Debug("kept", "job", "nightly")
 	if !strings.Contains(out.String(), "level=DEBUG msg=kept job=nightly\n") {
@@ -31,7 +38,7 @@ func TestLoggerLevelsAndFormats(t *testing.T) {
 	}
 
 	for _, bad := range [][2]string{{"loud", "text"}, {"info", "xml"}, {"", "text"}} {
-		if _, err := newLogger(&out, bad[0], bad[1]); err == nil {
+		if _, _, err := newLogger(&out, bad[0], bad[1]); err == nil {
 			t.Errorf("newLogger(%q, %q) = nil", bad[0], bad[1])
 		}
 	}

@@ -86,7 +86,7 @@ func (m *metrics) legacyReport(now time.Time) legacyReport {
 	for _, j := range m.jobRuns.all() {
 		r.counters = append(r.counters, named[int64]{"jobs.run.success." + j.name, j.success}, named[int64]{"jobs.run.failure." + j.name, j.failure})
 		if j.timeCount > 0 {
-			r.histograms = append(r.histograms, named[distribution]{"jobs.run.time." + j.name, distributionOf(j.timeCount, snapshotOf(j.times))})
+			r.histograms = append(r.histograms, named[distribution]{"jobs.run.time." + j.name, *j.shown})
 		}
 	}
 	sortNamed(r.gauges)
@@ -178,7 +178,7 @@ func (w *fieldWriter) integer(name string, v int64) {
 	w.WriteString(strconv.FormatInt(v, 10))
 }
 
-func (w *fieldWriter) double(name string, v float64) { w.key(name); w.WriteString(doubleText(v)) }
+func (w *fieldWriter) double(name string, v float64) { w.key(name); w.WriteString(javaDouble(v)) }
 
 // number writes a gauge: whole values as integers, like the JVM's own.
 func (w *fieldWriter) number(name string, v float64) {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -61,6 +62,7 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 	nameWrite(c)
 	deadline := time.NewTimer(s.hold)
 	defer deadline.Stop()
+	last := "there is none"
 	for {
 		changed := s.changed()
 		sch := s.current()
@@ -68,9 +70,11 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 		var pause <-chan time.Time
 		switch {
 		case sch != nil:
-			if err := serve(sch); !termEnded(c.r.Context(), err) {
+			err := serve(sch)
+			if !termEnded(c.r.Context(), err) {
 				return err
 			}
+			last = err.Error()
 			pause = time.After(refusedPause)
 		case self || id == "": // still loading, or nobody leads
 		case c.r.Header.Get(viaHeader) != "":
@@ -80,6 +84,7 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 			if err := s.forward(c, id); !errors.Is(err, errNotExecuted) {
 				return err
 			}
+			last = id + " does not answer"
 			pause = time.After(refusedPause)
 		}
 		select {
@@ -89,7 +94,7 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 			if c.r.Header.Get(viaHeader) != "" {
 				c.w.Header().Set(refusedHeader, "1")
 			}
-			return unavailable("no leader could be reached for " + s.hold.String())
+			return unavailable("no leader could be reached for " + s.hold.String() + ": " + last)
 		case <-c.r.Context().Done():
 			return nil
 		}
@@ -101,12 +106,20 @@ func unavailable(text string) error {
 }
 
 // termEnded reports whether err means that the scheduler stopped leading, so that the
-// outcome of a write is known only to the next one.
+// outcome of a change is known only to the next one. Every error of a store that
+// isn't its definite refusal is of this kind, whatever it says.
 func termEnded(ctx context.Context, err error) bool {
-	if ctx.Err() != nil {
-		return false // the client has gone
+	if err == nil || ctx.Err() != nil || errors.Is(err, errBusy) {
+		return false
 	}
-	return errors.Is(err, errNoLeader) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	if _, ok := errors.AsType[*apiError](err); ok {
+		return false
+	}
+	if _, ok := errors.AsType[*jobError](err); ok {
+		return false
+	}
+	_, disk := errors.AsType[*fs.PathError](err) // the file store's; waiting won't make room
+	return !disk
 }
 
 // readBody reads the whole body, which is small, so that the request can be sent again.
@@ -179,6 +192,9 @@ func (s *server) forward(c *call, id string) error {
 	c.w.forwarded = id
 	clear(c.w.Header()) // an attempt to answer here may have left some
 	proxy.ServeHTTP(c.w, c.r.WithContext(ctx))
+	if s.forwarded != nil {
+		s.forwarded(failure)
+	}
 	switch {
 	case failure == nil:
 		return nil

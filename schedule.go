@@ -298,38 +298,32 @@ func (s Schedule) upcoming(after time.Time, n int) []time.Time {
 
 // dstNote says what daylight saving time does to the occurrence at t, or "".
 func (s Schedule) dstNote(t time.Time) string {
-	t = t.In(s.start.Location())
-	began, ends := t.ZoneBounds()
-	_, off := t.Zone()
-	if wall, ok := s.skippedWall(t, began); ok {
+	loc := s.start.Location()
+	t = t.In(loc)
+	if wall, ok := s.skippedWall(t); ok {
 		return fmt.Sprintf("%s does not exist in %s, where the clocks go forward; it runs at %s instead",
-			time.UnixMilli(wall).UTC().Format(time.DateTime), t.Location(), t.Format(time.TimeOnly))
+			time.UnixMilli(wall).UTC().Format(time.DateTime), loc, t.Format(time.TimeOnly))
 	}
-	var which string
-	if !began.IsZero() {
-		_, before := began.Add(-time.Second).Zone()
-		if t.Sub(began) < time.Duration(before-off)*time.Second {
-			which = "second"
-		}
+	which := ""
+	began, ends, offset := zoneSpan(loc, t.Unix())
+	if began != math.MinInt64 && t.Unix()-began < offsetAt(loc, began*1000-1)/1000-offset {
+		which = "second"
 	}
-	if !ends.IsZero() {
-		_, after := ends.Zone()
-		if ends.Sub(t) <= time.Duration(off-after)*time.Second {
-			which = "first"
-		}
+	if ends != math.MaxInt64 && ends-t.Unix() <= offset-offsetAt(loc, ends*1000)/1000 {
+		which = "first"
 	}
 	if which == "" {
 		return ""
 	}
 	return fmt.Sprintf("%s comes twice in %s, where the clocks go back; this is the %s time",
-		t.Format(time.DateTime), t.Location(), which)
+		t.Format(time.DateTime), loc, which)
 }
 
-// skippedWall returns the local time in milliseconds that the occurrence at t should have had, if the clocks
-// skip that. began is when t's offset came into force.
-func (s Schedule) skippedWall(t, began time.Time) (wall int64, ok bool) {
+// skippedWall returns the local time in milliseconds that the occurrence at t should have
+// had, if the clocks skip that.
+func (s Schedule) skippedWall(t time.Time) (wall int64, ok bool) {
 	if s.cron != nil {
-		return s.cron.skippedWall(t, began)
+		return s.cron.skippedWall(t)
 	}
 	p := s.period
 	k := s.lastAt(t)

@@ -167,11 +167,26 @@ func (s *scheduler) run(ctx context.Context) error {
 	// The last effects run when the writer has stopped, so that nobody who waits for an answer is left alone.
 	wg.Go(func() { cancel(s.writer.run(ctx)) })
 	framework := s.framework
-	wg.Go(func() { cancel(s.cluster.run(ctx, framework, s.handle(ctx))) })
+	wg.Go(func() { cancel(s.connect(ctx, framework)) })
 	cancel(s.loop(ctx))
 	wg.Wait()
 	close(s.ended)
 	return context.Cause(ctx)
+}
+
+// connect keeps the cluster's subscription. A framework that the master has removed
+// starts afresh once that, and the end of all its tasks, is stored.
+func (s *scheduler) connect(ctx context.Context, framework string) error {
+	for {
+		err := s.cluster.run(ctx, framework, s.handle(ctx))
+		if !errors.Is(err, errFrameworkRemoved) {
+			return err
+		}
+		if _, err := s.do(ctx, func() (string, error) { return "", nil }); err != nil {
+			return err
+		}
+		framework = ""
+	}
 }
 
 // handle returns the function that brings a cluster's events to the loop.

@@ -262,7 +262,6 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 		_, o.waitingStored = records[waitKey(r.ID)]
 		e.runs = append(e.runs, o)
 		s.runs[r.ID] = o
-		s.touchRun(o)
 	}
 	for _, e := range s.jobs {
 		slices.SortStableFunc(e.runs, func(a, b *openRun) int { return cmp.Compare(a.Queued, b.Queued) })
@@ -345,7 +344,10 @@ func (s *scheduler) showAll() {
 	all := viewChange{}
 	for _, e := range s.jobs {
 		all.set = append(all.set, e.publish(s.graph))
-		s.sum(e)
+		for _, r := range e.runs {
+			r.counted = r.State
+			s.sums[r.State]++
+		}
 	}
 	s.publish([]viewChange{all}, s.totals())
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -122,18 +123,38 @@ func fromWall(loc *time.Location, wall int64) int64 {
 		return wall
 	}
 	guess := wall - offsetAt(loc, wall) // at most one change of the clocks away
-	from, to := time.UnixMilli(guess).In(loc).ZoneBounds()
-	ms := wall - offsetAt(loc, guess)
-	if !from.IsZero() {
-		before := wall - offsetAt(loc, from.UnixMilli()-1)
-		if ms < from.UnixMilli() || before < from.UnixMilli() {
+	from, to, offset := zoneSpan(loc, floorDiv(guess, 1000))
+	ms := wall - offset*1000
+	if from != math.MinInt64 {
+		before := wall - offsetAt(loc, from*1000-1)
+		if ms < from*1000 || before < from*1000 {
 			return before
 		}
 	}
-	if !to.IsZero() && ms >= to.UnixMilli() {
-		if after := wall - offsetAt(loc, to.UnixMilli()); after >= to.UnixMilli() {
+	if to != math.MaxInt64 && ms >= to*1000 {
+		if after := wall - offsetAt(loc, to*1000); after >= to*1000 {
 			return after
 		}
 	}
 	return ms
+}
+
+// zoneSpan returns an interval around an instant, from <= sec < to, in which the offset does not
+// change, and that offset, all in seconds. Without changes before or after it ends at
+// the lowest or highest int64. The offset may be the same on its other side.
+func zoneSpan(loc *time.Location, sec int64) (from, to, offset int64) {
+	t := time.Unix(sec, 0).In(loc)
+	_, off := t.Zone()
+	start, end := t.ZoneBounds()
+	from, to = math.MinInt64, math.MaxInt64
+	if !start.IsZero() {
+		from = start.Unix()
+	}
+	if !end.IsZero() {
+		to = end.Unix()
+	}
+	if to <= sec { // ZoneBounds gives the start of the day for Dec 31 of leap years after 2037
+		to = (floorDiv(sec, daySeconds) + 1) * daySeconds
+	}
+	return from, to, int64(off)
 }
