@@ -125,7 +125,7 @@ func asJSONHeader(request string) string {
 
 // A page can point a name of its own to 127.0.0.1; then Origin and Host agree.
 func TestForeignHostOnLoopback(t *testing.T) {
-	n := startInstance(t, newSeat("x"), testScheduler(t), func(o *serverOptions) {
+	n := startInstance(t, newTestSeat("x"), testScheduler(t), func(o *serverOptions) {
 		o.hostname = "build7"
 		leading := leading(testScheduler(t))
 		o.leader, o.current = leading.leader, leading.current

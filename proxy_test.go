@@ -16,16 +16,16 @@ import (
 	"time"
 )
 
-// A seat says who leads, to the servers of one test.
-type seat struct {
+// A testSeat says who leads, to the servers of one test.
+type testSeat struct {
 	mu      sync.Mutex
 	id      string
 	changed chan struct{}
 }
 
-func newSeat(id string) *seat { return &seat{id: id, changed: make(chan struct{})} }
+func newTestSeat(id string) *testSeat { return &testSeat{id: id, changed: make(chan struct{})} }
 
-func (s *seat) set(id string) {
+func (s *testSeat) set(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.id = id
@@ -33,7 +33,7 @@ func (s *seat) set(id string) {
 	s.changed = make(chan struct{})
 }
 
-func (s *seat) state() (string, chan struct{}) {
+func (s *testSeat) state() (string, chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.id, s.changed
@@ -48,7 +48,7 @@ type testInstance struct {
 }
 
 // startInstance runs an instance until the test ends or stop is called. sch may be nil.
-func startInstance(t *testing.T, at *seat, sch *scheduler, adjust func(*serverOptions)) *testInstance {
+func startInstance(t *testing.T, at *testSeat, sch *scheduler, adjust func(*serverOptions)) *testInstance {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -123,7 +123,7 @@ func standIn(t *testing.T, handle http.HandlerFunc) string {
 }
 
 func TestFollowerForwards(t *testing.T) {
-	at := newSeat("")
+	at := newTestSeat("")
 	leader := startInstance(t, at, testScheduler(t), nil)
 	follower := startInstance(t, at, nil, nil)
 	at.set(leader.id)
@@ -159,7 +159,7 @@ func TestForwardedRequestIsTheSame(t *testing.T) {
 		w.WriteHeader(http.StatusTeapot)
 		io.WriteString(w, "short and stout")
 	})
-	follower := startInstance(t, newSeat(leader), nil, nil)
+	follower := startInstance(t, newTestSeat(leader), nil, nil)
 	path := "/v1/scheduler/job/a%20b%2Fc?arguments=-x;%20y&&z=%zz"
 	res, body := ask(t, "PUT", follower.url+path, `{"n":1}`, "Authorization", "Basic dTpw", "X-Forwarded-For", "10.0.0.9",
 		"X-Forwarded-Proto", "https", "X-Forwarded-Port", "443", requestIDHeader, "mine")
@@ -178,7 +178,7 @@ func TestForwardedRequestIsTheSame(t *testing.T) {
 }
 
 func TestRequestIsHeldUntilThereIsALeader(t *testing.T) {
-	at := newSeat("")
+	at := newTestSeat("")
 	leader := startInstance(t, at, testScheduler(t), nil)
 	asked := make(chan struct{}, 10)
 	follower := startInstance(t, at, nil, func(o *serverOptions) {
@@ -197,7 +197,7 @@ func TestRequestIsHeldUntilThereIsALeader(t *testing.T) {
 }
 
 func TestLoadingLeaderHolds(t *testing.T) {
-	at := newSeat("")
+	at := newTestSeat("")
 	var mu sync.Mutex
 	var loaded *scheduler
 	asked := make(chan struct{}, 10)
@@ -225,7 +225,7 @@ func TestLoadingLeaderHolds(t *testing.T) {
 }
 
 func TestHoldingEnds(t *testing.T) {
-	follower := startInstance(t, newSeat(""), nil, func(o *serverOptions) { o.hold = time.Millisecond })
+	follower := startInstance(t, newTestSeat(""), nil, func(o *serverOptions) { o.hold = time.Millisecond })
 	for path, want := range map[string]string{"/scheduler/jobs": "no leader could be reached for 1ms: there is none",
 		"/v1/scheduler/jobs": `{"message":"no leader could be reached for 1ms: there is none","status":"Service Unavailable"}`} {
 		res, body := ask(t, "GET", follower.url+path, "")
@@ -241,9 +241,9 @@ func TestHoldingEnds(t *testing.T) {
 }
 
 func TestDeadLeaderIsWaitedOut(t *testing.T) {
-	dead := startInstance(t, newSeat(""), nil, nil)
+	dead := startInstance(t, newTestSeat(""), nil, nil)
 	dead.stop()
-	at := newSeat(dead.id)
+	at := newTestSeat(dead.id)
 	successor := startInstance(t, at, testScheduler(t), nil)
 	refused := make(chan struct{}, 10)
 	follower := startInstance(t, at, nil, func(o *serverOptions) {
@@ -274,7 +274,7 @@ func TestLeaderDiesMidway(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			at := newSeat("")
+			at := newTestSeat("")
 			sch := testScheduler(t)
 			successor := startInstance(t, at, sch, nil)
 			at.set(successor.id)
@@ -296,7 +296,7 @@ func TestLeaderDiesMidway(t *testing.T) {
 
 // A leader that was stopped says nothing at all; the next one answers.
 func TestSilentLeaderIsLeft(t *testing.T) {
-	at := newSeat("")
+	at := newTestSeat("")
 	successor := startInstance(t, at, testScheduler(t), nil)
 	waiting := make(chan struct{})
 	silent := standIn(t, func(w http.ResponseWriter, r *http.Request) {
@@ -317,7 +317,7 @@ func TestSilentLeaderIsLeft(t *testing.T) {
 }
 
 func TestForwardedRequestIsNotForwardedAgain(t *testing.T) {
-	at := newSeat("127.0.0.1:1")
+	at := newTestSeat("127.0.0.1:1")
 	follower := startInstance(t, at, nil, nil)
 	res, _ := ask(t, "GET", follower.url+"/scheduler/jobs", "", viaHeader, "other:8080")
 	if res.StatusCode != 503 || res.Header.Get(refusedHeader) == "" {
@@ -327,7 +327,7 @@ func TestForwardedRequestIsNotForwardedAgain(t *testing.T) {
 
 // Two instances that take each other for the leader must not bounce a request.
 func TestLoopEndsWhenOneLeads(t *testing.T) {
-	first, second := newSeat(""), newSeat("")
+	first, second := newTestSeat(""), newTestSeat("")
 	a := startInstance(t, first, testScheduler(t), nil)
 	hops := make(chan struct{}, 10)
 	b := startInstance(t, second, nil, func(o *serverOptions) {
@@ -349,7 +349,7 @@ func TestLoopEndsWhenOneLeads(t *testing.T) {
 
 // A term that ends under a change leaves it to the next leader, under the same id.
 func TestChangeOutlivesTheTerm(t *testing.T) {
-	at := newSeat("")
+	at := newTestSeat("")
 	id := make(chan string, 1)
 	next := standIn(t, func(w http.ResponseWriter, r *http.Request) {
 		id <- r.Header.Get(requestIDHeader)
@@ -396,7 +396,7 @@ func TestFailingStore(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			st := newMemStore()
 			st.before = func([]record) error { return tt.err }
-			at := newSeat("first")
+			at := newTestSeat("first")
 			first, second := schedulerOn(t, st), testScheduler(t)
 			o := leading(nil)
 			o.changed = func() <-chan struct{} { _, c := at.state(); return c }
@@ -425,7 +425,7 @@ func TestBrokenAnswerIsBrokenOff(t *testing.T) {
 		http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	})
-	follower := startInstance(t, newSeat(leader), nil, nil)
+	follower := startInstance(t, newTestSeat(leader), nil, nil)
 	res, err := http.Get(follower.url + "/scheduler/jobs")
 	if errors.Is(err, io.EOF) {
 		return // the follower had kept what it got so far
