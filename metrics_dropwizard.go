@@ -207,3 +207,13 @@ func (w *fieldWriter) rates(r meterReport) {
 	w.double("m5_rate", r.m5)
 	w.double("mean_rate", r.whole)
 }
+
+// ServeHTTP answers GET /metrics in the form that the client asks for, and
+// /metrics/prometheus always in Prometheus'.
+func (m *metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/metrics/prometheus" || wantsPrometheus(r) {
+		m.prometheus(w, r)
+		return
+	}
+	m.dropwizard(w, r)
+}
