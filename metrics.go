@@ -229,8 +229,8 @@ func (m *metrics) addNotices() {
 	}
 }
 
-// observe counts what happened to a job or a run. An attempt that failed raises
-// eventFailed; eventRetriesExhausted, or eventDisabled, comes on top when no other follows.
+// observe counts what happened to a job or a run. eventStarted comes once for a run. An attempt that
+// failed raises eventFailed; eventRetriesExhausted, or eventDisabled, comes on top when no other follows.
 func (m *metrics) observe(e jobEvent) {
 	switch e.Kind {
 	case eventStarted:
@@ -336,7 +336,7 @@ func (m *metrics) addHTTP(now time.Time) {
 // requestStarted counts a request in; the function it returns counts it out, with its status.
 func (m *metrics) requestStarted(method string) func(status int) {
 	start := time.Now()
-	m.http.active.add(1)
+	m.http.active.inc()
 	return func(status int) {
 		m.http.active.add(-1)
 		m.request(method, status, time.Since(start))

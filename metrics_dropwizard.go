@@ -86,7 +86,7 @@ func (m *metrics) legacyReport(now time.Time) legacyReport {
 	for _, j := range m.jobRuns.all() {
 		r.counters = append(r.counters, named[int64]{"jobs.run.success." + j.name, j.success}, named[int64]{"jobs.run.failure." + j.name, j.failure})
 		if j.timeCount > 0 {
-			r.histograms = append(r.histograms, named[distribution]{"jobs.run.time." + j.name, distributionOf(j.timeCount, snapshotOf(j.times))})
+			r.histograms = append(r.histograms, named[distribution]{"jobs.run.time." + j.name, *j.shown})
 		}
 	}
 	sortNamed(r.gauges)
@@ -178,7 +178,7 @@ func (w *fieldWriter) integer(name string, v int64) {
 	w.WriteString(strconv.FormatInt(v, 10))
 }
 
-func (w *fieldWriter) double(name string, v float64) { w.key(name); w.WriteString(doubleText(v)) }
+func (w *fieldWriter) double(name string, v float64) { w.key(name); w.WriteString(javaDouble(v)) }
 
 // number writes a gauge: whole values as integers, like the JVM's own.
 func (w *fieldWriter) number(name string, v float64) {
@@ -206,14 +206,4 @@ func (w *fieldWriter) rates(r meterReport) {
 	w.double("m1_rate", r.m1)
 	w.double("m5_rate", r.m5)
 	w.double("mean_rate", r.whole)
-}
-
-// ServeHTTP answers GET /metrics in the form that the client asks for, and
-// /metrics/prometheus always in Prometheus'.
-func (m *metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/metrics/prometheus" || wantsPrometheus(r) {
-		m.prometheus(w, r)
-		return
-	}
-	m.dropwizard(w, r)
 }

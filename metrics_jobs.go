@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"container/list"
 	"slices"
 	"sync"
@@ -19,9 +20,10 @@ type jobSeries struct {
 	name      string
 	success   int64
 	failure   int64
-	times     []float64 // the last run times, ms from due to success; a ring once full
-	next      int       // where the ring goes on
-	timeCount int64     // how many there have been
+	times     []float64     // the last run times, ms from due to success; a ring once full
+	next      int           // where the ring goes on
+	timeCount int64         // how many there have been
+	shown     *distribution // of times; nil when they have changed since the last report
 }
 
 // jobTable holds the series of the jobs that ran last.
@@ -62,6 +64,7 @@ func (t *jobTable) succeeded(job string, ms float64) {
 		return
 	}
 	s.timeCount++
+	s.shown = nil
 	if len(s.times) < jobSampleSize {
 		s.times = append(s.times, ms)
 		return
@@ -85,23 +88,40 @@ func (t *jobTable) drop(job string) {
 	}
 }
 
-// all returns a copy of every job's series, by name.
+// all returns a copy of every job's series, by name, with shown filled in. The work is
+// done for what has changed since the last time, and without holding up those that count.
 func (t *jobTable) all() []jobSeries {
 	t.mu.Lock()
 	jobs := make([]jobSeries, 0, len(t.byName))
+	originals := make([]*jobSeries, 0, len(t.byName))
 	for e := t.recent.Front(); e != nil; e = e.Next() {
-		s := *e.Value.(*jobSeries)
-		s.times = slices.Clone(s.times)
-		jobs = append(jobs, s)
+		original := e.Value.(*jobSeries)
+		s := *original
+		s.times = nil
+		if s.shown == nil {
+			s.times = slices.Clone(original.times)
+		}
+		jobs, originals = append(jobs, s), append(originals, original)
 	}
 	t.mu.Unlock()
-	slices.SortFunc(jobs, func(a, b jobSeries) int {
-		if a.name < b.name {
-			return -1
+	for i := range jobs {
+		if s := &jobs[i]; s.shown == nil {
+			d := distributionOf(s.timeCount, snapshotOf(s.times))
+			s.shown = &d
+			t.keep(s, originals[i])
 		}
-		return 1 // names differ
-	})
+	}
+	slices.SortFunc(jobs, func(a, b jobSeries) int { return cmp.Compare(a.name, b.name) })
 	return jobs
+}
+
+// keep saves what was worked out from a copy, if the job's run times are still the same.
+func (t *jobTable) keep(copied, original *jobSeries) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if original.timeCount == copied.timeCount {
+		original.shown = copied.shown
+	}
 }
 
 // times returns the sample of a job's run times in ms, an empty one for a job that has none.

@@ -11,6 +11,18 @@ import (
 
 const prometheusType = "text/plain; version=0.0.4; charset=utf-8"
 
+// ServeHTTP answers GET /metrics, in the form asked for, and /metrics/prometheus.
+func (m *metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/metrics/prometheus" || r.URL.Path == "/metrics" && wantsPrometheus(r):
+		m.prometheus(w, r)
+	case r.URL.Path == "/metrics":
+		m.dropwizard(w, r)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
 // prometheus answers with this instance's series in Prometheus' text format. Scrapers
 // that ask for OpenMetrics first all take it too.
 func (m *metrics) prometheus(w http.ResponseWriter, _ *http.Request) {

@@ -164,9 +164,6 @@ func (t *timer) observe(d time.Duration) {
 	t.rate.mark()
 }
 
-// since observes the time that has passed since start.
-func (t *timer) since(start time.Time) { t.observe(time.Since(start)) }
-
 // Dropwizard's default reservoir: with 1028 samples and this weight, the sample leans
 // on the last five minutes.
 const (

@@ -205,6 +205,29 @@ func TestWantsPrometheusOnlyWhenTheScraperSaysSo(t *testing.T) {
 	}
 }
 
+func TestMetricsAnswerInTheFormAskedFor(t *testing.T) {
+	const scraper = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+	for _, tt := range []struct {
+		path, accept string
+		status       int
+		kind         string
+	}{
+		{"/metrics", "", 200, "application/json"},
+		{"/metrics?local", "application/json, text/plain, */*", 200, "application/json"},
+		{"/metrics", scraper, 200, prometheusType},
+		{"/metrics/prometheus", "", 200, prometheusType},
+		{"/metrics/prometheus", "application/json", 200, prometheusType},
+		{"/metrics/else", "", 404, "text/plain; charset=utf-8"},
+	} {
+		r, w := httptest.NewRequest("GET", tt.path, nil), httptest.NewRecorder()
+		r.Header.Set("Accept", tt.accept)
+		newMetrics("1").ServeHTTP(w, r)
+		if w.Code != tt.status || w.Header().Get("Content-Type") != tt.kind {
+			t.Errorf("GET %s (%s) = %d %s, want %d %s", tt.path, tt.accept, w.Code, w.Header().Get("Content-Type"), tt.status, tt.kind)
+		}
+	}
+}
+
 // promtool runs Prometheus' own checker.
 func promtool(t *testing.T, stdin []byte, args ...string) {
 	t.Helper()
@@ -279,6 +302,18 @@ func TestJobSeriesAreBoundedAndDroppedWithTheJob(t *testing.T) {
 	}
 	if got := table.all()[0].timeCount; got != 1001 {
 		t.Errorf("timeCount = %d, want 1001", got)
+	}
+}
+
+func TestJobSeriesShowRunsAfterTheLastReport(t *testing.T) {
+	table := newJobTable(10)
+	for _, want := range []float64{1, 5, 9} {
+		table.succeeded("nightly", want)
+		for range 2 {
+			if got := table.all()[0].shown.max; got != want {
+				t.Errorf("max = %v, want %v", got, want)
+			}
+		}
 	}
 }
 
@@ -446,4 +481,44 @@ func TestRequestsAreCountedOutEvenWithStrangeStatus(t *testing.T) {
 	if m.http.active.count() != 0 || m.http.requests["PUT 5xx"].count() != 2 || m.http.requests["PUT 1xx"].count() != 3 {
 		t.Errorf("active, 5xx, 1xx = %d, %d, %d, want 0, 2, 3", m.http.active.count(), m.http.requests["PUT 5xx"].count(), m.http.requests["PUT 1xx"].count())
 	}
+}
+
+func TestGaugesTellYesFromNo(t *testing.T) {
+	m := newMetrics("1")
+	for _, on := range []bool{true, false, true} {
+		m.leader.setBool(on)
+		if got := m.leader.value() == 1; got != on {
+			t.Errorf("leader = %v after setBool(%v)", m.leader.value(), on)
+		}
+	}
+}
+
+func BenchmarkMetricsPerRun(b *testing.B) {
+	m := newMetrics("1")
+	job := &Job{Name: "nightly"}
+	now := time.Now()
+	run := &Run{ID: "ct:1:0:nightly:", Job: job.Name, Due: now.UnixMilli(), Started: now.UnixMilli(), State: runFinished}
+	for b.Loop() {
+		m.observe(jobEvent{Kind: eventStarted, Job: job, Run: run, Time: now})
+		m.observe(jobEvent{Kind: eventFinished, Job: job, Run: run, Time: now})
+	}
+}
+
+func BenchmarkMetricsReport(b *testing.B) {
+	m := newMetrics("1")
+	for i := range jobSeriesLimit {
+		for range jobSampleSize {
+			m.jobRuns.succeeded(fmt.Sprint("job", i), float64(i))
+		}
+	}
+	b.Run("dropwizard", func(b *testing.B) {
+		for b.Loop() {
+			m.dropwizardJSON(time.Now())
+		}
+	})
+	b.Run("prometheus", func(b *testing.B) {
+		for b.Loop() {
+			m.prometheusText()
+		}
+	})
 }

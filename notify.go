@@ -17,7 +17,7 @@ type eventKind string
 
 const (
 	eventQueued           eventKind = "queued"
-	eventStarted          eventKind = "started"
+	eventStarted          eventKind = "started" // once for a run
 	eventFinished         eventKind = "finished"
 	eventFailed           eventKind = "failed"           // one attempt; Run.State tells failed, killed and lost apart
 	eventRetriesExhausted eventKind = "retriesExhausted" // after eventFailed, when no attempt follows
@@ -145,11 +145,11 @@ func newNotifier(o notifyOptions, log *slog.Logger, m *metrics) *notifier {
 		add(clientSentry, false, s, err)
 	}
 	if o.SlackURL != "" {
-		s, err := newChatSender(o.SlackURL)
+		s, err := newChatSender("slack_url", o.SlackURL)
 		add(clientSlack, false, s, err)
 	}
 	if o.MattermostURL != "" {
-		s, err := newChatSender(o.MattermostURL)
+		s, err := newChatSender("mattermost_url", o.MattermostURL)
 		add(clientMattermost, false, s, err)
 	}
 	if o.HTTPURL != "" {

@@ -109,8 +109,8 @@ func shorten(text string, n int) string {
 // chatSender posts to a webhook of Slack or Mattermost.
 type chatSender struct{ *poster }
 
-func newChatSender(address string) (chatSender, error) {
-	p, err := newPoster("slack_url or --mattermost_url", address)
+func newChatSender(flag, address string) (chatSender, error) {
+	p, err := newPoster(flag, address)
 	return chatSender{p}, err
 }
 
@@ -166,7 +166,7 @@ type textField struct{ name, value string }
 // the JVM versions.
 func jobFields(j *Job) []textField {
 	return []textField{
-		{"cpus", doubleText(j.CPUs)},
+		{"cpus", javaDouble(j.CPUs)},
 		{"async", strconv.FormatBool(j.Async)},
 		{"softError", strconv.FormatBool(j.SoftError)},
 		{"epsilon", j.Epsilon.String()},
@@ -176,7 +176,7 @@ func jobFields(j *Job) []textField {
 		{"executorFlags", j.ExecutorFlags},
 		{"lastError", j.LastError},
 		{"lastSuccess", j.LastSuccess},
-		{"mem", doubleText(j.Mem)},
+		{"mem", javaDouble(j.Mem)},
 		{"retries", strconv.Itoa(j.Retries)},
 		{"successCount", strconv.FormatInt(j.SuccessCount, 10)},
 		{"uris", strings.Join(jobURIs(j), ",")},
@@ -195,26 +195,4 @@ func jobURIs(j *Job) []string {
 		}
 	}
 	return list
-}
-
-// doubleText writes a number as Java's Double does: always with a decimal point, and with
-// an exponent below 0.001 and from 10,000,000 on.
-func doubleText(v float64) string {
-	abs := max(v, -v)
-	if abs != 0 && (abs < 1e-3 || abs >= 1e7) {
-		mantissa, exponent, _ := strings.Cut(strconv.FormatFloat(v, 'E', -1, 64), "E")
-		if !strings.Contains(mantissa, ".") {
-			mantissa += ".0"
-		}
-		sign := ""
-		if strings.HasPrefix(exponent, "-") {
-			sign = "-"
-		}
-		return mantissa + "E" + sign + strings.TrimLeft(exponent, "+-0")
-	}
-	text := strconv.FormatFloat(v, 'f', -1, 64)
-	if !strings.Contains(text, ".") {
-		text += ".0"
-	}
-	return text
 }

@@ -183,7 +183,7 @@ func TestPostErrorsSayWhetherToTryAgain(t *testing.T) {
 		final  bool
 	}{{302, true}, {400, true}, {403, true}, {404, true}, {408, false}, {429, false}, {500, false}, {503, false}} {
 		url, posts := receiver(t, tt.status)
-		s, err := newChatSender(url + "/secret-token")
+		s, err := newChatSender("slack_url", url+"/secret-token")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +202,7 @@ func TestPostErrorsSayWhetherToTryAgain(t *testing.T) {
 }
 
 func TestErrorsOfDeadReceiverShowNoSecret(t *testing.T) {
-	s, err := newChatSender("http://127.0.0.1:1/secret-token")
+	s, err := newChatSender("slack_url", "http://127.0.0.1:1/secret-token")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,21 +212,13 @@ func TestErrorsOfDeadReceiverShowNoSecret(t *testing.T) {
 	}
 }
 
-func TestDoubleTextIsThatOfJava(t *testing.T) {
-	for v, want := range map[float64]string{0: "0.0", 1: "1.0", 0.1: "0.1", 128: "128.0", 1234567: "1234567.0", 1e7: "1.0E7",
-		12345678.5: "1.23456785E7", 0.001: "0.001", 0.0001: "1.0E-4", -2.5: "-2.5", 1.5e-10: "1.5E-10", 1e22: "1.0E22"} {
-		if got := doubleText(v); got != want {
-			t.Errorf("doubleText(%v) = %q, want %q", v, got, want)
-		}
-	}
-}
-
 // TestBadReceiversNeverHoldUpObserve raises a thousand failures while receivers are dead,
 // slow or refusing. Queueing them must take about as long as with one that answers.
 func TestBadReceiversNeverHoldUpObserve(t *testing.T) {
 	const failures = 1000
-	raise := func(t *testing.T, url string) (took time.Duration, s notifyStatus) {
-		n := newNotifier(notifyOptions{HTTPURL: url, firstWait: 10 * time.Millisecond, drain: time.Millisecond}, slog.New(slog.DiscardHandler), newMetrics("1"))
+	raise := func(t *testing.T, o notifyOptions) (took time.Duration, s notifyStatus) {
+		o.firstWait, o.drain, o.MailFrom = 10*time.Millisecond, time.Millisecond, "c@example.com"
+		n := newNotifier(o, slog.New(slog.DiscardHandler), newMetrics("1"))
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		wg.Go(func() { n.run(ctx) })
@@ -240,7 +232,7 @@ func TestBadReceiversNeverHoldUpObserve(t *testing.T) {
 		return took, n.status()[0]
 	}
 	good, _ := receiver(t, 200)
-	usual, _ := raise(t, good)
+	usual, _ := raise(t, notifyOptions{HTTPURL: good})
 
 	refusing, _ := receiver(t, 500)
 	release := make(chan struct{})
@@ -252,8 +244,11 @@ func TestBadReceiversNeverHoldUpObserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	for name, url := range map[string]string{"dead": "http://127.0.0.1:1/", "slow": slow.URL, "silent": "http://" + silent.Addr().String(), "refusing": refusing} {
-		took, s := raise(t, url)
+	for name, o := range map[string]notifyOptions{
+		"dead": {HTTPURL: "http://127.0.0.1:1/"}, "slow": {HTTPURL: slow.URL}, "silent": {HTTPURL: "http://" + silent.Addr().String()}, "refusing": {HTTPURL: refusing},
+		"dead mail": {MailServer: "127.0.0.1:1"}, "silent mail": {MailServer: silent.Addr().String()},
+	} {
+		took, s := raise(t, o)
 		t.Logf("%s: %d failures queued in %v (%v with a good receiver)", name, failures, took, usual)
 		if limit := 20*usual + 100*time.Millisecond; took > limit {
 			t.Errorf("%s receiver: queueing took %v, want at most %v", name, took, limit)

@@ -15,6 +15,7 @@ import (
 	"net/mail"
 	"net/smtp"
 	"net/textproto"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,7 @@ const (
 // mailSender sends mail over SMTP, a connection for each message.
 type mailSender struct {
 	host, port     string
+	self           string // this machine's name, for the greeting
 	from           *mail.Address
 	user, password string
 	tls            bool // from the first byte; else STARTTLS where it is offered
@@ -52,6 +54,9 @@ func newMailSender(o notifyOptions, log *slog.Logger) (mailSender, error) {
 		return s, fmt.Errorf("read --mail_server %q: it is not host:port", o.MailServer)
 	}
 	var err error
+	if s.self, err = os.Hostname(); err != nil {
+		s.self = "localhost"
+	}
 	if s.from, err = mail.ParseAddress(o.MailFrom); err != nil {
 		return s, fmt.Errorf("read --mail_from %q: %w", o.MailFrom, err)
 	}
@@ -121,7 +126,7 @@ func (s mailSender) hello(conn net.Conn) (*smtp.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Hello(domainOf(s.from.Address)); err != nil {
+	if err := c.Hello(s.self); err != nil {
 		return nil, err
 	}
 	if offered, _ := c.Extension("STARTTLS"); offered && !s.tls {
@@ -143,12 +148,12 @@ func (s mailSender) hello(conn net.Conn) (*smtp.Client, error) {
 	return c, c.Auth(s.login(strings.Fields(mechanisms)))
 }
 
-// opportunistic takes any certificate, since without STARTTLS the mail would go out in
-// the clear to anybody (RFC 7435), but says when it can't be verified.
+// opportunistic takes any certificate and old versions, since without STARTTLS the mail would
+// go out in the clear to anybody (RFC 7435), but says when it can't verify the server.
 func (s mailSender) opportunistic() *tls.Config {
 	return &tls.Config{
 		ServerName:         s.host,
-		MinVersion:         tls.VersionTLS12,
+		MinVersion:         tls.VersionTLS10,
 		InsecureSkipVerify: true,
 		VerifyConnection: func(state tls.ConnectionState) error {
 			options := x509.VerifyOptions{DNSName: s.host, Roots: s.roots, Intermediates: x509.NewCertPool()}
