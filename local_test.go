@@ -274,9 +274,9 @@ func TestLocalStartsItsOwnBinary(t *testing.T) {
 	}
 	m := startLocal(t, t.TempDir(), localOptions{wrapper: []string{self, wrapperWord}})
 	id := runIDFor("self")
-	m.launch(shellTask(id, "ps -o args= $PPID"))
+	m.launch(shellTask(id, `tr '\0' ' ' < /proc/$PPID/cmdline`))
 	m.end(id)
-	if got, want := m.output(id, "stdout"), "chronos __run "+string(m.l.sandbox(id))+"\n"; got != want {
+	if got, want := m.output(id, "stdout"), "chronos __run "+string(m.l.sandbox(id))+" "; got != want {
 		t.Errorf("wrapper = %q, want %q", got, want)
 	}
 }
