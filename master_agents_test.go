@@ -132,6 +132,7 @@ func (a *fakeAgent) disconnect() {
 func (a *fakeAgent) lost() {
 	a.state, a.since = agentUnreachable, time.Now()
 	for _, f := range a.m.sorted() {
+		f.filters = slices.DeleteFunc(f.filters, func(r *fakeFilter) bool { return r.agent == a })
 		for _, id := range slices.Sorted(maps.Keys(f.tasks)) {
 			t := f.tasks[id]
 			if t.agent != a {
