@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -108,18 +109,20 @@ func (a *fakeAgent) serveRead(w http.ResponseWriter, r *http.Request) {
 	}
 	offset = min(offset, len(contents))
 	part := contents[offset:min(offset+length, len(contents))]
-	w.Write([]byte(`{"data":"`))
+	var out bytes.Buffer
+	out.WriteString(`{"data":"`)
 	for _, b := range part {
 		switch {
 		case b == '"' || b == '\\':
-			w.Write([]byte{'\\', b})
+			out.Write([]byte{'\\', b})
 		case b == '\n':
-			w.Write([]byte(`\n`))
+			out.WriteString(`\n`)
 		case b < ' ':
-			fmt.Fprintf(w, `\u%04x`, b)
+			fmt.Fprintf(&out, `\u%04x`, b)
 		default:
-			w.Write([]byte{b})
+			out.WriteByte(b)
 		}
 	}
-	fmt.Fprintf(w, `","offset":%d}`, offset)
+	fmt.Fprintf(&out, `","offset":%d}`, offset)
+	_, _ = w.Write(out.Bytes()) // the client may be gone
 }

@@ -499,13 +499,14 @@ func TestRecordingsSurviveMesosGo(t *testing.T) {
 	}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".json")
-		for _, it := range readRecording(t, name) {
+		items := readRecording(t, name)
+		for i, it := range items {
 			if e := eventOf(t, it); e != nil {
 				again := &scheduler.Event{}
 				throughProtobuf(t, e, again)
 				sameJSON(t, fmt.Sprintf("%s %.3f", name, it.T), readable(it.Event), again)
 			}
-			if it.Kind == "request" && it.Path == schedulerPath && accepted(t, name, it) {
+			if it.Kind == "request" && it.Path == schedulerPath && accepted(items[i:], it) {
 				c, again := &scheduler.Call{}, &scheduler.Call{}
 				if err := json.Unmarshal(it.Body, c); err != nil {
 					t.Errorf("%s %.3f: decode %s: %v", name, it.T, it.Body, err)
@@ -519,13 +520,9 @@ func TestRecordingsSurviveMesosGo(t *testing.T) {
 }
 
 // accepted reports whether the real master took a request.
-func accepted(t *testing.T, name string, request recorded) bool {
-	for _, it := range readRecording(t, name) {
-		if it.Kind == "response" && it.Name == request.Name && it.T >= request.T {
-			return strings.Contains(it.Status, " 20") && !strings.Contains(string(request.Body), "frobnicate")
-		}
-	}
-	return false
+func accepted(later []recorded, request recorded) bool {
+	answer := answerTo(later, request)
+	return answer != nil && strings.Contains(answer.Status, " 20") && !strings.Contains(string(request.Body), "frobnicate")
 }
 
 type message interface {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -236,7 +237,8 @@ func TestDroppedStreamIsSubscribedAnewWithTheSameID(t *testing.T) {
 func brokenMaster(t *testing.T, h http.HandlerFunc) mesosConfig {
 	n := &memoryNet{listeners: make(map[string]*pipeListener)}
 	whole := func(w http.ResponseWriter, r *http.Request) {
-		readAll(r.Body) // a server notices that its client goes only after that
+		// A server notices that its client goes only once it has read the body.
+		r.Body = io.NopCloser(bytes.NewReader(readAll(r.Body)))
 		h(w, r)
 	}
 	s := &http.Server{Handler: http.HandlerFunc(whole), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
