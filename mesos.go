@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // What run returns when the scheduler has to act before it may run again.
@@ -111,7 +111,7 @@ func (m *mesosCluster) setStatus(master string, err error) {
 // the framework down. Besides, it returns errFrameworkRemoved or
 // errFrameworkTaken, after handle has seen the ERROR event that says so. While
 // there is no master, or it refuses us, run retries.
-func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(*scheduler.Event)) error {
+func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(*sched.Event)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()

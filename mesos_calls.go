@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 
 // queuedCall is a call that has not been sent.
 type queuedCall struct {
-	call *scheduler.Call
+	call *sched.Call
 	done func(error)
 }
 
@@ -40,7 +40,7 @@ type callQueue struct {
 
 // send queues a call for the present subscription. Without one done gets
 // errNotSent. The call belongs to the cluster from now on.
-func (m *mesosCluster) send(call *scheduler.Call, done func(error)) {
+func (m *mesosCluster) send(call *sched.Call, done func(error)) {
 	if done == nil {
 		done = func(error) {}
 	}
@@ -86,15 +86,15 @@ func (q *callQueue) put(c queuedCall) bool {
 		return false
 	}
 	calls, ready := &q.calls, q.ready
-	if c.call.Type == scheduler.Call_ACKNOWLEDGE {
+	if c.call.Type == sched.Call_ACKNOWLEDGE {
 		calls, ready = &q.ackd, q.acks
 	}
 	*calls = append(*calls, c)
-	signal(ready)
+	nudge(ready)
 	return true
 }
 
-func signal(ready chan<- struct{}) {
+func nudge(ready chan<- struct{}) {
 	select {
 	case ready <- struct{}{}:
 	default:
@@ -111,7 +111,7 @@ func (q *callQueue) take(calls *[]queuedCall, ready chan<- struct{}) (queuedCall
 	c := (*calls)[0]
 	(*calls)[0] = queuedCall{}
 	if *calls = (*calls)[1:]; len(*calls) > 0 {
-		signal(ready)
+		nudge(ready)
 	}
 	return c, true
 }
@@ -146,7 +146,7 @@ func (s *subscription) sendFrom(q *callQueue, calls *[]queuedCall, ready chan st
 
 // deliver sends one call and tells what became of it: nil, errNotSent within the
 // error if the master has not taken it, or else nobody knows.
-func (s *subscription) deliver(call *scheduler.Call) error {
+func (s *subscription) deliver(call *sched.Call) error {
 	ctx, cancel := context.WithTimeout(s.ctx, callTimeout)
 	defer cancel()
 	connected := false

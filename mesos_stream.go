@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 const (
@@ -26,7 +26,7 @@ const (
 // subscribe runs one subscription at the master at base and returns why it
 // ended. It ends when another master leads, too: leads is closed then.
 func (m *mesosCluster) subscribe(ctx context.Context, base string, leads <-chan struct{}, id *string,
-	retry *backoff, handle func(*scheduler.Event)) error {
+	retry *backoff, handle func(*sched.Event)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -64,17 +64,17 @@ func (m *mesosCluster) subscribe(ctx context.Context, base string, leads <-chan 
 
 // tellRefusal makes an ERROR event of a refused login, which masters answer
 // with a status only, so that it shows where other refusals show.
-func (m *mesosCluster) tellRefusal(err error, handle func(*scheduler.Event)) {
+func (m *mesosCluster) tellRefusal(err error, handle func(*sched.Event)) {
 	if refused, ok := errors.AsType[*streamError](err); ok &&
 		(refused.status == http.StatusUnauthorized || refused.status == http.StatusForbidden) {
-		handle(&scheduler.Event{Type: scheduler.Event_ERROR, Error: &scheduler.Event_Error{Message: err.Error()}})
+		handle(&sched.Event{Type: sched.Event_ERROR, Error: &sched.Event_Error{Message: err.Error()}})
 	}
 }
 
 // openStream sends SUBSCRIBE, following redirects of masters that don't lead.
 func (m *mesosCluster) openStream(ctx context.Context, address, id string) (*http.Response, error) {
 	info := *m.framework
-	call := &scheduler.Call{Type: scheduler.Call_SUBSCRIBE, Subscribe: &scheduler.Call_Subscribe{FrameworkInfo: &info}}
+	call := &sched.Call{Type: sched.Call_SUBSCRIBE, Subscribe: &sched.Call_Subscribe{FrameworkInfo: &info}}
 	if id != "" {
 		info.ID = &mesos.FrameworkID{Value: id}
 		call.FrameworkID = info.ID
@@ -128,7 +128,7 @@ func bodyText(resp *http.Response) string {
 
 // post sends one call. It never follows a redirect itself: net/http would drop
 // the credentials.
-func (m *mesosCluster) post(ctx context.Context, address, streamID string, call *scheduler.Call) (*http.Response, error) {
+func (m *mesosCluster) post(ctx context.Context, address, streamID string, call *sched.Call) (*http.Response, error) {
 	body, err := call.Marshal()
 	if err != nil {
 		return nil, fmt.Errorf("encode %s call: %w", call.Type, err)
@@ -160,7 +160,7 @@ type subscription struct {
 	url      *url.URL
 	streamID string
 	id       *string // of the framework
-	handle   func(*scheduler.Event)
+	handle   func(*sched.Event)
 	alive    func(time.Duration) bool // puts off the end by silence
 	silence  time.Duration
 	ctx      context.Context // ends with the subscription
@@ -179,26 +179,26 @@ func (s *subscription) read(records *recordReader, retry *backoff) error {
 		if err != nil {
 			return err
 		}
-		event := &scheduler.Event{}
+		event := &sched.Event{}
 		if err := event.Unmarshal(record); err != nil {
 			s.log.Error("skip undecodable event", "master", s.url.Host, "bytes", len(record), "error", err)
 			continue
 		}
-		if event.Type == scheduler.Event_SUBSCRIBED {
+		if event.Type == sched.Event_SUBSCRIBED {
 			s.begin(event.Subscribed)
 			retry.reset()
 		}
 		s.alive(s.silence)
 		s.onEvent(event.Type.String())
 		s.handle(event)
-		if event.Type == scheduler.Event_ERROR {
+		if event.Type == sched.Event_ERROR {
 			return errorEvent(event.GetError().GetMessage())
 		}
 	}
 }
 
 // begin opens the queue for calls.
-func (s *subscription) begin(e *scheduler.Event_Subscribed) {
+func (s *subscription) begin(e *sched.Event_Subscribed) {
 	*s.id = e.GetFrameworkID().GetValue()
 	interval := defaultHeartbeat
 	if n := e.GetHeartbeatIntervalSeconds(); n > 0 {

@@ -22,7 +22,7 @@ func plain(id, agent string, cpus, mem, disk float64) *mesos.Offer {
 	return offer(id, agent, scalar("cpus", cpus, "*"), scalar("mem", mem, "*"), scalar("disk", disk, "*"))
 }
 
-func text(name, value string) mesos.Attribute {
+func textAttribute(name, value string) mesos.Attribute {
 	return mesos.Attribute{Name: name, Type: mesos.TEXT, Text: &mesos.Value_Text{Value: value}}
 }
 
@@ -138,7 +138,7 @@ func TestRemovedOffersAreNotUsed(t *testing.T) {
 
 func TestExplain(t *testing.T) {
 	o := plain("O1", "a1", 1.5, 256, 1000)
-	o.Attributes = []mesos.Attribute{text("rack", "r2")}
+	o.Attributes = []mesos.Attribute{textAttribute("rack", "r2")}
 	tests := []struct {
 		need need
 		want string
@@ -188,7 +188,7 @@ func TestMatchConstraint(t *testing.T) {
 	set := mesos.Attribute{Name: "tags", Type: mesos.SET, Set: &mesos.Value_Set{Item: []string{"ssd", "gpu"}}}
 	number := mesos.Attribute{Name: "gen", Type: mesos.SCALAR, Scalar: &mesos.Value_Scalar{Value: 4}}
 	span := mesos.Attribute{Name: "span", Type: mesos.RANGES, Ranges: &mesos.Value_Ranges{Range: []mesos.Value_Range{{Begin: 1, End: 2}}}}
-	attributes := []mesos.Attribute{text("rack", "r1"), text("rack", "r2"), set, number, span}
+	attributes := []mesos.Attribute{textAttribute("rack", "r1"), textAttribute("rack", "r2"), set, number, span}
 	tests := []struct {
 		attribute, operator, value string
 		want                       bool
@@ -225,7 +225,7 @@ func TestMatchConstraint(t *testing.T) {
 			t.Errorf("matchConstraint(%v) = %v, want %v", c, got, tt.want)
 		}
 	}
-	own := []mesos.Attribute{text("hostname", "alias")}
+	own := []mesos.Attribute{textAttribute("hostname", "alias")}
 	if matchConstraint(Constraint{"hostname", "EQUALS", "h1"}, own, "h1") {
 		t.Error("an attribute called hostname does not hide the host name")
 	}
@@ -239,7 +239,7 @@ func BenchmarkPlace(b *testing.B) {
 		m := newMarket("*")
 		for i := range 200 {
 			o := plain(fmt.Sprint("O", i), fmt.Sprint("a", i), 8, 1<<20, 1<<20)
-			o.Attributes = []mesos.Attribute{text("rack", fmt.Sprint("r", i%10))}
+			o.Attributes = []mesos.Attribute{textAttribute("rack", fmt.Sprint("r", i%10))}
 			m.add(o, time.Time{})
 		}
 		placed := 0

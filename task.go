@@ -226,28 +226,6 @@ func taskEnvironment(j *Job, r *Run, p placement) *mesos.Environment {
 	return env
 }
 
-// javaDouble writes f as Java's Double.toString does: 128.0, 0.1, 1.0E7.
-func javaDouble(f float64) string {
-	switch a := math.Abs(f); {
-	case math.IsNaN(f):
-		return "NaN"
-	case math.IsInf(f, 0):
-		return strings.Replace(strconv.FormatFloat(f, 'g', -1, 64), "Inf", "Infinity", 1)
-	case a != 0 && (a < 1e-3 || a >= 1e7):
-		mantissa, exponent, _ := strings.Cut(strconv.FormatFloat(f, 'e', -1, 64), "e")
-		if !strings.Contains(mantissa, ".") {
-			mantissa += ".0"
-		}
-		n, _ := strconv.Atoi(exponent) // "+07": always a number
-		return mantissa + "E" + strconv.Itoa(n)
-	}
-	s := strconv.FormatFloat(f, 'f', -1, 64)
-	if !strings.Contains(s, ".") {
-		s += ".0"
-	}
-	return s
-}
-
 func nonEmpty(s string) *string {
 	if s == "" {
 		return nil

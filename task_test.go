@@ -62,17 +62,6 @@ func TestParseRunID(t *testing.T) {
 	}
 }
 
-func TestJavaDouble(t *testing.T) {
-	for f, want := range map[float64]string{
-		0: "0.0", 0.1: "0.1", 128: "128.0", 1e6: "1000000.0", 1e7: "1.0E7", 12345678.5: "1.23456785E7",
-		0.001: "0.001", 0.0001: "1.0E-4", -2: "-2.0", 1e100: "1.0E100",
-	} {
-		if got := javaDouble(f); got != want {
-			t.Errorf("javaDouble(%v) = %q, want %q", f, got, want)
-		}
-	}
-}
-
 // sampleRun is a run and a place for it, as used by the tests below.
 func sampleRun() (*Run, placement) {
 	return &Run{ID: "ct:1420843781398:1:nightly:", Job: "nightly", Due: 1420843781398, Attempt: 1},

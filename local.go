@@ -1,0 +1,407 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+// wrapperWord is the first argument with which this binary becomes the wrapper
+// of one run; see runWrapper.
+const wrapperWord = "__run"
+
+// defaultGrace is the time between SIGTERM and SIGKILL, that of Mesos' executor.
+const defaultGrace = 3 * time.Second
+
+// localOptions are what differs from the machine as it is; zero values mean that.
+type localOptions struct {
+	cpus, mem, disk float64  // cores, MB, MB
+	hostname        string   //
+	keep            int      // ended runs kept per job; 10 if zero
+	wrapper         []string // command line that takes a run's directory as its last argument
+}
+
+// A localCluster is a Mesos master and agent in small: it runs tasks as processes
+// of this machine.
+//
+// Each run has a directory under <data dir>/runs, in which a wrapper process of
+// its own claims it, executes it and records its end, see sandbox. Several
+// instances may share a data directory: all of them can observe and end each
+// other's runs. Ended runs that have been acknowledged move to <data dir>/ended,
+// where the last of each job are kept.
+type localCluster struct {
+	dir      string // data directory, absolute
+	opts     localOptions
+	agent    string // agent id, the same for all that share dir
+	hostname string
+	total    amounts
+	log      *slog.Logger
+
+	mu       sync.Mutex
+	session  *localSession        // nil unless run is running
+	children map[string]*exec.Cmd // wrappers we started and have not reaped, by run id
+}
+
+func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localCluster, error) {
+	dir, err := filepath.Abs(dataDir)
+	if err != nil {
+		return nil, err
+	}
+	// Others than the owner may pass through to their working directory, not look around.
+	for _, sub := range []string{"", "runs", "ended", "trash"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o711); err != nil {
+			return nil, err
+		}
+	}
+	l := &localCluster{dir: dir, opts: opts, log: logger, children: make(map[string]*exec.Cmd)}
+	if l.agent, err = agentID(filepath.Join(dir, "agent")); err != nil {
+		return nil, fmt.Errorf("read agent id: %w", err)
+	}
+	if l.hostname = opts.hostname; l.hostname == "" {
+		if l.hostname, err = os.Hostname(); err != nil {
+			return nil, err
+		}
+	}
+	if l.opts.keep <= 0 {
+		l.opts.keep = 10
+	}
+	if len(l.opts.wrapper) == 0 {
+		self, err := ownBinary()
+		if err != nil {
+			return nil, err
+		}
+		l.opts.wrapper = []string{self, wrapperWord}
+	}
+	size := machineSize(dir)
+	l.total = amounts{
+		cpus: cmp.Or(thousandths(opts.cpus), size.cpus),
+		mem:  cmp.Or(thousandths(opts.mem), size.mem),
+		disk: cmp.Or(thousandths(opts.disk), size.disk),
+	}
+	return l, nil
+}
+
+// agentID reads the agent's id, making one for the first instance that comes.
+func agentID(path string) (string, error) {
+	text, err := os.ReadFile(path)
+	if err == nil && len(text) > 0 {
+		return strings.TrimSpace(string(text)), nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), "agent.*")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.WriteString("local-" + randomHex() + "\n")
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return "", err
+	}
+	if err := os.Link(tmp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	text, err = os.ReadFile(path)
+	return strings.TrimSpace(string(text)), err
+}
+
+func randomHex() string {
+	b := make([]byte, 8)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}
+
+// run is a subscription: see cluster. A later one to the same data directory, by
+// whatever instance, ends this one at its next launch, with errSuperseded.
+func (l *localCluster) run(ctx context.Context, frameworkID string, handle func(*sched.Event)) error {
+	epoch, err := subscribe(l.dir)
+	if err != nil {
+		return fmt.Errorf("subscribe to %s: %w", l.dir, err)
+	}
+	if frameworkID == "" {
+		frameworkID = l.agent + "-" + randomHex()
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	s := newLocalSession(l, epoch, frameworkID, handle, cancel)
+	l.mu.Lock()
+	if l.session != nil {
+		l.mu.Unlock()
+		cancel(nil)
+		return errors.New("local cluster runs already")
+	}
+	l.session = s
+	l.mu.Unlock()
+	l.reapEnded()
+
+	s.loop(ctx)
+	cause := context.Cause(ctx)
+	cancel(nil)
+
+	l.mu.Lock()
+	l.session = nil
+	l.mu.Unlock()
+	for _, m := range s.mail.close() {
+		m.refuse()
+	}
+	s.wg.Wait()
+	return cause
+}
+
+// send queues a call for the subscription; see cluster.
+func (l *localCluster) send(call *sched.Call, done func(error)) {
+	l.mu.Lock()
+	s := l.session
+	l.mu.Unlock()
+	if s != nil && s.mail.put(localMail{call: call, done: done}) {
+		return
+	}
+	if done != nil {
+		// Nobody waits for it: it is the caller's own function, and the
+		// contract forbids to call it from here.
+		go done(errNotSent)
+	}
+}
+
+// epochVariable carries the number of the subscription that started a wrapper.
+const epochVariable = "CHRONOS_SUBSCRIPTION"
+
+var errSuperseded = errors.New("framework failed over: another instance has subscribed to this data directory")
+
+// subscribe numbers the subscriptions to a data directory. A wrapper does not
+// claim for a subscription that is not the last one, so an instance that was
+// stopped and wakes up late can't start what its successor has run, ended and
+// cleared away.
+func subscribe(dataDir string) (int64, error) {
+	f, err := os.OpenFile(filepath.Join(dataDir, "subscription"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if err := flock(f, syscall.LOCK_EX); err != nil {
+		return 0, err
+	}
+	epoch, err := readEpoch(f)
+	if err != nil {
+		return 0, err
+	}
+	epoch++
+	_, err = f.WriteAt(fmt.Appendf(nil, "%019d\n", epoch), 0)
+	return epoch, err
+}
+
+// currentEpoch returns the number of the last subscription.
+func currentEpoch(dataDir string) (int64, error) {
+	f, err := os.Open(filepath.Join(dataDir, "subscription"))
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if err := flock(f, syscall.LOCK_SH); err != nil {
+		return 0, err
+	}
+	return readEpoch(f)
+}
+
+func readEpoch(r io.Reader) (int64, error) {
+	text, err := io.ReadAll(r)
+	if err != nil || len(text) == 0 {
+		return 0, err
+	}
+	return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+}
+
+// sandbox returns the directory a run has or would have.
+func (l *localCluster) sandbox(id string) sandbox {
+	return sandbox(filepath.Join(l.dir, "runs", sandboxName(id)))
+}
+
+// archived returns the directory of a run that has ended and was acknowledged.
+func (l *localCluster) archived(id string) sandbox {
+	return sandbox(filepath.Join(l.dir, "ended", jobDirectory(id), sandboxName(id)))
+}
+
+// find returns the directory of a run wherever it is.
+func (l *localCluster) find(id string) (sandbox, bool) {
+	for _, box := range []sandbox{l.sandbox(id), l.archived(id)} {
+		if box.has("") {
+			return box, true
+		}
+	}
+	return "", false
+}
+
+// look tells where a run stands, see sandbox.look. It looks in the order in which
+// runs move, so that it doesn't miss one.
+func (l *localCluster) look(id string) (claimed bool, st *runStatus, err error) {
+	claimed, st, err = l.sandbox(id).look()
+	if !claimed && err == nil {
+		claimed, st, err = l.archived(id).look()
+	}
+	return claimed, st, err
+}
+
+// abandonedAfter is the age at which a directory that nobody claimed is garbage:
+// the instance that made it ended in the same moment.
+const abandonedAfter = 24 * time.Hour
+
+// forget removes the directory of an unclaimed run if it is old.
+func (l *localCluster) forget(box sandbox) {
+	info, err := os.Stat(string(box))
+	if err != nil || time.Since(info.ModTime()) < abandonedAfter {
+		return
+	}
+	f, err := box.lock(false)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if box.claimed() {
+		return
+	}
+	if err := os.Rename(string(box), filepath.Join(l.dir, "trash", randomHex())); err != nil {
+		l.log.Warn("remove abandoned run", "dir", string(box), "err", err)
+	}
+}
+
+// jobDirectory groups the ended runs by job. Ids of a foreign form are one
+// group, which no job's name collides with.
+func jobDirectory(id string) string {
+	parts := strings.SplitN(id, ":", 5)
+	if len(parts) == 5 && parts[0] == "ct" {
+		return sandboxName(parts[3])
+	}
+	return "~other"
+}
+
+// archive moves an ended run to the others of its job and removes the oldest
+// above the number kept.
+func (l *localCluster) archive(id string) error {
+	from, to := l.sandbox(id), l.archived(id)
+	group := filepath.Dir(string(to))
+	if err := os.MkdirAll(group, 0o711); err != nil {
+		return err
+	}
+	if err := os.Rename(string(from), string(to)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	entries, err := os.ReadDir(group)
+	if err != nil || len(entries) <= l.opts.keep {
+		return err
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return compareRuns(a.Name(), b.Name()) })
+	for _, e := range entries[:len(entries)-l.opts.keep] {
+		// Away from the name first: what is half deleted must not be taken for a run.
+		trash := filepath.Join(l.dir, "trash", randomHex())
+		err = errors.Join(err, os.Rename(filepath.Join(group, e.Name()), trash), os.RemoveAll(trash))
+	}
+	return err
+}
+
+// compareRuns orders directories by the due time and attempt in the run id.
+func compareRuns(a, b string) int {
+	key := func(name string) (due, attempt int64) {
+		parts := strings.SplitN(name, sandboxName(":"), 4)
+		if len(parts) < 4 {
+			return 0, 0
+		}
+		due, _ = strconv.ParseInt(parts[1], 10, 64)
+		attempt, _ = strconv.ParseInt(parts[2], 10, 64)
+		return due, attempt
+	}
+	dueA, attemptA := key(a)
+	dueB, attemptB := key(b)
+	return cmp.Or(cmp.Compare(dueA, dueB), cmp.Compare(attemptA, attemptB), cmp.Compare(a, b))
+}
+
+// emptyTrash removes what an earlier instance was about to remove.
+func (l *localCluster) emptyTrash() error {
+	trash := filepath.Join(l.dir, "trash")
+	entries, err := os.ReadDir(trash)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(trash, e.Name())))
+	}
+	return err
+}
+
+// maxOutput bounds one answer of output.
+const maxOutput = 1 << 20
+
+// output reads a run's stdout or stderr from offset on, at most limit bytes, and
+// returns the whole size as well, also while the run goes on. A negative offset
+// counts from the end. errNotFound means that there is no such run or name.
+func (l *localCluster) output(id, name string, offset int64, limit int) ([]byte, int64, error) {
+	if name != "stdout" && name != "stderr" {
+		return nil, 0, fmt.Errorf("output %q: %w", name, errNotFound)
+	}
+	box, ok := l.find(id)
+	if !ok {
+		return nil, 0, fmt.Errorf("run %q: %w", id, errNotFound)
+	}
+	// A run may be able to put something else there; only a plain file is read.
+	f, err := os.OpenFile(box.path(name), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, fmt.Errorf("run %q: %s: %w", id, name, errNotFound)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("%s is no plain file", f.Name())
+	}
+	size := info.Size()
+	if offset < 0 {
+		offset = max(0, size+offset)
+	}
+	text := make([]byte, max(0, min(int64(limit), maxOutput, size-offset)))
+	n, err := f.ReadAt(text, offset)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return text[:n], size, err
+}
+
+// reap collects the exit status of a wrapper that has ended.
+func (l *localCluster) reap(id string) {
+	l.mu.Lock()
+	cmd := l.children[id]
+	delete(l.children, id)
+	l.mu.Unlock()
+	if cmd != nil {
+		cmd.Wait()
+	}
+}
+
+// reapEnded reaps the wrappers that ended while there was no subscription.
+func (l *localCluster) reapEnded() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, cmd := range l.children {
+		if pid, err := syscall.Wait4(cmd.Process.Pid, nil, syscall.WNOHANG, nil); pid != 0 || err != nil {
+			cmd.Process.Release()
+			delete(l.children, id)
+		}
+	}
+}

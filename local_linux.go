@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+const prSetChildSubreaper = 36 // PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
+
+// ownBinary names this program as it was started, even if the file has been
+// replaced by another version since.
+func ownBinary() (string, error) { return "/proc/self/exe", nil }
+
+// jobAttributes puts a command into a session and process group of its own, has
+// it killed if this thread ends, and makes its orphans our children.
+func jobAttributes() *syscall.SysProcAttr {
+	syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0)
+	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// awaitExit waits until a child has ended, and leaves it to be reaped.
+func awaitExit(pid int) {
+	const pPID = 1 // P_PID of <sys/wait.h>
+	for {
+		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, pPID, uintptr(pid), 0, syscall.WEXITED|syscall.WNOWAIT, 0, 0)
+		if errno != syscall.EINTR {
+			return
+		}
+	}
+}
+
+// killOrphans kills and reaps all children of this process, and theirs as they
+// become ours.
+func killOrphans() {
+	for {
+		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+		if errors.Is(err, syscall.ECHILD) {
+			return
+		}
+		if pid > 0 || errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		for _, child := range children() {
+			syscall.Kill(child, syscall.SIGKILL)
+		}
+		syscall.Wait4(-1, nil, 0, nil)
+	}
+}
+
+// children lists the direct children of this process.
+func children() []int {
+	self := strconv.Itoa(os.Getpid())
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	var pids []int
+	for _, name := range stats {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		// pid (name) state ppid; the name may contain anything.
+		rest := string(text[strings.LastIndexByte(string(text), ')')+1:])
+		if f := strings.Fields(rest); len(f) > 1 && f[1] == self {
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name))); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// machineSize is what tasks may use of this machine: its cores, its memory, the
+// space free below dir, and of each no more than our control group may.
+func machineSize(dir string) amounts {
+	const mb = 1 << 20
+	size := amounts{cpus: int64(runtime.NumCPU()) * 1000, mem: memTotal() / mb * 1000}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err == nil {
+		size.disk = int64(fs.Bavail) * int64(fs.Bsize) / mb * 1000
+	}
+	for _, group := range controlGroups() {
+		if n, ok := readNumber(filepath.Join(group, "memory.max")); ok {
+			size.mem = min(size.mem, n/mb*1000)
+		}
+		text, err := os.ReadFile(filepath.Join(group, "cpu.max"))
+		if err != nil {
+			continue
+		}
+		f := strings.Fields(string(text))
+		if len(f) != 2 || f[0] == "max" {
+			continue
+		}
+		quota, err1 := strconv.ParseInt(f[0], 10, 64)
+		period, err2 := strconv.ParseInt(f[1], 10, 64)
+		if err1 == nil && err2 == nil && period > 0 {
+			size.cpus = min(size.cpus, quota*1000/period)
+		}
+	}
+	// Version 1 of control groups, as a container sees its own.
+	if n, ok := readNumber("/sys/fs/cgroup/memory/memory.limit_in_bytes"); ok {
+		size.mem = min(size.mem, n/mb*1000)
+	}
+	quota, ok1 := readNumber("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+	period, ok2 := readNumber("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+	if ok1 && ok2 && quota > 0 && period > 0 {
+		size.cpus = min(size.cpus, quota*1000/period)
+	}
+	return size
+}
+
+// controlGroups returns the directories of our version 2 group and those above it.
+func controlGroups() []string {
+	const top = "/sys/fs/cgroup"
+	groups := []string{top}
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return groups
+	}
+	for line := range strings.Lines(string(text)) {
+		path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
+		for ; ok && strings.HasPrefix(path, "/") && path != "/"; path = filepath.Dir(path) {
+			groups = append(groups, filepath.Join(top, path))
+		}
+	}
+	return groups
+}
+
+func readNumber(path string) (int64, bool) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	return n, err == nil
+}
+
+func memTotal() int64 {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if f := strings.Fields(s.Text()); len(f) == 3 && f[0] == "MemTotal:" {
+			kb, _ := strconv.ParseInt(f[1], 10, 64)
+			return kb << 10
+		}
+	}
+	return 0
+}

@@ -1,0 +1,404 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+)
+
+// A sandbox is the directory of one run:
+//
+//	task      the mesos.TaskInfo in its protobuf form
+//	id        the run id, where the directory's name is a digest of it
+//	lock      flocked by the wrapper from before its claim until its end
+//	claim/    made once, by whoever decides the run's fate
+//	alive     a FIFO the wrapper holds open: its end of file says "look at lock"
+//	control   a FIFO: a byte in it makes the wrapper read kill
+//	kill      there once a kill was asked for; holds the grace period
+//	status    how the run ended, renamed into place
+//	stdout, stderr
+//	work/     the command's working directory, its MESOS_SANDBOX
+//
+// The order claim, lock, status in which an observer looks is what makes its
+// answer true: the lock is taken before the claim and given up after the status
+// is there, so a claim without lock and status has lost its wrapper for good.
+type sandbox string
+
+var (
+	errClaimed = errors.New("the run is claimed already")
+	errLocked  = errors.New("the run is locked")
+)
+
+// runStatus is the content of the file status.
+type runStatus struct {
+	State   string `json:"state"` // TASK_FINISHED and so on
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+	Exit    *int   `json:"exit,omitempty"`
+	Signal  int    `json:"signal,omitempty"`
+	Started int64  `json:"started,omitempty"` // ms since the epoch
+	Ended   int64  `json:"ended"`
+}
+
+// statusSize is what a wrapper reserves on disk before it starts its command,
+// so that the result of a run can be written even when the disk is full.
+const statusSize = 4096
+
+// maxMessage bounds runStatus.Message: a status fits into statusSize.
+const maxMessage = 1024
+
+func endedStatus(state mesos.TaskState, message string) runStatus {
+	if len(message) > maxMessage {
+		message = message[:maxMessage]
+	}
+	return runStatus{State: state.String(), Message: strings.ToValidUTF8(message, "?"), Ended: time.Now().UnixMilli()}
+}
+
+func (b sandbox) path(name string) string { return filepath.Join(string(b), name) }
+
+func (b sandbox) has(name string) bool {
+	_, err := os.Lstat(b.path(name))
+	return err == nil
+}
+
+func (b sandbox) claimed() bool { return b.has("claim") }
+
+// claimTime returns when the run was claimed, in ms since the epoch.
+func (b sandbox) claimTime() int64 {
+	info, err := os.Stat(b.path("claim"))
+	if err != nil {
+		return time.Now().UnixMilli()
+	}
+	return info.ModTime().UnixMilli()
+}
+
+// create makes the directory and what a wrapper needs in it. What another
+// instance has put there stays, except that the task is written anew.
+func (b sandbox) create(id string, task *mesos.TaskInfo) error {
+	if err := os.Mkdir(string(b), 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if strings.Contains(filepath.Base(string(b)), "~") {
+		if err := b.replace("id", []byte(id)); err != nil {
+			return err
+		}
+	}
+	if task == nil {
+		return nil
+	}
+	text, err := task.Marshal()
+	if err != nil {
+		return fmt.Errorf("encode task: %w", err)
+	}
+	for _, fifo := range []string{"alive", "control"} {
+		if err := syscall.Mkfifo(b.path(fifo), 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("make FIFO %s: %w", b.path(fifo), err)
+		}
+	}
+	return b.replace("task", text)
+}
+
+// replace writes a small file so that readers see all of it or nothing.
+func (b sandbox) replace(name string, text []byte) error {
+	tmp, err := os.CreateTemp(string(b), name+".*")
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(text)
+	if err = errors.Join(err, tmp.Close()); err == nil {
+		err = os.Rename(tmp.Name(), b.path(name))
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+	}
+	return err
+}
+
+func (b sandbox) task() (*mesos.TaskInfo, error) {
+	text, err := os.ReadFile(b.path("task"))
+	if err != nil {
+		return nil, err
+	}
+	task := new(mesos.TaskInfo)
+	if err := task.Unmarshal(text); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", b.path("task"), err)
+	}
+	return task, nil
+}
+
+// lock takes the exclusive lock, waiting for it if wait is set and returning
+// errLocked otherwise. It is held until the file is closed. It is not inherited
+// by commands, because Go opens files close-on-exec.
+func (b sandbox) lock(wait bool) (*os.File, error) {
+	f, err := os.OpenFile(b.path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	how := syscall.LOCK_EX
+	if !wait {
+		how |= syscall.LOCK_NB
+	}
+	err = flock(f, how)
+	if err == nil {
+		return f, nil
+	}
+	f.Close()
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, errLocked
+	}
+	return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		if err := syscall.Flock(int(f.Fd()), how); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
+
+// claim makes the run the caller's, who holds the lock; errClaimed if it is
+// somebody's already. A claim survives a power failure once claim has returned.
+func (b sandbox) claim() error {
+	if err := os.Mkdir(b.path("claim"), 0o700); errors.Is(err, fs.ErrExist) {
+		return errClaimed
+	} else if err != nil {
+		return err
+	}
+	return errors.Join(syncDir(string(b)), syncDir(filepath.Dir(string(b))))
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// reserve takes the disk space of the status.
+func (b sandbox) reserve() error {
+	return os.WriteFile(b.path("status.tmp"), []byte(strings.Repeat(" ", statusSize)), 0o600)
+}
+
+// settle records how the run ended. The caller holds lock and claim.
+func (b sandbox) settle(st runStatus) error {
+	text, err := json.Marshal(st)
+	if err != nil {
+		return err
+	}
+	if pad := statusSize - len(text); pad > 0 {
+		text = append(text, strings.Repeat(" ", pad)...)
+	}
+	// Without O_TRUNC: that would give the reserved block back.
+	f, err := os.OpenFile(b.path("status.tmp"), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), b.path("status"))
+}
+
+// status returns how the run ended, and nil if that is not recorded.
+func (b sandbox) status() *runStatus {
+	text, err := os.ReadFile(b.path("status"))
+	if err != nil {
+		return nil
+	}
+	st := new(runStatus)
+	if err := json.Unmarshal(text, st); err != nil {
+		lost := endedStatus(mesos.TASK_LOST, fmt.Sprintf("decode %s: %v", b.path("status"), err))
+		return &lost
+	}
+	return st
+}
+
+// look tells where the run stands: claimed or not, and how it ended, nil for not yet.
+func (b sandbox) look() (claimed bool, st *runStatus, err error) {
+	if st := b.status(); st != nil {
+		return true, st, nil
+	}
+	if !b.claimed() {
+		return false, nil, nil
+	}
+	f, err := b.lock(false)
+	if errors.Is(err, errLocked) {
+		return true, nil, nil
+	}
+	if err != nil {
+		return true, nil, err
+	}
+	defer f.Close()
+	return true, b.outcome(), nil
+}
+
+// outcome returns how a run ended that nobody executes any more: the caller
+// holds the lock. It is nil for a run that was never claimed.
+func (b sandbox) outcome() *runStatus {
+	if st := b.status(); st != nil {
+		return st
+	}
+	if !b.claimed() {
+		return nil
+	}
+	st := endedStatus(mesos.TASK_LOST, "the machine was restarted, or the process that watched over the run was killed")
+	st.Reason = mesos.REASON_EXECUTOR_TERMINATED.String()
+	// Recorded for those who come later; if that fails, they conclude the same.
+	b.settle(st)
+	return &st
+}
+
+// wait waits for the end of a run that was claimed. It costs a file descriptor
+// and a parked goroutine, no thread. The error is ctx's or the file system's.
+func (b sandbox) wait(ctx context.Context) (*runStatus, error) {
+	f, err := os.OpenFile(b.path("alive"), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err == nil {
+		stop := context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })
+		_, err = io.Copy(io.Discard, f)
+		stop()
+		f.Close()
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	// The wrapper is about to give up the lock, or has ended.
+	lock, err := b.lock(true)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+	return b.outcome(), nil
+}
+
+// kill asks for the end of the run, whoever executes it. A run that nobody has
+// claimed is claimed and settled as killed, so that no late wrapper starts it.
+func (b sandbox) kill(ctx context.Context, grace time.Duration) error {
+	if b.has("status") {
+		return nil
+	}
+	if err := b.replace("kill", strconv.AppendInt(nil, int64(grace), 10)); err != nil {
+		return err
+	}
+	for {
+		err := b.bury(endedStatus(mesos.TASK_KILLED, "killed before it started"))
+		if !errors.Is(err, errLocked) {
+			return err
+		}
+		if b.poke() {
+			return nil
+		}
+		// Somebody holds the lock who does not listen: a wrapper that has just
+		// begun and will find the file, or another observer, for microseconds.
+		if pause(ctx, 5*time.Millisecond); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// bury settles a run that nobody has claimed. A claimed one is left alone;
+// errLocked means that somebody is at it right now.
+func (b sandbox) bury(st runStatus) error {
+	f, err := b.lock(false)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := b.claim(); errors.Is(err, errClaimed) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return b.settle(st)
+}
+
+// poke makes the wrapper read the kill file and reports whether one listens.
+func (b sandbox) poke() bool {
+	f, err := os.OpenFile(b.path("control"), os.O_WRONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, err = f.Write([]byte{'k'})
+	return err == nil
+}
+
+// killGrace returns the grace period of a kill, if one was asked for.
+func (b sandbox) killGrace() (time.Duration, bool) {
+	text, err := os.ReadFile(b.path("kill"))
+	if err != nil {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil {
+		return defaultGrace, true
+	}
+	return time.Duration(n), true
+}
+
+// maxSandboxName leaves room for suffixes below the 255 bytes of a file name.
+const maxSandboxName = 200
+
+// sandboxName turns any text into a file name. What does not fit is cut and
+// followed by ~ and a digest; such a name cannot be turned back.
+func sandboxName(id string) string {
+	var s strings.Builder
+	for i := range len(id) {
+		c := id[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.' && i > 0:
+			s.WriteByte(c)
+		default:
+			fmt.Fprintf(&s, "%%%02X", c)
+		}
+	}
+	if s.Len() > maxSandboxName {
+		sum := sha256.Sum256([]byte(id))
+		return s.String()[:maxSandboxName-33] + "~" + hex.EncodeToString(sum[:16])
+	}
+	return s.String()
+}
+
+// runID returns the id whose sandbox this is.
+func (b sandbox) runID() (string, error) {
+	name := filepath.Base(string(b))
+	if strings.Contains(name, "~") {
+		text, err := os.ReadFile(b.path("id"))
+		return string(text), err
+	}
+	var id []byte
+	for i := 0; i < len(name); i++ {
+		if name[i] != '%' {
+			id = append(id, name[i])
+			continue
+		}
+		if i+2 >= len(name) {
+			return "", fmt.Errorf("%q is no run id", name)
+		}
+		c, err := strconv.ParseUint(name[i+1:i+3], 16, 8)
+		if err != nil {
+			return "", fmt.Errorf("%q is no run id", name)
+		}
+		id = append(id, byte(c))
+		i += 2
+	}
+	return string(id), nil
+}

@@ -1,0 +1,636 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+// amounts are resources, in thousandths of a core and of a MB: the precision
+// that Mesos calculates with.
+type amounts struct{ cpus, mem, disk int64 }
+
+func (a amounts) plus(b amounts) amounts {
+	return amounts{a.cpus + b.cpus, a.mem + b.mem, a.disk + b.disk}
+}
+
+func (a amounts) minus(b amounts) amounts {
+	return amounts{a.cpus - b.cpus, a.mem - b.mem, a.disk - b.disk}
+}
+
+func (a amounts) fits(b amounts) bool {
+	return a.cpus <= b.cpus && a.mem <= b.mem && a.disk <= b.disk
+}
+
+func taskAmounts(task *mesos.TaskInfo) amounts {
+	var sum amounts
+	for _, r := range task.Resources {
+		n := thousandths(r.GetScalar().GetValue())
+		switch r.Name {
+		case "cpus":
+			sum.cpus += n
+		case "mem":
+			sum.mem += n
+		case "disk":
+			sum.disk += n
+		}
+	}
+	return sum
+}
+
+func (a amounts) resources() []mesos.Resource {
+	scalar := func(name string, n int64) mesos.Resource {
+		role := "*"
+		return mesos.Resource{
+			Name: name, Type: mesos.SCALAR.Enum(), Role: &role,
+			Scalar: &mesos.Value_Scalar{Value: float64(n) / 1000},
+		}
+	}
+	return []mesos.Resource{scalar("cpus", a.cpus), scalar("mem", a.mem), scalar("disk", a.disk)}
+}
+
+// localMail is what a session's loop is told: a call, or what has happened to a run.
+type localMail struct {
+	call *sched.Call
+	done func(error)
+	fn   func()
+}
+
+func (m localMail) answer(err error) {
+	if m.done != nil {
+		m.done(err)
+	}
+}
+
+func (m localMail) refuse() { m.answer(errNotSent) }
+
+// A localSession is one subscription. Its fields belong to the goroutine of loop;
+// the goroutines that attend the runs tell it by mail.
+type localSession struct {
+	l         *localCluster
+	epoch     int64
+	framework string
+	handle    func(*sched.Event)
+	fail      context.CancelCauseFunc
+	mail      *mailbox[localMail]
+	janitor   *mailbox[string] // ids of acknowledged runs
+	wg        sync.WaitGroup
+
+	live     map[string]*liveRun
+	used     amounts
+	pending  []*liveRun // accepted, wait to be started
+	starting int        // wrappers started that have not yet claimed
+
+	offers     int // made so far
+	offered    string
+	offeredAt  time.Time
+	inOffer    amounts
+	rescinded  map[string]bool // offers we took back that may still be accepted in good faith
+	suppressed bool
+	refused    amounts // by the last DECLINE, until
+	until      time.Time
+	wake       *time.Timer // fires when offer has something to do
+}
+
+// maxStarting bounds the processes that start at the same time.
+func maxStarting() int { return max(4, 2*runtime.GOMAXPROCS(0)) }
+
+// offerTime is how long an offer stays when more has come free: a scheduler that
+// has work for it answers sooner, and its launch must not cross with a RESCIND.
+const offerTime = time.Second
+
+// maxRescinded bounds how many withdrawn offers are remembered.
+const maxRescinded = 1000
+
+// liveRun is a run whose resources are in use.
+type liveRun struct {
+	id       string
+	box      sandbox
+	need     amounts
+	task     *mesos.TaskInfo // until it is started
+	attended bool            // its goroutine tells of it
+	dropped  bool            // killed before that
+	running  bool
+	since    int64 // ms since the epoch
+}
+
+func newLocalSession(l *localCluster, epoch int64, framework string, handle func(*sched.Event), fail context.CancelCauseFunc) *localSession {
+	wake := time.NewTimer(time.Hour)
+	wake.Stop()
+	return &localSession{
+		l: l, epoch: epoch, framework: framework, handle: handle, fail: fail,
+		mail: newMailbox[localMail](), janitor: newMailbox[string](),
+		live: make(map[string]*liveRun), rescinded: make(map[string]bool), wake: wake,
+	}
+}
+
+// loop subscribes, reports what ended unacknowledged, and serves until ctx ends.
+func (s *localSession) loop(ctx context.Context) {
+	s.wg.Go(func() { s.clear(ctx) })
+	s.handle(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
+		FrameworkID: &mesos.FrameworkID{Value: s.framework},
+	}})
+	s.adoptAll(ctx)
+	defer s.wake.Stop()
+	for ctx.Err() == nil {
+		s.startPending(ctx)
+		s.offer()
+		select {
+		case <-ctx.Done():
+		case <-s.wake.C:
+		case <-s.mail.ready:
+			for _, m := range s.mail.take() {
+				s.serve(ctx, m)
+			}
+		}
+	}
+}
+
+func (s *localSession) serve(ctx context.Context, m localMail) {
+	switch {
+	case m.fn != nil:
+		m.fn()
+	case ctx.Err() != nil:
+		m.refuse()
+	default:
+		s.call(ctx, m.call)
+		m.answer(nil)
+	}
+}
+
+func (s *localSession) post(fn func()) { s.mail.put(localMail{fn: fn}) }
+
+func (s *localSession) call(ctx context.Context, call *sched.Call) {
+	switch call.Type {
+	case sched.Call_ACCEPT:
+		s.accept(ctx, call.Accept)
+	case sched.Call_DECLINE:
+		for _, id := range call.GetDecline().GetOfferIDs() {
+			s.decline(id.Value, call.Decline.Filters)
+		}
+	case sched.Call_REVIVE:
+		s.suppressed, s.until = false, time.Time{}
+	case sched.Call_SUPPRESS:
+		s.suppressed = true
+	case sched.Call_KILL:
+		s.kill(ctx, call.GetKill())
+	case sched.Call_RECONCILE:
+		s.reconcile(ctx, call.GetReconcile().GetTasks())
+	case sched.Call_ACKNOWLEDGE:
+		if a := call.GetAcknowledge(); a != nil && string(a.UUID) == string(endUUID(a.TaskID.Value)) {
+			s.janitor.put(a.TaskID.Value)
+		}
+	default:
+		s.l.log.Debug("call has no meaning on this machine", "type", call.Type.String())
+	}
+}
+
+// adoptAll takes stock of the runs that others started.
+func (s *localSession) adoptAll(ctx context.Context) {
+	for _, id := range s.l.runIDs() {
+		box := s.l.sandbox(id)
+		claimed, st, err := box.look()
+		switch {
+		case err != nil:
+			s.l.log.Error("look at run", "run", id, "err", err)
+		case !claimed:
+			s.l.forget(box)
+		case st != nil:
+			s.ended(id, st)
+		case claimed:
+			s.adopt(ctx, id, box)
+		}
+	}
+}
+
+// runIDs lists the runs that are not archived.
+func (l *localCluster) runIDs() []string {
+	entries, err := os.ReadDir(filepath.Join(l.dir, "runs"))
+	if err != nil {
+		l.log.Error("list runs", "err", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		id, err := sandbox(filepath.Join(l.dir, "runs", e.Name())).runID()
+		if err != nil {
+			l.log.Warn("skip directory that is no run", "name", e.Name(), "err", err)
+			continue
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// adopt begins to watch a run that is alive.
+func (s *localSession) adopt(ctx context.Context, id string, box sandbox) {
+	r := &liveRun{id: id, box: box, attended: true, running: true, since: box.claimTime()}
+	if task, err := box.task(); err != nil {
+		s.l.log.Warn("resources of a running task are unknown", "run", id, "err", err)
+	} else {
+		r.need = taskAmounts(task)
+	}
+	s.live[id] = r
+	s.used = s.used.plus(r.need)
+	s.wg.Go(func() { s.watch(ctx, r) })
+}
+
+// watch waits for the end of a claimed run and tells it.
+func (s *localSession) watch(ctx context.Context, r *liveRun) {
+	st, err := r.box.wait(ctx)
+	for err != nil && ctx.Err() == nil && !errors.Is(err, fs.ErrNotExist) {
+		// No file descriptor left, say. To call the run lost would start it twice.
+		s.l.log.Error("watch run", "run", r.id, "err", err)
+		pause(ctx, time.Second)
+		st, err = r.box.wait(ctx)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	s.l.reap(r.id)
+	if st == nil {
+		lost := endedStatus(mesos.TASK_LOST, "the run's directory was removed")
+		st = &lost
+	}
+	s.post(func() {
+		s.release(r)
+		s.ended(r.id, st)
+	})
+}
+
+func (s *localSession) release(r *liveRun) {
+	if s.live[r.id] == r {
+		delete(s.live, r.id)
+		s.used = s.used.minus(r.need)
+	}
+}
+
+// accept launches tasks on an offer. Tasks that can't be are answered with
+// TASK_DROPPED, which means that they never were.
+func (s *localSession) accept(ctx context.Context, accept *sched.Call_Accept) {
+	var valid, used bool
+	for _, id := range accept.GetOfferIDs() {
+		valid = s.consume(id.Value) || valid
+	}
+	for _, op := range accept.GetOperations() {
+		for i := range op.GetLaunch().GetTaskInfos() {
+			task := &op.Launch.TaskInfos[i]
+			if !valid {
+				s.refuseTask(task, mesos.TASK_DROPPED, mesos.REASON_INVALID_OFFERS, "the offer is no longer valid")
+				continue
+			}
+			used = true
+			s.launch(ctx, task)
+		}
+	}
+	if valid && (!used || accept.Filters != nil) {
+		s.refuse(accept.Filters)
+	}
+}
+
+// consume ends an offer and reports whether it could still be accepted. A
+// rescinded one can: its resources were part of the one that replaced it, and a
+// scheduler may have been storing its launch when it was withdrawn.
+func (s *localSession) consume(id string) bool {
+	if id == s.offered {
+		s.offered = ""
+		return true
+	}
+	if !s.rescinded[id] {
+		return false
+	}
+	delete(s.rescinded, id)
+	s.rescind()
+	return true
+}
+
+func (s *localSession) decline(id string, filters *mesos.Filters) {
+	delete(s.rescinded, id)
+	if id != s.offered {
+		return
+	}
+	s.offered = ""
+	s.refuse(filters)
+}
+
+// refuse holds back offers of what is free now for the time the filters say.
+func (s *localSession) refuse(filters *mesos.Filters) {
+	seconds := 5.0
+	if filters != nil && filters.RefuseSeconds != nil && *filters.RefuseSeconds >= 0 {
+		seconds = min(*filters.RefuseSeconds, 365*24*3600)
+	}
+	s.refused = s.l.total.minus(s.used)
+	s.until = time.Now().Add(time.Duration(seconds * float64(time.Second)))
+}
+
+func (s *localSession) launch(ctx context.Context, task *mesos.TaskInfo) {
+	id := task.TaskID.Value
+	if _, known := s.live[id]; known || s.l.archived(id).has("") {
+		s.reconcileTask(ctx, id)
+		return
+	}
+	r := &liveRun{id: id, box: s.l.sandbox(id), need: taskAmounts(task), task: task}
+	switch {
+	case id == "" || task.AgentID.Value != s.l.agent:
+		s.refuseTask(task, mesos.TASK_ERROR, mesos.REASON_TASK_INVALID, "task names another agent, or has no id")
+	case !r.need.fits(s.l.total.minus(s.used)):
+		s.refuseTask(task, mesos.TASK_DROPPED, mesos.REASON_INVALID_OFFERS, "task uses more resources than are left")
+	default:
+		s.live[id] = r
+		s.used = s.used.plus(r.need)
+		s.pending = append(s.pending, r)
+	}
+}
+
+// startPending starts as many accepted tasks as may start at the same time.
+func (s *localSession) startPending(ctx context.Context) {
+	for s.starting < maxStarting() && len(s.pending) > 0 {
+		r := s.pending[0]
+		s.pending = s.pending[1:]
+		if r.dropped {
+			continue
+		}
+		s.starting++
+		r.attended = true
+		s.wg.Go(func() { s.attend(ctx, r) })
+	}
+}
+
+// attend starts a run and stays with it until its end.
+func (s *localSession) attend(ctx context.Context, r *liveRun) {
+	err := s.l.start(ctx, r.box, r.id, r.task, s.epoch)
+	s.post(func() { s.starting-- })
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err == nil:
+		s.post(func() { s.started(r, time.Now().UnixMilli()) })
+	case errors.Is(err, errSuperseded):
+		s.post(func() { s.supersede() })
+		return
+	case errors.Is(err, errClaimed):
+		if _, st, err := r.box.look(); err == nil && st == nil {
+			s.post(func() { s.started(r, r.box.claimTime()) })
+		}
+	default:
+		s.stillborn(ctx, r, err)
+		return
+	}
+	s.watch(ctx, r)
+}
+
+// stillborn ends a run whose wrapper could not even claim it.
+func (s *localSession) stillborn(ctx context.Context, r *liveRun, cause error) {
+	st := endedStatus(mesos.TASK_FAILED, cause.Error())
+	st.Reason = mesos.REASON_CONTAINER_LAUNCH_FAILED.String()
+	err := r.box.bury(st)
+	for errors.Is(err, errLocked) && ctx.Err() == nil {
+		pause(ctx, 5*time.Millisecond)
+		err = r.box.bury(st)
+	}
+	// If not even this can be written, it remains true: our wrapper is dead.
+	if err != nil {
+		s.l.log.Error("record failed start", "run", r.id, "err", err)
+	} else if now := r.box.status(); now == nil || now.State != st.State {
+		s.watch(ctx, r) // another wrapper was there first
+		return
+	}
+	s.post(func() {
+		s.release(r)
+		s.ended(r.id, &st)
+	})
+}
+
+// pause sleeps, but not beyond the end of ctx.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func (s *localSession) started(r *liveRun, since int64) {
+	r.running, r.since, r.task = true, since, nil
+	s.update(mesos.TaskStatus{TaskID: mesos.TaskID{Value: r.id}, State: mesos.TASK_RUNNING.Enum(), Timestamp: seconds(since)})
+}
+
+// supersede gives way to another instance's subscription.
+func (s *localSession) supersede() {
+	s.handle(&sched.Event{Type: sched.Event_ERROR, Error: &sched.Event_Error{Message: "Framework failed over"}})
+	s.fail(errSuperseded)
+}
+
+// kill ends a run, or sees to it that it never starts.
+func (s *localSession) kill(ctx context.Context, kill *sched.Call_Kill) {
+	id := kill.TaskID.Value
+	if id == "" || s.l.archived(id).has("") {
+		s.reconcileTask(ctx, id)
+		return
+	}
+	r, box, grace := s.live[id], s.l.sandbox(id), defaultGrace
+	if r != nil && !r.attended {
+		r.dropped = true
+	}
+	if task, err := box.task(); err == nil {
+		grace = taskGrace(task)
+	}
+	if p := kill.GetKillPolicy().GetGracePeriod(); p != nil {
+		grace = time.Duration(p.Nanoseconds)
+	}
+	s.wg.Go(func() {
+		err := box.create(id, nil)
+		if err == nil {
+			err = box.kill(ctx, grace)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.l.log.Error("kill run", "run", id, "err", err)
+		}
+		s.post(func() { s.killed(ctx, id) })
+	})
+}
+
+func taskGrace(task *mesos.TaskInfo) time.Duration {
+	if p := task.GetKillPolicy().GetGracePeriod(); p != nil {
+		return time.Duration(p.Nanoseconds)
+	}
+	return defaultGrace
+}
+
+// killed reports the end of a run that nobody attends: one that was pending, or
+// not known to this session at all. Of others the watcher tells.
+func (s *localSession) killed(ctx context.Context, id string) {
+	r := s.live[id]
+	if r != nil && r.attended {
+		return
+	}
+	if r != nil {
+		s.release(r)
+	}
+	s.reconcileTask(ctx, id)
+}
+
+func (s *localSession) reconcile(ctx context.Context, tasks []sched.Call_Reconcile_Task) {
+	for _, t := range tasks {
+		s.reconcileTask(ctx, t.TaskID.Value)
+	}
+	if len(tasks) > 0 {
+		return
+	}
+	for id := range s.live {
+		s.reconcileTask(ctx, id)
+	}
+	for _, id := range s.l.runIDs() {
+		if st := s.l.sandbox(id).status(); st != nil && s.live[id] == nil {
+			s.ended(id, st)
+		}
+	}
+}
+
+// reconcileTask reports where a run stands. One that nobody claimed is unknown.
+func (s *localSession) reconcileTask(ctx context.Context, id string) {
+	answer := mesos.TaskStatus{
+		TaskID: mesos.TaskID{Value: id}, State: mesos.TASK_STAGING.Enum(), Timestamp: seconds(time.Now().UnixMilli()),
+		Reason: mesos.REASON_RECONCILIATION.Enum(), Source: mesos.SOURCE_MASTER.Enum(),
+	}
+	r := s.live[id]
+	if r == nil {
+		claimed, st, err := s.l.look(id)
+		switch {
+		case err != nil:
+			// No answer is the truth here: the scheduler asks again.
+			s.l.log.Error("look at run", "run", id, "err", err)
+			return
+		case st != nil:
+			s.ended(id, st)
+			return
+		case !claimed:
+			answer.State = mesos.TASK_UNKNOWN.Enum()
+			s.update(answer)
+			return
+		}
+		s.adopt(ctx, id, s.l.sandbox(id))
+		r = s.live[id]
+	}
+	if r.running {
+		answer.State, answer.Timestamp = mesos.TASK_RUNNING.Enum(), seconds(r.since)
+	}
+	s.update(answer)
+}
+
+// ended reports a terminal state. It carries a uuid, and once that is
+// acknowledged the run's directory may go.
+func (s *localSession) ended(id string, st *runStatus) {
+	u := mesos.TaskStatus{
+		TaskID: mesos.TaskID{Value: id}, State: mesos.TASK_LOST.Enum(), Source: mesos.SOURCE_EXECUTOR.Enum(),
+		Timestamp: seconds(st.Ended), UUID: endUUID(id),
+	}
+	if n, ok := mesos.TaskState_value[st.State]; ok {
+		u.State = mesos.TaskState(n).Enum()
+	}
+	if n, ok := mesos.TaskStatus_Reason_value[st.Reason]; ok {
+		u.Reason = mesos.TaskStatus_Reason(n).Enum()
+	}
+	if st.Message != "" {
+		u.Message = &st.Message
+	}
+	s.update(u)
+}
+
+// endUUID identifies the update about the end of a run, however often it is sent.
+func endUUID(id string) []byte {
+	sum := sha256.Sum256([]byte(id))
+	return sum[:16]
+}
+
+func (s *localSession) refuseTask(task *mesos.TaskInfo, state mesos.TaskState, reason mesos.TaskStatus_Reason, message string) {
+	s.update(mesos.TaskStatus{
+		TaskID: task.TaskID, State: state.Enum(), Reason: reason.Enum(), Source: mesos.SOURCE_MASTER.Enum(),
+		Message: &message, Timestamp: seconds(time.Now().UnixMilli()),
+	})
+}
+
+func (s *localSession) update(st mesos.TaskStatus) {
+	st.AgentID = &mesos.AgentID{Value: s.l.agent}
+	s.handle(&sched.Event{Type: sched.Event_UPDATE, Update: &sched.Event_Update{Status: st}})
+}
+
+func seconds(ms int64) *float64 {
+	f := float64(ms) / 1000
+	return &f
+}
+
+// offer offers all that is free, replacing the offer that is out if that is
+// about other amounts.
+func (s *localSession) offer() {
+	free := s.l.total.minus(s.used)
+	if s.suppressed || s.offered != "" && s.inOffer == free {
+		return
+	}
+	if wait := time.Until(s.until); wait > 0 && free.fits(s.refused) {
+		s.wake.Reset(wait)
+		return
+	}
+	if wait := time.Until(s.offeredAt.Add(offerTime)); wait > 0 && s.offered != "" {
+		s.wake.Reset(wait)
+		return
+	}
+	s.rescind()
+	if free.cpus <= 0 || free.mem <= 0 {
+		return
+	}
+	s.offers++
+	s.offered = fmt.Sprintf("%s-O%d-%d", s.l.agent, s.epoch, s.offers)
+	s.offeredAt, s.inOffer = time.Now(), free
+	s.handle(&sched.Event{Type: sched.Event_OFFERS, Offers: &sched.Event_Offers{Offers: []mesos.Offer{{
+		ID:          mesos.OfferID{Value: s.offered},
+		FrameworkID: mesos.FrameworkID{Value: s.framework},
+		AgentID:     mesos.AgentID{Value: s.l.agent},
+		Hostname:    s.l.hostname,
+		Resources:   free.resources(),
+	}}}})
+}
+
+func (s *localSession) rescind() {
+	if s.offered == "" {
+		return
+	}
+	if len(s.rescinded) >= maxRescinded {
+		clear(s.rescinded)
+	}
+	s.rescinded[s.offered] = true
+	s.handle(&sched.Event{Type: sched.Event_RESCIND, Rescind: &sched.Event_Rescind{
+		OfferID: mesos.OfferID{Value: s.offered},
+	}})
+	s.offered = ""
+}
+
+// clear archives acknowledged runs.
+func (s *localSession) clear(ctx context.Context) {
+	if err := s.l.emptyTrash(); err != nil {
+		s.l.log.Warn("empty trash", "err", err)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.janitor.ready:
+		}
+		for _, id := range s.janitor.take() {
+			if err := s.l.archive(id); err != nil {
+				s.l.log.Warn("archive run", "run", id, "err", err)
+			}
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	}
+}
