@@ -304,6 +304,16 @@ func TestAnchorBringsAScheduleBack(t *testing.T) {
 	}
 }
 
+func TestEmptyStartIsRemembered(t *testing.T) {
+	for text, want := range map[string]bool{"R//P1D": true, "R1//P": true, "R/2030/P1D": false, "@daily": false} {
+		s := mustParseSchedule(t, text, "", testNow)
+		_, _, _, rest := s.passed(testNow)
+		if s.emptyStart() != want || rest.emptyStart() != want {
+			t.Errorf("emptyStart() of %q = %v, of its rest %v, want %v", text, s.emptyStart(), rest.emptyStart(), want)
+		}
+	}
+}
+
 func TestDSTNotes(t *testing.T) {
 	const la = "America/Los_Angeles"
 	for _, tt := range []struct{ text, zone, at, want string }{
