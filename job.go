@@ -1,5 +1,10 @@
 package main
 
+import (
+	"slices"
+	"time"
+)
+
 // Job is one job as its owner defined it, with the counters that Chronos keeps
 // in the same document. A *Job is immutable once it is in the scheduler's
 // table; a change makes a new one with clone.
@@ -49,6 +54,7 @@ type Fetch struct {
 	Cache      bool
 	Extract    bool
 	OutputFile string
+	Extra      rawMembers
 }
 
 // EnvVar is one environment variable of a job.
@@ -70,6 +76,7 @@ type Container struct {
 	Volumes        []Volume
 	ForcePullImage bool
 	Parameters     []Label
+	Extra          rawMembers
 }
 
 // NetworkInfo is one network that a container joins.
@@ -78,6 +85,7 @@ type NetworkInfo struct {
 	Protocol     string
 	Labels       []Label
 	PortMappings []PortMapping
+	Extra        rawMembers
 }
 
 // PortMapping is one published port.
@@ -90,6 +98,7 @@ type PortMapping struct {
 type Volume struct {
 	HostPath, ContainerPath, Mode string // Mode is RW, RO or ""
 	External                      *ExternalVolume
+	Extra                         rawMembers
 }
 
 // ExternalVolume names a volume of a docker volume driver.
@@ -103,6 +112,10 @@ type RawField struct {
 	Key   string
 	Value []byte
 }
+
+// rawMembers are the members of an object inside a job that this program does
+// not know, as compact JSON with a comma before each: ,"a":1,"b":[].
+type rawMembers string
 
 // dialect selects the set of keys a job document is written with.
 type dialect int
@@ -118,4 +131,86 @@ type jobDefaults struct {
 	CPUs, Mem, Disk float64
 	Epsilon         Period
 	User            string
+	Now             time.Time // start of a job posted under /v1 without a schedule; zero leaves it empty
+}
+
+// dateLayout is how lastSuccess and lastError are written, always in UTC.
+const dateLayout = "2006-01-02T15:04:05.000Z"
+
+// formatDate returns t as lastSuccess and lastError show it.
+func formatDate(t time.Time) string { return t.UTC().Format(dateLayout) }
+
+// parseDate reads a lastSuccess or lastError text. Clients may have put anything
+// there, so besides our own form it takes the usual shapes of ISO 8601, in UTC
+// where they name no offset, and reports false for the rest.
+func parseDate(s string) (time.Time, bool) {
+	layouts := [...]string{
+		time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05",
+		"2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02",
+	}
+	for _, layout := range layouts {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC(), true
+		}
+	}
+	return time.Time{}, false
+}
+
+// lastResult returns what graph/csv and jobs/summary say of the job: fresh,
+// success or failure. Where both dates are given and one can't be read, the
+// answer is failure; the JVM versions failed the whole request.
+func (j *Job) lastResult() string {
+	switch {
+	case j.LastSuccess == "" && j.LastError == "":
+		return "fresh"
+	case j.LastError == "":
+		return "success"
+	case j.LastSuccess == "":
+		return "failure"
+	}
+	succeeded, ok := parseDate(j.LastSuccess)
+	failed, ok2 := parseDate(j.LastError)
+	if ok && ok2 && succeeded.After(failed) {
+		return "success"
+	}
+	return "failure"
+}
+
+// clone returns a copy that shares nothing changeable with j.
+func (j *Job) clone() *Job {
+	c := *j
+	c.Fetch = slices.Clone(j.Fetch)
+	c.URIs = slices.Clone(j.URIs)
+	c.Env = slices.Clone(j.Env)
+	c.Arguments = slices.Clone(j.Arguments)
+	c.Container = j.Container.clone()
+	c.Constraints = slices.Clone(j.Constraints)
+	c.Parents = slices.Clone(j.Parents)
+	c.Extra = slices.Clone(j.Extra)
+	for i := range c.Extra {
+		c.Extra[i].Value = slices.Clone(c.Extra[i].Value)
+	}
+	return &c
+}
+
+// clone returns a copy that shares nothing with c. It is nil for nil.
+func (c *Container) clone() *Container {
+	if c == nil {
+		return nil
+	}
+	d := *c
+	d.NetworkInfos = slices.Clone(c.NetworkInfos)
+	for i := range d.NetworkInfos {
+		n := &d.NetworkInfos[i]
+		n.Labels = slices.Clone(n.Labels)
+		n.PortMappings = slices.Clone(n.PortMappings)
+	}
+	d.Volumes = slices.Clone(c.Volumes)
+	for i := range d.Volumes {
+		if e := d.Volumes[i].External; e != nil {
+			d.Volumes[i].External = &ExternalVolume{e.Name, e.Provider, slices.Clone(e.Options)}
+		}
+	}
+	d.Parameters = slices.Clone(c.Parameters)
+	return &d
 }

@@ -20,7 +20,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // wrapperWord is the first argument with which this binary becomes the wrapper
@@ -131,7 +131,7 @@ func randomHex() string {
 
 // run is a subscription: see cluster. A later one to the same data directory, by
 // whatever instance, ends this one at its next launch, with errSuperseded.
-func (l *localCluster) run(ctx context.Context, frameworkID string, handle func(*scheduler.Event)) error {
+func (l *localCluster) run(ctx context.Context, frameworkID string, handle func(*sched.Event)) error {
 	epoch, err := subscribe(l.dir)
 	if err != nil {
 		return fmt.Errorf("subscribe to %s: %w", l.dir, err)
@@ -166,7 +166,7 @@ func (l *localCluster) run(ctx context.Context, frameworkID string, handle func(
 }
 
 // send queues a call for the subscription; see cluster.
-func (l *localCluster) send(call *scheduler.Call, done func(error)) {
+func (l *localCluster) send(call *sched.Call, done func(error)) {
 	l.mu.Lock()
 	s := l.session
 	l.mu.Unlock()

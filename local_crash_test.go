@@ -17,7 +17,7 @@ import (
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // runInstance subscribes to dir, launches one task per pair of run id and shell
@@ -29,11 +29,11 @@ func runInstance(dir string, tasks []string) int {
 		return 1
 	}
 	launched := false
-	err = l.run(context.Background(), "", func(e *scheduler.Event) {
+	err = l.run(context.Background(), "", func(e *sched.Event) {
 		switch {
-		case e.Type == scheduler.Event_UPDATE:
+		case e.Type == sched.Event_UPDATE:
 			fmt.Println(e.Update.Status.TaskID.Value, e.Update.Status.GetState())
-		case e.Type == scheduler.Event_OFFERS && !launched:
+		case e.Type == sched.Event_OFFERS && !launched:
 			launched = true
 			launch := new(mesos.Offer_Operation_Launch)
 			for i := 0; i+1 < len(tasks); i += 2 {
@@ -41,7 +41,7 @@ func runInstance(dir string, tasks []string) int {
 				task.AgentID.Value = l.agent
 				launch.TaskInfos = append(launch.TaskInfos, task)
 			}
-			l.send(&scheduler.Call{Type: scheduler.Call_ACCEPT, Accept: &scheduler.Call_Accept{
+			l.send(&sched.Call{Type: sched.Call_ACCEPT, Accept: &sched.Call_Accept{
 				OfferIDs:   []mesos.OfferID{e.Offers.Offers[0].ID},
 				Operations: []mesos.Offer_Operation{{Type: mesos.Offer_Operation_LAUNCH, Launch: launch}},
 			}}, nil)
@@ -195,7 +195,7 @@ func TestLocalKilledWhileLaunching(t *testing.T) {
 		m := startLocal(t, dir, localOptions{cpus: 100, mem: 1e6, disk: 1e6})
 		for id, command := range tasks {
 			m.reconcile(id)
-			st := m.update(id, append(terminal, mesos.TASK_UNKNOWN, mesos.TASK_RUNNING)...)
+			st := m.update(id, append(endStates, mesos.TASK_UNKNOWN, mesos.TASK_RUNNING)...)
 			if st.GetState() == mesos.TASK_UNKNOWN {
 				m.launch(shellTask(id, command))
 			}
@@ -306,7 +306,7 @@ func TestLocalSupersededInstanceStartsNothing(t *testing.T) {
 		return !there
 	})
 	old.accept(offer.ID, task(1))
-	old.next("ERROR", func(e *scheduler.Event) bool { return e.Type == scheduler.Event_ERROR })
+	old.next("ERROR", func(e *sched.Event) bool { return e.Type == sched.Event_ERROR })
 	if err := <-old.ended; !errors.Is(err, errSuperseded) {
 		t.Errorf("run of a superseded instance = %v, want %v", err, errSuperseded)
 	}
@@ -335,10 +335,10 @@ func TestLocalTwoHundredQuickTasks(t *testing.T) {
 		waiting[id] = true
 	}
 	for len(waiting) > 0 {
-		e := m.next("UPDATE or OFFERS", func(e *scheduler.Event) bool {
-			return e.Type == scheduler.Event_UPDATE || e.Type == scheduler.Event_OFFERS
+		e := m.next("UPDATE or OFFERS", func(e *sched.Event) bool {
+			return e.Type == sched.Event_UPDATE || e.Type == sched.Event_OFFERS
 		})
-		if e.Type == scheduler.Event_OFFERS {
+		if e.Type == sched.Event_OFFERS {
 			n := min(len(queue), int(e.Offers.Offers[0].Resources[0].Scalar.Value*10+0.5))
 			if n > 0 {
 				m.accept(e.Offers.Offers[0].ID, queue[:n]...)
@@ -375,7 +375,7 @@ func TestLocalEndsWithItsContext(t *testing.T) {
 	}
 	waitUntil(t, "the goroutines of run are gone", func() bool { return runtime.NumGoroutine() <= before })
 	done := make(chan error)
-	m.l.send(&scheduler.Call{Type: scheduler.Call_REVIVE}, func(err error) { done <- err })
+	m.l.send(&sched.Call{Type: sched.Call_REVIVE}, func(err error) { done <- err })
 	if err := <-done; !errors.Is(err, errNotSent) {
 		t.Errorf("send without subscription = %v, want %v", err, errNotSent)
 	}

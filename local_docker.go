@@ -74,7 +74,7 @@ func clientVariable(name string) bool {
 
 func dockerOptions(box sandbox, c *mesos.ContainerInfo) ([]string, error) {
 	var args []string
-	network, err := dockerNetwork(c)
+	network, err := dockerRunNetwork(c)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func publish(host, container uint32, protocol string) string {
 	return s
 }
 
-func dockerNetwork(c *mesos.ContainerInfo) (string, error) {
+func dockerRunNetwork(c *mesos.ContainerInfo) (string, error) {
 	switch network := c.Docker.GetNetwork(); network {
 	case mesos.ContainerInfo_DockerInfo_USER:
 		if len(c.NetworkInfos) != 1 || c.NetworkInfos[0].GetName() == "" {

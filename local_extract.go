@@ -201,7 +201,7 @@ func (f *fetcher) entry(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	if f.limits.entries--; f.limits.entries < 0 {
-		return "", errTooLarge
+		return "", errFetchTooLarge
 	}
 	clean := filepath.Clean(name)
 	if !filepath.IsLocal(name) || strings.ContainsRune(name, '\\') {

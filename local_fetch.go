@@ -29,7 +29,7 @@ type fetchLimits struct {
 	stall   time.Duration
 }
 
-var errTooLarge = errors.New("too large")
+var errFetchTooLarge = errors.New("too large")
 
 var defaultFetchLimits = fetchLimits{bytes: 16 << 30, entries: 1 << 20, stall: time.Minute}
 
@@ -172,7 +172,7 @@ func (f *fetcher) write(ctx context.Context, name string, from io.Reader, mode o
 	})
 	n, err := io.Copy(to, io.LimitReader(cancellable, f.limits.bytes+1))
 	if f.limits.bytes -= n; f.limits.bytes < 0 && err == nil {
-		err = errTooLarge
+		err = errFetchTooLarge
 	}
 	return errors.Join(err, to.Close())
 }

@@ -2,23 +2,15 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // amounts are resources, in thousandths of a core and of a MB: the precision
 // that Mesos calculates with.
 type amounts struct{ cpus, mem, disk int64 }
-
-func thousandths(f float64) int64 {
-	if !(f > 0) {
-		return 0
-	}
-	return int64(math.Round(min(f, 1e12) * 1000))
-}
 
 func (a amounts) plus(b amounts) amounts {
 	return amounts{a.cpus + b.cpus, a.mem + b.mem, a.disk + b.disk}
@@ -88,7 +80,7 @@ func (s *localSession) offer() {
 	s.offers++
 	s.offered = fmt.Sprintf("%s-O%d-%d", s.l.agent, s.epoch, s.offers)
 	s.offeredAt, s.inOffer = time.Now(), free
-	s.handle(&scheduler.Event{Type: scheduler.Event_OFFERS, Offers: &scheduler.Event_Offers{Offers: []mesos.Offer{{
+	s.handle(&sched.Event{Type: sched.Event_OFFERS, Offers: &sched.Event_Offers{Offers: []mesos.Offer{{
 		ID:          mesos.OfferID{Value: s.offered},
 		FrameworkID: mesos.FrameworkID{Value: s.framework},
 		AgentID:     mesos.AgentID{Value: s.l.agent},
@@ -105,7 +97,7 @@ func (s *localSession) rescind() {
 		clear(s.rescinded)
 	}
 	s.rescinded[s.offered] = true
-	s.handle(&scheduler.Event{Type: scheduler.Event_RESCIND, Rescind: &scheduler.Event_Rescind{
+	s.handle(&sched.Event{Type: sched.Event_RESCIND, Rescind: &sched.Event_Rescind{
 		OfferID: mesos.OfferID{Value: s.offered},
 	}})
 	s.offered = ""

@@ -10,12 +10,12 @@ import (
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 func (m *testMesos) decline(offer mesos.Offer, seconds float64) {
 	m.t.Helper()
-	m.send(&scheduler.Call{Type: scheduler.Call_DECLINE, Decline: &scheduler.Call_Decline{
+	m.send(&sched.Call{Type: sched.Call_DECLINE, Decline: &sched.Call_Decline{
 		OfferIDs: []mesos.OfferID{offer.ID}, Filters: &mesos.Filters{RefuseSeconds: &seconds},
 	}})
 }
@@ -23,7 +23,7 @@ func (m *testMesos) decline(offer mesos.Offer, seconds float64) {
 func (m *testMesos) hasOffer() bool {
 	m.seen = append(m.seen, m.events.take()...)
 	for _, e := range m.seen {
-		if e.Type == scheduler.Event_OFFERS {
+		if e.Type == sched.Event_OFFERS {
 			return true
 		}
 	}
@@ -51,8 +51,8 @@ func TestLocalOffersWhatIsFree(t *testing.T) {
 	}
 	m.kill(id, 0)
 	m.end(id)
-	m.next("RESCIND", func(e *scheduler.Event) bool {
-		return e.Type == scheduler.Event_RESCIND && e.Rescind.OfferID == second.ID
+	m.next("RESCIND", func(e *sched.Event) bool {
+		return e.Type == sched.Event_RESCIND && e.Rescind.OfferID == second.ID
 	})
 	third := m.offer()
 	if got, want := offeredAmounts(third), (amounts{1000, 1000e3, 2000e3}); got != want {
@@ -88,16 +88,16 @@ func TestLocalDeclineHoldsOffersBack(t *testing.T) {
 	if m.hasOffer() {
 		t.Error("an offer within the hour for which it was declined")
 	}
-	m.send(&scheduler.Call{Type: scheduler.Call_REVIVE})
+	m.send(&sched.Call{Type: sched.Call_REVIVE})
 	offer := m.offer()
-	m.send(&scheduler.Call{Type: scheduler.Call_SUPPRESS})
+	m.send(&sched.Call{Type: sched.Call_SUPPRESS})
 	m.decline(offer, 0)
 	m.reconcile(runIDFor("nothing"))
 	m.update(runIDFor("nothing"), mesos.TASK_UNKNOWN)
 	if m.hasOffer() {
 		t.Error("an offer while they are suppressed")
 	}
-	m.send(&scheduler.Call{Type: scheduler.Call_REVIVE})
+	m.send(&sched.Call{Type: sched.Call_REVIVE})
 	m.offer()
 }
 

@@ -12,12 +12,12 @@ import (
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // localMail is what a session's loop is told: a call, or what has happened to a run.
 type localMail struct {
-	call *scheduler.Call
+	call *sched.Call
 	done func(error)
 	fn   func()
 }
@@ -36,7 +36,7 @@ type localSession struct {
 	l         *localCluster
 	epoch     int64
 	framework string
-	handle    func(*scheduler.Event)
+	handle    func(*sched.Event)
 	fail      context.CancelCauseFunc
 	mail      *mailbox[localMail]
 	janitor   *mailbox[string] // ids of acknowledged runs
@@ -73,7 +73,7 @@ type liveRun struct {
 	since    int64 // ms since the epoch
 }
 
-func newLocalSession(l *localCluster, epoch int64, framework string, handle func(*scheduler.Event), fail context.CancelCauseFunc) *localSession {
+func newLocalSession(l *localCluster, epoch int64, framework string, handle func(*sched.Event), fail context.CancelCauseFunc) *localSession {
 	wake := time.NewTimer(time.Hour)
 	wake.Stop()
 	return &localSession{
@@ -86,7 +86,7 @@ func newLocalSession(l *localCluster, epoch int64, framework string, handle func
 // loop subscribes, reports what ended unacknowledged, and serves until ctx ends.
 func (s *localSession) loop(ctx context.Context) {
 	s.wg.Go(func() { s.clear(ctx) })
-	s.handle(&scheduler.Event{Type: scheduler.Event_SUBSCRIBED, Subscribed: &scheduler.Event_Subscribed{
+	s.handle(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
 		FrameworkID: &mesos.FrameworkID{Value: s.framework},
 	}})
 	s.adoptAll(ctx)
@@ -119,23 +119,23 @@ func (s *localSession) serve(ctx context.Context, m localMail) {
 
 func (s *localSession) post(fn func()) { s.mail.put(localMail{fn: fn}) }
 
-func (s *localSession) call(ctx context.Context, call *scheduler.Call) {
+func (s *localSession) call(ctx context.Context, call *sched.Call) {
 	switch call.Type {
-	case scheduler.Call_ACCEPT:
+	case sched.Call_ACCEPT:
 		s.accept(ctx, call.Accept)
-	case scheduler.Call_DECLINE:
+	case sched.Call_DECLINE:
 		for _, id := range call.GetDecline().GetOfferIDs() {
 			s.decline(id.Value, call.Decline.Filters)
 		}
-	case scheduler.Call_REVIVE:
+	case sched.Call_REVIVE:
 		s.suppressed, s.until = false, time.Time{}
-	case scheduler.Call_SUPPRESS:
+	case sched.Call_SUPPRESS:
 		s.suppressed = true
-	case scheduler.Call_KILL:
+	case sched.Call_KILL:
 		s.kill(ctx, call.GetKill())
-	case scheduler.Call_RECONCILE:
+	case sched.Call_RECONCILE:
 		s.reconcile(ctx, call.GetReconcile().GetTasks())
-	case scheduler.Call_ACKNOWLEDGE:
+	case sched.Call_ACKNOWLEDGE:
 		if a := call.GetAcknowledge(); a != nil && string(a.UUID) == string(endUUID(a.TaskID.Value)) {
 			s.janitor.put(a.TaskID.Value)
 		}
@@ -225,7 +225,7 @@ func (s *localSession) release(r *liveRun) {
 
 // accept launches tasks on an offer. Tasks that can't be are answered with
 // TASK_DROPPED, which means that they never were.
-func (s *localSession) accept(ctx context.Context, accept *scheduler.Call_Accept) {
+func (s *localSession) accept(ctx context.Context, accept *sched.Call_Accept) {
 	var valid, used bool
 	for _, id := range accept.GetOfferIDs() {
 		valid = s.consume(id.Value) || valid
@@ -339,12 +339,12 @@ func (s *localSession) started(r *liveRun, since int64) {
 
 // supersede gives way to another instance's subscription.
 func (s *localSession) supersede() {
-	s.handle(&scheduler.Event{Type: scheduler.Event_ERROR, Error: &scheduler.Event_Error{Message: "Framework failed over"}})
+	s.handle(&sched.Event{Type: sched.Event_ERROR, Error: &sched.Event_Error{Message: "Framework failed over"}})
 	s.fail(errSuperseded)
 }
 
 // kill ends a run, or sees to it that it never starts.
-func (s *localSession) kill(ctx context.Context, kill *scheduler.Call_Kill) {
+func (s *localSession) kill(ctx context.Context, kill *sched.Call_Kill) {
 	id := kill.TaskID.Value
 	if id == "" || s.l.archived(id).has("") {
 		s.reconcileTask(ctx, id)
@@ -392,7 +392,7 @@ func (s *localSession) killed(ctx context.Context, id string) {
 	s.reconcileTask(ctx, id)
 }
 
-func (s *localSession) reconcile(ctx context.Context, tasks []scheduler.Call_Reconcile_Task) {
+func (s *localSession) reconcile(ctx context.Context, tasks []sched.Call_Reconcile_Task) {
 	for _, t := range tasks {
 		s.reconcileTask(ctx, t.TaskID.Value)
 	}
@@ -474,7 +474,7 @@ func (s *localSession) refuseTask(task *mesos.TaskInfo, state mesos.TaskState, r
 
 func (s *localSession) update(st mesos.TaskStatus) {
 	st.AgentID = &mesos.AgentID{Value: s.l.agent}
-	s.handle(&scheduler.Event{Type: scheduler.Event_UPDATE, Update: &scheduler.Event_Update{Status: st}})
+	s.handle(&sched.Event{Type: sched.Event_UPDATE, Update: &sched.Event_Update{Status: st}})
 }
 
 func seconds(ms int64) *float64 {

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // instanceWord makes the test binary an instance that can be killed; see runInstance.
@@ -47,8 +47,8 @@ func testBinary() string {
 type testMesos struct {
 	t      *testing.T
 	l      *localCluster
-	events *mailbox[*scheduler.Event]
-	seen   []*scheduler.Event // taken from events, not yet asked for
+	events *mailbox[*sched.Event]
+	seen   []*sched.Event // taken from events, not yet asked for
 	stop   context.CancelFunc
 	ended  chan error
 }
@@ -64,21 +64,21 @@ func startLocal(t *testing.T, dir string, opts localOptions) *testMesos {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	m := &testMesos{t: t, l: l, events: newMailbox[*scheduler.Event](), stop: stop, ended: make(chan error, 1)}
+	m := &testMesos{t: t, l: l, events: newMailbox[*sched.Event](), stop: stop, ended: make(chan error, 1)}
 	go func() {
-		m.ended <- l.run(ctx, "", func(e *scheduler.Event) { m.events.put(e) })
+		m.ended <- l.run(ctx, "", func(e *sched.Event) { m.events.put(e) })
 		close(m.ended)
 	}()
 	t.Cleanup(func() {
 		stop()
 		<-m.ended
 	})
-	m.next("SUBSCRIBED", func(e *scheduler.Event) bool { return e.Type == scheduler.Event_SUBSCRIBED })
+	m.next("SUBSCRIBED", func(e *sched.Event) bool { return e.Type == sched.Event_SUBSCRIBED })
 	return m
 }
 
 // next returns the first event not yet returned that matches; others stay.
-func (m *testMesos) next(what string, match func(*scheduler.Event) bool) *scheduler.Event {
+func (m *testMesos) next(what string, match func(*sched.Event) bool) *sched.Event {
 	m.t.Helper()
 	timeout := time.After(60 * time.Second)
 	for {
@@ -100,7 +100,7 @@ func (m *testMesos) next(what string, match func(*scheduler.Event) bool) *schedu
 // offer returns the last offer there is, waiting for one.
 func (m *testMesos) offer() mesos.Offer {
 	m.t.Helper()
-	isOffer := func(e *scheduler.Event) bool { return e.Type == scheduler.Event_OFFERS }
+	isOffer := func(e *sched.Event) bool { return e.Type == sched.Event_OFFERS }
 	e := m.next("OFFERS", isOffer)
 	for _, later := range m.seen {
 		if isOffer(later) {
@@ -113,8 +113,8 @@ func (m *testMesos) offer() mesos.Offer {
 // update returns the next update of a task in one of the states.
 func (m *testMesos) update(id string, states ...mesos.TaskState) mesos.TaskStatus {
 	m.t.Helper()
-	e := m.next(fmt.Sprintf("update of %s to %v", id, states), func(e *scheduler.Event) bool {
-		if e.Type != scheduler.Event_UPDATE || e.Update.Status.TaskID.Value != id {
+	e := m.next(fmt.Sprintf("update of %s to %v", id, states), func(e *sched.Event) bool {
+		if e.Type != sched.Event_UPDATE || e.Update.Status.TaskID.Value != id {
 			return false
 		}
 		for _, s := range states {
@@ -127,16 +127,16 @@ func (m *testMesos) update(id string, states ...mesos.TaskState) mesos.TaskStatu
 	return e.Update.Status
 }
 
-var terminal = []mesos.TaskState{
+var endStates = []mesos.TaskState{
 	mesos.TASK_FINISHED, mesos.TASK_FAILED, mesos.TASK_KILLED, mesos.TASK_LOST, mesos.TASK_ERROR, mesos.TASK_DROPPED,
 }
 
 func (m *testMesos) end(id string) mesos.TaskStatus {
 	m.t.Helper()
-	return m.update(id, terminal...)
+	return m.update(id, endStates...)
 }
 
-func (m *testMesos) send(call *scheduler.Call) {
+func (m *testMesos) send(call *sched.Call) {
 	m.t.Helper()
 	done := make(chan error, 1)
 	m.l.send(call, func(err error) { done <- err })
@@ -155,7 +155,7 @@ func (m *testMesos) accept(offer mesos.OfferID, tasks ...mesos.TaskInfo) {
 	for i := range tasks {
 		tasks[i].AgentID = mesos.AgentID{Value: m.l.agent}
 	}
-	m.send(&scheduler.Call{Type: scheduler.Call_ACCEPT, Accept: &scheduler.Call_Accept{
+	m.send(&sched.Call{Type: sched.Call_ACCEPT, Accept: &sched.Call_Accept{
 		OfferIDs: []mesos.OfferID{offer},
 		Operations: []mesos.Offer_Operation{{
 			Type: mesos.Offer_Operation_LAUNCH, Launch: &mesos.Offer_Operation_Launch{TaskInfos: tasks},
@@ -165,7 +165,7 @@ func (m *testMesos) accept(offer mesos.OfferID, tasks ...mesos.TaskInfo) {
 
 func (m *testMesos) kill(id string, grace time.Duration) {
 	m.t.Helper()
-	m.send(&scheduler.Call{Type: scheduler.Call_KILL, Kill: &scheduler.Call_Kill{
+	m.send(&sched.Call{Type: sched.Call_KILL, Kill: &sched.Call_Kill{
 		TaskID:     mesos.TaskID{Value: id},
 		KillPolicy: &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: int64(grace)}},
 	}})
@@ -173,16 +173,16 @@ func (m *testMesos) kill(id string, grace time.Duration) {
 
 func (m *testMesos) reconcile(ids ...string) {
 	m.t.Helper()
-	call := &scheduler.Call{Type: scheduler.Call_RECONCILE, Reconcile: new(scheduler.Call_Reconcile)}
+	call := &sched.Call{Type: sched.Call_RECONCILE, Reconcile: new(sched.Call_Reconcile)}
 	for _, id := range ids {
-		call.Reconcile.Tasks = append(call.Reconcile.Tasks, scheduler.Call_Reconcile_Task{TaskID: mesos.TaskID{Value: id}})
+		call.Reconcile.Tasks = append(call.Reconcile.Tasks, sched.Call_Reconcile_Task{TaskID: mesos.TaskID{Value: id}})
 	}
 	m.send(call)
 }
 
 func (m *testMesos) acknowledge(st mesos.TaskStatus) {
 	m.t.Helper()
-	m.send(&scheduler.Call{Type: scheduler.Call_ACKNOWLEDGE, Acknowledge: &scheduler.Call_Acknowledge{
+	m.send(&sched.Call{Type: sched.Call_ACKNOWLEDGE, Acknowledge: &sched.Call_Acknowledge{
 		AgentID: *st.AgentID, TaskID: st.TaskID, UUID: st.UUID,
 	}})
 }

@@ -1,21 +1,59 @@
-// Command chronos is a distributed, fault-tolerant cron.
+// Command chronos is a distributed, fault-tolerant cron: it runs scheduled jobs
+// and jobs that depend on them on Apache Mesos or on this machine. It takes the
+// place of the JVM program Mesos Chronos 2.4, 2.5 and 3.0: the same flags, REST API
+// and state in ZooKeeper.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 )
 
 func main() {
-	if err := run(context.Background(), os.Args[1:], os.Stderr); err != nil {
-		os.Exit(1)
+	if len(os.Args) == 3 && os.Args[1] == wrapperWord {
+		os.Exit(runWrapper(os.Args[2]))
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(exitStatus(err))
 }
 
-// run starts the program and returns when it has stopped.
-func run(ctx context.Context, args []string, stderr io.Writer) error {
-	fmt.Fprintln(stderr, "chronos: not assembled yet")
+// run is the program. It returns when ctx ends, with nil, or when the program cannot
+// start or go on, after saying why.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	args, notes, err := expandLegacy(args, os.Environ(), rootFS(), stdin, stdout)
+	if err != nil {
+		return err
+	}
+	f, err := parseFlags(args, os.LookupEnv, stdout)
+	if err != nil {
+		return err
+	}
+	log, level, err := newLogger(stderr, f.logLevel, f.logFormat)
+	if err != nil {
+		fmt.Fprintln(stderr, "chronos:", err)
+		return err
+	}
+	for _, note := range notes {
+		log.Warn(note)
+	}
+	for _, name := range f.withoutEffect() {
+		log.Warn("option has no effect", "option", name)
+	}
+	i, err := newDaemon(f, os.LookupEnv, log, level)
+	if err != nil {
+		log.Error("chronos can't start", "err", err)
+		return err
+	}
+	if err := i.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		log.Error("chronos ends", "err", err)
+		return err
+	}
 	return nil
 }

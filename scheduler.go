@@ -3,8 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
 
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // A record is one named value of the state. A nil value deletes it.
@@ -44,17 +50,324 @@ func (e *recordError) Unwrap() error { return e.err }
 type cluster interface {
 	// run keeps a subscription until ctx ends, starting with the framework id
 	// given ("" for none yet), and hands every event to handle, in order, from one
-	// goroutine. Each (re)subscription shows as a SUBSCRIBED event.
-	run(ctx context.Context, frameworkID string, handle func(*scheduler.Event)) error
+	// goroutine. Each (re)subscription shows as a SUBSCRIBED event, and the loss
+	// of one as an event of type UNKNOWN.
+	run(ctx context.Context, frameworkID string, handle func(*sched.Event)) error
 	// send queues a call. It never blocks. done, if not nil, is called exactly once from
 	// another goroutine, with nil when the cluster has taken the call, errNotSent
 	// when it certainly has not, and any other error when that is unknown.
-	send(call *scheduler.Call, done func(error))
+	send(call *sched.Call, done func(error))
 }
 
 var (
 	errNotSent  = errors.New("not sent")
 	errNotFound = errors.New("not found")
-	errBusy     = errors.New("too many changes are waiting to be stored")
-	errNoLeader = errors.New("not the leader")
+	errBusy     = errors.New("too many changes are waiting to be stored; try again")
+	errNoLeader = errors.New("this instance is not the leader any more")
 )
+
+// schedulerConfig is what the flags say about scheduling.
+type schedulerConfig struct {
+	defaults      jobDefaults
+	failureRetry  time.Duration // --failure_retry
+	disableAfter  int64         // --disable_after_failures; 0 means never
+	historyKeep   int           // ended runs kept per job
+	role          string        // --mesos_role
+	declineFor    time.Duration // --decline_offer_duration; 0 means the cluster's default
+	reviveForNew  bool          // --revive_offers_for_new_jobs
+	reviveEvery   time.Duration // --min_revive_offers_interval
+	reconcile     time.Duration // --reconciliation_interval
+	unreachable   time.Duration // how long an unreachable task may stay so
+	staging       time.Duration // how long a launched task may stay unheard of
+	task          taskConfig
+	afterJVM      bool              // the last leader was a JVM; its tasks are ours to adopt
+	setAside      map[string]string // keys of records not to be used, with the reason
+	location      *time.Location    // the server's zone, for starts without an offset
+	term          int64
+	observe       func(jobEvent) // may be nil; must not block
+	batchStored   func(changes, records int, took time.Duration, err error)
+	offerObserver func(received, used, declined int) // may be nil
+	revived       func(requested, sent bool)         // may be nil
+}
+
+// A scheduler is one term of leadership: all jobs and runs, owned by one
+// goroutine. It is made when the term begins, and dropped with everything in
+// it when the term ends. Everything reaches it through do; readers use view.
+type scheduler struct {
+	cfg     schedulerConfig
+	store   store
+	cluster cluster
+	log     *slog.Logger
+
+	mailbox chan func()
+	ended   chan struct{} // closed when the term is over
+	current atomic.Pointer[view]
+	writer  *writer
+
+	// What follows belongs to the loop.
+	now            int64 // ms since the epoch, of the event being handled
+	jobs           map[string]*entry
+	slots          int // view slots given out
+	graph          *graph
+	runs           map[string]*openRun // open runs by id
+	dues           alarms              // of occurrences
+	timers         alarms              // of everything else
+	queue          *queue
+	offers         *offerBook
+	wake           []string          // dependent jobs whose parents may have finished
+	unlinked       map[string]bool   // stored dependent jobs whose parents do not all exist
+	seq            int64             // order of creation given to the newest job
+	sums           map[runState]int  // open runs by state, as sealed
+	orphans        map[string]string // tasks of no open run that we have asked to be killed, with their agent
+	invalid        []invalidRecord
+	framework      string
+	adoptBefore    int64 // tasks due up to then that have no record may be a JVM's, and are adopted
+	subscribed     bool
+	reconcileIn    time.Duration
+	reconcileTimer alarm
+	dirty          []*entry
+	extra          []record // records of no job, of the event being handled
+	effects        []func(error)
+	requests       *requestLog
+}
+
+// newScheduler makes the scheduler of one term. load and run must follow.
+func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *scheduler {
+	s := &scheduler{
+		cfg: cfg, store: st, cluster: cl, log: log,
+		mailbox:  make(chan func(), 1024),
+		ended:    make(chan struct{}),
+		jobs:     map[string]*entry{},
+		graph:    newGraph(),
+		runs:     map[string]*openRun{},
+		queue:    newQueue(),
+		orphans:  map[string]string{},
+		unlinked: map[string]bool{}, sums: map[runState]int{},
+	}
+	s.offers = newOfferBook(cfg.role)
+	s.reconcileTimer = alarm{kind: timerReconcile, index: -1}
+	s.requests = newRequestLog()
+	s.writer = newWriter(st, s.publish)
+	s.writer.onBatch = cfg.batchStored
+	first := newView()
+	first.term = cfg.term
+	s.current.Store(first)
+	return s
+}
+
+// view returns the last published picture of the state.
+func (s *scheduler) view() *view { return s.current.Load() }
+
+// run is the term: it keeps the cluster's subscription, the loop and the writer
+// going until ctx ends or one of them fails, and returns why. load has succeeded before.
+func (s *scheduler) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	// The last effects run when the writer has stopped, so that nobody who waits for an answer is left alone.
+	wg.Go(func() { cancel(s.writer.run(ctx)) })
+	framework := s.framework
+	wg.Go(func() { cancel(s.connect(ctx, framework)) })
+	cancel(s.loop(ctx))
+	wg.Wait()
+	close(s.ended)
+	return context.Cause(ctx)
+}
+
+// connect keeps the cluster's subscription. A framework that the master has removed
+// starts afresh once that, and the end of all its tasks, is stored.
+func (s *scheduler) connect(ctx context.Context, framework string) error {
+	for {
+		err := s.cluster.run(ctx, framework, s.handle(ctx))
+		if !errors.Is(err, errFrameworkRemoved) {
+			return err
+		}
+		if _, err := s.do(ctx, func() (string, error) { return "", nil }); err != nil {
+			return err
+		}
+		framework = ""
+	}
+}
+
+// handle returns the function that brings a cluster's events to the loop.
+func (s *scheduler) handle(ctx context.Context) func(*sched.Event) {
+	return func(e *sched.Event) {
+		select {
+		case s.mailbox <- func() { s.clusterEvent(e) }:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// do runs fn in the loop and returns what it answers once everything fn
+// changed, and everything before it, is stored. When fn fails it must have
+// changed nothing. If the term ends first, the outcome is unknown and the error
+// wraps errNoLeader or the store's. A request id in ctx makes a repeated call harmless:
+// the answer given first is given again, and fn does not run.
+func (s *scheduler) do(ctx context.Context, fn func() (string, error)) (string, error) {
+	if s.writer.full() {
+		return "", errBusy
+	}
+	id := requestID(ctx)
+	var answer string
+	reply := make(chan error, 1)
+	event := func() {
+		var err error
+		if known, ok := s.requests.answer(id); ok {
+			answer = known
+		} else if answer, err = fn(); err == nil {
+			s.extra = append(s.extra, s.requests.remember(id, answer, s.now)...)
+		}
+		s.effects = append(s.effects, func(stored error) { reply <- errors.Join(err, stored) })
+	}
+	select {
+	case s.mailbox <- event:
+	case <-s.ended:
+		return "", errNoLeader
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	select {
+	case err := <-reply:
+		return answer, err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case <-s.ended:
+	}
+	select {
+	case err := <-reply: // the last effects ran before the term was over
+		return answer, err
+	default:
+		return "", errNoLeader
+	}
+}
+
+const (
+	maxEventsPerTurn = 256
+	maxTimersPerTurn = 2000 // with an offer for them all, their launch is stored together with them
+	maxWakesPerTurn  = 500
+)
+
+// loop handles events and timers, one at a time, until ctx ends. It never waits
+// for the network or the disk. A panic, which is a fault of ours, ends the term
+// and not the process: the next term starts from what is stored.
+func (s *scheduler) loop(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("scheduler loop failed; loading the state anew", "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("scheduler loop: %v", p)
+		}
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case event := <-s.mailbox:
+			s.begin()
+			event()
+			s.drain()
+		case <-timer.C:
+			s.begin()
+		}
+		more := s.fireTimers()
+		more = s.wakeChildren() || more
+		s.place()
+		s.seal()
+		timer.Reset(s.untilNext(more))
+	}
+}
+
+func (s *scheduler) begin() { s.now = time.Now().UnixMilli() }
+
+// drain handles what else has arrived, up to a bound.
+func (s *scheduler) drain() {
+	for range maxEventsPerTurn {
+		select {
+		case event := <-s.mailbox:
+			event()
+		default:
+			return
+		}
+	}
+}
+
+// untilNext returns how long nothing has to be done.
+func (s *scheduler) untilNext(more bool) time.Duration {
+	if more {
+		return 0
+	}
+	at := s.now + time.Hour.Milliseconds()
+	for _, h := range []*alarms{&s.dues, &s.timers} {
+		if t := h.next(); t != nil {
+			at = min(at, t.at)
+		}
+	}
+	return max(0, time.Until(time.UnixMilli(at)))
+}
+
+// fireTimers handles the timers that are due, up to a bound, and reports
+// whether more are waiting.
+func (s *scheduler) fireTimers() bool {
+	for range maxTimersPerTurn {
+		t := s.dues.next()
+		if t == nil || t.at > s.now {
+			break
+		}
+		s.dues.drop(t)
+		s.fireDue(t.entry)
+	}
+	for range maxTimersPerTurn {
+		t := s.timers.next()
+		if t == nil || t.at > s.now {
+			break
+		}
+		s.timers.drop(t)
+		s.fire(t)
+	}
+	return s.dues.due(s.now) || s.timers.due(s.now)
+}
+
+func (s *scheduler) fire(t *alarm) {
+	switch t.kind {
+	case timerRetry:
+		s.release(t.run)
+	case timerOverlap:
+		s.expireOverlap(t.run)
+	case timerKill:
+		s.repeatKill(t.run)
+	case timerStaging:
+		s.checkStaging(t.run)
+	case timerUnreachable:
+		s.giveUpUnreachable(t.run)
+	case timerReconcile:
+		s.reconcileAgain()
+	case timerOffers:
+		s.offers.timer = nil // place, which follows, looks at the offers
+	}
+}
+
+// emit tells the observer of an event when what caused it is stored.
+func (s *scheduler) emit(e jobEvent) {
+	if s.cfg.observe == nil {
+		return
+	}
+	e.Time = time.UnixMilli(s.now).UTC()
+	s.after(func() { s.cfg.observe(e) })
+}
+
+// after adds an effect to the event being handled: it runs, in the order of
+// events, once everything up to here is stored, and never if that fails.
+func (s *scheduler) after(effect func()) {
+	s.effects = append(s.effects, func(err error) {
+		if err == nil {
+			effect()
+		}
+	})
+}
+
+// send queues a call to the cluster as an effect.
+func (s *scheduler) send(call *sched.Call, done func(error)) {
+	s.after(func() { s.cluster.send(call, done) })
+}

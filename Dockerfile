@@ -1,0 +1,44 @@
+# The image holds the static program, a static busybox so that jobs of local
+# mode find a shell, CA certificates, and an unprivileged user. Time zones are
+# inside the program.
+#
+#   docker build --build-arg VERSION=$(git describe --tags --always) -t chronos .
+
+ARG GO_IMAGE=docker.io/library/golang:1.26
+FROM ${GO_IMAGE} AS build
+WORKDIR /src
+RUN test -x /bin/busybox || \
+    { apt-get update && apt-get install -y --no-install-recommends busybox-static; }
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+ARG VERSION=dev
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags timetzdata \
+        -ldflags "-s -w -buildid= -X main.version=${VERSION}" -o /out/usr/bin/chronos .
+RUN mkdir -p /out/bin /out/etc/ssl/certs /data && mkdir -m 1777 /out/tmp \
+    && cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ \
+    && cp /bin/busybox /out/bin/busybox \
+    && for applet in $(/bin/busybox --list); do \
+         test "$applet" = busybox || ln -s busybox "/out/bin/$applet"; \
+       done \
+    && printf 'root:x:0:0:root:/:/bin/sh\nchronos:x:65532:65532:chronos:/data:/bin/sh\n' >/out/etc/passwd \
+    && printf 'root:x:0:\nchronos:x:65532:\n' >/out/etc/group
+
+FROM scratch
+ARG VERSION=dev
+LABEL org.opencontainers.image.title="chronos" \
+      org.opencontainers.image.description="Distributed, fault-tolerant cron for Apache Mesos and single machines" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}"
+COPY --from=build /out/ /
+COPY --from=build --chown=65532:65532 /data /data
+ENV PATH=/usr/bin:/bin \
+    CHRONOS_DATA_DIR=/data \
+    CHRONOS_HTTP_ADDRESS=0.0.0.0
+USER 65532:65532
+WORKDIR /data
+VOLUME /data
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["/usr/bin/chronos", "healthcheck"]
+ENTRYPOINT ["/usr/bin/chronos"]

@@ -1,0 +1,100 @@
+package main
+
+import "container/heap"
+
+// timerKind says what a timer is for.
+type timerKind uint8
+
+const (
+	timerDue         timerKind = iota // an occurrence of entry is due
+	timerRetry                        // the retry delay of run has passed
+	timerOverlap                      // run has waited for its own job until its epsilon ended
+	timerKill                         // ask the cluster again to kill run
+	timerStaging                      // run was launched and never heard of
+	timerUnreachable                  // run's agent has been away for too long
+	timerReconcile                    // compare what runs with the cluster
+	timerOffers                       // ask for offers, or give some back
+)
+
+// An alarm is one instant at which the scheduler has to do something.
+// An alarm that is no longer wanted stays until it fires and is then ignored:
+// its entry or run says whether it still applies.
+type alarm struct {
+	at    int64 // ms since the epoch
+	kind  timerKind
+	entry *entry
+	run   *openRun
+	index int
+}
+
+// alarms is a heap of alarms by instant.
+type alarms []*alarm
+
+func (h alarms) Len() int           { return len(h) }
+func (h alarms) Less(i, j int) bool { return h[i].at < h[j].at }
+func (h alarms) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+
+// Push and Pop serve container/heap.
+func (h *alarms) Push(x any) {
+	t := x.(*alarm)
+	t.index = len(*h)
+	*h = append(*h, t)
+}
+
+func (h *alarms) Pop() any {
+	old := *h
+	t := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	t.index = -1
+	return t
+}
+
+// add schedules a timer.
+func (h *alarms) add(t *alarm) { heap.Push(h, t) }
+
+// move changes the instant of a timer, adding it if it is not there.
+func (h *alarms) move(t *alarm, at int64) {
+	t.at = at
+	if t.index < 0 {
+		heap.Push(h, t)
+		return
+	}
+	heap.Fix(h, t.index)
+}
+
+// drop takes a timer out, if it is there.
+func (h *alarms) drop(t *alarm) {
+	if t.index >= 0 {
+		heap.Remove(h, t.index)
+	}
+}
+
+// next returns the earliest timer without removing it, or nil.
+func (h alarms) next() *alarm {
+	if len(h) == 0 {
+		return nil
+	}
+	return h[0]
+}
+
+// due reports whether a timer has to fire by then.
+func (h alarms) due(now int64) bool {
+	t := h.next()
+	return t != nil && t.at <= now
+}
+
+// until calls f for every timer up to an instant, in no order. It looks at
+// no more than twice as many as there are.
+func (h alarms) until(at int64, f func(*alarm)) { h.untilFrom(0, at, f) }
+
+func (h alarms) untilFrom(i int, at int64, f func(*alarm)) {
+	if i < len(h) && h[i].at <= at {
+		f(h[i])
+		h.untilFrom(2*i+1, at, f)
+		h.untilFrom(2*i+2, at, f)
+	}
+}

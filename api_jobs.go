@@ -1,0 +1,257 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// A jobCache keeps the JSON of jobs as GET jobs shows them. Jobs don't change, so
+// an entry is good for as long as its job is in the view.
+type jobCache struct {
+	mu   sync.RWMutex
+	json map[*Job][]byte
+}
+
+func (c *jobCache) encoded(j *Job, d dialect) []byte {
+	c.mu.RLock()
+	b := c.json[j]
+	c.mu.RUnlock()
+	if b != nil {
+		return b
+	}
+	b = j.appendListJSON(nil, d)
+	c.mu.Lock()
+	if c.json == nil {
+		c.json = make(map[*Job][]byte)
+	}
+	c.json[j] = b
+	c.mu.Unlock()
+	return b
+}
+
+// sweep drops jobs that are gone once they may be as many as those in the view.
+func (c *jobCache) sweep(v *view) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.json) <= 2*v.len()+64 {
+		return
+	}
+	kept := make(map[*Job][]byte, v.len())
+	for jv := range v.all() {
+		if b := c.json[jv.job]; b != nil {
+			kept[jv.job] = b
+		}
+	}
+	c.json = kept
+}
+
+// listJobs writes every job in the order of creation, on one line.
+func (s *server) listJobs(c *call) error {
+	v := c.scheduler.view()
+	cache := &s.lists[c.dialect]
+	c.w.Header().Set("Content-Type", typeJSON)
+	b := bufio.NewWriterSize(c.w, 64<<10)
+	separator := byte('[')
+	for jv := range v.all() {
+		b.WriteByte(separator)
+		separator = ','
+		if _, err := b.Write(cache.encoded(jv.job, c.dialect)); err != nil {
+			return nil // the client has gone
+		}
+	}
+	if separator == '[' {
+		b.WriteByte('[')
+	}
+	b.WriteByte(']')
+	b.Flush()
+	cache.sweep(v)
+	return nil
+}
+
+// searchJobs answers the jobs whose name and command contain the texts asked for,
+// or one of them the text of any; without name and command every job matches, whatever any says.
+func (s *server) searchJobs(c *call) error {
+	limit, err := c.number("limit", 32, 10)
+	if err != nil {
+		return err
+	}
+	offset, err := c.number("offset", 32, 0)
+	if err != nil {
+		return err
+	}
+	name, command, anywhere := strings.ToLower(c.query("name")), strings.ToLower(c.query("command")), strings.ToLower(c.query("any"))
+	end := int64(int32(offset + limit)) // overflows as in the original
+	body, matches := []byte{'['}, int64(0)
+	for jv := range c.scheduler.view().all() {
+		if matches >= end {
+			break
+		}
+		n, cmd := strings.ToLower(jv.job.Name), strings.ToLower(jv.job.Command)
+		if !(strings.Contains(n, name) && strings.Contains(cmd, command)) &&
+			(anywhere == "" || !strings.Contains(n, anywhere) && !strings.Contains(cmd, anywhere)) {
+			continue
+		}
+		if matches++; matches <= offset {
+			continue
+		}
+		if len(body) > 1 {
+			body = append(body, ',')
+		}
+		body = jv.job.appendJSON(body, c.dialect)
+	}
+	return c.reply(typeJSON, append(body, ']'))
+}
+
+// summarizeJobs answers what 3.0's interface lists. The original swaps status and
+// state on their way into the record and swaps them back on the way out.
+func (s *server) summarizeJobs(c *call) error {
+	type summary struct {
+		Name     string   `json:"name"`
+		Status   string   `json:"status"`
+		State    string   `json:"state"`
+		Schedule string   `json:"schedule"`
+		Parents  []string `json:"parents"`
+		Disabled bool     `json:"disabled"`
+	}
+	v := c.scheduler.view()
+	jobs := make([]summary, 0, v.len())
+	for jv := range v.all() {
+		j := jv.job
+		e := summary{Name: j.Name, Status: j.lastResult(), State: stateText(jv, dialect3), Parents: []string{}, Disabled: j.Disabled}
+		if j.Dependent {
+			e.Parents = append(e.Parents, j.Parents...)
+		} else {
+			e.Schedule = j.Schedule
+		}
+		jobs = append(jobs, e)
+	}
+	return c.json(map[string]any{"jobs": jobs})
+}
+
+// showJob answers one job as it is stored.
+func (s *server) showJob(c *call) error {
+	jv := c.scheduler.view().job(c.params[0])
+	if jv == nil {
+		return noJob(c.params[0], "Job")
+	}
+	return c.reply(typeJSON, jv.job.appendJSON(nil, c.dialect))
+}
+
+func (s *server) deleteJob(c *call) error {
+	name := c.params[0]
+	return c.done(foundJob(c.scheduler.deleteJob(c.r.Context(), name), name, "JobSchedule"))
+}
+
+// foundJob turns errNotFound into the answer of the dialects.
+func foundJob(err error, name, word3 string) error {
+	if errors.Is(err, errNotFound) {
+		return noJob(name, word3)
+	}
+	return err
+}
+
+func (s *server) putScheduled(c *call) error { return s.putJob(c, false) }
+func (s *server) putDependent(c *call) error { return s.putJob(c, true) }
+
+// putJob creates or replaces a job. The document is read once for its name, and
+// again in the loop, where the job that it replaces stands still.
+func (s *server) putJob(c *call, dependent bool) error {
+	j, err := s.decodePosted(c, dependent, nil)
+	if err != nil {
+		return err
+	}
+	var update atomic.Bool // the loop may still come to build when we have given up waiting
+	err = c.scheduler.putJob(c.r.Context(), j.Name, func(old *Job) (*Job, error) {
+		update.Store(old != nil)
+		j, err := s.decodePosted(c, dependent, old)
+		if err != nil {
+			return nil, err
+		}
+		if err := j.check(old == nil, s.now()); err != nil {
+			return nil, err
+		}
+		return j, s.checkStart(c.dialect, old, j)
+	})
+	if e, ok := errors.AsType[*jobError](err); ok {
+		err = s.explainJob(e, j)
+	}
+	if e, ok := errors.AsType[*recordError](err); ok && refusedFor(e.key, j.Name) {
+		err = refuse("the store refuses job %q: %v", j.Name, e.err)
+	}
+	return c.done(explainPut(err, j.Name, update.Load()))
+}
+
+// decodePosted reads the document of a call, which must be of the kind that its path is for.
+func (s *server) decodePosted(c *call, dependent bool, old *Job) (*Job, error) {
+	j, err := decodeJob(c.body, s.defaults, c.dialect, old)
+	switch {
+	case err != nil && len(bytes.TrimSpace(c.body)) == 0:
+		return nil, refuseBody(c.body, err)
+	case err != nil:
+		return nil, err
+	case dependent && !j.Dependent:
+		return nil, refuse("job %q has no parents; a job with a schedule is posted to iso8601", j.Name)
+	case !dependent && j.Dependent:
+		return nil, refuse("job %q has parents; a dependent job is posted to dependency", j.Name)
+	}
+	return j, nil
+}
+
+// refusedFor reports whether a record is of a job. Others are refused for changes
+// that happened to be stored with ours.
+func refusedFor(key, name string) bool {
+	return key == "J_"+name || key == "go/job/"+recordName(name)
+}
+
+// explainJob gives what is wrong with a job's document the form of the dialects.
+// A schedule that can't be read has a text of its own in 3.0.
+func (s *server) explainJob(e *jobError, j *Job) error {
+	switch {
+	case strings.HasPrefix(e.text, "requirement failed: "):
+		return illegal(e.text, e.text)
+	case e.field == "schedule" && j != nil:
+		if _, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, s.now()); err != nil {
+			return &apiError{status: http.StatusBadRequest, text: e.text,
+				text3: fmt.Sprintf("Cannot parse schedule '%s' (wtf bro)", j.Schedule)}
+		}
+	}
+	return refuse("%s", e.text)
+}
+
+// checkStart refuses what 3.0 refuses of new jobs: a start before the second second of 1970.
+func (s *server) checkStart(d dialect, old, j *Job) error {
+	if d != dialect3 || old != nil || j.Dependent {
+		return nil
+	}
+	schedule, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, s.now())
+	if err != nil {
+		return nil // check has had its say
+	}
+	start := schedule.position()
+	if start.UnixMilli() >= 1000 {
+		return nil
+	}
+	return refuse("Scheduled start date '%s' is before 1970!", start.Format("2006-01-02T15:04:05.000Z07:00"))
+}
+
+// explainPut gives the refusals of the scheduler the texts of the original.
+func explainPut(err error, name string, update bool) error {
+	switch {
+	case errors.Is(err, errNoParents):
+		return unmet("Error, parent does not exist")
+	case errors.Is(err, errSelfParent) && update:
+		return illegal("loops not allowed", "loops not allowed")
+	case errors.Is(err, errMissingParent), errors.Is(err, errSelfParent):
+		const rest = " does not have all parents defined!"
+		return illegal("requirement failed: Job "+name+rest, "requirement failed: JobSchedule "+name+rest)
+	case errors.Is(err, errCycle):
+		return &apiError{status: http.StatusBadRequest, text: err.Error()}
+	}
+	return err
+}

@@ -1,0 +1,321 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// taskIDInside finds a task id anywhere in a text, which is all that the original asks of one.
+var taskIDInside = regexp.MustCompile(`ct:\d+:\d+:[\w\s.#-]`)
+
+// runJob starts a job now. Arguments that aren't blank replace the job's own for this run.
+func (s *server) runJob(c *call) error {
+	name, args := c.params[0], c.query("arguments")
+	given := strings.TrimSpace(args) != ""
+	if !given {
+		args = ""
+	}
+	_, err := c.scheduler.runJob(c.r.Context(), name, args, given)
+	return c.done(foundJob(err, name, "Job"))
+}
+
+// markSuccess counts a success that no run had, and starts children that waited for it.
+func (s *server) markSuccess(c *call) error {
+	name := c.params[0]
+	err := c.scheduler.markSuccess(c.r.Context(), name)
+	if err != nil && !errors.Is(err, errNotFound) {
+		return err
+	}
+	return c.reply(typeJSON, []byte("marked job "+name+" as successful: "+strconv.FormatBool(err == nil)))
+}
+
+func (s *server) killJob(c *call) error {
+	name := c.params[0]
+	return c.done(foundJob(c.scheduler.killJob(c.r.Context(), name), name, "JobSchedule"))
+}
+
+func (s *server) purge(c *call) error { return c.done(c.scheduler.purge(c.r.Context())) }
+
+// finishTask is the callback of an async job. An unknown task is not an error.
+func (s *server) finishTask(c *call) error {
+	doc, err := c.document("statusCode")
+	if err != nil {
+		return err
+	}
+	code, err := statusCode(doc.get("statusCode"))
+	if err != nil {
+		return err
+	}
+	return c.done(c.scheduler.finishTask(c.r.Context(), c.params[0], code, ""))
+}
+
+// statusCode reads what the original's JSON library takes for an int: absent is 0,
+// strings of digits are numbers, fractions are cut off.
+func statusCode(v value) (int, error) {
+	if v == "" {
+		return 0, nil
+	}
+	text := strings.TrimSpace(v.text())
+	if n, err := strconv.ParseInt(text, 10, 32); err == nil && (v.isNumber() || v.isString()) {
+		return int(n), nil
+	}
+	if f, err := strconv.ParseFloat(text, 64); err == nil && v.isNumber() && f > -1<<31-1 && f < 1<<31 {
+		return int(f), nil
+	}
+	return 0, refuse("statusCode: %s is not a 32-bit integer", v)
+}
+
+// addProgress adds to the elements that a task says it has processed.
+func (s *server) addProgress(c *call) error {
+	const key = "numAdditionalElementsProcessed"
+	doc, err := c.document(key, "taskId", "jobName", "taskSlaveId", "taskStartTs", "taskEndTs", "taskDuration", "taskStatus", "numElementsProcessed")
+	if err != nil {
+		return err
+	}
+	v := doc.get(key)
+	if v == "" {
+		return c.done(nil)
+	}
+	n, err := strconv.ParseInt(string(v), 10, 32)
+	if err != nil {
+		return refuse("%s: %s is not a 32-bit integer", key, v)
+	}
+	name, id := c.params[0], c.params[1]
+	jv := c.scheduler.view().job(name)
+	switch {
+	case jv == nil:
+		return noJob(name, "JobSchedule")
+	case !taskIDInside.MatchString(id):
+		return unmet("Invalid task id format %s", id)
+	case !jv.job.DataProcessing:
+		const rest = "' is not enabled to track data"
+		return illegal("requirement failed: Job '"+name+rest, "requirement failed: JobSchedule '"+name+rest)
+	case n < 0:
+		return unmet("%s (%d) is not positive", key, n)
+	}
+	err = c.scheduler.addProgress(c.r.Context(), name, id, n)
+	if errors.Is(err, errUnknownTask) {
+		text := "Task id  " + id + " not found"
+		return illegal(text, text)
+	}
+	return c.done(foundJob(err, name, "JobSchedule"))
+}
+
+// missing is a 404 of our own additions.
+func missing(what, name string) error {
+	return &apiError{status: http.StatusNotFound, text: "no " + what + " " + strconv.Quote(name)}
+}
+
+// A runDocument is a run as our additions show it. Times are UTC, durations in ms.
+type runDocument struct {
+	ID        string   `json:"id"`
+	Kind      runKind  `json:"kind"`
+	State     runState `json:"state"`
+	Attempt   int      `json:"attempt"`
+	Arguments *string  `json:"arguments,omitempty"`
+	Due       string   `json:"due"`
+	Queued    string   `json:"queued,omitempty"`
+	Launched  string   `json:"launched,omitempty"`
+	Started   string   `json:"started,omitempty"`
+	Ended     string   `json:"ended,omitempty"`
+	Late      *int64   `json:"lateMs,omitempty"`     // from due to start
+	Duration  *int64   `json:"durationMs,omitempty"` // from start to end
+	Reason    string   `json:"reason,omitempty"`
+	Exit      *int     `json:"exit,omitempty"`
+	Agent     string   `json:"agent,omitempty"`
+	AgentID   string   `json:"agentId,omitempty"`
+	Killing   string   `json:"killing,omitempty"`
+	Elements  int64    `json:"elements,omitempty"`
+	Count     int64    `json:"occurrences,omitempty"` // that one missed or skipped entry stands for
+	From      string   `json:"from,omitempty"`        // due of the first of them
+}
+
+func describeRun(r *Run) runDocument {
+	d := runDocument{ID: r.ID, Kind: r.Kind, State: r.State, Attempt: r.Attempt, Due: msText(r.Due),
+		Queued: msText(r.Queued), Launched: msText(r.Launched), Started: msText(r.Started), Ended: msText(r.Ended),
+		Reason: r.Reason, Exit: r.Exit, Agent: r.Agent, AgentID: r.AgentID, Killing: r.Killing,
+		Elements: r.Elements, Count: r.Count, From: msText(r.From)}
+	if r.HasArgs {
+		d.Arguments = &r.Args
+	}
+	if r.Started != 0 {
+		late := r.Started - r.Due
+		d.Late = &late
+		if r.Ended != 0 {
+			took := r.Ended - r.Started
+			d.Duration = &took
+		}
+	}
+	return d
+}
+
+// msText writes a time in ms as UTC, "" for none.
+func msText(ms int64) string {
+	if ms == 0 {
+		return ""
+	}
+	return formatDate(time.UnixMilli(ms))
+}
+
+func describeRuns(runs []*Run) []runDocument {
+	documents := make([]runDocument, 0, len(runs))
+	for _, r := range runs {
+		documents = append(documents, describeRun(r))
+	}
+	return documents
+}
+
+// listRuns answers the runs of a job: those open, oldest first, then those that ended, newest first.
+func (s *server) listRuns(c *call) error {
+	name := c.params[0]
+	jv := c.scheduler.view().job(name)
+	if jv == nil {
+		return missing("job", name)
+	}
+	return c.json(struct {
+		Job     string        `json:"job"`
+		Problem string        `json:"problem,omitempty"` // why it can't be scheduled
+		Missed  int64         `json:"missed"`
+		Open    []runDocument `json:"open"`
+		History []runDocument `json:"history"`
+	}{name, jv.problem, jv.missed, describeRuns(jv.runs), describeRuns(jv.history)})
+}
+
+// explainQueued answers why the waiting runs of a job wait.
+func (s *server) explainQueued(c *call) error {
+	type entry struct {
+		Position int         `json:"position"` // runs before it in the queue, -1 if it isn't in the queue yet
+		Reasons  []string    `json:"reasons"`
+		Run      runDocument `json:"run"`
+	}
+	name := c.params[0]
+	waits, err := c.scheduler.whyQueued(c.r.Context(), name)
+	if errors.Is(err, errNotFound) {
+		return missing("job", name)
+	}
+	if err != nil {
+		return err
+	}
+	queued := make([]entry, 0, len(waits))
+	for _, w := range waits {
+		queued = append(queued, entry{w.Position, append([]string{}, w.Reasons...), describeRun(w.Run)})
+	}
+	return c.json(map[string]any{"job": name, "queued": queued})
+}
+
+// listProblems answers what can't be scheduled: jobs, and stored records that can't be read.
+func (s *server) listProblems(c *call) error {
+	type badJob struct {
+		Job    string `json:"job"`
+		Reason string `json:"reason"`
+	}
+	type badRecord struct {
+		Key    string `json:"key"`
+		Reason string `json:"reason"`
+	}
+	v := c.scheduler.view()
+	jobs, records := []badJob{}, []badRecord{}
+	for jv := range v.all() {
+		if jv.problem != "" {
+			jobs = append(jobs, badJob{jv.job.Name, jv.problem})
+		}
+	}
+	for _, r := range v.invalid {
+		records = append(records, badRecord{r.key, r.reason})
+	}
+	return c.json(map[string]any{"jobs": jobs, "records": records})
+}
+
+// findRun looks a run up by its id. Where the job's name ends in it can't be told
+// from the id alone: names and arguments may both have what separates them.
+func findRun(v *view, id string) *Run {
+	parts := strings.SplitN(id, ":", 4)
+	if len(parts) < 4 {
+		return nil
+	}
+	rest := parts[3]
+	for end := 0; end <= len(rest); end++ {
+		if end < len(rest) && rest[end] != ':' {
+			continue
+		}
+		jv := v.job(rest[:end])
+		if jv == nil {
+			continue
+		}
+		for _, runs := range [][]*Run{jv.runs, jv.history} {
+			for _, r := range runs {
+				if r.ID == id {
+					return r
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// outputChunk is how much of a run's output is read at a time.
+const outputChunk = 1 << 20
+
+// showOutput answers what a run has written, as it is: length bytes from offset, by
+// default all there is. A negative offset counts from the end.
+func (s *server) showOutput(file string) func(*call) error {
+	return func(c *call) error {
+		offset, err := c.number("offset", 64, 0)
+		if err != nil {
+			return err
+		}
+		length, err := c.number("length", 64, 1<<62)
+		if err != nil {
+			return err
+		}
+		if length < 0 {
+			return refuse("length: %d is negative", length)
+		}
+		run := findRun(c.scheduler.view(), c.params[0])
+		if run == nil {
+			return missing("run", c.params[0])
+		}
+		if s.output == nil {
+			return missing(file+" of run", run.ID)
+		}
+		_, size, err := s.output(run, file, 0, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return missing(file+" of run", run.ID)
+		}
+		if err != nil {
+			return &apiError{status: http.StatusBadGateway, text: "cannot read " + file + ": " + err.Error()}
+		}
+		if offset < 0 {
+			offset = max(0, size+offset)
+		}
+		h := c.w.Header()
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		h.Set("X-Content-Type-Options", "nosniff") // a job may write HTML
+		h.Set("X-Chronos-Size", strconv.FormatInt(size, 10))
+		return s.copyOutput(c, run, file, offset, max(0, min(length, size-offset)))
+	}
+}
+
+// copyOutput writes n bytes of a run's output from offset on.
+func (s *server) copyOutput(c *call, run *Run, file string, offset, n int64) error {
+	for n > 0 && c.r.Method != http.MethodHead {
+		data, _, err := s.output(run, file, offset, int(min(n, outputChunk)))
+		if err != nil {
+			panic(http.ErrAbortHandler) // the answer has begun; only breaking it off tells the client
+		}
+		if len(data) == 0 {
+			return nil // it has become shorter
+		}
+		if _, err := c.w.Write(data); err != nil {
+			return nil
+		}
+		offset += int64(len(data))
+		n -= int64(len(data))
+	}
+	return nil
+}

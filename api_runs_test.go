@@ -1,0 +1,190 @@
+package main
+
+import (
+	"encoding/json"
+	"io/fs"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestRunNow(t *testing.T) {
+	tests := []struct{ name, query, args string }{
+		{"without arguments", "", ""},
+		{"a stray parameter", "?arguments=", ""},
+		{"blank", "?arguments=%20", ""},
+		{"arguments", "?arguments=-v%20-debug", "-v -debug"},
+		{"semicolons go", "?arguments=a%3Bb", "ab"},
+		{"broken escape", "?arguments=100%", "100%"},
+		{"plus is a blank", "?arguments=a+b", "a b"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, do := testAPI(t)
+			given(t, do, jobA)
+			if res := do("PUT /scheduler/job/a" + tt.query); res.StatusCode != 204 || text(t, res) != "" {
+				t.Fatalf("PUT = %d, want 204", res.StatusCode)
+			}
+			open := openRuns(t, do("GET /scheduler/runs/a"))
+			if len(open) != 1 || open[0].Kind != kindManual || !strings.HasSuffix(open[0].ID, ":0:a:"+tt.args) {
+				t.Errorf("open runs = %+v, want one with the arguments %q", open, tt.args)
+			}
+			if got := open[0].Arguments; (got != nil) != (tt.args != "") || got != nil && *got != tt.args {
+				t.Errorf("arguments = %v, want %q", got, tt.args)
+			}
+		})
+	}
+}
+
+func openRuns(t *testing.T, res *http.Response) []runDocument {
+	t.Helper()
+	var doc struct{ Open []runDocument }
+	if err := json.Unmarshal([]byte(text(t, res)), &doc); err != nil {
+		t.Fatal(err)
+	}
+	return doc.Open
+}
+
+func TestWritesByIDHappenOnce(t *testing.T) {
+	_, do := testAPI(t)
+	given(t, do, jobA)
+	for range 3 {
+		if res := do("PUT /scheduler/job/a\n" + requestIDHeader + ": same"); res.StatusCode != 204 {
+			t.Fatalf("PUT = %d, want 204", res.StatusCode)
+		}
+	}
+	if open := openRuns(t, do("GET /scheduler/runs/a")); len(open) != 1 {
+		t.Errorf("%d runs of one request sent three times, want 1", len(open))
+	}
+}
+
+func TestMarkSuccess(t *testing.T) {
+	_, do := testAPI(t)
+	given(t, do, jobA)
+	for name, want := range map[string]string{"a": "marked job a as successful: true", "x": "marked job x as successful: false"} {
+		res := do("PUT /v1/scheduler/job/success/" + name)
+		if got := text(t, res); res.StatusCode != 200 || got != want || res.Header.Get("Content-Type") != typeJSON {
+			t.Errorf("mark %s = %d %q, want 200 %q", name, res.StatusCode, got, want)
+		}
+	}
+}
+
+func TestTaskChanges(t *testing.T) {
+	_, do := testAPI(t)
+	given(t, do, jobA)
+	for request, status := range map[string]int{
+		"DELETE /scheduler/task/kill/a":                                                             204,
+		"DELETE /scheduler/task/all":                                                                204,
+		"PUT /scheduler/task/ct%3A1%3A0%3Aa%3A" + asJSON + `{"statusCode":0}`:                       204,
+		"PUT /v1/scheduler/task/ct:1:0:a:" + asJSON + `{"statusCode":1}`:                            204,
+		"PUT /scheduler/task/nothing" + asJSON + `{}`:                                               204,
+		"PUT /scheduler/task/x%2Fy" + asJSON + `{"statusCode":null}`:                                204,
+		"PUT /scheduler/task/x/y" + asJSON + `{"statusCode":null}`:                                  404,
+		"PUT /scheduler/task/x" + asJSON:                                                            400,
+		"PUT /scheduler/task/x" + asJSON + `[]`:                                                     400,
+		"POST /scheduler/job/a/task/x/progress" + asJSON + `{}`:                                     204,
+		"POST /scheduler/job/a/task/x/progress" + asJSON + `{"taskId":"x","unknown":1}`:             400,
+		"POST /scheduler/job/a/task/x/progress" + asJSON + `{"numAdditionalElementsProcessed":1.5}`: 400,
+	} {
+		if res := do(request); res.StatusCode != status {
+			t.Errorf("%s = %d %s, want %d", request, res.StatusCode, text(t, res), status)
+		}
+	}
+}
+
+func TestStatusCode(t *testing.T) {
+	for in, want := range map[string]int{"": 0, "0": 0, "7": 7, "-1": -1, `"3"`: 3, `" 3 "`: 3, "2.9": 2, "-2.9": -2} {
+		if got, err := statusCode(value(in)); got != want || err != nil {
+			t.Errorf("statusCode(%s) = %d, %v, want %d", in, got, err, want)
+		}
+	}
+	for _, in := range []string{`"x"`, `""`, "true", "[]", "{}", "9999999999", "1e99", `"1.5"`} {
+		if got, err := statusCode(value(in)); err == nil {
+			t.Errorf("statusCode(%s) = %d, want an error", in, got)
+		}
+	}
+}
+
+func TestDescribeRun(t *testing.T) {
+	exit := 3
+	r := &Run{ID: "ct:1000:1:a:", Job: "a", Kind: kindRetry, Due: 1000, Attempt: 1, State: runFailed, Reason: "exit status 3", Exit: &exit,
+		Agent: "h1", AgentID: "s-1", Queued: 900, Launched: 1500, Started: 2000, Ended: 5000}
+	want := `{"id":"ct:1000:1:a:","kind":"retry","state":"failed","attempt":1,"due":"1970-01-01T00:00:01.000Z","queued":"1970-01-01T00:00:00.900Z",` +
+		`"launched":"1970-01-01T00:00:01.500Z","started":"1970-01-01T00:00:02.000Z","ended":"1970-01-01T00:00:05.000Z","lateMs":1000,"durationMs":3000,` +
+		`"reason":"exit status 3","exit":3,"agent":"h1","agentId":"s-1"}`
+	if got := string(encode(describeRun(r))); got != want {
+		t.Errorf("describeRun = %s, want %s", got, want)
+	}
+}
+
+func TestOwnAdditionsSay404(t *testing.T) {
+	_, do := testAPI(t)
+	for _, path := range []string{"runs/x", "queued/x", "upcoming/x", "run/ct:1:0:x:/stdout"} {
+		if res := do("GET /v1/scheduler/" + path); res.StatusCode != 404 || !strings.Contains(text(t, res), `"message":"no `) {
+			t.Errorf("GET %s = %d, want 404 with a message", path, res.StatusCode)
+		}
+	}
+}
+
+func TestWhyQueued(t *testing.T) {
+	_, do := testAPI(t)
+	given(t, do, jobA)
+	do("PUT /scheduler/job/a")
+	var doc struct {
+		Job    string
+		Queued []struct {
+			Position int
+			Reasons  []string
+			Run      runDocument
+		}
+	}
+	body := text(t, do("GET /scheduler/queued/a"))
+	if err := json.Unmarshal([]byte(body), &doc); err != nil {
+		t.Fatal(err)
+	}
+	if doc.Job != "a" || len(doc.Queued) != 1 || doc.Queued[0].Position != 0 || len(doc.Queued[0].Reasons) == 0 || doc.Queued[0].Run.State != runQueued {
+		t.Errorf("queued = %s, want the one run with a position and reasons", body)
+	}
+}
+
+func TestProblemsOfNothing(t *testing.T) {
+	_, do := testAPI(t)
+	if got := text(t, do("GET /scheduler/problems")); got != `{"jobs":[],"records":[]}` {
+		t.Errorf("problems = %s, want none", got)
+	}
+}
+
+func TestOutputOfARun(t *testing.T) {
+	const content = "<b>0123456789</b>\xff"
+	sch := testScheduler(t)
+	o := leading(sch)
+	o.output = func(run *Run, name string, offset int64, limit int) ([]byte, int64, error) {
+		if name != "stdout" {
+			return nil, 0, fs.ErrNotExist
+		}
+		end := min(offset+int64(limit), int64(len(content)))
+		return []byte(content[min(offset, end):end]), int64(len(content)), nil
+	}
+	s := newServer(o)
+	do := func(r string) *http.Response { return send(t, s, r) }
+	given(t, do, strings.Replace(jobA, `"a"`, `"a b"`, 1))
+	do("PUT /scheduler/job/a%20b?arguments=x/y:z")
+	id := strings.NewReplacer("%", "%25", "/", "%2F", " ", "%20").Replace(openRuns(t, do("GET /scheduler/runs/a%20b"))[0].ID)
+	tests := []struct{ query, want string }{
+		{"", content}, {"?offset=3&length=4", "0123"}, {"?offset=-2", ">\xff"}, {"?offset=-99", content}, {"?offset=99", ""}, {"?length=0", ""},
+	}
+	for _, tt := range tests {
+		res := do("GET /v1/scheduler/run/" + id + "/stdout" + tt.query)
+		if got := text(t, res); res.StatusCode != 200 || got != tt.want || res.Header.Get("X-Chronos-Size") != "18" {
+			t.Errorf("stdout%s = %d %q, size %s, want %q of 18", tt.query, res.StatusCode, got, res.Header.Get("X-Chronos-Size"), tt.want)
+		}
+		if res.Header.Get("X-Content-Type-Options") != "nosniff" || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") {
+			t.Errorf("headers = %v, want plain text that stays it", res.Header)
+		}
+	}
+	for path, status := range map[string]int{id + "/stderr": 404, id + "x/stdout": 404, id + "/stdout?length=-1": 400, id + "/stdout?offset=x": 404} {
+		if res := do("GET /scheduler/run/" + path); res.StatusCode != status {
+			t.Errorf("GET %s = %d, want %d", path, res.StatusCode, status)
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"time"
+)
+
+const (
+	defaultPreview = 10
+	maxPreview     = 1000
+)
+
+// An occurrence is one instant of a schedule, in the zone of the job and in UTC.
+type occurrence struct {
+	Local string `json:"local"`
+	UTC   string `json:"utc"`
+	Note  string `json:"note,omitempty"` // what a change of the clocks does to it
+}
+
+func occurrences(sched Schedule, after time.Time, n int) []occurrence {
+	list := []occurrence{}
+	for _, t := range sched.upcoming(after, n) {
+		list = append(list, occurrence{t.Format("2006-01-02T15:04:05.000Z07:00"), formatDate(t), sched.dstNote(t)})
+	}
+	return list
+}
+
+// A preview is the answer of schedule/preview and upcoming.
+type preview struct {
+	Job      string       `json:"job,omitempty"`
+	Schedule string       `json:"schedule"`
+	Zone     string       `json:"scheduleTimeZone"`
+	Parents  []string     `json:"parents,omitempty"` // runs after these instead of on a schedule
+	Disabled bool         `json:"disabled,omitempty"`
+	Next     string       `json:"next,omitempty"` // when the scheduler will make it due
+	Upcoming []occurrence `json:"upcoming"`
+}
+
+// previewSchedule tells when a schedule that needn't belong to a job would be due.
+func (s *server) previewSchedule(c *call) error {
+	doc, err := c.document("schedule", "scheduleTimeZone", "count")
+	if err != nil {
+		return err
+	}
+	n := int64(defaultPreview)
+	if v := doc.get("count"); v != "" {
+		n = v.int64()
+	}
+	if err := checkCount(n); err != nil {
+		return err
+	}
+	p := preview{Schedule: doc.get("schedule").text(), Zone: doc.get("scheduleTimeZone").text()}
+	now := s.now()
+	sched, err := parseSchedule(p.Schedule, p.Zone, now)
+	if err == nil {
+		err = sched.check()
+	}
+	if err != nil {
+		return refuse("cannot use schedule %q: %v", p.Schedule, err)
+	}
+	p.Upcoming = occurrences(sched, now, int(n))
+	return c.json(p)
+}
+
+func checkCount(n int64) error {
+	if n < 1 || n > maxPreview {
+		return refuse("count: %d is not between 1 and %d", n, maxPreview)
+	}
+	return nil
+}
+
+// upcoming tells when a job will be due.
+func (s *server) upcoming(c *call) error {
+	n, err := c.number("count", 32, defaultPreview)
+	if err != nil {
+		return err
+	}
+	if err := checkCount(n); err != nil {
+		return err
+	}
+	jv := c.scheduler.view().job(c.params[0])
+	if jv == nil {
+		return missing("job", c.params[0])
+	}
+	j := jv.job
+	p := preview{Job: j.Name, Schedule: j.Schedule, Zone: j.ScheduleTimeZone, Parents: j.Parents, Disabled: j.Disabled, Upcoming: []occurrence{}}
+	if !jv.next.IsZero() {
+		p.Next = formatDate(jv.next)
+	}
+	if j.Dependent || j.Disabled {
+		return c.json(p)
+	}
+	now := s.now()
+	if sched, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, now); err == nil {
+		p.Upcoming = occurrences(sched, now, int(n))
+	}
+	return c.json(p)
+}
+
+// showLeader answers the id of the instance that leads, "" for none.
+func (s *server) showLeader(c *call) error {
+	id, _ := s.leader()
+	return c.json(map[string]string{"leader": id})
+}

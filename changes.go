@@ -1,0 +1,458 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// errUnknownTask says that no run, open or in history, has the id given.
+var errUnknownTask = errors.New("task not found")
+
+// putJob creates the job or replaces its definition. build gets the job as it
+// stands, or nil, within the loop, and returns the new document; its errors
+// are handed back and nothing changes.
+func (s *scheduler) putJob(ctx context.Context, name string, build func(old *Job) (*Job, error)) error {
+	_, err := s.do(ctx, func() (string, error) {
+		e := s.jobs[name]
+		var old *Job
+		if e != nil {
+			old = e.job
+		}
+		j, err := build(old)
+		if err != nil {
+			return "", err
+		}
+		if j.Name != name {
+			return "", fmt.Errorf("job %q cannot be renamed to %q", name, j.Name)
+		}
+		return "", s.put(e, j)
+	})
+	return err
+}
+
+// put checks everything before it changes anything.
+func (s *scheduler) put(e *entry, j *Job) error {
+	if j.Dependent {
+		if err := s.graph.check(j.Name, j.Parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
+			return err
+		}
+	}
+	var schedule Schedule
+	if !j.Dependent {
+		var err error
+		if schedule, err = parseSchedule(j.Schedule, j.ScheduleTimeZone, s.serverTime()); err != nil {
+			return &jobError{"schedule", err.Error()}
+		}
+		if e != nil && schedule.emptyStart() {
+			// Its now must not be the due of a run that has its id already.
+			start := time.UnixMilli(max(s.now, e.state.LastDue+1, e.state.LastScheduled+1)).In(s.cfg.location)
+			if schedule, err = parseSchedule(j.Schedule, j.ScheduleTimeZone, start); err != nil {
+				return &jobError{"schedule", err.Error()}
+			}
+		}
+	}
+	created := e == nil
+	if created {
+		e = s.newEntry(j)
+		s.state(e).Seq = s.nextSeq()
+	}
+	s.replace(e, j, schedule)
+	if created {
+		s.linkLate(j.Name)
+	}
+	return nil
+}
+
+// serverTime is now in the zone that starts without an offset are read in.
+func (s *scheduler) serverTime() time.Time { return time.UnixMilli(s.now).In(s.cfg.location) }
+
+func (s *scheduler) state(e *entry) *jobState {
+	e.stateDirty = true
+	s.touch(e)
+	return &e.state
+}
+
+func (s *scheduler) nextSeq() int64 {
+	s.seq++
+	return s.seq
+}
+
+// newEntry puts a job into the table.
+func (s *scheduler) newEntry(j *Job) *entry {
+	e := &entry{job: j, slot: s.slots}
+	e.timer = alarm{kind: timerDue, entry: e, index: -1}
+	s.slots++
+	s.jobs[j.Name] = e
+	return e
+}
+
+// replace gives an entry a new document. A schedule that says what the last one
+// said keeps its position and repetitions (#332): clients post whole jobs to
+// change something else. An empty start means now, and so is always a change.
+func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
+	before := e.job
+	same := e.state.Posted != "" && j.ScheduleTimeZone == e.state.Zone && !schedule.emptyStart() &&
+		(j.Schedule == e.state.Posted || j.Schedule == before.Schedule || j.Schedule == e.state.Written)
+	s.relink(e, j)
+	s.setJob(e, j)
+	delete(s.unlinked, j.Name)
+	switch {
+	case j.Dependent:
+		e.state.Posted, e.state.Zone, e.state.Written, e.state.Index, e.state.Anchor = "", "", "", 0, ""
+		e.stateDirty, e.problem = true, ""
+	case same && !before.Dependent:
+		kept := j.clone()
+		kept.Schedule = before.Schedule
+		s.setJob(e, kept)
+	default:
+		st := s.state(e)
+		st.Posted, st.Zone = j.Schedule, j.ScheduleTimeZone
+		st.Anchor, st.Index = schedule.anchor()
+		st.Written = j.Schedule
+		if schedule.isCron() {
+			st.Written = schedule.String()
+		}
+		e.sched, e.problem = schedule, problemOf(schedule)
+	}
+	s.requeueWaiting(e)
+	s.arm(e)
+	s.fireDue(e)
+	s.wake = append(s.wake, j.Name)
+}
+
+// problemOf says why a schedule cannot be followed, or "".
+func problemOf(schedule Schedule) string {
+	if err := schedule.check(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// relink brings the graph in line with a new document. What the parents have
+// finished before an edge was made does not count.
+func (s *scheduler) relink(e *entry, j *Job) {
+	old := s.graph.parents[j.Name]
+	if !j.Dependent {
+		if len(old) > 0 {
+			s.linkTo(j.Name, nil)
+			s.state(e).Consumed = nil
+		}
+		return
+	}
+	if slices.Equal(old, j.Parents) {
+		return
+	}
+	consumed := map[string]int64{}
+	for _, p := range j.Parents {
+		consumed[p] = s.jobs[p].state.Generation
+		if slices.Contains(old, p) {
+			consumed[p] = e.state.Consumed[p]
+		}
+	}
+	s.state(e).Consumed = consumed
+	s.linkTo(j.Name, j.Parents)
+}
+
+// linkTo changes the parents of a job, and has those shown anew that gain or lose a child.
+func (s *scheduler) linkTo(child string, parents []string) {
+	for _, p := range slices.Concat(s.graph.parents[child], parents) {
+		if e := s.jobs[p]; e != nil {
+			s.touch(e)
+		}
+	}
+	s.graph.link(child, parents)
+}
+
+// requeueWaiting applies a new document to the runs that wait: their needs and
+// priority may have changed, or the job been disabled or enabled.
+func (s *scheduler) requeueWaiting(e *entry) {
+	for _, r := range slices.Clone(e.runs) {
+		if r.class != nil {
+			s.queue.remove(r)
+			s.admit(r)
+		}
+	}
+	s.unblock(e)
+}
+
+// deleteJob removes a job. Children that have no other parent take over its
+// parents, or its schedule if it had none; the others just lose the edge.
+func (s *scheduler) deleteJob(ctx context.Context, name string) error {
+	_, err := s.do(ctx, func() (string, error) {
+		e := s.jobs[name]
+		if e == nil {
+			return "", jobNotFound(name)
+		}
+		s.remove(e)
+		return "", nil
+	})
+	return err
+}
+
+func jobNotFound(name string) error { return fmt.Errorf("job %q: %w", name, errNotFound) }
+
+func (s *scheduler) remove(e *entry) {
+	name := e.job.Name
+	grandparents := s.graph.parents[name]
+	for _, c := range slices.Clone(s.graph.children[name]) {
+		s.inherit(s.jobs[c], e, grandparents)
+	}
+	for _, p := range grandparents {
+		s.touch(s.jobs[p])
+	}
+	s.graph.remove(name)
+	s.dues.drop(&e.timer)
+	for _, r := range e.runs {
+		s.queue.remove(r)
+		if r.State == runLaunching || r.State == runActive {
+			s.orphans[r.ID] = r.AgentID
+			s.send(killCall(r.ID, r.AgentID), nil)
+		}
+		delete(s.runs, r.ID)
+		e.dropped = append(e.dropped, r)
+		r.update(func(n *Run) { n.State = runKilled })
+	}
+	e.runs = nil
+	e.gone = true
+	delete(s.jobs, name)
+	delete(s.unlinked, name)
+	s.touch(e)
+	s.emit(jobEvent{Kind: eventRemoved, Job: e.job})
+}
+
+// inherit takes a parent that is being deleted out of a child. All fields of
+// the child stay, unlike in the original.
+func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
+	name := child.job.Name
+	parents := slices.DeleteFunc(slices.Clone(s.graph.parents[name]), func(p string) bool { return p == gone.job.Name })
+	j := child.job.clone()
+	switch {
+	case gone.job.Dependent:
+		for _, p := range grandparents {
+			if !slices.Contains(parents, p) {
+				parents = append(parents, p)
+			}
+		}
+	case len(parents) == 0:
+		j.Dependent, j.Parents = false, nil
+		j.Schedule, j.ScheduleTimeZone = gone.job.Schedule, gone.job.ScheduleTimeZone
+		s.linkTo(name, nil)
+		s.adoptSchedule(child, j, gone)
+		return
+	}
+	j.Parents = parents
+	s.relink(child, j)
+	s.setJob(child, j)
+}
+
+// adoptSchedule makes a child follow the schedule of its deleted parent, from the parent's position.
+func (s *scheduler) adoptSchedule(child *entry, j *Job, gone *entry) {
+	st := s.state(child)
+	st.Consumed = nil
+	st.Posted, st.Zone, st.Anchor, st.Index, st.Written = gone.state.Posted, gone.state.Zone, gone.state.Anchor, gone.state.Index, gone.state.Written
+	st.LastScheduled = max(st.LastScheduled, gone.state.LastScheduled)
+	child.sched, child.problem = gone.sched, gone.problem
+	s.setJob(child, j)
+	s.arm(child)
+}
+
+// runJob opens a run of a job by hand and returns its id. One-off arguments
+// replace the job's own.
+func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool) (string, error) {
+	return s.do(ctx, func() (string, error) {
+		e := s.jobs[name]
+		if e == nil {
+			return "", jobNotFound(name)
+		}
+		s.fireDue(e) // an occurrence that is due at this very instant keeps its id
+		r := s.add(e, &Run{Kind: kindManual, Due: s.nextID(e), Args: withoutSemicolons(args), HasArgs: hasArgs})
+		return r.ID, nil
+	})
+}
+
+// killJob ends every open run of a job: those that wait at once, the others as
+// soon as the cluster has killed their tasks.
+func (s *scheduler) killJob(ctx context.Context, name string) error {
+	_, err := s.do(ctx, func() (string, error) {
+		e := s.jobs[name]
+		if e == nil {
+			return "", jobNotFound(name)
+		}
+		for _, r := range slices.Clone(e.runs) {
+			if s.runs[r.ID] == r {
+				s.kill(r, "killed by request")
+			}
+		}
+		return "", nil
+	})
+	return err
+}
+
+// markSuccess counts a success that happened outside, for the job and its children.
+func (s *scheduler) markSuccess(ctx context.Context, name string) error {
+	_, err := s.do(ctx, func() (string, error) {
+		e := s.jobs[name]
+		if e == nil {
+			return "", jobNotFound(name)
+		}
+		s.countSuccess(e)
+		return "", nil
+	})
+	return err
+}
+
+// finishTask is the callback of an async task, or of any other: 0 is success.
+// An id that stands for nothing is only logged, as in every version.
+func (s *scheduler) finishTask(ctx context.Context, id string, code int, message string) error {
+	_, err := s.do(ctx, func() (string, error) {
+		r := s.runs[id]
+		if r == nil {
+			s.finishUnknown(id, code, message)
+			return "", nil
+		}
+		if r.entry.job.Async && (r.State == runLaunching || r.State == runActive) {
+			// The launcher is still there; the run ends with it, and so is not killed as a leftover.
+			r.update(func(n *Run) { n.Callback = &code })
+			s.touchRun(r)
+			return "", nil
+		}
+		s.applyCallback(r, code, message)
+		return "", nil
+	})
+	return err
+}
+
+// finishUnknown takes the callback of an async task that an earlier version has launched.
+func (s *scheduler) finishUnknown(id string, code int, message string) {
+	due, attempt, name, args, ok := parseRunID(id)
+	e := s.jobs[name]
+	if !ok || e == nil || !e.job.Async || !s.adoptable(e, id, due) {
+		s.log.Warn("status of a task that is not known", "task", id, "code", code)
+		return
+	}
+	r := &openRun{entry: e, Run: &Run{ID: id, Job: name, Kind: kindScheduled, Due: due, Attempt: attempt, Args: args, State: runAwaiting, Queued: due}}
+	e.runs = append(e.runs, r)
+	s.runs[id] = r
+	s.applyCallback(r, code, message)
+}
+
+func (s *scheduler) applyCallback(r *openRun, code int, message string) {
+	if code == 0 {
+		s.succeed(r, message)
+		return
+	}
+	if message == "" {
+		message = fmt.Sprintf("reported status %d", code)
+	}
+	s.fail(r, runFailed, message)
+}
+
+// purge ends every run that waits.
+func (s *scheduler) purge(ctx context.Context) error {
+	_, err := s.do(ctx, func() (string, error) {
+		for _, r := range s.sortedRuns() {
+			if r.State == runQueued {
+				s.kill(r, "purged by request")
+			}
+		}
+		return "", nil
+	})
+	return err
+}
+
+// sortedRuns is the open runs in an order that does not depend on chance.
+func (s *scheduler) sortedRuns() []*openRun {
+	runs := make([]*openRun, 0, len(s.runs))
+	for _, r := range s.runs {
+		runs = append(runs, r)
+	}
+	slices.SortFunc(runs, func(a, b *openRun) int {
+		if a.Due != b.Due {
+			return int(a.Due - b.Due)
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return runs
+}
+
+// addProgress adds to the number of elements that a data processing task has handled.
+func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) error {
+	_, err := s.do(ctx, func() (string, error) {
+		e := s.jobs[name]
+		if e == nil {
+			return "", jobNotFound(name)
+		}
+		if r := s.runs[id]; r != nil && r.entry == e {
+			r.update(func(run *Run) { run.Elements += n })
+			s.touchRun(r)
+			return "", nil
+		}
+		i := slices.IndexFunc(e.history, func(r *Run) bool { return r.ID == id })
+		if i < 0 {
+			return "", fmt.Errorf("task %q: %w", id, errUnknownTask)
+		}
+		run := *e.history[i]
+		run.Elements += n
+		e.history = slices.Clone(e.history)
+		e.history[i] = &run
+		e.historyDirty = true
+		s.touch(e)
+		return "", nil
+	})
+	return err
+}
+
+// A waiting is a run that has not started, with the reasons for a person.
+type waiting struct {
+	Run      *Run
+	Position int // runs before it in the queue; -1 when it is not in the queue
+	Reasons  []string
+}
+
+// whyQueued explains each waiting run of a job.
+func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, error) {
+	var out []waiting
+	_, err := s.do(ctx, func() (string, error) {
+		e := s.jobs[name]
+		if e == nil {
+			return "", jobNotFound(name)
+		}
+		for _, r := range e.runs {
+			if r.State == runQueued {
+				out = append(out, s.explain(r))
+			}
+		}
+		return "", nil
+	})
+	return out, err
+}
+
+func (s *scheduler) explain(r *openRun) waiting {
+	w := waiting{Run: r.Run, Position: -1}
+	switch {
+	case r.delayed:
+		w.Reasons = append(w.Reasons, "waits until "+formatDate(r.dueTime())+" before it is tried again")
+	case r.blocked:
+		w.Reasons = append(w.Reasons, "another run of the job is under way or before it, and the job is not concurrent")
+	case !s.subscribed:
+		w.Position = s.queue.position(r)
+		w.Reasons = append(w.Reasons, "not connected to the cluster")
+	default:
+		w.Position = s.queue.position(r)
+		refusals := s.offers.explain(taskNeed(r.entry.job, r.ID, s.cfg.task), explainLimit)
+		for _, f := range refusals {
+			w.Reasons = append(w.Reasons, f.Reason)
+		}
+		if len(refusals) == 0 {
+			w.Reasons = append(w.Reasons, "no offer has come yet")
+		}
+	}
+	if r.Reason != "" {
+		w.Reasons = append(w.Reasons, r.Reason)
+	}
+	return w
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// A daemon is one instance with all its parts, put together from the flags.
+type daemon struct {
+	flags     *flags
+	log       *slog.Logger
+	metrics   *metrics
+	notifier  *notifier
+	seat      *seat
+	leader    *leadership
+	server    *server
+	store     *fileStore // nil where the state is in ZooKeeper
+	listeners []net.Listener
+	local     *localCluster // nil on Mesos
+}
+
+// newDaemon makes the parts and listens, so that whatever is wrong with the flags or the
+// machine shows before anything runs.
+func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
+	p := &daemon{flags: f, log: log, metrics: newMetrics(version)}
+	l, err := net.Listen("tcp", f.listenAddress(environ))
+	if err != nil {
+		return nil, fmt.Errorf("--http_port: %w", err)
+	}
+	p.listeners = append(p.listeners, l)
+	port := l.Addr().(*net.TCPAddr).Port
+	p.seat = newSeat(f.advertised(environ, port))
+	if f.fileStore() {
+		if p.store, err = openFileStore(f.dataDir); err != nil {
+			return nil, fmt.Errorf("--data_dir: %w", err)
+		}
+	}
+	cl, err := p.newCluster(environ)
+	if err != nil {
+		return nil, err
+	}
+	p.notifier = newNotifier(notifyOptions{
+		ClusterName: f.clusterName, MailServer: f.mailServer, MailFrom: f.mailFrom, MailUser: f.mailUser,
+		MailPassword: f.mailPassword, MailSSL: f.mailSSL, RavenDSN: f.ravenDSN, SlackURL: f.slackURL,
+		MattermostURL: f.mattermostURL, HTTPURL: f.httpNotificationURL, HTTPCredentials: f.httpNotificationCredentials,
+	}, log, p.metrics)
+	p.leader = &leadership{
+		seat: p.seat, cluster: cl, log: log, metrics: p.metrics,
+		config: p.schedulerConfig(), refused: map[string]bool{},
+	}
+	p.server = newServer(p.serverOptions(environ, level))
+	return p, nil
+}
+
+// schedulerConfig is what the flags say to the scheduler.
+func (p *daemon) schedulerConfig() schedulerConfig {
+	f := p.flags
+	return schedulerConfig{
+		defaults:     p.jobDefaults(),
+		failureRetry: f.failureRetry, disableAfter: f.disableAfterFailures,
+		historyKeep: max(f.jobHistoryKeep, f.jobHistoryLimit, 1), role: f.mesosRole,
+		declineFor: f.declineOfferDuration, reviveForNew: f.reviveOffersForNewJobs, reviveEvery: f.minReviveOffersInterval,
+		reconcile: f.reconciliationInterval, unreachable: f.unreachableTimeout, staging: f.stageTimeout,
+		task:     taskConfig{CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk},
+		setAside: map[string]string{}, location: time.Local,
+		observe: func(e jobEvent) {
+			p.metrics.observe(e)
+			p.notifier.observe(e)
+		},
+		batchStored: func(_, records int, took time.Duration, err error) { p.metrics.committed(took, records, err) },
+		offerObserver: func(received, used, declined int) {
+			p.metrics.offersReceived.add(int64(received))
+			p.metrics.offersUsed.add(int64(used))
+			p.metrics.offersDeclined.add(int64(declined))
+		},
+		revived: func(requested, sent bool) {
+			if requested {
+				p.metrics.reviveRequests.inc()
+			}
+			if sent {
+				p.metrics.revives.inc()
+			}
+		},
+	}
+}
+
+// jobDefaults are the values for what a job's document leaves out.
+func (p *daemon) jobDefaults() jobDefaults {
+	f := p.flags
+	return jobDefaults{
+		CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
+		Epsilon: Period{Seconds: int32(f.taskEpsilon / time.Second)}, User: f.user,
+	}
+}
+
+func (p *daemon) serverOptions(environ func(string) (string, bool), level *slog.LevelVar) serverOptions {
+	f := p.flags
+	host, _ := f.advertisedHost(environ)
+	o := serverOptions{
+		current: p.seat.current, leader: p.seat.known, changed: p.seat.changed, locate: p.seat.locate,
+		id: p.seat.id, hostname: host, credentials: f.httpCredentials, realm: f.httpRealm, compress: f.httpCompression,
+		defaults: p.jobDefaults(), history: f.jobHistoryLimit, metrics: p.metrics, level: level, log: p.log,
+	}
+	if p.local != nil {
+		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
+			return p.local.output(r.ID, name, offset, limit)
+		}
+	}
+	return o
+}
+
+// newCluster makes what --master names.
+func (p *daemon) newCluster(environ func(string) (string, bool)) (cluster, error) {
+	f := p.flags
+	if f.local() {
+		var err error
+		p.local, err = newLocal(f.dataDir, localOptions{}, p.log)
+		return p.local, err
+	}
+	follow, err := newDetector(f.master, false, p.openMasterZK, p.log)
+	if err != nil {
+		return nil, err
+	}
+	host, _ := f.advertisedHost(environ)
+	c := mesosConfig{
+		follow: follow, principal: f.mesosAuthenticationPrincipal, log: p.log,
+		framework: frameworkInfo(frameworkOptions{
+			User: f.user, Name: f.mesosFrameworkName, Role: f.mesosRole, Hostname: host, WebUI: p.webUI(host),
+			Principal: f.mesosAuthenticationPrincipal, FailoverTimeout: f.failoverTimeout, Checkpoint: f.mesosCheckpoint,
+		}),
+	}
+	if f.mesosAuthenticationPrincipal != "" && f.mesosAuthenticationSecretFile != "" {
+		secret, err := os.ReadFile(f.mesosAuthenticationSecretFile)
+		if err != nil {
+			return nil, fmt.Errorf("--mesos_authentication_secret_file: %w", err)
+		}
+		c.secret = trimSecret(secret)
+	}
+	return newMesos(c), nil
+}
+
+// webUI is the address that Mesos shows for the framework.
+func (p *daemon) webUI(host string) string {
+	f := p.flags
+	switch {
+	case f.webuiURL != "":
+		return f.webuiURL
+	case f.sslKeystorePath != "":
+		return "https://" + net.JoinHostPort(host, strconv.Itoa(f.httpsPort))
+	}
+	return "http://" + p.seat.id
+}
+
+// openMasterZK opens a session for finding the leading Mesos master.
+func (p *daemon) openMasterZK(ctx context.Context, hosts []string, auth string) (context.Context, zkReader, error) {
+	session, err := dialZK(ctx, hosts, p.flags.zkTimeout, auth, p.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return session.ctx, session, nil
+}
+
+// run serves, and schedules while this instance leads, until ctx ends. Then it gives up
+// leadership at once, answers what is under way with the successor's help, and returns.
+func (p *daemon) run(ctx context.Context) error {
+	alive, die := context.WithCancel(context.Background())
+	defer die()
+	var parts sync.WaitGroup
+	parts.Go(func() { p.notifier.run(alive) })
+	parts.Go(func() { p.lead(ctx, alive) })
+	p.log.Info("chronos serves", "version", version, "address", p.listeners[0].Addr().String(), "id", p.seat.id, "master", redact(p.flags.master))
+	err := p.server.serve(ctx, p.listeners...)
+	die()
+	parts.Wait()
+	if p.store != nil {
+		err = errors.Join(err, p.store.Close())
+	}
+	return err
+}
+
+func (p *daemon) lead(ctx, alive context.Context) {
+	if p.store != nil {
+		p.leader.onFile(ctx, p.store)
+		return
+	}
+	f := p.flags
+	p.leader.onZooKeeper(ctx, alive, zkOptions{
+		hosts: f.zkHosts, root: f.zkChroot + f.zkPath, timeout: f.zkTimeout, auth: f.zkAuth,
+		self: instance{Scheme: "http", Version: version},
+	})
+}

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-zookeeper/zk"
+)
+
+// A candidate stands for leadership in the manner of Curator's LeaderLatch, whose
+// nodes are <dir>/_c_<guid>-latch-<sequence>, ephemeral, with the id of the instance
+// as data: the first in the sequence leads, each other one waits for the one before
+// it. There is one candidate per process, for all its sessions.
+type candidate struct {
+	dir    string
+	id     string // host:port, where others reach this instance
+	logger *slog.Logger
+
+	mu     sync.Mutex
+	made   map[string]bool // every GUID made by this process
+	warned map[string]bool // strays that were logged
+	node   string          // of the present session, "" for none
+}
+
+// newCandidate returns a candidate for the latch in dir (<zk_path>/candidate).
+func newCandidate(dir, id string, logger *slog.Logger) *candidate {
+	return &candidate{dir: dir, id: id, logger: logger, made: map[string]bool{}, warned: map[string]bool{}}
+}
+
+// campaign returns when this instance leads, with the path of its latch node, which
+// lasts as long as the session. afterJVM tells that a JVM version was ahead of us:
+// its second session may still write for a while. If ctx ends the node stays in
+// line until resign.
+func (c *candidate) campaign(ctx context.Context, session *zkSession) (latch string, afterJVM bool, err error) {
+	if err := session.mkdirAll(c.dir); err != nil {
+		return "", false, err
+	}
+	c.mu.Lock()
+	c.node = "" // of a session before this one, if any; line removes it
+	c.mu.Unlock()
+	for {
+		ahead, own, err := c.line(session)
+		if err != nil {
+			return "", false, err
+		}
+		if own == "" {
+			if err := c.stand(session); err != nil {
+				return "", false, err
+			}
+			continue
+		}
+		if len(ahead) == 0 {
+			return c.dir + "/" + own, afterJVM, nil
+		}
+		afterJVM = slices.ContainsFunc(ahead, madeByJVM)
+		_, _, gone, err := session.GetW(c.dir + "/" + ahead[len(ahead)-1])
+		if errors.Is(err, zk.ErrNoNode) {
+			continue
+		}
+		if err == nil {
+			err = session.await(ctx, gone)
+		}
+		if err != nil {
+			return "", false, fmt.Errorf("wait for leadership: %w", err)
+		}
+	}
+}
+
+// line returns our node, if it exists, and those ahead of it. It removes nodes of
+// sessions that this process has lost.
+func (c *candidate) line(session *zkSession) (ahead []string, own string, err error) {
+	names, err := latchNodes(session, c.dir, c.stray)
+	if err != nil {
+		return nil, "", err
+	}
+	current := c.current()
+	for _, name := range names {
+		switch {
+		case name == current:
+			return ahead, name, nil
+		case !c.isMine(name):
+			ahead = append(ahead, name)
+		default:
+			if err := session.Delete(c.dir+"/"+name, -1); err != nil && !errors.Is(err, zk.ErrNoNode) {
+				return nil, "", fmt.Errorf("delete latch node %q of a lost session: %w", name, err)
+			}
+		}
+	}
+	return ahead, "", nil
+}
+
+// stand creates our node. The GUID is noted first: if the connection breaks, the
+// node may exist without our knowing its name.
+func (c *candidate) stand(session *zkSession) error {
+	id := newUUID()
+	guid := hex.EncodeToString(id[:]) // Curator's have dashes, which tells them from ours
+	c.mu.Lock()
+	c.made[guid] = true
+	c.mu.Unlock()
+	node, err := session.Create(c.dir+"/_c_"+guid+"-latch-", []byte(c.id), zk.FlagEphemeral|zk.FlagSequence, session.acl)
+	if err != nil {
+		return fmt.Errorf("create latch node in %q: %w", c.dir, err)
+	}
+	c.mu.Lock()
+	c.node = strings.TrimPrefix(node, c.dir+"/")
+	c.mu.Unlock()
+	return nil
+}
+
+// resign gives up leadership, or the place in line, at once.
+func (c *candidate) resign(session *zkSession) error {
+	c.mu.Lock()
+	node := c.node
+	c.node = ""
+	c.mu.Unlock()
+	if node == "" {
+		return nil
+	}
+	if err := session.Delete(c.dir+"/"+node, -1); err != nil && !errors.Is(err, zk.ErrNoNode) {
+		return fmt.Errorf("delete latch node %q: %w", node, err)
+	}
+	return nil
+}
+
+// hold returns when latch is no more: deleted by hand, since otherwise it lasts as
+// long as the session. It returns nil then, and an error if the session or ctx ends first.
+func (c *candidate) hold(ctx context.Context, session *zkSession, latch string) error {
+	for {
+		_, _, changed, err := session.GetW(latch)
+		if errors.Is(err, zk.ErrNoNode) {
+			return nil
+		}
+		if err == nil {
+			err = session.await(ctx, changed)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (c *candidate) current() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.node
+}
+
+// isMine reports whether this process made the node.
+func (c *candidate) isMine(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.made[latchGUID(name)]
+}
+
+// stray logs, once, a node that is no candidate. JVM versions count it as one, and
+// if it is first in their order, none of them ever leads.
+func (c *candidate) stray(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.warned[name] {
+		c.warned[name] = true
+		c.logger.Warn("a node that is no candidate stands in the latch; JVM versions may wait for it for ever", "node", c.dir+"/"+name)
+	}
+}
+
+// latchNodes returns the names of the candidates' nodes, the leader's first.
+func latchNodes(session *zkSession, dir string, stray func(name string)) ([]string, error) {
+	names, _, err := session.Children(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list candidates in %q: %w", dir, err)
+	}
+	return inLine(names, stray), nil
+}
+
+// inLine sorts candidates by the text after the last "latch-", as Curator does,
+// and leaves out names that have none.
+func inLine(names []string, stray func(name string)) []string {
+	candidates := slices.DeleteFunc(names, func(name string) bool {
+		_, ok := latchSequence(name)
+		if !ok && stray != nil {
+			stray(name)
+		}
+		return !ok
+	})
+	slices.SortFunc(candidates, func(a, b string) int {
+		x, _ := latchSequence(a)
+		y, _ := latchSequence(b)
+		return strings.Compare(x, y)
+	})
+	return candidates
+}
+
+// latchSequence returns the text after the last "latch-".
+func latchSequence(name string) (string, bool) {
+	const mark = "latch-"
+	at := strings.LastIndex(name, mark)
+	if at < 0 {
+		return "", false
+	}
+	return name[at+len(mark):], true
+}
+
+// latchGUID returns what is between "_c_" and "-latch-", or "".
+func latchGUID(name string) string {
+	rest, ok := strings.CutPrefix(name, "_c_")
+	at := strings.LastIndex(rest, "-latch-")
+	if !ok || at < 0 {
+		return ""
+	}
+	return rest[:at]
+}
+
+// madeByJVM reports whether Curator made the node: its GUIDs have dashes, ours don't.
+func madeByJVM(name string) bool { return strings.Contains(latchGUID(name), "-") }
+
+// watchLeader calls found with the leader's id, "" for none, and with how it is
+// reached, now and after each change, until ctx or the session ends.
+func watchLeader(ctx context.Context, session *zkSession, root string, found func(id string, at instance)) error {
+	dir := root + "/candidate"
+	if err := session.mkdirAll(dir); err != nil {
+		return err
+	}
+	last := "unknown"
+	for {
+		names, _, changed, err := session.ChildrenW(dir)
+		if err != nil {
+			return fmt.Errorf("watch candidates in %q: %w", dir, err)
+		}
+		first := append(inLine(names, nil), "")[0]
+		if first != last {
+			id, at, err := leaderOf(session, root, first)
+			if errors.Is(err, zk.ErrNoNode) {
+				continue // it is gone already
+			}
+			if err != nil {
+				return err
+			}
+			last = first
+			found(id, at)
+		}
+		if err := session.await(ctx, changed); err != nil {
+			return err
+		}
+	}
+}
+
+// leaderOf reads the candidate's id and where that instance is.
+func leaderOf(session *zkSession, root, name string) (string, instance, error) {
+	if name == "" {
+		return "", instance{}, nil
+	}
+	id, _, err := session.Get(root + "/candidate/" + name)
+	if err != nil {
+		return "", instance{}, err
+	}
+	at, err := lookUpInstance(session, root, string(id))
+	return string(id), at, err
+}

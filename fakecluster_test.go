@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+// fakeCluster is a cluster in memory, for tests of the scheduler alone: one
+// agent of a given size whose tasks take as long, and end as, the test says.
+type fakeCluster struct {
+	cpus, mem, disk float64
+	// outcome says how long a task takes and how it ends; a state of STAGING
+	// means that nothing is ever heard of it. It may be nil: tasks finish at once.
+	outcome func(t mesos.TaskInfo) (time.Duration, mesos.TaskStatus)
+	// refuse, if not nil, is what the done of a call gets instead of being handled.
+	refuse func(*sched.Call) error
+
+	mu         sync.Mutex
+	handle     chan *sched.Event // of the subscription; nil while there is none
+	stop       context.Context
+	tasks      map[string]*fakeTask
+	used       mesosSize
+	offer      int
+	out        bool // an offer is out
+	suppressed bool
+	launches   map[string]int
+	order      []string // task ids in the order of their launch
+	calls      map[sched.Call_Type]int
+	acked      []string
+}
+
+type mesosSize struct{ cpus, mem, disk float64 }
+
+type fakeTask struct {
+	info  mesos.TaskInfo
+	state mesos.TaskState
+	timer *time.Timer
+}
+
+func newFakeCluster() *fakeCluster {
+	return &fakeCluster{
+		cpus: 1e6, mem: 1e9, disk: 1e9,
+		tasks: map[string]*fakeTask{}, launches: map[string]int{}, calls: map[sched.Call_Type]int{},
+	}
+}
+
+// run implements cluster.
+func (c *fakeCluster) run(ctx context.Context, id string, handle func(*sched.Event)) error {
+	if id == "" {
+		id = "framework-1"
+	}
+	events := make(chan *sched.Event, 1<<20)
+	c.mu.Lock()
+	c.handle, c.stop, c.out, c.suppressed = events, ctx, false, false
+	c.emit(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{FrameworkID: &mesos.FrameworkID{Value: id}}})
+	c.offerRest()
+	c.mu.Unlock()
+	for {
+		select {
+		case e := <-events:
+			handle(e)
+		case <-ctx.Done():
+			c.mu.Lock()
+			c.handle = nil
+			c.mu.Unlock()
+			return ctx.Err()
+		}
+	}
+}
+
+func (c *fakeCluster) emit(e *sched.Event) {
+	if c.handle != nil {
+		c.handle <- e
+	}
+}
+
+// offerRest offers what is free, unless an offer is out or none is wanted.
+func (c *fakeCluster) offerRest() {
+	if c.out || c.suppressed || c.handle == nil {
+		return
+	}
+	c.out = true
+	c.offer++
+	scalar := func(name string, v float64) mesos.Resource {
+		typ := mesos.SCALAR
+		return mesos.Resource{Name: name, Type: &typ, Scalar: &mesos.Value_Scalar{Value: v}}
+	}
+	c.emit(&sched.Event{Type: sched.Event_OFFERS, Offers: &sched.Event_Offers{Offers: []mesos.Offer{{
+		ID: mesos.OfferID{Value: "offer-" + time.Duration(c.offer).String()}, AgentID: mesos.AgentID{Value: "agent-1"}, Hostname: "host-1",
+		Resources: []mesos.Resource{scalar("cpus", c.cpus-c.used.cpus), scalar("mem", c.mem-c.used.mem), scalar("disk", c.disk-c.used.disk)},
+	}}}})
+}
+
+// send implements cluster.
+func (c *fakeCluster) send(call *sched.Call, done func(error)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls[call.Type]++
+	var err error
+	switch {
+	case c.handle == nil:
+		err = errNotSent
+	case c.refuse != nil:
+		err = c.refuse(call)
+	}
+	if done != nil {
+		go done(err)
+	}
+	if err != nil {
+		return
+	}
+	switch call.Type {
+	case sched.Call_ACCEPT:
+		c.out = false
+		for _, t := range call.Accept.Operations[0].Launch.TaskInfos {
+			c.launch(t)
+		}
+		c.offerRest()
+	case sched.Call_DECLINE:
+		c.out = false
+		time.AfterFunc(5*time.Second, c.locked(c.offerRest))
+	case sched.Call_SUPPRESS:
+		c.suppressed = true
+	case sched.Call_REVIVE:
+		c.suppressed = false
+		c.offerRest()
+	case sched.Call_KILL:
+		c.end(call.Kill.TaskID.Value, mesos.TaskStatus{State: mesos.TASK_KILLED.Enum()})
+	case sched.Call_RECONCILE:
+		c.reconcile(call.Reconcile.Tasks)
+	case sched.Call_ACKNOWLEDGE:
+		c.acked = append(c.acked, call.Acknowledge.TaskID.Value)
+	}
+}
+
+func (c *fakeCluster) locked(f func()) func() {
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		f()
+	}
+}
+
+func (c *fakeCluster) launch(t mesos.TaskInfo) {
+	id := t.TaskID.Value
+	c.launches[id]++
+	c.order = append(c.order, id)
+	for _, r := range t.Resources {
+		c.use(r, 1)
+	}
+	after, status := time.Duration(0), mesos.TaskStatus{State: mesos.TASK_FINISHED.Enum()}
+	if c.outcome != nil {
+		after, status = c.outcome(t)
+	}
+	task := &fakeTask{info: t, state: mesos.TASK_RUNNING}
+	c.tasks[id] = task
+	if status.GetState() == mesos.TASK_STAGING {
+		task.state = mesos.TASK_STAGING
+		return
+	}
+	c.update(id, mesos.TaskStatus{State: mesos.TASK_RUNNING.Enum()})
+	if after == 0 {
+		c.end(id, status)
+		return
+	}
+	task.timer = time.AfterFunc(after, c.locked(func() { c.end(id, status) }))
+}
+
+func (c *fakeCluster) use(r mesos.Resource, sign float64) {
+	switch v := sign * r.GetScalar().GetValue(); r.Name {
+	case "cpus":
+		c.used.cpus += v
+	case "mem":
+		c.used.mem += v
+	case "disk":
+		c.used.disk += v
+	}
+}
+
+// update sends a status of a task.
+func (c *fakeCluster) update(id string, status mesos.TaskStatus) {
+	status.TaskID = mesos.TaskID{Value: id}
+	if status.AgentID == nil {
+		status.AgentID = &mesos.AgentID{Value: "agent-1"}
+	}
+	c.emit(&sched.Event{Type: sched.Event_UPDATE, Update: &sched.Event_Update{Status: status}})
+}
+
+// end ends a task, if it lives, and says so.
+func (c *fakeCluster) end(id string, status mesos.TaskStatus) {
+	t := c.tasks[id]
+	if t == nil {
+		return
+	}
+	delete(c.tasks, id)
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	for _, r := range t.info.Resources {
+		c.use(r, -1)
+	}
+	status.UUID = []byte("uuid of " + id)
+	c.update(id, status)
+	if c.out && c.handle != nil {
+		// A real master would offer the difference beside it.
+		c.out = false
+		c.emit(&sched.Event{Type: sched.Event_RESCIND, Rescind: &sched.Event_Rescind{OfferID: mesos.OfferID{Value: "offer-" + time.Duration(c.offer).String()}}})
+	}
+	c.offerRest()
+}
+
+func (c *fakeCluster) reconcile(asked []sched.Call_Reconcile_Task) {
+	if len(asked) == 0 {
+		for _, id := range slices.Sorted(maps.Keys(c.tasks)) {
+			c.update(id, mesos.TaskStatus{State: c.tasks[id].state.Enum()})
+		}
+		return
+	}
+	for _, a := range asked {
+		if t := c.tasks[a.TaskID.Value]; t != nil {
+			c.update(a.TaskID.Value, mesos.TaskStatus{State: t.state.Enum()})
+		} else {
+			c.update(a.TaskID.Value, mesos.TaskStatus{State: mesos.TASK_UNKNOWN.Enum()})
+		}
+	}
+}
+
+// finish ends a running task from outside.
+func (c *fakeCluster) finish(id string, state mesos.TaskState) {
+	c.locked(func() { c.end(id, mesos.TaskStatus{State: state.Enum()}) })()
+}
+
+// tell sends any status, whatever the cluster knows of the task.
+func (c *fakeCluster) tell(id string, status mesos.TaskStatus) {
+	c.locked(func() { c.update(id, status) })()
+}
+
+// running lists the ids of the tasks that live.
+func (c *fakeCluster) running() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.tasks))
+}
+
+// launched lists the ids of all tasks ever launched, in order.
+func (c *fakeCluster) launched() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.order)
+}

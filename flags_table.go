@@ -1,0 +1,302 @@
+package main
+
+import (
+	"flag"
+	"math"
+	"time"
+)
+
+// option is one row of the table: what the parser and the help text know of an option.
+type option struct {
+	name, short string // without dashes; short is "" or one letter
+	arg         string // how the help text calls the value; "" for booleans
+	value       flag.Value
+	help        string
+	group       string
+	env         string // the variable that gives the default, or ""
+	toggles     string // the option this one is the opposite of, or ""
+	secret      bool   // never shown
+	noEffect    bool   // accepted for the sake of old command lines
+	ours        bool   // unknown to the JVM versions
+}
+
+// boolean reports whether the option stands without a value.
+func (o option) boolean() bool {
+	_, ok := o.value.(boolValue)
+	return ok
+}
+
+// target is the name under which the option's value is looked up.
+func (o option) target() string {
+	if o.toggles != "" {
+		return o.toggles
+	}
+	return o.name
+}
+
+const (
+	groupHTTP          = "HTTP server"
+	groupScheduler     = "Scheduler"
+	groupMesos         = "Mesos"
+	groupZooKeeper     = "ZooKeeper"
+	groupNotifications = "Notifications"
+	groupCassandra     = "Job history in Cassandra"
+	groupGraphite      = "Metrics to Graphite"
+	groupOurs          = "Additions of this program, unknown to the JVM versions"
+)
+
+// defaultFlags are the values of options that nobody gives.
+func defaultFlags() *flags {
+	return &flags{
+		httpPort:                  defaultPort,
+		httpsPort:                 8443,
+		httpRealm:                 "Mesosphere",
+		httpCompression:           true,
+		user:                      "root",
+		scheduleHorizon:           60 * time.Second,
+		leaderMaxIdleTime:         5 * time.Second,
+		failureRetry:              60 * time.Second,
+		taskEpsilon:               60 * time.Second,
+		jobHistoryLimit:           5,
+		master:                    "local",
+		failoverTimeout:           7 * 24 * time.Hour,
+		mesosTaskMem:              128,
+		mesosTaskCPU:              0.1,
+		mesosTaskDisk:             256,
+		mesosCheckpoint:           true,
+		mesosRole:                 "*",
+		mesosFrameworkName:        "chronos",
+		reconciliationInterval:    600 * time.Second,
+		minReviveOffersInterval:   5 * time.Second,
+		zkHosts:                   []string{"localhost:2181"},
+		zkPath:                    "/chronos/state",
+		zkTimeout:                 10 * time.Second,
+		cassandraPort:             9042,
+		cassandraKeyspace:         "metrics",
+		cassandraTable:            "chronos",
+		cassandraStatCountTable:   "chronos_stat_count",
+		cassandraConsistency:      "ANY",
+		cassandraTTL:              365 * 24 * time.Hour,
+		graphiteReportingInterval: 60 * time.Second,
+		dataDir:                   "chronos-data",
+		logLevel:                  "info",
+		logFormat:                 "text",
+		unreachableTimeout:        10 * time.Minute,
+		stageTimeout:              15 * time.Minute,
+		jobHistoryKeep:            20,
+		set:                       map[string]bool{},
+	}
+}
+
+// optionTable is every option, by group, writing into f. The short names are those of the manual
+// of 2.4; in the JVM versions they depended on the order of reflection.
+func (f *flags) optionTable() []option {
+	var table []option
+	for _, group := range []struct {
+		name    string
+		options []option
+	}{
+		{groupHTTP, f.httpOptions()},
+		{groupScheduler, f.schedulerOptions()},
+		{groupMesos, f.mesosOptions()},
+		{groupZooKeeper, f.zooKeeperOptions()},
+		{groupNotifications, f.notificationOptions()},
+		{groupCassandra, f.cassandraOptions()},
+		{groupGraphite, f.graphiteOptions()},
+		{groupOurs, f.ourOptions()},
+	} {
+		for _, o := range group.options {
+			o.group = group.name
+			o.ours = group.name == groupOurs
+			table = append(table, o)
+		}
+	}
+	return table
+}
+
+func anyText(p *string) textValue                                     { return textValue{p: p} }
+func checkedText(p *string, c func(string) (string, error)) textValue { return textValue{p, c} }
+func inSeconds(p *time.Duration) spanValue                            { return spanValue{p, time.Second, 32, 0} }
+func inMillis(p *time.Duration) spanValue                             { return spanValue{p, time.Millisecond, 64, 0} }
+
+func (f *flags) httpOptions() []option {
+	return []option{
+		{name: "http_address", arg: "addr", value: checkedText(&f.httpAddress, checkHost), env: "CHRONOS_HTTP_ADDRESS",
+			help: "Address that plain HTTP listens on. Default: 127.0.0.1 with --master local, else all addresses."},
+		{name: "http_port", arg: "port", value: intValue{&f.httpPort, 0, 65535},
+			help: "Port of plain HTTP; 0 picks a free one. If not given, PORT0 of the environment counts where it names the container's own port."},
+		{name: "https_address", arg: "addr", value: checkedText(&f.httpsAddress, checkHost),
+			help: "Address that TLS listens on. Default: all."},
+		{name: "https_port", arg: "port", value: intValue{&f.httpsPort, 0, 65535},
+			help: "Port of TLS, used when a key store and its password are given."},
+		{name: "disable_http", value: boolValue{p: &f.disableHTTP},
+			help: "Serve TLS only."},
+		{name: "ssl_keystore_path", arg: "file", value: anyText(&f.sslKeystorePath), env: "MESOSPHERE_KEYSTORE_PATH",
+			help: "Key store with the server's key; TLS is on if its password is given too."},
+		{name: "ssl_keystore_password", arg: "password", value: anyText(&f.sslKeystorePassword), env: "MESOSPHERE_KEYSTORE_PASS", secret: true,
+			help: "Password of the key store."},
+		{name: "http_credentials", arg: "user:password", value: checkedText(&f.httpCredentials, checkCredentials), env: "MESOSPHERE_HTTP_CREDENTIALS", secret: true,
+			help: "Ask for these by HTTP Basic on everything but /ping."},
+		{name: "http_realm", arg: "realm", value: anyText(&f.httpRealm),
+			help: "Realm that the password is asked for."},
+		{name: "http_compression", value: boolValue{p: &f.httpCompression},
+			help: "Compress answers for clients that accept gzip."},
+		{name: "disable_http_compression", value: boolValue{&f.httpCompression, true}, toggles: "http_compression",
+			help: "Never compress answers."},
+		{name: "assets_path", arg: "dir", value: anyText(&f.assetsPath), noEffect: true,
+			help: "Accepted, without effect: the interface is part of the program."},
+	}
+}
+
+func (f *flags) schedulerOptions() []option {
+	return []option{
+		{name: "user", short: "u", arg: "name", value: anyText(&f.user),
+			help: "User that jobs without a runAsUser run as."},
+		{name: "hostname", short: "h", arg: "name", value: checkedText(&f.hostname, checkHost),
+			help: "Name under which the other instances and Mesos reach this one. Default: HOST of the environment, else this machine's name."},
+		{name: "cluster_name", arg: "name", value: anyText(&f.clusterName),
+			help: "Put [name] before the subjects of notifications."},
+		{name: "schedule_horizon", short: "s", arg: "seconds", value: inSeconds(&f.scheduleHorizon), noEffect: true,
+			help: "Accepted, without effect: runs are created at the moment they are due."},
+		{name: "leader_max_idle_time", short: "l", arg: "ms", value: spanValue{&f.leaderMaxIdleTime, time.Millisecond, 32, math.MinInt32}, noEffect: true,
+			help: "Accepted, without effect, as in the JVM versions."},
+		{name: "failure_retry", arg: "ms", value: inMillis(&f.failureRetry),
+			help: "Wait this long before a failed task is tried again."},
+		{name: "disable_after_failures", arg: "count", value: longValue{&f.disableAfterFailures},
+			help: "Disable a job after this many failures since its last success; 0 means never."},
+		{name: "task_epsilon", short: "t", arg: "seconds", value: inSeconds(&f.taskEpsilon),
+			help: "How late a run may start, for jobs without an epsilon of their own."},
+		{name: "job_history_limit", short: "j", arg: "count", value: intValue{&f.jobHistoryLimit, math.MinInt32, math.MaxInt32},
+			help: "Entries of history in a job's statistics."},
+		{name: "webui_url", arg: "url", value: anyText(&f.webuiURL),
+			help: "Address of the interface as Mesos shows it. Default: made of the advertised host and port."},
+	}
+}
+
+func (f *flags) mesosOptions() []option {
+	return []option{
+		{name: "master", arg: "master", value: checkedText(&f.master, checkMaster),
+			help: "Where jobs run: local (processes of this machine), host:port, http://host:port, https://host:port, zk://[user:password@]host:port,.../path, or file:///path of a file that holds one of these."},
+		{name: "failover_timeout", short: "f", arg: "seconds", value: inSeconds(&f.failoverTimeout),
+			help: "How long Mesos keeps tasks alive without a scheduler."},
+		{name: "mesos_task_mem", arg: "MB", value: amountValue{&f.mesosTaskMem},
+			help: "Memory of a job that names none."},
+		{name: "mesos_task_cpu", arg: "cpus", value: amountValue{&f.mesosTaskCPU},
+			help: "Cores of a job that names none."},
+		{name: "mesos_task_disk", arg: "MB", value: amountValue{&f.mesosTaskDisk},
+			help: "Disk of a job that names none."},
+		{name: "mesos_checkpoint", value: boolValue{p: &f.mesosCheckpoint},
+			help: "Let tasks survive a restart of their agent."},
+		{name: "mesos_role", arg: "role", value: anyText(&f.mesosRole),
+			help: "Role whose resources are taken besides unreserved ones."},
+		{name: "mesos_framework_name", arg: "name", value: anyText(&f.mesosFrameworkName),
+			help: "Name of the framework in Mesos."},
+		{name: "mesos_authentication_principal", arg: "name", value: anyText(&f.mesosAuthenticationPrincipal),
+			help: "Principal of the framework."},
+		{name: "mesos_authentication_secret_file", arg: "file", value: anyText(&f.mesosAuthenticationSecretFile),
+			help: "File with the principal's secret."},
+		{name: "reconciliation_interval", arg: "seconds", value: inSeconds(&f.reconciliationInterval),
+			help: "Time between two comparisons of our tasks with those of Mesos."},
+		{name: "revive_offers_for_new_jobs", value: boolValue{p: &f.reviveOffersForNewJobs},
+			help: "Ask for offers whenever a task is queued."},
+		{name: "decline_offer_duration", short: "d", arg: "ms", value: inMillis(&f.declineOfferDuration),
+			help: "How long a declined offer stays away. Default: what Mesos takes, 5 seconds."},
+		{name: "min_revive_offers_interval", arg: "ms", value: inMillis(&f.minReviveOffersInterval),
+			help: "Least time between two requests for offers."},
+	}
+}
+
+func (f *flags) zooKeeperOptions() []option {
+	return []option{
+		// zk_auth stands behind zk_hosts: it wins over credentials in the URL.
+		{name: "zk_hosts", short: "z", arg: "hosts", value: zkHostsValue{f},
+			help: "host:port,host:port,... or zk://[user:password@]host:port,... (a path after the latter is ignored, as ever). Given with --master local, the state is kept there and not in --data_dir."},
+		{name: "zk_path", arg: "path", value: checkedText(&f.zkPath, checkZKPath),
+			help: "Where the state and the election live."},
+		{name: "zk_timeout", arg: "ms", value: spanValue{&f.zkTimeout, time.Millisecond, 64, 1},
+			help: "Time allowed for connecting, and the session timeout."},
+		{name: "zk_auth", arg: "user:password", value: checkedText(&f.zkAuth, checkCredentials), secret: true,
+			help: "Digest authentication."},
+	}
+}
+
+func (f *flags) notificationOptions() []option {
+	return []option{
+		{name: "mail_server", arg: "host:port", value: checkedText(&f.mailServer, checkHostPortOrNone),
+			help: "SMTP server; mail is sent if --mail_from is given too."},
+		{name: "mail_from", short: "m", arg: "address", value: anyText(&f.mailFrom),
+			help: "Sender of the mail."},
+		{name: "mail_user", arg: "user", value: anyText(&f.mailUser),
+			help: "User for the SMTP server."},
+		{name: "mail_password", arg: "password", value: anyText(&f.mailPassword), secret: true,
+			help: "Password for the SMTP server."},
+		{name: "mail_ssl", value: boolValue{p: &f.mailSSL},
+			help: "Speak TLS to the SMTP server from the first byte."},
+		{name: "raven_dsn", short: "r", arg: "dsn", value: anyText(&f.ravenDSN), secret: true,
+			help: "Report to this Sentry project."},
+		{name: "slack_url", arg: "url", value: checkedText(&f.slackURL, checkWebURL), secret: true,
+			help: "Post to this Slack webhook."},
+		{name: "mattermost_url", arg: "url", value: checkedText(&f.mattermostURL, checkWebURL), secret: true,
+			help: "Post to this Mattermost webhook."},
+		{name: "http_notification_url", arg: "url", value: checkedText(&f.httpNotificationURL, checkWebURL), secret: true,
+			help: "Post a JSON document to this address."},
+		{name: "http_notification_credentials", arg: "user:password", value: anyText(&f.httpNotificationCredentials), secret: true,
+			help: "Send these with it by HTTP Basic."},
+	}
+}
+
+func (f *flags) cassandraOptions() []option {
+	return []option{
+		{name: "cassandra_contact_points", short: "c", arg: "hosts", value: anyText(&f.cassandraContactPoints),
+			help: "Keep the history of jobs in Cassandra too: host,host,..."},
+		{name: "cassandra_port", arg: "port", value: intValue{&f.cassandraPort, 1, 65535},
+			help: "Its port."},
+		{name: "cassandra_user", arg: "user", value: anyText(&f.cassandraUser),
+			help: "User, if it asks for one."},
+		{name: "cassandra_password", arg: "password", value: anyText(&f.cassandraPassword), secret: true,
+			help: "The user's password."},
+		{name: "cassandra_keyspace", arg: "name", value: anyText(&f.cassandraKeyspace),
+			help: "Key space of the tables."},
+		{name: "cassandra_table", arg: "name", value: anyText(&f.cassandraTable),
+			help: "Table of task states."},
+		{name: "cassandra_stat_count_table", arg: "name", value: anyText(&f.cassandraStatCountTable),
+			help: "Table of processed elements."},
+		{name: "cassandra_consistency", arg: "level", value: checkedText(&f.cassandraConsistency,
+			oneOfWords("ANY", "ONE", "TWO", "THREE", "QUORUM", "ALL", "LOCAL_QUORUM", "EACH_QUORUM", "SERIAL", "LOCAL_SERIAL", "LOCAL_ONE")),
+			help: "Consistency of writes, and of reads except that ANY reads at ONE."},
+		{name: "cassandra_ttl", arg: "seconds", value: inSeconds(&f.cassandraTTL),
+			help: "How long rows live. Takes effect only if given: the JVM versions kept rows for ever."},
+	}
+}
+
+func (f *flags) graphiteOptions() []option {
+	return []option{
+		{name: "graphite_host_port", short: "g", arg: "host:port", value: checkedText(&f.graphiteHostPort, checkHostPortOrNone),
+			help: "Report the metrics there."},
+		{name: "graphite_reporting_interval", arg: "seconds", value: spanValue{&f.graphiteReportingInterval, time.Second, 64, 1},
+			help: "Time between two reports."},
+		{name: "graphite_group_prefix", arg: "prefix", value: anyText(&f.graphiteGroupPrefix),
+			help: "Prefix of the metrics' names."},
+	}
+}
+
+func (f *flags) ourOptions() []option {
+	return []option{
+		{name: "data_dir", arg: "dir", value: checkedText(&f.dataDir, checkDir), env: "CHRONOS_DATA_DIR",
+			help: "Where --master local keeps its state and the sandboxes of runs."},
+		{name: "advertise_port", arg: "port", value: intValue{&f.advertisePort, 1, 65535},
+			help: "Port under which others reach this instance, if not the one it listens on. Default: PORT_<http_port> of the environment, which Marathon sets."},
+		{name: "mesos_ssl", value: boolValue{p: &f.mesosSSL}, env: "LIBPROCESS_SSL_ENABLED",
+			help: "Speak https to masters found in ZooKeeper or given as host:port."},
+		{name: "log_level", arg: "level", value: checkedText(&f.logLevel, oneOfWords("debug", "info", "warn", "error")),
+			help: "Least weight of what is logged: debug, info, warn or error."},
+		{name: "log_format", arg: "format", value: checkedText(&f.logFormat, oneOfWords("text", "json")),
+			help: "text or json."},
+		{name: "unreachable_timeout", arg: "duration", value: durationValue{&f.unreachableTimeout},
+			help: "Give a task up as lost when its agent has been unreachable for so long."},
+		{name: "stage_timeout", arg: "duration", value: durationValue{&f.stageTimeout},
+			help: "Give a task up as lost when it has been launched and nothing more was heard of it for so long."},
+		{name: "job_history_keep", arg: "count", value: intValue{&f.jobHistoryKeep, 0, 10000},
+			help: "Runs remembered for each job, if --job_history_limit is not more."},
+	}
+}

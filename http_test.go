@@ -1,0 +1,261 @@
+package main
+
+import (
+	"compress/gzip"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func basic(credentials string) string {
+	return "\nAuthorization: bASIC " + base64.StdEncoding.EncodeToString([]byte(credentials))
+}
+
+// endpoints is a request to every path, reading and changing.
+var endpoints = []string{
+	"GET /", "GET /metrics", "GET /metrics?local", "GET /logging", "POST /logging", "GET /nothing", "GET /health",
+	"GET BASE/jobs", "GET BASE/jobs/search", "GET BASE/jobs/summary", "GET BASE/job/a", "DELETE BASE/job/a", "PUT BASE/job/a",
+	"PUT BASE/job/success/a", "GET BASE/job/stat/a", "POST BASE/job/a/task/x/progress", "POST BASE/iso8601", "PUT BASE/iso8601",
+	"POST BASE/dependency", "PUT BASE/dependency", "DELETE BASE/task/kill/a", "PUT BASE/task/x", "DELETE BASE/task/all",
+	"GET BASE/graph/dot", "GET BASE/graph/csv", "GET BASE/stats/mean", "GET BASE/leader", "POST BASE/schedule/preview",
+	"GET BASE/upcoming/a", "GET BASE/runs/a", "GET BASE/queued/a", "GET BASE/run/x/stdout", "GET BASE/run/x/stderr", "GET BASE/problems",
+	"GET BASE/nothing", "OPTIONS BASE/jobs",
+}
+
+// requests returns endpoints under both prefixes, for servers that lead and that follow.
+func requests() []string {
+	var all []string
+	for _, e := range endpoints {
+		all = append(all, strings.Replace(e, "BASE", "/scheduler", 1))
+		if strings.Contains(e, "BASE") {
+			all = append(all, strings.Replace(e, "BASE", "/v1/scheduler", 1))
+		}
+	}
+	return all
+}
+
+// leaderAndFollower returns two servers, the second of which forwards to the first.
+func leaderAndFollower(t *testing.T, adjust func(*serverOptions)) map[string]http.Handler {
+	o := leading(testScheduler(t))
+	o.metrics = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "{}") })
+	o.local = map[string]http.Handler{"/health": o.metrics}
+	adjust(&o)
+	leader := newServer(o)
+	id := standIn(t, leader.ServeHTTP)
+	o.current = func() *scheduler { return nil }
+	o.leader = func() (string, bool) { return id, false }
+	return map[string]http.Handler{"leader": leader, "follower": newServer(o)}
+}
+
+func TestCredentials(t *testing.T) {
+	servers := leaderAndFollower(t, func(o *serverOptions) { o.credentials, o.realm = "user:pa:ss", `a "realm"` })
+	tests := []struct {
+		name, header string
+		open         bool
+	}{
+		{"anonymous", "", false},
+		{"right", basic("user:pa:ss"), true},
+		{"wrong password", basic("user:pa:st"), false},
+		{"wrong user", basic("User:pa:ss"), false},
+		{"empty", basic(":"), false},
+		{"another scheme", "\nAuthorization: Bearer user:pa:ss", false},
+		{"not base64", "\nAuthorization: Basic ???", false},
+	}
+	for role, s := range servers {
+		for _, tt := range tests {
+			for _, request := range requests() {
+				res := send(t, s, request+tt.header)
+				if closed := res.StatusCode == http.StatusUnauthorized; closed == tt.open {
+					t.Errorf("%s, %s: %s = %d", role, tt.name, request, res.StatusCode)
+				}
+				if tt.open {
+					continue
+				}
+				if got, want := res.Header.Get("WWW-Authenticate"), `basic realm="a \"realm\""`; got != want {
+					t.Errorf("%s, %s: %s: WWW-Authenticate = %q, want %q", role, tt.name, request, got, want)
+				}
+				if res.Header.Get("Access-Control-Allow-Origin") != "" {
+					t.Errorf("%s, %s: %s: a 401 with a CORS header", role, tt.name, request)
+				}
+			}
+			if res := send(t, s, "GET /ping"+tt.header); res.StatusCode != 200 || text(t, res) != "pong\n" {
+				t.Errorf("%s, %s: GET /ping = %d, want 200 pong", role, tt.name, res.StatusCode)
+			}
+		}
+	}
+}
+
+func TestForeignOriginChangesNothing(t *testing.T) {
+	tests := []struct {
+		name, header string
+		refused      bool
+	}{
+		{"no origin", "", false},
+		{"same origin", "\nHost: c.example:8080\nOrigin: http://c.example:8080", false},
+		{"TLS ends before us", "\nHost: c.example\nOrigin: https://c.example", false},
+		{"proxy that changes Host", "\nHost: 10.0.0.1:8080\nX-Forwarded-Host: c.example\nOrigin: https://c.example", false},
+		{"other site", "\nHost: c.example\nOrigin: https://evil.example", true},
+		{"other port", "\nHost: c.example:8080\nOrigin: http://c.example:9090", true},
+		{"sandboxed page", "\nHost: c.example\nOrigin: null", true},
+		{"cross-site by its own word", "\nHost: c.example\nSec-Fetch-Site: cross-site", true},
+	}
+	for role, s := range leaderAndFollower(t, func(*serverOptions) {}) {
+		for _, tt := range tests {
+			for _, request := range requests() {
+				res := send(t, s, request+asJSONHeader(request)+tt.header)
+				method, _, _ := strings.Cut(request, " ")
+				if want := tt.refused && !safe(method); (res.StatusCode == http.StatusForbidden) != want {
+					t.Errorf("%s, %s: %s = %d, want refused %v", role, tt.name, request, res.StatusCode, want)
+				}
+			}
+		}
+	}
+}
+
+func asJSONHeader(request string) string {
+	if strings.HasPrefix(request, "P") && !strings.Contains(request, "/logging") {
+		return "\nContent-Type: application/json"
+	}
+	return ""
+}
+
+// A page can point a name of its own to 127.0.0.1; then Origin and Host agree.
+func TestForeignHostOnLoopback(t *testing.T) {
+	n := startInstance(t, newTestSeat("x"), testScheduler(t), func(o *serverOptions) {
+		o.hostname = "build7"
+		leading := leading(testScheduler(t))
+		o.leader, o.current = leading.leader, leading.current
+	})
+	for host, status := range map[string]int{"localhost:8080": 204, "127.0.0.1": 204, "[::1]:8080": 204, "build7": 204,
+		"chronos.localhost": 204, "evil.example": 403, "127.0.0.1.evil.example": 403} {
+		r, err := http.NewRequestWithContext(t.Context(), "DELETE", n.url+"/scheduler/task/all", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Body.Close(); res.StatusCode != status {
+			t.Errorf("a change for Host %q = %d, want %d", host, res.StatusCode, status)
+		}
+	}
+}
+
+func TestPing(t *testing.T) {
+	_, do := testAPI(t)
+	res := do("GET /ping\nOrigin: http://x")
+	if got := text(t, res); got != "pong\n" || res.Header.Get("Access-Control-Allow-Origin") != "http://x" || res.Header.Get("Access-Control-Allow-Credentials") != "true" {
+		t.Errorf("GET /ping = %q %v", got, res.Header)
+	}
+	for request, status := range map[string]int{"HEAD /ping": 200, "POST /ping": 405, "OPTIONS /ping": 200, "GET /ping/": 404} {
+		if res := do(request); res.StatusCode != status {
+			t.Errorf("%s = %d, want %d", request, res.StatusCode, status)
+		}
+	}
+}
+
+func TestMetricsAreTheLeadersUnlessAskedFor(t *testing.T) {
+	o := leading(nil)
+	o.hold = 1
+	o.metrics = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "mine") })
+	s := newServer(o) // without a scheduler, so that only what is local is answered
+	for request, status := range map[string]int{"GET /metrics": 503, "GET /metrics?local": 200, "GET /metrics/prometheus": 200,
+		"GET /metrics\nAccept: text/plain;version=0.0.4": 200} {
+		if res := send(t, s, request); res.StatusCode != status {
+			t.Errorf("%q = %d, want %d", request, res.StatusCode, status)
+		}
+	}
+}
+
+func TestLoggingSetsTheLevel(t *testing.T) {
+	sch, _ := testAPI(t)
+	o := leading(sch)
+	o.level = new(slog.LevelVar)
+	s := newServer(o)
+	form := "POST /logging\nContent-Type: application/x-www-form-urlencoded\n\nlogger=root&level="
+	for _, tt := range []struct {
+		request string
+		level   slog.Level
+		says    string
+	}{
+		{"GET /logging", slog.LevelInfo, "<option selected>INFO"},
+		{form + "debug", slog.LevelDebug, "Level set to DEBUG"},
+		{form + "nonsense", slog.LevelDebug, "Unknown level NONSENSE"},
+		{form + "%3Cb%3E", slog.LevelDebug, "Unknown level &lt;B&gt;"},
+	} {
+		res := send(t, s, tt.request)
+		if got := text(t, res); res.StatusCode != 200 || !strings.Contains(got, tt.says) || o.level.Level() != tt.level {
+			t.Errorf("%q = %d, level %v, want %v and %q in %s", tt.request, res.StatusCode, o.level.Level(), tt.level, tt.says, got)
+		}
+	}
+}
+
+func TestPageShowsJobs(t *testing.T) {
+	_, do := testAPI(t)
+	given(t, do, jobA, jobDep, `{"name":"c","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1D","disabled":true}`)
+	if got := text(t, do("GET /")); !strings.Contains(got, "<td>after a</td>") || !strings.Contains(got, "3 jobs") || !strings.Contains(got, "disabled") {
+		t.Errorf("GET / = %s, want the jobs", got)
+	}
+}
+
+func TestCompression(t *testing.T) {
+	sch := testScheduler(t)
+	o := leading(sch)
+	o.compress = true
+	s := newServer(o)
+	for i := range 50 {
+		given(t, func(r string) *http.Response { return send(t, s, r) }, strings.Replace(jobA, `"a"`, fmt.Sprintf(`"a%d"`, i), 1))
+	}
+	plain := text(t, send(t, s, "GET /scheduler/jobs\nAccept-Encoding: gzip;q=0"))
+	res := send(t, s, "GET /scheduler/jobs\nAccept-Encoding: deflate, gzip")
+	if res.Header.Get("Content-Encoding") != "gzip" || res.Header.Get("Vary") != "Accept-Encoding, User-Agent" {
+		t.Fatalf("headers = %v, want gzip", res.Header)
+	}
+	z, err := gzip.NewReader(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(z); err != nil || string(got) != plain {
+		t.Errorf("unpacked = %d bytes, %v, want the %d of the plain answer", len(got), err, len(plain))
+	}
+	if res := send(t, s, "GET /scheduler/leader\nAccept-Encoding: gzip"); res.Header.Get("Content-Encoding") != "" {
+		t.Error("a small answer is compressed")
+	}
+}
+
+func TestPanicIsAnswered(t *testing.T) {
+	o := leading(testScheduler(t))
+	o.local = map[string]http.Handler{"/broken": http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("no") })}
+	var log strings.Builder
+	o.log = slog.New(slog.NewTextHandler(&log, nil))
+	if res := send(t, newServer(o), "GET /broken"); res.StatusCode != 500 || !strings.Contains(log.String(), "panic=no") {
+		t.Errorf("panicking handler = %d, log %s", res.StatusCode, &log)
+	}
+}
+
+func TestChangesAreLogged(t *testing.T) {
+	o := leading(testScheduler(t))
+	o.credentials = "u:secret"
+	var log strings.Builder
+	o.log = slog.New(slog.NewTextHandler(&log, nil))
+	s := newServer(o)
+	send(t, s, "GET /scheduler/jobs"+basic("u:secret"))
+	send(t, s, "DELETE /scheduler/job/a?x=hidden\nX-Forwarded-For: 10.1.2.3"+basic("u:secret"))
+	got := log.String()
+	for _, want := range []string{"method=DELETE", "path=/scheduler/job/a ", "status=400", "user=u ", "forwardedFor=10.1.2.3"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("log = %s, want %s in it", got, want)
+		}
+	}
+	for _, hidden := range []string{"secret", "hidden", "method=GET"} {
+		if strings.Contains(got, hidden) {
+			t.Errorf("log = %s, want no %s in it", got, hidden)
+		}
+	}
+}

@@ -1,0 +1,335 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// A jobError says what is wrong with a job's document. The text names the place.
+type jobError struct {
+	field string // top-level key, or "" for the document as a whole
+	text  string
+}
+
+func (e *jobError) Error() string { return e.text }
+
+// decodeJob reads a posted document. base is the job of that name as it stands,
+// or nil. Scalars are converted as the JVM versions did, but null is absent.
+//
+// An absent key gets its default and the counters 0, whatever base says: a post
+// replaces the job. Only what the dialect of the post does not show (concurrent
+// and maxCompletionTime without prefix, epsilon and async under /v1) comes from
+// base, so that reading a job and posting it back loses nothing.
+//
+// The error is a *jobError. What the document says is checked by check.
+func decodeJob(data []byte, d jobDefaults, from dialect, base *Job) (*Job, error) {
+	root, err := parseValue(data)
+	if err != nil {
+		return nil, &jobError{text: err.Error()}
+	}
+	doc := root.object()
+	if doc == nil {
+		return nil, &jobError{text: "the document is not a JSON object"}
+	}
+	dec := jobDecoder{defaults: d, from: from, base: base}
+	j := dec.job(doc)
+	if dec.err != nil {
+		return nil, dec.err
+	}
+	return j, nil
+}
+
+// decodeStoredJob reads a job that 2.4, 2.5, 3.0 or this program stored. It is as
+// lenient as can be: only malformed JSON and a missing name are errors.
+func decodeStoredJob(data []byte, d jobDefaults) (*Job, error) {
+	if !utf8.Valid(data) {
+		data = bytes.ToValidUTF8(data, []byte("\uFFFD"))
+	}
+	j, err := decodeJob(data, d, dialectStored, nil)
+	if err != nil {
+		return nil, err
+	}
+	if j.Name == "" {
+		return nil, &jobError{"name", "name: the key is missing"}
+	}
+	return j, nil
+}
+
+// A jobDecoder turns one document into a Job. The first error stays.
+type jobDecoder struct {
+	defaults jobDefaults
+	from     dialect
+	base     *Job
+	err      *jobError
+}
+
+// fail records that something is wrong at a place like container.volumes[2]. What
+// is in the store is never refused for it.
+func (d *jobDecoder) fail(at place, format string, args ...any) {
+	if d.err != nil || d.from == dialectStored {
+		return
+	}
+	where := at.String()
+	field, _, _ := strings.Cut(where, ".")
+	field, _, _ = strings.Cut(field, "[")
+	d.err = &jobError{field, where + ": " + fmt.Sprintf(format, args...)}
+}
+
+// A place is an object in the document, or an element of a list if index is not
+// negative. It is text only once something is wrong there.
+type place struct {
+	path  string
+	index int
+}
+
+func (p place) String() string {
+	if p.index < 0 {
+		return p.path
+	}
+	return fmt.Sprintf("%s[%d]", p.path, p.index)
+}
+
+// need returns the value of a key that must be there.
+func (d *jobDecoder) need(o object, key string, at place) value {
+	v := o.get(key)
+	if v == "" {
+		d.fail(at, "key %q is missing", key)
+	}
+	return v
+}
+
+// job reads the whole document.
+func (d *jobDecoder) job(doc object) *Job {
+	j := d.hidden()
+	if doc.get("name") == "" {
+		d.fail(place{"name", -1}, "the key is missing")
+	}
+	j.Name = doc.get("name").text()
+	d.command(j, doc)
+	d.history(j, doc)
+	d.resources(j, doc)
+	j.Env = d.env(doc.get("environmentVariables"))
+	j.Fetch = d.fetch(doc.get("fetch"))
+	j.URIs = texts(doc.get("uris"))
+	j.Arguments = texts(doc.get("arguments"))
+	d.keepOwnForm(j)
+	j.Container = d.container(doc.get("container"))
+	j.Constraints = d.constraints(doc.get("constraints"))
+	d.trigger(j, doc)
+	j.Extra = extraFields(doc)
+	return j
+}
+
+// hidden returns a job with what absent keys mean where that depends on base.
+func (d *jobDecoder) hidden() *Job {
+	j := &Job{Epsilon: d.defaults.Epsilon}
+	switch {
+	case d.base == nil:
+	case d.from == dialect2:
+		j.Concurrent, j.MaxCompletionTime = d.base.Concurrent, d.base.MaxCompletionTime
+	case d.from == dialect3:
+		j.Epsilon, j.Async = d.base.Epsilon, d.base.Async
+	}
+	return j
+}
+
+// command reads what the job runs, how, and whose it is.
+func (d *jobDecoder) command(j *Job, doc object) {
+	j.Command = doc.get("command").text()
+	if d.from == dialect2 && doc.get("command") == "" {
+		d.fail(place{"command", -1}, "the key is missing")
+	}
+	j.Shell = boolOr(doc.get("shell"), true)
+	j.Executor = doc.get("executor").text()
+	j.ExecutorFlags = doc.get("executorFlags").text()
+	j.TaskInfoData = doc.get("taskInfoData").text()
+	j.Retries = 2
+	if v := doc.get("retries"); v != "" {
+		j.Retries = int(v.int32())
+	}
+	if v := doc.get("epsilon"); v != "" {
+		d.epsilon(j, v)
+	}
+	j.Owner = doc.get("owner").text()
+	j.OwnerName = doc.get("ownerName").text()
+	j.Description = doc.get("description").text()
+	j.Async = boolOr(doc.get("async"), j.Async)
+	j.Disabled = doc.get("disabled").bool()
+	j.Concurrent = boolOr(doc.get("concurrent"), j.Concurrent)
+	j.SoftError = doc.get("softError").bool()
+	j.DataProcessing = doc.get("dataProcessingJobType").bool()
+	j.HighPriority = doc.get("highPriority").bool()
+	j.RunAsUser = d.defaults.User
+	if v := doc.get("runAsUser"); v != "" {
+		j.RunAsUser = v.text()
+	}
+	if v := doc.get("maxCompletionTime"); v != "" {
+		j.MaxCompletionTime = v.int64()
+	}
+}
+
+// epsilon reads a period. 3.0 ignores the key, so under /v1 an unusable text is
+// as good as none.
+func (d *jobDecoder) epsilon(j *Job, v value) {
+	p, err := parsePeriod(v.text())
+	switch {
+	case err == nil:
+		j.Epsilon = p
+	case d.from == dialect2:
+		d.fail(place{"epsilon", -1}, "%v", err)
+	}
+}
+
+// history reads the counters, literally as the client gave them.
+func (d *jobDecoder) history(j *Job, doc object) {
+	j.SuccessCount = doc.get("successCount").int64()
+	j.ErrorCount = doc.get("errorCount").int64()
+	j.ErrorsSinceLastSuccess = doc.get("errorsSinceLastSuccess").int64()
+	j.LastSuccess = doc.get("lastSuccess").text()
+	j.LastError = doc.get("lastError").text()
+}
+
+// resources reads the sizes.
+func (d *jobDecoder) resources(j *Job, doc object) {
+	j.CPUs = d.size(doc.get("cpus"), d.defaults.CPUs)
+	j.Mem = d.size(doc.get("mem"), d.defaults.Mem)
+	j.Disk = d.size(doc.get("disk"), d.defaults.Disk)
+}
+
+// size reads one size. 0, and whatever converts to 0, is the default, and so is a
+// "NaN" that an older version let into the store.
+func (d *jobDecoder) size(v value, byDefault float64) float64 {
+	f := v.double()
+	unusable := math.IsNaN(f) || math.IsInf(f, 0)
+	if f == 0 || unusable && d.from == dialectStored {
+		return byDefault
+	}
+	return f
+}
+
+// trigger reads when the job runs: after its parents, on its schedule, or, given
+// neither, once and now.
+func (d *jobDecoder) trigger(j *Job, doc object) {
+	parents, schedule := doc.get("parents"), doc.get("schedule")
+	switch {
+	case parents != "":
+		j.Dependent = true
+		j.Parents = uniqueTexts(texts(parents))
+	case schedule != "":
+		j.Schedule = schedule.text()
+		j.ScheduleTimeZone = doc.get("scheduleTimeZone").text()
+	case d.from == dialect3 && !d.defaults.Now.IsZero():
+		j.Schedule = "R1/" + formatDate(d.defaults.Now) + "/PT24H"
+	default:
+		j.Schedule = "R1//PT24H"
+	}
+}
+
+// keepOwnForm drops what only GET jobs had put into the document: it shows uris as
+// fetch and the other way round, and a client that posts back what it read there
+// would have everything fetched twice.
+func (d *jobDecoder) keepOwnForm(j *Job) {
+	if d.base == nil || len(j.URIs) == 0 || len(j.Fetch) == 0 {
+		return
+	}
+	sameURI := func(f Fetch, uri string) bool { return f.URI == uri }
+	derived := func(f Fetch, uri string) bool {
+		return f == Fetch{URI: uri, Extract: true} || f == Fetch{URI: uri}
+	}
+	switch {
+	case len(d.base.Fetch) == 0 && slices.EqualFunc(j.Fetch, d.base.URIs, derived):
+		j.Fetch = nil
+	case len(d.base.URIs) == 0 && slices.EqualFunc(d.base.Fetch, j.URIs, sameURI):
+		j.URIs = nil
+	}
+}
+
+// boolOr converts v, or returns absent where v is.
+func boolOr(v value, absent bool) bool {
+	if v == "" {
+		return absent
+	}
+	return v.bool()
+}
+
+// texts converts a list of scalars, leaving out nulls.
+func texts(v value) []string {
+	var list []string
+	for _, e := range v.elements() {
+		if e != "null" {
+			list = append(list, e.text())
+		}
+	}
+	return list
+}
+
+// uniqueTexts removes what is not the first of its kind, in place.
+func uniqueTexts(list []string) []string {
+	seen := make(map[string]bool, len(list))
+	return slices.DeleteFunc(list, func(s string) bool {
+		again := seen[s]
+		seen[s] = true
+		return again
+	})
+}
+
+// extraFields returns the members that are no key of a job, in order.
+func extraFields(doc object) []RawField {
+	var unknown object
+	for _, m := range doc {
+		if !isJobKey(m.key) {
+			unknown = append(unknown, m)
+		}
+	}
+	var extra []RawField
+	for _, m := range unknown.unique() {
+		extra = append(extra, RawField{strings.Clone(m.key), compact(m.value)})
+	}
+	return extra
+}
+
+// extraMembers returns the members of o whose key is not among known.
+func extraMembers(o object, known ...string) rawMembers {
+	var unknown object
+	for _, m := range o {
+		if !slices.Contains(known, m.key) {
+			unknown = append(unknown, m)
+		}
+	}
+	var extra []byte
+	for _, m := range unknown.unique() {
+		extra = append(appendString(append(extra, ','), m.key), ':')
+		extra = append(extra, compact(m.value)...)
+	}
+	return rawMembers(extra)
+}
+
+// compact returns v without blanks between its tokens, since a listing of jobs is
+// one line to its readers.
+func compact(v value) []byte {
+	var b bytes.Buffer
+	b.Grow(len(v))
+	if err := json.Compact(&b, []byte(v)); err != nil {
+		return []byte("null") // can't be: the document is well formed
+	}
+	return bytes.Clone(b.Bytes())
+}
+
+// isJobKey reports whether any version knows key at the top of a job.
+func isJobKey(key string) bool {
+	switch key {
+	case "name", "command", "shell", "epsilon", "executor", "executorFlags", "taskInfoData",
+		"retries", "owner", "ownerName", "description", "async", "successCount", "errorCount",
+		"lastSuccess", "lastError", "cpus", "disk", "mem", "disabled", "softError",
+		"dataProcessingJobType", "errorsSinceLastSuccess", "fetch", "uris",
+		"environmentVariables", "arguments", "highPriority", "runAsUser", "concurrent",
+		"maxCompletionTime", "container", "constraints", "parents", "schedule", "scheduleTimeZone":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,427 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// Each key of a document: absent, null, and what is lenient about its values. The
+// answer is the part of the stored form that it leads to.
+func TestFieldsAbsentNullAndOdd(t *testing.T) {
+	tests := []struct{ in, want string }{
+		{``, `{"name":"n","command":"c","shell":true,"epsilon":"PT60S","executor":"","executorFlags":"","taskInfoData":"",` +
+			`"retries":2,"owner":"","ownerName":"","description":"","async":false,"successCount":0,"errorCount":0,` +
+			`"lastSuccess":"","lastError":"","cpus":0.1,"disk":256.0,"mem":128.0,"disabled":false,"softError":false,` +
+			`"dataProcessingJobType":false,"errorsSinceLastSuccess":0,"fetch":[],"uris":[],"environmentVariables":[],` +
+			`"arguments":[],"highPriority":false,"runAsUser":"root","concurrent":false,"maxCompletionTime":0,` +
+			`"constraints":[],"schedule":"R1//PT24H","scheduleTimeZone":""}`},
+		{`"name":7`, `{"name":"7",`},
+		{`"name":"a","name":"b"`, `{"name":"b",`},
+		{`"command":[1]`, `"command":"",`},
+		{`"command":12`, `"command":"12",`},
+		{`"shell":null`, `"shell":true,`},
+		{`"shell":"yes"`, `"shell":false,`},
+		{`"shell":"true"`, `"shell":true,`},
+		{`"epsilon":null`, `"epsilon":"PT60S",`},
+		{`"epsilon":"PT0.5S"`, `"epsilon":"PT0.500S",`},
+		{`"epsilon":"PT90S"`, `"epsilon":"PT90S",`},
+		{`"epsilon":"P1D"`, `"epsilon":"P1D",`},
+		{`"executor":null`, `"executor":"",`},
+		{`"executor":"/bin/x"`, `"executor":"/bin/x",`},
+		{`"executorFlags":null`, `"executorFlags":"",`},
+		{`"executorFlags":true`, `"executorFlags":"true",`},
+		{`"taskInfoData":null`, `"taskInfoData":"",`},
+		{`"taskInfoData":1.50`, `"taskInfoData":"1.5",`},
+		{`"retries":null`, `"retries":2,`},
+		{`"retries":"5.9"`, `"retries":5,`},
+		{`"retries":"x"`, `"retries":0,`},
+		{`"retries":-3`, `"retries":-3,`},
+		{`"retries":9999999999`, `"retries":1410065407,`},
+		{`"owner":null`, `"owner":"",`},
+		{`"owner":{"a":1}`, `"owner":"",`},
+		{`"ownerName":null`, `"ownerName":"",`},
+		{`"description":null`, `"description":"",`},
+		{`"description":"é\u0001"`, `"description":"é\u0001",`},
+		{`"async":null`, `"async":false,`},
+		{`"async":1`, `"async":true,`},
+		{`"disabled":null`, `"disabled":false,`},
+		{`"disabled":1.0`, `"disabled":false,`},
+		{`"disabled":true`, `"disabled":true,`},
+		{`"concurrent":null`, `"concurrent":false,`},
+		{`"concurrent":true`, `"concurrent":true,`}, // also without a schedule
+		{`"softError":null`, `"softError":false,`},
+		{`"softError":"TRUE"`, `"softError":false,`},
+		{`"dataProcessingJobType":null`, `"dataProcessingJobType":false,`},
+		{`"dataProcessingJobType":true`, `"dataProcessingJobType":true,`},
+		{`"highPriority":null`, `"highPriority":false,`},
+		{`"highPriority":-1`, `"highPriority":true,`},
+		{`"successCount":null`, `"successCount":0,`},
+		{`"successCount":"190"`, `"successCount":190,`},
+		{`"errorCount":3.9`, `"errorCount":3,`},
+		{`"errorsSinceLastSuccess":[]`, `"errorsSinceLastSuccess":0,`},
+		{`"lastSuccess":null`, `"lastSuccess":"",`},
+		{`"lastSuccess":"soon"`, `"lastSuccess":"soon",`},
+		{`"lastError":5`, `"lastError":"5",`},
+		{`"cpus":null`, `"cpus":0.1,`},
+		{`"cpus":"0.5"`, `"cpus":0.5,`},
+		{`"cpus":"zero"`, `"cpus":0.1,`},
+		{`"cpus":-1`, `"cpus":-1.0,`},
+		{`"mem":0`, `"mem":128.0,`},
+		{`"mem":10000000`, `"mem":1.0E7,`},
+		{`"disk":""`, `"disk":256.0,`},
+		{`"disk":true`, `"disk":1.0,`},
+		{`"maxCompletionTime":null`, `"maxCompletionTime":0,`},
+		{`"maxCompletionTime":"300"`, `"maxCompletionTime":300,`},
+		{`"maxCompletionTime":-5`, `"maxCompletionTime":-5,`},
+		{`"uris":null`, `"uris":[],`},
+		{`"uris":"http://a"`, `"uris":[],`},
+		{`"uris":{"a":"x","b":2}`, `"uris":["x","2"],`},
+		{`"arguments":["a",1,true,null,{},1e3]`, `"arguments":["a","1","true","","1000.0"],`},
+		{`"fetch":null`, `"fetch":[],`},
+		{`"fetch":"x"`, `"fetch":[],`},
+		{`"fetch":[{}]`, `"fetch":[{"uri":"","executable":false,"cache":false,"extract":true}],`},
+		{`"fetch":[{"uri":"u","extract":false,"cache":"true","output_file":"o"}]`,
+			`"fetch":[{"uri":"u","executable":false,"cache":true,"extract":false,"output_file":"o"}],`},
+		{`"environmentVariables":null`, `"environmentVariables":[],`},
+		{`"environmentVariables":[{"name":"A","value":1,"x":2}]`, `"environmentVariables":[{"name":"A","value":"1"}],`},
+		{`"environmentVariables":{"k":{"name":"A","value":""}}`, `"environmentVariables":[{"name":"A","value":""}],`},
+		{`"runAsUser":null`, `"runAsUser":"root",`},
+		{`"runAsUser":""`, `"runAsUser":"",`},
+		{`"container":null`, `"maxCompletionTime":0,"constraints":`},
+		{`"constraints":null`, `"constraints":[],`},
+		{`"constraints":[["a","EQUALS",1,"surplus"]]`, `"constraints":[["a","EQUALS","1"]],`},
+		{`"constraints":{"x":["a","LIKE","b"]}`, `"constraints":[["a","LIKE","b"]],`},
+		{`"parents":null,"schedule":"R/2030-01-01T00:00:00Z/P1D"`, `"schedule":"R/2030-01-01T00:00:00Z/P1D","scheduleTimeZone":""}`},
+		{`"parents":["a","b","a"],"schedule":"R//PT1H","scheduleTimeZone":"PST"`, `"constraints":[],"parents":["a","b"]}`},
+		{`"parents":"a"`, `"parents":[]}`},
+		{`"parents":["f","e","d","c","b","a"]`, `"parents":["f","e","d","c","b","a"]}`},
+		{`"schedule":null`, `"schedule":"R1//PT24H",`},
+		{`"schedule":5,"scheduleTimeZone":null`, `"schedule":"5","scheduleTimeZone":""}`},
+		{`"schedule":"R//PT1H","scheduleTimeZone":"PST"`, `"schedule":"R//PT1H","scheduleTimeZone":"PST"}`},
+		{`"labels":{ "a" : [1, 2] },"x":1,"labels":null`, `"scheduleTimeZone":"","labels":null,"x":1}`},
+	}
+	for _, tt := range tests {
+		doc := `{"name":"n","command":"c"`
+		if tt.in != "" {
+			doc += "," + tt.in
+		}
+		j, err := decodeJob([]byte(doc+"}"), testDefaults(), dialect2, nil)
+		if err != nil {
+			t.Errorf("decodeJob(%s) = %v", tt.in, err)
+			continue
+		}
+		if got := string(j.appendJSON(nil, dialectStored)); !strings.Contains(got, tt.want) {
+			t.Errorf("decodeJob(%s) = %s, want %s in it", tt.in, got, tt.want)
+		}
+	}
+}
+
+func TestContainerForms(t *testing.T) {
+	tests := []struct{ in, want string }{
+		{`"image":"i"`, `{"type":"DOCKER","image":"i","network":"HOST","networkInfos":[],"volumes":[],"forcePullImage":false,"parameters":[]}`},
+		{`"image":5,"type":"mesos"`, `{"type":"MESOS","image":"5",`},
+		{`"image":"i","type":null,"network":null`, `{"type":"DOCKER","image":"i","network":"HOST",`},
+		{`"image":"i","network":"USER","networkName":"n"`, `"network":"USER","networkName":"n",`},
+		{`"image":"i","forcePullImage":"TRUE"`, `"forcePullImage":true,`},
+		{`"image":"i","forcePullImage":1`, `"forcePullImage":false,`},
+		{`"image":"i","volumes":[{"containerPath":"/a","mode":"rw"},{"containerPath":"/b","hostPath":"/h","mode":null}]`,
+			`"volumes":[{"containerPath":"/a","mode":"RW"},{"hostPath":"/h","containerPath":"/b"}],`},
+		{`"image":"i","networkInfos":[{"name":"n","portMappings":[{"hostPort":"80","containerPort":8080.5}]}]`,
+			`"networkInfos":[{"name":"n","labels":[],"portMappings":[{"hostPort":"80","containerPort":"8080"}]}],`},
+		{`"image":"i","networkInfos":[{"name":"n","ipam":{"x": 1}}],"volumes":[{"containerPath":"/a","source":[ ]}],"shm":null`,
+			`"networkInfos":[{"name":"n","labels":[],"portMappings":[],"ipam":{"x":1}}],` +
+				`"volumes":[{"containerPath":"/a","source":[]}],"forcePullImage":false,"parameters":[],"shm":null}`},
+		{`"image":"i","parameters":{"x":{"key":"k","value":null,"value":"v"}}`, `"parameters":[{"key":"k","value":"v"}]}`},
+	}
+	for _, tt := range tests {
+		doc := `{"name":"n","command":"c","container":{` + tt.in + `}}`
+		j, err := decodeJob([]byte(doc), testDefaults(), dialect3, nil)
+		if err != nil {
+			t.Errorf("decodeJob(%s) = %v", tt.in, err)
+			continue
+		}
+		if got := string(j.appendJSON(nil, dialect3)); !strings.Contains(got, tt.want) {
+			t.Errorf("decodeJob(%s) = %s, want %s in it", tt.in, got, tt.want)
+		}
+	}
+}
+
+func TestRefusalsSayWhatAndWhere(t *testing.T) {
+	tests := []struct{ in, field, text string }{
+		{`{"command":"c"}`, "name", `name: the key is missing`},
+		{`{"name":null,"command":"c"}`, "name", `name: the key is missing`},
+		{`{"name":"n"}`, "command", `command: the key is missing`},
+		{`{"name":"n","command":null}`, "command", `command: the key is missing`},
+		{``, "", `malformed JSON at line 1, column 1: unexpected end of JSON input`},
+		{`{"name":}`, "", `malformed JSON at line 1, column 9: invalid character '}' looking for beginning of value`},
+		{`null`, "", `the document is not a JSON object`},
+		{`[{}]`, "", `the document is not a JSON object`},
+		{`"epsilon":""`, "epsilon", `epsilon: parse period "": `},
+		{`"epsilon":60`, "epsilon", `epsilon: parse period "60": `},
+		{`"environmentVariables":[{"name":"a","value":"b"},{"name":"a"}]`, "environmentVariables", `environmentVariables[1]: key "value" is missing`},
+		{`"environmentVariables":[{"value":"a"}]`, "environmentVariables", `environmentVariables[0]: key "name" is missing`},
+		{`"environmentVariables":{"A":"1"}`, "environmentVariables", `environmentVariables[0]: not an object`},
+		{`"fetch":["http://a"]`, "fetch", `fetch[0]: not an object`},
+		{`"constraints":[["a","EQUALS"]]`, "constraints", `constraints[0]: not a list of attribute, operator and value`},
+		{`"constraints":["a"]`, "constraints", `constraints[0]: not a list of attribute, operator and value`},
+		{`"container":{}`, "container", `container: key "image" is missing`},
+		{`"container":"x"`, "container", `container: key "image" is missing`},
+		{`"container":{"image":"i","network":"bridge"}`, "container", `container.network: "bridge" is not one of HOST, BRIDGE, USER`},
+		{`"container":{"image":"i","volumes":[{"mode":"RW"}]}`, "container", `container.volumes[0]: key "containerPath" is missing`},
+		{`"container":{"image":"i","volumes":[{"containerPath":"/","mode":"x"}]}`, "container", `container.volumes[0]: mode "x" is not one of RW, RO`},
+		{`"container":{"image":"i","volumes":[{"containerPath":"/","external":{"name":"x"}}]}`, "container", `container.volumes[0].external: key "provider" is missing`},
+		{`"container":{"image":"i","volumes":[{"containerPath":"/","external":1}]}`, "container", `container.volumes[0].external: not an object`},
+		{`"container":{"image":"i","parameters":[{"key":"k"}]}`, "container", `container.parameters[0]: key "value" is missing`},
+		{`"container":{"image":"i","networkInfos":[{"name":"n","protocol":"ipv4"}]}`, "container", `container.networkInfos[0]: protocol "ipv4" is not one of IPv4, IPv6`},
+		{`"container":{"image":"i","networkInfos":[{"name":"n","portMappings":[{"hostPort":1}]}]}`, "container", `container.networkInfos[0].portMappings[0]: key "containerPort" is missing`},
+	}
+	for _, tt := range tests {
+		doc := tt.in
+		if strings.HasPrefix(doc, `"`) {
+			doc = `{"name":"n","command":"c",` + doc + `}`
+		}
+		_, err := decodeJob([]byte(doc), testDefaults(), dialect2, nil)
+		e, ok := errors.AsType[*jobError](err)
+		if !ok || e.field != tt.field || !strings.HasPrefix(e.Error(), tt.text) {
+			t.Errorf("decodeJob(%s) = %v, want %s", tt.in, err, tt.text)
+		}
+	}
+}
+
+// What 3.0 forgives and 2.x does not, and the other way round.
+func TestDialectsForgiveDifferentThings(t *testing.T) {
+	tests := []struct {
+		in    string
+		from  dialect
+		want  string // part of the stored form
+		error string
+	}{
+		{`"container":{"network":"HOST"}`, dialect3, `"maxCompletionTime":0,"constraints":`, ""},
+		{`"container":"x"`, dialect3, `"maxCompletionTime":0,"constraints":`, ""},
+		{`"container":{"image":"i","type":"rkt"}`, dialect2, `"type":"DOCKER"`, ""},
+		{`"container":{"image":"i","type":"rkt"}`, dialect3, "", `container.type: "rkt" is not one of DOCKER, MESOS`},
+		{`"epsilon":"soon"`, dialect3, `"epsilon":"PT60S"`, ""},
+		{`"epsilon":"PT5M","async":true`, dialect3, `"epsilon":"PT5M"`, ""},
+		{`"x":1`, dialect3, `"command":"",`, ""},
+		{`"x":1`, dialect3, `"schedule":"R1/2026-11-22T08:41:57.707Z/PT24H"`, ""},
+		{`"command":"c"`, dialect2, `"schedule":"R1//PT24H"`, ""},
+	}
+	for _, tt := range tests {
+		doc := `{"name":"n",` + tt.in + `}`
+		if tt.from == dialect2 {
+			doc = `{"name":"n","command":"c",` + tt.in + `}`
+		}
+		j, err := decodeJob([]byte(doc), testDefaults(), tt.from, nil)
+		if tt.error != "" {
+			if err == nil || err.Error() != tt.error {
+				t.Errorf("decodeJob(%s) = %v, want %s", tt.in, err, tt.error)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("decodeJob(%s) = %v", tt.in, err)
+			continue
+		}
+		if got := string(j.appendJSON(nil, dialectStored)); !strings.Contains(got, tt.want) {
+			t.Errorf("decodeJob(%s) = %s, want %s in it", tt.in, got, tt.want)
+		}
+	}
+}
+
+// 2.5 alone took an absent extract for false (#766).
+func TestFetchExtractsUnlessToldNotTo(t *testing.T) {
+	for _, from := range []dialect{dialect2, dialect3, dialectStored} {
+		j, err := decodeJob([]byte(`{"name":"n","command":"c","fetch":[{"uri":"a.tgz"}]}`), testDefaults(), from, nil)
+		if err != nil || !j.Fetch[0].Extract {
+			t.Errorf("decodeJob(fetch without extract, %d) = %v, %v, want extract", from, j.Fetch, err)
+		}
+	}
+}
+
+func TestAbsentKeysResetAnUpdatedJob(t *testing.T) {
+	base := &Job{Name: "n", Command: "old", SuccessCount: 5, LastError: "x", Owner: "o", Retries: 9,
+		Extra: []RawField{{"x", []byte("1")}}}
+	j, err := decodeJob([]byte(`{"name":"n","command":"c"}`), testDefaults(), dialect2, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := decodeJob([]byte(`{"name":"n","command":"c"}`), testDefaults(), dialect2, nil)
+	if !reflect.DeepEqual(j, want) {
+		t.Errorf("decodeJob with a base = %+v, want %+v", j, want)
+	}
+}
+
+// What GET jobs derives comes back from clients that read, change and post.
+func TestListedJobPostedBackKeepsItsOwnForm(t *testing.T) {
+	tests := []struct {
+		name string
+		base Job
+	}{
+		{"uris", Job{URIs: []string{"http://a", "http://b.tgz"}}},
+		{"fetch", Job{Fetch: []Fetch{{URI: "http://a", Cache: true}, {URI: "http://b", OutputFile: "o"}}}},
+		{"both", Job{URIs: []string{"http://a"}, Fetch: []Fetch{{URI: "http://b"}}}},
+	}
+	for _, tt := range tests {
+		for _, d := range []dialect{dialect2, dialect3} {
+			base := tt.base
+			base.Name = "n"
+			j, err := decodeJob(base.appendListJSON(nil, d), testDefaults(), d, &base)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.name == "both" {
+				base.URIs = []string{"http://b"} // what the list showed
+			}
+			if !reflect.DeepEqual(j.URIs, base.URIs) || !reflect.DeepEqual(j.Fetch, base.Fetch) {
+				t.Errorf("%s: got back %v %v, want %v %v", tt.name, j.URIs, j.Fetch, base.URIs, base.Fetch)
+			}
+		}
+	}
+}
+
+func TestListedJobPostedBackWithChanges(t *testing.T) {
+	base := &Job{Name: "n", URIs: []string{"http://a"}}
+	tests := []struct{ in, uris, fetch string }{
+		// uris changed, the derived fetch left as it was
+		{`"uris":["http://a","http://b"],"fetch":[{"uri":"http://a","extract":false}]`, `["http://a","http://b"]`, `[]`},
+		// uris taken out on purpose
+		{`"fetch":[{"uri":"http://a"}]`, `[]`, `[{"uri":"http://a","executable":false,"cache":false,"extract":true}]`},
+		// fetch changed on purpose
+		{`"uris":["http://a"],"fetch":[{"uri":"http://a","cache":true}]`, `["http://a"]`, `[{"uri":"http://a","executable":false,"cache":true,"extract":true}]`},
+	}
+	for _, tt := range tests {
+		j, err := decodeJob([]byte(`{"name":"n","command":"c",`+tt.in+`}`), testDefaults(), dialect2, base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := `"fetch":` + tt.fetch + `,"uris":` + tt.uris + `,`
+		if got := string(j.appendJSON(nil, dialect2)); !strings.Contains(got, want) {
+			t.Errorf("decodeJob(%s) = %s, want %s", tt.in, got, want)
+		}
+	}
+}
+
+// Documents as 2.4, 2.5 and 3.0 have written them show again, byte for byte, in
+// the dialect of the version; and what we make of them is stable.
+func TestStoredJobsOfAllVersions(t *testing.T) {
+	files, err := filepath.Glob("testdata/job/stored/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stored jobs in testdata: %v", err)
+	}
+	only24 := strings.NewReplacer(`"taskInfoData":"",`, ``, `"fetch":[],`, ``, `,"parameters":[]`, ``)
+	only302 := strings.NewReplacer(`"maxCompletionTime":0,`, ``)
+	for _, file := range files {
+		data := readTestdata(t, "stored/"+filepath.Base(file))
+		j, err := decodeStoredJob(data, testDefaults())
+		if err != nil {
+			t.Errorf("decodeStoredJob(%s) = %v", file, err)
+			continue
+		}
+		var got string
+		switch version, _, _ := strings.Cut(filepath.Base(file), "-"); version {
+		case "2.4":
+			got = only24.Replace(string(j.appendJSON(nil, dialect2)))
+		case "2.5":
+			got = string(j.appendJSON(nil, dialect2))
+		case "3.0.2":
+			got = only302.Replace(string(j.appendJSON(nil, dialect3)))
+		case "3.0":
+			got = string(j.appendJSON(nil, dialect3))
+		default:
+			t.Errorf("%s: unknown version %q", file, version)
+		}
+		if got != string(data) {
+			t.Errorf("%s\n got %s\nwant %s", file, got, data)
+		}
+		again, err := decodeStoredJob(j.appendJSON(nil, dialectStored), testDefaults())
+		if err != nil || !reflect.DeepEqual(again, j) {
+			t.Errorf("%s stored again = %+v, %v, want %+v", file, again, err, j)
+		}
+	}
+}
+
+// A job is never lost for what is in it: only its name is needed.
+func TestStoredJobsAreReadLeniently(t *testing.T) {
+	tests := []struct{ in, want string }{
+		{`{"name":"n"}`, `"command":""`},
+		{`{"name":"n","container":{"image":"i","network":"USER"}}`, `"network":"USER"`},
+		{`{"name":"n","container":{"image":"i","network":"NONE","type":"rkt"}}`, `{"type":"DOCKER","image":"i","network":"HOST"`},
+		{`{"name":"n","container":{"image":"i","volumes":[7,{"mode":"x"}]}}`, `"volumes":[{"containerPath":""}]`},
+		{`{"name":"n","container":{"network":"HOST"}}`, `"maxCompletionTime":0,"constraints"`},
+		{`{"name":"n","constraints":[["a","CLUSTER","b"],["a","like","b"],["a"],"x",["a","LIKE","("]]}`, `"constraints":[["a","LIKE","("]]`},
+		{`{"name":"n","environmentVariables":[{"name":"A"},null,"x"]}`, `"environmentVariables":[{"name":"A","value":""}]`},
+		{`{"name":"n","epsilon":"soon"}`, `"epsilon":"PT60S"`},
+		{`{"name":"n","cpus":"NaN","mem":"Infinity"}`, `"cpus":0.1,"disk":256.0,"mem":128.0`},
+		{`{"name":"n","schedule":"whenever","scheduleTimeZone":"Bogus"}`, `"schedule":"whenever","scheduleTimeZone":"Bogus"`},
+		{`{"name":"n","parents":[]}`, `"parents":[]`},
+		{`{"name":"n","owner":null,"mailOnError":true}`, `"mailOnError":true}`},
+		{`{"name":"` + "\xff" + `"}`, "{\"name\":\"\ufffd\""},
+		{"\ufeff{\"name\":\"n\"}\n", `{"name":"n"`},
+	}
+	for _, tt := range tests {
+		j, err := decodeStoredJob([]byte(tt.in), testDefaults())
+		if err != nil {
+			t.Errorf("decodeStoredJob(%s) = %v", tt.in, err)
+			continue
+		}
+		if got := string(j.appendJSON(nil, dialectStored)); !strings.Contains(got, tt.want) {
+			t.Errorf("decodeStoredJob(%s) = %s, want %s in it", tt.in, got, tt.want)
+		}
+	}
+	for _, in := range []string{``, `{`, `[]`, `{}`, `{"name":""}`, `{"name":{}}`} {
+		if j, err := decodeStoredJob([]byte(in), testDefaults()); err == nil {
+			t.Errorf("decodeStoredJob(%s) = %v, want an error", in, j)
+		}
+	}
+}
+
+// No input makes decoding panic, and what was accepted is stable once written.
+func FuzzDecodeJob(f *testing.F) {
+	for _, pattern := range []string{"testdata/job/examples/*.json", "testdata/job/stored/*.json"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data, int(dialect2))
+			f.Add(data, int(dialect3))
+		}
+	}
+	d := testDefaults()
+	f.Fuzz(func(t *testing.T, data []byte, from int) {
+		j, err := decodeJob(data, d, dialect(from&1), nil)
+		if err != nil {
+			if _, ok := errors.AsType[*jobError](err); !ok {
+				t.Errorf("decodeJob(%q) = %v, want a *jobError", data, err)
+			}
+			return
+		}
+		if err := j.check(true, d.Now); err != nil {
+			return
+		}
+		stored := j.appendJSON(nil, dialectStored)
+		if !json.Valid(stored) || bytes.ContainsAny(stored, "\r\n") {
+			t.Fatalf("appendJSON = %q, want one line of JSON", stored)
+		}
+		again, err := decodeStoredJob(stored, d)
+		if err != nil {
+			t.Fatalf("decodeStoredJob(%q) = %v", stored, err)
+		}
+		if !reflect.DeepEqual(again, j) {
+			t.Errorf("decodeStoredJob(%q) = %+v, want %+v", stored, again, j)
+		}
+		for _, through := range []dialect{dialect2, dialect3} {
+			back, err := decodeJob(j.appendJSON(nil, through), d, through, j)
+			if err != nil || !reflect.DeepEqual(back, j) {
+				t.Errorf("read and posted back through %d: %+v, %v, want %+v", through, back, err, j)
+			}
+		}
+	})
+}

@@ -1,0 +1,408 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mesos/mesos-go/api/v1/lib"
+)
+
+// touch notes that an entry must be stored and shown anew.
+func (s *scheduler) touch(e *entry) {
+	if !e.isDirty {
+		e.isDirty = true
+		s.dirty = append(s.dirty, e)
+	}
+}
+
+func (s *scheduler) touchRun(r *openRun) {
+	if !r.isChanged {
+		r.isChanged = true
+		r.entry.changed = append(r.entry.changed, r)
+	}
+	s.touch(r.entry)
+}
+
+// setJob replaces a job's document.
+func (s *scheduler) setJob(e *entry, j *Job) {
+	e.job = j
+	e.jobDirty = true
+	s.touch(e)
+}
+
+// setSchedule moves a job's schedule to a position and notes it in the document.
+func (s *scheduler) setSchedule(e *entry, to Schedule) {
+	e.sched = to
+	_, e.state.Index = to.anchor()
+	e.state.Written = to.String()
+	if !to.isCron() {
+		j := e.job.clone()
+		j.Schedule = e.state.Written
+		e.job = j
+	}
+	e.jobDirty, e.stateDirty = true, true
+	s.touch(e)
+}
+
+// arm sets the timer of the job's next occurrence, or takes it away.
+func (s *scheduler) arm(e *entry) {
+	at, ok := e.nextDue()
+	if !ok {
+		s.dues.drop(&e.timer)
+		return
+	}
+	s.dues.move(&e.timer, at)
+}
+
+// fireDue turns the occurrences of a job that have passed into at most one
+// run: the newest, if it is younger than epsilon. The others are recorded as
+// missed. Every one of them uses up a repetition (2.4).
+func (s *scheduler) fireDue(e *entry) {
+	if !e.scheduled() {
+		return
+	}
+	now := time.UnixMilli(s.now)
+	if done := e.state.LastScheduled; done > 0 {
+		// An older writer may have set the schedule back: what was handled stays handled.
+		if n, _, _, rest := e.sched.passed(time.UnixMilli(min(done, s.now))); n > 0 {
+			s.setSchedule(e, rest)
+		}
+	}
+	n, first, last, rest := e.sched.passed(now)
+	if n == 0 {
+		s.arm(e)
+		return
+	}
+	before := e.sched
+	s.setSchedule(e, rest)
+	due := last.UnixMilli()
+	e.state.LastScheduled = due
+	if due+e.epsilon() > s.now {
+		if n > 1 {
+			_, _, previous, _ := before.passed(last.Add(-time.Millisecond))
+			s.recordMissed(e, n-1, first, previous)
+		}
+		s.pend(e, due)
+	} else {
+		s.recordMissed(e, n, first, last)
+	}
+	s.arm(e)
+}
+
+// recordMissed writes one history entry for n occurrences, from first to last,
+// that were older than epsilon when the leader came to them.
+func (s *scheduler) recordMissed(e *entry, n int64, first, last time.Time) {
+	e.state.Missed += n
+	e.stateDirty = true
+	r := &Run{
+		ID: runID(last.UnixMilli(), 0, e.job.Name, jobArguments(e.job)), Job: e.job.Name, Kind: kindScheduled,
+		Due: last.UnixMilli(), State: runMissed, Ended: s.now, Count: n, From: first.UnixMilli(),
+		Reason: fmt.Sprintf("older than epsilon %s when the leader came to it", e.job.Epsilon),
+	}
+	e.addHistory(r, s.cfg.historyKeep)
+	s.touch(e)
+	s.log.Warn("occurrences missed", "job", e.job.Name, "count", n, "from", msTime(r.From), "to", msTime(r.Due))
+	s.emit(jobEvent{Kind: eventMissed, Job: e.job, Run: r})
+}
+
+// jobArguments is the arguments part of a job's own run ids.
+func jobArguments(j *Job) string { return strings.Join(j.Arguments, " ") }
+
+// pend makes the occurrence at due a run. It replaces one that still waits.
+func (s *scheduler) pend(e *entry, due int64) {
+	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled }); old != nil {
+		s.end(old, runSkipped, "replaced by the occurrence of "+msTime(due).Format(time.RFC3339Nano))
+	}
+	r := s.add(e, &Run{Kind: kindScheduled, Due: due})
+	if r.blocked {
+		s.timers.add(&alarm{at: due + e.epsilon(), kind: timerOverlap, run: r, index: -1})
+	}
+}
+
+// expireOverlap ends an occurrence that has waited for an earlier run of its
+// own job until its epsilon was over.
+func (s *scheduler) expireOverlap(r *openRun) {
+	if r.State == runQueued && r.blocked && r.entry.busy() {
+		s.end(r, runSkipped, "the job was still running when epsilon was over")
+		s.emit(jobEvent{Kind: eventSkipped, Job: r.entry.job, Run: r.Run})
+	}
+}
+
+// nextID returns the due of a run that stands for no scheduled instant: now, or
+// a little later so that no id is ever given twice.
+func (s *scheduler) nextID(e *entry) int64 {
+	due := max(s.now, e.state.LastDue+1)
+	if next, ok := e.nextDue(); ok && next == due {
+		due++
+	}
+	if due == e.state.LastScheduled {
+		due++
+	}
+	e.state.LastDue = due
+	e.stateDirty = true
+	return due
+}
+
+// add opens a run of the job and lets it wait for its turn. The caller has set
+// Kind, Due, Attempt and the arguments.
+func (s *scheduler) add(e *entry, r *Run) *openRun {
+	args := r.Args
+	if !r.HasArgs {
+		args = jobArguments(e.job)
+	}
+	r.ID = runID(r.Due, r.Attempt, e.job.Name, args)
+	r.Job, r.State, r.Queued = e.job.Name, runQueued, s.now
+	o := &openRun{Run: r, entry: e}
+	e.runs = append(e.runs, o)
+	s.runs[r.ID] = o
+	e.stateDirty = true
+	s.touchRun(o)
+	s.emit(jobEvent{Kind: eventQueued, Job: e.job, Run: r})
+	if r.Kind == kindRetry && r.Due > s.now {
+		o.delayed = true
+		s.timers.add(&alarm{at: r.Due, kind: timerRetry, run: o, index: -1})
+		return o
+	}
+	s.admit(o)
+	return o
+}
+
+// admit puts a waiting run into the queue, unless its job does not let it.
+func (s *scheduler) admit(r *openRun) {
+	e := r.entry
+	r.blocked = false
+	switch {
+	case r.State != runQueued || r.delayed || r.class != nil:
+	case e.job.Disabled:
+		s.end(r, runSkipped, "the job is disabled")
+		s.emit(jobEvent{Kind: eventExpired, Job: e.job, Run: r.Run})
+	case !e.job.Concurrent && e.occupied():
+		r.blocked = true
+	default:
+		s.queue.push(r, s.cfg.task)
+		s.offers.newWork = true
+	}
+}
+
+// occupied reports whether a run of the job is under way or next in the queue.
+func (e *entry) occupied() bool {
+	return e.busy() || slices.ContainsFunc(e.runs, func(r *openRun) bool { return r.class != nil })
+}
+
+// release admits a run whose retry delay has passed.
+func (s *scheduler) release(r *openRun) {
+	if r.State == runQueued && r.delayed {
+		r.delayed = false
+		s.admit(r)
+	}
+}
+
+// unblock admits what waited for another run of the job.
+func (s *scheduler) unblock(e *entry) {
+	for _, r := range slices.Clone(e.runs) {
+		if r.blocked {
+			s.admit(r)
+		}
+	}
+}
+
+// end closes a run and moves it to history.
+func (s *scheduler) end(r *openRun, state runState, reason string) {
+	e := r.entry
+	s.queue.remove(r)
+	r.blocked, r.delayed = false, false
+	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing = state, reason, s.now, "" })
+	delete(s.runs, r.ID)
+	e.runs = slices.DeleteFunc(slices.Clone(e.runs), func(o *openRun) bool { return o == r })
+	e.addHistory(r.Run, s.cfg.historyKeep)
+	s.touchRun(r)
+	s.unblock(e)
+}
+
+// succeed ends a run that did what it should, for its job's counters and children.
+func (s *scheduler) succeed(r *openRun, message string) {
+	e, before := r.entry, r.entry.job
+	s.end(r, runFinished, message)
+	s.countSuccess(e)
+	s.emit(jobEvent{Kind: eventFinished, Job: before, Run: r.Run, Message: message})
+	s.disableExhausted(e)
+}
+
+func (s *scheduler) countSuccess(e *entry) {
+	j := e.job.clone()
+	j.SuccessCount++
+	j.ErrorsSinceLastSuccess = 0
+	j.LastSuccess = formatDate(msTime(s.now))
+	s.setJob(e, j)
+	s.passOn(e)
+}
+
+// passOn tells a job's children that it has finished once more. Only the
+// job's own generation is stored with the finish; each child takes it up in a
+// change of its own.
+func (s *scheduler) passOn(e *entry) {
+	e.state.Generation++
+	e.stateDirty = true
+	s.touch(e)
+	s.wake = append(s.wake, s.graph.children[e.job.Name]...)
+}
+
+// disableExhausted disables a job whose last repetition has succeeded, once
+// nothing of it is open any more.
+func (s *scheduler) disableExhausted(e *entry) {
+	if e.gone || e.job.Dependent || e.job.Disabled || e.problem != "" || len(e.runs) > 0 || e.sched.remaining() != 0 {
+		return
+	}
+	j := e.job.clone()
+	j.Disabled = true
+	s.setJob(e, j)
+	s.arm(e)
+	s.log.Info("job has used up its repetitions and is disabled", "job", j.Name)
+	s.emit(jobEvent{Kind: eventDisabled, Job: j, Cause: causeRecurrences})
+}
+
+// fail ends an attempt that did not succeed: another one follows, or the
+// failure counts.
+func (s *scheduler) fail(r *openRun, state runState, message string) {
+	e, before := r.entry, r.entry.job
+	s.end(r, state, message)
+	s.emit(jobEvent{Kind: eventFailed, Job: before, Run: r.Run, Message: message})
+	if mayRetry(before, r.Attempt) {
+		s.retry(e, r.Run)
+		return
+	}
+	j := before.clone()
+	j.ErrorCount++
+	j.ErrorsSinceLastSuccess++
+	j.LastError = formatDate(msTime(s.now))
+	broken := s.cfg.disableAfter > 0 && j.ErrorsSinceLastSuccess >= s.cfg.disableAfter
+	j.Disabled = j.Disabled || broken
+	s.setJob(e, j)
+	s.arm(e)
+	if j.SoftError {
+		s.passOn(e)
+	}
+	if broken && !before.Disabled {
+		s.emit(jobEvent{Kind: eventDisabled, Job: before, Run: r.Run, Message: message, Cause: causeFailures})
+		s.unblock(e)
+		return
+	}
+	s.emit(jobEvent{Kind: eventRetriesExhausted, Job: before, Run: r.Run, Message: message})
+}
+
+// mayRetry says whether an attempt may follow the one that failed. After a
+// run has failed for good, runs get no retries until one succeeds: a rule of
+// all versions that clients may rely on.
+func mayRetry(j *Job, attempt int) bool {
+	if attempt >= j.Retries {
+		return false
+	}
+	if j.LastError == "" {
+		return true
+	}
+	failed, ok1 := parseDate(j.LastError)
+	succeeded, ok2 := parseDate(j.LastSuccess)
+	return ok1 && ok2 && !succeeded.Before(failed)
+}
+
+// retry opens the next attempt of a run. It keeps one-off arguments.
+func (s *scheduler) retry(e *entry, r *Run) {
+	due := max(s.now+s.cfg.failureRetry.Milliseconds(), e.state.LastRetry+1)
+	e.state.LastRetry = due
+	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs})
+}
+
+// wakeChildren looks at jobs whose parents have finished, up to a bound, and
+// reports whether more are waiting.
+func (s *scheduler) wakeChildren() bool {
+	n := min(len(s.wake), maxWakesPerTurn)
+	for _, name := range s.wake[:n] {
+		if e := s.jobs[name]; e != nil {
+			s.runIfReady(e)
+		}
+	}
+	s.wake = s.wake[n:]
+	if len(s.wake) == 0 {
+		s.wake = nil
+	}
+	return len(s.wake) > 0
+}
+
+// runIfReady opens a run of a dependent job when every parent has finished
+// since the last time, using up those generations: of a single parent one at a
+// time, so that each of its finishes counts, and of several all that there are.
+// At most one such run waits; the parents' generations remember the rest.
+func (s *scheduler) runIfReady(e *entry) {
+	parents := s.graph.parents[e.job.Name]
+	if !e.job.Dependent || len(parents) == 0 {
+		return
+	}
+	for _, p := range parents {
+		if s.jobs[p].state.Generation <= e.state.Consumed[p] {
+			return
+		}
+	}
+	if e.job.Disabled {
+		s.consume(e, parents) // the runs of a disabled child are dropped silently, as ever
+		return
+	}
+	if e.waiting(func(r *openRun) bool { return r.Kind == kindDependent }) != nil {
+		return
+	}
+	if len(parents) == 1 {
+		e.state.Consumed[parents[0]]++
+		e.stateDirty = true
+	} else {
+		s.consume(e, parents)
+	}
+	s.add(e, &Run{Kind: kindDependent, Due: s.nextID(e)})
+}
+
+// consume uses up all that the parents have finished so far.
+func (s *scheduler) consume(e *entry, parents []string) {
+	e.state.Consumed = map[string]int64{}
+	for _, p := range parents {
+		e.state.Consumed[p] = s.jobs[p].state.Generation
+	}
+	e.stateDirty = true
+	s.touch(e)
+}
+
+// launched notes that a run has been given a place. It is stored before the
+// cluster hears of it.
+func (s *scheduler) launched(r *openRun, p *placement) {
+	e := r.entry
+	s.queue.remove(r)
+	r.offerIDs, r.agentURL, r.answered = p.offerIDs, p.agentURL, false
+	r.update(func(n *Run) {
+		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
+	})
+	s.touchRun(r)
+	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+	if parents := s.graph.parents[e.job.Name]; len(parents) > 1 && r.Kind == kindManual {
+		s.consume(e, parents) // a manual start counts as having seen what the parents did
+	}
+	if r.Kind == kindDependent {
+		s.wake = append(s.wake, e.job.Name)
+	}
+	if e.job.Concurrent {
+		s.unblock(e)
+	}
+}
+
+// requeue takes back a launch that never happened: the same attempt waits again.
+func (s *scheduler) requeue(r *openRun, why string) {
+	s.log.Info("task was not launched; its run waits again", "job", r.Job, "task", r.ID, "why", why)
+	r.update(func(n *Run) { n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runQueued, 0, "", "", why })
+	s.touchRun(r)
+	if r.Killing != "" {
+		s.end(r, runKilled, r.Killing)
+		return
+	}
+	s.admit(r)
+}
+
+// taskFor describes a run to the cluster.
+func taskFor(r *openRun, p *placement) mesos.TaskInfo { return *taskInfo(r.entry.job, r.Run, *p) }

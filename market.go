@@ -1,0 +1,211 @@
+package main
+
+import (
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/mesos/mesos-go/api/v1/lib"
+)
+
+// market holds offers and places tasks on them, first fit in the order in
+// which agents came. It belongs to one goroutine.
+type market struct {
+	role     string
+	agents   []*agentOffers
+	byAgent  map[string]*agentOffers
+	byOffer  map[string]*agentOffers
+	aside    map[string]string         // agent id -> run that alone may be placed there
+	gone     []*agentOffers            // agents no longer held, as last seen, newest last
+	patterns map[string]*regexp.Regexp // nil for one that does not compile
+	full     []resources               // needs that found no room since the last offer came
+}
+
+// remembered bounds the agents that are kept for explanations only.
+const remembered = 50
+
+// newMarket makes a market of a framework in role.
+func newMarket(role string) *market {
+	return &market{
+		role:     role,
+		byAgent:  make(map[string]*agentOffers),
+		byOffer:  make(map[string]*agentOffers),
+		aside:    make(map[string]string),
+		patterns: make(map[string]*regexp.Regexp),
+	}
+}
+
+// add takes an offer in. An offer that is held already is left as it is.
+func (m *market) add(o *mesos.Offer, now time.Time) {
+	if m.byOffer[o.ID.Value] != nil {
+		return
+	}
+	a := m.byAgent[o.AgentID.Value]
+	if a == nil {
+		a = &agentOffers{id: o.AgentID.Value}
+		m.byAgent[a.id] = a
+		m.agents = append(m.agents, a)
+		m.forget(a.id)
+	}
+	a.hostname, a.url, a.attributes = o.Hostname, agentURL(o.URL), o.Attributes
+	held := &heldOffer{id: o.ID.Value, since: now, pools: poolsOf(o.Resources, m.role)}
+	for _, p := range held.pools {
+		*held.free.amount(p.resource.Name) += p.left
+	}
+	a.offers = append(a.offers, held)
+	a.free = a.free.plus(held.free)
+	m.byOffer[held.id] = a
+	m.full = nil
+}
+
+// remove drops an offer: it has been used, declined or rescinded. It reports
+// whether the offer was held.
+func (m *market) remove(offerID string) bool {
+	a := m.byOffer[offerID]
+	if a == nil {
+		return false
+	}
+	delete(m.byOffer, offerID)
+	i := slices.IndexFunc(a.offers, func(o *heldOffer) bool { return o.id == offerID })
+	if len(a.offers) == 1 {
+		delete(m.byAgent, a.id)
+		m.agents = slices.DeleteFunc(m.agents, func(b *agentOffers) bool { return a == b })
+		m.gone = append(m.gone, a)
+		if len(m.gone) > remembered {
+			m.gone = slices.Delete(m.gone, 0, 1)
+		}
+		return true
+	}
+	a.free = a.free.minus(a.offers[i].free)
+	a.offers = slices.Delete(a.offers, i, i+1)
+	return true
+}
+
+// clear drops all offers: those of an earlier subscription are void.
+func (m *market) clear() { *m = *newMarket(m.role) }
+
+func (m *market) forget(agentID string) {
+	m.gone = slices.DeleteFunc(m.gone, func(a *agentOffers) bool { return a.id == agentID })
+}
+
+// place takes what n needs out of the first agent that has it and meets all
+// constraints, and reports whether there is one. The offers stay held; whoever
+// sends the ACCEPT removes them.
+func (m *market) place(n need) (placement, bool) {
+	for _, f := range m.full {
+		if n.covers(f) {
+			return placement{}, false
+		}
+	}
+	tests := m.tests(n.constraints)
+	short := true
+	for _, a := range m.agents {
+		if !a.free.covers(n.resources) {
+			continue
+		}
+		short = false
+		if run, ok := m.aside[a.id]; ok && run != n.run {
+			continue
+		}
+		if _, ok := a.violated(tests); ok {
+			continue
+		}
+		return a.draw(n.resources), true
+	}
+	if short {
+		m.noteFull(n.resources)
+	}
+	return placement{}, false
+}
+
+// noteFull remembers a need that no agent has room for, so that ten thousand
+// tasks of its size cost no more than one.
+func (m *market) noteFull(n resources) {
+	m.full = slices.DeleteFunc(m.full, func(f resources) bool { return f.covers(n) })
+	if len(m.full) < 16 {
+		m.full = append(m.full, n)
+	}
+}
+
+// setAside keeps an agent for one run, which has waited too long: nothing else
+// is placed there. An empty run ends that.
+func (m *market) setAside(agentID, run string) {
+	if run == "" {
+		delete(m.aside, agentID)
+		return
+	}
+	m.aside[agentID] = run
+}
+
+// explain says for up to limit agents, those held first and then those seen
+// last, why n is not placed there.
+func (m *market) explain(n need, limit int) []refusal {
+	tests := m.tests(n.constraints)
+	var out []refusal
+	seen := slices.Clone(m.agents)
+	for _, a := range slices.Backward(m.gone) {
+		seen = append(seen, a)
+	}
+	for _, a := range seen {
+		if len(out) == limit {
+			break
+		}
+		if why := m.refuses(a, n, tests); why != "" {
+			out = append(out, refusal{Agent: a.hostname, Reason: why})
+		}
+	}
+	return out
+}
+
+func (m *market) refuses(a *agentOffers, n need, tests []constraintTest) string {
+	if why, ok := a.violated(tests); ok {
+		return why
+	}
+	if why := a.shortage(n.resources); why != "" {
+		return why
+	}
+	if run, ok := m.aside[a.id]; ok && run != n.run {
+		return "agent " + a.hostname + " is kept for " + run + ", which has waited longer"
+	}
+	return ""
+}
+
+// held counts the offers in the market.
+func (m *market) held() int { return len(m.byOffer) }
+
+// expired lists the offers that are held since before then.
+func (m *market) expired(then time.Time) []string {
+	return m.offersWhere(func(_ *agentOffers, o *heldOffer) bool { return o.since.Before(then) })
+}
+
+// surplus lists the offers beyond those that, in order, cover want. Agents that
+// are set aside are kept whole.
+func (m *market) surplus(want resources) []string {
+	var kept resources
+	return m.offersWhere(func(a *agentOffers, o *heldOffer) bool {
+		if _, ok := m.aside[a.id]; !ok && !adds(kept, o.free, want) {
+			return true
+		}
+		kept = kept.plus(o.free)
+		return false
+	})
+}
+
+// adds reports whether free brings kept nearer to want.
+func adds(kept, free, want resources) bool {
+	return kept.cpus < want.cpus && free.cpus > 0 ||
+		kept.mem < want.mem && free.mem > 0 ||
+		kept.disk < want.disk && free.disk > 0
+}
+
+func (m *market) offersWhere(match func(*agentOffers, *heldOffer) bool) []string {
+	var ids []string
+	for _, a := range m.agents {
+		for _, o := range a.offers {
+			if match(a, o) {
+				ids = append(ids, o.id)
+			}
+		}
+	}
+	return ids
+}

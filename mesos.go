@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+// What run returns when the scheduler has to act before it may run again.
+var (
+	// errFrameworkRemoved: the id is used up and all its tasks are gone.
+	errFrameworkRemoved = errors.New("framework has been removed")
+	// errFrameworkTaken: another scheduler has subscribed with the id. Who
+	// gets this must not fight over it.
+	errFrameworkTaken = errors.New("framework failed over to another scheduler")
+)
+
+const (
+	// subscribeTimeout bounds the time from dialing to the first event.
+	subscribeTimeout = 20 * time.Second
+	// defaultHeartbeat is what masters use; each tells its own on subscription.
+	defaultHeartbeat = 15 * time.Second
+	// missedHeartbeats without any event, and the stream is given up.
+	missedHeartbeats = 5
+
+	// detectTimeout without a leader, and the log says so.
+	detectTimeout = 2 * time.Second
+
+	firstRetry = 500 * time.Millisecond
+	lastRetry  = 15 * time.Second
+)
+
+// mesosConfig is what a connection to Mesos is made from.
+type mesosConfig struct {
+	follow            followMaster
+	framework         *mesos.FrameworkInfo // without an id
+	principal, secret string               // credentials are sent if there is a secret
+	tls               *tls.Config          // for https masters; nil means the system's roots
+	dial              func(ctx context.Context, network, address string) (net.Conn, error)
+	log               *slog.Logger
+	onEvent           func(kind string)                              // for metrics; may be nil
+	onCall            func(kind string, took time.Duration, e error) // the same
+}
+
+// mesosStatus is how the connection stands, for the API and metrics.
+type mesosStatus struct {
+	Master     string    `json:"master,omitempty"` // URL of the leading master, where known
+	Subscribed bool      `json:"subscribed"`
+	Since      time.Time `json:"since"`           // of Subscribed
+	Error      string    `json:"error,omitempty"` // why there is no subscription
+}
+
+// mesosCluster is the cluster behind a Mesos master.
+type mesosCluster struct {
+	mesosConfig
+	http *http.Client
+
+	mu      sync.Mutex
+	queue   *callQueue // of the present subscription, else nil
+	current atomic.Pointer[mesosStatus]
+}
+
+// newMesos prepares a connection; run makes it.
+func newMesos(c mesosConfig) *mesosCluster {
+	if c.onEvent == nil {
+		c.onEvent = func(string) {}
+	}
+	if c.onCall == nil {
+		c.onCall = func(string, time.Duration, error) {}
+	}
+	m := &mesosCluster{mesosConfig: c, http: &http.Client{
+		Transport: &http.Transport{
+			DialContext:         c.dial,
+			TLSClientConfig:     c.tls,
+			DisableCompression:  true,
+			MaxIdleConnsPerHost: acknowledgers + 2,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	m.current.Store(&mesosStatus{Error: "not started"})
+	return m
+}
+
+// status tells how the connection stands. It may be called at any time.
+func (m *mesosCluster) status() mesosStatus { return *m.current.Load() }
+
+func (m *mesosCluster) setStatus(master string, err error) {
+	s := &mesosStatus{Master: master, Subscribed: err == nil, Since: time.Now()}
+	if err != nil {
+		s.Error = err.Error()
+	}
+	if old := m.current.Load(); old.Subscribed == s.Subscribed {
+		s.Since = old.Since
+	}
+	m.current.Store(s)
+}
+
+// run keeps a subscription until ctx ends, and then returns nil. It never tears
+// the framework down. Besides, it returns errFrameworkRemoved or
+// errFrameworkTaken, after handle has seen the ERROR event that says so. While
+// there is no master, or it refuses us, run retries.
+func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(*sched.Event)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	defer m.http.CloseIdleConnections()
+
+	leader := newLeaderWatch()
+	wg.Go(func() { m.follow(ctx, leader.set) })
+	defer m.setStatus("", errors.New("stopped"))
+
+	leader.wait(ctx, detectTimeout)
+	retry := backoff{}
+	for {
+		url, changed := leader.get()
+		err := errors.New("no Mesos master leads")
+		if url != "" {
+			err = m.subscribe(ctx, url, changed, &frameworkID, &retry, handle)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, errFrameworkRemoved) || errors.Is(err, errFrameworkTaken) {
+			m.log.Error("subscription refused for good", "master", url, "framework", frameworkID, "error", err)
+			return err
+		}
+		m.setStatus(url, err)
+		wait := retry.next()
+		m.log.Warn("no subscription", "master", url, "error", err, "retry", wait.Round(time.Millisecond))
+		sleepOr(ctx, wait, changed)
+	}
+}
+
+// sleepOr waits for d, or until ctx ends or wake is closed.
+func sleepOr(ctx context.Context, d time.Duration, wake <-chan struct{}) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	case <-wake:
+	}
+}
+
+// backoff spreads retries: random waits below a bound that doubles.
+type backoff struct{ bound time.Duration }
+
+func (b *backoff) reset() { b.bound = 0 }
+
+func (b *backoff) next() time.Duration {
+	b.bound = min(max(2*b.bound, firstRetry), lastRetry)
+	return b.bound/4 + rand.N(3*b.bound/4)
+}
+
+// leaderWatch hands the newest answer of a detector to run.
+type leaderWatch struct {
+	mu      sync.Mutex
+	url     string
+	changed chan struct{} // closed when url is replaced
+}
+
+func newLeaderWatch() *leaderWatch { return &leaderWatch{changed: make(chan struct{})} }
+
+func (l *leaderWatch) get() (url string, changed <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.url, l.changed
+}
+
+// wait returns when there is an answer, or after d.
+func (l *leaderWatch) wait(ctx context.Context, d time.Duration) {
+	if url, changed := l.get(); url == "" {
+		sleepOr(ctx, d, changed)
+	}
+}
+
+// set takes a detector's answer. That nobody leads changes nothing for whoever
+// is connected: the detector may just have lost ZooKeeper.
+func (l *leaderWatch) set(url string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if url == l.url || url == "" {
+		return
+	}
+	l.url = url
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// frameworkOptions are the flags that describe the framework.
+type frameworkOptions struct {
+	User, Name, Role, Hostname, WebUI, Principal string
+	FailoverTimeout                              time.Duration
+	Checkpoint                                   bool
+}
+
+// frameworkInfo declares only capabilities that add task states. Others would
+// change what offers look like.
+func frameworkInfo(o frameworkOptions) *mesos.FrameworkInfo {
+	return &mesos.FrameworkInfo{
+		User:            o.User,
+		Name:            o.Name,
+		FailoverTimeout: new(o.FailoverTimeout.Seconds()),
+		Checkpoint:      new(o.Checkpoint),
+		Role:            nonEmpty(o.Role),
+		Hostname:        nonEmpty(o.Hostname),
+		WebUiURL:        nonEmpty(o.WebUI),
+		Principal:       nonEmpty(o.Principal),
+		Capabilities: []mesos.FrameworkInfo_Capability{
+			{Type: mesos.FrameworkInfo_Capability_PARTITION_AWARE},
+			{Type: mesos.FrameworkInfo_Capability_TASK_KILLING_STATE},
+		},
+	}
+}
+
+// trimSecret takes one line end off the contents of a secret file: the master's
+// own credentials are lines or JSON and cannot have one.
+func trimSecret(contents []byte) string {
+	s := strings.TrimSuffix(string(contents), "\n")
+	return strings.TrimSuffix(s, "\r")
+}
+
+// streamError is the answer of a master that does not open a stream.
+type streamError struct {
+	status int
+	text   string
+}
+
+func (e *streamError) Error() string {
+	switch e.status {
+	case http.StatusUnauthorized:
+		return "master refused authentication (401): check the principal and the secret, and that the master has --authenticate_http_frameworks with basic"
+	case http.StatusForbidden:
+		return "master refused authorization (403): " + e.text
+	}
+	return fmt.Sprintf("master answered %d: %s", e.status, e.text)
+}

@@ -1,0 +1,364 @@
+package main
+
+import (
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// metrics are the series this process reports, in three forms: Dropwizard's JSON with
+// the names of the JVM versions, Prometheus text, and Graphite lines (in Dropwizard's names).
+// Which series there are is fixed by newMetrics; only those of jobs come and go.
+type metrics struct {
+	started time.Time
+	series  []series // those of one Prometheus family next to each other
+	jobRuns *jobTable
+
+	leader        gauge // 1 while this instance leads, else 0
+	terms         counter
+	termsLost     counter // ended otherwise than by a stop of this process
+	leaderChanges counter // changes of leader seen, whoever it was
+
+	jobs, jobsDisabled, jobsInvalid gauge
+	queueHigh, queueNormal          gauge // runs that wait
+	queueAge                        gauge // seconds since the oldest of them was due
+	runsActive                      gauge
+
+	lateness    *timer // due until started
+	runDuration *timer // started until ended
+	runs        map[runState]*counter
+	retries     counter
+
+	commit        *timer
+	commitRecords *histogram // records per commit
+	commitErrors  counter
+	commitWaiting gauge // records that wait for the commit in flight
+
+	zkConnected gauge
+	zkSessions  counter
+	zkLatency   *timer // one request and its answer
+
+	mesosConnected  gauge
+	mesosLastEvent  gauge // Unix time, seconds
+	subscriptions   counter
+	resubscriptions counter // those after the first of a term
+	offersReceived  counter
+	offersDeclined  counter
+	offersUsed      counter
+	offersHeld      gauge
+	reviveRequests  counter
+	revives         counter
+	suppresses      counter
+	reconcileTasks  counter // explicit reconciliations, in tasks
+	reconcileRounds counter // implicit ones
+	callErrors      counter // calls that the master refused or never got
+	unknownUpdates  counter // updates for tasks that no run knows
+	cassandraErrors counter
+	tlsExpiry       gauge // Unix time at which the certificate served ends
+	notices         map[string]map[noticeResult]*counter
+	forwarded       counter // requests forwarded to the leader
+	forwardErrors   counter
+	http            httpSeries
+	resourceCalls   map[string]*timer
+	inputsSkipped   counter // events and records that were logged and stepped over
+}
+
+// A series is one line, or one group of lines, of a report.
+type series struct {
+	name   string // in Prometheus; "" keeps it out
+	help   string
+	labels string // as rendered: result="failed"
+	legacy string // in Dropwizard and Graphite; "" keeps it out
+	value  any    // *counter, *level, *gauge, *meter, *histogram or *timer
+}
+
+// Bounds of buckets: seconds, but for recordBounds.
+var (
+	latencyBounds  = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+	latenessBounds = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600}
+	durationBounds = []float64{.1, .5, 1, 5, 15, 30, 60, 300, 900, 1800, 3600, 7200, 14400, 43200, 86400}
+	recordBounds   = []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000}
+)
+
+const (
+	queuePrefix    = "org.apache.mesos.chronos.scheduler.jobs.TaskManager."
+	revivePrefix   = "org.apache.mesos.chronos.scheduler.mesos.MesosOfferReviver."
+	resourcePrefix = "org.apache.mesos.chronos.scheduler.api."
+)
+
+// timedResources are the REST methods that the JVM versions time.
+var timedResources = []string{
+	"DependentJobResource.post", "DependentJobResource.put",
+	"GraphManagementResource.dotGraph", "GraphManagementResource.jsonGraph",
+	"Iso8601JobResource.post", "Iso8601JobResource.put",
+	"JobManagementResource.delete", "JobManagementResource.list", "JobManagementResource.markJobSuccessful",
+	"JobManagementResource.search", "JobManagementResource.trigger",
+	"StatsResource.getPerf",
+}
+
+// newMetrics returns the series of a process of this version, all at zero.
+func newMetrics(version string) *metrics {
+	now := time.Now()
+	m := &metrics{started: now, jobRuns: newJobTable(jobSeriesLimit)}
+	m.addProcess(version)
+	m.addLeadership()
+	m.addScheduling(now)
+	m.addStorage(now)
+	m.addMesos()
+	m.addNotices()
+	m.addHTTP(now)
+	return m
+}
+
+func (m *metrics) add(name, legacy, help string, value any) {
+	m.series = append(m.series, series{name: name, help: help, legacy: legacy, value: value})
+}
+
+func (m *metrics) addLabelled(name, labels, legacy, help string, value any) {
+	m.series = append(m.series, series{name: name, labels: labels, help: help, legacy: legacy, value: value})
+}
+
+func (m *metrics) addProcess(version string) {
+	one := &gauge{}
+	one.set(1)
+	m.addLabelled("chronos_build_info", `version="`+escapeLabel(version)+`",revision="`+escapeLabel(revision())+
+		`",go="`+runtime.Version()+`"`, "", "Always 1; the labels say what this program was built from.", one)
+	started := &gauge{}
+	started.set(float64(m.started.UnixMilli()) / 1000)
+	m.add("process_start_time_seconds", "", "When the process started, as Unix time.", started)
+	goroutines, heap := &gauge{}, &gauge{}
+	goroutines.from(func() float64 { return float64(runtime.NumGoroutine()) })
+	heap.from(heapBytes)
+	m.add("go_goroutines", "chronos.goroutines", "Goroutines that exist now.", goroutines)
+	m.add("go_memstats_heap_alloc_bytes", "chronos.heapBytes", "Bytes of heap in use.", heap)
+	m.add("chronos_tls_certificate_expiry_timestamp_seconds", "", "When the served certificate ends, as Unix time; 0 without TLS.", &m.tlsExpiry)
+}
+
+// revision is the version control's name of what this program was built from.
+func revision() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return "unknown"
+}
+
+func (m *metrics) addLeadership() {
+	m.add("chronos_leader", "chronos.leader", "1 while this instance leads, else 0.", &m.leader)
+	m.add("chronos_terms_total", "chronos.terms", "Terms of leadership this instance has begun.", &m.terms)
+	m.add("chronos_terms_lost_total", "chronos.termsLost", "Terms that ended otherwise than by a stop of this instance.", &m.termsLost)
+	m.add("chronos_leader_changes_total", "chronos.leaderChanges", "Changes of the leader that this instance has seen.", &m.leaderChanges)
+}
+
+func (m *metrics) addScheduling(now time.Time) {
+	m.lateness, m.runDuration = newTimer(latenessBounds, now), newTimer(durationBounds, now)
+	m.add("chronos_jobs", "chronos.jobs", "Jobs held, disabled ones too.", &m.jobs)
+	m.add("chronos_jobs_disabled", "chronos.jobsDisabled", "Jobs that are disabled.", &m.jobsDisabled)
+	m.add("chronos_jobs_invalid", "chronos.jobsInvalid", "Stored jobs that were set aside because they can't be used.", &m.jobsInvalid)
+	const queueHelp = "Runs that wait for their turn or an offer."
+	m.addLabelled("chronos_queue_runs", `priority="high"`, queuePrefix+"highQueueSize", queueHelp, &m.queueHigh)
+	m.addLabelled("chronos_queue_runs", `priority="normal"`, queuePrefix+"queueSize", queueHelp, &m.queueNormal)
+	m.add("chronos_queue_oldest_age_seconds", "chronos.queueOldestAge", "Time since the oldest waiting run was due.", &m.queueAge)
+	m.add("chronos_runs_active", "chronos.runsActive", "Runs that are launched and have not ended.", &m.runsActive)
+	m.add("chronos_run_lateness_seconds", "chronos.run.lateness", "Time from the due time of a run to its start.", m.lateness)
+	m.add("chronos_run_duration_seconds", "chronos.run.duration", "Time from the start of a run to its end.", m.runDuration)
+	m.runs = map[runState]*counter{}
+	for _, s := range []runState{runFinished, runFailed, runKilled, runLost, runMissed, runSkipped} {
+		m.runs[s] = &counter{}
+		m.addLabelled("chronos_runs_total", `result="`+string(s)+`"`, "chronos.runs."+string(s), "Runs that ended, by result; each attempt counts.", m.runs[s])
+	}
+	m.add("chronos_run_retries_total", "chronos.retries", "Attempts made after a failed one.", &m.retries)
+	m.add("chronos_inputs_skipped_total", "chronos.inputsSkipped", "Events and stored records that were logged and stepped over.", &m.inputsSkipped)
+}
+
+func (m *metrics) addStorage(now time.Time) {
+	m.commit, m.zkLatency = newTimer(latencyBounds, now), newTimer(latencyBounds, now)
+	m.commitRecords = newHistogram(recordBounds, now)
+	m.add("chronos_store_commit_duration_seconds", "chronos.store.commit", "Time that a commit of state took.", m.commit)
+	m.add("chronos_store_commit_records", "chronos.store.commitRecords", "Records in a commit.", m.commitRecords)
+	m.add("chronos_store_errors_total", "chronos.store.errors", "Commits that failed.", &m.commitErrors)
+	m.add("chronos_store_waiting_records", "chronos.store.waiting", "Records that wait for the commit in flight.", &m.commitWaiting)
+	m.add("chronos_zookeeper_connected", "chronos.zookeeper.connected", "1 while there is a ZooKeeper session, else 0.", &m.zkConnected)
+	m.add("chronos_zookeeper_sessions_total", "chronos.zookeeper.sessions", "ZooKeeper sessions begun.", &m.zkSessions)
+	m.add("chronos_zookeeper_request_duration_seconds", "chronos.zookeeper.latency", "Time from a ZooKeeper request to its answer.", m.zkLatency)
+	m.add("chronos_cassandra_errors_total", "chronos.cassandra.errors", "Statements that Cassandra did not carry out.", &m.cassandraErrors)
+}
+
+func (m *metrics) addMesos() {
+	m.add("chronos_mesos_connected", "chronos.mesos.connected", "1 while subscribed to a Mesos master, else 0.", &m.mesosConnected)
+	m.add("chronos_mesos_last_event_timestamp_seconds", "chronos.mesos.lastEvent", "When the last event came from Mesos, as Unix time.", &m.mesosLastEvent)
+	m.add("chronos_mesos_subscriptions_total", "chronos.mesos.subscriptions", "Subscriptions that a Mesos master accepted.", &m.subscriptions)
+	m.add("chronos_mesos_resubscriptions_total", "chronos.mesos.resubscriptions", "Subscriptions after the first of a term.", &m.resubscriptions)
+	m.add("chronos_mesos_call_errors_total", "chronos.mesos.callErrors", "Calls that the master refused or did not get.", &m.callErrors)
+	m.add("chronos_mesos_unknown_updates_total", "chronos.mesos.unknownUpdates", "Status updates for tasks that no run knows.", &m.unknownUpdates)
+	m.add("chronos_offers_received_total", "chronos.offers.received", "Offers received.", &m.offersReceived)
+	m.add("chronos_offers_declined_total", "chronos.offers.declined", "Offers declined.", &m.offersDeclined)
+	m.add("chronos_offers_used_total", "chronos.offers.used", "Offers that tasks were launched on.", &m.offersUsed)
+	m.add("chronos_offers_held", "chronos.offers.held", "Offers held for runs that are about to be due.", &m.offersHeld)
+	m.add("chronos_revive_requests_total", revivePrefix+"reviveOffersRequestCount", "Times that more offers were wanted.", &m.reviveRequests)
+	m.add("chronos_revives_total", revivePrefix+"reviveOffersCount", "REVIVE calls made.", &m.revives)
+	m.add("chronos_suppresses_total", "chronos.offers.suppresses", "SUPPRESS calls made.", &m.suppresses)
+	m.add("chronos_reconciled_tasks_total", "chronos.mesos.reconciledTasks", "Tasks whose state was asked for explicitly.", &m.reconcileTasks)
+	m.add("chronos_reconcile_rounds_total", "chronos.mesos.reconcileRounds", "Implicit reconciliations asked for.", &m.reconcileRounds)
+}
+
+// noticeResult is what became of a notice.
+type noticeResult string
+
+const (
+	noticeSent    noticeResult = "sent"
+	noticeFailed  noticeResult = "failed"  // given up
+	noticeDropped noticeResult = "dropped" // never tried: too many were waiting
+)
+
+func (m *metrics) addNotices() {
+	m.notices = map[string]map[noticeResult]*counter{}
+	for _, client := range []string{clientMail, clientSentry, clientSlack, clientMattermost, clientHTTP} {
+		m.notices[client] = map[noticeResult]*counter{}
+		for _, result := range []noticeResult{noticeSent, noticeFailed, noticeDropped} {
+			c := &counter{}
+			m.notices[client][result] = c
+			m.addLabelled("chronos_notifications_total", `client="`+client+`",result="`+string(result)+`"`,
+				"chronos.notifications."+client+"."+string(result), "Notices by client and by what became of them.", c)
+		}
+	}
+}
+
+// observe counts what happened to a job or a run. eventStarted comes once for a run. An attempt that
+// failed raises eventFailed; eventRetriesExhausted, or eventDisabled, comes on top when no other follows.
+func (m *metrics) observe(e jobEvent) {
+	switch e.Kind {
+	case eventStarted:
+		if e.Run != nil {
+			m.lateness.observe(e.Time.Sub(e.Run.dueTime()))
+			if e.Run.Kind == kindRetry {
+				m.retries.inc()
+			}
+		}
+	case eventFinished:
+		m.ended(e, runFinished)
+		due := -1.0 // a success by decree has no run time
+		if e.Run != nil {
+			due = float64(e.Time.UnixMilli() - e.Run.Due)
+		}
+		m.jobRuns.succeeded(e.Job.Name, due)
+	case eventFailed:
+		m.ended(e, runFailed)
+	case eventRetriesExhausted:
+		m.jobRuns.failed(e.Job.Name)
+	case eventDisabled:
+		if e.Cause == causeFailures {
+			m.jobRuns.failed(e.Job.Name)
+		}
+	case eventMissed:
+		m.ended(e, runMissed)
+	case eventSkipped, eventExpired:
+		m.ended(e, runSkipped)
+	case eventRemoved:
+		m.jobRuns.drop(e.Job.Name)
+	}
+}
+
+// ended counts a run that has ended, as result if it doesn't say itself how.
+func (m *metrics) ended(e jobEvent, result runState) {
+	n := int64(1)
+	if r := e.Run; r != nil {
+		if m.runs[r.State] != nil {
+			result = r.State
+		}
+		n = max(1, r.Count)
+		if r.Started > 0 && e.Time.UnixMilli() >= r.Started {
+			m.runDuration.observe(e.Time.Sub(time.UnixMilli(r.Started)))
+		}
+	}
+	m.runs[result].add(n)
+}
+
+// committed counts one commit of state.
+func (m *metrics) committed(took time.Duration, records int, err error) {
+	m.commit.observe(took)
+	m.commitRecords.observe(float64(records))
+	if err != nil {
+		m.commitErrors.inc()
+	}
+}
+
+// httpSeries are the numbers of the HTTP server, in the names of Jetty's handler.
+type httpSeries struct {
+	active   level
+	requests map[string]*counter // by method and class: "GET 2xx"
+	all      *meter
+	duration *timer
+	methods  map[string]*timer
+	classes  map[string]*meter
+}
+
+var (
+	httpMethods = []string{"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "OTHER"}
+	httpClasses = []string{"1xx", "2xx", "3xx", "4xx", "5xx"}
+)
+
+func (m *metrics) addHTTP(now time.Time) {
+	const prefix = "org.eclipse.jetty.servlet.ServletContextHandler."
+	h := &m.http
+	h.requests, h.methods, h.classes = map[string]*counter{}, map[string]*timer{}, map[string]*meter{}
+	h.all, h.duration = newMeter(now), newTimer(latencyBounds, now)
+	m.add("", prefix+"requests", "", h.all)
+	m.add("chronos_http_requests_active", prefix+"active-requests", "Requests that are being answered.", &h.active)
+	m.add("chronos_http_request_duration_seconds", prefix+"dispatches", "Time that a request took.", h.duration)
+	for _, method := range httpMethods {
+		for _, class := range httpClasses {
+			c := &counter{}
+			h.requests[method+" "+class] = c
+			m.addLabelled("chronos_http_requests_total", `method="`+method+`",class="`+class+`"`, "", "Requests answered, by method and class of status.", c)
+		}
+		h.methods[method] = newTimer(latencyBounds, now)
+		m.add("", prefix+strings.ToLower(method)+"-requests", "", h.methods[method])
+	}
+	for _, class := range httpClasses {
+		h.classes[class] = newMeter(now)
+		m.add("", prefix+class+"-responses", "", h.classes[class])
+	}
+	m.add("chronos_http_forwarded_requests_total", "chronos.http.forwarded", "Requests forwarded to the leader.", &m.forwarded)
+	m.add("chronos_http_forward_errors_total", "chronos.http.forwardErrors", "Requests that could not be forwarded.", &m.forwardErrors)
+	m.resourceCalls = map[string]*timer{}
+	for _, name := range timedResources {
+		m.resourceCalls[name] = newTimer(latencyBounds, now)
+		m.add("", resourcePrefix+name, "", m.resourceCalls[name])
+	}
+}
+
+// requestStarted counts a request in; the function it returns counts it out, with its status.
+func (m *metrics) requestStarted(method string) func(status int) {
+	start := time.Now()
+	m.http.active.inc()
+	return func(status int) {
+		m.http.active.add(-1)
+		m.request(method, status, time.Since(start))
+	}
+}
+
+func (m *metrics) request(method string, status int, took time.Duration) {
+	if m.http.methods[method] == nil {
+		method = "OTHER"
+	}
+	class := strconv.Itoa(min(max(status/100, 1), 5)) + "xx"
+	m.http.requests[method+" "+class].inc()
+	m.http.all.mark()
+	m.http.classes[class].mark()
+	m.http.duration.observe(took)
+	m.http.methods[method].observe(took)
+}
+
+// resourceCall times a REST method under its name in the JVM versions, such as
+// "Iso8601JobResource.post". Names that those do not time are ignored.
+func (m *metrics) resourceCall(name string, took time.Duration) {
+	if t := m.resourceCalls[name]; t != nil {
+		t.observe(took)
+	}
+}

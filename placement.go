@@ -1,0 +1,320 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+const (
+	offerHold    = 10 * time.Second // longest time an offer is kept from other frameworks
+	lookAhead    = 2 * time.Second  // beside --min_revive_offers_interval, how early offers are asked for
+	starvation   = 30 * time.Second // a run that waits longer may have an agent kept for it
+	asideLimit   = 2 * time.Minute  // for so long, and then not for as long again
+	explainLimit = 10               // agents named in why a run waits
+)
+
+// An offerBook is the offers at hand and what was last said to the cluster about offers.
+type offerBook struct {
+	*market
+	suppressed bool
+	reviveWish bool  // --revive_offers_for_new_jobs wants one
+	newWork    bool  // a run has joined the queue in this turn
+	revivedAt  int64 // ms; of the last REVIVE or SUBSCRIBED
+	offeredAt  int64
+	timer      *alarm
+	largest    map[string]resources // the largest offer seen of each agent
+	aside      aside
+	soon       resources // what was due soon at soonAt, when soonTop was next
+	soonAt     int64
+	soonTop    *alarm
+}
+
+// aside is the agent that is kept for a run that has starved.
+type aside struct {
+	run   *openRun
+	agent string
+	since int64
+	ended int64
+}
+
+func newOfferBook(role string) *offerBook {
+	return &offerBook{market: newMarket(role), largest: map[string]resources{}}
+}
+
+// receive takes offers in.
+func (s *scheduler) receive(offers []mesos.Offer) {
+	now := time.UnixMilli(s.now)
+	for i := range offers {
+		o := &offers[i]
+		s.offers.add(o, now)
+		if a := s.offers.byAgent[o.AgentID.Value]; a != nil {
+			s.offers.largest[a.id] = s.offers.largest[a.id].most(a.free)
+		}
+	}
+	s.offers.offeredAt = s.now
+	s.countOffers(len(offers), 0, 0)
+}
+
+func (s *scheduler) countOffers(received, used, declined int) {
+	if s.cfg.offerObserver != nil {
+		s.cfg.offerObserver(received, used, declined)
+	}
+}
+
+// place gives the waiting runs to the offers at hand: high priority first, then
+// in the order of their arrival, and whatever fits, so that a large task at the
+// head does not hold up the small ones behind it. It ends by saying to the
+// cluster which offers it wants.
+func (s *scheduler) place() {
+	if !s.subscribed {
+		return
+	}
+	launches := map[string]*launch{}
+	var order []*launch
+	round := s.queue.round()
+	for c := round.next(); c != nil; c = round.next() {
+		r := c.runs[0]
+		c.need.run = r.ID
+		p, ok := s.offers.place(c.need)
+		if !ok {
+			c.refused = true
+			continue
+		}
+		c.refused = false
+		l := launches[p.agentID]
+		if l == nil {
+			l = &launch{}
+			launches[p.agentID] = l
+			order = append(order, l)
+		}
+		s.launched(r, &p)
+		l.add(r, &p)
+		round.again(c)
+	}
+	for _, l := range order {
+		s.accept(l)
+	}
+	s.keepAside()
+	s.tendOffers()
+}
+
+// A launch is the tasks that go to one agent with one ACCEPT.
+type launch struct {
+	offerIDs []string
+	runs     []*openRun
+	tasks    []mesos.TaskInfo
+}
+
+func (l *launch) add(r *openRun, p *placement) {
+	for _, id := range p.offerIDs {
+		if !slices.Contains(l.offerIDs, id) {
+			l.offerIDs = append(l.offerIDs, id)
+		}
+	}
+	l.runs = append(l.runs, r)
+	l.tasks = append(l.tasks, *taskInfo(r.entry.job, r.Run, *p))
+}
+
+// accept launches tasks once their runs are stored as launching.
+func (s *scheduler) accept(l *launch) {
+	call := &sched.Call{Type: sched.Call_ACCEPT, Accept: &sched.Call_Accept{
+		Operations: []mesos.Offer_Operation{{
+			Type:   mesos.Offer_Operation_LAUNCH,
+			Launch: &mesos.Offer_Operation_Launch{TaskInfos: l.tasks},
+		}},
+		Filters: &mesos.Filters{RefuseSeconds: new(float64)}, // what is left may come back at once
+	}}
+	for _, id := range l.offerIDs {
+		s.offers.remove(id)
+		call.Accept.OfferIDs = append(call.Accept.OfferIDs, mesos.OfferID{Value: id})
+	}
+	s.countOffers(0, len(l.offerIDs), 0)
+	runs := l.runs
+	s.send(call, func(err error) {
+		if err != nil {
+			s.post(func() { s.acceptFailed(runs, err) })
+		}
+	})
+}
+
+// post brings an event of another goroutine to the loop.
+func (s *scheduler) post(event func()) {
+	select {
+	case s.mailbox <- event:
+	case <-s.ended:
+	}
+}
+
+// acceptFailed handles a launch that the cluster has not confirmed. If it was
+// certainly not sent, the runs wait again; if nobody knows, reconciliation tells.
+func (s *scheduler) acceptFailed(runs []*openRun, err error) {
+	for _, r := range runs {
+		if r.State != runLaunching || s.runs[r.ID] != r {
+			continue
+		}
+		if errors.Is(err, errNotSent) {
+			s.requeue(r, err.Error())
+			continue
+		}
+		s.log.Warn("launch was not confirmed; asking what became of it", "job", r.Job, "task", r.ID, "err", err)
+		s.askAbout([]*openRun{r})
+	}
+}
+
+// keepAside keeps one agent free for the run that has waited too long, if an
+// agent is large enough for it, and for a bounded time.
+func (s *scheduler) keepAside() {
+	a := &s.offers.aside
+	if a.run != nil {
+		if a.run.State == runQueued && s.now-a.since < asideLimit.Milliseconds() {
+			return
+		}
+		s.offers.setAside(a.agent, "")
+		*a = aside{ended: s.now}
+	}
+	if s.now-a.ended < asideLimit.Milliseconds() && a.ended != 0 {
+		return
+	}
+	var starved *class
+	for _, c := range s.queue.classes {
+		if c.refused && s.now-c.runs[0].Queued > starvation.Milliseconds() &&
+			(starved == nil || c.runs[0].seq < starved.runs[0].seq) && s.roomFor(c) != "" {
+			starved = c
+		}
+	}
+	if starved != nil {
+		*a = aside{run: starved.runs[0], agent: s.roomFor(starved), since: s.now}
+		s.offers.setAside(a.agent, a.run.ID)
+	}
+}
+
+// roomFor returns an agent that has once offered what the class needs, or "".
+func (s *scheduler) roomFor(c *class) string {
+	for id, size := range s.offers.largest {
+		if size.covers(c.need.resources) && len(c.need.constraints) == 0 {
+			return id
+		}
+	}
+	return ""
+}
+
+// tendOffers asks for the offers that are wanted, gives back those that are
+// not, and sees to it that it is called again in time.
+func (s *scheduler) tendOffers() {
+	wanted, waiting := s.wanted()
+	if wanted == (resources{}) {
+		s.declineAll()
+		s.tendLater(0)
+		return
+	}
+	if s.offers.suppressed || waiting && s.mayAskAgain() || s.offers.newWork && s.cfg.reviveForNew {
+		s.revive()
+	}
+	s.offers.newWork = false
+	s.decline(s.offers.surplus(wanted))
+	s.decline(s.offers.expired(time.UnixMilli(s.now).Add(-offerHold)))
+	s.tendLater(s.cfg.reviveEvery)
+}
+
+// wanted is what the waiting runs need and what will be due soon, and whether
+// a run is waiting now.
+func (s *scheduler) wanted() (sum resources, waiting bool) {
+	sum = s.queue.wanted()
+	waiting = s.queue.len() > 0
+	return sum.plus(s.needSoon()), waiting
+}
+
+// needSoon is what will be due within the look-ahead. It is computed anew only
+// now and then: with ten thousand jobs due in a second it is not for nothing.
+func (s *scheduler) needSoon() resources {
+	b := s.offers
+	if s.now-b.soonAt < 200 && b.soonTop == s.dues.next() {
+		return b.soon
+	}
+	soon := s.now + s.cfg.reviveEvery.Milliseconds() + lookAhead.Milliseconds()
+	var sum resources
+	s.dues.until(soon, func(t *alarm) { sum = sum.plus(taskNeed(t.entry.job, "", s.cfg.task).resources) })
+	s.timers.until(soon, func(t *alarm) {
+		if t.kind == timerRetry && t.run.State == runQueued {
+			sum = sum.plus(taskNeed(t.run.entry.job, "", s.cfg.task).resources)
+		}
+	})
+	b.soon, b.soonAt, b.soonTop = sum, s.now, s.dues.next()
+	return sum
+}
+
+// mayAskAgain reports whether so much time has passed without an offer that
+// the cluster is to be asked once more.
+func (s *scheduler) mayAskAgain() bool {
+	limit := s.cfg.reviveEvery.Milliseconds()
+	return s.offers.held() == 0 && s.now-s.offers.revivedAt >= limit && s.now-s.offers.offeredAt >= limit
+}
+
+// revive asks for offers, at most once in --min_revive_offers_interval except
+// that the framework may be woken at any time.
+func (s *scheduler) revive() {
+	sent := s.offers.suppressed || s.now-s.offers.revivedAt >= s.cfg.reviveEvery.Milliseconds()
+	if s.cfg.revived != nil {
+		s.cfg.revived(true, sent)
+	}
+	if !sent {
+		return
+	}
+	s.offers.suppressed = false
+	s.offers.revivedAt = s.now
+	s.send(&sched.Call{Type: sched.Call_REVIVE}, nil)
+}
+
+// declineAll gives back every offer and asks for no more.
+func (s *scheduler) declineAll() {
+	if s.offers.suppressed && s.offers.held() == 0 {
+		return
+	}
+	s.decline(s.offers.expired(time.UnixMilli(s.now + 1)))
+	if !s.offers.suppressed {
+		s.offers.suppressed = true
+		s.send(&sched.Call{Type: sched.Call_SUPPRESS}, nil)
+	}
+}
+
+// decline gives offers back.
+func (s *scheduler) decline(ids []string) {
+	if len(ids) == 0 {
+		return
+	}
+	call := &sched.Call{Type: sched.Call_DECLINE, Decline: &sched.Call_Decline{}}
+	for _, id := range ids {
+		s.offers.remove(id)
+		call.Decline.OfferIDs = append(call.Decline.OfferIDs, mesos.OfferID{Value: id})
+	}
+	if s.cfg.declineFor > 0 {
+		seconds := s.cfg.declineFor.Seconds()
+		call.Decline.Filters = &mesos.Filters{RefuseSeconds: &seconds}
+	}
+	s.countOffers(0, 0, len(ids))
+	s.send(call, nil)
+}
+
+// tendLater sets the timer for the next look at the offers: in time for what is
+// due next, or after the interval given.
+func (s *scheduler) tendLater(every time.Duration) {
+	at := int64(0)
+	if every > 0 {
+		at = s.now + every.Milliseconds()
+	} else if next := s.dues.next(); next != nil {
+		at = max(s.now+1, next.at-s.cfg.reviveEvery.Milliseconds()-lookAhead.Milliseconds())
+	}
+	if at == 0 {
+		return
+	}
+	if s.offers.timer == nil {
+		s.offers.timer = &alarm{kind: timerOffers, index: -1}
+	}
+	if s.offers.timer.index < 0 || s.offers.timer.at > at {
+		s.timers.move(s.offers.timer, at)
+	}
+}

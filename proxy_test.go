@@ -1,0 +1,440 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A testSeat says who leads, to the servers of one test.
+type testSeat struct {
+	mu      sync.Mutex
+	id      string
+	changed chan struct{}
+}
+
+func newTestSeat(id string) *testSeat { return &testSeat{id: id, changed: make(chan struct{})} }
+
+func (s *testSeat) set(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.id = id
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *testSeat) state() (string, chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.id, s.changed
+}
+
+// A testInstance is a server on a port of its own. It leads when the seat has its id,
+// with its scheduler once that is there.
+type testInstance struct {
+	id, url   string
+	scheduler func() *scheduler
+	stop      func()
+}
+
+// startInstance runs an instance until the test ends or stop is called. sch may be nil.
+func startInstance(t *testing.T, at *testSeat, sch *scheduler, adjust func(*serverOptions)) *testInstance {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &testInstance{id: l.Addr().String(), url: "http://" + l.Addr().String()}
+	o := leading(nil)
+	o.id, o.hold = n.id, 10*time.Second
+	o.leader = func() (string, bool) { id, _ := at.state(); return id, id == n.id }
+	o.changed = func() <-chan struct{} { _, c := at.state(); return c }
+	o.current = func() *scheduler {
+		if id, _ := at.state(); id != n.id {
+			return nil
+		}
+		return sch
+	}
+	o.locate = func(id string) peer { return peer{"http", id, true} }
+	o.log = slog.New(slog.DiscardHandler)
+	if adjust != nil {
+		adjust(&o)
+	}
+	s := newServer(o)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := s.serve(ctx, l); err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	n.stop = func() { cancel(); running.Wait() }
+	t.Cleanup(n.stop)
+	return n
+}
+
+// ask sends a request over the network and returns status and body.
+func ask(t *testing.T, method, url, body string, header ...string) (*http.Response, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", typeJSON)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, url, err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, url, err)
+	}
+	return res, string(b)
+}
+
+// A stand-in is a leader that does what the test says with each request.
+func standIn(t *testing.T, handle http.HandlerFunc) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &http.Server{Handler: handle}
+	var running sync.WaitGroup
+	running.Go(func() { h.Serve(l) })
+	t.Cleanup(func() { h.Close(); running.Wait() })
+	return l.Addr().String()
+}
+
+func TestFollowerForwards(t *testing.T) {
+	at := newTestSeat("")
+	leader := startInstance(t, at, testScheduler(t), nil)
+	follower := startInstance(t, at, nil, nil)
+	at.set(leader.id)
+	if res, body := ask(t, "POST", follower.url+"/scheduler/iso8601", jobA); res.StatusCode != 204 || body != "" {
+		t.Fatalf("POST through a follower = %d %q, want 204 without a body", res.StatusCode, body)
+	}
+	for _, n := range []*testInstance{leader, follower} {
+		if res, body := ask(t, "GET", n.url+"/scheduler/jobs", ""); res.StatusCode != 200 || !strings.Contains(body, `"name":"a"`) {
+			t.Errorf("GET jobs = %d %s, want the job", res.StatusCode, body)
+		}
+		res, body := ask(t, "DELETE", n.url+"/scheduler/job/x%2Fy", "")
+		if want := "requirement failed: Job 'x/y' not found"; res.StatusCode != 400 || body != want {
+			t.Errorf("DELETE = %d %q, want 400 %q", res.StatusCode, body, want)
+		}
+		if got := res.Header["Access-Control-Allow-Origin"]; len(got) != 1 || got[0] != "*" {
+			t.Errorf("Access-Control-Allow-Origin = %q, want it once", got)
+		}
+		if _, body := ask(t, "GET", n.url+"/v1/scheduler/leader", ""); body != `{"leader":"`+leader.id+`"}` {
+			t.Errorf("GET leader = %s, want %s", body, leader.id)
+		}
+	}
+}
+
+func TestForwardedRequestIsTheSame(t *testing.T) {
+	var got *http.Request
+	var gotBody string
+	leader := standIn(t, func(w http.ResponseWriter, r *http.Request) {
+		got = r
+		b, _ := io.ReadAll(r.Body)
+		gotBody = string(b)
+		w.Header().Add("X-Two", "1")
+		w.Header().Add("X-Two", "2")
+		w.WriteHeader(http.StatusTeapot)
+		io.WriteString(w, "short and stout")
+	})
+	follower := startInstance(t, newTestSeat(leader), nil, nil)
+	path := "/v1/scheduler/job/a%20b%2Fc?arguments=-x;%20y&&z=%zz"
+	res, body := ask(t, "PUT", follower.url+path, `{"n":1}`, "Authorization", "Basic dTpw", "X-Forwarded-For", "10.0.0.9",
+		"X-Forwarded-Proto", "https", "X-Forwarded-Port", "443", requestIDHeader, "mine")
+	if res.StatusCode != http.StatusTeapot || body != "short and stout" || len(res.Header["X-Two"]) != 2 {
+		t.Errorf("answer = %d %q %v, want what the leader said", res.StatusCode, body, res.Header)
+	}
+	if got.Method != "PUT" || got.RequestURI != path || gotBody != `{"n":1}` || got.Host != follower.id {
+		t.Errorf("leader saw %s %s %q for %s", got.Method, got.RequestURI, gotBody, got.Host)
+	}
+	for name, want := range map[string]string{"Authorization": "Basic dTpw", "X-Forwarded-For": "10.0.0.9, 127.0.0.1", "X-Forwarded-Host": follower.id,
+		"X-Forwarded-Proto": "https", "X-Forwarded-Port": "443", viaHeader: follower.id, requestIDHeader: "mine"} {
+		if v := got.Header.Get(name); v != want {
+			t.Errorf("leader saw %s %q, want %q", name, v, want)
+		}
+	}
+}
+
+func TestRequestIsHeldUntilThereIsALeader(t *testing.T) {
+	at := newTestSeat("")
+	leader := startInstance(t, at, testScheduler(t), nil)
+	asked := make(chan struct{}, 10)
+	follower := startInstance(t, at, nil, func(o *serverOptions) {
+		leader := o.leader
+		o.leader = func() (string, bool) { asked <- struct{}{}; return leader() }
+	})
+	var clients sync.WaitGroup
+	clients.Go(func() {
+		if res, body := ask(t, "POST", follower.url+"/scheduler/iso8601", jobA); res.StatusCode != 204 {
+			t.Errorf("held POST = %d %s, want 204", res.StatusCode, body)
+		}
+	})
+	<-asked // the request has found nobody
+	at.set(leader.id)
+	clients.Wait()
+}
+
+func TestLoadingLeaderHolds(t *testing.T) {
+	at := newTestSeat("")
+	var mu sync.Mutex
+	var loaded *scheduler
+	asked := make(chan struct{}, 10)
+	leader := startInstance(t, at, nil, func(o *serverOptions) {
+		o.current = func() *scheduler {
+			mu.Lock()
+			defer mu.Unlock()
+			asked <- struct{}{}
+			return loaded
+		}
+	})
+	at.set(leader.id)
+	var clients sync.WaitGroup
+	clients.Go(func() {
+		if res, body := ask(t, "GET", leader.url+"/scheduler/jobs", ""); res.StatusCode != 200 || body != "[]" {
+			t.Errorf("held GET = %d %s, want 200 []", res.StatusCode, body)
+		}
+	})
+	<-asked
+	mu.Lock()
+	loaded = testScheduler(t)
+	mu.Unlock()
+	at.set(leader.id)
+	clients.Wait()
+}
+
+func TestHoldingEnds(t *testing.T) {
+	follower := startInstance(t, newTestSeat(""), nil, func(o *serverOptions) { o.hold = time.Millisecond })
+	for path, want := range map[string]string{"/scheduler/jobs": "no leader could be reached for 1ms: there is none",
+		"/v1/scheduler/jobs": `{"message":"no leader could be reached for 1ms: there is none","status":"Service Unavailable"}`} {
+		res, body := ask(t, "GET", follower.url+path, "")
+		if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || body != want {
+			t.Errorf("GET %s without a leader = %d %q, want 503 %q with Retry-After", path, res.StatusCode, body, want)
+		}
+	}
+	for _, path := range []string{"/ping", "/", "/scheduler/leader", "/logging?local"} {
+		if res, _ := ask(t, "GET", follower.url+path, ""); res.StatusCode != 200 {
+			t.Errorf("GET %s without a leader = %d, want 200", path, res.StatusCode)
+		}
+	}
+}
+
+func TestDeadLeaderIsWaitedOut(t *testing.T) {
+	dead := startInstance(t, newTestSeat(""), nil, nil)
+	dead.stop()
+	at := newTestSeat(dead.id)
+	successor := startInstance(t, at, testScheduler(t), nil)
+	refused := make(chan struct{}, 10)
+	follower := startInstance(t, at, nil, func(o *serverOptions) {
+		o.locate = func(id string) peer { refused <- struct{}{}; return peer{"http", id, false} }
+	})
+	var clients sync.WaitGroup
+	clients.Go(func() {
+		// Even to a JVM's address a change may be sent again: it never arrived.
+		if res, body := ask(t, "POST", follower.url+"/scheduler/iso8601", jobA); res.StatusCode != 204 {
+			t.Errorf("POST = %d %s, want 204", res.StatusCode, body)
+		}
+	})
+	<-refused
+	at.set(successor.id)
+	clients.Wait()
+}
+
+// A leader that dies after it has read a request may have done what it asks for.
+func TestLeaderDiesMidway(t *testing.T) {
+	tests := []struct {
+		name, method string
+		native       bool
+		status       int
+	}{
+		{"a read is asked again", "GET", false, 200},
+		{"a change is sent again under its id", "PUT", true, 204},
+		{"a change isn't sent twice to versions that don't know ids", "PUT", false, 502},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			at := newTestSeat("")
+			sch := testScheduler(t)
+			successor := startInstance(t, at, sch, nil)
+			at.set(successor.id)
+			ask(t, "POST", successor.url+"/scheduler/iso8601", jobA)
+			dying := standIn(t, func(w http.ResponseWriter, r *http.Request) {
+				at.set(successor.id)
+				panic(http.ErrAbortHandler)
+			})
+			at.set(dying)
+			follower := startInstance(t, at, nil, func(o *serverOptions) {
+				o.locate = func(id string) peer { return peer{"http", id, tt.native} }
+			})
+			if res, body := ask(t, tt.method, follower.url+"/v1/scheduler/job/a", ""); res.StatusCode != tt.status {
+				t.Errorf("%s = %d %s, want %d", tt.method, res.StatusCode, body, tt.status)
+			}
+		})
+	}
+}
+
+// A leader that was stopped says nothing at all; the next one answers.
+func TestSilentLeaderIsLeft(t *testing.T) {
+	at := newTestSeat("")
+	successor := startInstance(t, at, testScheduler(t), nil)
+	waiting := make(chan struct{})
+	silent := standIn(t, func(w http.ResponseWriter, r *http.Request) {
+		close(waiting)
+		<-r.Context().Done()
+	})
+	at.set(silent)
+	follower := startInstance(t, at, nil, nil)
+	var clients sync.WaitGroup
+	clients.Go(func() {
+		if res, body := ask(t, "POST", follower.url+"/scheduler/iso8601", jobA); res.StatusCode != 204 {
+			t.Errorf("POST = %d %s, want 204", res.StatusCode, body)
+		}
+	})
+	<-waiting
+	at.set(successor.id)
+	clients.Wait()
+}
+
+func TestForwardedRequestIsNotForwardedAgain(t *testing.T) {
+	at := newTestSeat("127.0.0.1:1")
+	follower := startInstance(t, at, nil, nil)
+	res, _ := ask(t, "GET", follower.url+"/scheduler/jobs", "", viaHeader, "other:8080")
+	if res.StatusCode != 503 || res.Header.Get(refusedHeader) == "" {
+		t.Errorf("second hop = %d %v, want 503 that says it wasn't done", res.StatusCode, res.Header)
+	}
+}
+
+// Two instances that take each other for the leader must not bounce a request.
+func TestLoopEndsWhenOneLeads(t *testing.T) {
+	first, second := newTestSeat(""), newTestSeat("")
+	a := startInstance(t, first, testScheduler(t), nil)
+	hops := make(chan struct{}, 10)
+	b := startInstance(t, second, nil, func(o *serverOptions) {
+		leader := o.leader
+		o.leader = func() (string, bool) { hops <- struct{}{}; return leader() }
+	})
+	first.set(b.id)
+	second.set(a.id)
+	var clients sync.WaitGroup
+	clients.Go(func() {
+		if res, body := ask(t, "GET", a.url+"/scheduler/jobs", ""); res.StatusCode != 200 {
+			t.Errorf("GET = %d %s, want 200", res.StatusCode, body)
+		}
+	})
+	<-hops
+	first.set(a.id)
+	clients.Wait()
+}
+
+// A term that ends under a change leaves it to the next leader, under the same id.
+func TestChangeOutlivesTheTerm(t *testing.T) {
+	at := newTestSeat("")
+	id := make(chan string, 1)
+	next := standIn(t, func(w http.ResponseWriter, r *http.Request) {
+		id <- r.Header.Get(requestIDHeader)
+		w.WriteHeader(http.StatusNoContent)
+	})
+	sch := testScheduler(t)
+	s := newServer(leading(nil))
+	s.changed = func() <-chan struct{} { _, c := at.state(); return c }
+	s.leader = func() (string, bool) { id, _ := at.state(); return id, id == "me" }
+	s.current = func() *scheduler {
+		if id, _ := at.state(); id != "me" {
+			return nil
+		}
+		return sch
+	}
+	at.set("me")
+	c := testCall(t, s, "PUT /scheduler/job/a")
+	var first string
+	err := s.dispatch(c, func(*scheduler) error {
+		first = requestID(c.r.Context())
+		at.set(next)
+		return errNoLeader
+	})
+	if second := <-id; err != nil || first == "" || first != second {
+		t.Errorf("dispatch = %v with ids %q and %q, want one id", err, first, second)
+	}
+}
+
+// A store that fails ends the term. What it says decides whether the client hears of it.
+func TestFailingStore(t *testing.T) {
+	full := &fs.PathError{Op: "write", Path: "state/log", Err: syscall.ENOSPC}
+	tests := []struct {
+		name   string
+		err    error
+		status int
+		text   string
+	}{
+		{"a full disk", fmt.Errorf("append: %w", full), 507, "no space left on device"},
+		{"a job that is refused", &recordError{"J_a", errors.New("too large")}, 400, `the store refuses job "a": too large`},
+		{"a record of another change that is refused", &recordError{"J_b", errors.New("too large")}, 204, ""},
+		{"a connection that is lost", errors.New("zk: connection closed"), 204, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			st := newMemStore()
+			st.before = func([]record) error { return tt.err }
+			at := newTestSeat("first")
+			first, second := schedulerOn(t, st), testScheduler(t)
+			o := leading(nil)
+			o.changed = func() <-chan struct{} { _, c := at.state(); return c }
+			o.current = func() *scheduler {
+				if id, _ := at.state(); id == "second" {
+					return second
+				}
+				return first
+			}
+			s := newServer(o)
+			var terms sync.WaitGroup
+			terms.Go(func() { <-first.ended; at.set("second") })
+			res := send(t, s, post("/scheduler/iso8601", jobA))
+			if got := text(t, res); res.StatusCode != tt.status || !strings.Contains(got, tt.text) {
+				t.Errorf("POST = %d %s, want %d %s", res.StatusCode, got, tt.status, tt.text)
+			}
+			terms.Wait()
+		})
+	}
+}
+
+func TestBrokenAnswerIsBrokenOff(t *testing.T) {
+	leader := standIn(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		io.WriteString(w, "half")
+		http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	follower := startInstance(t, newTestSeat(leader), nil, nil)
+	res, err := http.Get(follower.url + "/scheduler/jobs")
+	if errors.Is(err, io.EOF) {
+		return // the follower had kept what it got so far
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if b, err := io.ReadAll(res.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("body = %q, %v, want an unexpected end", b, err)
+	}
+}

@@ -1,0 +1,342 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Schedule says when a job is due, and stands at one of its occurrences. It is either
+// an ISO 8601 repeating interval (R5/2030-01-31T00:00:00Z/P1M) or a cron expression. It is
+// an immutable value.
+//
+// An interval keeps its start and how many periods it is past it, and computes every
+// occurrence from the start in one step: a monthly job of Jan 31 runs on Feb 28 and on
+// Mar 31, a daily one of 02:30 runs at 03:30 on the day whose clocks skip 02:30, and at 02:30
+// again on the next. A JVM Chronos stores nothing but the next occurrence, so there, and
+// where String is parsed again, the month stays at 28 and the day at 03:30.
+//
+// An interval of several occurrences whose period is zero, negative or shorter than a
+// second has only its first. check refuses it; older versions have stored such jobs.
+type Schedule struct {
+	text  string // as parsed, with an empty start filled in
+	empty bool   // the text had an empty start
+	times int64  // occurrences from the start on; -1 means forever
+	index int64  // see anchor
+
+	start  time.Time // occurrence 0, in the zone that all are computed in
+	wall   int64     // the local time of start as written: later in start if it falls in a DST gap
+	period Period
+
+	cron *cronExpr // nil for an interval; start is then the time of parsing
+}
+
+// parseSchedule reads a schedule. zone is the job's scheduleTimeZone: if not empty, the
+// start's local time is read in it and cron expressions are evaluated in it. Otherwise the
+// offset in the text counts and, for a start without one and for cron, now's location. An empty
+// start is now: in UTC, or in the zone if there is one, so that it stays the same
+// instant when what String says is parsed again.
+// A cron schedule stands at its first occurrence after now.
+func parseSchedule(text, zone string, now time.Time) (Schedule, error) {
+	var loc *time.Location
+	if zone != "" {
+		loc, _ = loadZone(zone)
+	}
+	if !strings.HasPrefix(text, "R") && (strings.HasPrefix(text, "@") || len(strings.Fields(text)) > 1) {
+		return parseCronSchedule(text, loc, now)
+	}
+	repetitions, startText, periodText, ok := splitInterval(text)
+	if !ok {
+		return Schedule{}, fmt.Errorf("schedule %q is neither R[n]/<start>/<period> nor a cron expression", text)
+	}
+	s := Schedule{text: text, times: -1}
+	var err error
+	if repetitions != "" {
+		if s.times, err = strconv.ParseInt(repetitions, 10, 64); err != nil {
+			return Schedule{}, fmt.Errorf("schedule %q: %s repetitions are too many", text, repetitions)
+		}
+	}
+	if s.period, err = parsePeriod(periodText); err != nil {
+		return Schedule{}, fmt.Errorf("schedule %q: %w", text, err)
+	}
+	if startText != "" {
+		st, err := parseStart(startText)
+		if err != nil {
+			return Schedule{}, fmt.Errorf("schedule %q: %w", text, err)
+		}
+		s.start = st.in(loc, now.Location())
+		s.wall = st.wall
+		return s, nil
+	}
+	if loc == nil {
+		loc = time.UTC
+	}
+	s.start = time.UnixMilli(now.UnixMilli()).In(loc)
+	s.wall = wallOf(s.start)
+	s.empty = true
+	s.text = fmt.Sprintf("R%s/%s/%s", repetitions, formatStart(s.start), periodText)
+	return s, nil
+}
+
+// splitInterval takes R[n]/<start>/P<period> apart, at the last /P.
+func splitInterval(text string) (repetitions, start, period string, ok bool) {
+	rest, ok := strings.CutPrefix(text, "R")
+	if !ok {
+		return "", "", "", false
+	}
+	n := countDigits(rest, len(rest))
+	repetitions, rest = rest[:n], rest[n:]
+	i := strings.LastIndex(rest, "/P")
+	if i < 1 || rest[0] != '/' {
+		return "", "", "", false
+	}
+	return repetitions, rest[1:i], rest[i+1:], true
+}
+
+func parseCronSchedule(text string, loc *time.Location, now time.Time) (Schedule, error) {
+	expr, err := parseCron(text)
+	if err != nil {
+		return Schedule{}, err
+	}
+	if loc == nil {
+		loc = now.Location()
+	}
+	s := Schedule{text: text, cron: expr, start: now.In(loc)}
+	return s.at(now.UnixMilli() + 1), nil
+}
+
+// check returns why a schedule that can be parsed must not be accepted from a user.
+func (s Schedule) check() error {
+	switch {
+	case s.cron != nil && !s.cron.satisfiable():
+		return fmt.Errorf("schedule %q never comes: no such date", s.text)
+	case s.cron != nil || s.times == 0 || s.times == 1 || s.period.repeats():
+		return nil
+	case s.period.isZero():
+		return fmt.Errorf("schedule %q repeats with a period of zero", s.text)
+	}
+	return fmt.Errorf("schedule %q repeats with a period of %s, which is not always at least a second", s.text, s.period)
+}
+
+// String returns the schedule from where it stands, as a JVM Chronos reads it. A cron
+// schedule becomes a single run at its next occurrence.
+func (s Schedule) String() string {
+	n, period := "", s.period
+	if s.cron != nil {
+		n, period = "1", Period{Days: 1}
+	}
+	if left := s.remaining(); left >= 0 {
+		n = strconv.FormatInt(left, 10)
+	}
+	return "R" + n + "/" + formatStart(s.position()) + "/" + period.String()
+}
+
+// position returns the instant of next, or where that would be if the schedule
+// were not exhausted.
+func (s Schedule) position() time.Time {
+	if t, ok := s.next(); ok {
+		return t
+	}
+	if s.cron == nil && (s.times >= 0 || s.period.repeats()) {
+		if t, err := s.period.plus(s.start, s.index); err == nil {
+			return t
+		}
+	}
+	return s.start
+}
+
+func (s Schedule) isCron() bool { return s.cron != nil }
+
+// emptyStart reports whether the text that was parsed had an empty start.
+func (s Schedule) emptyStart() bool { return s.empty }
+
+// remaining returns how many occurrences are left, with the one it stands at; -1 means
+// forever.
+func (s Schedule) remaining() int64 {
+	switch _, ok := s.next(); {
+	case !ok:
+		return 0
+	case s.times < 0:
+		return -1
+	}
+	return s.times - s.index
+}
+
+// anchor returns what brings the schedule back after a restart:
+// parseSchedule(text, zone, now), with the same zone, and then at(index). For an interval,
+// index is the number of periods past the start. For cron it is the instant in
+// milliseconds since the epoch.
+func (s Schedule) anchor() (text string, index int64) { return s.text, s.index }
+
+// at returns the schedule at another index of its own: any occurrence of an interval, the
+// first occurrence of a cron expression that is not before that instant.
+// What remains follows from it.
+func (s Schedule) at(index int64) Schedule {
+	if s.cron == nil {
+		s.index = max(index, 0)
+		return s
+	}
+	s.times = 0
+	if first, ok := s.cron.next(time.UnixMilli(index-1), s.start.Location()); ok {
+		s.times, s.index = -1, first.UnixMilli()
+	}
+	return s
+}
+
+// occurrence returns the k-th occurrence of an interval, from 0.
+func (s Schedule) occurrence(k int64) (time.Time, bool) {
+	if k < 0 || k > s.last() {
+		return time.Time{}, false
+	}
+	t, err := s.period.plus(s.start, k)
+	return t, err == nil
+}
+
+// last returns the number of an interval's last occurrence, or -1 if there is none. No
+// year has room for the last one of an endless interval.
+func (s Schedule) last() int64 {
+	switch {
+	case s.times == 0:
+		return -1
+	case !s.period.repeats():
+		return 0
+	case s.times < 0:
+		return math.MaxInt64 - 1
+	}
+	return s.times - 1
+}
+
+// next returns the occurrence that the schedule stands at. It is false when there are no
+// more, or never was any.
+func (s Schedule) next() (time.Time, bool) {
+	if s.cron == nil {
+		return s.occurrence(s.index)
+	}
+	return time.UnixMilli(s.index).In(s.start.Location()), s.times != 0
+}
+
+// passed returns how many of the occurrences from the current one on are at or before now, the first and
+// the last of them, and the schedule after them. It takes a few steps however many
+// they are (for cron, one more for each day).
+func (s Schedule) passed(now time.Time) (n int64, first, last time.Time, rest Schedule) {
+	first, ok := s.next()
+	if !ok || first.After(now) {
+		return 0, time.Time{}, time.Time{}, s
+	}
+	if s.cron != nil {
+		loc := s.start.Location()
+		last = s.cron.last(first, now, loc)
+		return s.cron.count(first, last, loc), first, last, s.at(last.UnixMilli() + 1)
+	}
+	k := s.lastAt(now)
+	last, _ = s.occurrence(k)
+	return k - s.index + 1, first, last, s.at(k + 1)
+}
+
+// lastAt returns the number of an interval's last occurrence that is not after t, or -1.
+// It guesses from the mean length of the period and closes in from there.
+func (s Schedule) lastAt(t time.Time) int64 {
+	reached := func(k int64) bool {
+		o, ok := s.occurrence(k)
+		return ok && !o.After(t)
+	}
+	if !reached(0) {
+		return -1
+	}
+	last := s.last()
+	if last == 0 {
+		return 0
+	}
+	guess := float64(t.UnixMilli()-s.start.UnixMilli()) / s.period.mean()
+	low, high := int64(0), min(int64(guess), last)
+	for step := int64(1); ; step *= 2 {
+		if !reached(high) {
+			break
+		}
+		low = high
+		if high == last {
+			return last
+		}
+		high = min(high+step, last)
+	}
+	for step := int64(1); high-step > low; step *= 2 {
+		if reached(high - step) {
+			low = high - step
+			break
+		}
+		high -= step
+	}
+	for high-low > 1 {
+		if mid := low + (high-low)/2; reached(mid) {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return low
+}
+
+// upcoming returns up to n occurrences strictly after a time, none of them before the one the
+// schedule stands at.
+func (s Schedule) upcoming(after time.Time, n int) []time.Time {
+	var found []time.Time
+	_, _, _, rest := s.passed(after)
+	for len(found) < n {
+		t, ok := rest.next()
+		if !ok {
+			break
+		}
+		if len(found) == 0 || t.After(found[len(found)-1]) { // two meet where a zone skips a whole day
+			found = append(found, t)
+		}
+		rest = rest.at(rest.index + 1)
+	}
+	return found
+}
+
+// dstNote says what daylight saving time does to the occurrence at t, or "".
+func (s Schedule) dstNote(t time.Time) string {
+	loc := s.start.Location()
+	t = t.In(loc)
+	if wall, ok := s.skippedWall(t); ok {
+		return fmt.Sprintf("%s does not exist in %s, where the clocks go forward; it runs at %s instead",
+			time.UnixMilli(wall).UTC().Format(time.DateTime), loc, t.Format(time.TimeOnly))
+	}
+	which := ""
+	began, ends, offset := zoneSpan(loc, t.Unix())
+	if began != math.MinInt64 && t.Unix()-began < offsetAt(loc, began*1000-1)/1000-offset {
+		which = "second"
+	}
+	if ends != math.MaxInt64 && ends-t.Unix() <= offset-offsetAt(loc, ends*1000)/1000 {
+		which = "first"
+	}
+	if which == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s comes twice in %s, where the clocks go back; this is the %s time",
+		t.Format(time.DateTime), loc, which)
+}
+
+// skippedWall returns the local time in milliseconds that the occurrence at t should have
+// had, if the clocks skip that.
+func (s Schedule) skippedWall(t time.Time) (wall int64, ok bool) {
+	if s.cron != nil {
+		return s.cron.skippedWall(t)
+	}
+	p := s.period
+	k := s.lastAt(t)
+	if o, ok := s.occurrence(k); !ok || !o.Equal(t) {
+		return 0, false
+	}
+	if k == 0 {
+		return s.wall, s.wall != wallOf(t)
+	}
+	if p.Hours|p.Minutes|p.Seconds|p.Millis != 0 {
+		return 0, false
+	}
+	ideal, err := p.plus(time.UnixMilli(wallOf(s.start)).UTC(), k)
+	wall = ideal.UnixMilli()
+	return wall, err == nil && wall != wallOf(t)
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// changeSize is where a change is cut in two, between jobs.
+const changeSize = 64 << 10
+
+// seal hands what the events of this turn have changed to the writer: the
+// records of every entry that is dirty, its new picture, and the effects, which
+// run when all of that is stored.
+func (s *scheduler) seal() {
+	if len(s.dirty) == 0 && len(s.extra) == 0 && len(s.effects) == 0 {
+		return
+	}
+	c := &change{}
+	c.add(s.extra)
+	for _, e := range s.dirty {
+		if c.size > changeSize {
+			c.totals = s.totals()
+			s.writer.enqueue(c)
+			c = &change{}
+		}
+		s.sum(e)
+		c.add(e.records())
+		if e.gone {
+			c.view.clear = append(c.view.clear, &jobView{job: e.job, slot: e.slot})
+		} else {
+			c.view.set = append(c.view.set, e.publish(s.graph))
+		}
+		e.clean()
+	}
+	c.effects = s.effects
+	c.totals = s.totals()
+	s.writer.enqueue(c)
+	s.dirty, s.extra, s.effects = s.dirty[:0], nil, nil
+}
+
+func (c *change) add(records []record) {
+	c.records = append(c.records, records...)
+	for _, r := range records {
+		c.size += len(r.key) + len(r.value) + recordOverhead
+	}
+}
+
+// clean notes that all of an entry has been handed over.
+func (e *entry) clean() {
+	e.isDirty, e.jobDirty, e.stateDirty, e.historyDirty = false, false, false, false
+	for _, r := range e.changed {
+		r.isChanged = false
+	}
+	e.changed, e.dropped = nil, nil
+}
+
+// sum keeps count of the open runs by state.
+func (s *scheduler) sum(e *entry) {
+	for _, r := range e.changed {
+		now := r.State
+		if r.ended() || s.runs[r.ID] != r {
+			now = ""
+		}
+		if r.counted != now {
+			s.sums[r.counted]--
+			s.sums[now]++
+			r.counted = now
+		}
+	}
+	for _, r := range e.dropped {
+		s.sums[r.counted]--
+		r.counted = ""
+	}
+}
+
+func (s *scheduler) totals() viewTotals {
+	t := viewTotals{
+		queued: s.queue.len(), queuedHigh: s.queue.count[1],
+		running:    s.sums[runLaunching] + s.sums[runActive],
+		subscribed: s.subscribed, invalid: s.invalid,
+	}
+	if r := s.queue.oldest(); r != nil {
+		t.oldestQueued = r.Queued
+	}
+	return t
+}
+
+// publish makes a batch of changes visible. The writer calls it once the batch is stored.
+func (s *scheduler) publish(changes []viewChange, t viewTotals) {
+	v := s.current.Load().with(changes)
+	v.queued, v.queuedHigh, v.running = t.queued, t.queuedHigh, t.running
+	v.oldestQueued, v.subscribed, v.invalid = t.oldestQueued, t.subscribed, t.invalid
+	s.current.Store(v)
+}
+
+// check reports contradictions within the state. It is for tests and must be
+// called within the loop.
+func (s *scheduler) check() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	open, inQueue := 0, 0
+	for name, e := range s.jobs {
+		if e.job.Name != name || e.gone {
+			bad("entry %q holds job %q, gone=%t", name, e.job.Name, e.gone)
+		}
+		if e.job.Dependent && !s.unlinked[name] && !slices.Equal(e.job.Parents, s.graph.parents[name]) {
+			bad("job %q: parents %q, edges from %q", name, e.job.Parents, s.graph.parents[name])
+		}
+		if _, due := e.nextDue(); due != (e.timer.index >= 0) {
+			bad("job %q: has an occurrence: %t, has a timer: %t", name, due, e.timer.index >= 0)
+		}
+		busy := 0
+		for _, r := range e.runs {
+			open++
+			if s.runs[r.ID] != r || r.ended() {
+				bad("run %q of job %q is not open", r.ID, name)
+			}
+			if r.class != nil {
+				inQueue++
+			}
+			if r.class != nil && r.State != runQueued {
+				bad("run %q is %s and in the queue", r.ID, r.State)
+			}
+			if r.State == runQueued && r.class == nil && !r.delayed && !r.blocked {
+				bad("run %q waits for nothing", r.ID)
+			}
+			if r.State == runLaunching || r.State == runActive {
+				busy++
+			}
+		}
+		if len(e.history) > max(s.cfg.historyKeep, 1) {
+			bad("job %q keeps %d ended runs, more than %d", name, len(e.history), s.cfg.historyKeep)
+		}
+	}
+	if open != len(s.runs) {
+		bad("jobs have %d open runs, the table %d", open, len(s.runs))
+	}
+	if inQueue != s.queue.len() {
+		bad("%d runs are in the queue, which counts %d", inQueue, s.queue.len())
+	}
+	for child, parents := range s.graph.parents {
+		if err := s.graph.check(child, parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
+			bad("graph: %w", err)
+		}
+	}
+	return errors.Join(errs...)
+}

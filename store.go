@@ -1,0 +1,401 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/go-zookeeper/zk"
+)
+
+const (
+	// maxRecord is the most that a node may hold, to stay below the server's
+	// jute.maxbuffer (1,048,575 bytes for a whole request by default).
+	maxRecord = 1_000_000
+	// maxMulti is the most that the records of one commit may take together.
+	maxMulti = 1_040_000
+
+	// loadReaders is how many single reads are under way at a time.
+	loadReaders = 64
+)
+
+var (
+	// errFenced is a commit's answer when another instance leads.
+	errFenced = errors.New("no longer the leader")
+	// errRecordTooLarge is why a record is refused for its size.
+	errRecordTooLarge = fmt.Errorf("larger than ZooKeeper takes (%d bytes)", maxRecord)
+)
+
+// A zkStore keeps records in ZooKeeper for one term of leadership: the listing of
+// the JVM versions in <root>/state, in Mesos' encoding, and what has no place there
+// below <root>/go. Every commit is one transaction that fails when the term's latch
+// node is gone, however late it arrives.
+type zkStore struct {
+	session *zkSession
+	root    string
+	latch   string
+
+	term        int64
+	termVersion int32 // of the node <root>/go/term
+
+	versions map[string]int32 // version of every node, by key
+	kinds    map[string]bool  // the folders below <root>/go
+}
+
+// A termRecord is what every commit leaves in <root>/go/term: in ZooKeeper's order
+// of transactions the number never decreases.
+type termRecord struct {
+	Term  int64  `json:"term"`
+	Latch string `json:"latch"`
+}
+
+// openZKStore begins a term: latch is the path of the node that campaign returned.
+// The result serves until the session ends or a commit fails.
+func openZKStore(session *zkSession, root, latch string) (*zkStore, error) {
+	s := &zkStore{session: session, root: root, latch: latch}
+	for _, dir := range []string{s.path("state"), s.path("go/instances")} {
+		if err := session.mkdirAll(dir); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.beginTerm(); err != nil {
+		return nil, fmt.Errorf("begin term: %w", err)
+	}
+	return s, nil
+}
+
+// beginTerm takes the number after the last term's.
+func (s *zkStore) beginTerm() error {
+	name := s.path("go/term")
+	if _, err := s.session.Create(name, []byte("{}"), 0, s.session.acl); err != nil && !errors.Is(err, zk.ErrNodeExists) {
+		return err
+	}
+	// Another server than ours may have taken the last leader's last commit.
+	if _, err := s.session.Sync(name); err != nil {
+		return err
+	}
+	data, stat, err := s.session.Get(name)
+	if err != nil {
+		return err
+	}
+	var last termRecord
+	if err := json.Unmarshal(data, &last); err != nil {
+		last.Term = int64(stat.Version) // somebody wrote there; each term counts the version up by one at least
+	}
+	s.term, s.termVersion = last.Term+1, stat.Version
+	return s.multi(nil)
+}
+
+func (s *zkStore) path(key string) string { return path.Join(s.root, key) }
+
+// node returns the path of a key's node.
+func (s *zkStore) node(key string) string {
+	if kindOf(key) != "" {
+		return s.root + "/" + key
+	}
+	return s.root + "/state/" + key
+}
+
+// load implements store.
+func (s *zkStore) load(ctx context.Context) (map[string][]byte, error) {
+	if _, err := s.session.Sync(s.root); err != nil {
+		return nil, fmt.Errorf("read state: %w", err)
+	}
+	keys, err := s.keys()
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := s.readMany(ctx, keys)
+	if err != nil && ctx.Err() == nil { // an old server, say
+		nodes = s.readEach(ctx, keys)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return s.loaded(keys, nodes)
+}
+
+// readMany reads the nodes of keys, many at a time.
+func (s *zkStore) readMany(ctx context.Context, keys []string) ([]zkNode, error) {
+	r, err := openBulkReader(ctx, s.session)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	nodes := make([]zkNode, 0, len(keys))
+	for batch := range slices.Chunk(keys, readBatch) {
+		paths := make([]string, len(batch))
+		for i, key := range batch {
+			paths[i] = s.node(key)
+		}
+		answers, err := r.read(paths, s.session.timeout)
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, answers...)
+	}
+	return nodes, nil
+}
+
+// readEach reads the nodes of keys one by one, several at a time.
+func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
+	nodes := make([]zkNode, len(keys))
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	for range min(loadReaders, len(keys)) {
+		readers.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(keys) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				data, stat, err := s.session.Get(s.node(keys[i]))
+				nodes[i] = zkNode{data: data, err: err}
+				if err == nil {
+					nodes[i].version = stat.Version
+				}
+			}
+		})
+	}
+	readers.Wait()
+	return nodes
+}
+
+// loaded sorts the answers into records, versions and errors.
+func (s *zkStore) loaded(keys []string, nodes []zkNode) (map[string][]byte, error) {
+	records := make(map[string][]byte, len(keys))
+	s.versions = make(map[string]int32, len(keys))
+	var unread []error
+	for i, key := range keys {
+		n := nodes[i]
+		switch {
+		case errors.Is(n.err, zk.ErrNoNode): // deleted since the listing
+			continue
+		case errors.Is(n.err, zk.ErrNoAuth):
+			unread = append(unread, &recordError{key, n.err})
+			continue
+		case n.err != nil:
+			return nil, fmt.Errorf("read node %q: %w", s.node(key), n.err)
+		}
+		s.versions[key] = n.version
+		value := n.data
+		if kindOf(key) == "" {
+			e, err := decodeEntry(n.data)
+			if err != nil {
+				unread = append(unread, &recordError{key, err})
+				continue
+			}
+			value = e.value
+		}
+		records[key] = append([]byte{}, value...) // not nil, and no part of a larger array
+	}
+	return records, errors.Join(unread...)
+}
+
+// keys lists the keys of all records.
+func (s *zkStore) keys() ([]string, error) {
+	names, err := s.children("state")
+	if err != nil {
+		return nil, err
+	}
+	keys := slices.DeleteFunc(names, func(name string) bool {
+		return !strings.HasPrefix(name, "J_") && !strings.HasPrefix(name, "T_") && name != "frameworkId"
+	})
+	kinds, err := s.children("go")
+	if err != nil {
+		return nil, err
+	}
+	s.kinds = map[string]bool{}
+	for _, kind := range kinds {
+		if kind == "term" || kind == "instances" {
+			continue
+		}
+		s.kinds[kind] = true
+		names, err := s.children("go/" + kind)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			keys = append(keys, "go/"+kind+"/"+name)
+		}
+	}
+	return keys, nil
+}
+
+func (s *zkStore) children(dir string) ([]string, error) {
+	names, _, err := s.session.Children(s.path(dir))
+	if err != nil {
+		return nil, fmt.Errorf("list node %q: %w", s.path(dir), err)
+	}
+	return names, nil
+}
+
+// commit implements store, after load. A *recordError other than errRecordTooLarge means
+// that somebody else has changed the node since it was loaded. errFenced means
+// that nothing was stored, and that the term has ended.
+func (s *zkStore) commit(ctx context.Context, records []record) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ops, err := s.ops(lastOfEach(records))
+	if err != nil || len(ops) == 0 {
+		return err
+	}
+	return s.multi(ops)
+}
+
+// A zkOp is one operation of a transaction, for the record of key, or for a folder if that is "".
+type zkOp struct {
+	key     string
+	request any // *zk.CreateRequest, *zk.SetDataRequest or *zk.DeleteRequest
+}
+
+// ops turns records into operations, and measures them: a server drops the
+// connection on a request that is too large, which looks like any other loss.
+func (s *zkStore) ops(records []record) ([]zkOp, error) {
+	const overhead = 120 // of an operation besides path and data, with room
+	var ops []zkOp
+	var largest record
+	size := 0
+	folders := map[string]bool{}
+	for _, r := range records {
+		node := s.node(r.key)
+		version, exists := s.versions[r.key]
+		if r.value == nil {
+			if exists {
+				ops = append(ops, zkOp{r.key, &zk.DeleteRequest{Path: node, Version: version}})
+				size += len(node) + overhead
+			}
+			continue
+		}
+		data := s.data(r)
+		if len(data) > maxRecord {
+			return nil, &recordError{r.key, errRecordTooLarge}
+		}
+		size += len(node) + len(data) + overhead
+		if len(data) > len(largest.value) {
+			largest = r
+		}
+		if exists {
+			ops = append(ops, zkOp{r.key, &zk.SetDataRequest{Path: node, Data: data, Version: version}})
+			continue
+		}
+		if kind := kindOf(r.key); kind != "" && !s.kinds[kind] && !folders[kind] {
+			folders[kind] = true
+			ops = append(ops, zkOp{"", &zk.CreateRequest{Path: s.path("go/" + kind), Acl: s.session.acl}})
+		}
+		ops = append(ops, zkOp{r.key, &zk.CreateRequest{Path: node, Data: data, Acl: s.session.acl}})
+	}
+	if size > maxMulti {
+		return nil, &recordError{largest.key, errRecordTooLarge}
+	}
+	return ops, nil
+}
+
+// data returns what the record's node is to hold.
+func (s *zkStore) data(r record) []byte {
+	if kindOf(r.key) != "" {
+		return r.value
+	}
+	return encodeEntry(r.key, newUUID(), r.value)
+}
+
+// kindOf returns <kind> for go/<kind>/<name>, and "" for a key of the JVM versions.
+func kindOf(key string) string {
+	rest, ok := strings.CutPrefix(key, "go/")
+	if !ok {
+		return ""
+	}
+	kind, _, _ := strings.Cut(rest, "/")
+	return kind
+}
+
+// newUUID returns a random UUID, version 4.
+func newUUID() [16]byte {
+	var id [16]byte
+	rand.Read(id[:]) // never fails
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// multi sends operations as one transaction behind the fence.
+func (s *zkStore) multi(ops []zkOp) error {
+	stamp, err := json.Marshal(termRecord{s.term, path.Base(s.latch)})
+	if err != nil {
+		return err
+	}
+	requests := []any{
+		&zk.CheckVersionRequest{Path: s.latch, Version: 0}, // latch nodes are never changed
+		&zk.SetDataRequest{Path: s.path("go/term"), Data: stamp, Version: s.termVersion},
+	}
+	fence := len(requests)
+	for _, op := range ops {
+		requests = append(requests, op.request)
+	}
+	results, err := s.session.Multi(requests...)
+	if err != nil {
+		return s.refusal(err, fence, ops, results)
+	}
+	s.termVersion = results[fence-1].Stat.Version
+	for i, op := range ops {
+		s.applied(op, results[fence+i])
+	}
+	return nil
+}
+
+// applied notes the version that a node has now.
+func (s *zkStore) applied(op zkOp, result zk.MultiResponse) {
+	switch r := op.request.(type) {
+	case *zk.CreateRequest:
+		if op.key == "" {
+			s.kinds[path.Base(r.Path)] = true
+			return
+		}
+		s.versions[op.key] = 0
+	case *zk.SetDataRequest:
+		s.versions[op.key] = result.Stat.Version
+	case *zk.DeleteRequest:
+		delete(s.versions, op.key)
+	}
+}
+
+// refusal says what a failed transaction means. The operation to blame is the
+// first with an error; the ones after it, and before it, were merely not done.
+func (s *zkStore) refusal(err error, fence int, ops []zkOp, results []zk.MultiResponse) error {
+	for _, unknown := range []error{zk.ErrConnectionClosed, zk.ErrClosing, zk.ErrSessionExpired, zk.ErrSessionMoved, zk.ErrNoServer} {
+		if errors.Is(err, unknown) {
+			return fmt.Errorf("store records: %w", err)
+		}
+	}
+	blamed := slices.IndexFunc(results, func(r zk.MultiResponse) bool { return r.Error != nil })
+	switch {
+	case blamed < 0:
+		return fmt.Errorf("store records: %w", err)
+	case blamed < fence:
+		return fmt.Errorf("%w (%w)", errFenced, err)
+	case ops[blamed-fence].key == "":
+		return fmt.Errorf("create folder for records: %w", err)
+	}
+	return &recordError{ops[blamed-fence].key, err}
+}
+
+// lastOfEach drops records that a later one of the same key replaces.
+func lastOfEach(records []record) []record {
+	seen := make(map[string]bool, len(records))
+	kept := make([]record, 0, len(records))
+	for _, r := range slices.Backward(records) {
+		if !seen[r.key] {
+			seen[r.key] = true
+			kept = append(kept, r)
+		}
+	}
+	slices.Reverse(kept)
+	return kept
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// An entry is what the scheduler's loop knows of one job.
+type entry struct {
+	job      *Job // replaced, never changed
+	sched    Schedule
+	problem  string // why its schedule is not followed, or ""
+	state    jobState
+	runs     []*openRun // open, oldest first
+	history  []*Run     // ended, newest first; replaced, never changed
+	children []string   // as last published
+	slot     int
+	timer    alarm // of the next occurrence
+	gone     bool
+
+	isDirty                               bool
+	jobDirty, stateDirty, historyDirty    bool
+	jobStored, stateStored, historyStored bool
+	changed                               []*openRun
+	dropped                               []*openRun // of a deleted job: open runs to forget
+}
+
+// jobState is the part of a job's state that has no place in the JVM versions'
+// document. It is stored as go/job/<name>.
+type jobState struct {
+	Seq           int64            `json:"seq"`                     // order of creation
+	Posted        string           `json:"posted,omitempty"`        // schedule text as posted
+	Zone          string           `json:"zone,omitempty"`          // scheduleTimeZone as posted
+	Anchor        string           `json:"anchor,omitempty"`        // Posted with an empty start filled in
+	Index         int64            `json:"index,omitempty"`         // periods that the position is past the start
+	Written       string           `json:"written,omitempty"`       // schedule text of the job document that goes with Index
+	LastScheduled int64            `json:"lastScheduled,omitempty"` // no instant up to here becomes pending again
+	LastDue       int64            `json:"lastDue,omitempty"`       // newest due given to a manual or dependent run
+	LastRetry     int64            `json:"lastRetry,omitempty"`     // newest due given to a retry
+	Generation    int64            `json:"generation,omitempty"`    // times the job has finished, for its children
+	Consumed      map[string]int64 `json:"consumed,omitempty"`      // parents' generations that this job's runs have used up
+	Missed        int64            `json:"missed,omitempty"`        // occurrences missed
+}
+
+// An openRun is a run that has not ended, with what only the loop needs to know.
+type openRun struct {
+	*Run     // replaced, never changed
+	entry    *entry
+	seq      int64  // order of arrival in the queue
+	class    *class // where it waits for an offer, or nil
+	delayed  bool   // waits for its retry delay
+	blocked  bool   // waits for another run of its job
+	offerIDs []string
+
+	stored, waitingStored bool // go/run and T_ records exist
+	isChanged             bool
+	answered              bool     // the cluster has told of it in this subscription
+	unreachable           int64    // since when, in ms
+	counted               runState // state under which it is summed up
+	agentURL              string
+}
+
+// update replaces the run's record by one that change has altered.
+func (r *openRun) update(change func(*Run)) {
+	next := *r.Run
+	change(&next)
+	r.Run = &next
+}
+
+// busy reports whether a run of the job is under way, other than one whose
+// launcher has ended and only its callback is missing.
+func (e *entry) busy() bool {
+	return slices.ContainsFunc(e.runs, func(r *openRun) bool { return r.State == runLaunching || r.State == runActive })
+}
+
+// waiting returns the first open run that has not been launched and matches.
+func (e *entry) waiting(match func(*openRun) bool) *openRun {
+	for _, r := range e.runs {
+		if r.State == runQueued && match(r) {
+			return r
+		}
+	}
+	return nil
+}
+
+// epsilon is how late an occurrence may still become pending, in ms.
+func (e *entry) epsilon() int64 { return e.job.Epsilon.approx().Milliseconds() }
+
+// scheduled reports whether the job's schedule is followed.
+func (e *entry) scheduled() bool {
+	return !e.gone && !e.job.Dependent && !e.job.Disabled && e.problem == ""
+}
+
+// jobRecord is the job's document as JVM versions read it.
+func (e *entry) jobRecord() []byte {
+	j := e.job
+	if !j.Dependent && e.problem == "" && e.sched.isCron() {
+		// A cron expression would stop a JVM version; our record keeps the text.
+		j = j.clone()
+		j.Schedule = e.sched.String()
+	}
+	return j.appendJSON(nil, dialectStored)
+}
+
+// records returns what has to be stored of the entry and its changed runs.
+func (e *entry) records() []record {
+	name := recordName(e.job.Name)
+	var out []record
+	put := func(key string, value []byte) { out = append(out, record{key, value}) }
+	for _, r := range e.changed {
+		out = append(out, r.records()...)
+	}
+	if e.gone {
+		for _, r := range e.dropped {
+			put(runKey(r.ID), nil)
+			put(waitKey(r.ID), nil)
+		}
+		put("J_"+e.job.Name, nil)
+		put("go/job/"+name, nil)
+		put("go/history/"+name, nil)
+		return out
+	}
+	if e.jobDirty {
+		put("J_"+e.job.Name, e.jobRecord())
+	}
+	if e.stateDirty {
+		put("go/job/"+name, mustJSON(&e.state))
+	}
+	if e.historyDirty {
+		put("go/history/"+name, mustJSON(e.history))
+	}
+	return out
+}
+
+func runKey(id string) string  { return "go/run/" + recordName(id) }
+func waitKey(id string) string { return "T_" + recordName(id) }
+
+// records returns what has to be stored of a run: its own record while it is
+// open, and beside it, exactly while it waits, the T_ node that a 2.x version would resume.
+func (r *openRun) records() []record {
+	var out []record
+	switch {
+	case !r.ended():
+		out = append(out, record{runKey(r.ID), mustJSON(r.Run)})
+		r.stored = true
+	case r.stored:
+		out = append(out, record{runKey(r.ID), nil})
+		r.stored = false
+	}
+	waits := r.State == runQueued
+	switch {
+	case waits && !r.waitingStored:
+		out = append(out, record{waitKey(r.ID), r.entry.jobRecord()})
+	case !waits && r.waitingStored:
+		out = append(out, record{waitKey(r.ID), nil})
+	}
+	r.waitingStored = waits
+	return out
+}
+
+// mustJSON encodes a value of our own that cannot fail.
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// publish makes the job's picture for readers.
+func (e *entry) publish(g *graph) *jobView {
+	v := &jobView{
+		job: e.job, slot: e.slot, history: e.history, problem: e.problem,
+		parents: g.parents[e.job.Name], children: g.children[e.job.Name], missed: e.state.Missed,
+	}
+	if len(e.runs) > 0 {
+		v.runs = make([]*Run, len(e.runs))
+		for i, r := range e.runs {
+			v.runs[i] = r.Run
+		}
+	}
+	if e.scheduled() {
+		v.next, _ = e.sched.next()
+	}
+	return v
+}
+
+// addHistory puts an ended run in front of the history and cuts its tail.
+func (e *entry) addHistory(r *Run, keep int) {
+	n := min(len(e.history), max(keep-1, 0))
+	e.history = append(append(make([]*Run, 0, n+1), r), e.history[:n]...)
+	e.historyDirty = true
+}
+
+// nextDue returns the instant at which the job's schedule stands, in ms.
+func (e *entry) nextDue() (int64, bool) {
+	if !e.scheduled() {
+		return 0, false
+	}
+	t, ok := e.sched.next()
+	return t.UnixMilli(), ok
+}
+
+func msTime(ms int64) time.Time { return time.UnixMilli(ms).UTC() }

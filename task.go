@@ -1,0 +1,234 @@
+package main
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/mesos/mesos-go/api/v1/lib"
+)
+
+// taskIDLimit is the longest task id, in bytes, that Mesos takes.
+const taskIDLimit = 255
+
+// runID makes the id of a run, which is also its Mesos task id:
+// ct:<due ms>:<attempt>:<job>:<args>. Semicolons are taken out of args, as
+// Chronos does since 2.5. The part is left empty where Mesos would refuse the
+// id; the arguments themselves are in the Run.
+func runID(due int64, attempt int, job, args string) string {
+	id := "ct:" + strconv.FormatInt(due, 10) + ":" + strconv.Itoa(attempt) + ":" + job + ":"
+	if args = withoutSemicolons(args); args != "" && legalTaskID(id+args) {
+		return id + args
+	}
+	return id
+}
+
+// withoutSemicolons is 2.5's weak protection against a second command in the
+// arguments of a run (#717).
+func withoutSemicolons(args string) string { return strings.ReplaceAll(args, ";", "") }
+
+func legalTaskID(id string) bool {
+	if len(id) > taskIDLimit || !utf8.ValidString(id) {
+		return false
+	}
+	return !strings.ContainsFunc(id, func(r rune) bool {
+		return r < ' ' || r == 0x7f || r == '/' || r == '\\'
+	})
+}
+
+// parseRunID takes an id of any Chronos version apart. Job names have no
+// colons, so the id is split at them; the JVM versions guessed at the name by
+// its letters and so lost jobs with spaces after an upgrade (#805).
+func parseRunID(id string) (due int64, attempt int, job, args string, ok bool) {
+	parts := strings.SplitN(id, ":", 5)
+	if len(parts) < 4 || parts[0] != "ct" || parts[3] == "" {
+		return 0, 0, "", "", false
+	}
+	due, ok = parseDigits(parts[1])
+	if !ok {
+		return 0, 0, "", "", false
+	}
+	n, ok := parseDigits(parts[2])
+	if !ok || n > math.MaxInt32 {
+		return 0, 0, "", "", false
+	}
+	if len(parts) == 5 {
+		args = parts[4]
+	}
+	return due, int(n), parts[3], args, true
+}
+
+func parseDigits(s string) (int64, bool) {
+	if s == "" || strings.Trim(s, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil
+}
+
+// taskInfo describes run r of job j to Mesos, as a task that takes the
+// resources of p.
+func taskInfo(j *Job, r *Run, p placement) *mesos.TaskInfo {
+	t := &mesos.TaskInfo{
+		Name:      "ChronosTask:" + j.Name,
+		TaskID:    mesos.TaskID{Value: r.ID},
+		AgentID:   mesos.AgentID{Value: p.agentID},
+		Resources: p.resources,
+	}
+	switch {
+	case j.Executor != "":
+		t.Executor = executorInfo(j, r, p)
+		t.Data = []byte(executorData(j, r))
+	default:
+		t.Command = commandInfo(j, r, p)
+		t.Container = containerInfo(j.Container)
+	}
+	if j.MaxCompletionTime > 0 {
+		seconds := min(j.MaxCompletionTime, math.MaxInt64/1_000_000_000)
+		t.MaxCompletionTime = &mesos.DurationInfo{Nanoseconds: seconds * 1_000_000_000}
+	}
+	return t
+}
+
+func commandInfo(j *Job, r *Run, p placement) *mesos.CommandInfo {
+	c := &mesos.CommandInfo{Environment: taskEnvironment(j, r, p), User: nonEmpty(j.RunAsUser)}
+	if file, ok := urlCommand(j.Command); ok {
+		c.URIs = []mesos.CommandInfo_URI{{Value: j.Command, Executable: new(true)}}
+		c.Value = new(withArguments(`"./`+file+`"`, runArguments(j, r)))
+		return c
+	}
+	c.URIs = taskURIs(j)
+	c.Shell = new(j.Shell)
+	if j.Shell {
+		c.Value = nonEmpty(withArguments(j.Command, runArguments(j, r)))
+		return c
+	}
+	c.Value = nonEmpty(j.Command) // without one a container's own entry point runs (#778)
+	c.Arguments = j.Arguments
+	if r.HasArgs {
+		c.Arguments = strings.Fields(withoutSemicolons(r.Args))
+	}
+	return c
+}
+
+// urlCommand reports whether a command is the address of a program to fetch
+// and run, and the name of the file it will have.
+func urlCommand(command string) (file string, ok bool) {
+	for _, scheme := range []string{"http://", "https://", "ftp://", "ftps://"} {
+		if strings.HasPrefix(command, scheme) {
+			return command[strings.LastIndexByte(command, '/')+1:], true
+		}
+	}
+	return "", false
+}
+
+// runArguments is what follows the command in a shell: the run's own
+// arguments if it was given any, else the job's.
+func runArguments(j *Job, r *Run) string {
+	if r.HasArgs {
+		return withoutSemicolons(r.Args)
+	}
+	return withoutSemicolons(strings.Join(j.Arguments, " "))
+}
+
+func withArguments(command, args string) string {
+	if args == "" {
+		return command
+	}
+	return command + " " + args
+}
+
+// executorInfo names an executor of the task's own: the environment differs
+// for every run, and Mesos refuses two executors of one id that differ.
+func executorInfo(j *Job, r *Run, p placement) *mesos.ExecutorInfo {
+	return &mesos.ExecutorInfo{
+		Type:       mesos.ExecutorInfo_CUSTOM,
+		ExecutorID: mesos.ExecutorID{Value: executorID(j, r)},
+		Command: &mesos.CommandInfo{
+			Value:       new(j.Executor),
+			User:        nonEmpty(j.RunAsUser),
+			Environment: taskEnvironment(j, r, p),
+			URIs:        taskURIs(j),
+		},
+		Container: containerInfo(j.Container),
+	}
+}
+
+// executorID is the id of the executor that runs a task. Without an executor of
+// the job's own Mesos makes one with the task's id.
+func executorID(j *Job, r *Run) string {
+	if j.Executor == "" {
+		return r.ID
+	}
+	return j.Name + "-" + strconv.FormatInt(r.Due, 10) + "-" + strconv.Itoa(r.Attempt)
+}
+
+func executorData(j *Job, r *Run) string {
+	if j.TaskInfoData != "" {
+		return j.TaskInfoData
+	}
+	command := j.Command
+	if j.Shell {
+		command = withArguments(command, runArguments(j, r))
+	}
+	return j.ExecutorFlags + "|" + command
+}
+
+// taskURIs lists fetch before uris. A document written by 3.0 repeats its uris
+// in fetch; those are sent once.
+func taskURIs(j *Job) []mesos.CommandInfo_URI {
+	uris := make([]mesos.CommandInfo_URI, 0, len(j.Fetch)+len(j.URIs))
+	fetched := make(map[string]bool, len(j.Fetch))
+	for _, f := range j.Fetch {
+		fetched[f.URI] = true
+		uris = append(uris, mesos.CommandInfo_URI{
+			Value:      f.URI,
+			Extract:    new(f.Extract),
+			Executable: new(f.Executable),
+			Cache:      new(f.Cache),
+			OutputFile: nonEmpty(f.OutputFile),
+		})
+	}
+	for _, u := range j.URIs {
+		if !fetched[u] {
+			uris = append(uris, mesos.CommandInfo_URI{
+				Value: u, Extract: new(true), Executable: new(false), Cache: new(false),
+			})
+		}
+	}
+	return uris
+}
+
+// taskEnvironment is the environment of 2.5 and 3.0 in 2.4's order: ours
+// first, then the job's. Of variables with the same name the first is sent.
+func taskEnvironment(j *Job, r *Run, p placement) *mesos.Environment {
+	vars := []EnvVar{
+		{"mesos_task_id", r.ID},
+		{"MESOS_TASK_ID", r.ID},
+		{"CHRONOS_JOB_OWNER", j.Owner},
+		{"CHRONOS_JOB_NAME", j.Name},
+		{"HOST", p.hostname},
+		{"CHRONOS_RESOURCE_MEM", javaDouble(j.Mem)},
+		{"CHRONOS_RESOURCE_CPU", javaDouble(j.CPUs)},
+		{"CHRONOS_RESOURCE_DISK", javaDouble(j.Disk)},
+		{"CHRONOS_JOB_RUN_TIME", strconv.FormatInt(r.Due, 10)},
+		{"CHRONOS_JOB_RUN_ATTEMPT", strconv.Itoa(r.Attempt)},
+	}
+	seen := make(map[string]bool, len(vars)+len(j.Env))
+	env := &mesos.Environment{}
+	for _, v := range append(vars, j.Env...) {
+		if !seen[v.Name] {
+			seen[v.Name] = true
+			env.Variables = append(env.Variables, mesos.Environment_Variable{Name: v.Name, Value: new(v.Value)})
+		}
+	}
+	return env
+}
+
+func nonEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

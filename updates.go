@@ -1,0 +1,481 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+const (
+	killAgain        = 10 * time.Second // a kill is asked for again until the task has ended
+	firstReconcile   = 5 * time.Second  // unanswered tasks are asked about again after this, and then twice that
+	maxAwaiting      = 100              // async runs of a job that may wait for their callback
+	frameworkIDKey   = "frameworkId"
+	frameworkRemoved = "Framework has been removed"
+)
+
+// clusterEvent handles one event of the cluster. None may stop the loop.
+func (s *scheduler) clusterEvent(e *sched.Event) {
+	switch e.GetType() {
+	case sched.Event_SUBSCRIBED:
+		s.onSubscribed(e.GetSubscribed())
+	case sched.Event_OFFERS:
+		s.receive(e.GetOffers().GetOffers())
+	case sched.Event_RESCIND:
+		s.offers.remove(e.GetRescind().GetOfferID().Value)
+	case sched.Event_UPDATE:
+		status := e.GetUpdate().Status
+		s.onStatus(&status)
+	case sched.Event_ERROR:
+		s.onError(e.GetError().GetMessage())
+	case sched.Event_UNKNOWN:
+		s.subscribed = false // offers stay unused until the next subscription voids them
+	case sched.Event_FAILURE:
+		// Status updates follow for every task concerned; they decide.
+		s.log.Info("agent or executor is gone", "agent", e.GetFailure().GetAgentID().GetValue(), "executor", e.GetFailure().GetExecutorID().GetValue())
+	}
+}
+
+// onSubscribed begins a subscription: offers of an earlier one are void, calls in
+// flight have an unknown outcome, so every task is asked about.
+func (s *scheduler) onSubscribed(e *sched.Event_Subscribed) {
+	id := e.GetFrameworkID().GetValue()
+	if id != s.framework {
+		s.framework = id
+		s.extra = append(s.extra, record{frameworkIDKey, encodeFrameworkID(id)})
+	}
+	s.log.Info("subscribed", "framework", id)
+	s.subscribed = true
+	s.offers.clear()
+	s.offers.suppressed = false
+	s.offers.revivedAt, s.offers.offeredAt = s.now, s.now
+	for _, r := range s.runs {
+		r.answered = false
+	}
+	s.send(reconcileCall(nil), nil) // finds orphans; nothing waits for it
+	s.reconcileIn = firstReconcile
+	s.reconcileOpen()
+	for id, agent := range s.orphans {
+		s.send(killCall(id, agent), nil)
+	}
+	for _, r := range s.runs {
+		if r.Killing != "" {
+			s.send(killCall(r.ID, r.AgentID), nil)
+		}
+	}
+}
+
+// reconcileOpen asks about every task that the cluster has not told of in this subscription.
+func (s *scheduler) reconcileOpen() {
+	var open []*openRun
+	for _, r := range s.runs {
+		if !r.answered && (r.State == runLaunching || r.State == runActive) {
+			open = append(open, r)
+		}
+	}
+	if len(open) > 0 {
+		s.askAbout(open)
+	}
+	if s.reconcileIn < s.cfg.reconcile {
+		s.reconcileIn = min(2*s.reconcileIn, s.cfg.reconcile)
+	}
+	s.timers.move(&s.reconcileTimer, s.now+s.reconcileIn.Milliseconds())
+}
+
+// reconcileAgain repeats the questions that are open, and once in
+// --reconciliation_interval asks about everything.
+func (s *scheduler) reconcileAgain() {
+	if !s.subscribed {
+		return
+	}
+	if s.reconcileIn >= s.cfg.reconcile {
+		for _, r := range s.runs {
+			r.answered = false
+		}
+		s.send(reconcileCall(nil), nil)
+	}
+	s.reconcileOpen()
+}
+
+// askAbout reconciles the given tasks explicitly.
+func (s *scheduler) askAbout(runs []*openRun) {
+	const atOnce = 5000
+	for len(runs) > 0 {
+		n := min(atOnce, len(runs))
+		s.send(reconcileCall(runs[:n]), nil)
+		runs = runs[n:]
+	}
+}
+
+func reconcileCall(runs []*openRun) *sched.Call {
+	call := &sched.Call{Type: sched.Call_RECONCILE, Reconcile: &sched.Call_Reconcile{}}
+	for _, r := range runs {
+		task := sched.Call_Reconcile_Task{TaskID: mesos.TaskID{Value: r.ID}}
+		if r.AgentID != "" {
+			task.AgentID = &mesos.AgentID{Value: r.AgentID}
+		}
+		call.Reconcile.Tasks = append(call.Reconcile.Tasks, task)
+	}
+	return call
+}
+
+func killCall(id, agent string) *sched.Call {
+	call := &sched.Call{Type: sched.Call_KILL, Kill: &sched.Call_Kill{TaskID: mesos.TaskID{Value: id}}}
+	if agent != "" {
+		call.Kill.AgentID = &mesos.AgentID{Value: agent}
+	}
+	return call
+}
+
+// acknowledge confirms an update once what it caused is stored. Updates made by
+// the master itself have no uuid and are not confirmed.
+func (s *scheduler) acknowledge(u *mesos.TaskStatus) {
+	if len(u.UUID) == 0 || u.AgentID == nil {
+		return
+	}
+	s.send(&sched.Call{Type: sched.Call_ACKNOWLEDGE, Acknowledge: &sched.Call_Acknowledge{
+		AgentID: *u.AgentID, TaskID: u.TaskID, UUID: u.UUID,
+	}}, nil)
+}
+
+// onStatus handles a status update. Updates may be late, lost, repeated or out of
+// order; the id of the run is the key, and one of a run that has ended changes nothing.
+func (s *scheduler) onStatus(u *mesos.TaskStatus) {
+	defer s.acknowledge(u)
+	id := u.TaskID.Value
+	r := s.runs[id]
+	if r == nil {
+		r = s.onUnknownTask(id, u)
+		if r == nil {
+			return
+		}
+	}
+	if r.State == runQueued || r.State == runAwaiting {
+		s.onUnexpected(r, u)
+		return
+	}
+	r.answered = true
+	if u.AgentID != nil && r.AgentID == "" {
+		r.update(func(n *Run) { n.AgentID = u.AgentID.Value })
+	}
+	s.onKnown(r, u)
+}
+
+// onKnown handles an update of a run that is under way.
+func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
+	switch u.GetState() {
+	case mesos.TASK_STAGING, mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_KILLING:
+		s.onAlive(r, u)
+	case mesos.TASK_UNREACHABLE:
+		s.onUnreachable(r, u)
+	case mesos.TASK_FINISHED:
+		s.onFinished(r, u)
+	case mesos.TASK_FAILED:
+		s.fail(r, runFailed, statusText(u))
+	case mesos.TASK_KILLED:
+		s.onKilled(r, u)
+	case mesos.TASK_ERROR:
+		s.onTaskError(r, u)
+	default: // LOST, DROPPED, GONE, GONE_BY_OPERATOR, UNKNOWN, and whatever Mesos may add
+		s.onGone(r, u)
+	}
+}
+
+// onUnknownTask handles an update of a task that no open run stands for. One that lives is
+// killed: its attempt has ended, as far as anybody knows. Only the tasks a JVM
+// version left behind are adopted.
+func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
+	due, attempt, name, args, ours := parseRunID(id)
+	if terminal(u.GetState()) {
+		delete(s.orphans, id)
+		if e := s.jobs[name]; ours && e != nil && s.adoptable(e, id, due) && u.GetState() != mesos.TASK_UNKNOWN {
+			return s.adopt(e, id, due, attempt, args, u)
+		}
+		return nil
+	}
+	if !ours {
+		s.log.Warn("update of a task that is not ours", "task", id, "state", u.GetState())
+		return nil
+	}
+	if e := s.jobs[name]; e != nil && s.adoptable(e, id, due) {
+		return s.adopt(e, id, due, attempt, args, u)
+	}
+	if _, known := s.orphans[id]; !known {
+		s.log.Warn("killing a task whose run has ended or is not known", "task", id, "state", u.GetState())
+	}
+	s.orphans[id] = u.GetAgentID().GetValue()
+	s.send(killCall(id, s.orphans[id]), nil)
+	return nil
+}
+
+// adoptable reports whether a task without a record can be one that a JVM
+// version launched before this program first led.
+func (s *scheduler) adoptable(e *entry, id string, due int64) bool {
+	if due > s.adoptBefore {
+		return false
+	}
+	for _, r := range e.history {
+		if r.ID == id {
+			return false
+		}
+	}
+	return true
+}
+
+// adopt opens a run for a task that a JVM version launched.
+func (s *scheduler) adopt(e *entry, id string, due int64, attempt int, args string, u *mesos.TaskStatus) *openRun {
+	s.log.Info("adopting a task launched by an earlier version", "job", e.job.Name, "task", id)
+	agent := u.GetAgentID().GetValue()
+	r := &openRun{entry: e, Run: &Run{
+		ID: id, Job: e.job.Name, Kind: kindScheduled, Due: due, Attempt: attempt, Args: args, HasArgs: args != jobArguments(e.job),
+		State: runActive, AgentID: agent, Queued: due, Launched: due,
+	}}
+	if w := s.runs[id]; w != nil {
+		return w
+	}
+	e.runs = append(e.runs, r)
+	s.runs[id] = r
+	s.touchRun(r)
+	return r
+}
+
+// onUnexpected handles an update of a run that should have no live task: one
+// that waits (a launch believed lost has arrived after all), or an async run whose launcher has ended.
+func (s *scheduler) onUnexpected(r *openRun, u *mesos.TaskStatus) {
+	if r.State == runAwaiting || terminal(u.GetState()) && !hasRun(u.GetState()) {
+		return
+	}
+	s.queue.remove(r)
+	r.blocked, r.delayed, r.answered = false, false, true
+	r.update(func(n *Run) {
+		n.State, n.AgentID, n.Launched, n.Reason = runActive, u.GetAgentID().GetValue(), s.now, ""
+	})
+	s.touchRun(r)
+	s.onKnown(r, u)
+}
+
+// hasRun reports whether a terminal state is the outcome of a task that ran.
+func hasRun(state mesos.TaskState) bool {
+	return state == mesos.TASK_FINISHED || state == mesos.TASK_FAILED || state == mesos.TASK_KILLED
+}
+
+// onAlive handles the news that a task exists. The first of it makes the run active.
+func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
+	running := u.GetState() == mesos.TASK_RUNNING || u.GetState() == mesos.TASK_STARTING
+	if r.unreachable != 0 {
+		r.unreachable = 0
+		r.update(func(n *Run) { n.Reason = "" })
+		s.touchRun(r)
+	}
+	first := r.State == runLaunching
+	if first || running && r.Started == 0 {
+		r.update(func(n *Run) {
+			n.State = runActive
+			if running && n.Started == 0 {
+				n.Started = s.now
+			}
+		})
+		s.touchRun(r)
+	}
+	if first {
+		s.emit(jobEvent{Kind: eventStarted, Job: r.entry.job, Run: r.Run})
+	}
+}
+
+// onFinished ends a run whose task has succeeded. The launcher of an async job says nothing about
+// the job: its run waits for the callback, unless that came first.
+func (s *scheduler) onFinished(r *openRun, u *mesos.TaskStatus) {
+	if !r.entry.job.Async {
+		s.succeed(r, statusText(u))
+		return
+	}
+	if r.Callback != nil {
+		s.applyCallback(r, *r.Callback, "")
+		return
+	}
+	r.update(func(n *Run) { n.State = runAwaiting })
+	s.touchRun(r)
+	s.unblock(r.entry)
+	s.boundAwaiting(r.entry)
+}
+
+// boundAwaiting gives up the oldest runs whose callback never came, so that a job that
+// is never called back does not gather runs without end.
+func (s *scheduler) boundAwaiting(e *entry) {
+	var awaiting []*openRun
+	for _, r := range e.runs {
+		if r.State == runAwaiting {
+			awaiting = append(awaiting, r)
+		}
+	}
+	for len(awaiting) > maxAwaiting {
+		s.end(awaiting[0], runLost, "its callback never came")
+		awaiting = awaiting[1:]
+	}
+}
+
+// onKilled ends a run that was killed: no counter changes, no retry, no child runs.
+func (s *scheduler) onKilled(r *openRun, u *mesos.TaskStatus) {
+	reason := r.Killing
+	if reason == "" {
+		reason = statusText(u)
+	}
+	s.end(r, runKilled, reason)
+	s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: reason})
+	s.disableAfterLast(r.entry)
+}
+
+// disableAfterLast is disableExhausted where the run that ended did not count, but the last one that did had succeeded.
+func (s *scheduler) disableAfterLast(e *entry) {
+	if e.job.lastResult() == "success" {
+		s.disableExhausted(e)
+	}
+}
+
+// onTaskError handles a task that Mesos refused. A duplicate id says that the
+// task exists already, which is not a result.
+func (s *scheduler) onTaskError(r *openRun, u *mesos.TaskStatus) {
+	if strings.Contains(strings.ToLower(u.GetMessage()), "duplicate") {
+		s.askAbout([]*openRun{r})
+		return
+	}
+	s.fail(r, runFailed, statusText(u))
+}
+
+// onGone handles the news that the cluster has no such task (any more). One that was
+// never launched waits again with the same attempt; any other is lost, which counts as a failure.
+func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
+	if r.State == runLaunching && neverLaunched(u) {
+		s.requeue(r, statusText(u))
+		return
+	}
+	if r.Killing != "" {
+		s.onKilled(r, u)
+		return
+	}
+	s.fail(r, runLost, statusText(u))
+}
+
+// neverLaunched reports whether a status of a launching run means that no task
+// was made: the master does not know it, or the offer was no longer valid.
+func neverLaunched(u *mesos.TaskStatus) bool {
+	switch u.GetState() {
+	case mesos.TASK_UNKNOWN, mesos.TASK_GONE:
+		return true
+	case mesos.TASK_LOST, mesos.TASK_DROPPED:
+		switch u.GetReason() {
+		case mesos.REASON_INVALID_OFFERS, mesos.REASON_MASTER_DISCONNECTED:
+			return true
+		}
+	}
+	return false
+}
+
+// onUnreachable starts the time within which the agent may come back.
+func (s *scheduler) onUnreachable(r *openRun, u *mesos.TaskStatus) {
+	if r.unreachable != 0 {
+		return
+	}
+	r.unreachable = s.now
+	s.timers.add(&alarm{at: s.now + s.cfg.unreachable.Milliseconds(), kind: timerUnreachable, run: r, index: -1})
+	r.update(func(n *Run) { n.State, n.Reason = runActive, "agent unreachable since "+formatDate(msTime(s.now)) })
+	s.touchRun(r)
+	s.log.Warn("agent unreachable", "job", r.Job, "task", r.ID, "agent", r.AgentID)
+}
+
+// giveUpUnreachable declares a task lost whose agent has been away for too long.
+func (s *scheduler) giveUpUnreachable(r *openRun) {
+	if s.runs[r.ID] != r || r.unreachable == 0 || s.now-r.unreachable < s.cfg.unreachable.Milliseconds() {
+		return
+	}
+	s.abandon(r, fmt.Sprintf("agent unreachable for %s", s.cfg.unreachable))
+}
+
+// abandon declares a task lost of which nothing is heard. Should it show itself again, it is killed.
+func (s *scheduler) abandon(r *openRun, why string) {
+	s.orphans[r.ID] = r.AgentID
+	s.send(killCall(r.ID, r.AgentID), nil)
+	if r.Killing != "" {
+		s.end(r, runKilled, r.Killing)
+		return
+	}
+	s.fail(r, runLost, why)
+}
+
+// checkStaging looks at a task that should have started by now: it is asked
+// about once, and declared lost when the same time has passed again.
+func (s *scheduler) checkStaging(r *openRun) {
+	if s.runs[r.ID] != r || r.Started != 0 || (r.State != runLaunching && r.State != runActive) || r.unreachable != 0 {
+		return
+	}
+	waited := s.now - r.Launched
+	if limit := s.cfg.staging.Milliseconds(); waited >= 2*limit && s.subscribed {
+		s.abandon(r, fmt.Sprintf("not started %s after its launch", time.Duration(waited)*time.Millisecond))
+		return
+	}
+	s.askAbout([]*openRun{r})
+	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+}
+
+// onError handles the end of a subscription for a reason that the master gives.
+func (s *scheduler) onError(message string) {
+	s.log.Error("the cluster has ended the subscription", "message", message)
+	s.subscribed = false
+	if !strings.Contains(message, frameworkRemoved) && !strings.Contains(message, "Completed framework") {
+		return
+	}
+	// All tasks of a removed framework are gone. The next subscription gets a new id.
+	s.framework = ""
+	s.extra = append(s.extra, record{frameworkIDKey, nil})
+	for _, r := range s.sortedRuns() {
+		if r.State == runLaunching || r.State == runActive {
+			s.fail(r, runLost, message)
+		}
+	}
+}
+
+// kill ends a run: at once if it only waits, else by asking the cluster until the task is gone.
+func (s *scheduler) kill(r *openRun, why string) {
+	switch r.State {
+	case runQueued, runAwaiting:
+		s.end(r, runKilled, why)
+		s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: why})
+	default:
+		if r.Killing == "" {
+			r.update(func(n *Run) { n.Killing = why })
+			s.touchRun(r)
+		}
+		s.repeatKill(r)
+	}
+}
+
+func (s *scheduler) repeatKill(r *openRun) {
+	if s.runs[r.ID] != r || r.Killing == "" {
+		return
+	}
+	s.send(killCall(r.ID, r.AgentID), nil)
+	s.timers.add(&alarm{at: s.now + killAgain.Milliseconds(), kind: timerKill, run: r, index: -1})
+}
+
+// terminal reports whether a task in that state has ended.
+func terminal(state mesos.TaskState) bool {
+	switch state {
+	case mesos.TASK_STAGING, mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_KILLING, mesos.TASK_UNREACHABLE:
+		return false
+	}
+	return true
+}
+
+// statusText is what an update says for people.
+func statusText(u *mesos.TaskStatus) string {
+	if m := u.GetMessage(); m != "" {
+		return m
+	}
+	if u.GetState() == mesos.TASK_FINISHED {
+		return ""
+	}
+	return u.GetState().String()
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// A change is what one event did: records that must be stored before anybody
+// may learn of it, the jobs that look different afterwards, and the effects
+// (answers, calls to the cluster, notices) that make it known.
+type change struct {
+	records []record
+	size    int
+	view    viewChange
+	totals  viewTotals
+	effects []func(error)
+	at      time.Time
+}
+
+// viewTotals are the numbers of a view that belong to no single job.
+type viewTotals struct {
+	queued, queuedHigh, running int
+	oldestQueued                int64
+	subscribed                  bool
+	invalid                     []invalidRecord
+}
+
+const (
+	maxBatchSize    = 500 << 10 // bytes of records in one commit
+	maxWaitingSize  = 64 << 20  // bytes that may wait before new changes are refused
+	recordOverhead  = 64        // what a record costs beside its key and value
+	maxBatchChanges = 4096
+)
+
+// A writer stores changes in their order, one commit in flight, and runs the
+// effects of each change once everything before it and the change itself are
+// stored. What arrives during a commit forms the next one.
+type writer struct {
+	store   store
+	publish func([]viewChange, viewTotals)
+	onBatch func(changes, records int, took time.Duration, err error) // may be nil
+
+	mu      sync.Mutex
+	waiting []*change
+	size    int
+	wake    chan struct{}
+}
+
+func newWriter(st store, publish func([]viewChange, viewTotals)) *writer {
+	return &writer{store: st, publish: publish, wake: make(chan struct{}, 1)}
+}
+
+// enqueue adds a change. It never blocks.
+func (w *writer) enqueue(c *change) {
+	w.mu.Lock()
+	w.waiting = append(w.waiting, c)
+	w.size += c.size
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// full reports whether so much waits that new changes should be refused.
+func (w *writer) full() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.size > maxWaitingSize
+}
+
+// run stores changes until ctx ends or a commit fails. Changes that were not
+// stored by then have their effects run with the error.
+func (w *writer) run(ctx context.Context) error {
+	for {
+		batch := w.take()
+		if len(batch) == 0 {
+			select {
+			case <-w.wake:
+				continue
+			case <-ctx.Done():
+				w.abandon(nil, errNoLeader)
+				return ctx.Err()
+			}
+		}
+		if err := w.commit(ctx, batch); err != nil {
+			w.abandon(batch, fmt.Errorf("store: %w", err))
+			return err
+		}
+	}
+}
+
+// take removes the changes of the next commit from the queue.
+func (w *writer) take() []*change {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, size := 0, 0
+	for n < len(w.waiting) && n < maxBatchChanges {
+		size += w.waiting[n].size
+		if n > 0 && size > maxBatchSize {
+			break
+		}
+		n++
+	}
+	batch := w.waiting[:n:n]
+	w.waiting = w.waiting[n:]
+	if len(w.waiting) == 0 {
+		w.waiting = nil
+	}
+	for _, c := range batch {
+		w.size -= c.size
+	}
+	return batch
+}
+
+func (w *writer) commit(ctx context.Context, batch []*change) error {
+	records := mergeRecords(batch)
+	if len(records) > 0 {
+		start := time.Now()
+		err := w.store.commit(ctx, records)
+		if w.onBatch != nil {
+			w.onBatch(len(batch), len(records), time.Since(start), err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	views := make([]viewChange, 0, len(batch))
+	for _, c := range batch {
+		views = append(views, c.view)
+	}
+	w.publish(views, batch[len(batch)-1].totals)
+	for _, c := range batch {
+		for _, effect := range c.effects {
+			effect(nil)
+		}
+	}
+	return nil
+}
+
+// abandon tells everybody who waits for a change that it was not stored, or,
+// for the batch in flight, that nobody knows.
+func (w *writer) abandon(batch []*change, err error) {
+	w.mu.Lock()
+	batch = append(batch[:len(batch):len(batch)], w.waiting...)
+	w.waiting, w.size = nil, 0
+	w.mu.Unlock()
+	for _, c := range batch {
+		for _, effect := range c.effects {
+			effect(err)
+		}
+	}
+}
+
+// mergeRecords joins the records of the changes; the last value of a key counts,
+// so that no key stands twice in one commit.
+func mergeRecords(batch []*change) []record {
+	var merged []record
+	at := map[string]int{}
+	for _, c := range batch {
+		for _, r := range c.records {
+			if i, ok := at[r.key]; ok {
+				merged[i].value = r.value
+				continue
+			}
+			at[r.key] = len(merged)
+			merged = append(merged, r)
+		}
+	}
+	return merged
+}
+
+// refusedKey returns the key of the record that a store has refused for good.
+func refusedKey(err error) (string, bool) {
+	if e, ok := errors.AsType[*recordError](err); ok {
+		return e.key, true
+	}
+	return "", false
+}
