@@ -175,7 +175,7 @@ func TestLocalRunWhoseWrapperIsKilledIsLostAndDead(t *testing.T) {
 // An instance is killed at some moment of launching; its successor asks about every
 // run and launches again what was never claimed. Each command runs once.
 func TestLocalKilledWhileLaunching(t *testing.T) {
-	const rounds, perRound = 12, 15
+	const rounds, perRound = 8, 10
 	dir, tally := t.TempDir(), filepath.Join(t.TempDir(), "tally")
 	for round := range rounds {
 		args := []string{instanceWord, dir}
@@ -189,7 +189,7 @@ func TestLocalKilledWhileLaunching(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(20+round*15) * time.Millisecond)
+		time.Sleep(time.Duration(20+round*20) * time.Millisecond)
 		cmd.Process.Kill()
 		cmd.Wait()
 		m := startLocal(t, dir, localOptions{cpus: 100, mem: 1e6, disk: 1e6})
@@ -259,7 +259,7 @@ func TestLocalOneOfTwoWrappersRunsTheCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	tally := filepath.Join(t.TempDir(), "tally")
-	const rounds = 100
+	const rounds = 50
 	for i := range rounds {
 		id := runIDFor(fmt.Sprint("race", i))
 		task := shellTask(id, fmt.Sprintf("echo %d >> %s", i, tally))
