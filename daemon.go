@@ -24,19 +24,26 @@ type daemon struct {
 	store     *fileStore // nil where the state is in ZooKeeper
 	listeners []net.Listener
 	local     *localCluster // nil on Mesos
+
+	id           string        // host:port under which this instance is known
+	self         instance      // how the others reach it
+	certificates *certificates // nil without TLS
+	httpsPort    int
+	mesos        *mesosCluster // nil on this machine
+	observed     *observedCluster
+	graphite     *graphite // nil if there are no reports
+	watchdog     *watchdog
 }
 
 // newDaemon makes the parts and listens, so that whatever is wrong with the flags or the
 // machine shows before anything runs.
 func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
 	p := &daemon{flags: f, log: log, metrics: newMetrics(version)}
-	l, err := net.Listen("tcp", f.listenAddress(environ))
+	err := p.listen(environ)
 	if err != nil {
-		return nil, fmt.Errorf("--http_port: %w", err)
+		return nil, err
 	}
-	p.listeners = append(p.listeners, l)
-	port := l.Addr().(*net.TCPAddr).Port
-	p.seat = newSeat(f.advertised(environ, port))
+	p.seat = newSeat(p.id)
 	if f.fileStore() {
 		if p.store, err = openFileStore(f.dataDir); err != nil {
 			return nil, fmt.Errorf("--data_dir: %w", err)
