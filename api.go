@@ -113,6 +113,7 @@ func (s *server) answerAPI(c *call, rest string) error {
 	}
 	if c.r.Method == http.MethodOptions {
 		c.w.Header().Set("Allow", allowed(res))
+		c.w.Header().Set("Access-Control-Allow-Origin", "*")
 		return nil
 	}
 	method := c.r.Method

@@ -172,7 +172,6 @@ func TestChangesOfJobs(t *testing.T) {
 }
 
 func TestJobCacheForgets(t *testing.T) {
-	_, do := testAPI(t)
 	var c jobCache
 	for i := range 200 {
 		c.encoded(&Job{Name: fmt.Sprint(i)}, dialect2)

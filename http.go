@@ -58,9 +58,11 @@ type serverOptions struct {
 	ui          http.Handler   // everything outside the API; nil: a plain page of the jobs
 	metrics     http.Handler   // /metrics and below
 	local       map[string]http.Handler
-	output      func(run *Run, name string, offset int64, limit int) (data []byte, size int64, err error)
-	level       *slog.LevelVar
-	log         *slog.Logger
+	// output reads what a run has written to stdout or stderr, a negative offset
+	// counting from the end. errNotFound means that there is no such file.
+	output func(run *Run, name string, offset int64, limit int) (data []byte, size int64, err error)
+	level  *slog.LevelVar
+	log    *slog.Logger
 
 	// What is counted, each nil for nobody: requests, with a function for their
 	// end; calls of the operations that the JVM versions time; requests sent to the leader.
@@ -235,6 +237,9 @@ func (s *server) answerOther(c *call) error {
 // respond runs write with a response that any origin may read and that is compressed if the client likes.
 func (s *server) respond(c *call, write func(http.ResponseWriter)) {
 	c.w.Header().Set("Access-Control-Allow-Origin", "*")
+	if s.compress {
+		c.w.Header().Set("Vary", "Accept-Encoding, User-Agent")
+	}
 	if !s.compress || !acceptsGzip(c.r) {
 		write(c.w)
 		return

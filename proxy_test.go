@@ -42,9 +42,8 @@ func (s *testSeat) state() (string, chan struct{}) {
 // A testInstance is a server on a port of its own. It leads when the seat has its id,
 // with its scheduler once that is there.
 type testInstance struct {
-	id, url   string
-	scheduler func() *scheduler
-	stop      func()
+	id, url string
+	stop    func()
 }
 
 // startInstance runs an instance until the test ends or stop is called. sch may be nil.
