@@ -409,7 +409,7 @@ func TestFailingStore(t *testing.T) {
 			var terms sync.WaitGroup
 			terms.Go(func() { <-first.ended; at.set("second") })
 			res := send(t, s, post("/scheduler/iso8601", jobA))
-			if got := text(t, res); res.StatusCode != tt.status || !strings.Contains(got, tt.text) {
+			if got := bodyOf(t, res); res.StatusCode != tt.status || !strings.Contains(got, tt.text) {
 				t.Errorf("POST = %d %s, want %d %s", res.StatusCode, got, tt.status, tt.text)
 			}
 			terms.Wait()
