@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 type fakeAgentState int
@@ -48,7 +48,7 @@ func (a *fakeAgent) stop() {
 	}
 }
 
-// agentSpec describes an agent. Resources, if given, replace the amounts.
+// agentSpec describes an agent. Resources, if given, replace the masterAmounts.
 type agentSpec struct {
 	ID, Host        string
 	CPUs, Mem, Disk float64
@@ -147,7 +147,7 @@ func (a *fakeAgent) lost() {
 		}
 	}
 	for _, f := range a.m.sorted() {
-		f.tell(&scheduler.Event{Type: scheduler.Event_FAILURE, Failure: &scheduler.Event_Failure{AgentID: &mesos.AgentID{Value: a.id}}})
+		f.tell(&sched.Event{Type: sched.Event_FAILURE, Failure: &sched.Event_Failure{AgentID: &mesos.AgentID{Value: a.id}}})
 	}
 }
 
@@ -239,14 +239,6 @@ func (t *fakeTask) stop() {
 			timer.Stop()
 		}
 	}
-}
-
-func terminal(s mesos.TaskState) bool {
-	switch s {
-	case mesos.TASK_STAGING, mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_KILLING, mesos.TASK_UNREACHABLE:
-		return false
-	}
-	return true
 }
 
 // launch starts a task, unless the agent is away: then the master takes it for
@@ -412,7 +404,7 @@ func (t *fakeTask) forward(update *mesos.TaskStatus) {
 		t.known = *update.State
 	}
 	if f := t.agent.m.frameworks[t.framework]; f != nil {
-		f.tell(&scheduler.Event{Type: scheduler.Event_UPDATE, Update: &scheduler.Event_Update{Status: *update}})
+		f.tell(&sched.Event{Type: sched.Event_UPDATE, Update: &sched.Event_Update{Status: *update}})
 	}
 }
 

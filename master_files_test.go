@@ -60,7 +60,7 @@ func (a *fakeAgent) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	defer a.m.mu.Unlock()
 	if !a.m.opt.admits(r) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="mesos-agent-readonly"`)
-		answer(w, http.StatusUnauthorized, "")
+		masterAnswer(w, http.StatusUnauthorized, "")
 		return
 	}
 	switch strings.TrimPrefix(r.URL.Path, "/slave(1)") {
@@ -69,7 +69,7 @@ func (a *fakeAgent) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/files/read":
 		a.serveRead(w, r)
 	default:
-		answer(w, http.StatusNotFound, "404 Not Found.")
+		masterAnswer(w, http.StatusNotFound, "404 Not Found.")
 	}
 }
 
@@ -91,7 +91,7 @@ func (a *fakeAgent) serveState(w http.ResponseWriter) {
 func (a *fakeAgent) serveRead(w http.ResponseWriter, r *http.Request) {
 	contents, ok := a.files[r.URL.Query().Get("path")]
 	if !ok {
-		answer(w, http.StatusNotFound, "")
+		masterAnswer(w, http.StatusNotFound, "")
 		return
 	}
 	offset, err := strconv.Atoi(r.URL.Query().Get("offset"))
