@@ -20,9 +20,9 @@ func previewOf(t *testing.T, res *http.Response) preview {
 func TestPreviewShowsBothClocks(t *testing.T) {
 	_, do := testAPI(t)
 	p := previewOf(t, do(post("/scheduler/schedule/preview",
-		`{"schedule":"R/2045-03-26T02:30:00/P1D","scheduleTimeZone":"Europe/Berlin","count":3}`)))
-	want := []string{"2045-03-26T03:30:00.000+02:00 2045-03-26T01:30:00.000Z", "2045-03-27T02:30:00.000+02:00 2045-03-27T00:30:00.000Z",
-		"2045-03-28T02:30:00.000+02:00 2045-03-28T00:30:00.000Z"}
+		`{"schedule":"R/2045-03-25T02:30:00/P1D","scheduleTimeZone":"Europe/Berlin","count":3}`)))
+	want := []string{"2045-03-25T02:30:00.000+01:00 2045-03-25T01:30:00.000Z", "2045-03-26T03:30:00.000+02:00 2045-03-26T01:30:00.000Z",
+		"2045-03-27T02:30:00.000+02:00 2045-03-27T00:30:00.000Z"}
 	if len(p.Upcoming) != 3 {
 		t.Fatalf("preview = %+v, want 3 instants", p)
 	}
@@ -31,7 +31,7 @@ func TestPreviewShowsBothClocks(t *testing.T) {
 			t.Errorf("instant %d = %s, want %s", i, got, want[i])
 		}
 	}
-	if !strings.Contains(p.Upcoming[0].Note, "does not exist in Europe/Berlin") || p.Upcoming[1].Note != "" {
+	if !strings.Contains(p.Upcoming[1].Note, "does not exist in Europe/Berlin") || p.Upcoming[0].Note != "" {
 		t.Errorf("notes = %q, %q, want one where the clocks go forward", p.Upcoming[0].Note, p.Upcoming[1].Note)
 	}
 }

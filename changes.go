@@ -47,6 +47,13 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		if schedule, err = parseSchedule(j.Schedule, j.ScheduleTimeZone, s.serverTime()); err != nil {
 			return &jobError{"schedule", err.Error()}
 		}
+		if e != nil && schedule.emptyStart() {
+			// Its now must not be the due of a run that has its id already.
+			start := time.UnixMilli(max(s.now, e.state.LastDue+1, e.state.LastScheduled+1)).In(s.cfg.location)
+			if schedule, err = parseSchedule(j.Schedule, j.ScheduleTimeZone, start); err != nil {
+				return &jobError{"schedule", err.Error()}
+			}
+		}
 	}
 	created := e == nil
 	if created {

@@ -63,7 +63,7 @@ type flags struct {
 	zkAuth    string // user:password for digest, or ""
 
 	// Notifications
-	mailServer                  string // host:port, or host
+	mailServer                  string // host:port, or ""
 	mailFrom                    string
 	mailUser                    string
 	mailPassword                string
@@ -93,6 +93,7 @@ type flags struct {
 	// Additions of this program
 	dataDir            string
 	advertisePort      int // 0 if not given; see advertised
+	mesosSSL           bool
 	logLevel           string
 	logFormat          string
 	unreachableTimeout time.Duration
@@ -181,7 +182,11 @@ func (f *flags) assign(table []option, given []assignment, environ func(string) 
 		if !ok {
 			continue
 		}
-		if err := fs.Set(a.opt.name, a.value); err != nil {
+		err := fs.Set(a.opt.name, a.value)
+		if err != nil && !f.set[opt.name] {
+			err = fmt.Errorf("%w (the variable %s)", err, opt.env)
+		}
+		if err != nil {
 			return badValue(a, err)
 		}
 	}

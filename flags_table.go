@@ -222,7 +222,7 @@ func (f *flags) zooKeeperOptions() []option {
 
 func (f *flags) notificationOptions() []option {
 	return []option{
-		{name: "mail_server", arg: "host:port", value: checkedText(&f.mailServer, checkMailServer),
+		{name: "mail_server", arg: "host:port", value: checkedText(&f.mailServer, checkHostPortOrNone),
 			help: "SMTP server; mail is sent if --mail_from is given too."},
 		{name: "mail_from", short: "m", arg: "address", value: anyText(&f.mailFrom),
 			help: "Sender of the mail."},
@@ -286,6 +286,8 @@ func (f *flags) ourOptions() []option {
 			help: "Where --master local keeps its state and the sandboxes of runs."},
 		{name: "advertise_port", arg: "port", value: intValue{&f.advertisePort, 1, 65535},
 			help: "Port under which others reach this instance, if not the one it listens on. Default: PORT_<http_port> of the environment, which Marathon sets."},
+		{name: "mesos_ssl", value: boolValue{p: &f.mesosSSL}, env: "LIBPROCESS_SSL_ENABLED",
+			help: "Speak https to masters found in ZooKeeper or given as host:port."},
 		{name: "log_level", arg: "level", value: checkedText(&f.logLevel, oneOfWords("debug", "info", "warn", "error")),
 			help: "Least weight of what is logged: debug, info, warn or error."},
 		{name: "log_format", arg: "format", value: checkedText(&f.logFormat, oneOfWords("text", "json")),

@@ -77,7 +77,7 @@ func (l *localCluster) startWrapper(box sandbox, epoch int64, ready *os.File) (*
 }
 
 func openOutput(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 }
 
 // wrapperError says what the end of a wrapper means that did not claim its run.

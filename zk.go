@@ -26,7 +26,9 @@ type zkSession struct {
 	ctx context.Context // ends with the connection; its cause says why
 	acl []zk.ACL        // for the nodes that we create
 
-	cancel context.CancelCauseFunc
+	timeout time.Duration
+	auth    string // user:password, or ""
+	cancel  context.CancelCauseFunc
 }
 
 // dialZK opens a session with one of hosts ("host:port"), trying for as long as
@@ -57,7 +59,7 @@ func dialZK(ctx context.Context, hosts []string, timeout time.Duration, auth str
 		return nil, fmt.Errorf("connect to ZooKeeper: %w", err)
 	}
 	context.AfterFunc(session, conn.Close)
-	s := &zkSession{Conn: conn, ctx: session, acl: zk.WorldACL(zk.PermAll), cancel: cancel}
+	s := &zkSession{Conn: conn, ctx: session, acl: zk.WorldACL(zk.PermAll), timeout: timeout, auth: auth, cancel: cancel}
 	select {
 	case <-ready:
 	case <-session.Done():
