@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -30,7 +31,7 @@ type daemon struct {
 // machine shows before anything runs.
 func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
 	p := &daemon{flags: f, log: log, metrics: newMetrics(version)}
-	l, err := net.Listen("tcp", f.listenAddress(environ))
+	l, err := outlast(syscall.EADDRINUSE, func() (net.Listener, error) { return net.Listen("tcp", f.listenAddress(environ)) })
 	if err != nil {
 		return nil, fmt.Errorf("--http_port: %w", err)
 	}
@@ -38,7 +39,8 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	port := l.Addr().(*net.TCPAddr).Port
 	p.seat = newSeat(f.advertised(environ, port))
 	if f.fileStore() {
-		if p.store, err = openFileStore(f.dataDir); err != nil {
+		p.store, err = outlast(errInUse, func() (*fileStore, error) { return openFileStore(f.dataDir) })
+		if err != nil {
 			return nil, fmt.Errorf("--data_dir: %w", err)
 		}
 	}
@@ -57,6 +59,20 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	}
 	p.server = newServer(p.serverOptions(environ, level))
 	return p, nil
+}
+
+// afterlife is how long what a predecessor had open may stay so when it is gone: killed while
+// it starts a child, it lives on in that child until the child executes its program.
+const afterlife = time.Second
+
+// outlast takes what only one process can have, waiting a moment if it is occupied.
+func outlast[T any](occupied error, take func() (T, error)) (T, error) {
+	for end := time.Now().Add(afterlife); ; time.Sleep(10 * time.Millisecond) {
+		got, err := take()
+		if err == nil || !errors.Is(err, occupied) || time.Now().After(end) {
+			return got, err
+		}
+	}
 }
 
 // schedulerConfig is what the flags say to the scheduler.

@@ -329,6 +329,8 @@ func (s *fileStore) Close() error {
 	return err
 }
 
+var errInUse = errors.New("in use")
+
 // lockDir takes the directory for this process until the file is closed.
 func lockDir(dir string) (*os.File, error) {
 	name := filepath.Join(dir, "lock")
@@ -340,7 +342,7 @@ func lockDir(dir string) (*os.File, error) {
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder, _ := io.ReadAll(io.LimitReader(lock, 20))
 		lock.Close()
-		return nil, fmt.Errorf("state directory %q is in use by process %s", dir, strings.TrimSpace(string(holder)))
+		return nil, fmt.Errorf("state directory %q is %w by process %s", dir, errInUse, strings.TrimSpace(string(holder)))
 	}
 	if err == nil {
 		err = lock.Truncate(0)
