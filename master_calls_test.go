@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 func splitAddress(address string) (host string, port int) {
@@ -21,7 +21,7 @@ func splitAddress(address string) (host string, port int) {
 }
 
 // takeCall carries a call out. Status 0 breaks the connection.
-func (m *master) takeCall(c *scheduler.Call, streamID string) (status int, text string) {
+func (m *master) takeCall(c *sched.Call, streamID string) (status int, text string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.frameworks[c.FrameworkID.Value]
@@ -37,7 +37,7 @@ func (m *master) takeCall(c *scheduler.Call, streamID string) (status int, text 
 			"' included in this request didn't match the stream ID currently associated with framework ID " + f.id
 	}
 	fault := acceptNone
-	if c.Type == scheduler.Call_ACCEPT && m.faults.accept != nil {
+	if c.Type == sched.Call_ACCEPT && m.faults.accept != nil {
 		fault = m.faults.accept(c.Accept)
 	}
 	if fault == acceptNotTaken {
@@ -65,13 +65,13 @@ func (m *master) takeCall(c *scheduler.Call, streamID string) (status int, text 
 	switch {
 	case fault == acceptUnanswered:
 		return 0, ""
-	case c.Type == scheduler.Call_UPDATE_FRAMEWORK:
+	case c.Type == sched.Call_UPDATE_FRAMEWORK:
 		return http.StatusOK, ""
 	}
 	return http.StatusAccepted, ""
 }
 
-func (m *master) agentOf(a *scheduler.Call_Accept) *fakeAgent {
+func (m *master) agentOf(a *sched.Call_Accept) *fakeAgent {
 	for _, id := range a.OfferIDs {
 		if o := m.offers[id.Value]; o != nil {
 			return o.agent
@@ -80,26 +80,26 @@ func (m *master) agentOf(a *scheduler.Call_Accept) *fakeAgent {
 	return nil
 }
 
-func (m *master) act(f *fakeFramework, c *scheduler.Call) {
+func (m *master) act(f *fakeFramework, c *sched.Call) {
 	switch c.Type {
-	case scheduler.Call_ACCEPT:
+	case sched.Call_ACCEPT:
 		m.accept(f, c.Accept)
-	case scheduler.Call_DECLINE:
+	case sched.Call_DECLINE:
 		for _, id := range c.Decline.OfferIDs {
 			m.giveBack(f, id.Value, c.Decline.Filters)
 		}
-	case scheduler.Call_REVIVE:
+	case sched.Call_REVIVE:
 		f.suppressed, f.filters = false, nil
 		m.allocate()
-	case scheduler.Call_SUPPRESS:
+	case sched.Call_SUPPRESS:
 		f.suppressed = true
-	case scheduler.Call_KILL:
+	case sched.Call_KILL:
 		m.kill(f, c.Kill)
-	case scheduler.Call_ACKNOWLEDGE:
+	case sched.Call_ACKNOWLEDGE:
 		m.acknowledge(f, c.Acknowledge)
-	case scheduler.Call_RECONCILE:
+	case sched.Call_RECONCILE:
 		m.reconcile(f, c.Reconcile.Tasks)
-	case scheduler.Call_TEARDOWN:
+	case sched.Call_TEARDOWN:
 		m.removeFramework(f)
 		f.cut(true)
 	}
@@ -111,13 +111,13 @@ func (m *master) masterUpdate(f *fakeFramework, s mesos.TaskStatus) {
 	if s.Timestamp == nil {
 		s.Timestamp = new(epoch(time.Now()))
 	}
-	f.tell(&scheduler.Event{Type: scheduler.Event_UPDATE, Update: &scheduler.Event_Update{Status: s}})
+	f.tell(&sched.Event{Type: sched.Event_UPDATE, Update: &sched.Event_Update{Status: s}})
 }
 
 func epoch(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 // accept launches what it can and gives the rest of the offers back.
-func (m *master) accept(f *fakeFramework, a *scheduler.Call_Accept) {
+func (m *master) accept(f *fakeFramework, a *sched.Call_Accept) {
 	var tasks []mesos.TaskInfo
 	for _, op := range a.Operations {
 		if op.Launch != nil {
@@ -157,8 +157,8 @@ func (f *fakeFramework) lost(state mesos.TaskState) *mesos.TaskState {
 }
 
 // takeOffers ends the offers. One that is unknown voids all.
-func (m *master) takeOffers(f *fakeFramework, ids []mesos.OfferID) (available amounts, agent *fakeAgent, invalid string) {
-	available = make(amounts)
+func (m *master) takeOffers(f *fakeFramework, ids []mesos.OfferID) (available roleAmounts, agent *fakeAgent, invalid string) {
+	available = make(roleAmounts)
 	for _, id := range ids {
 		o := m.offers[id.Value]
 		switch {
@@ -169,7 +169,7 @@ func (m *master) takeOffers(f *fakeFramework, ids []mesos.OfferID) (available am
 				" and agent " + agent.id
 		default:
 			agent = o.agent
-			available.add(o.amounts)
+			available.add(o.roleAmounts)
 		}
 	}
 	for _, id := range ids {
@@ -183,7 +183,7 @@ func (m *master) takeOffers(f *fakeFramework, ids []mesos.OfferID) (available am
 	return available, agent, ""
 }
 
-func (m *master) invalidTask(f *fakeFramework, t *mesos.TaskInfo, available amounts) string {
+func (m *master) invalidTask(f *fakeFramework, t *mesos.TaskInfo, available roleAmounts) string {
 	id := t.TaskID.Value
 	switch {
 	case !legalTaskID(id) || id == "":
@@ -203,10 +203,10 @@ func (m *master) invalidTask(f *fakeFramework, t *mesos.TaskInfo, available amou
 func (f *fakeFramework) defaultRole() string { return f.roles()[0] }
 
 // kill asks a task's agent to end it, or says where the task is.
-func (m *master) kill(f *fakeFramework, k *scheduler.Call_Kill) {
+func (m *master) kill(f *fakeFramework, k *sched.Call_Kill) {
 	t := f.tasks[k.TaskID.Value]
 	if t == nil {
-		m.reconcileOne(f, scheduler.Call_Reconcile_Task{TaskID: k.TaskID, AgentID: k.AgentID})
+		m.reconcileOne(f, sched.Call_Reconcile_Task{TaskID: k.TaskID, AgentID: k.AgentID})
 		return
 	}
 	if t.agent.state == agentActive && !m.opt.Scripted {
@@ -214,7 +214,7 @@ func (m *master) kill(f *fakeFramework, k *scheduler.Call_Kill) {
 	}
 }
 
-func (m *master) acknowledge(f *fakeFramework, a *scheduler.Call_Acknowledge) {
+func (m *master) acknowledge(f *fakeFramework, a *sched.Call_Acknowledge) {
 	for _, agent := range m.agents {
 		if agent.id != a.AgentID.Value || agent.state != agentActive {
 			continue
@@ -225,7 +225,7 @@ func (m *master) acknowledge(f *fakeFramework, a *scheduler.Call_Acknowledge) {
 	}
 }
 
-func (m *master) reconcile(f *fakeFramework, tasks []scheduler.Call_Reconcile_Task) {
+func (m *master) reconcile(f *fakeFramework, tasks []sched.Call_Reconcile_Task) {
 	for _, t := range tasks {
 		m.reconcileOne(f, t)
 	}
@@ -237,7 +237,7 @@ func (m *master) reconcile(f *fakeFramework, tasks []scheduler.Call_Reconcile_Ta
 	}
 }
 
-func (m *master) latest(f *fakeFramework, t *fakeTask) {
+func (m *master) latest(f *fakeFramework, t *taskDouble) {
 	m.masterUpdate(f, mesos.TaskStatus{
 		TaskID: t.info.TaskID, AgentID: &t.info.AgentID, State: t.known.Enum(),
 		Reason: mesos.REASON_RECONCILIATION.Enum(), Message: new("Reconciliation: Latest task state"), ContainerStatus: t.container(),
@@ -246,7 +246,7 @@ func (m *master) latest(f *fakeFramework, t *fakeTask) {
 
 // reconcileOne answers as the master does, which is not at all while the agent
 // may yet come back after a restart of the master.
-func (m *master) reconcileOne(f *fakeFramework, r scheduler.Call_Reconcile_Task) {
+func (m *master) reconcileOne(f *fakeFramework, r sched.Call_Reconcile_Task) {
 	if t := f.tasks[r.TaskID.Value]; t != nil {
 		m.latest(f, t)
 		return
@@ -274,11 +274,11 @@ func (m *master) reconcileOne(f *fakeFramework, r scheduler.Call_Reconcile_Task)
 	m.masterUpdate(f, s)
 }
 
-// amounts counts resources by name and role, in thousandths. Ports are not counted.
-type amounts map[[2]string]int64
+// roleAmounts counts resources by name and role, in thousandths. Ports are not counted.
+type roleAmounts map[[2]string]int64
 
-func amountsOf(rs []mesos.Resource) amounts {
-	a := make(amounts)
+func amountsOf(rs []mesos.Resource) roleAmounts {
+	a := make(roleAmounts)
 	for i := range rs {
 		if rs[i].Scalar != nil {
 			a[[2]string{rs[i].Name, resourceRole(&rs[i])}] += thousandths(rs[i].Scalar.Value)
@@ -287,19 +287,19 @@ func amountsOf(rs []mesos.Resource) amounts {
 	return a
 }
 
-func (a amounts) add(b amounts) {
+func (a roleAmounts) add(b roleAmounts) {
 	for k, n := range b {
 		a[k] += n
 	}
 }
 
-func (a amounts) subtract(rs []mesos.Resource) {
+func (a roleAmounts) subtract(rs []mesos.Resource) {
 	for k, n := range amountsOf(rs) {
 		a[k] -= n
 	}
 }
 
-func (a amounts) contains(rs []mesos.Resource) bool {
+func (a roleAmounts) contains(rs []mesos.Resource) bool {
 	for _, r := range rs {
 		if r.Name == "ports" && slices.ContainsFunc(r.GetRanges().GetRange(), func(p mesos.Value_Range) bool {
 			return p.Begin < 31000 || p.End > 32000
@@ -310,7 +310,7 @@ func (a amounts) contains(rs []mesos.Resource) bool {
 	return a.covers(amountsOf(rs))
 }
 
-func (a amounts) covers(b amounts) bool {
+func (a roleAmounts) covers(b roleAmounts) bool {
 	for k, n := range b {
 		if n > a[k] {
 			return false
@@ -335,7 +335,7 @@ func described(rs []mesos.Resource, f *fakeFramework) string {
 }
 
 // describe lists what is offered in the master's order. Only for resources of *.
-func (a amounts) describe(f *fakeFramework) string {
+func (a roleAmounts) describe(f *fakeFramework) string {
 	parts := []string{"ports(allocated: " + f.defaultRole() + "):[31000-32000]"}
 	for _, kind := range resourceKinds() {
 		parts = append(parts, kind+"(allocated: "+f.defaultRole()+"):"+decimal(a[[2]string{kind, "*"}]))

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 )
 
@@ -76,7 +76,7 @@ func TestDoubleAgentLoss(t *testing.T) {
 		if got, want := k.states("T"), "STARTING RUNNING UNREACHABLE FINISHED FINISHED"; got != want {
 			t.Errorf("updates = %s, want %s", got, want)
 		}
-		if n := len(k.seen(scheduler.Event_FAILURE)); n != 1 {
+		if n := len(k.seen(sched.Event_FAILURE)); n != 1 {
 			t.Errorf("%d FAILURE events, want 1", n)
 		}
 	})
@@ -87,7 +87,7 @@ func TestDoubleLaunchThatNeverReachesItsAgent(t *testing.T) {
 		t.Run(away.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := oneAgent(t, masterOptions{})
-				m.setFaults(masterFaults{accept: func(*scheduler.Call_Accept) acceptFault { return acceptAgentLost }})
+				m.setFaults(masterFaults{accept: func(*sched.Call_Accept) acceptFault { return acceptAgentLost }})
 				k := launchOne(t, m)
 				agent := m.agents[0].id
 				time.Sleep(away)
@@ -114,7 +114,7 @@ func TestDoubleOffersRolesAndReservations(t *testing.T) {
 		cpus := func(n float64, reservations ...mesos.Resource_ReservationInfo) mesos.Resource {
 			return mesos.Resource{Name: "cpus", Type: mesos.SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: n}, Reservations: reservations}
 		}
-		m.addAgent(agentSpec{Host: "a1", Attributes: []mesos.Attribute{text("rack", "r1")}, Resources: []mesos.Resource{
+		m.addAgent(agentSpec{Host: "a1", Attributes: []mesos.Attribute{textAttribute("rack", "r1")}, Resources: []mesos.Resource{
 			cpus(4),
 			cpus(2, mesos.Resource_ReservationInfo{Type: mesos.Resource_ReservationInfo_STATIC.Enum(), Role: new("jobs")}),
 			cpus(1, mesos.Resource_ReservationInfo{Type: mesos.Resource_ReservationInfo_DYNAMIC.Enum(), Role: new("jobs"), Principal: new("p")}),
@@ -124,7 +124,7 @@ func TestDoubleOffersRolesAndReservations(t *testing.T) {
 		info.Role = new("jobs")
 		k := connect(t, m.config(info, nil), "")
 		synctest.Wait()
-		o := k.seen(scheduler.Event_OFFERS)[0].Offers.Offers[0]
+		o := k.seen(sched.Event_OFFERS)[0].Offers.Offers[0]
 		if got, want := strings.Join(shown(o.Resources), " "), "cpus(*):4 cpus(jobs):3 cpus(jobs):3"; got != want {
 			t.Errorf("offered %s, want %s", got, want)
 		}
@@ -144,7 +144,7 @@ func TestDoubleSharesAgents(t *testing.T) {
 			m.addAgent(agentSpec{Host: fmt.Sprint("a", i), CPUs: 1, Mem: 100, Disk: 100})
 		}
 		k := launchOne(t, m)
-		offers := k.seen(scheduler.Event_OFFERS)[0].Offers.Offers
+		offers := k.seen(sched.Event_OFFERS)[0].Offers.Offers
 		var hosts []string
 		for _, o := range offers {
 			hosts = append(hosts, o.Hostname)
@@ -171,9 +171,9 @@ func TestDoubleOverTCP(t *testing.T) {
 	m.autoFinish(time.Millisecond)
 	k := connect(t, m.config(testFramework(), nil), "")
 	offered := make(chan struct{}, 100)
-	k.reactWith(func(e *scheduler.Event) {
+	k.reactWith(func(e *sched.Event) {
 		k.acknowledgeAll(e)
-		if e.Type == scheduler.Event_OFFERS {
+		if e.Type == sched.Event_OFFERS {
 			offered <- struct{}{}
 		}
 	})
@@ -181,7 +181,7 @@ func TestDoubleOverTCP(t *testing.T) {
 	if err := k.outcome(k.launchCall("T")); err != nil {
 		t.Fatal(err)
 	}
-	m.await("three acknowledgements", func() bool { return len(m.receivedLocked(scheduler.Call_ACKNOWLEDGE)) == 3 })
+	m.await("three acknowledgements", func() bool { return len(m.receivedLocked(sched.Call_ACKNOWLEDGE)) == 3 })
 	if got, want := k.states("T"), "STARTING RUNNING FINISHED"; got != want {
 		t.Errorf("updates = %s, want %s", got, want)
 	}

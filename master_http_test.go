@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // fakeFramework is a framework as the master knows it.
@@ -21,7 +21,7 @@ type fakeFramework struct {
 	id         string
 	info       *mesos.FrameworkInfo
 	stream     *fakeStream // nil while disconnected
-	tasks      map[string]*fakeTask
+	tasks      map[string]*taskDouble
 	suppressed bool
 	filters    []*fakeFilter
 	failover   *time.Timer
@@ -52,7 +52,7 @@ func (f *fakeFramework) cut(cleanly bool) {
 	}
 }
 
-func (f *fakeFramework) tell(e *scheduler.Event) {
+func (f *fakeFramework) tell(e *sched.Event) {
 	if f.stream != nil {
 		f.stream.put(e)
 	}
@@ -69,12 +69,12 @@ type fakeStream struct {
 	clean  bool
 }
 
-func (s *fakeStream) put(e *scheduler.Event) {
+func (s *fakeStream) put(e *sched.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ended {
 		s.queue = append(s.queue, encodeEvent(e, s.asJSON))
-		signal(s.ready)
+		nudge(s.ready)
 	}
 }
 
@@ -83,7 +83,7 @@ func (s *fakeStream) end(cleanly bool) {
 	defer s.mu.Unlock()
 	if !s.ended {
 		s.ended, s.clean = true, cleanly
-		signal(s.ready)
+		nudge(s.ready)
 	}
 }
 
@@ -102,19 +102,19 @@ func (m *master) serveMaster(w http.ResponseWriter, r *http.Request) {
 	m.mu.Unlock()
 	switch path := strings.TrimPrefix(r.URL.Path, "/master"); {
 	case down != 0:
-		answer(w, down, "master is down")
+		reply(w, down, "master is down")
 	case electing:
 		redirectTo(w, address, r.URL.Path)
 	case path == "/slaves":
 		m.serveSlaves(w)
 	case path != schedulerPath:
-		answer(w, http.StatusNotFound, "404 Not Found.")
+		reply(w, http.StatusNotFound, "404 Not Found.")
 	case !opt.admits(r):
 		w.Header().Set("WWW-Authenticate", `Basic realm="mesos-master-scheduler"`)
-		answer(w, http.StatusUnauthorized, "")
+		reply(w, http.StatusUnauthorized, "")
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", "POST")
-		answer(w, http.StatusMethodNotAllowed,
+		reply(w, http.StatusMethodNotAllowed,
 			"405 Method Not Allowed. Expecting one of { 'POST' }, but received '"+r.Method+"'.")
 	default:
 		m.serveCall(w, r)
@@ -127,7 +127,7 @@ func (o masterOptions) admits(r *http.Request) bool {
 	return o.Secret == "" || ok && principal == o.Principal && secret == o.Secret
 }
 
-func answer(w http.ResponseWriter, status int, text string) {
+func reply(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if text == "" {
 		w.Header().Del("Content-Type")
@@ -138,11 +138,11 @@ func answer(w http.ResponseWriter, status int, text string) {
 }
 
 func (m *master) serveCall(w http.ResponseWriter, r *http.Request) {
-	call := &scheduler.Call{}
+	call := &sched.Call{}
 	text := ""
 	switch r.Header.Get("Content-Type") {
 	case "":
-		answer(w, http.StatusBadRequest, "Expecting 'Content-Type' to be present")
+		reply(w, http.StatusBadRequest, "Expecting 'Content-Type' to be present")
 		return
 	case "application/json":
 		text = decodeJSONCall(readAll(r.Body), call)
@@ -151,7 +151,7 @@ func (m *master) serveCall(w http.ResponseWriter, r *http.Request) {
 			text = "Failed to deserialize body into Call protobuf"
 		}
 	default:
-		answer(w, http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/json or application/x-protobuf")
+		reply(w, http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/json or application/x-protobuf")
 		return
 	}
 	if text == "" {
@@ -160,20 +160,20 @@ func (m *master) serveCall(w http.ResponseWriter, r *http.Request) {
 	streamID := r.Header.Get(streamHeader)
 	switch {
 	case text != "":
-		answer(w, http.StatusBadRequest, text)
-	case call.Type == scheduler.Call_SUBSCRIBE:
+		reply(w, http.StatusBadRequest, text)
+	case call.Type == sched.Call_SUBSCRIBE:
 		m.serveSubscribe(w, r, call.Subscribe, streamID)
 	default:
 		status, text := m.takeCall(call, streamID)
 		if status == 0 {
 			panic(http.ErrAbortHandler)
 		}
-		answer(w, status, text)
+		reply(w, status, text)
 	}
 }
 
 // decodeJSONCall returns the master's words for what is wrong.
-func decodeJSONCall(body []byte, call *scheduler.Call) string {
+func decodeJSONCall(body []byte, call *sched.Call) string {
 	var v any
 	if err := json.Unmarshal(body, &v); err != nil {
 		return "Failed to parse body into JSON: syntax error at line 1 near: "
@@ -183,7 +183,7 @@ func decodeJSONCall(body []byte, call *scheduler.Call) string {
 		return "Failed to convert JSON into Call protobuf: Expecting a JSON object"
 	}
 	kind, _ := object["type"].(string)
-	if _, known := scheduler.Call_Type_value[kind]; !known {
+	if _, known := sched.Call_Type_value[kind]; !known {
 		delete(object, "type")
 	}
 	if info, ok := dig(object, "subscribe", "framework_info").(map[string]any); ok && info["name"] == nil {
@@ -219,21 +219,21 @@ func dig(v any, keys ...string) any {
 }
 
 // invalidCall is the master's validation of a decoded call.
-func invalidCall(c *scheduler.Call) string {
+func invalidCall(c *sched.Call) string {
 	missing := func(what string) string {
 		return "Failed to validate scheduler::Call: Expecting '" + what + "' to be present"
 	}
-	part := map[scheduler.Call_Type]bool{
-		scheduler.Call_SUBSCRIBE: c.Subscribe != nil, scheduler.Call_ACCEPT: c.Accept != nil, scheduler.Call_DECLINE: c.Decline != nil,
-		scheduler.Call_KILL: c.Kill != nil, scheduler.Call_ACKNOWLEDGE: c.Acknowledge != nil, scheduler.Call_RECONCILE: c.Reconcile != nil,
+	part := map[sched.Call_Type]bool{
+		sched.Call_SUBSCRIBE: c.Subscribe != nil, sched.Call_ACCEPT: c.Accept != nil, sched.Call_DECLINE: c.Decline != nil,
+		sched.Call_KILL: c.Kill != nil, sched.Call_ACKNOWLEDGE: c.Acknowledge != nil, sched.Call_RECONCILE: c.Reconcile != nil,
 	}
 	present, required := part[c.Type]
 	switch {
-	case c.Type == scheduler.Call_UNKNOWN:
+	case c.Type == sched.Call_UNKNOWN:
 		return missing("type")
-	case c.Type == scheduler.Call_SUBSCRIBE && !present:
+	case c.Type == sched.Call_SUBSCRIBE && !present:
 		return missing("subscribe")
-	case c.Type == scheduler.Call_SUBSCRIBE:
+	case c.Type == sched.Call_SUBSCRIBE:
 		if c.FrameworkID.GetValue() != c.Subscribe.FrameworkInfo.ID.GetValue() {
 			return "Failed to validate scheduler::Call: 'framework_id' differs from 'subscribe.framework_info.id'"
 		}
@@ -242,7 +242,7 @@ func invalidCall(c *scheduler.Call) string {
 		return missing("framework_id")
 	case required && !present:
 		return missing(strings.ToLower(c.Type.String()))
-	case c.Type == scheduler.Call_ACKNOWLEDGE && len(c.Acknowledge.UUID) != 16:
+	case c.Type == sched.Call_ACKNOWLEDGE && len(c.Acknowledge.UUID) != 16:
 		return "Failed to validate scheduler::Call: Not a valid UUID"
 	}
 	return ""
@@ -269,20 +269,20 @@ func streamType(accept string) (asJSON, ok bool) {
 	return false, protobuf
 }
 
-func (m *master) serveSubscribe(w http.ResponseWriter, r *http.Request, call *scheduler.Call_Subscribe, streamID string) {
+func (m *master) serveSubscribe(w http.ResponseWriter, r *http.Request, call *sched.Call_Subscribe, streamID string) {
 	asJSON, ok := streamType(r.Header.Get("Accept"))
 	m.mu.Lock()
 	opt := m.opt
 	m.mu.Unlock()
 	switch {
 	case streamID != "":
-		answer(w, http.StatusBadRequest, "Subscribe calls should not include the 'Mesos-Stream-Id' header")
+		reply(w, http.StatusBadRequest, "Subscribe calls should not include the 'Mesos-Stream-Id' header")
 		return
 	case !ok:
-		answer(w, http.StatusNotAcceptable, "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'")
+		reply(w, http.StatusNotAcceptable, "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'")
 		return
 	case opt.Secret != "" && call.FrameworkInfo.GetPrincipal() != opt.Principal:
-		answer(w, http.StatusBadRequest, "Authenticated principal '"+opt.Principal+"' does not match principal '"+
+		reply(w, http.StatusBadRequest, "Authenticated principal '"+opt.Principal+"' does not match principal '"+
 			call.FrameworkInfo.GetPrincipal()+"' set in `FrameworkInfo`")
 		return
 	}
@@ -318,7 +318,7 @@ func (m *master) pump(w http.ResponseWriter, r *http.Request, s *fakeStream) (cl
 		select {
 		case <-s.ready:
 		case <-beat.C:
-			s.put(&scheduler.Event{Type: scheduler.Event_HEARTBEAT})
+			s.put(&sched.Event{Type: sched.Event_HEARTBEAT})
 		case <-r.Context().Done():
 			return false
 		}
@@ -332,11 +332,11 @@ func (m *master) subscribe(info *mesos.FrameworkInfo, asJSON bool) (*fakeFramewo
 	defer m.notify()
 	m.numbers.stream++
 	s := &fakeStream{id: fmt.Sprintf("00000000-0000-4000-8000-%012d", m.numbers.stream), asJSON: asJSON, ready: make(chan struct{}, 1)}
-	m.calls = append(m.calls, &scheduler.Call{
-		Type: scheduler.Call_SUBSCRIBE, FrameworkID: info.ID, Subscribe: &scheduler.Call_Subscribe{FrameworkInfo: info},
+	m.calls = append(m.calls, &sched.Call{
+		Type: sched.Call_SUBSCRIBE, FrameworkID: info.ID, Subscribe: &sched.Call_Subscribe{FrameworkInfo: info},
 	})
 	if why := m.refusesFramework(info); why != "" {
-		s.put(&scheduler.Event{Type: scheduler.Event_ERROR, Error: &scheduler.Event_Error{Message: why}})
+		s.put(&sched.Event{Type: sched.Event_ERROR, Error: &sched.Event_Error{Message: why}})
 		s.end(true)
 		return nil, s
 	}
@@ -347,20 +347,20 @@ func (m *master) subscribe(info *mesos.FrameworkInfo, asJSON bool) (*fakeFramewo
 	}
 	f := m.frameworks[id]
 	if f == nil {
-		f = &fakeFramework{m: m, id: id, tasks: make(map[string]*fakeTask)}
+		f = &fakeFramework{m: m, id: id, tasks: make(map[string]*taskDouble)}
 		m.frameworks[id] = f
 		m.adoptTasks(f)
 	}
 	active := f.stream != nil
 	if active {
-		f.tell(&scheduler.Event{Type: scheduler.Event_ERROR, Error: &scheduler.Event_Error{Message: "Framework failed over"}})
+		f.tell(&sched.Event{Type: sched.Event_ERROR, Error: &sched.Event_Error{Message: "Framework failed over"}})
 		f.cut(true)
 		m.dropOffers(f)
 	}
 	f.stop()
 	f.info, f.stream, f.suppressed = info, s, false
 	f.tell(m.subscribedEvent(f))
-	f.tell(&scheduler.Event{Type: scheduler.Event_HEARTBEAT})
+	f.tell(&sched.Event{Type: sched.Event_HEARTBEAT})
 	if !active {
 		m.allocate()
 	}
@@ -370,9 +370,9 @@ func (m *master) subscribe(info *mesos.FrameworkInfo, asJSON bool) (*fakeFramewo
 	return f, s
 }
 
-func (m *master) subscribedEvent(f *fakeFramework) *scheduler.Event {
+func (m *master) subscribedEvent(f *fakeFramework) *sched.Event {
 	host, port := splitAddress(m.address)
-	return &scheduler.Event{Type: scheduler.Event_SUBSCRIBED, Subscribed: &scheduler.Event_Subscribed{
+	return &sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
 		FrameworkID:              &mesos.FrameworkID{Value: f.id},
 		HeartbeatIntervalSeconds: new(m.opt.Heartbeat.Seconds()),
 		MasterInfo: &mesos.MasterInfo{

@@ -8,26 +8,26 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // fakeOffer is an offer that a framework has not answered.
 type fakeOffer struct {
-	id        string
-	framework *fakeFramework
-	agent     *fakeAgent
-	amounts   amounts
+	id          string
+	framework   *fakeFramework
+	agent       *fakeAgent
+	roleAmounts roleAmounts
 }
 
 // fakeFilter keeps a framework from being offered no more than it has refused.
 type fakeFilter struct {
 	agent   *fakeAgent
-	refused amounts
+	refused roleAmounts
 	until   time.Time
 }
 
 // free is what nobody uses or is offered of an agent.
-func (a *fakeAgent) free() amounts {
+func (a *fakeAgent) free() roleAmounts {
 	free := amountsOf(a.total)
 	for _, t := range a.tasks {
 		if !terminal(t.known) {
@@ -35,7 +35,7 @@ func (a *fakeAgent) free() amounts {
 		}
 	}
 	for _, o := range a.offered {
-		for k, n := range o.amounts {
+		for k, n := range o.roleAmounts {
 			free[k] -= n
 		}
 	}
@@ -56,7 +56,7 @@ func (m *master) allocate() bool {
 		}
 	}
 	for f, list := range offers {
-		f.tell(&scheduler.Event{Type: scheduler.Event_OFFERS, Offers: &scheduler.Event_Offers{Offers: list}})
+		f.tell(&sched.Event{Type: sched.Event_OFFERS, Offers: &sched.Event_Offers{Offers: list}})
 	}
 	return len(offers) > 0
 }
@@ -79,7 +79,7 @@ func (m *master) offer(f *fakeFramework, a *fakeAgent) (mesos.Offer, bool) {
 	if free[[2]string{"cpus", "*"}] < 10 && free[[2]string{"mem", "*"}] < 32_000 && !reserved(free) || f.filtered(a, free) {
 		return mesos.Offer{}, false
 	}
-	o := &fakeOffer{id: fmt.Sprintf("%s-O%d", m.id, m.numbers.offer), framework: f, agent: a, amounts: free}
+	o := &fakeOffer{id: fmt.Sprintf("%s-O%d", m.id, m.numbers.offer), framework: f, agent: a, roleAmounts: free}
 	m.numbers.offer++
 	m.offers[o.id] = o
 	if a.offered == nil {
@@ -89,7 +89,7 @@ func (m *master) offer(f *fakeFramework, a *fakeAgent) (mesos.Offer, bool) {
 	return o.message(), true
 }
 
-func reserved(a amounts) bool {
+func reserved(a roleAmounts) bool {
 	for k := range a {
 		if k[1] != "*" {
 			return true
@@ -98,7 +98,7 @@ func reserved(a amounts) bool {
 	return false
 }
 
-func (f *fakeFramework) filtered(a *fakeAgent, free amounts) bool {
+func (f *fakeFramework) filtered(a *fakeAgent, free roleAmounts) bool {
 	now := time.Now()
 	f.filters = slices.DeleteFunc(f.filters, func(r *fakeFilter) bool { return !r.until.After(now) })
 	return slices.ContainsFunc(f.filters, func(r *fakeFilter) bool { return r.agent == a && r.refused.covers(free) })
@@ -121,10 +121,10 @@ func (o *fakeOffer) message() mesos.Offer {
 	for _, r := range a.total {
 		if r.Scalar != nil {
 			key := [2]string{r.Name, resourceRole(&r)}
-			if o.amounts[key] <= 0 {
+			if o.roleAmounts[key] <= 0 {
 				continue
 			}
-			r.Scalar = &mesos.Value_Scalar{Value: fromThousandths(o.amounts[key])}
+			r.Scalar = &mesos.Value_Scalar{Value: fromThousandths(o.roleAmounts[key])}
 		}
 		if multi {
 			r.AllocationInfo = offer.AllocationInfo
@@ -166,8 +166,8 @@ func (m *master) dropOffers(f *fakeFramework) {
 
 func (m *master) rescind(o *fakeOffer) {
 	m.removeOffer(o)
-	o.framework.tell(&scheduler.Event{
-		Type: scheduler.Event_RESCIND, Rescind: &scheduler.Event_Rescind{OfferID: mesos.OfferID{Value: o.id}},
+	o.framework.tell(&sched.Event{
+		Type: sched.Event_RESCIND, Rescind: &sched.Event_Rescind{OfferID: mesos.OfferID{Value: o.id}},
 	})
 }
 
@@ -175,12 +175,12 @@ func (m *master) rescind(o *fakeOffer) {
 func (m *master) giveBack(f *fakeFramework, id string, filters *mesos.Filters) {
 	if o := m.offers[id]; o != nil && o.framework == f {
 		m.removeOffer(o)
-		f.refuse(o.agent, o.amounts, filters)
+		f.refuse(o.agent, o.roleAmounts, filters)
 	}
 }
 
 // refuse filters what was left for five seconds, or as long as asked for.
-func (f *fakeFramework) refuse(a *fakeAgent, left amounts, filters *mesos.Filters) {
+func (f *fakeFramework) refuse(a *fakeAgent, left roleAmounts, filters *mesos.Filters) {
 	seconds := 5.0
 	if filters != nil && filters.RefuseSeconds != nil {
 		seconds = *filters.RefuseSeconds

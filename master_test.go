@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // master is a double of a Mesos cluster: a master with its agents, over HTTP, in
@@ -39,7 +39,7 @@ type master struct {
 	offers     map[string]*fakeOffer
 	numbers    struct{ framework, offer, agent, stream int }
 	launched   map[string]int
-	calls      []*scheduler.Call
+	calls      []*sched.Call
 	faults     masterFaults
 	behave     func(*mesos.TaskInfo) taskOutcome
 	down       int // status answered to everything, if not 0
@@ -74,7 +74,7 @@ type taskOutcome struct {
 
 // masterFaults are asked before each delivery. Nil ones do no harm.
 type masterFaults struct {
-	accept func(*scheduler.Call_Accept) acceptFault
+	accept func(*sched.Call_Accept) acceptFault
 	update func(*mesos.TaskStatus) updateFault
 }
 
@@ -269,14 +269,14 @@ func (m *master) allLaunches() map[string]int {
 }
 
 // received lists the calls of one type, in order.
-func (m *master) received(kind scheduler.Call_Type) []*scheduler.Call {
+func (m *master) received(kind sched.Call_Type) []*sched.Call {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.receivedLocked(kind)
 }
 
-func (m *master) receivedLocked(kind scheduler.Call_Type) []*scheduler.Call {
-	var calls []*scheduler.Call
+func (m *master) receivedLocked(kind sched.Call_Type) []*sched.Call {
+	var calls []*sched.Call
 	for _, c := range m.calls {
 		if c.Type == kind {
 			calls = append(calls, c)
@@ -447,7 +447,7 @@ func (pipeAddr) Network() string  { return "pipe" }
 func (a pipeAddr) String() string { return string(a) }
 
 // event writes one event to a stream in its format.
-func encodeEvent(e *scheduler.Event, asJSON bool) []byte {
+func encodeEvent(e *sched.Event, asJSON bool) []byte {
 	var body []byte
 	var err error
 	if asJSON {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // ranTask is a task on the double that has ended, with a log.
@@ -30,7 +30,7 @@ func ranTask(t *testing.T, m *master, log []byte) (*connection, *Run) {
 		t.Fatalf("updates = %s, want %s", got, want)
 	}
 	m.writeFile("ct:1:0:a:x y", "stdout", log)
-	offer := k.seen(scheduler.Event_OFFERS)[0].Offers.Offers[0]
+	offer := k.seen(sched.Event_OFFERS)[0].Offers.Offers[0]
 	return k, &Run{
 		ID: "ct:1:0:a:x y", AgentID: offer.AgentID.Value,
 		Sandbox: sandboxURL(agentURL(offer.URL), offer.FrameworkID.Value, "ct:1:0:a:x y"),

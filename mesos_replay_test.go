@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // recorded is one item of a recording of real traffic.
@@ -156,9 +156,9 @@ func newReplay(t *testing.T, items []recorded, opt masterOptions) *replay {
 		e := eventOf(t, it)
 		switch {
 		case e == nil:
-		case e.Type == scheduler.Event_SUBSCRIBED && framework == "":
+		case e.Type == sched.Event_SUBSCRIBED && framework == "":
 			framework = e.Subscribed.FrameworkID.Value
-		case e.Type == scheduler.Event_OFFERS:
+		case e.Type == sched.Event_OFFERS:
 			if firstOffer == "" {
 				firstOffer, agent = e.Offers.Offers[0].ID.Value, e.Offers.Offers[0].AgentID.Value
 			}
@@ -191,12 +191,12 @@ func newReplay(t *testing.T, items []recorded, opt masterOptions) *replay {
 
 // eventOf decodes a recorded event, nil if the item is none. Capabilities that
 // mesos-go cannot read in JSON are left out.
-func eventOf(t *testing.T, it recorded) *scheduler.Event {
+func eventOf(t *testing.T, it recorded) *sched.Event {
 	t.Helper()
 	if len(it.Event) == 0 || string(it.Event) == "null" {
 		return nil
 	}
-	e := &scheduler.Event{}
+	e := &sched.Event{}
 	if err := json.Unmarshal(readable(it.Event), e); err != nil {
 		t.Fatalf("decode event %s: %v", it.Event, err)
 	}
@@ -256,7 +256,7 @@ func (p *replay) reports(items []recorded) []deed {
 	var made []mesos.TaskStatus
 	for _, it := range items {
 		e := eventOf(p.t, it)
-		if e == nil || e.Type != scheduler.Event_UPDATE || e.Update.Status.UUID == nil {
+		if e == nil || e.Type != sched.Event_UPDATE || e.Update.Status.UUID == nil {
 			continue
 		}
 		s := e.Update.Status
@@ -502,12 +502,12 @@ func TestRecordingsSurviveMesosGo(t *testing.T) {
 		items := readRecording(t, name)
 		for i, it := range items {
 			if e := eventOf(t, it); e != nil {
-				again := &scheduler.Event{}
+				again := &sched.Event{}
 				throughProtobuf(t, e, again)
 				sameJSON(t, fmt.Sprintf("%s %.3f", name, it.T), readable(it.Event), again)
 			}
 			if it.Kind == "request" && it.Path == schedulerPath && accepted(items[i:], it) {
-				c, again := &scheduler.Call{}, &scheduler.Call{}
+				c, again := &sched.Call{}, &sched.Call{}
 				if err := json.Unmarshal(it.Body, c); err != nil {
 					t.Errorf("%s %.3f: decode %s: %v", name, it.T, it.Body, err)
 					continue
@@ -568,8 +568,8 @@ func TestProtobufRecording(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, body, _ := bytes.Cut(request, []byte("\r\n\r\n"))
-	call := &scheduler.Call{}
-	if err := call.Unmarshal(body); err != nil || call.Type != scheduler.Call_SUBSCRIBE {
+	call := &sched.Call{}
+	if err := call.Unmarshal(body); err != nil || call.Type != sched.Call_SUBSCRIBE {
 		t.Fatalf("recorded call = %v, %v", call, err)
 	}
 	again, err := call.Marshal()

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 )
 
@@ -48,8 +48,8 @@ type connection struct {
 	ended  chan error
 
 	mu     sync.Mutex
-	events []*scheduler.Event
-	react  func(*scheduler.Event)
+	events []*sched.Event
+	react  func(*sched.Event)
 }
 
 func testFramework() *mesos.FrameworkInfo {
@@ -62,7 +62,7 @@ func testFramework() *mesos.FrameworkInfo {
 func connect(t *testing.T, c mesosConfig, id string) *connection {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	k := &connection{t: t, log: &logBuffer{}, cancel: cancel, ended: make(chan error, 1), react: func(*scheduler.Event) {}}
+	k := &connection{t: t, log: &logBuffer{}, cancel: cancel, ended: make(chan error, 1), react: func(*sched.Event) {}}
 	c.log = slog.New(slog.NewTextHandler(k.log, nil))
 	k.mesosCluster = newMesos(c)
 	done := make(chan struct{})
@@ -77,7 +77,7 @@ func connect(t *testing.T, c mesosConfig, id string) *connection {
 	return k
 }
 
-func (k *connection) handle(e *scheduler.Event) {
+func (k *connection) handle(e *sched.Event) {
 	k.mu.Lock()
 	k.events = append(k.events, e)
 	react := k.react
@@ -86,10 +86,10 @@ func (k *connection) handle(e *scheduler.Event) {
 }
 
 // seen lists the events of one type so far.
-func (k *connection) seen(kind scheduler.Event_Type) []*scheduler.Event {
+func (k *connection) seen(kind sched.Event_Type) []*sched.Event {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var out []*scheduler.Event
+	var out []*sched.Event
 	for _, e := range k.events {
 		if e.Type == kind {
 			out = append(out, e)
@@ -101,7 +101,7 @@ func (k *connection) seen(kind scheduler.Event_Type) []*scheduler.Event {
 // states lists the states of a task, in the order of the updates.
 func (k *connection) states(taskID string) string {
 	var out []string
-	for _, e := range k.seen(scheduler.Event_UPDATE) {
+	for _, e := range k.seen(sched.Event_UPDATE) {
 		if s := e.Update.Status; s.TaskID.Value == taskID {
 			out = append(out, strings.TrimPrefix(s.State.String(), "TASK_"))
 		}
@@ -109,15 +109,15 @@ func (k *connection) states(taskID string) string {
 	return strings.Join(out, " ")
 }
 
-func (k *connection) reactWith(f func(*scheduler.Event)) {
+func (k *connection) reactWith(f func(*sched.Event)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.react = f
 }
 
 // acknowledgeAll answers updates that ask for it.
-func (k *connection) acknowledgeAll(e *scheduler.Event) {
-	if e.Type != scheduler.Event_UPDATE || e.Update.Status.UUID == nil {
+func (k *connection) acknowledgeAll(e *sched.Event) {
+	if e.Type != sched.Event_UPDATE || e.Update.Status.UUID == nil {
 		return
 	}
 	s := e.Update.Status
@@ -125,7 +125,7 @@ func (k *connection) acknowledgeAll(e *scheduler.Event) {
 }
 
 // outcome sends a call and returns what done is told.
-func (k *connection) outcome(c *scheduler.Call) error {
+func (k *connection) outcome(c *sched.Call) error {
 	k.t.Helper()
 	told := make(chan error, 1)
 	k.send(c, func(err error) { told <- err })
@@ -133,9 +133,9 @@ func (k *connection) outcome(c *scheduler.Call) error {
 }
 
 // launchCall accepts the newest offer for tasks with these ids.
-func (k *connection) launchCall(ids ...string) *scheduler.Call {
+func (k *connection) launchCall(ids ...string) *sched.Call {
 	k.t.Helper()
-	offers := k.seen(scheduler.Event_OFFERS)
+	offers := k.seen(sched.Event_OFFERS)
 	if len(offers) == 0 {
 		k.t.Fatal("no offer to launch on")
 	}
@@ -187,7 +187,7 @@ func TestClusterRunsATask(t *testing.T) {
 		if err := <-k.ended; err != nil {
 			t.Errorf("run = %v, want nil at the end of its context", err)
 		}
-		if n := len(m.received(scheduler.Call_TEARDOWN)); n != 0 {
+		if n := len(m.received(sched.Call_TEARDOWN)); n != 0 {
 			t.Errorf("%d TEARDOWN calls at the end, want none", n)
 		}
 	})
@@ -203,7 +203,7 @@ func TestRedirectKeepsCredentialsAndCallsGoToTheLeader(t *testing.T) {
 		c.follow = func(_ context.Context, report func(string)) { report(standby) }
 		k := connect(t, c, "")
 		synctest.Wait()
-		if len(k.seen(scheduler.Event_SUBSCRIBED)) != 1 {
+		if len(k.seen(sched.Event_SUBSCRIBED)) != 1 {
 			t.Fatalf("not subscribed through a redirect: %s", k.log)
 		}
 		if err := k.outcome(calls.Revive()); err != nil {
@@ -220,14 +220,14 @@ func TestDroppedStreamIsSubscribedAnewWithTheSameID(t *testing.T) {
 		m.dropStreams()
 		time.Sleep(time.Second)
 		synctest.Wait()
-		subscribed := k.seen(scheduler.Event_SUBSCRIBED)
+		subscribed := k.seen(sched.Event_SUBSCRIBED)
 		if len(subscribed) != 2 {
 			t.Fatalf("%d subscriptions after a dropped stream, want 2: %s", len(subscribed), k.log)
 		}
 		if a, b := subscribed[0].Subscribed.FrameworkID.Value, subscribed[1].Subscribed.FrameworkID.Value; a != b {
 			t.Errorf("framework ids = %s, %s, want the same", a, b)
 		}
-		if len(k.seen(scheduler.Event_OFFERS)) != 2 {
+		if len(k.seen(sched.Event_OFFERS)) != 2 {
 			t.Error("no new offers after the new subscription")
 		}
 	})
@@ -284,7 +284,7 @@ func TestMastersThatDoNotWork(t *testing.T) {
 			stream(w, "")
 			<-r.Context().Done()
 		}, "master is silent"},
-		{"no leader", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "No leader elected", 503) }, "master answered 503: No leader elected"},
+		{"no leader", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "No leader elected", http.StatusServiceUnavailable) }, "master answered 503: No leader elected"},
 		{"redirects to itself", func(w http.ResponseWriter, r *http.Request) { redirectTo(w, "broken:5050", r.URL.Path) }, "has not been elected yet"},
 		{"redirects to nowhere", func(w http.ResponseWriter, r *http.Request) { redirectTo(w, "other:1", r.URL.Path) }, "connection refused: other:1"},
 	}
@@ -322,7 +322,7 @@ func TestHeartbeatsMissedEndTheStream(t *testing.T) {
 			mu.Unlock()
 			w.Header().Set("Content-Type", mediaProtobuf)
 			w.Header().Set(streamHeader, "x")
-			w.Write(encodeEvent(&scheduler.Event{Type: scheduler.Event_SUBSCRIBED, Subscribed: &scheduler.Event_Subscribed{
+			w.Write(encodeEvent(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
 				FrameworkID: &mesos.FrameworkID{Value: "F"}, HeartbeatIntervalSeconds: new(15.0)}}, false))
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
@@ -362,13 +362,13 @@ func TestUnreachableMasterRecovers(t *testing.T) {
 				k := connect(t, c, "")
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				if n := len(k.seen(scheduler.Event_SUBSCRIBED)); n != 0 || !strings.Contains(k.log.String(), tt.log) {
+				if n := len(k.seen(sched.Event_SUBSCRIBED)); n != 0 || !strings.Contains(k.log.String(), tt.log) {
 					t.Fatalf("%d subscriptions, log = %s, want none and %q", n, k.log, tt.log)
 				}
 				tt.cure(m)
 				time.Sleep(lastRetry)
 				synctest.Wait()
-				if n := len(k.seen(scheduler.Event_SUBSCRIBED)); n != 1 {
+				if n := len(k.seen(sched.Event_SUBSCRIBED)); n != 1 {
 					t.Errorf("%d subscriptions once the cause is gone, want 1: %s", n, k.log)
 				}
 			})
@@ -384,7 +384,7 @@ func TestFrameworkRefusedForGood(t *testing.T) {
 		if err := <-k.ended; !errors.Is(err, errFrameworkRemoved) {
 			t.Errorf("run with a removed id = %v, want errFrameworkRemoved", err)
 		}
-		if e := k.seen(scheduler.Event_ERROR); len(e) != 1 || e[0].Error.Message != "Framework has been removed" {
+		if e := k.seen(sched.Event_ERROR); len(e) != 1 || e[0].Error.Message != "Framework has been removed" {
 			t.Errorf("ERROR events = %v", e)
 		}
 	})
@@ -405,7 +405,7 @@ func TestSecondSchedulerTakesOver(t *testing.T) {
 		}
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		if n := len(second.seen(scheduler.Event_SUBSCRIBED)); n != 1 {
+		if n := len(second.seen(sched.Event_SUBSCRIBED)); n != 1 {
 			t.Errorf("the second has subscribed %d times, want once: they fight", n)
 		}
 	})
@@ -432,7 +432,7 @@ func TestCallOutcomes(t *testing.T) {
 			m.rescindAll()               // what was forgotten by the master, too
 			time.Sleep(2 * time.Second)
 			synctest.Wait()
-			m.setFaults(masterFaults{accept: func(*scheduler.Call_Accept) acceptFault { return tt.fault }})
+			m.setFaults(masterFaults{accept: func(*sched.Call_Accept) acceptFault { return tt.fault }})
 			id := fmt.Sprintf("ct:%d:0:a:", i)
 			err := k.outcome(k.launchCall(id))
 			synctest.Wait()
@@ -443,7 +443,7 @@ func TestCallOutcomes(t *testing.T) {
 				t.Errorf("fault %d: launches %s, updates %q, want %s, %q", tt.fault, got, k.states(id), tt.launches, tt.states)
 			}
 		}
-		if n := len(k.seen(scheduler.Event_SUBSCRIBED)); n != 1 {
+		if n := len(k.seen(sched.Event_SUBSCRIBED)); n != 1 {
 			t.Errorf("%d subscriptions: a failed call must not end the stream", n)
 		}
 	})
@@ -460,7 +460,7 @@ func TestCallsKeepTheirOrder(t *testing.T) {
 			k.send(calls.Kill(fmt.Sprint(i), ""), func(error) { wg.Done() })
 		}
 		wg.Wait()
-		for i, c := range m.received(scheduler.Call_KILL) {
+		for i, c := range m.received(sched.Call_KILL) {
 			if c.Kill.TaskID.Value != fmt.Sprint(i) {
 				t.Fatalf("call %d kills %s", i, c.Kill.TaskID.Value)
 			}

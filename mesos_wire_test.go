@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 )
 
@@ -21,29 +21,29 @@ import (
 type sentCall struct {
 	method, path string
 	header       http.Header
-	call         *scheduler.Call
+	call         *sched.Call
 }
 
 // sentCalls subscribes with a framework id, makes calls, and returns all that
 // was sent.
-func sentCalls(t *testing.T, make ...*scheduler.Call) []sentCall {
+func sentCalls(t *testing.T, make ...*sched.Call) []sentCall {
 	var mu sync.Mutex
 	var sent []sentCall
 	k := connect(t, brokenMaster(t, func(w http.ResponseWriter, r *http.Request) {
-		call := &scheduler.Call{}
+		call := &sched.Call{}
 		if err := call.Unmarshal(readAll(r.Body)); err != nil {
 			t.Errorf("undecodable call: %v", err)
 		}
 		mu.Lock()
 		sent = append(sent, sentCall{r.Method, r.URL.Path, r.Header, call})
 		mu.Unlock()
-		if call.Type != scheduler.Call_SUBSCRIBE {
+		if call.Type != sched.Call_SUBSCRIBE {
 			w.WriteHeader(http.StatusAccepted)
 			return
 		}
 		w.Header().Set("Content-Type", mediaProtobuf)
 		w.Header().Set(streamHeader, "the-stream")
-		w.Write(encodeEvent(&scheduler.Event{Type: scheduler.Event_SUBSCRIBED, Subscribed: &scheduler.Event_Subscribed{
+		w.Write(encodeEvent(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
 			FrameworkID: &mesos.FrameworkID{Value: "F"}}}, false))
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
@@ -81,7 +81,7 @@ func TestCallsHaveTheRecordedForm(t *testing.T) {
 	m.add(o, time.Time{})
 	p, _ := m.place(needs(0.1, 32, 10))
 	task := taskInfo(&Job{Name: "a", Command: "true", Shell: true}, &Run{ID: "ct:1:0:a:"}, p)
-	launch := func(opts ...scheduler.CallOpt) *scheduler.Call {
+	launch := func(opts ...sched.CallOpt) *sched.Call {
 		return calls.Accept(calls.OfferOperations{calls.OpLaunch(*task)}.WithOffers(o.ID)).With(opts...)
 	}
 	uuid := []byte("0123456789abcdef")
@@ -89,7 +89,7 @@ func TestCallsHaveTheRecordedForm(t *testing.T) {
 		"accept.operations[].launch.task_infos[].command.environment.variables[].value:string",
 		"accept.operations[].launch.task_infos[].resources[].role:string"}
 	tests := []struct {
-		call            *scheduler.Call
+		call            *sched.Call
 		recording, name string
 		more            []string
 	}{
@@ -105,7 +105,7 @@ func TestCallsHaveTheRecordedForm(t *testing.T) {
 		{calls.Reconcile(calls.ReconcileTasks(map[string]string{"t": "S1", "u": ""})), "05-reconcile", "RECONCILE explicit", nil},
 	}
 	synctest.Test(t, func(t *testing.T) {
-		var all []*scheduler.Call
+		var all []*sched.Call
 		for _, tt := range tests[1:] {
 			all = append(all, tt.call)
 		}

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 func TestRecordReader(t *testing.T) {
@@ -85,7 +85,7 @@ func TestRecordedStreams(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := &scheduler.Event{}
+		e := &sched.Event{}
 		if err := e.Unmarshal(record); err != nil {
 			t.Fatal(err)
 		}
