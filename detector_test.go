@@ -17,7 +17,7 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib"
 )
 
-func TestDetectorForms(t *testing.T) {
+func TestMasterForms(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "master")
 	if err := os.WriteFile(file, []byte("m1:5050\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ type fakeCluster struct {
 	mu         sync.Mutex
 	handle     chan *sched.Event // of the subscription; nil while there is none
 	stop       context.Context
-	tasks      map[string]*fakeTask
+	tasks      map[string]*memTask
 	used       mesosSize
 	offer      int
 	out        bool // an offer is out
@@ -37,7 +37,7 @@ type fakeCluster struct {
 
 type mesosSize struct{ cpus, mem, disk float64 }
 
-type fakeTask struct {
+type memTask struct {
 	info  mesos.TaskInfo
 	state mesos.TaskState
 	timer *time.Timer
@@ -46,7 +46,7 @@ type fakeTask struct {
 func newFakeCluster() *fakeCluster {
 	return &fakeCluster{
 		cpus: 1e6, mem: 1e9, disk: 1e9,
-		tasks: map[string]*fakeTask{}, launches: map[string]int{}, calls: map[sched.Call_Type]int{},
+		tasks: map[string]*memTask{}, launches: map[string]int{}, calls: map[sched.Call_Type]int{},
 	}
 }
 
@@ -158,7 +158,7 @@ func (c *fakeCluster) launch(t mesos.TaskInfo) {
 	if c.outcome != nil {
 		after, status = c.outcome(t)
 	}
-	task := &fakeTask{info: t, state: mesos.TASK_RUNNING}
+	task := &memTask{info: t, state: mesos.TASK_RUNNING}
 	c.tasks[id] = task
 	if status.GetState() == mesos.TASK_STAGING {
 		task.state = mesos.TASK_STAGING
@@ -229,6 +229,11 @@ func (c *fakeCluster) reconcile(asked []sched.Call_Reconcile_Task) {
 			c.update(a.TaskID.Value, mesos.TaskStatus{State: mesos.TASK_UNKNOWN.Enum()})
 		}
 	}
+}
+
+// behave sets outcome for the tasks launched from now on.
+func (c *fakeCluster) behave(outcome func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus)) {
+	c.locked(func() { c.outcome = outcome })()
 }
 
 // finish ends a running task from outside.

@@ -322,7 +322,7 @@ func TestZooKeeperHosts(t *testing.T) {
 	}
 }
 
-func TestMasterForms(t *testing.T) {
+func TestMasterFlagForms(t *testing.T) {
 	for in, want := range map[string]string{
 		"local": "local", "h:5050": "h:5050", "master@10.0.0.1:5050": "10.0.0.1:5050",
 		"http://h:5050": "http://h:5050", "https://h:5050/": "https://h:5050",

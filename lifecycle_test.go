@@ -34,7 +34,7 @@ func status(state mesos.TaskState) mesos.TaskStatus { return mesos.TaskStatus{St
 
 func TestRetries(t *testing.T) {
 	scenario(t, "a failed run is tried again after failure_retry, and counts once", func(b *bench) {
-		b.cluster.outcome = failing
+		b.cluster.behave(failing)
 		b.start().post(`{"name":"a","command":"x","schedule":"R1//PT24H","retries":2}`)
 		b.wait(30 * time.Second)
 		b.wantState("a", "queued")
@@ -48,7 +48,7 @@ func TestRetries(t *testing.T) {
 		}
 	})
 	scenario(t, "after a failure for good there are no retries until a success", func(b *bench) {
-		b.cluster.outcome = failing
+		b.cluster.behave(failing)
 		b.start().post(`{"name":"a","command":"x","schedule":"R0//PT1H","retries":1}`)
 		b.runNow("a")
 		b.wait(5 * time.Minute)
@@ -57,16 +57,16 @@ func TestRetries(t *testing.T) {
 		b.wantHistory("a", "manual failed 00:00:00", "retry failed attempt 1 00:01:00", "manual failed 00:05:00")
 	})
 	scenario(t, "a waiting retry survives a fail-over (A5)", func(b *bench) {
-		b.cluster.outcome = failing
+		b.cluster.behave(failing)
 		b.start().post(`{"name":"a","command":"x","schedule":"R1//PT24H","retries":1}`)
 		b.wait(10 * time.Second)
 		b.restart()
-		b.cluster.outcome = nil
+		b.cluster.behave(nil)
 		b.wait(time.Minute)
 		b.wantHistory("a", "scheduled failed 00:00:00", "retry finished attempt 1 00:01:00")
 	})
 	scenario(t, "a retry keeps the arguments given for the run", func(b *bench) {
-		b.cluster.outcome = failing
+		b.cluster.behave(failing)
 		b.start().post(parked)
 		_, err := b.s.runJob(b.t.Context(), "a", "-v; x", true)
 		b.do("run", err)
@@ -77,7 +77,7 @@ func TestRetries(t *testing.T) {
 		}
 	})
 	scenario(t, "disable_after_failures disables, and tells so instead of the failure", func(b *bench) {
-		b.cluster.outcome = failing
+		b.cluster.behave(failing)
 		b.cfg.disableAfter = 2
 		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M","retries":0}`)
 		b.wait(5 * time.Minute)
@@ -93,7 +93,7 @@ func TestRetries(t *testing.T) {
 		}
 	})
 	scenario(t, "a failure does not enable a job that was disabled meanwhile (A14)", func(b *bench) {
-		b.cluster.outcome = forEver
+		b.cluster.behave(forEver)
 		b.start().post(parked)
 		id := b.runNow("a")
 		b.post(`{"name":"a","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H","disabled":true,"retries":0}`)
@@ -123,7 +123,7 @@ func TestStatusUpdates(t *testing.T) {
 	}
 	for _, tt := range outcomes {
 		scenario(t, tt.state.String()+" ends a running task as "+string(tt.want), func(b *bench) {
-			b.cluster.outcome = forEver
+			b.cluster.behave(forEver)
 			b.start().post(strings.Replace(parked, `"name"`, `"retries":0,"name"`, 1))
 			id := b.runNow("a")
 			b.cluster.finish(id, tt.state)
@@ -150,7 +150,7 @@ func TestStatusUpdates(t *testing.T) {
 		}
 	})
 	scenario(t, "STARTING and repeated RUNNING updates keep a run going (A12, A18)", func(b *bench) {
-		b.cluster.outcome = forEver
+		b.cluster.behave(forEver)
 		b.start().post(parked)
 		id := b.runNow("a")
 		for _, s := range []mesos.TaskState{mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_RUNNING, mesos.TASK_KILLING} {
@@ -160,7 +160,7 @@ func TestStatusUpdates(t *testing.T) {
 		}
 	})
 	scenario(t, "an update is acknowledged only when what it caused is stored", func(b *bench) {
-		b.cluster.outcome = forEver
+		b.cluster.behave(forEver)
 		b.start().post(parked)
 		id := b.runNow("a")
 		release := make(chan struct{})
@@ -198,7 +198,7 @@ func TestStatusUpdates(t *testing.T) {
 		b.wantHistory("a", "manual finished 00:00:00")
 	})
 	scenario(t, "an unreachable task stays active, and is lost after the time allowed", func(b *bench) {
-		b.cluster.outcome = forEver
+		b.cluster.behave(forEver)
 		b.start().post(strings.Replace(parked, `"name"`, `"retries":0,"name"`, 1))
 		id := b.runNow("a")
 		b.cluster.tell(id, status(mesos.TASK_UNREACHABLE))
@@ -209,7 +209,7 @@ func TestStatusUpdates(t *testing.T) {
 		b.wantRunning() // it was killed, should it live
 	})
 	scenario(t, "an unreachable task that comes back goes on", func(b *bench) {
-		b.cluster.outcome = taking(30 * time.Minute)
+		b.cluster.behave(taking(30 * time.Minute))
 		b.start().post(parked)
 		id := b.runNow("a")
 		b.cluster.tell(id, status(mesos.TASK_UNREACHABLE))
@@ -219,7 +219,7 @@ func TestStatusUpdates(t *testing.T) {
 		b.wantHistory("a", "manual finished 00:00:00")
 	})
 	scenario(t, "a launched task of which nothing is heard is lost and killed", func(b *bench) {
-		b.cluster.outcome = func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) { return 0, status(mesos.TASK_STAGING) }
+		b.cluster.behave(func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) { return 0, status(mesos.TASK_STAGING) })
 		b.start().post(strings.Replace(parked, `"name"`, `"retries":0,"name"`, 1))
 		b.runNow("a")
 		b.wait(11 * time.Minute)
@@ -279,12 +279,12 @@ func TestDependentJobs(t *testing.T) {
 	scenario(t, "no success is lost while the child is still running", func(b *bench) {
 		b.start().post(a)
 		b.post(c)
-		b.cluster.outcome = func(t mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
+		b.cluster.behave(func(t mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
 			if strings.Contains(t.TaskID.Value, ":c:") {
 				return time.Minute, status(mesos.TASK_FINISHED)
 			}
 			return 0, status(mesos.TASK_FINISHED)
-		}
+		})
 		for range 4 {
 			b.runNow("a")
 		}
@@ -331,7 +331,7 @@ func TestDependentJobs(t *testing.T) {
 		b.wantHistory("c", "dependent finished 00:00:00")
 	})
 	scenario(t, "a failing parent counts only with softError", func(b *bench) {
-		b.cluster.outcome = failing
+		b.cluster.behave(failing)
 		b.start().post(strings.Replace(a, `"name"`, `"retries":0,"name"`, 1))
 		b.post(strings.Replace(c, `"name"`, `"retries":0,"name"`, 1))
 		b.runNow("a")

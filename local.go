@@ -222,10 +222,15 @@ func currentEpoch(dataDir string) (int64, error) {
 
 func readEpoch(r io.Reader) (int64, error) {
 	text, err := io.ReadAll(r)
-	if err != nil || len(text) == 0 {
+	if err != nil {
 		return 0, err
 	}
-	return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	epoch, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		// Empty, or torn by a power failure, which no older instance has survived.
+		return 0, nil
+	}
+	return epoch, nil
 }
 
 // sandbox returns the directory a run has or would have.

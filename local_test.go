@@ -56,7 +56,9 @@ type testMesos struct {
 // startLocal subscribes to a data directory until the test ends or stop is called.
 func startLocal(t *testing.T, dir string, opts localOptions) *testMesos {
 	t.Helper()
-	opts.wrapper = testWrapper
+	if opts.wrapper == nil {
+		opts.wrapper = testWrapper
+	}
 	l, err := newLocal(dir, opts, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -265,6 +267,20 @@ func TestLocalCommandEnds(t *testing.T) {
 	m.t = t
 }
 
+func TestLocalStartsItsOwnBinary(t *testing.T) {
+	self, err := ownBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := startLocal(t, t.TempDir(), localOptions{wrapper: []string{self, wrapperWord}})
+	id := runIDFor("self")
+	m.launch(shellTask(id, `tr '\0' ' ' < /proc/$PPID/cmdline`))
+	m.end(id)
+	if got, want := m.output(id, "stdout"), "chronos __run "+string(m.l.sandbox(id))+" "; got != want {
+		t.Errorf("wrapper = %q, want %q", got, want)
+	}
+}
+
 func TestLocalEnvironmentIsTheTasksOwn(t *testing.T) {
 	t.Setenv("CHRONOS_TEST_SECRET", "hidden")
 	m := startLocal(t, t.TempDir(), localOptions{})
@@ -321,12 +337,15 @@ func TestLocalRunsAsUser(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "input"), []byte("text"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	task, name := shellTask(runIDFor("nobody"), "id -un; echo $HOME $USER; stat -c %U input; touch mine && cat input"), "nobody"
+	task, name := shellTask(runIDFor("nobody"), "id -un; echo $HOME $USER; stat -c %U input; echo oops > /dev/stderr; touch mine && cat input"), "nobody"
 	task.Command.User = &name
 	task.Command.URIs = []mesos.CommandInfo_URI{{Value: filepath.Join(dir, "input")}}
 	m.launch(task)
 	st := m.end(task.TaskID.Value)
 	want := "nobody\n/nonexistent nobody\nnobody\ntext"
+	if got := m.output(task.TaskID.Value, "stderr"); got != "oops\n" {
+		t.Errorf("stderr as nobody = %q", got)
+	}
 	if got := m.output(task.TaskID.Value, "stdout"); st.GetState() != mesos.TASK_FINISHED || got != want {
 		t.Errorf("as nobody = %v %q %q %q, want %q", st.GetState(), st.GetMessage(), got, m.output(task.TaskID.Value, "stderr"), want)
 	}

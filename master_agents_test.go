@@ -33,10 +33,10 @@ type fakeAgent struct {
 	state      fakeAgentState
 	since      time.Time // of unreachable
 	timeout    *time.Timer
-	tasks      map[string]*taskDouble // with updates that are not acknowledged, or running
+	tasks      map[string]*fakeTask // with updates that are not acknowledged, or running
 	offered    map[string]*fakeOffer
 	files      map[string][]byte // path in a sandbox -> contents
-	past       []*taskDouble     // ended and acknowledged
+	past       []*fakeTask       // ended and acknowledged
 }
 
 func (a *fakeAgent) stop() {
@@ -48,7 +48,7 @@ func (a *fakeAgent) stop() {
 	}
 }
 
-// agentSpec describes an agent. Resources, if given, replace the roleAmounts.
+// agentSpec describes an agent. Resources, if given, replace the masterAmounts.
 type agentSpec struct {
 	ID, Host        string
 	CPUs, Mem, Disk float64
@@ -64,7 +64,7 @@ func (m *master) addAgent(spec agentSpec) *fakeAgent {
 	m.mu.Unlock()
 	a := &fakeAgent{
 		m: m, id: spec.ID, host: spec.Host, total: spec.Resources, attributes: spec.Attributes,
-		tasks: make(map[string]*taskDouble), offered: make(map[string]*fakeOffer), files: make(map[string][]byte),
+		tasks: make(map[string]*fakeTask), offered: make(map[string]*fakeOffer), files: make(map[string][]byte),
 	}
 	if a.id == "" {
 		a.id = fmt.Sprintf("%s-S%d", m.id, n)
@@ -219,8 +219,8 @@ func (m *master) adoptTasks(f *fakeFramework) {
 	}
 }
 
-// taskDouble is a task on its agent.
-type taskDouble struct {
+// fakeTask is a task on its agent.
+type fakeTask struct {
 	agent     *fakeAgent
 	framework string
 	info      *mesos.TaskInfo
@@ -233,7 +233,7 @@ type taskDouble struct {
 	number    int
 }
 
-func (t *taskDouble) stop() {
+func (t *fakeTask) stop() {
 	for _, timer := range []*time.Timer{t.retry, t.ending} {
 		if timer != nil {
 			timer.Stop()
@@ -244,7 +244,7 @@ func (t *taskDouble) stop() {
 // launch starts a task, unless the agent is away: then the master takes it for
 // staging until the agent is found not to have it.
 func (a *fakeAgent) launch(f *fakeFramework, info *mesos.TaskInfo) {
-	t := &taskDouble{agent: a, framework: f.id, info: info, known: mesos.TASK_STAGING, actual: mesos.TASK_STAGING}
+	t := &fakeTask{agent: a, framework: f.id, info: info, known: mesos.TASK_STAGING, actual: mesos.TASK_STAGING}
 	f.tasks[info.TaskID.Value] = t
 	if a.state != agentActive {
 		return
@@ -269,7 +269,7 @@ func (a *fakeAgent) launch(f *fakeFramework, info *mesos.TaskInfo) {
 }
 
 // kill ends a task at once.
-func (t *taskDouble) kill() {
+func (t *fakeTask) kill() {
 	f := t.agent.m.frameworks[t.framework]
 	if terminal(t.actual) {
 		return
@@ -300,7 +300,7 @@ func (m *master) emit(taskID string, s mesos.TaskStatus) {
 }
 
 // emit queues an update on the agent. A task that has ended says nothing more.
-func (t *taskDouble) emit(s mesos.TaskStatus) {
+func (t *fakeTask) emit(s mesos.TaskStatus) {
 	if terminal(t.actual) {
 		return
 	}
@@ -330,21 +330,21 @@ func (t *taskDouble) emit(s mesos.TaskStatus) {
 	}
 }
 
-func (t *taskDouble) executor() string {
+func (t *fakeTask) executor() string {
 	if t.info.Executor != nil {
 		return t.info.Executor.ExecutorID.Value
 	}
 	return t.info.TaskID.Value
 }
 
-func (t *taskDouble) uuid() []byte {
+func (t *fakeTask) uuid() []byte {
 	uuid := make([]byte, 16)
 	copy(uuid, t.info.TaskID.Value)
 	binary.BigEndian.PutUint64(uuid[8:], uint64(t.number)<<32|uint64(len(t.agent.m.calls)))
 	return uuid
 }
 
-func (t *taskDouble) container() *mesos.ContainerStatus {
+func (t *fakeTask) container() *mesos.ContainerStatus {
 	return &mesos.ContainerStatus{
 		ContainerID: &mesos.ContainerID{Value: "c-" + t.info.TaskID.Value},
 		NetworkInfos: []mesos.NetworkInfo{{IPAddresses: []mesos.NetworkInfo_IPAddress{
@@ -354,7 +354,7 @@ func (t *taskDouble) container() *mesos.ContainerStatus {
 }
 
 // deliver sends the oldest update and sets the time of its next sending.
-func (t *taskDouble) deliver() {
+func (t *fakeTask) deliver() {
 	m := t.agent.m
 	if t.retry != nil {
 		t.retry.Stop()
@@ -384,7 +384,7 @@ func (t *taskDouble) deliver() {
 	}
 }
 
-func (t *taskDouble) arrive(update *mesos.TaskStatus, delay time.Duration) {
+func (t *fakeTask) arrive(update *mesos.TaskStatus, delay time.Duration) {
 	m := t.agent.m
 	if delay == 0 {
 		t.forward(update)
@@ -402,7 +402,7 @@ func (t *taskDouble) arrive(update *mesos.TaskStatus, delay time.Duration) {
 
 // forward is the master passing an update on. A terminal one frees the task's
 // resources.
-func (t *taskDouble) forward(update *mesos.TaskStatus) {
+func (t *fakeTask) forward(update *mesos.TaskStatus) {
 	if !terminal(t.known) {
 		t.known = *update.State
 	}
@@ -411,7 +411,7 @@ func (t *taskDouble) forward(update *mesos.TaskStatus) {
 	}
 }
 
-func (t *taskDouble) acknowledged(uuid []byte) {
+func (t *fakeTask) acknowledged(uuid []byte) {
 	if len(t.updates) == 0 || string(t.updates[0].UUID) != string(uuid) {
 		return
 	}

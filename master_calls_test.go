@@ -157,8 +157,8 @@ func (f *fakeFramework) lost(state mesos.TaskState) *mesos.TaskState {
 }
 
 // takeOffers ends the offers. One that is unknown voids all.
-func (m *master) takeOffers(f *fakeFramework, ids []mesos.OfferID) (available roleAmounts, agent *fakeAgent, invalid string) {
-	available = make(roleAmounts)
+func (m *master) takeOffers(f *fakeFramework, ids []mesos.OfferID) (available masterAmounts, agent *fakeAgent, invalid string) {
+	available = make(masterAmounts)
 	for _, id := range ids {
 		o := m.offers[id.Value]
 		switch {
@@ -169,7 +169,7 @@ func (m *master) takeOffers(f *fakeFramework, ids []mesos.OfferID) (available ro
 				" and agent " + agent.id
 		default:
 			agent = o.agent
-			available.add(o.roleAmounts)
+			available.add(o.masterAmounts)
 		}
 	}
 	for _, id := range ids {
@@ -183,7 +183,7 @@ func (m *master) takeOffers(f *fakeFramework, ids []mesos.OfferID) (available ro
 	return available, agent, ""
 }
 
-func (m *master) invalidTask(f *fakeFramework, t *mesos.TaskInfo, available roleAmounts) string {
+func (m *master) invalidTask(f *fakeFramework, t *mesos.TaskInfo, available masterAmounts) string {
 	id := t.TaskID.Value
 	switch {
 	case !legalTaskID(id) || id == "":
@@ -237,7 +237,7 @@ func (m *master) reconcile(f *fakeFramework, tasks []sched.Call_Reconcile_Task) 
 	}
 }
 
-func (m *master) latest(f *fakeFramework, t *taskDouble) {
+func (m *master) latest(f *fakeFramework, t *fakeTask) {
 	m.masterUpdate(f, mesos.TaskStatus{
 		TaskID: t.info.TaskID, AgentID: &t.info.AgentID, State: t.known.Enum(),
 		Reason: mesos.REASON_RECONCILIATION.Enum(), Message: new("Reconciliation: Latest task state"), ContainerStatus: t.container(),
@@ -274,11 +274,11 @@ func (m *master) reconcileOne(f *fakeFramework, r sched.Call_Reconcile_Task) {
 	m.masterUpdate(f, s)
 }
 
-// roleAmounts counts resources by name and role, in thousandths. Ports are not counted.
-type roleAmounts map[[2]string]int64
+// masterAmounts counts resources by name and role, in thousandths. Ports are not counted.
+type masterAmounts map[[2]string]int64
 
-func amountsOf(rs []mesos.Resource) roleAmounts {
-	a := make(roleAmounts)
+func amountsOf(rs []mesos.Resource) masterAmounts {
+	a := make(masterAmounts)
 	for i := range rs {
 		if rs[i].Scalar != nil {
 			a[[2]string{rs[i].Name, resourceRole(&rs[i])}] += thousandths(rs[i].Scalar.Value)
@@ -287,19 +287,19 @@ func amountsOf(rs []mesos.Resource) roleAmounts {
 	return a
 }
 
-func (a roleAmounts) add(b roleAmounts) {
+func (a masterAmounts) add(b masterAmounts) {
 	for k, n := range b {
 		a[k] += n
 	}
 }
 
-func (a roleAmounts) subtract(rs []mesos.Resource) {
+func (a masterAmounts) subtract(rs []mesos.Resource) {
 	for k, n := range amountsOf(rs) {
 		a[k] -= n
 	}
 }
 
-func (a roleAmounts) contains(rs []mesos.Resource) bool {
+func (a masterAmounts) contains(rs []mesos.Resource) bool {
 	for _, r := range rs {
 		if r.Name == "ports" && slices.ContainsFunc(r.GetRanges().GetRange(), func(p mesos.Value_Range) bool {
 			return p.Begin < 31000 || p.End > 32000
@@ -310,7 +310,7 @@ func (a roleAmounts) contains(rs []mesos.Resource) bool {
 	return a.covers(amountsOf(rs))
 }
 
-func (a roleAmounts) covers(b roleAmounts) bool {
+func (a masterAmounts) covers(b masterAmounts) bool {
 	for k, n := range b {
 		if n > a[k] {
 			return false
@@ -335,7 +335,7 @@ func described(rs []mesos.Resource, f *fakeFramework) string {
 }
 
 // describe lists what is offered in the master's order. Only for resources of *.
-func (a roleAmounts) describe(f *fakeFramework) string {
+func (a masterAmounts) describe(f *fakeFramework) string {
 	parts := []string{"ports(allocated: " + f.defaultRole() + "):[31000-32000]"}
 	for _, kind := range resourceKinds() {
 		parts = append(parts, kind+"(allocated: "+f.defaultRole()+"):"+decimal(a[[2]string{kind, "*"}]))

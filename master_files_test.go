@@ -17,16 +17,16 @@ func (m *master) serveSlaves(w http.ResponseWriter) {
 	for _, a := range m.agents {
 		list = append(list, map[string]any{"id": a.id, "hostname": a.host, "pid": "slave(1)@" + a.address})
 	}
-	replyJSON(w, map[string]any{"slaves": list})
+	answerJSON(w, map[string]any{"slaves": list})
 }
 
-func replyJSON(w http.ResponseWriter, v any) {
+func answerJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(v) // the client may be gone
 }
 
 // directory is a task's sandbox.
-func (t *taskDouble) directory() string {
+func (t *fakeTask) directory() string {
 	return fmt.Sprintf("/srv/mesos/agent/slaves/%s/frameworks/%s/executors/%s/runs/c-%s",
 		t.agent.id, t.framework, t.executor(), t.info.TaskID.Value)
 }
@@ -46,8 +46,8 @@ func (m *master) writeFile(taskID, name string, contents []byte) {
 	m.t.Errorf("write %s: no task %q", name, taskID)
 }
 
-func (a *fakeAgent) all() []*taskDouble {
-	tasks := append([]*taskDouble(nil), a.past...)
+func (a *fakeAgent) all() []*fakeTask {
+	tasks := append([]*fakeTask(nil), a.past...)
 	for _, t := range a.tasks {
 		tasks = append(tasks, t)
 	}
@@ -60,7 +60,7 @@ func (a *fakeAgent) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	defer a.m.mu.Unlock()
 	if !a.m.opt.admits(r) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="mesos-agent-readonly"`)
-		reply(w, http.StatusUnauthorized, "")
+		masterAnswer(w, http.StatusUnauthorized, "")
 		return
 	}
 	switch strings.TrimPrefix(r.URL.Path, "/slave(1)") {
@@ -69,7 +69,7 @@ func (a *fakeAgent) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/files/read":
 		a.serveRead(w, r)
 	default:
-		reply(w, http.StatusNotFound, "404 Not Found.")
+		masterAnswer(w, http.StatusNotFound, "404 Not Found.")
 	}
 }
 
@@ -84,14 +84,14 @@ func (a *fakeAgent) serveState(w http.ResponseWriter) {
 	for id, executors := range frameworks {
 		list = append(list, map[string]any{"id": id, "executors": []any{}, "completed_executors": executors})
 	}
-	replyJSON(w, map[string]any{"id": a.id, "frameworks": list, "completed_frameworks": []any{}})
+	answerJSON(w, map[string]any{"id": a.id, "frameworks": list, "completed_frameworks": []any{}})
 }
 
 // serveRead answers as an agent does: raw bytes within JSON, 64 KiB at most.
 func (a *fakeAgent) serveRead(w http.ResponseWriter, r *http.Request) {
 	contents, ok := a.files[r.URL.Query().Get("path")]
 	if !ok {
-		reply(w, http.StatusNotFound, "")
+		masterAnswer(w, http.StatusNotFound, "")
 		return
 	}
 	offset, err := strconv.Atoi(r.URL.Query().Get("offset"))

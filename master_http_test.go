@@ -21,7 +21,7 @@ type fakeFramework struct {
 	id         string
 	info       *mesos.FrameworkInfo
 	stream     *fakeStream // nil while disconnected
-	tasks      map[string]*taskDouble
+	tasks      map[string]*fakeTask
 	suppressed bool
 	filters    []*fakeFilter
 	failover   *time.Timer
@@ -102,19 +102,19 @@ func (m *master) serveMaster(w http.ResponseWriter, r *http.Request) {
 	m.mu.Unlock()
 	switch path := strings.TrimPrefix(r.URL.Path, "/master"); {
 	case down != 0:
-		reply(w, down, "master is down")
+		masterAnswer(w, down, "master is down")
 	case electing:
 		redirectTo(w, address, r.URL.Path)
 	case path == "/slaves":
 		m.serveSlaves(w)
 	case path != schedulerPath:
-		reply(w, http.StatusNotFound, "404 Not Found.")
+		masterAnswer(w, http.StatusNotFound, "404 Not Found.")
 	case !opt.admits(r):
 		w.Header().Set("WWW-Authenticate", `Basic realm="mesos-master-scheduler"`)
-		reply(w, http.StatusUnauthorized, "")
+		masterAnswer(w, http.StatusUnauthorized, "")
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", "POST")
-		reply(w, http.StatusMethodNotAllowed,
+		masterAnswer(w, http.StatusMethodNotAllowed,
 			"405 Method Not Allowed. Expecting one of { 'POST' }, but received '"+r.Method+"'.")
 	default:
 		m.serveCall(w, r)
@@ -127,7 +127,7 @@ func (o masterOptions) admits(r *http.Request) bool {
 	return o.Secret == "" || ok && principal == o.Principal && secret == o.Secret
 }
 
-func reply(w http.ResponseWriter, status int, text string) {
+func masterAnswer(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if text == "" {
 		w.Header().Del("Content-Type")
@@ -142,7 +142,7 @@ func (m *master) serveCall(w http.ResponseWriter, r *http.Request) {
 	text := ""
 	switch r.Header.Get("Content-Type") {
 	case "":
-		reply(w, http.StatusBadRequest, "Expecting 'Content-Type' to be present")
+		masterAnswer(w, http.StatusBadRequest, "Expecting 'Content-Type' to be present")
 		return
 	case "application/json":
 		text = decodeJSONCall(readAll(r.Body), call)
@@ -151,7 +151,7 @@ func (m *master) serveCall(w http.ResponseWriter, r *http.Request) {
 			text = "Failed to deserialize body into Call protobuf"
 		}
 	default:
-		reply(w, http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/json or application/x-protobuf")
+		masterAnswer(w, http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/json or application/x-protobuf")
 		return
 	}
 	if text == "" {
@@ -160,7 +160,7 @@ func (m *master) serveCall(w http.ResponseWriter, r *http.Request) {
 	streamID := r.Header.Get(streamHeader)
 	switch {
 	case text != "":
-		reply(w, http.StatusBadRequest, text)
+		masterAnswer(w, http.StatusBadRequest, text)
 	case call.Type == sched.Call_SUBSCRIBE:
 		m.serveSubscribe(w, r, call.Subscribe, streamID)
 	default:
@@ -168,7 +168,7 @@ func (m *master) serveCall(w http.ResponseWriter, r *http.Request) {
 		if status == 0 {
 			panic(http.ErrAbortHandler)
 		}
-		reply(w, status, text)
+		masterAnswer(w, status, text)
 	}
 }
 
@@ -276,13 +276,13 @@ func (m *master) serveSubscribe(w http.ResponseWriter, r *http.Request, call *sc
 	m.mu.Unlock()
 	switch {
 	case streamID != "":
-		reply(w, http.StatusBadRequest, "Subscribe calls should not include the 'Mesos-Stream-Id' header")
+		masterAnswer(w, http.StatusBadRequest, "Subscribe calls should not include the 'Mesos-Stream-Id' header")
 		return
 	case !ok:
-		reply(w, http.StatusNotAcceptable, "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'")
+		masterAnswer(w, http.StatusNotAcceptable, "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'")
 		return
 	case opt.Secret != "" && call.FrameworkInfo.GetPrincipal() != opt.Principal:
-		reply(w, http.StatusBadRequest, "Authenticated principal '"+opt.Principal+"' does not match principal '"+
+		masterAnswer(w, http.StatusBadRequest, "Authenticated principal '"+opt.Principal+"' does not match principal '"+
 			call.FrameworkInfo.GetPrincipal()+"' set in `FrameworkInfo`")
 		return
 	}
@@ -347,7 +347,7 @@ func (m *master) subscribe(info *mesos.FrameworkInfo, asJSON bool) (*fakeFramewo
 	}
 	f := m.frameworks[id]
 	if f == nil {
-		f = &fakeFramework{m: m, id: id, tasks: make(map[string]*taskDouble)}
+		f = &fakeFramework{m: m, id: id, tasks: make(map[string]*fakeTask)}
 		m.frameworks[id] = f
 		m.adoptTasks(f)
 	}

@@ -13,21 +13,21 @@ import (
 
 // fakeOffer is an offer that a framework has not answered.
 type fakeOffer struct {
-	id          string
-	framework   *fakeFramework
-	agent       *fakeAgent
-	roleAmounts roleAmounts
+	id            string
+	framework     *fakeFramework
+	agent         *fakeAgent
+	masterAmounts masterAmounts
 }
 
 // fakeFilter keeps a framework from being offered no more than it has refused.
 type fakeFilter struct {
 	agent   *fakeAgent
-	refused roleAmounts
+	refused masterAmounts
 	until   time.Time
 }
 
 // free is what nobody uses or is offered of an agent.
-func (a *fakeAgent) free() roleAmounts {
+func (a *fakeAgent) free() masterAmounts {
 	free := amountsOf(a.total)
 	for _, t := range a.tasks {
 		if !terminal(t.known) {
@@ -35,7 +35,7 @@ func (a *fakeAgent) free() roleAmounts {
 		}
 	}
 	for _, o := range a.offered {
-		for k, n := range o.roleAmounts {
+		for k, n := range o.masterAmounts {
 			free[k] -= n
 		}
 	}
@@ -79,7 +79,7 @@ func (m *master) offer(f *fakeFramework, a *fakeAgent) (mesos.Offer, bool) {
 	if free[[2]string{"cpus", "*"}] < 10 && free[[2]string{"mem", "*"}] < 32_000 && !reserved(free) || f.filtered(a, free) {
 		return mesos.Offer{}, false
 	}
-	o := &fakeOffer{id: fmt.Sprintf("%s-O%d", m.id, m.numbers.offer), framework: f, agent: a, roleAmounts: free}
+	o := &fakeOffer{id: fmt.Sprintf("%s-O%d", m.id, m.numbers.offer), framework: f, agent: a, masterAmounts: free}
 	m.numbers.offer++
 	m.offers[o.id] = o
 	if a.offered == nil {
@@ -89,7 +89,7 @@ func (m *master) offer(f *fakeFramework, a *fakeAgent) (mesos.Offer, bool) {
 	return o.message(), true
 }
 
-func reserved(a roleAmounts) bool {
+func reserved(a masterAmounts) bool {
 	for k := range a {
 		if k[1] != "*" {
 			return true
@@ -98,7 +98,7 @@ func reserved(a roleAmounts) bool {
 	return false
 }
 
-func (f *fakeFramework) filtered(a *fakeAgent, free roleAmounts) bool {
+func (f *fakeFramework) filtered(a *fakeAgent, free masterAmounts) bool {
 	now := time.Now()
 	f.filters = slices.DeleteFunc(f.filters, func(r *fakeFilter) bool { return !r.until.After(now) })
 	return slices.ContainsFunc(f.filters, func(r *fakeFilter) bool { return r.agent == a && r.refused.covers(free) })
@@ -121,10 +121,10 @@ func (o *fakeOffer) message() mesos.Offer {
 	for _, r := range a.total {
 		if r.Scalar != nil {
 			key := [2]string{r.Name, resourceRole(&r)}
-			if o.roleAmounts[key] <= 0 {
+			if o.masterAmounts[key] <= 0 {
 				continue
 			}
-			r.Scalar = &mesos.Value_Scalar{Value: fromThousandths(o.roleAmounts[key])}
+			r.Scalar = &mesos.Value_Scalar{Value: fromThousandths(o.masterAmounts[key])}
 		}
 		if multi {
 			r.AllocationInfo = offer.AllocationInfo
@@ -175,12 +175,12 @@ func (m *master) rescind(o *fakeOffer) {
 func (m *master) giveBack(f *fakeFramework, id string, filters *mesos.Filters) {
 	if o := m.offers[id]; o != nil && o.framework == f {
 		m.removeOffer(o)
-		f.refuse(o.agent, o.roleAmounts, filters)
+		f.refuse(o.agent, o.masterAmounts, filters)
 	}
 }
 
 // refuse filters what was left for five seconds, or as long as asked for.
-func (f *fakeFramework) refuse(a *fakeAgent, left roleAmounts, filters *mesos.Filters) {
+func (f *fakeFramework) refuse(a *fakeAgent, left masterAmounts, filters *mesos.Filters) {
 	seconds := 5.0
 	if filters != nil && filters.RefuseSeconds != nil {
 		seconds = *filters.RefuseSeconds

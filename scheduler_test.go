@@ -241,13 +241,13 @@ func TestScheduledRuns(t *testing.T) {
 		}
 	})
 	scenario(t, "a finite job whose last run fails for good stays enabled and can be run by hand", func(b *bench) {
-		b.cluster.outcome = failing
+		b.cluster.behave(failing)
 		b.start().post(`{"name":"a","command":"x","schedule":"R1//PT1H","retries":0}`)
 		b.wait(time.Second)
 		if j := b.job("a"); j.Disabled || j.ErrorCount != 1 {
 			b.t.Errorf("disabled = %t, errorCount = %d, want false, 1", j.Disabled, j.ErrorCount)
 		}
-		b.cluster.outcome = nil
+		b.cluster.behave(nil)
 		_, err := b.s.runJob(b.t.Context(), "a", "", false)
 		b.do("run", err)
 		b.wantHistory("a", "scheduled failed 00:00:00", "manual finished 00:00:01")
@@ -318,19 +318,19 @@ func TestMissedOccurrences(t *testing.T) {
 
 func TestOverlap(t *testing.T) {
 	scenario(t, "a running job delays its occurrence within epsilon", func(b *bench) {
-		b.cluster.outcome = taking(90 * time.Second)
+		b.cluster.behave(taking(90 * time.Second))
 		b.start().post(`{"name":"a","command":"x","schedule":"R2//PT1M"}`)
 		b.wait(5 * time.Minute)
 		b.wantHistory("a", "scheduled finished 00:00:00", "scheduled finished 00:01:00")
 	})
 	scenario(t, "and records it as skipped beyond", func(b *bench) {
-		b.cluster.outcome = taking(150 * time.Second)
+		b.cluster.behave(taking(150 * time.Second))
 		b.start().post(`{"name":"a","command":"x","schedule":"R2//PT1M"}`)
 		b.wait(5 * time.Minute)
 		b.wantHistory("a", "scheduled skipped 00:01:00", "scheduled finished 00:00:00")
 	})
 	scenario(t, "a concurrent job overlaps itself", func(b *bench) {
-		b.cluster.outcome = taking(150 * time.Second)
+		b.cluster.behave(taking(150 * time.Second))
 		b.start().post(`{"name":"a","command":"x","schedule":"R2//PT1M","concurrent":true}`)
 		b.wait(61 * time.Second)
 		b.wantRunning("a", "a")
@@ -345,7 +345,7 @@ func TestOverlap(t *testing.T) {
 		}
 	})
 	scenario(t, "runs by hand are never dropped (B8)", func(b *bench) {
-		b.cluster.outcome = taking(time.Minute)
+		b.cluster.behave(taking(time.Minute))
 		b.start().post(`{"name":"a","command":"x","schedule":"R0//PT1M"}`)
 		for _, args := range []string{"one", "two", "two"} {
 			_, err := b.s.runJob(b.t.Context(), "a", args, true)
