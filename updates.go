@@ -203,6 +203,11 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 	if e := s.jobs[name]; e != nil && s.adoptable(e, id, due) {
 		return s.adopt(e, id, due, attempt, args, u)
 	}
+	if u.GetState() == mesos.TASK_UNREACHABLE {
+		// Its agent's return will show it. A KILL now would only be answered by this same update.
+		s.orphans[id] = u.GetAgentID().GetValue()
+		return nil
+	}
 	if _, known := s.orphans[id]; !known {
 		s.log.Warn("killing a task whose run has ended or is not known", "task", id, "state", u.GetState())
 	}
