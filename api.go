@@ -92,7 +92,7 @@ func (s *server) routes() []resource {
 
 // A call is one request on its way to an answer.
 type call struct {
-	w         *answer
+	w         *response
 	r         *http.Request
 	server    *server
 	api       bool // below one of the prefixes, so errors have the form of dialect
@@ -113,6 +113,7 @@ func (s *server) answerAPI(c *call, rest string) error {
 	}
 	if c.r.Method == http.MethodOptions {
 		c.w.Header().Set("Allow", allowed(res))
+		c.w.Header().Set("Access-Control-Allow-Origin", "*")
 		return nil
 	}
 	method := c.r.Method
@@ -136,7 +137,7 @@ func (s *server) answerAPI(c *call, rest string) error {
 	serve := func(sch *scheduler) (err error) {
 		start := time.Now()
 		s.respond(c, func(w http.ResponseWriter) {
-			err = op.handle(&call{w: &answer{ResponseWriter: w}, r: c.r, server: s, api: true, dialect: c.dialect,
+			err = op.handle(&call{w: &response{ResponseWriter: w}, r: c.r, server: s, api: true, dialect: c.dialect,
 				params: c.params, scheduler: sch, body: c.body})
 		})
 		if op.timed != "" && s.resourceCall != nil {

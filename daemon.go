@@ -47,7 +47,8 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	}
 	p.seat = newSeat(p.id)
 	if f.fileStore() {
-		if p.store, err = openFileStore(f.dataDir); err != nil {
+		p.store, err = outlast(errInUse, func() (*fileStore, error) { return openFileStore(f.dataDir, log) })
+		if err != nil {
 			return nil, fmt.Errorf("--data_dir: %w", err)
 		}
 	}
@@ -90,6 +91,20 @@ func (p *daemon) newReporters() (err error) {
 	}
 	p.cassandra, err = newCassandra(o, p.log, p.metrics)
 	return err
+}
+
+// afterlife is how long what a predecessor had open may stay so when it is gone: killed while
+// it starts a child, it lives on in that child until the child executes its program.
+const afterlife = time.Second
+
+// outlast takes what only one process can have, waiting a moment if it is occupied.
+func outlast[T any](occupied error, take func() (T, error)) (T, error) {
+	for end := time.Now().Add(afterlife); ; time.Sleep(10 * time.Millisecond) {
+		got, err := take()
+		if err == nil || !errors.Is(err, occupied) || time.Now().After(end) {
+			return got, err
+		}
+	}
 }
 
 // schedulerConfig is what the flags say to the scheduler.

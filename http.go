@@ -58,9 +58,11 @@ type serverOptions struct {
 	ui          http.Handler   // everything outside the API; nil: a plain page of the jobs
 	metrics     http.Handler   // /metrics and below
 	local       map[string]http.Handler
-	output      func(run *Run, name string, offset int64, limit int) (data []byte, size int64, err error)
-	level       *slog.LevelVar
-	log         *slog.Logger
+	// output reads what a run has written to stdout or stderr, a negative offset
+	// counting from the end. errNotFound means that there is no such file.
+	output func(run *Run, name string, offset int64, limit int) (data []byte, size int64, err error)
+	level  *slog.LevelVar
+	log    *slog.Logger
 
 	// What is counted, each nil for nobody: requests, with a function for their
 	// end; calls of the operations that the JVM versions time; requests sent to the leader.
@@ -158,7 +160,7 @@ func onLoopback(a net.Addr) bool {
 
 // ServeHTTP answers one request, logs it, and survives a handler's panic.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := &answer{ResponseWriter: w}
+	a := &response{ResponseWriter: w}
 	start := time.Now()
 	if s.requestStarted != nil {
 		ended := s.requestStarted(r.Method)
@@ -180,7 +182,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // answer sorts requests: /ping is open to everybody, the rest is for those who know the credentials.
-func (s *server) answer(w *answer, r *http.Request) {
+func (s *server) answer(w *response, r *http.Request) {
 	path := r.URL.Path
 	if path == "/ping" {
 		ping(w, r)
@@ -235,6 +237,9 @@ func (s *server) answerOther(c *call) error {
 // respond runs write with a response that any origin may read and that is compressed if the client likes.
 func (s *server) respond(c *call, write func(http.ResponseWriter)) {
 	c.w.Header().Set("Access-Control-Allow-Origin", "*")
+	if s.compress {
+		c.w.Header().Set("Vary", "Accept-Encoding, User-Agent")
+	}
 	if !s.compress || !acceptsGzip(c.r) {
 		write(c.w)
 		return
@@ -330,22 +335,22 @@ func errorPage(w http.ResponseWriter, status int, reason string) {
 	w.Write(b.Bytes())
 }
 
-// An answer is a response that remembers what was sent.
-type answer struct {
+// A response is a ResponseWriter that remembers what was sent.
+type response struct {
 	http.ResponseWriter
 	status    int
 	size      int64
 	forwarded string // the leader that made it
 }
 
-func (a *answer) WriteHeader(status int) {
+func (a *response) WriteHeader(status int) {
 	if a.status == 0 && status >= 200 {
 		a.status = status
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
-func (a *answer) Write(p []byte) (int, error) {
+func (a *response) Write(p []byte) (int, error) {
 	if a.status == 0 {
 		a.status = http.StatusOK
 	}
@@ -355,11 +360,11 @@ func (a *answer) Write(p []byte) (int, error) {
 }
 
 // Unwrap lets http.ResponseController reach the connection.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (a *response) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // logAccess writes one line per request: who asked for what. Changes are worth
 // it always, reads only for debugging. Queries stay out: they carry arguments.
-func (s *server) logAccess(a *answer, r *http.Request, took time.Duration) {
+func (s *server) logAccess(a *response, r *http.Request, took time.Duration) {
 	level := slog.LevelInfo
 	if safe(r.Method) {
 		level = slog.LevelDebug

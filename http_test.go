@@ -82,7 +82,7 @@ func TestCredentials(t *testing.T) {
 					t.Errorf("%s, %s: %s: a 401 with a CORS header", role, tt.name, request)
 				}
 			}
-			if res := send(t, s, "GET /ping"+tt.header); res.StatusCode != 200 || text(t, res) != "pong\n" {
+			if res := send(t, s, "GET /ping"+tt.header); res.StatusCode != 200 || bodyOf(t, res) != "pong\n" {
 				t.Errorf("%s, %s: GET /ping = %d, want 200 pong", role, tt.name, res.StatusCode)
 			}
 		}
@@ -150,7 +150,7 @@ func TestForeignHostOnLoopback(t *testing.T) {
 func TestPing(t *testing.T) {
 	_, do := testAPI(t)
 	res := do("GET /ping\nOrigin: http://x")
-	if got := text(t, res); got != "pong\n" || res.Header.Get("Access-Control-Allow-Origin") != "http://x" || res.Header.Get("Access-Control-Allow-Credentials") != "true" {
+	if got := bodyOf(t, res); got != "pong\n" || res.Header.Get("Access-Control-Allow-Origin") != "http://x" || res.Header.Get("Access-Control-Allow-Credentials") != "true" {
 		t.Errorf("GET /ping = %q %v", got, res.Header)
 	}
 	for request, status := range map[string]int{"HEAD /ping": 200, "POST /ping": 405, "OPTIONS /ping": 200, "GET /ping/": 404} {
@@ -190,7 +190,7 @@ func TestLoggingSetsTheLevel(t *testing.T) {
 		{form + "%3Cb%3E", slog.LevelDebug, "Unknown level &lt;B&gt;"},
 	} {
 		res := send(t, s, tt.request)
-		if got := text(t, res); res.StatusCode != 200 || !strings.Contains(got, tt.says) || o.level.Level() != tt.level {
+		if got := bodyOf(t, res); res.StatusCode != 200 || !strings.Contains(got, tt.says) || o.level.Level() != tt.level {
 			t.Errorf("%q = %d, level %v, want %v and %q in %s", tt.request, res.StatusCode, o.level.Level(), tt.level, tt.says, got)
 		}
 	}
@@ -199,7 +199,7 @@ func TestLoggingSetsTheLevel(t *testing.T) {
 func TestPageShowsJobs(t *testing.T) {
 	_, do := testAPI(t)
 	given(t, do, jobA, jobDep, `{"name":"c","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1D","disabled":true}`)
-	if got := text(t, do("GET /")); !strings.Contains(got, "<td>after a</td>") || !strings.Contains(got, "3 jobs") || !strings.Contains(got, "disabled") {
+	if got := bodyOf(t, do("GET /")); !strings.Contains(got, "<td>after a</td>") || !strings.Contains(got, "3 jobs") || !strings.Contains(got, "disabled") {
 		t.Errorf("GET / = %s, want the jobs", got)
 	}
 }
@@ -212,7 +212,7 @@ func TestCompression(t *testing.T) {
 	for i := range 50 {
 		given(t, func(r string) *http.Response { return send(t, s, r) }, strings.Replace(jobA, `"a"`, fmt.Sprintf(`"a%d"`, i), 1))
 	}
-	plain := text(t, send(t, s, "GET /scheduler/jobs\nAccept-Encoding: gzip;q=0"))
+	plain := bodyOf(t, send(t, s, "GET /scheduler/jobs\nAccept-Encoding: gzip;q=0"))
 	res := send(t, s, "GET /scheduler/jobs\nAccept-Encoding: deflate, gzip")
 	if res.Header.Get("Content-Encoding") != "gzip" || res.Header.Get("Vary") != "Accept-Encoding, User-Agent" {
 		t.Fatalf("headers = %v, want gzip", res.Header)

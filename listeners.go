@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"syscall"
 )
 
 // listen opens the listeners that the flags ask for, plain and TLS, and notes how this
@@ -63,7 +64,7 @@ func (p *daemon) listen(environ func(string) (string, bool)) (err error) {
 
 // listenOn opens one listener and returns its port.
 func (p *daemon) listenOn(option, address string) (port int, err error) {
-	l, err := net.Listen("tcp", address)
+	l, err := outlast(syscall.EADDRINUSE, func() (net.Listener, error) { return net.Listen("tcp", address) })
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", option, err)
 	}

@@ -51,7 +51,7 @@ type localCluster struct {
 	opts     localOptions
 	agent    string // agent id, the same for all that share dir
 	hostname string
-	total    amounts
+	total    resources
 	log      *slog.Logger
 
 	mu       sync.Mutex
@@ -90,7 +90,7 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 		l.opts.wrapper = []string{self, wrapperWord}
 	}
 	size := machineSize(dir)
-	l.total = amounts{
+	l.total = resources{
 		cpus: cmp.Or(thousandths(opts.cpus), size.cpus),
 		mem:  cmp.Or(thousandths(opts.mem), size.mem),
 		disk: cmp.Or(thousandths(opts.disk), size.disk),

@@ -22,8 +22,8 @@ func awaitExit(cmd *exec.Cmd) { cmd.Wait() }
 
 // machineSize takes 4 GB of memory for granted, since asking needs more than the
 // standard library; localOptions can say better.
-func machineSize(dir string) amounts {
-	size := amounts{cpus: int64(runtime.NumCPU()) * 1000, mem: 4096 * 1000}
+func machineSize(dir string) resources {
+	size := resources{cpus: int64(runtime.NumCPU()) * 1000, mem: 4096 * 1000}
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err == nil {
 		size.disk = int64(fs.Bavail) * int64(fs.Bsize) >> 20 * 1000

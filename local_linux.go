@@ -82,9 +82,9 @@ func children() []int {
 
 // machineSize is what tasks may use of this machine: its cores, its memory, the
 // space free below dir, and of each no more than our control group may.
-func machineSize(dir string) amounts {
+func machineSize(dir string) resources {
 	const mb = 1 << 20
-	size := amounts{cpus: int64(runtime.NumCPU()) * 1000, mem: memTotal() / mb * 1000}
+	size := resources{cpus: int64(runtime.NumCPU()) * 1000, mem: memTotal() / mb * 1000}
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err == nil {
 		size.disk = int64(fs.Bavail) * int64(fs.Bsize) / mb * 1000

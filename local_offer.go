@@ -8,24 +8,8 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// amounts are resources, in thousandths of a core and of a MB: the precision
-// that Mesos calculates with.
-type amounts struct{ cpus, mem, disk int64 }
-
-func (a amounts) plus(b amounts) amounts {
-	return amounts{a.cpus + b.cpus, a.mem + b.mem, a.disk + b.disk}
-}
-
-func (a amounts) minus(b amounts) amounts {
-	return amounts{a.cpus - b.cpus, a.mem - b.mem, a.disk - b.disk}
-}
-
-func (a amounts) fits(b amounts) bool {
-	return a.cpus <= b.cpus && a.mem <= b.mem && a.disk <= b.disk
-}
-
-func taskAmounts(task *mesos.TaskInfo) amounts {
-	var sum amounts
+func taskAmounts(task *mesos.TaskInfo) resources {
+	var sum resources
 	for _, r := range task.Resources {
 		n := thousandths(r.GetScalar().GetValue())
 		switch r.Name {
@@ -40,7 +24,8 @@ func taskAmounts(task *mesos.TaskInfo) amounts {
 	return sum
 }
 
-func (a amounts) resources() []mesos.Resource {
+// scalars are resources as an offer lists them.
+func (a resources) scalars() []mesos.Resource {
 	scalar := func(name string, n int64) mesos.Resource {
 		role := "*"
 		return mesos.Resource{
@@ -59,13 +44,13 @@ const offerTime = time.Second
 const maxRescinded = 1000
 
 // offer offers all that is free, replacing the offer that is out if that is
-// about other amounts.
+// about other resources.
 func (s *localSession) offer() {
 	free := s.l.total.minus(s.used)
 	if s.suppressed || s.offered != "" && s.inOffer == free {
 		return
 	}
-	if wait := time.Until(s.until); wait > 0 && free.fits(s.refused) {
+	if wait := time.Until(s.until); wait > 0 && s.refused.covers(free) {
 		s.wake.Reset(wait)
 		return
 	}
@@ -85,7 +70,7 @@ func (s *localSession) offer() {
 		FrameworkID: mesos.FrameworkID{Value: s.framework},
 		AgentID:     mesos.AgentID{Value: s.l.agent},
 		Hostname:    s.l.hostname,
-		Resources:   free.resources(),
+		Resources:   free.scalars(),
 	}}}})
 }
 

@@ -43,17 +43,17 @@ type localSession struct {
 	wg        sync.WaitGroup
 
 	live     map[string]*liveRun
-	used     amounts
+	used     resources
 	pending  []*liveRun // accepted, wait to be started
 	starting int        // wrappers started that have not yet claimed
 
 	offers     int // made so far
 	offered    string
 	offeredAt  time.Time
-	inOffer    amounts
+	inOffer    resources
 	rescinded  map[string]bool // offers we took back that may still be accepted in good faith
 	suppressed bool
-	refused    amounts // by the last DECLINE, until
+	refused    resources // by the last DECLINE, until
 	until      time.Time
 	wake       *time.Timer // fires when offer has something to do
 }
@@ -65,7 +65,7 @@ func maxStarting() int { return max(4, 2*runtime.GOMAXPROCS(0)) }
 type liveRun struct {
 	id       string
 	box      sandbox
-	need     amounts
+	need     resources
 	task     *mesos.TaskInfo // until it is started
 	attended bool            // its goroutine tells of it
 	dropped  bool            // killed before that
@@ -256,7 +256,7 @@ func (s *localSession) launch(ctx context.Context, task *mesos.TaskInfo) {
 	switch {
 	case id == "" || task.AgentID.Value != s.l.agent:
 		s.refuseTask(task, mesos.TASK_ERROR, mesos.REASON_TASK_INVALID, "task names another agent, or has no id")
-	case !r.need.fits(s.l.total.minus(s.used)):
+	case !s.l.total.minus(s.used).covers(r.need):
 		s.refuseTask(task, mesos.TASK_DROPPED, mesos.REASON_INVALID_OFFERS, "task uses more resources than are left")
 	default:
 		s.live[id] = r

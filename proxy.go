@@ -70,6 +70,7 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 		var pause <-chan time.Time
 		switch {
 		case sch != nil:
+			c.w.forwarded = ""
 			err := serve(sch)
 			if !termEnded(c.r.Context(), err) {
 				return err
@@ -131,6 +132,8 @@ func (c *call) readBody() error {
 	if err != nil {
 		return refuse("the body could not be read: %v", err)
 	}
+	// ReadTimeout was for the request; the answer may take longer. An error means that there is no deadline.
+	http.NewResponseController(c.w).SetReadDeadline(time.Time{})
 	c.body = body
 	c.r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
