@@ -159,11 +159,12 @@ func TestCassandraMakesItsTablesAndWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeCQL{}
 		c, stop := startCassandra(t, f)
-		defer stop()
 		for range 200 {
 			c.observe(jobEvent{Kind: eventStarted, Job: &Job{Name: "a"}, Run: cassandraRun(runActive), Time: cassandraTime})
 		}
 		synctest.Wait()
+		connected := c.status().Connected
+		stop()
 		if got := f.count(); got != 200 {
 			t.Errorf("rows = %d, want 200", got)
 		}
@@ -171,7 +172,7 @@ func TestCassandraMakesItsTablesAndWrites(t *testing.T) {
 			f.schema[2] != "CREATE INDEX IF NOT EXISTS ON metrics.chronos (job_name)" || !strings.Contains(f.schema[3], "elements_processed counter, PRIMARY KEY (job_name, task_id))") {
 			t.Errorf("schema = %q", f.schema)
 		}
-		if s := c.status(); !s.Connected || s.Written != 200 || s.Dropped != 0 || s.LastError != "" {
+		if s := c.status(); !connected || s.Connected || s.Written != 200 || s.Dropped != 0 || s.LastError != "" {
 			t.Errorf("status = %+v", s)
 		}
 	})
@@ -229,10 +230,10 @@ func TestFailedRowsAreWrittenAgainButCountersNot(t *testing.T) {
 					return tt.answer
 				}
 				c, stop := startCassandra(t, f)
-				defer stop()
 				c.observe(jobEvent{Kind: eventStarted, Job: &Job{Name: "a"}, Run: cassandraRun(runActive), Time: cassandraTime})
 				c.observe(jobEvent{Kind: eventProgress, Job: &Job{Name: "a"}, Run: cassandraRun(runActive), Elements: 1})
 				time.Sleep(time.Minute)
+				stop()
 				rows, counts := 0, 0
 				for _, s := range f.carried {
 					if s.counter {
@@ -291,9 +292,9 @@ func TestWithoutTheRightToCreateWhatExistsWillDo(t *testing.T) {
 			return nil
 		}}
 		c, stop := startCassandra(t, f)
-		defer stop()
 		c.observe(jobEvent{Kind: eventStarted, Job: &Job{Name: "a"}, Run: cassandraRun(runActive), Time: cassandraTime})
 		synctest.Wait()
+		stop()
 		if f.count() != 1 || f.sessions != 1 {
 			t.Errorf("rows, sessions = %d, %d, want 1, 1", f.count(), f.sessions)
 		}
