@@ -182,6 +182,7 @@ func (s *subscription) read(records *recordReader, retry *backoff) error {
 		event := &sched.Event{}
 		if err := event.Unmarshal(record); err != nil {
 			s.log.Error("skip undecodable event", "master", s.url.Host, "bytes", len(record), "error", err)
+			s.onEvent(eventUndecodable)
 			continue
 		}
 		if event.Type == sched.Event_SUBSCRIBED {

@@ -55,6 +55,7 @@ type openRun struct {
 	isChanged             bool
 	answered              bool     // the cluster has told of it in this subscription
 	unreachable           int64    // since when, in ms
+	late                  *alarm   // raises eventLate, or nil
 	counted               runState // state under which it is summed up
 	agentURL              string
 }

@@ -71,6 +71,16 @@ func (w *writer) full() bool {
 	return w.size > maxWaitingSize
 }
 
+// pending returns how many records wait for the commit in flight.
+func (w *writer) pending() (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.waiting {
+		n += len(c.records)
+	}
+	return n
+}
+
 // run stores changes until ctx ends or a commit fails. Changes that were not
 // stored by then have their effects run with the error.
 func (w *writer) run(ctx context.Context) error {
