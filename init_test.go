@@ -40,14 +40,19 @@ func TestFirstProcessReapsAndPassesOn(t *testing.T) {
 	}
 	t.Cleanup(func() { cmd.Process.Kill() })
 	v.serves(t)
-	for _, name := range []string{"orphan", "after"} {
-		v.mustCall(t, "POST", "/scheduler/iso8601", fmt.Sprintf(`{"name":%q,"command":"setsid sleep 0.1 & exit 3","schedule":"R/2090-01-01T00:00:00Z/P1D","retries":0}`, name), 204)
-		v.mustCall(t, "PUT", "/scheduler/job/"+name, "", 204)
-		within(t, 10*time.Second, "the run ends", func() bool {
-			return strings.Contains(v.mustCall(t, "GET", "/scheduler/runs/"+name, "", 200), `"exit":3`)
-		})
+	v.mustCall(t, "POST", "/scheduler/iso8601", `{"name":"j","command":"exit 3","schedule":"R/2090-01-01T00:00:00Z/P1D","retries":0}`, 204)
+	v.mustCall(t, "PUT", "/scheduler/job/j", "", 204)
+	within(t, 10*time.Second, "the run has ended with its own status", func() bool {
+		return strings.Contains(v.mustCall(t, "GET", "/scheduler/runs/j", "", 200), "exited with status 3")
+	})
+
+	// As docker exec does: the shell comes from outside, and what it leaves behind is process 1's.
+	first := fmt.Sprint(cmd.Process.Pid)
+	if out, err := exec.Command("nsenter", "--target", first, "--pid", "sh", "-c", "sleep 0.5 >/dev/null 2>&1 & exit 0").CombinedOutput(); err != nil {
+		t.Fatalf("nsenter: %v: %s", err, out)
 	}
-	within(t, 5*time.Second, "no zombies are left", func() bool { return zombies(t, cmd.Process.Pid) == "" })
+	within(t, 5*time.Second, "process 1 has inherited the orphan", func() bool { return strings.Contains(childrenOf(t, first), "(sleep) S") })
+	within(t, 5*time.Second, "process 1 has reaped it", func() bool { return !strings.Contains(childrenOf(t, first), "(sleep)") })
 
 	start := time.Now()
 	cmd.Process.Signal(syscall.SIGTERM)
@@ -69,19 +74,19 @@ func within(t *testing.T, limit time.Duration, what string, reached func() bool)
 	}
 }
 
-// zombies lists the dead processes that their parent has not reaped.
-func zombies(t *testing.T, parent int) string {
+// childrenOf lists the children of a process, zombies too, as "(name) state ...".
+func childrenOf(t *testing.T, parent string) string {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var dead []string
+	var found []string
 	for _, name := range stats {
-		text, _ := os.ReadFile(name) // gone meanwhile: no zombie
-		rest := string(text[strings.LastIndexByte(string(text), ')')+1:])
-		if f := strings.Fields(rest); len(f) > 1 && f[0] == "Z" && f[1] == fmt.Sprint(parent) {
-			dead = append(dead, string(text))
+		text, _ := os.ReadFile(name) // gone meanwhile: no child
+		_, rest, _ := strings.Cut(string(text), " ")
+		if f := strings.Fields(rest[strings.LastIndexByte(rest, ')')+1:]); len(f) > 1 && f[1] == parent {
+			found = append(found, rest)
 		}
 	}
-	return strings.Join(dead, "")
+	return strings.Join(found, "\n")
 }
