@@ -39,7 +39,7 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	port := l.Addr().(*net.TCPAddr).Port
 	p.seat = newSeat(f.advertised(environ, port))
 	if f.fileStore() {
-		p.store, err = outlast(errInUse, func() (*fileStore, error) { return openFileStore(f.dataDir) })
+		p.store, err = outlast(errInUse, func() (*fileStore, error) { return openFileStore(f.dataDir, log) })
 		if err != nil {
 			return nil, fmt.Errorf("--data_dir: %w", err)
 		}

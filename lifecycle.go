@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/mesos/mesos-go/api/v1/lib"
 )
 
 // touch notes that an entry must be stored and shown anew.
@@ -403,6 +401,3 @@ func (s *scheduler) requeue(r *openRun, why string) {
 	}
 	s.admit(r)
 }
-
-// taskFor describes a run to the cluster.
-func taskFor(r *openRun, p *placement) mesos.TaskInfo { return *taskInfo(r.entry.job, r.Run, *p) }

@@ -8,22 +8,20 @@ import (
 
 // An entry is what the scheduler's loop knows of one job.
 type entry struct {
-	job      *Job // replaced, never changed
-	sched    Schedule
-	problem  string // why its schedule is not followed, or ""
-	state    jobState
-	runs     []*openRun // open, oldest first
-	history  []*Run     // ended, newest first; replaced, never changed
-	children []string   // as last published
-	slot     int
-	timer    alarm // of the next occurrence
-	gone     bool
+	job     *Job // replaced, never changed
+	sched   Schedule
+	problem string // why its schedule is not followed, or ""
+	state   jobState
+	runs    []*openRun // open, oldest first
+	history []*Run     // ended, newest first; replaced, never changed
+	slot    int
+	timer   alarm // of the next occurrence
+	gone    bool
 
-	isDirty                               bool
-	jobDirty, stateDirty, historyDirty    bool
-	jobStored, stateStored, historyStored bool
-	changed                               []*openRun
-	dropped                               []*openRun // of a deleted job: open runs to forget
+	isDirty                            bool
+	jobDirty, stateDirty, historyDirty bool
+	changed                            []*openRun
+	dropped                            []*openRun // of a deleted job: open runs to forget
 }
 
 // jobState is the part of a job's state that has no place in the JVM versions'

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -336,4 +337,150 @@ func spread(times []time.Duration) string {
 	slices.Sort(s)
 	ms := func(part float64) string { return rank(s, part).Round(time.Millisecond).String() }
 	return fmt.Sprintf("%d, min %s, median %s, p90 %s, p99 %s, max %s", len(s), ms(0), ms(.5), ms(.9), ms(.99), ms(1))
+}
+
+// A workload is jobs that write down their runs, and what is known of them besides.
+type workload struct {
+	marks    marks
+	cadences []cadence
+	children []string // run once after every run of the job of the same number
+	flaky    []string // fail at first, and then succeed
+	onces    []once
+	fields   string // more of every scheduled job's document
+	recorded histories
+}
+
+// A once is a job that runs once, created while the instance is being killed.
+type once struct {
+	name         string
+	acknowledged bool
+}
+
+// create makes the cadences, all due at a few instants of their period, so that commits come
+// in bursts, and beside them dependent jobs and jobs with retries.
+func (w *workload) create(t *testing.T, v *victim, jobs int, period time.Duration, fields string) {
+	t.Helper()
+	w.fields = fields
+	base := time.Now().Add(3 * time.Second).Truncate(time.Second).UnixMilli()
+	groups := int64(max(1, period/(500*time.Millisecond)))
+	for i := range jobs {
+		start := base + int64(i)%groups*500
+		w.cadences = append(w.cadences, cadence{name: fmt.Sprintf("job%03d", i), start: start, period: period.Milliseconds()})
+		if i < max(1, jobs/10) {
+			w.children = append(w.children, fmt.Sprintf("child%03d", i))
+			flaky := cadence{name: fmt.Sprintf("flaky%03d", i), start: start, period: max(period, 5*time.Second).Milliseconds()}
+			w.cadences, w.flaky = append(w.cadences, flaky), append(w.flaky, flaky.name)
+		}
+	}
+	w.post(t, v, func(c cadence) string { return c.schedule() })
+	for i, child := range w.children {
+		v.mustCall(t, "POST", "/scheduler/dependency", jobDocument(child, w.marks.command(child), fmt.Sprintf(`"parents":[%q]`, w.parent(i).name)), 204)
+	}
+	if late := time.Since(time.UnixMilli(base)); late > 0 {
+		t.Logf("the first jobs were created up to %s after their start", late)
+	}
+}
+
+// parent returns the job that the child of a number depends on.
+func (w *workload) parent(i int) cadence { return w.cadences[2*i] }
+
+// post posts all cadences with the schedules given.
+func (w *workload) post(t *testing.T, v *victim, schedule func(cadence) string) {
+	t.Helper()
+	var posting sync.WaitGroup
+	todo := make(chan cadence)
+	for range 8 {
+		posting.Go(func() {
+			for c := range todo {
+				command := w.marks.command(c.name)
+				if slices.Contains(w.flaky, c.name) {
+					command += `; [ "$CHRONOS_JOB_RUN_ATTEMPT" -gt 0 ]`
+				}
+				document := jobDocument(c.name, command, schedule(c)+w.fields)
+				if status, text, err := v.call("POST", "/scheduler/iso8601", document); status != 204 {
+					t.Errorf("post %s = %d %q, %v, want 204", c.name, status, text, err)
+				}
+			}
+		})
+	}
+	for _, c := range w.cadences {
+		todo <- c
+	}
+	close(todo)
+	posting.Wait()
+}
+
+// stop ends all cadences and returns the instant up to which every occurrence must be accounted for.
+func (w *workload) stop(t *testing.T, v *victim) (end int64) {
+	end = time.Now().UnixMilli()
+	time.Sleep(time.Second)
+	w.post(t, v, func(c cadence) string { return `"schedule":"R/2100-01-01T00:00:00.000Z/PT1H"` })
+	return end
+}
+
+// open counts what is not yet accounted for.
+func (w *workload) open(t *testing.T, end int64) (n int) {
+	t.Helper()
+	for _, s := range w.cadences {
+		ran := map[int64]bool{}
+		for _, m := range w.marks.of(t, s.name) {
+			ran[m.due] = true
+		}
+		for _, due := range s.until(end) {
+			if _, ok := w.recorded.covering(s.name, due); !ok && !ran[due] {
+				n++
+			}
+		}
+	}
+	for _, o := range w.onces {
+		if o.acknowledged && len(w.marks.of(t, o.name)) == 0 {
+			n++
+		}
+	}
+	for i, child := range w.children {
+		n += max(0, len(w.marks.of(t, w.parent(i).name))-len(w.marks.of(t, child)))
+	}
+	for _, flaky := range w.flaky {
+		first, second := attempts(w.marks.of(t, flaky))
+		n += max(0, first-second)
+	}
+	return n
+}
+
+func attempts(of []mark) (first, second int) {
+	for _, m := range of {
+		if m.attempt == 0 {
+			first++
+		} else {
+			second++
+		}
+	}
+	return first, second
+}
+
+func (w *workload) judgeOnces(t *testing.T) (created int) {
+	for _, o := range w.onces {
+		n := len(w.marks.of(t, o.name))
+		if o.acknowledged {
+			created++
+		}
+		if n > 1 || o.acknowledged && n == 0 {
+			t.Errorf("%s, acknowledged %t, ran %d times", o.name, o.acknowledged, n)
+		}
+	}
+	return created
+}
+
+// judgeFollowers checks the runs that follow from other runs: each has its cause, and each cause its run.
+func (w *workload) judgeFollowers(t *testing.T) {
+	for i, child := range w.children {
+		if parent, own := len(w.marks.of(t, w.parent(i).name)), len(w.marks.of(t, child)); parent != own {
+			t.Errorf("%s ran %d times after %d runs of its parent", child, own, parent)
+		}
+	}
+	for _, flaky := range w.flaky {
+		if first, second := attempts(w.marks.of(t, flaky)); first != second {
+			t.Errorf("%s was retried %d times after %d failures", flaky, second, first)
+		}
+	}
 }

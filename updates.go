@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -166,6 +167,9 @@ func (s *scheduler) onStatus(u *mesos.TaskStatus) {
 
 // onKnown handles an update of a run that is under way.
 func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
+	if code := exitStatusOf(u); code != nil {
+		r.update(func(n *Run) { n.Exit = code })
+	}
 	switch u.GetState() {
 	case mesos.TASK_STAGING, mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_KILLING:
 		s.onAlive(r, u)
@@ -472,6 +476,20 @@ func terminal(state mesos.TaskState) bool {
 		return false
 	}
 	return true
+}
+
+// exitStatusOf reads the exit status out of what Mesos' command executor says of a
+// task's end, or returns nil.
+func exitStatusOf(u *mesos.TaskStatus) *int {
+	_, digits, ok := strings.Cut(u.GetMessage(), "exited with status ")
+	if !ok {
+		return nil
+	}
+	code, err := strconv.Atoi(strings.TrimSuffix(digits, "."))
+	if err != nil {
+		return nil
+	}
+	return &code
 }
 
 // statusText is what an update says for people.

@@ -17,7 +17,6 @@ type change struct {
 	view    viewChange
 	totals  viewTotals
 	effects []func(error)
-	at      time.Time
 }
 
 // viewTotals are the numbers of a view that belong to no single job.
