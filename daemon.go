@@ -180,9 +180,17 @@ func (p *daemon) serverOptions(environ func(string) (string, bool), level *slog.
 	if p.certificates != nil {
 		o.dialTLS = p.certificates.dialPeer
 	}
-	if p.local != nil {
+	switch {
+	case p.local != nil:
 		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
 			return p.local.output(r.ID, name, offset, limit)
+		}
+	case p.mesos != nil:
+		files := newAgentFiles(p.mesos)
+		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*agentTimeout)
+			defer cancel()
+			return files.read(ctx, r, name, offset, int64(limit))
 		}
 	}
 	return o
