@@ -75,6 +75,20 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	return p, nil
 }
 
+// afterlife is how long what a predecessor had open may stay so when it is gone: killed while
+// it starts a child, it lives on in that child until the child executes its program.
+const afterlife = time.Second
+
+// outlast takes what only one process can have, waiting a moment if it is occupied.
+func outlast[T any](occupied error, take func() (T, error)) (T, error) {
+	for end := time.Now().Add(afterlife); ; time.Sleep(10 * time.Millisecond) {
+		got, err := take()
+		if err == nil || !errors.Is(err, occupied) || time.Now().After(end) {
+			return got, err
+		}
+	}
+}
+
 // newReporters makes what tells others of runs and numbers.
 func (p *daemon) newReporters() (err error) {
 	f := p.flags
@@ -91,20 +105,6 @@ func (p *daemon) newReporters() (err error) {
 	}
 	p.cassandra, err = newCassandra(o, p.log, p.metrics)
 	return err
-}
-
-// afterlife is how long what a predecessor had open may stay so when it is gone: killed while
-// it starts a child, it lives on in that child until the child executes its program.
-const afterlife = time.Second
-
-// outlast takes what only one process can have, waiting a moment if it is occupied.
-func outlast[T any](occupied error, take func() (T, error)) (T, error) {
-	for end := time.Now().Add(afterlife); ; time.Sleep(10 * time.Millisecond) {
-		got, err := take()
-		if err == nil || !errors.Is(err, occupied) || time.Now().After(end) {
-			return got, err
-		}
-	}
 }
 
 // schedulerConfig is what the flags say to the scheduler.
@@ -180,9 +180,17 @@ func (p *daemon) serverOptions(environ func(string) (string, bool), level *slog.
 	if p.certificates != nil {
 		o.dialTLS = p.certificates.dialPeer
 	}
-	if p.local != nil {
+	switch {
+	case p.local != nil:
 		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
 			return p.local.output(r.ID, name, offset, limit)
+		}
+	case p.mesos != nil:
+		files := newAgentFiles(p.mesos)
+		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*agentTimeout)
+			defer cancel()
+			return files.read(ctx, r, name, offset, int64(limit))
 		}
 	}
 	return o

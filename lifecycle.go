@@ -375,9 +375,10 @@ func (s *scheduler) consume(e *entry, parents []string) {
 func (s *scheduler) launched(r *openRun, p *placement) {
 	e := r.entry
 	s.queue.remove(r)
-	r.offerIDs, r.agentURL, r.answered = p.offerIDs, p.agentURL, false
+	r.answered = false
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
+		n.Sandbox = sandboxURL(p.agentURL, s.framework, n.ID)
 	})
 	s.touchRun(r)
 	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})

@@ -43,13 +43,12 @@ type jobState struct {
 
 // An openRun is a run that has not ended, with what only the loop needs to know.
 type openRun struct {
-	*Run     // replaced, never changed
-	entry    *entry
-	seq      int64  // order of arrival in the queue
-	class    *class // where it waits for an offer, or nil
-	delayed  bool   // waits for its retry delay
-	blocked  bool   // waits for another run of its job
-	offerIDs []string
+	*Run    // replaced, never changed
+	entry   *entry
+	seq     int64  // order of arrival in the queue
+	class   *class // where it waits for an offer, or nil
+	delayed bool   // waits for its retry delay
+	blocked bool   // waits for another run of its job
 
 	stored, waitingStored bool // go/run and T_ records exist
 	isChanged             bool
@@ -57,7 +56,6 @@ type openRun struct {
 	unreachable           int64    // since when, in ms
 	late                  *alarm   // raises eventLate, or nil
 	counted               runState // state under which it is summed up
-	agentURL              string
 }
 
 // update replaces the run's record by one that change has altered.
