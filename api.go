@@ -97,6 +97,8 @@ type call struct {
 	server    *server
 	api       bool // below one of the prefixes, so errors have the form of dialect
 	dialect   dialect
+	path      string // of the resource
+	operation *operation
 	params    []string // what the {} of the path stand for
 	scheduler *scheduler
 	body      []byte // all of it, once read
@@ -125,6 +127,7 @@ func (s *server) answerAPI(c *call, rest string) error {
 		return methodNotAllowed(c, res)
 	}
 	op := res.operations[i]
+	c.operation = &op
 	if err := checkContentType(c.r.Header["Content-Type"], res.strict, op.body); err != nil {
 		return err
 	}
@@ -167,7 +170,7 @@ func (s *server) find(c *call, path string) *resource {
 	}
 	for i := range s.resources {
 		if params, ok := match(s.resources[i].path, segments); ok {
-			c.params = params
+			c.path, c.params = s.resources[i].path, params
 			return &s.resources[i]
 		}
 	}
@@ -306,6 +309,7 @@ func (c *call) finish(err error) {
 	if !ok {
 		e = c.explain(err)
 	}
+	c.w.reason = e.text
 	h := c.w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	if e.retry > 0 {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -164,7 +163,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	if s.requestStarted != nil {
 		ended := s.requestStarted(r.Method)
-		defer func() { ended(cmp.Or(a.status, http.StatusOK)) }()
+		defer func() { ended(a.code()) }()
 	}
 	defer func() {
 		if v := recover(); v != nil {
@@ -176,7 +175,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				errorPage(a, http.StatusInternalServerError, "internal error")
 			}
 		}
-		s.logAccess(a, r, time.Since(start))
+		s.logRequest(a, r, time.Since(start))
 	}()
 	s.answer(a, r)
 }
@@ -194,6 +193,7 @@ func (s *server) answer(w *response, r *http.Request) {
 		return
 	}
 	c := &call{w: w, r: r, server: s}
+	w.call = c
 	if rest, d, ok := apiPath(r.URL.EscapedPath()); ok {
 		c.api, c.dialect = true, d
 		c.finish(s.answerAPI(c, rest))
@@ -341,6 +341,8 @@ type response struct {
 	status    int
 	size      int64
 	forwarded string // the leader that made it
+	call      *call  // nil if it never came to one
+	reason    string // why the call failed
 }
 
 func (a *response) WriteHeader(status int) {
@@ -361,27 +363,3 @@ func (a *response) Write(p []byte) (int, error) {
 
 // Unwrap lets http.ResponseController reach the connection.
 func (a *response) Unwrap() http.ResponseWriter { return a.ResponseWriter }
-
-// logAccess writes one line per request: who asked for what. Changes are worth
-// it always, reads only for debugging. Queries stay out: they carry arguments.
-func (s *server) logAccess(a *response, r *http.Request, took time.Duration) {
-	level := slog.LevelInfo
-	if safe(r.Method) {
-		level = slog.LevelDebug
-	}
-	if !s.log.Enabled(r.Context(), level) {
-		return
-	}
-	user, _, _ := r.BasicAuth()
-	attrs := []slog.Attr{slog.String("method", r.Method), slog.String("path", r.URL.EscapedPath()),
-		slog.Int("status", cmp.Or(a.status, http.StatusOK)), slog.Int64("bytes", a.size), slog.Duration("took", took.Round(time.Microsecond)),
-		slog.String("remote", r.RemoteAddr), slog.String("user", user),
-		slog.String("agent", r.UserAgent()), slog.String("request", r.Header.Get(requestIDHeader))}
-	if f := r.Header.Get("X-Forwarded-For"); f != "" {
-		attrs = append(attrs, slog.String("forwardedFor", f))
-	}
-	if a.forwarded != "" {
-		attrs = append(attrs, slog.String("leader", a.forwarded))
-	}
-	s.log.LogAttrs(r.Context(), level, "http request", attrs...)
-}
