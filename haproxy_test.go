@@ -172,6 +172,11 @@ func TestFailOversBehindHAProxy(t *testing.T) {
 		v := newVictim(t, binary, filepath.Join(dir, fmt.Sprintf("log-%d", i)), "--zk_hosts", hosts[0], "--zk_path", root,
 			"--zk_timeout", fmt.Sprint(haproxySession.Milliseconds()), "--data_dir", filepath.Join(dir, "data"))
 		v.start(t)
+		t.Cleanup(func() {
+			if text, err := os.ReadFile(v.log); t.Failed() && err == nil {
+				t.Logf("%s logged at last: %s", v.addr, text[max(0, len(text)-6000):])
+			}
+		})
 		instances, addresses = append(instances, v), append(addresses, v.addr)
 	}
 	leaderAmong(t, instances).mustCall(t, "POST", "/scheduler/iso8601",
