@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"html"
@@ -44,11 +43,12 @@ type serverOptions struct {
 	// current or leader return. It is asked before them.
 	changed func() <-chan struct{}
 
-	id          string               // our own host:port
-	hostname    string               // the name we go by, accepted as Host on loopback
-	locate      func(id string) peer // where an instance is reached; nil: a JVM's, plain HTTP at its id
-	tlsClient   *tls.Config          // for peers with scheme https
-	credentials string               // user:password, "" for none
+	id       string               // our own host:port
+	hostname string               // the name we go by, accepted as Host on loopback
+	locate   func(id string) peer // where an instance is reached; nil: a JVM's, plain HTTP at its id
+	// dialTLS connects to peers with scheme https; nil trusts the system's authorities.
+	dialTLS     func(ctx context.Context, network, address string) (net.Conn, error)
+	credentials string // user:password, "" for none
 	realm       string
 	compress    bool
 	defaults    jobDefaults
@@ -102,7 +102,7 @@ func newServer(o serverOptions) *server {
 	s.resources = s.routes()
 	s.transport = &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		TLSClientConfig:       o.tlsClient,
+		DialTLSContext:        o.dialTLS,
 		TLSHandshakeTimeout:   5 * time.Second,
 		ResponseHeaderTimeout: 30 * time.Second,
 		MaxIdleConnsPerHost:   64,

@@ -134,6 +134,7 @@ func (l *leadership) session(ctx, alive context.Context, c *candidate, o zkOptio
 		return err
 	}
 	defer session.close()
+	session.latency = l.metrics.zkLatency.observe
 	l.metrics.zkSessions.inc()
 	l.metrics.zkConnected.set(1)
 	defer l.metrics.zkConnected.set(0)
@@ -213,6 +214,7 @@ func (l *leadership) term(ctx context.Context, st store, number int64, afterJVM 
 	err := s.run(ctx)
 	l.seat.take(nil)
 	l.metrics.leader.set(0)
+	l.metrics.offersHeld.set(0)
 	if ctx.Err() == nil {
 		l.metrics.termsLost.inc()
 	}

@@ -1,14 +1,13 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,10 +31,10 @@ type torture struct {
 	store   *memStore
 	cfg     schedulerConfig
 	log     *slog.Logger
-	s       *scheduler
-	stop    context.CancelFunc
-	ended   chan error
+	life    *lifeline
+	s       *doomedLeader
 	leaders int
+	calming atomic.Bool
 }
 
 func (o *torture) chance(percent int) bool { return o.pick(100) < percent }
@@ -46,24 +45,25 @@ func (o *torture) pick(n int) int {
 	return o.random.IntN(n)
 }
 
-// lead begins a term: a new process with nothing but the store.
+// lead begins a term: a new process with nothing but the store, which breaks now
+// and then, before or after it has stored something.
 func (o *torture) lead() {
 	o.leaders++
-	cluster := newMesos(o.m.config(testFramework(), o.log))
-	o.s = newScheduler(o.cfg, o.store, cluster, o.log)
-	if err := o.s.load(context.Background()); err != nil {
-		o.t.Fatalf("load: %v", err)
+	o.life = newLifeline(o.m, o.store)
+	life := o.life
+	life.onCommit = func([]record, bool) {
+		if !o.calming.Load() && o.pick(300) == 0 {
+			life.cut()
+		}
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	o.stop, o.ended = stop, make(chan error, 1)
-	go func(s *scheduler) { o.ended <- s.run(ctx) }(o.s)
+	o.s = leadOn(o.t, life, o.cfg, o.m.config(testFramework(), o.log))
 }
 
+// crash kills the leader, if it is not dead already, and makes another one.
 func (o *torture) crash() {
-	o.stop()
-	if err := <-o.ended; !errors.Is(err, context.Canceled) {
-		o.t.Errorf("term ended with %v", err)
-	}
+	o.life.cut()
+	o.s.die()
+	o.lead()
 }
 
 // job is what the tortured scheduler runs: often, with retries.
@@ -73,8 +73,13 @@ func (o *torture) job(name, more string) {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	if err := o.s.putJob(o.t.Context(), name, func(*Job) (*Job, error) { return j, nil }); err != nil {
-		o.t.Fatalf("put job %q: %v", name, err)
+	for {
+		err := o.s.putJob(o.t.Context(), name, func(*Job) (*Job, error) { return j, nil })
+		if err == nil {
+			return
+		}
+		o.t.Logf("put job %q: %v; again with the next leader", name, err)
+		o.crash()
 	}
 }
 
@@ -83,7 +88,7 @@ func (o *torture) faults() masterFaults {
 	return masterFaults{
 		accept: func(*sched.Call_Accept) acceptFault {
 			if o.chance(25) {
-				return acceptFault(1 + o.pick(4))
+				return acceptFault(1 + o.pick(5))
 			}
 			return acceptNone
 		},
@@ -116,9 +121,9 @@ func (o *torture) accident() {
 	case 4:
 		o.m.restart()
 		time.Sleep(time.Duration(o.pick(20)) * time.Second)
-		for _, a := range o.m.agents {
-			o.m.restore(a.id)
-		}
+	}
+	for _, a := range o.m.agents { // some were lost while they launched something
+		o.m.restore(a.id)
 	}
 }
 
@@ -158,19 +163,25 @@ func TestMesosTorture(t *testing.T) {
 			for range 3 {
 				time.Sleep(time.Duration(o.pick(20_000)) * time.Millisecond)
 				o.accident()
+				if o.life.gone() {
+					o.crash()
+				}
 			}
 			o.crash()
-			o.lead()
 		}
 		o.calm()
 		o.compare()
-		o.crash()
+		o.s.die()
 	})
 }
 
 // calm ends the accidents and lets everything under way come to its end.
 func (o *torture) calm() {
 	o.m.setFaults(masterFaults{})
+	o.calming.Store(true)
+	if o.life.gone() {
+		o.crash()
+	}
 	for _, a := range o.m.agents {
 		o.m.restore(a.id)
 	}

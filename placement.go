@@ -21,7 +21,6 @@ const (
 type offerBook struct {
 	*market
 	suppressed bool
-	reviveWish bool  // --revive_offers_for_new_jobs wants one
 	newWork    bool  // a run has joined the queue in this turn
 	revivedAt  int64 // ms; of the last REVIVE or SUBSCRIBED
 	offeredAt  int64

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -166,6 +167,9 @@ func (s *scheduler) onStatus(u *mesos.TaskStatus) {
 
 // onKnown handles an update of a run that is under way.
 func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
+	if code := exitStatusOf(u); code != nil {
+		r.update(func(n *Run) { n.Exit = code })
+	}
 	switch u.GetState() {
 	case mesos.TASK_STAGING, mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_KILLING:
 		s.onAlive(r, u)
@@ -196,6 +200,7 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 		}
 		return nil
 	}
+	s.countUnknown()
 	if !ours {
 		s.log.Warn("update of a task that is not ours", "task", id, "state", u.GetState())
 		return nil
@@ -214,6 +219,12 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 	s.orphans[id] = u.GetAgentID().GetValue()
 	s.send(killCall(id, s.orphans[id]), nil)
 	return nil
+}
+
+func (s *scheduler) countUnknown() {
+	if s.cfg.count.unknownUpdate != nil {
+		s.cfg.count.unknownUpdate()
+	}
 }
 
 // adoptable reports whether a task without a record can be one that a JVM
@@ -254,6 +265,7 @@ func (s *scheduler) onUnexpected(r *openRun, u *mesos.TaskStatus) {
 		return
 	}
 	s.queue.remove(r)
+	s.notLate(r)
 	r.blocked, r.delayed, r.answered = false, false, true
 	r.update(func(n *Run) {
 		n.State, n.AgentID, n.Launched, n.Reason = runActive, u.GetAgentID().GetValue(), s.now, ""
@@ -286,6 +298,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 		s.touchRun(r)
 	}
 	if first {
+		s.notLate(r)
 		s.emit(jobEvent{Kind: eventStarted, Job: r.entry.job, Run: r.Run})
 	}
 }
@@ -472,6 +485,20 @@ func terminal(state mesos.TaskState) bool {
 		return false
 	}
 	return true
+}
+
+// exitStatusOf reads the exit status out of what Mesos' command executor says of a
+// task's end, or returns nil.
+func exitStatusOf(u *mesos.TaskStatus) *int {
+	_, digits, ok := strings.Cut(u.GetMessage(), "exited with status ")
+	if !ok {
+		return nil
+	}
+	code, err := strconv.Atoi(strings.TrimSuffix(digits, "."))
+	if err != nil {
+		return nil
+	}
+	return &code
 }
 
 // statusText is what an update says for people.
