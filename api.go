@@ -40,6 +40,7 @@ type operation struct {
 	local  bool // needs no leader
 	handle func(*call) error
 	timed  string // the name that the JVM versions time it under, "" for none
+	limit  int64  // of the body, 0 for bodyLimit
 }
 
 const (
@@ -87,6 +88,8 @@ func (s *server) routes() []resource {
 		{"run/{}/stdout", "", false, []operation{get(s.showOutput("stdout"))}},
 		{"run/{}/stderr", "", false, []operation{get(s.showOutput("stderr"))}},
 		{"problems", typeJSON, false, []operation{get(s.listProblems)}},
+		{"backup", typeJSON, false, []operation{get(s.makeBackup)}},
+		{"restore", typeJSON, false, []operation{{method: http.MethodPost, body: true, handle: s.restoreBackup, limit: maxBackup}}},
 	}
 }
 
@@ -102,6 +105,7 @@ type call struct {
 	params    []string // what the {} of the path stand for
 	scheduler *scheduler
 	body      []byte // all of it, once read
+	limit     int64  // of the body, 0 for bodyLimit
 }
 
 // answerAPI finds the operation that is asked for and has it done here or by the leader.
@@ -128,6 +132,7 @@ func (s *server) answerAPI(c *call, rest string) error {
 	}
 	op := res.operations[i]
 	c.operation = &op
+	c.limit = op.limit
 	if err := checkContentType(c.r.Header["Content-Type"], res.strict, op.body); err != nil {
 		return err
 	}

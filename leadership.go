@@ -98,6 +98,9 @@ func (l *leadership) onFile(ctx context.Context, st store) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, errRestored) {
+			continue
+		}
 		l.log.Error("the state could not be kept; loading it anew", "err", err)
 		rest(ctx, termPause)
 	}
@@ -186,6 +189,11 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, c *candi
 		stop(fmt.Errorf("latch node: %w", errors.Join(c.hold(leading, session, latch), errNoLeader)))
 	})
 	err = l.term(leading, st, st.term, afterJVM)
+	for errors.Is(err, errRestored) {
+		if st, err = openZKStore(session, o.root, latch); err == nil {
+			err = l.term(leading, st, st.term, false)
+		}
+	}
 	stop(err)
 	if errors.Is(err, errFrameworkTaken) && c.resign(session) == nil {
 		rest(ctx, takenPause)

@@ -55,6 +55,8 @@ func (m *mesosCluster) subscribe(ctx context.Context, base string, leads <-chan 
 		id: id, handle: handle, alive: silence.Reset, ctx: ctx, end: cancel, wg: &wg,
 	}
 	err = s.read(newRecordReader(resp.Body), retry)
+	// The scheduler learns that nothing can be launched before it takes launches back.
+	handle(&sched.Event{Type: sched.Event_UNKNOWN})
 	m.detach(s.queue)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
