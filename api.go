@@ -86,6 +86,8 @@ func (s *server) routes() []resource {
 		{"queued/{}", typeJSON, false, []operation{get(s.explainQueued)}},
 		{"run/{}/stdout", "", false, []operation{get(s.showOutput("stdout"))}},
 		{"run/{}/stderr", "", false, []operation{get(s.showOutput("stderr"))}},
+		{"overview", typeJSON, false, []operation{get(s.showOverview)}},
+		{"events", typeEvents, false, []operation{get(s.streamEvents)}},
 		{"problems", typeJSON, false, []operation{get(s.listProblems)}},
 	}
 }

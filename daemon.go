@@ -107,6 +107,7 @@ func (p *daemon) serverOptions(environ func(string) (string, bool), level *slog.
 		current: p.seat.current, leader: p.seat.known, changed: p.seat.changed, locate: p.seat.locate,
 		id: p.seat.id, hostname: host, credentials: f.httpCredentials, realm: f.httpRealm, compress: f.httpCompression,
 		defaults: p.jobDefaults(), history: f.jobHistoryLimit, metrics: p.metrics, level: level, log: p.log,
+		ui: newUI(),
 	}
 	if p.local != nil {
 		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
