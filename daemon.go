@@ -107,9 +107,13 @@ func (p *daemon) serverOptions(environ func(string) (string, bool), level *slog.
 		current: p.seat.current, leader: p.seat.known, changed: p.seat.changed, locate: p.seat.locate,
 		id: p.seat.id, hostname: host, credentials: f.httpCredentials, realm: f.httpRealm, compress: f.httpCompression,
 		defaults: p.jobDefaults(), history: f.jobHistoryLimit, metrics: p.metrics, level: level, log: p.log,
-		ui: newUI(),
+		ui: newUI(), members: p.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos",
+	}
+	if p.store != nil {
+		o.storeName = "Local files"
 	}
 	if p.local != nil {
+		o.clusterName = "This machine"
 		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
 			return p.local.output(r.ID, name, offset, limit)
 		}

@@ -9,10 +9,9 @@ export default function overview(main) {
   const running = h('div'), next = h('div'), failed = h('div'), cluster = h('div');
   const panel = (title, body, more) => h('section', { class: 'panel' }, h('div', { class: 'panel-head' }, h('h2', {}, title), more), body);
   replace(main, h('h1', { class: 'sr' }, 'Overview'), tiles, h('div', { class: 'columns' },
-    panel('Running now', running, link('all', '#jobs?state=running')),
-    panel('Coming next', next, link('all', '#jobs?sort=next')),
-    panel('Failed last', failed, link('all', '#jobs?status=failure&sort=failed&down=1')),
-    panel('Scheduler', cluster)));
+    h('div', {}, panel('Running now', running, link('all', '#jobs?state=running', { 'aria-label': 'all running jobs' })),
+      panel('Failed last', failed, link('all', '#jobs?status=failure&sort=failed&down=1', { 'aria-label': 'all failed jobs' }))),
+    h('div', {}, panel('Coming next', next, link('all', '#jobs?sort=next', { 'aria-label': 'all jobs by next run' })), panel('Scheduler', cluster))));
   const update = () => {
     showTiles(tiles);
     showRunning(running);
