@@ -17,7 +17,7 @@ export function occurrences(list, zone) {
 }
 
 // localText shows an instant with an offset as it is written, without what is the same everywhere.
-const localText = text => text.replace('T', ' ').replace(/\.000/, '').replace(/(:\d\d):00(Z|[+-])/, '$1$2').replace(/Z$/, '');
+const localText = text => text.replace('T', ' ').replace(/\.\d+/, '').replace(/(:\d\d):00(Z|[+-])/, '$1$2').replace(/Z$/, '');
 
 const zones = () => Intl.supportedValuesOf?.('timeZone') ?? [];
 

@@ -330,9 +330,11 @@ test('the page recovers by itself when another instance takes over', async () =>
   assert.ok(process.env.ZK, 'ZK must be the host:port of a ZooKeeper: go test -run TestInterface starts one');
   const args = ['--zk_hosts', process.env.ZK, '--zk_path', process.env.ZK_PATH ?? `/ui-${Date.now()}`, '--master', 'local', '--zk_timeout', '2000'];
   const first = await Instance.start({ args });
-  const second = await Instance.start({ args, dir: first.dir });
+  let second;
   try {
-    await until(async () => (await second.json('scheduler/leader')).leader.endsWith(':' + first.port), 'the first leads');
+    await until(async () => (await first.json('scheduler/leader')).leader.endsWith(':' + first.port), 'the first leads');
+    second = await Instance.start({ args, dir: first.dir });
+    await until(async () => (await second.json('v1/scheduler/overview')).members.length === 2, 'both stand');
     await second.put({ name: 'survivor', command: 'echo alive', ...yearly });
     const page = await open(browser, second.url + '#jobs');
     await seen(page, 'survivor');
@@ -351,7 +353,7 @@ test('the page recovers by itself when another instance takes over', async () =>
     assert.deepEqual(page.wrong, []);
     await page.context().close();
   } finally {
-    await second.stop();
+    await second?.stop();
     await first.stop('SIGKILL');
   }
 });
