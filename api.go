@@ -87,6 +87,8 @@ func (s *server) routes() []resource {
 		{"queued/{}", typeJSON, false, []operation{get(s.explainQueued)}},
 		{"run/{}/stdout", "", false, []operation{get(s.showOutput("stdout"))}},
 		{"run/{}/stderr", "", false, []operation{get(s.showOutput("stderr"))}},
+		{"overview", typeJSON, false, []operation{get(s.showOverview)}},
+		{"events", typeEvents, false, []operation{get(s.streamEvents)}},
 		{"problems", typeJSON, false, []operation{get(s.listProblems)}},
 		{"backup", typeJSON, false, []operation{get(s.makeBackup)}},
 		{"restore", typeJSON, false, []operation{{method: http.MethodPost, body: true, handle: s.restoreBackup, limit: maxBackup}}},

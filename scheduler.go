@@ -111,6 +111,7 @@ type scheduler struct {
 	mailbox chan func()
 	ended   chan struct{} // closed when the term is over
 	current atomic.Pointer[view]
+	watch   atomic.Pointer[chan struct{}] // of those who wait for the next view, nil for nobody
 	writer  *writer
 
 	// What follows belongs to the loop.
