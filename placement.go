@@ -144,7 +144,7 @@ func (s *scheduler) accept(l *launch) {
 func (s *scheduler) post(event func()) {
 	select {
 	case s.mailbox <- event:
-	case <-s.ended:
+	case <-s.stopped:
 	}
 }
 
