@@ -219,6 +219,9 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 	e.addHistory(r.Run, s.cfg.historyKeep)
 	s.touchRun(r)
 	s.unblock(e)
+	if r.Kind == kindDependent {
+		s.wake = append(s.wake, e.job.Name) // its parents may have finished again meanwhile
+	}
 }
 
 // succeed ends a run that did what it should, for its job's counters and children.
@@ -314,9 +317,11 @@ func (s *scheduler) retry(e *entry, r *Run) {
 	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs})
 }
 
-// wakeChildren looks at jobs whose parents have finished, up to a bound, and
-// reports whether more are waiting.
-func (s *scheduler) wakeChildren() bool {
+// wakeChildren looks at jobs whose parents have finished, up to a bound.
+func (s *scheduler) wakeChildren() {
+	if len(s.wake) > 0 {
+		s.seal() // what parents have finished is stored no later than what children use up of it
+	}
 	n := min(len(s.wake), maxWakesPerTurn)
 	for _, name := range s.wake[:n] {
 		if e := s.jobs[name]; e != nil {
@@ -327,7 +332,6 @@ func (s *scheduler) wakeChildren() bool {
 	if len(s.wake) == 0 {
 		s.wake = nil
 	}
-	return len(s.wake) > 0
 }
 
 // runIfReady opens a run of a dependent job when every parent has finished

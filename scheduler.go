@@ -284,13 +284,13 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 			s.begin()
 		}
 		more := s.fireTimers()
-		more = s.wakeChildren() || more
+		s.wakeChildren()
 		s.place()
 		if s.cfg.count.offersHeld != nil {
 			s.cfg.count.offersHeld(s.offers.held())
 		}
 		s.seal()
-		timer.Reset(s.untilNext(more))
+		timer.Reset(s.untilNext(more || len(s.wake) > 0))
 	}
 }
 
