@@ -379,7 +379,7 @@ func (s *scheduler) consume(e *entry, parents []string) {
 func (s *scheduler) launched(r *openRun, p *placement) {
 	e := r.entry
 	s.queue.remove(r)
-	r.answered = false
+	r.answered, r.asked = false, false
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
 		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, r.Run))
@@ -422,7 +422,7 @@ func (s *scheduler) notLate(r *openRun) {
 // requeue takes back a launch that never happened: the same attempt waits again.
 func (s *scheduler) requeue(r *openRun, why string) {
 	s.log.Info("task was not launched; its run waits again", "job", r.Job, "task", r.ID, "why", why)
-	r.update(func(n *Run) { n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runQueued, 0, "", "", why })
+	r.update(func(n *Run) { n.State, n.Launched, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, "", "", "", why })
 	s.touchRun(r)
 	if r.Killing != "" {
 		s.end(r, runKilled, r.Killing)

@@ -268,6 +268,41 @@ func TestStatusUpdates(t *testing.T) {
 		}
 		b.wantHistory("a", "manual finished 00:00:00")
 	})
+	scenario(t, "an answer about an earlier launch of the same attempt does not launch it again", func(b *bench) {
+		b.cluster.behave(func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) { return 0, status(mesos.TASK_STAGING) })
+		b.start().post(parked)
+		id := b.runNow("a")
+		for _, agent := range []string{"agent-1", "agent-2"} {
+			unknown := status(mesos.TASK_UNKNOWN)
+			unknown.AgentID = &mesos.AgentID{Value: agent}
+			b.cluster.tell(id, unknown)
+			b.wait(10 * time.Second)
+		}
+		if n := b.cluster.launches[id]; n != 1 {
+			b.t.Errorf("launched %d times, want 1", n)
+		}
+		b.wantState("a", "running")
+	})
+	scenario(t, "the offers of a launch that failed are given back before anything is asked about it", func(b *bench) {
+		b.cluster.strict = true
+		late := make(chan *sched.Call, 1)
+		b.cluster.fate = func(c *sched.Call) (bool, error) {
+			if c.Type == sched.Call_ACCEPT && len(late) == 0 {
+				late <- c
+				return false, fmt.Errorf("connection broken")
+			}
+			return true, nil
+		}
+		b.start().post(parked)
+		id := b.runNow("a")
+		b.cluster.fate = nil
+		b.cluster.send(<-late, nil) // it was only slow
+		b.wait(time.Minute)
+		if n := b.cluster.launches[id]; n != 1 {
+			b.t.Errorf("launched %d times, want 1", n)
+		}
+		b.wantHistory("a", "manual finished 00:00:00")
+	})
 }
 
 func TestDependentJobs(t *testing.T) {
