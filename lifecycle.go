@@ -289,7 +289,7 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 	}
 	if broken && !before.Disabled {
 		s.emit(jobEvent{Kind: eventDisabled, Job: before, Run: r.Run, Message: message, Cause: causeFailures})
-		s.unblock(e)
+		s.requeueWaiting(e)
 		return
 	}
 	s.emit(jobEvent{Kind: eventRetriesExhausted, Job: before, Run: r.Run, Message: message})

@@ -98,6 +98,18 @@ func TestRetries(t *testing.T) {
 			b.t.Errorf("events = %q, disabled = %t", kinds, b.job("a").Disabled)
 		}
 	})
+	scenario(t, "a job that its failures have disabled starts nothing that still waits", func(b *bench) {
+		b.cluster.behave(failing)
+		b.cfg.disableAfter = 1
+		b.start()
+		b.cluster.cpus = 0
+		b.post(`{"name":"a","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H","retries":0}`)
+		b.runNow("a")
+		b.runNow("a")
+		b.cluster.cpus = 10
+		b.wait(time.Minute)
+		b.wantHistory("a", "manual failed 00:00:00", "manual skipped 00:00:00")
+	})
 	scenario(t, "a failure does not enable a job that was disabled meanwhile (A14)", func(b *bench) {
 		b.cluster.behave(forEver)
 		b.start().post(parked)
