@@ -419,13 +419,21 @@ func (s *scheduler) notLate(r *openRun) {
 	}
 }
 
-// requeue takes back a launch that never happened: the same attempt waits again.
-func (s *scheduler) requeue(r *openRun, why string) {
+// requeue takes back a launch that never happened: the same attempt waits again, after a pause
+// if there is one.
+func (s *scheduler) requeue(r *openRun, why string, pause time.Duration) {
 	s.log.Info("task was not launched; its run waits again", "job", r.Job, "task", r.ID, "why", why)
-	r.update(func(n *Run) { n.State, n.Launched, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, "", "", "", why })
+	r.update(func(n *Run) {
+		n.State, n.Launched, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, "", "", "", why
+	})
 	s.touchRun(r)
 	if r.Killing != "" {
 		s.end(r, runKilled, r.Killing)
+		return
+	}
+	if pause > 0 {
+		r.delayed = true
+		s.timers.add(&alarm{at: s.now + pause.Milliseconds(), kind: timerRetry, run: r, index: -1})
 		return
 	}
 	s.admit(r)

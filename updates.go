@@ -374,7 +374,7 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 			r.answered = false
 			return
 		}
-		s.requeue(r, statusText(u))
+		s.requeue(r, statusText(u), 0)
 		return
 	}
 	if r.Killing != "" {
