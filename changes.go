@@ -436,7 +436,10 @@ func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, erro
 		}
 		return "", nil
 	})
-	return out, err
+	if err != nil {
+		return nil, err // the loop may still be at it
+	}
+	return out, nil
 }
 
 func (s *scheduler) explain(r *openRun) waiting {
