@@ -113,19 +113,22 @@ func (s *scheduler) pend(e *entry, due int64) {
 	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled }); old != nil {
 		s.end(old, runSkipped, "replaced by the occurrence of "+msTime(due).Format(time.RFC3339Nano))
 	}
-	r := s.add(e, &Run{Kind: kindScheduled, Due: due})
-	if r.blocked {
-		s.timers.add(&alarm{at: due + e.epsilon(), kind: timerOverlap, run: r, index: -1})
-	}
+	s.add(e, &Run{Kind: kindScheduled, Due: due})
 }
 
 // expireOverlap ends an occurrence that has waited for an earlier run of its
 // own job until its epsilon was over.
 func (s *scheduler) expireOverlap(r *openRun) {
-	if r.State == runQueued && r.blocked && r.entry.busy() {
-		s.end(r, runSkipped, "the job was still running when epsilon was over")
-		s.emit(jobEvent{Kind: eventSkipped, Job: r.entry.job, Run: r.Run})
+	if r.State != runQueued || !r.blocked {
+		return
 	}
+	if !slices.ContainsFunc(r.entry.runs, func(o *openRun) bool { return o.State == runActive && o.answered }) {
+		// After a fail-over the other run may have ended, and what is before it in the queue has not started.
+		s.timers.add(&alarm{at: s.now + firstReconcile.Milliseconds(), kind: timerOverlap, run: r, index: -1})
+		return
+	}
+	s.end(r, runSkipped, "the job was still running when epsilon was over")
+	s.emit(jobEvent{Kind: eventSkipped, Job: r.entry.job, Run: r.Run})
 }
 
 // nextID returns the due of a run that stands for no scheduled instant: now, or
@@ -179,6 +182,10 @@ func (s *scheduler) admit(r *openRun) {
 		s.emit(jobEvent{Kind: eventExpired, Job: e.job, Run: r.Run})
 	case !e.job.Concurrent && e.occupied():
 		r.blocked = true
+		if r.Kind == kindScheduled {
+			at := max(r.Due+e.epsilon(), s.now+firstReconcile.Milliseconds())
+			s.timers.add(&alarm{at: at, kind: timerOverlap, run: r, index: -1})
+		}
 	default:
 		s.queue.push(r, s.cfg.task)
 		s.offers.newWork = true

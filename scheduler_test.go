@@ -329,6 +329,14 @@ func TestOverlap(t *testing.T) {
 		b.wait(5 * time.Minute)
 		b.wantHistory("a", "scheduled skipped 00:01:00", "scheduled finished 00:00:00")
 	})
+	scenario(t, "also after a fail-over", func(b *bench) {
+		b.cluster.behave(taking(10 * time.Minute))
+		b.start().post(`{"name":"a","command":"x","schedule":"R2//PT1M"}`)
+		b.wait(70 * time.Second)
+		b.restart()
+		b.wait(3 * time.Minute)
+		b.wantHistory("a", "scheduled skipped 00:01:00")
+	})
 	scenario(t, "a concurrent job overlaps itself", func(b *bench) {
 		b.cluster.behave(taking(150 * time.Second))
 		b.start().post(`{"name":"a","command":"x","schedule":"R2//PT1M","concurrent":true}`)
