@@ -464,9 +464,14 @@ func (s *scheduler) onError(message string) {
 	}
 	// All tasks of a removed framework are gone. The next subscription gets a new id.
 	s.framework = ""
+	clear(s.orphans)
 	s.extra = append(s.extra, record{frameworkIDKey, nil})
 	for _, r := range s.sortedRuns() {
-		if r.State == runLaunching || r.State == runActive {
+		switch {
+		case r.State != runLaunching && r.State != runActive:
+		case r.Killing != "":
+			s.end(r, runKilled, r.Killing)
+		default:
 			s.fail(r, runLost, message)
 		}
 	}
