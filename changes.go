@@ -217,6 +217,7 @@ func (s *scheduler) remove(e *entry) {
 			s.orphans[r.ID] = r.AgentID
 			s.send(killCall(r.ID, r.AgentID), nil)
 		}
+		s.unwatch(r)
 		delete(s.runs, r.ID)
 		e.dropped = append(e.dropped, r)
 		r.update(func(n *Run) { n.State = runKilled })

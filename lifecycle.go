@@ -221,6 +221,7 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 	s.notLate(r)
 	r.blocked, r.delayed = false, false
 	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing = state, reason, s.now, "" })
+	s.unwatch(r)
 	delete(s.runs, r.ID)
 	e.runs = slices.DeleteFunc(slices.Clone(e.runs), func(o *openRun) bool { return o == r })
 	e.addHistory(r.Run, s.cfg.historyKeep)
@@ -392,7 +393,7 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, r.Run))
 	})
 	s.touchRun(r)
-	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+	s.watchStaging(r)
 	if parents := s.graph.parents[e.job.Name]; len(parents) > 1 && r.Kind == kindManual {
 		s.consume(e, parents) // a manual start counts as having seen what the parents did
 	}

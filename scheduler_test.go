@@ -272,6 +272,13 @@ func TestScheduledRuns(t *testing.T) {
 			b.t.Errorf("a commit takes %d bytes, more than %d", largest, maxMulti)
 		}
 	})
+	scenario(t, "runs that have ended leave no timers behind", func(b *bench) {
+		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:00:00Z/PT1S"}`)
+		b.wait(3 * time.Minute)
+		if n := len(b.s.timers); n > 5 {
+			b.t.Errorf("%d timers wait after 180 runs", n)
+		}
+	})
 	scenario(t, "cron expressions", func(b *bench) {
 		b.start().post(`{"name":"a","command":"x","schedule":"*/15 * * * *"}`)
 		b.wait(31 * time.Minute)

@@ -335,7 +335,7 @@ func (s *scheduler) admitLoaded() {
 		switch {
 		case s.runs[r.ID] != r:
 		case r.State == runLaunching || r.State == runActive:
-			s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+			s.watchStaging(r)
 			if r.Killing != "" {
 				s.timers.add(&alarm{at: s.now + killAgain.Milliseconds(), kind: timerKill, run: r, index: -1})
 			}

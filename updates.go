@@ -452,7 +452,22 @@ func (s *scheduler) checkStaging(r *openRun) {
 		return
 	}
 	s.askAbout([]*openRun{r})
-	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+	s.watchStaging(r)
+}
+
+// watchStaging sets the timer of checkStaging. It goes with the run, so that short runs do
+// not leave one each behind.
+func (s *scheduler) watchStaging(r *openRun) {
+	s.unwatch(r)
+	r.staging = &alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1}
+	s.timers.add(r.staging)
+}
+
+func (s *scheduler) unwatch(r *openRun) {
+	if r.staging != nil {
+		s.timers.drop(r.staging)
+		r.staging = nil
+	}
 }
 
 // onError handles the end of a subscription for a reason that the master gives.
