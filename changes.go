@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -224,10 +225,21 @@ func (s *scheduler) remove(e *entry) {
 	}
 	e.runs = nil
 	e.gone = true
+	s.retire(e)
 	delete(s.jobs, name)
 	delete(s.unlinked, name)
 	s.touch(e)
 	s.emit(jobEvent{Kind: eventRemoved, Job: e.job})
+}
+
+// retire remembers which ids a deleted job has used, for a while: one that is made again under
+// its name stands for other tasks, even of the same instants.
+func (s *scheduler) retire(e *entry) {
+	const atMost, enough = 10_000, 24 * time.Hour
+	if len(s.used) > atMost {
+		maps.DeleteFunc(s.used, func(_ string, due int64) bool { return due < s.now-enough.Milliseconds() })
+	}
+	s.used[e.job.Name] = max(s.used[e.job.Name], e.state.LastScheduled, e.state.LastDue)
 }
 
 // inherit takes a parent that is being deleted out of a child. All fields of

@@ -113,6 +113,10 @@ func (s *scheduler) pend(e *entry, due int64) {
 	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled }); old != nil {
 		s.end(old, runSkipped, "replaced by the occurrence of "+msTime(due).Format(time.RFC3339Nano))
 	}
+	if used := s.used[e.job.Name]; due <= used {
+		due = used + 1 // its id was given to a run of the deleted job of this name
+		s.used[e.job.Name] = due
+	}
 	s.add(e, &Run{Kind: kindScheduled, Due: due})
 }
 
@@ -134,7 +138,7 @@ func (s *scheduler) expireOverlap(r *openRun) {
 // nextID returns the due of a run that stands for no scheduled instant: now, or
 // a little later so that no id is ever given twice.
 func (s *scheduler) nextID(e *entry) int64 {
-	due := max(s.now, e.state.LastDue+1)
+	due := max(s.now, e.state.LastDue+1, s.used[e.job.Name]+1)
 	if next, ok := e.nextDue(); ok && next == due {
 		due++
 	}

@@ -295,7 +295,7 @@ func (m *model) compare() {
 				m.t.Errorf("run %q is %s but was launched", r.ID, r.State)
 			}
 		}
-		if j := m.jobs[name]; j != nil && j.parent == "" && !v.job.Dependent && v.problem == "" {
+		if j := m.jobs[name]; j != nil && !m.deleted[name] && j.parent == "" && !v.job.Dependent && v.problem == "" {
 			m.compareOccurrences(name, j, v)
 		}
 	}

@@ -125,6 +125,7 @@ type scheduler struct {
 	queue          *queue
 	offers         *offerBook
 	wake           []string          // dependent jobs whose parents may have finished
+	used           map[string]int64  // of deleted jobs: the newest due that is part of an id
 	unlinked       map[string]bool   // stored dependent jobs whose parents do not all exist
 	seq            int64             // order of creation given to the newest job
 	sums           map[runState]int  // open runs by state, as sealed
@@ -153,6 +154,7 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 		runs:     map[string]*openRun{},
 		queue:    newQueue(),
 		orphans:  map[string]string{},
+		used:     map[string]int64{},
 		unlinked: map[string]bool{}, sums: map[runState]int{},
 	}
 	s.offers = newOfferBook(cfg.role)
