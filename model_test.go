@@ -25,7 +25,7 @@ import (
 // is the long form; -model-seed N -model-seeds 1 -v repeats one scenario.
 var (
 	modelSeed  = flag.Uint64("model-seed", 1, "first seed of the model test")
-	modelSeeds = flag.Uint64("model-seeds", 25, "scenarios of the model test")
+	modelSeeds = flag.Uint64("model-seeds", 12, "scenarios of the model test")
 	modelSteps = flag.Int("model-steps", 120, "steps of each scenario of the model test")
 )
 
