@@ -176,7 +176,7 @@ func (p *daemon) serverOptions(environ func(string) (string, bool), level *slog.
 			seat: p.seat, watchdog: p.watchdog, notifier: p.notifier, cassandra: p.cassandra, mesos: p.mesos, cluster: p.observed,
 			zookeeper: p.store == nil, connected: func() bool { return p.metrics.zkConnected.value() == 1 },
 		}},
-		ui: newUI(), members: p.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos",
+		members: p.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos",
 	}
 	if p.store != nil {
 		o.storeName = "Local files"
