@@ -152,6 +152,10 @@ func (s *scheduler) relink(e *entry, j *Job) {
 		if slices.Contains(old, p) {
 			consumed[p] = e.state.Consumed[p]
 		}
+		if len(old) > 1 && len(j.Parents) == 1 {
+			// Beside others it counted once however often it had finished.
+			consumed[p] = max(consumed[p], s.jobs[p].state.Generation-1)
+		}
 	}
 	s.state(e).Consumed = consumed
 	s.linkTo(j.Name, j.Parents)
@@ -248,6 +252,7 @@ func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
 	j.Parents = parents
 	s.relink(child, j)
 	s.setJob(child, j)
+	s.wake = append(s.wake, name) // it may have waited for the one that is gone alone
 }
 
 // adoptSchedule makes a child follow the schedule of its deleted parent, from the parent's position.

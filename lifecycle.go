@@ -219,6 +219,9 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 	e.addHistory(r.Run, s.cfg.historyKeep)
 	s.touchRun(r)
 	s.unblock(e)
+	if r.Kind == kindDependent {
+		s.wake = append(s.wake, e.job.Name) // its parents may have finished again meanwhile
+	}
 }
 
 // succeed ends a run that did what it should, for its job's counters and children.
@@ -286,7 +289,7 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 	}
 	if broken && !before.Disabled {
 		s.emit(jobEvent{Kind: eventDisabled, Job: before, Run: r.Run, Message: message, Cause: causeFailures})
-		s.unblock(e)
+		s.requeueWaiting(e)
 		return
 	}
 	s.emit(jobEvent{Kind: eventRetriesExhausted, Job: before, Run: r.Run, Message: message})
@@ -314,9 +317,11 @@ func (s *scheduler) retry(e *entry, r *Run) {
 	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs})
 }
 
-// wakeChildren looks at jobs whose parents have finished, up to a bound, and
-// reports whether more are waiting.
-func (s *scheduler) wakeChildren() bool {
+// wakeChildren looks at jobs whose parents have finished, up to a bound.
+func (s *scheduler) wakeChildren() {
+	if len(s.wake) > 0 {
+		s.seal() // what parents have finished is stored no later than what children use up of it
+	}
 	n := min(len(s.wake), maxWakesPerTurn)
 	for _, name := range s.wake[:n] {
 		if e := s.jobs[name]; e != nil {
@@ -327,7 +332,6 @@ func (s *scheduler) wakeChildren() bool {
 	if len(s.wake) == 0 {
 		s.wake = nil
 	}
-	return len(s.wake) > 0
 }
 
 // runIfReady opens a run of a dependent job when every parent has finished
@@ -375,7 +379,7 @@ func (s *scheduler) consume(e *entry, parents []string) {
 func (s *scheduler) launched(r *openRun, p *placement) {
 	e := r.entry
 	s.queue.remove(r)
-	r.answered = false
+	r.answered, r.asked = false, false
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
 		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, n))
@@ -418,7 +422,7 @@ func (s *scheduler) notLate(r *openRun) {
 // requeue takes back a launch that never happened: the same attempt waits again.
 func (s *scheduler) requeue(r *openRun, why string) {
 	s.log.Info("task was not launched; its run waits again", "job", r.Job, "task", r.ID, "why", why)
-	r.update(func(n *Run) { n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runQueued, 0, "", "", why })
+	r.update(func(n *Run) { n.State, n.Launched, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, "", "", "", why })
 	s.touchRun(r)
 	if r.Killing != "" {
 		s.end(r, runKilled, r.Killing)

@@ -109,6 +109,7 @@ type scheduler struct {
 	log     *slog.Logger
 
 	mailbox chan func()
+	stopped chan struct{} // closed when nobody reads the mailbox any more
 	ended   chan struct{} // closed when the term is over
 	current atomic.Pointer[view]
 	watch   atomic.Pointer[chan struct{}] // of those who wait for the next view, nil for nobody
@@ -148,6 +149,7 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 	s := &scheduler{
 		cfg: cfg, store: st, cluster: cl, log: log,
 		mailbox:  make(chan func(), 1024),
+		stopped:  make(chan struct{}),
 		ended:    make(chan struct{}),
 		jobs:     map[string]*entry{},
 		graph:    newGraph(),
@@ -182,6 +184,7 @@ func (s *scheduler) run(ctx context.Context) error {
 	framework := s.framework
 	wg.Go(func() { cancel(s.connect(ctx, framework)) })
 	cancel(s.loop(ctx))
+	close(s.stopped) // before the wait: the cluster may be telling the fate of its last calls
 	wg.Wait()
 	close(s.ended)
 	return context.Cause(ctx)
@@ -235,7 +238,7 @@ func (s *scheduler) do(ctx context.Context, fn func() (string, error)) (string, 
 	}
 	select {
 	case s.mailbox <- event:
-	case <-s.ended:
+	case <-s.stopped:
 		return "", errNoLeader
 	case <-ctx.Done():
 		return "", ctx.Err()
@@ -285,13 +288,13 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 			s.begin()
 		}
 		more := s.fireTimers()
-		more = s.wakeChildren() || more
+		s.wakeChildren()
 		s.place()
 		if s.cfg.count.offersHeld != nil {
 			s.cfg.count.offersHeld(s.offers.held())
 		}
 		s.seal()
-		timer.Reset(s.untilNext(more))
+		timer.Reset(s.untilNext(more || len(s.wake) > 0))
 	}
 }
 

@@ -53,6 +53,7 @@ type openRun struct {
 	stored, waitingStored bool // go/run and T_ records exist
 	isChanged             bool
 	answered              bool     // the cluster has told of it in this subscription
+	asked                 bool     // the cluster was asked about it since its launch
 	unreachable           int64    // since when, in ms
 	late                  *alarm   // raises eventLate, or nil
 	counted               runState // state under which it is summed up
