@@ -378,7 +378,7 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	r.answered = false
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
-		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, r.Run))
+		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, n))
 	})
 	s.touchRun(r)
 	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})

@@ -35,6 +35,10 @@ func subcommandNamed(word string) subcommand {
 	switch word {
 	case "healthcheck":
 		return healthcheck
+	case "backup":
+		return backupCommand
+	case "restore":
+		return restoreCommand
 	}
 	return nil
 }

@@ -111,6 +111,7 @@ type scheduler struct {
 	mailbox chan func()
 	ended   chan struct{} // closed when the term is over
 	current atomic.Pointer[view]
+	watch   atomic.Pointer[chan struct{}] // of those who wait for the next view, nil for nobody
 	writer  *writer
 
 	// What follows belongs to the loop.
@@ -138,6 +139,8 @@ type scheduler struct {
 	extra          []record // records of no job, of the event being handled
 	effects        []func(error)
 	requests       *requestLog
+	restoring      sync.Mutex              // held by the restore that is under way
+	endTerm        context.CancelCauseFunc // ends run; nothing is committed after the effect that calls it
 }
 
 // newScheduler makes the scheduler of one term. load and run must follow.
@@ -172,6 +175,7 @@ func (s *scheduler) view() *view { return s.current.Load() }
 func (s *scheduler) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	s.endTerm = cancel
 	var wg sync.WaitGroup
 	// The last effects run when the writer has stopped, so that nobody who waits for an answer is left alone.
 	wg.Go(func() { cancel(s.writer.run(ctx)) })

@@ -25,6 +25,9 @@ func (s *scheduler) load(ctx context.Context) error {
 	if err := s.unreadable(err); err != nil {
 		return fmt.Errorf("load state: %w", err)
 	}
+	if records, err = settleRestore(ctx, s.store, records, s.log); err != nil {
+		return err
+	}
 	s.now = time.Now().UnixMilli()
 	for key, reason := range s.cfg.setAside {
 		s.setAsideRecord(key, reason)

@@ -13,10 +13,10 @@ import (
 // A timeline is what was done when.
 type timeline struct {
 	mu     sync.Mutex
-	events []event
+	events []stormEvent
 }
 
-type event struct {
+type stormEvent struct {
 	at      int64 // ms
 	fault   bool  // a new one
 	working bool  // from now on: a majority of servers, and an instance that reaches one
@@ -24,7 +24,7 @@ type event struct {
 	leader  bool // it was done to the leader
 }
 
-func (l *timeline) add(e event) {
+func (l *timeline) add(e stormEvent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e.at = time.Now().UnixMilli()
@@ -34,7 +34,7 @@ func (l *timeline) add(e event) {
 // quiet reports whether there is a span within the window in which everything worked and no fault began.
 func (l *timeline) quiet(from, to int64) bool {
 	begin, working := from, true
-	for _, e := range append(slices.Clone(l.events), event{at: to, working: true}) {
+	for _, e := range append(slices.Clone(l.events), stormEvent{at: to, working: true}) {
 		at := min(e.at, to)
 		if working && at-begin >= tortureSpan.Milliseconds() {
 			return true
@@ -147,12 +147,12 @@ func (s *storm) strike(t *testing.T, f fault, leader int) (undo func()) {
 		return func() {}
 	}
 	s.isDown[kind][i] = true
-	s.timeline.add(event{fault: true, working: s.working(), leader: kind == 0 && i == leader, what: fmt.Sprintf("%s %d", f.what, i)})
+	s.timeline.add(stormEvent{fault: true, working: s.working(), leader: kind == 0 && i == leader, what: fmt.Sprintf("%s %d", f.what, i)})
 	f.do(t, i)
 	return func() {
 		f.undo(t, i)
 		s.isDown[kind][i] = false
-		s.timeline.add(event{working: s.working(), what: "end of " + f.what})
+		s.timeline.add(stormEvent{working: s.working(), what: "end of " + f.what})
 	}
 }
 
@@ -180,7 +180,7 @@ func (s *storm) failovers(t *testing.T) (times []time.Duration) {
 			if took <= 0 {
 				continue
 			}
-			if next := slices.IndexFunc(s.timeline.events[i+1:], func(e event) bool { return e.fault }); next < 0 ||
+			if next := slices.IndexFunc(s.timeline.events[i+1:], func(e stormEvent) bool { return e.fault }); next < 0 ||
 				sub.at.Before(time.UnixMilli(s.timeline.events[i+1+next].at)) {
 				times = append(times, took)
 				if took > tortureSpan {
