@@ -208,6 +208,7 @@ func (s *scheduler) remove(e *entry) {
 	s.dues.drop(&e.timer)
 	for _, r := range e.runs {
 		s.queue.remove(r)
+		s.notLate(r)
 		if r.State == runLaunching || r.State == runActive {
 			s.orphans[r.ID] = r.AgentID
 			s.send(killCall(r.ID, r.AgentID), nil)
@@ -389,6 +390,7 @@ func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) e
 		if r := s.runs[id]; r != nil && r.entry == e {
 			r.update(func(run *Run) { run.Elements += n })
 			s.touchRun(r)
+			s.emit(jobEvent{Kind: eventProgress, Job: e.job, Run: r.Run, Elements: n})
 			return "", nil
 		}
 		i := slices.IndexFunc(e.history, func(r *Run) bool { return r.ID == id })
@@ -401,6 +403,7 @@ func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) e
 		e.history[i] = &run
 		e.historyDirty = true
 		s.touch(e)
+		s.emit(jobEvent{Kind: eventProgress, Job: e.job, Run: &run, Elements: n})
 		return "", nil
 	})
 	return err

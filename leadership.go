@@ -29,6 +29,7 @@ type seat struct {
 	sch     *scheduler
 	leader  string // id of the instance that leads, or "" if none is known
 	at      instance
+	members []string // ids of the instances, as last seen
 	changes chan struct{}
 }
 
@@ -77,6 +78,20 @@ func (s *seat) take(sch *scheduler) { s.update(func() { s.sch = sch }) }
 
 // follow notes who leads.
 func (s *seat) follow(id string, at instance) { s.update(func() { s.leader, s.at = id, at }) }
+
+// gather notes which instances there are.
+func (s *seat) gather(ids []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.members = ids
+}
+
+// instances returns the ids of the instances, nil if there is but this one.
+func (s *seat) instances() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.members
+}
 
 // A leadership makes terms: it stands for election, and while it leads keeps one
 // scheduler going on the store, loading it anew whenever something fails.
@@ -137,6 +152,7 @@ func (l *leadership) session(ctx, alive context.Context, c *candidate, o zkOptio
 		return err
 	}
 	defer session.close()
+	session.latency = l.metrics.zkLatency.observe
 	l.metrics.zkSessions.inc()
 	l.metrics.zkConnected.set(1)
 	defer l.metrics.zkConnected.set(0)
@@ -154,6 +170,7 @@ func (l *leadership) session(ctx, alive context.Context, c *candidate, o zkOptio
 		})
 		session.cancel(err)
 	})
+	watching.Go(func() { session.cancel(watchMembers(session.ctx, session, o.root, l.seat.gather)) })
 	if ctx.Err() == nil {
 		if err := l.candidacy(ctx, session, c, o); ctx.Err() == nil {
 			return err
@@ -221,6 +238,7 @@ func (l *leadership) term(ctx context.Context, st store, number int64, afterJVM 
 	err := s.run(ctx)
 	l.seat.take(nil)
 	l.metrics.leader.set(0)
+	l.metrics.offersHeld.set(0)
 	if ctx.Err() == nil {
 		l.metrics.termsLost.inc()
 	}

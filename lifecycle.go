@@ -158,6 +158,7 @@ func (s *scheduler) add(e *entry, r *Run) *openRun {
 	e.stateDirty = true
 	s.touchRun(o)
 	s.emit(jobEvent{Kind: eventQueued, Job: e.job, Run: r})
+	s.watchLate(o)
 	if r.Kind == kindRetry && r.Due > s.now {
 		o.delayed = true
 		s.timers.add(&alarm{at: r.Due, kind: timerRetry, run: o, index: -1})
@@ -210,6 +211,7 @@ func (s *scheduler) unblock(e *entry) {
 func (s *scheduler) end(r *openRun, state runState, reason string) {
 	e := r.entry
 	s.queue.remove(r)
+	s.notLate(r)
 	r.blocked, r.delayed = false, false
 	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing = state, reason, s.now, "" })
 	delete(s.runs, r.ID)
@@ -373,9 +375,10 @@ func (s *scheduler) consume(e *entry, parents []string) {
 func (s *scheduler) launched(r *openRun, p *placement) {
 	e := r.entry
 	s.queue.remove(r)
-	r.offerIDs, r.agentURL, r.answered = p.offerIDs, p.agentURL, false
+	r.answered = false
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
+		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, n))
 	})
 	s.touchRun(r)
 	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
@@ -387,6 +390,28 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	}
 	if e.job.Concurrent {
 		s.unblock(e)
+	}
+}
+
+// watchLate has eventLate raised if the run has not started in time. A run is told of at once
+// that is late already. Without --notify_late this costs nothing.
+func (s *scheduler) watchLate(r *openRun) {
+	if s.cfg.late > 0 {
+		r.late = &alarm{at: max(s.now, r.Due+s.cfg.late.Milliseconds()), kind: timerLate, run: r, index: -1}
+		s.timers.add(r.late)
+	}
+}
+
+func (s *scheduler) tellLate(r *openRun) {
+	r.late = nil
+	s.emit(jobEvent{Kind: eventLate, Job: r.entry.job, Run: r.Run})
+}
+
+// notLate ends the watch over a run that has started or ended.
+func (s *scheduler) notLate(r *openRun) {
+	if r.late != nil {
+		s.timers.drop(r.late)
+		r.late = nil
 	}
 }
 

@@ -171,10 +171,11 @@ func (s *server) forward(c *call, id string) error {
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	answered := make(chan struct{})
 	var settled atomic.Bool // by an answer or a cancellation, whichever was first
+	var streams atomic.Bool // events, which must not outlive the leadership
 	var watch sync.WaitGroup
 	if repeatable {
 		watch.Go(func() {
-			if s.leadershipMoves(ctx, answered, id) && settled.CompareAndSwap(false, true) {
+			if s.leadershipMoves(ctx, answered, id) && (streams.Load() || settled.CompareAndSwap(false, true)) {
 				cancel(errLeaderChanged)
 			}
 		})
@@ -193,6 +194,18 @@ func (s *server) forward(c *call, id string) error {
 			}
 			if !settled.CompareAndSwap(false, true) {
 				return errLeaderChanged
+			}
+			if isEventStream(res.Header) {
+				c.w.stream()
+				streams.Store(true)
+				watch.Go(func() {
+					select {
+					case <-s.stopping:
+						cancel(http.ErrServerClosed)
+					case <-ctx.Done():
+					}
+				})
+				return nil
 			}
 			close(answered)
 			return nil

@@ -88,6 +88,15 @@ type schedulerConfig struct {
 	batchStored   func(changes, records int, took time.Duration, err error)
 	offerObserver func(received, used, declined int) // may be nil
 	revived       func(requested, sent bool)         // may be nil
+	late          time.Duration                      // raise eventLate for a run that waits this long after its due; 0 for never
+	count         schedulerCounts
+}
+
+// schedulerCounts are told what happens, for metrics. Each may be nil and must not block.
+type schedulerCounts struct {
+	offersHeld    func(n int)
+	unknownUpdate func() // of a task that no run knows
+	inputSkipped  func() // something stored or sent was logged and stepped over
 }
 
 // A scheduler is one term of leadership: all jobs and runs, owned by one
@@ -102,6 +111,7 @@ type scheduler struct {
 	mailbox chan func()
 	ended   chan struct{} // closed when the term is over
 	current atomic.Pointer[view]
+	watch   atomic.Pointer[chan struct{}] // of those who wait for the next view, nil for nobody
 	writer  *writer
 
 	// What follows belongs to the loop.
@@ -277,6 +287,9 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 		more := s.fireTimers()
 		more = s.wakeChildren() || more
 		s.place()
+		if s.cfg.count.offersHeld != nil {
+			s.cfg.count.offersHeld(s.offers.held())
+		}
 		s.seal()
 		timer.Reset(s.untilNext(more))
 	}
@@ -344,6 +357,8 @@ func (s *scheduler) fire(t *alarm) {
 		s.checkStaging(t.run)
 	case timerUnreachable:
 		s.giveUpUnreachable(t.run)
+	case timerLate:
+		s.tellLate(t.run)
 	case timerReconcile:
 		s.reconcileAgain()
 	case timerOffers:

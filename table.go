@@ -43,20 +43,19 @@ type jobState struct {
 
 // An openRun is a run that has not ended, with what only the loop needs to know.
 type openRun struct {
-	*Run     // replaced, never changed
-	entry    *entry
-	seq      int64  // order of arrival in the queue
-	class    *class // where it waits for an offer, or nil
-	delayed  bool   // waits for its retry delay
-	blocked  bool   // waits for another run of its job
-	offerIDs []string
+	*Run    // replaced, never changed
+	entry   *entry
+	seq     int64  // order of arrival in the queue
+	class   *class // where it waits for an offer, or nil
+	delayed bool   // waits for its retry delay
+	blocked bool   // waits for another run of its job
 
 	stored, waitingStored bool // go/run and T_ records exist
 	isChanged             bool
 	answered              bool     // the cluster has told of it in this subscription
 	unreachable           int64    // since when, in ms
+	late                  *alarm   // raises eventLate, or nil
 	counted               runState // state under which it is summed up
-	agentURL              string
 }
 
 // update replaces the run's record by one that change has altered.
@@ -90,6 +89,9 @@ func (e *entry) scheduled() bool {
 	return !e.gone && !e.job.Dependent && !e.job.Disabled && e.problem == ""
 }
 
+// usualDocument is the space, in bytes, that most documents of jobs get along with.
+const usualDocument = 1024
+
 // jobRecord is the job's document as JVM versions read it.
 func (e *entry) jobRecord() []byte {
 	j := e.job
@@ -98,7 +100,7 @@ func (e *entry) jobRecord() []byte {
 		j = j.clone()
 		j.Schedule = e.sched.String()
 	}
-	return j.appendJSON(nil, dialectStored)
+	return j.appendJSON(make([]byte, 0, usualDocument), dialectStored)
 }
 
 // records returns what has to be stored of the entry and its changed runs.

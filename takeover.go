@@ -70,6 +70,9 @@ func (s *scheduler) unreadable(err error) error {
 func (s *scheduler) setAsideRecord(key, reason string) {
 	s.log.Error("stored record can't be used; it is kept as it is", "record", key, "reason", reason)
 	s.invalid = append(s.invalid, invalidRecord{key, reason})
+	if s.cfg.count.inputSkipped != nil {
+		s.cfg.count.inputSkipped()
+	}
 }
 
 func (s *scheduler) loadMeta(records map[string][]byte) {
@@ -329,6 +332,9 @@ func (s *scheduler) loadForeign(key, id string) bool {
 // admitLoaded lets the loaded runs wait for what they were waiting for.
 func (s *scheduler) admitLoaded() {
 	for _, r := range s.sortedRuns() {
+		if r.State == runQueued && r.Due+s.cfg.late.Milliseconds() > s.now {
+			s.watchLate(r) // of the others the last leader has told
+		}
 		switch {
 		case s.runs[r.ID] != r:
 		case r.State == runLaunching || r.State == runActive:

@@ -28,7 +28,7 @@ import (
 //
 //	go test -run 'Torture' -torture -seed 7 -timeout 3h -v
 //
-// runs their long form. Faults and delays follow from the seed; the machine adds its own chance.
+// runs their long form; with -artifacts the logs of all processes are kept. Faults and delays follow from the seed; the machine adds its own chance.
 var (
 	longTorture = flag.Bool("torture", false, "run the torture tests in their long form")
 	tortureSeed = flag.Uint64("seed", 0, "seed of the torture tests; 0 takes one from the clock")

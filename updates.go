@@ -200,6 +200,7 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 		}
 		return nil
 	}
+	s.countUnknown()
 	if !ours {
 		s.log.Warn("update of a task that is not ours", "task", id, "state", u.GetState())
 		return nil
@@ -218,6 +219,12 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 	s.orphans[id] = u.GetAgentID().GetValue()
 	s.send(killCall(id, s.orphans[id]), nil)
 	return nil
+}
+
+func (s *scheduler) countUnknown() {
+	if s.cfg.count.unknownUpdate != nil {
+		s.cfg.count.unknownUpdate()
+	}
 }
 
 // adoptable reports whether a task without a record can be one that a JVM
@@ -258,6 +265,7 @@ func (s *scheduler) onUnexpected(r *openRun, u *mesos.TaskStatus) {
 		return
 	}
 	s.queue.remove(r)
+	s.notLate(r)
 	r.blocked, r.delayed, r.answered = false, false, true
 	r.update(func(n *Run) {
 		n.State, n.AgentID, n.Launched, n.Reason = runActive, u.GetAgentID().GetValue(), s.now, ""
@@ -290,6 +298,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 		s.touchRun(r)
 	}
 	if first {
+		s.notLate(r)
 		s.emit(jobEvent{Kind: eventStarted, Job: r.entry.job, Run: r.Run})
 	}
 }
