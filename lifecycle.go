@@ -317,7 +317,7 @@ func (s *scheduler) retry(e *entry, r *Run) {
 // wakeChildren looks at jobs whose parents have finished, up to a bound, and
 // reports whether more are waiting.
 func (s *scheduler) wakeChildren() bool {
-	n := min(len(s.wake), maxWakesPerTurn)
+	n := min(len(s.wake), maxWakes)
 	for _, name := range s.wake[:n] {
 		if e := s.jobs[name]; e != nil {
 			s.runIfReady(e)
