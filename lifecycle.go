@@ -322,7 +322,7 @@ func (s *scheduler) wakeChildren() {
 	if len(s.wake) > 0 {
 		s.seal() // what parents have finished is stored no later than what children use up of it
 	}
-	n := min(len(s.wake), maxWakesPerTurn)
+	n := min(len(s.wake), maxWakes)
 	for _, name := range s.wake[:n] {
 		if e := s.jobs[name]; e != nil {
 			s.runIfReady(e)
@@ -422,7 +422,9 @@ func (s *scheduler) notLate(r *openRun) {
 // requeue takes back a launch that never happened: the same attempt waits again.
 func (s *scheduler) requeue(r *openRun, why string) {
 	s.log.Info("task was not launched; its run waits again", "job", r.Job, "task", r.ID, "why", why)
-	r.update(func(n *Run) { n.State, n.Launched, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, "", "", "", why })
+	r.update(func(n *Run) {
+		n.State, n.Launched, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, "", "", "", why
+	})
 	s.touchRun(r)
 	if r.Killing != "" {
 		s.end(r, runKilled, r.Killing)
