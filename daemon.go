@@ -110,10 +110,10 @@ func (p *daemon) serverOptions(environ func(string) (string, bool), level *slog.
 		ui: newUI(), members: p.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos",
 	}
 	if p.store != nil {
-		o.storeName = "Local files"
+		o.storeName = "local files"
 	}
 	if p.local != nil {
-		o.clusterName = "This machine"
+		o.clusterName = "this machine"
 		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
 			return p.local.output(r.ID, name, offset, limit)
 		}
