@@ -1,7 +1,9 @@
 package main
 
 import (
-	"html/template"
+	"fmt"
+	"html"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -11,16 +13,21 @@ import (
 // pageRows is how many jobs the plain page shows.
 const pageRows = 1000
 
-var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
+const (
+	pageHead = `<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Chronos</title>
 <style>body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}td,th{text-align:left;padding:.2em 1em .2em 0;border-bottom:1px solid #ddd}</style>
 </head><body><h1>Chronos</h1>
-{{if .Leads}}<p>{{.Total}} jobs, {{.Queued}} runs waiting, {{.Running}} running.{{if gt .Total (len .Jobs)}} The first {{len .Jobs}} are shown.{{end}}</p>
-<table><tr><th>Job</th><th>Trigger</th><th>State</th><th>Last result</th><th>Next</th></tr>
-{{range .Jobs}}<tr><td>{{.Name}}</td><td>{{.Trigger}}</td><td>{{.State}}</td><td>{{.Result}}</td><td>{{.Next}}</td></tr>
-{{end}}</table>{{else if .Leader}}<p>This instance follows {{.Leader}}.</p>{{else}}<p>No instance leads at the moment.</p>{{end}}
+`
+	pageTable = `<table><tr><th>Job</th><th>Trigger</th><th>State</th><th>Last result</th><th>Next</th></tr>
+`
+	pageFoot = `
 </body></html>
-`))
+`
+)
+
+// The pages are put together by hand: html/template calls methods by their names, for which
+// the linker keeps every method of every message of Mesos, 3 MB in all.
 
 type pageJob struct{ Name, Trigger, State, Result, Next string }
 
@@ -32,23 +39,38 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) {
 		errorPage(w, http.StatusMethodNotAllowed, "HTTP method "+r.Method+" is not supported by this URL")
 		return
 	}
-	var p struct {
-		Leads                  bool
-		Leader                 string
-		Total, Queued, Running int
-		Jobs                   []pageJob
-	}
-	p.Leader, _ = s.leader()
+	var b strings.Builder
+	b.WriteString(pageHead)
 	if sch := s.current(); sch != nil {
-		v := sch.view()
-		p.Leads, p.Total, p.Queued, p.Running = true, v.len(), v.queued+v.queuedHigh, v.running
-		p.Jobs = pageJobs(v)
+		writePageJobs(&b, sch.view())
+	} else if leader, _ := s.leader(); leader != "" {
+		fmt.Fprintf(&b, "<p>This instance follows %s.</p>", html.EscapeString(leader))
+	} else {
+		b.WriteString("<p>No instance leads at the moment.</p>")
 	}
+	b.WriteString(pageFoot)
 	w.Header().Set("Content-Type", "text/html;charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	if err := pageTemplate.Execute(w, p); err != nil {
+	if _, err := io.WriteString(w, b.String()); err != nil {
 		s.log.Debug("page not written", "error", err)
 	}
+}
+
+func writePageJobs(b *strings.Builder, v *view) {
+	jobs := pageJobs(v)
+	fmt.Fprintf(b, "<p>%d jobs, %d runs waiting, %d running.", v.len(), v.queued+v.queuedHigh, v.running)
+	if v.len() > len(jobs) {
+		fmt.Fprintf(b, " The first %d are shown.", len(jobs))
+	}
+	b.WriteString("</p>\n" + pageTable)
+	for _, j := range jobs {
+		b.WriteString("<tr>")
+		for _, cell := range []string{j.Name, j.Trigger, j.State, j.Result, j.Next} {
+			b.WriteString("<td>" + html.EscapeString(cell) + "</td>")
+		}
+		b.WriteString("</tr>\n")
+	}
+	b.WriteString("</table>")
 }
 
 func pageJobs(v *view) []pageJob {
@@ -76,14 +98,6 @@ func pageJobs(v *view) []pageJob {
 	return jobs
 }
 
-var loggingTemplate = template.Must(template.New("logging").Parse(`<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Logging</title></head><body><h1>Logging</h1>
-{{with .Set}}<p>Level set to {{.}}.</p>{{end}}{{with .Wrong}}<p>Unknown level {{.}}.</p>{{end}}
-<form method="post"><input type="hidden" name="logger" value="root">root
-<select name="level">{{$now := .Level}}{{range .Levels}}<option{{if eq . $now}} selected{{end}}>{{.}}</option>{{end}}</select>
-<input type="submit" value="Set"></form></body></html>
-`))
-
 // logLevels are the words of the form, by the level they set. The original's
 // others are taken too.
 var logLevels = map[string]slog.Level{
@@ -93,10 +107,7 @@ var logLevels = map[string]slog.Level{
 
 // logging shows the log level and, on POST, sets it. There is one logger.
 func (s *server) logging(w http.ResponseWriter, r *http.Request) {
-	var p struct {
-		Set, Wrong, Level string
-		Levels            []string
-	}
+	var note string
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodPost:
@@ -104,23 +115,37 @@ func (s *server) logging(w http.ResponseWriter, r *http.Request) {
 		word := strings.ToUpper(r.FormValue("level"))
 		if level, ok := logLevels[word]; ok {
 			s.level.Set(level)
-			p.Set = word
+			note = "Level set to " + word + "."
 		} else {
-			p.Wrong = word
+			note = "Unknown level " + word + "."
 		}
 	default:
 		w.Header().Set("Allow", "GET, HEAD, POST")
 		errorPage(w, http.StatusMethodNotAllowed, "HTTP method "+r.Method+" is not supported by this URL")
 		return
 	}
-	p.Levels = []string{"DEBUG", "INFO", "WARN", "ERROR", "FATAL", "OFF"}
-	for _, word := range p.Levels {
-		if logLevels[word] == s.level.Level() {
-			p.Level = word
-		}
-	}
 	w.Header().Set("Content-Type", "text/html;charset=utf-8")
-	if err := loggingTemplate.Execute(w, p); err != nil {
+	if _, err := io.WriteString(w, loggingPage(note, s.level.Level())); err != nil {
 		s.log.Debug("page not written", "error", err)
 	}
+}
+
+func loggingPage(note string, now slog.Level) string {
+	var b strings.Builder
+	b.WriteString("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Logging</title></head><body><h1>Logging</h1>\n")
+	if note != "" {
+		b.WriteString("<p>" + html.EscapeString(note) + "</p>")
+	}
+	b.WriteString(`
+<form method="post"><input type="hidden" name="logger" value="root">root
+<select name="level">`)
+	for _, word := range []string{"DEBUG", "INFO", "WARN", "ERROR", "FATAL", "OFF"} {
+		selected := ""
+		if logLevels[word] == now {
+			selected = " selected"
+		}
+		b.WriteString("<option" + selected + ">" + word + "</option>")
+	}
+	b.WriteString("</select>\n<input type=\"submit\" value=\"Set\"></form></body></html>\n")
+	return b.String()
 }
