@@ -40,6 +40,7 @@ type operation struct {
 	local  bool // needs no leader
 	handle func(*call) error
 	timed  string // the name that the JVM versions time it under, "" for none
+	limit  int64  // of the body, 0 for bodyLimit
 }
 
 const (
@@ -86,7 +87,11 @@ func (s *server) routes() []resource {
 		{"queued/{}", typeJSON, false, []operation{get(s.explainQueued)}},
 		{"run/{}/stdout", "", false, []operation{get(s.showOutput("stdout"))}},
 		{"run/{}/stderr", "", false, []operation{get(s.showOutput("stderr"))}},
+		{"overview", typeJSON, false, []operation{get(s.showOverview)}},
+		{"events", typeEvents, false, []operation{get(s.streamEvents)}},
 		{"problems", typeJSON, false, []operation{get(s.listProblems)}},
+		{"backup", typeJSON, false, []operation{get(s.makeBackup)}},
+		{"restore", typeJSON, false, []operation{{method: http.MethodPost, body: true, handle: s.restoreBackup, limit: maxBackup}}},
 	}
 }
 
@@ -97,9 +102,12 @@ type call struct {
 	server    *server
 	api       bool // below one of the prefixes, so errors have the form of dialect
 	dialect   dialect
+	path      string // of the resource
+	operation *operation
 	params    []string // what the {} of the path stand for
 	scheduler *scheduler
 	body      []byte // all of it, once read
+	limit     int64  // of the body, 0 for bodyLimit
 }
 
 // answerAPI finds the operation that is asked for and has it done here or by the leader.
@@ -125,6 +133,8 @@ func (s *server) answerAPI(c *call, rest string) error {
 		return methodNotAllowed(c, res)
 	}
 	op := res.operations[i]
+	c.operation = &op
+	c.limit = op.limit
 	if err := checkContentType(c.r.Header["Content-Type"], res.strict, op.body); err != nil {
 		return err
 	}
@@ -167,7 +177,7 @@ func (s *server) find(c *call, path string) *resource {
 	}
 	for i := range s.resources {
 		if params, ok := match(s.resources[i].path, segments); ok {
-			c.params = params
+			c.path, c.params = s.resources[i].path, params
 			return &s.resources[i]
 		}
 	}
@@ -306,6 +316,7 @@ func (c *call) finish(err error) {
 	if !ok {
 		e = c.explain(err)
 	}
+	c.w.reason = e.text
 	h := c.w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	if e.retry > 0 {

@@ -119,6 +119,14 @@ func (l *clientLoad) failed() (failures []string, requests int, slowest time.Dur
 	return failures, requests, slowest
 }
 
+// more waits until so many more requests have been answered, so that others are under way.
+func (l *clientLoad) more(t *testing.T, requests int) {
+	t.Helper()
+	answered := func() int { l.mu.Lock(); defer l.mu.Unlock(); return l.requests }
+	enough := answered() + requests
+	within(t, time.Minute, "the load goes on", func() bool { return answered() >= enough })
+}
+
 func (l *clientLoad) end() {
 	close(l.stop)
 	l.done.Wait()
@@ -164,6 +172,11 @@ func TestFailOversBehindHAProxy(t *testing.T) {
 		v := newVictim(t, binary, filepath.Join(dir, fmt.Sprintf("log-%d", i)), "--zk_hosts", hosts[0], "--zk_path", root,
 			"--zk_timeout", fmt.Sprint(haproxySession.Milliseconds()), "--data_dir", filepath.Join(dir, "data"))
 		v.start(t)
+		t.Cleanup(func() {
+			if text, err := os.ReadFile(v.log); t.Failed() && err == nil {
+				t.Logf("%s logged at last: %s", v.addr, text[max(0, len(text)-6000):])
+			}
+		})
 		instances, addresses = append(instances, v), append(addresses, v.addr)
 	}
 	leaderAmong(t, instances).mustCall(t, "POST", "/scheduler/iso8601",
@@ -175,6 +188,7 @@ func TestFailOversBehindHAProxy(t *testing.T) {
 		began := time.Now()
 		for range 10 {
 			leader := leaderAmong(t, instances)
+			load.more(t, 100)
 			if early, err := leader.end(signal); early || signal == syscall.SIGTERM && err != nil {
 				t.Errorf("the leader ended by itself: %t, with %v, want status 0", early, err)
 			}

@@ -334,7 +334,7 @@ func (s *scheduler) wakeChildren() {
 	if len(s.wake) > 0 {
 		s.seal() // what parents have finished is stored no later than what children use up of it
 	}
-	n := min(len(s.wake), maxWakesPerTurn)
+	n := min(len(s.wake), maxWakes)
 	for _, name := range s.wake[:n] {
 		if e := s.jobs[name]; e != nil {
 			s.runIfReady(e)
@@ -394,7 +394,7 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	r.answered, r.asked = false, false
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
-		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, r.Run))
+		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, n))
 	})
 	s.touchRun(r)
 	s.watchStaging(r)

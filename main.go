@@ -35,6 +35,12 @@ func subcommandNamed(word string) subcommand {
 	switch word {
 	case "healthcheck":
 		return healthcheck
+	case "backup":
+		return backupCommand
+	case "dry-run":
+		return dryRunCommand
+	case "restore":
+		return restoreCommand
 	}
 	return nil
 }

@@ -253,6 +253,7 @@ func dieAt(t *testing.T, arm func(*lifeline, *mesosConfig, acceptFault), fate ac
 	}
 	if away {
 		m.cutOff(m.agents[0].id)
+		m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240}) // on which it must not be launched as well
 	}
 	k.die()
 	k = leadOn(t, newLifeline(m, st), cfg, m.config(testFramework(), log))
@@ -276,8 +277,10 @@ func dieAt(t *testing.T, arm func(*lifeline, *mesosConfig, acceptFault), fate ac
 		t.Errorf("open runs = %+v", left[0])
 	}
 	m.mu.Lock()
-	if unread := len(m.agents[0].tasks); unread != 0 {
-		t.Errorf("%d tasks have updates that nobody acknowledged", unread)
+	for _, a := range m.agents {
+		if n := len(a.tasks); n != 0 {
+			t.Errorf("%d tasks have updates that nobody acknowledged", n)
+		}
 	}
 	m.mu.Unlock()
 	k.die()

@@ -91,6 +91,9 @@ func (e *entry) scheduled() bool {
 	return !e.gone && !e.job.Dependent && !e.job.Disabled && e.problem == ""
 }
 
+// usualDocument is the space, in bytes, that most documents of jobs get along with.
+const usualDocument = 1024
+
 // jobRecord is the job's document as JVM versions read it.
 func (e *entry) jobRecord() []byte {
 	j := e.job
@@ -99,7 +102,7 @@ func (e *entry) jobRecord() []byte {
 		j = j.clone()
 		j.Schedule = e.sched.String()
 	}
-	return j.appendJSON(nil, dialectStored)
+	return j.appendJSON(make([]byte, 0, usualDocument), dialectStored)
 }
 
 // maxWaitRecord is the size beyond which a document is not repeated for each run that waits: twice

@@ -43,7 +43,7 @@ func TestTortureCrashLosesNothingAndRunsNothingTwice(t *testing.T) {
 	if err := os.Mkdir(string(c.marks), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	c.victim = newVictim(t, buildChronos(t), filepath.Join(dir, "log"), "--data_dir", c.data, "--failure_retry", "200", "--job_history_keep", "30")
+	c.victim = newVictim(t, buildChronos(t), filepath.Join(t.ArtifactDir(), "log"), "--data_dir", c.data, "--failure_retry", "200", "--job_history_keep", "30")
 	c.victim.start(t)
 	c.victim.serves(t)
 	c.create(t, c.victim, size.jobs, size.period, "")

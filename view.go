@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"maps"
+	"sync/atomic"
 	"time"
 )
 
@@ -21,6 +22,7 @@ type view struct {
 	queued, queuedHigh, running int
 	oldestQueued                int64 // ms since the epoch; 0 when nothing waits
 	term                        int64
+	number                      int64 // of the view within the term
 	subscribed                  bool
 }
 
@@ -35,6 +37,8 @@ type jobView struct {
 	parents  []string
 	children []string
 	missed   int64 // occurrences missed since the job was made
+
+	rowJSON atomic.Pointer[[]byte] // see row
 }
 
 // An invalidRecord is a stored record that cannot be used. It is kept as it is.
@@ -131,6 +135,7 @@ type viewChange struct {
 // what is held.
 func (v *view) with(changes []viewChange) *view {
 	next := *v
+	next.number++
 	e := viewEdit{view: &next, owned: map[int]bool{}, ownedShards: map[int]bool{}}
 	for _, c := range changes {
 		for _, j := range c.clear {
