@@ -10,7 +10,7 @@ import (
 func previewOf(t *testing.T, res *http.Response) preview {
 	t.Helper()
 	var p preview
-	body := text(t, res)
+	body := bodyOf(t, res)
 	if err := json.Unmarshal([]byte(body), &p); err != nil || res.StatusCode != 200 {
 		t.Fatalf("%d %s: %v", res.StatusCode, body, err)
 	}
@@ -54,7 +54,7 @@ func TestPreviewRefuses(t *testing.T) {
 		`{"schedule":"R/2030-01-01T00:00:00Z/P1D","n":1}`:     `unknown key "n"`,
 		`{"schedule":"R/2030-01-01T00:00:00Z/P1D","count":0}`: "count: 0 is not between 1 and 1000",
 	} {
-		if res := do(post("/scheduler/schedule/preview", document)); res.StatusCode != 400 || !strings.Contains(text(t, res), want) {
+		if res := do(post("/scheduler/schedule/preview", document)); res.StatusCode != 400 || !strings.Contains(bodyOf(t, res), want) {
 			t.Errorf("preview of %s = %d, want 400 with %q", document, res.StatusCode, want)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -59,18 +58,6 @@ func BenchmarkBurstMesos(b *testing.B) {
 		m.add(b, st, all, late)
 	}
 	m.report(b)
-}
-
-// buildChronos builds the program as it is shipped.
-func buildChronos(b *testing.B) string {
-	b.Helper()
-	binary := filepath.Join(b.TempDir(), "chronos")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags=timetzdata", "-ldflags=-s -w -buildid=", "-o", binary, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		b.Fatalf("go build: %v\n%s", err, out)
-	}
-	return binary
 }
 
 // The size of the program, stripped.

@@ -374,7 +374,7 @@ func BenchmarkIdle(b *testing.B) {
 			var load, heap, beats float64
 			for b.Loop() {
 				before := liveHeap()
-				st, err := openFileStore(dir)
+				st, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -404,7 +404,7 @@ func fillDir(b *testing.B, dir string, n int, schedule func(i int) string) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		b.Fatal(err)
 	}
-	st, err := openFileStore(dir)
+	st, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}

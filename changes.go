@@ -152,6 +152,10 @@ func (s *scheduler) relink(e *entry, j *Job) {
 		if slices.Contains(old, p) {
 			consumed[p] = e.state.Consumed[p]
 		}
+		if len(old) > 1 && len(j.Parents) == 1 {
+			// Beside others it counted once however often it had finished.
+			consumed[p] = max(consumed[p], s.jobs[p].state.Generation-1)
+		}
 	}
 	s.state(e).Consumed = consumed
 	s.linkTo(j.Name, j.Parents)
@@ -208,6 +212,7 @@ func (s *scheduler) remove(e *entry) {
 	s.dues.drop(&e.timer)
 	for _, r := range e.runs {
 		s.queue.remove(r)
+		s.notLate(r)
 		if r.State == runLaunching || r.State == runActive {
 			s.orphans[r.ID] = r.AgentID
 			s.send(killCall(r.ID, r.AgentID), nil)
@@ -247,6 +252,7 @@ func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
 	j.Parents = parents
 	s.relink(child, j)
 	s.setJob(child, j)
+	s.wake = append(s.wake, name) // it may have waited for the one that is gone alone
 }
 
 // adoptSchedule makes a child follow the schedule of its deleted parent, from the parent's position.
@@ -389,6 +395,7 @@ func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) e
 		if r := s.runs[id]; r != nil && r.entry == e {
 			r.update(func(run *Run) { run.Elements += n })
 			s.touchRun(r)
+			s.emit(jobEvent{Kind: eventProgress, Job: e.job, Run: r.Run, Elements: n})
 			return "", nil
 		}
 		i := slices.IndexFunc(e.history, func(r *Run) bool { return r.ID == id })
@@ -401,6 +408,7 @@ func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) e
 		e.history[i] = &run
 		e.historyDirty = true
 		s.touch(e)
+		s.emit(jobEvent{Kind: eventProgress, Job: e.job, Run: &run, Elements: n})
 		return "", nil
 	})
 	return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -19,7 +20,7 @@ import (
 
 func openTestStore(t testing.TB, dir string) *fileStore {
 	t.Helper()
-	s, err := openFileStore(dir)
+	s, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +70,7 @@ func TestFileStoreKeepsWhatWasCommitted(t *testing.T) {
 func TestFileStoreLocksItsDirectory(t *testing.T) {
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
-	_, err := openFileStore(dir)
+	_, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 	if want := "is in use by process " + strconv.Itoa(os.Getpid()); err == nil || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("second openFileStore = %v, want an error that ends in %q", err, want)
 	}
@@ -159,7 +160,7 @@ func TestFileStoreRefusesDamage(t *testing.T) {
 			if at >= second {
 				offset = second
 			}
-			_, err := openFileStore(filepath.Dir(name))
+			_, err := openFileStore(filepath.Dir(name), slog.New(slog.DiscardHandler))
 			if want := fmt.Sprintf("%s is damaged at offset %d", name, offset); err == nil || !strings.HasPrefix(err.Error(), want) {
 				t.Fatalf("openFileStore with byte %d of %d changed = %v, want %q", at, end, err, want)
 			}
@@ -321,7 +322,7 @@ func commitMany(t *testing.T, s *fileStore, stop bool) (acked, maybe map[string]
 func TestFileStoreSurvivesAnyFailure(t *testing.T) {
 	for failAt := 1; ; failAt++ {
 		d := &faultyDisk{osDisk: osDisk(t.TempDir())}
-		s, err := openLog(d)
+		s, err := openLog(d, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -337,7 +338,7 @@ func TestFileStoreSurvivesAnyFailure(t *testing.T) {
 		}
 		acked["J_last"] = "1"
 		s.Close()
-		reopened, err := openLog(d.osDisk)
+		reopened, err := openLog(d.osDisk, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatalf("openLog after failure %d: %v", failAt, err)
 		}
@@ -351,7 +352,7 @@ func TestFileStoreSurvivesAnyFailure(t *testing.T) {
 func TestFileStoreSurvivesACrashAnywhere(t *testing.T) {
 	for failAt := 1; ; failAt++ {
 		d := &faultyDisk{osDisk: osDisk(t.TempDir()), dead: true}
-		s, err := openLog(d)
+		s, err := openLog(d, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -362,7 +363,7 @@ func TestFileStoreSurvivesACrashAnywhere(t *testing.T) {
 			return
 		}
 		s.Close()
-		reopened, err := openLog(d.osDisk)
+		reopened, err := openLog(d.osDisk, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatalf("openLog after a crash at %d: %v", failAt, err)
 		}
@@ -379,7 +380,7 @@ func TestFileStoreSurvivesACrashAnywhere(t *testing.T) {
 
 func TestFileStoreRefusesUntilTheDiskIsWellAgain(t *testing.T) {
 	d := &faultyDisk{osDisk: osDisk(t.TempDir())}
-	s, err := openLog(d)
+	s, err := openLog(d, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -413,7 +414,7 @@ func TestFileStoreAgainstAModel(t *testing.T) {
 		}
 		d.failAt = 0
 		var err error
-		if s, err = openLog(d); err != nil {
+		if s, err = openLog(d, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
 		s.slack = 2000
@@ -509,7 +510,7 @@ func BenchmarkFileStoreLoad(b *testing.B) {
 	}
 	s.Close()
 	for b.Loop() {
-		s, err := openFileStore(dir)
+		s, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 		if err != nil {
 			b.Fatal(err)
 		}

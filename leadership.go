@@ -29,6 +29,7 @@ type seat struct {
 	sch     *scheduler
 	leader  string // id of the instance that leads, or "" if none is known
 	at      instance
+	members []string // ids of the instances, as last seen
 	changes chan struct{}
 }
 
@@ -78,6 +79,20 @@ func (s *seat) take(sch *scheduler) { s.update(func() { s.sch = sch }) }
 // follow notes who leads.
 func (s *seat) follow(id string, at instance) { s.update(func() { s.leader, s.at = id, at }) }
 
+// gather notes which instances there are.
+func (s *seat) gather(ids []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.members = ids
+}
+
+// instances returns the ids of the instances, nil if there is but this one.
+func (s *seat) instances() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.members
+}
+
 // A leadership makes terms: it stands for election, and while it leads keeps one
 // scheduler going on the store, loading it anew whenever something fails.
 type leadership struct {
@@ -97,6 +112,9 @@ func (l *leadership) onFile(ctx context.Context, st store) {
 		err := l.term(ctx, st, n, false)
 		if ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errRestored) {
+			continue
 		}
 		l.log.Error("the state could not be kept; loading it anew", "err", err)
 		rest(ctx, termPause)
@@ -134,6 +152,7 @@ func (l *leadership) session(ctx, alive context.Context, c *candidate, o zkOptio
 		return err
 	}
 	defer session.close()
+	session.latency = l.metrics.zkLatency.observe
 	l.metrics.zkSessions.inc()
 	l.metrics.zkConnected.set(1)
 	defer l.metrics.zkConnected.set(0)
@@ -151,6 +170,7 @@ func (l *leadership) session(ctx, alive context.Context, c *candidate, o zkOptio
 		})
 		session.cancel(err)
 	})
+	watching.Go(func() { session.cancel(watchMembers(session.ctx, session, o.root, l.seat.gather)) })
 	if ctx.Err() == nil {
 		if err := l.candidacy(ctx, session, c, o); ctx.Err() == nil {
 			return err
@@ -185,6 +205,11 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, c *candi
 		stop(fmt.Errorf("latch node: %w", errors.Join(c.hold(leading, session, latch), errNoLeader)))
 	})
 	err = l.term(leading, st, st.term, afterJVM)
+	for errors.Is(err, errRestored) {
+		if st, err = openZKStore(session, o.root, latch); err == nil {
+			err = l.term(leading, st, st.term, false)
+		}
+	}
 	stop(err)
 	if errors.Is(err, errFrameworkTaken) && c.resign(session) == nil {
 		rest(ctx, takenPause)
@@ -213,6 +238,7 @@ func (l *leadership) term(ctx context.Context, st store, number int64, afterJVM 
 	err := s.run(ctx)
 	l.seat.take(nil)
 	l.metrics.leader.set(0)
+	l.metrics.offersHeld.set(0)
 	if ctx.Err() == nil {
 		l.metrics.termsLost.inc()
 	}

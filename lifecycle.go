@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/mesos/mesos-go/api/v1/lib"
 )
 
 // touch notes that an entry must be stored and shown anew.
@@ -160,6 +158,7 @@ func (s *scheduler) add(e *entry, r *Run) *openRun {
 	e.stateDirty = true
 	s.touchRun(o)
 	s.emit(jobEvent{Kind: eventQueued, Job: e.job, Run: r})
+	s.watchLate(o)
 	if r.Kind == kindRetry && r.Due > s.now {
 		o.delayed = true
 		s.timers.add(&alarm{at: r.Due, kind: timerRetry, run: o, index: -1})
@@ -212,6 +211,7 @@ func (s *scheduler) unblock(e *entry) {
 func (s *scheduler) end(r *openRun, state runState, reason string) {
 	e := r.entry
 	s.queue.remove(r)
+	s.notLate(r)
 	r.blocked, r.delayed = false, false
 	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing = state, reason, s.now, "" })
 	delete(s.runs, r.ID)
@@ -219,6 +219,9 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 	e.addHistory(r.Run, s.cfg.historyKeep)
 	s.touchRun(r)
 	s.unblock(e)
+	if r.Kind == kindDependent {
+		s.wake = append(s.wake, e.job.Name) // its parents may have finished again meanwhile
+	}
 }
 
 // succeed ends a run that did what it should, for its job's counters and children.
@@ -286,7 +289,7 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 	}
 	if broken && !before.Disabled {
 		s.emit(jobEvent{Kind: eventDisabled, Job: before, Run: r.Run, Message: message, Cause: causeFailures})
-		s.unblock(e)
+		s.requeueWaiting(e)
 		return
 	}
 	s.emit(jobEvent{Kind: eventRetriesExhausted, Job: before, Run: r.Run, Message: message})
@@ -314,9 +317,11 @@ func (s *scheduler) retry(e *entry, r *Run) {
 	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs})
 }
 
-// wakeChildren looks at jobs whose parents have finished, up to a bound, and
-// reports whether more are waiting.
-func (s *scheduler) wakeChildren() bool {
+// wakeChildren looks at jobs whose parents have finished, up to a bound.
+func (s *scheduler) wakeChildren() {
+	if len(s.wake) > 0 {
+		s.seal() // what parents have finished is stored no later than what children use up of it
+	}
 	n := min(len(s.wake), maxWakes)
 	for _, name := range s.wake[:n] {
 		if e := s.jobs[name]; e != nil {
@@ -327,7 +332,6 @@ func (s *scheduler) wakeChildren() bool {
 	if len(s.wake) == 0 {
 		s.wake = nil
 	}
-	return len(s.wake) > 0
 }
 
 // runIfReady opens a run of a dependent job when every parent has finished
@@ -375,9 +379,10 @@ func (s *scheduler) consume(e *entry, parents []string) {
 func (s *scheduler) launched(r *openRun, p *placement) {
 	e := r.entry
 	s.queue.remove(r)
-	r.offerIDs, r.agentURL, r.answered = p.offerIDs, p.agentURL, false
+	r.answered, r.asked = false, false
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
+		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, n))
 	})
 	s.touchRun(r)
 	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
@@ -392,10 +397,34 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	}
 }
 
+// watchLate has eventLate raised if the run has not started in time. A run is told of at once
+// that is late already. Without --notify_late this costs nothing.
+func (s *scheduler) watchLate(r *openRun) {
+	if s.cfg.late > 0 {
+		r.late = &alarm{at: max(s.now, r.Due+s.cfg.late.Milliseconds()), kind: timerLate, run: r, index: -1}
+		s.timers.add(r.late)
+	}
+}
+
+func (s *scheduler) tellLate(r *openRun) {
+	r.late = nil
+	s.emit(jobEvent{Kind: eventLate, Job: r.entry.job, Run: r.Run})
+}
+
+// notLate ends the watch over a run that has started or ended.
+func (s *scheduler) notLate(r *openRun) {
+	if r.late != nil {
+		s.timers.drop(r.late)
+		r.late = nil
+	}
+}
+
 // requeue takes back a launch that never happened: the same attempt waits again.
 func (s *scheduler) requeue(r *openRun, why string) {
 	s.log.Info("task was not launched; its run waits again", "job", r.Job, "task", r.ID, "why", why)
-	r.update(func(n *Run) { n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runQueued, 0, "", "", why })
+	r.update(func(n *Run) {
+		n.State, n.Launched, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, "", "", "", why
+	})
 	s.touchRun(r)
 	if r.Killing != "" {
 		s.end(r, runKilled, r.Killing)
@@ -403,6 +432,3 @@ func (s *scheduler) requeue(r *openRun, why string) {
 	}
 	s.admit(r)
 }
-
-// taskFor describes a run to the cluster.
-func taskFor(r *openRun, p *placement) mesos.TaskInfo { return *taskInfo(r.entry.job, r.Run, *p) }

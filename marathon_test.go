@@ -371,8 +371,8 @@ func TestHAProxyConfiguration(t *testing.T) {
 	}
 }
 
-// startHAProxy runs the bundle's file with these two servers, and returns its address.
-func startHAProxy(t *testing.T, servers [2]string) string {
+// startHAProxy runs the bundle's file with these servers, and returns its address.
+func startHAProxy(t *testing.T, servers ...string) string {
 	t.Helper()
 	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -384,8 +384,12 @@ func startHAProxy(t *testing.T, servers [2]string) string {
 		t.Fatal(err)
 	}
 	defer socket.Close()
-	config := strings.NewReplacer("bind :"+strconv.Itoa(servicePort), "bind fd@3", "192.0.2.11:8080", servers[0], "192.0.2.12:8080", servers[1]).
-		Replace(string(bundleFile(t, "haproxy.cfg")))
+	config := strings.Replace(string(bundleFile(t, "haproxy.cfg")), "bind :"+strconv.Itoa(servicePort), "bind fd@3", 1)
+	config, last, _ := strings.Cut(config, "    server chronos-1 ")
+	_, options, _ := strings.Cut(strings.SplitN(last, "\n", 2)[0], " ")
+	for i, server := range servers {
+		config += fmt.Sprintf("    server chronos-%d %s %s\n", i+1, server, options)
+	}
 	file := filepath.Join(t.TempDir(), "haproxy.cfg")
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
@@ -435,7 +439,7 @@ func TestHAProxyRepeatsWritesUnderOneName(t *testing.T) {
 		t.Cleanup(server.Close)
 		servers[i] = server.Listener.Addr().String()
 	}
-	address := startHAProxy(t, servers)
+	address := startHAProxy(t, servers[:]...)
 
 	res, err := http.Post("http://"+address+"/scheduler/iso8601", "application/json", strings.NewReader(`{"name":"a"}`))
 	if err != nil {

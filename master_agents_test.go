@@ -305,6 +305,9 @@ func (t *fakeTask) emit(s mesos.TaskStatus) {
 		return
 	}
 	t.actual = *s.State
+	if terminal(t.actual) {
+		t.agent.m.outcomes[t.info.TaskID.Value] = t.actual
+	}
 	t.number++
 	s.TaskID, s.AgentID = t.info.TaskID, &t.info.AgentID
 	if s.Source == nil {

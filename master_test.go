@@ -39,6 +39,7 @@ type master struct {
 	offers     map[string]*fakeOffer
 	numbers    struct{ framework, offer, agent, stream int }
 	launched   map[string]int
+	outcomes   map[string]mesos.TaskState // how tasks have ended on their agents
 	calls      []*sched.Call
 	faults     masterFaults
 	behave     func(*mesos.TaskInfo) taskOutcome
@@ -116,6 +117,7 @@ func newMaster(t testing.TB, opt masterOptions) *master {
 		completed:  make(map[string]bool),
 		offers:     make(map[string]*fakeOffer),
 		launched:   make(map[string]int),
+		outcomes:   make(map[string]mesos.TaskState),
 		behave:     func(*mesos.TaskInfo) taskOutcome { return taskOutcome{Forever: true} },
 		changed:    make(chan struct{}),
 	}

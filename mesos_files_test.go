@@ -66,6 +66,9 @@ func TestReadLogsOfARun(t *testing.T) {
 		if _, _, err := files.read(t.Context(), r, "stderr", 0, 10); !errors.Is(err, errNotFound) {
 			t.Errorf("missing file: %v, want errNotFound", err)
 		}
+		if _, _, err := files.read(t.Context(), r, "../../x/stdout", 0, 10); !errors.Is(err, errNotFound) {
+			t.Errorf("a file elsewhere: %v, want errNotFound", err)
+		}
 		other := *r
 		other.ID = "ct:2:0:a:"
 		if _, _, err := files.read(t.Context(), &other, "stdout", 0, 10); !errors.Is(err, errNotFound) {

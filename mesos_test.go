@@ -284,7 +284,9 @@ func TestMastersThatDoNotWork(t *testing.T) {
 			stream(w, "")
 			<-r.Context().Done()
 		}, "master is silent"},
-		{"no leader", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "No leader elected", 503) }, "master answered 503: No leader elected"},
+		{"no leader", func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "No leader elected", http.StatusServiceUnavailable)
+		}, "master answered 503: No leader elected"},
 		{"redirects to itself", func(w http.ResponseWriter, r *http.Request) { redirectTo(w, "broken:5050", r.URL.Path) }, "has not been elected yet"},
 		{"redirects to nowhere", func(w http.ResponseWriter, r *http.Request) { redirectTo(w, "other:1", r.URL.Path) }, "connection refused: other:1"},
 	}

@@ -21,7 +21,6 @@ const (
 type offerBook struct {
 	*market
 	suppressed bool
-	reviveWish bool  // --revive_offers_for_new_jobs wants one
 	newWork    bool  // a run has joined the queue in this turn
 	revivedAt  int64 // ms; of the last REVIVE or SUBSCRIBED
 	offeredAt  int64
@@ -162,10 +161,10 @@ func (s *scheduler) accept(l *launch) {
 		call.Accept.OfferIDs = append(call.Accept.OfferIDs, mesos.OfferID{Value: id})
 	}
 	s.countOffers(0, len(l.offerIDs), 0)
-	runs := l.runs
+	runs, offers := l.runs, call.Accept.OfferIDs
 	s.send(call, func(err error) {
 		if err != nil {
-			s.post(func() { s.acceptFailed(runs, err) })
+			s.post(func() { s.acceptFailed(runs, offers, err) })
 		}
 	})
 }
@@ -174,13 +173,18 @@ func (s *scheduler) accept(l *launch) {
 func (s *scheduler) post(event func()) {
 	select {
 	case s.mailbox <- event:
-	case <-s.ended:
+	case <-s.stopped:
 	}
 }
 
 // acceptFailed handles a launch that the cluster has not confirmed. If it was
-// certainly not sent, the runs wait again; if nobody knows, reconciliation tells.
-func (s *scheduler) acceptFailed(runs []*openRun, err error) {
+// certainly not sent, the runs wait again; if nobody knows, reconciliation tells. Its
+// offers are given back first: they would stay out, and the launch could still arrive
+// after the master has said that it does not know the task.
+func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err error) {
+	s.send(&sched.Call{Type: sched.Call_DECLINE, Decline: &sched.Call_Decline{
+		OfferIDs: offers,
+	}}, nil)
 	for _, r := range runs {
 		if r.State != runLaunching || s.runs[r.ID] != r {
 			continue

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -70,6 +72,7 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 		var pause <-chan time.Time
 		switch {
 		case sch != nil:
+			c.w.forwarded = ""
 			err := serve(sch)
 			if !termEnded(c.r.Context(), err) {
 				return err
@@ -124,13 +127,20 @@ func termEnded(ctx context.Context, err error) bool {
 
 // readBody reads the whole body, which is small, so that the request can be sent again.
 func (c *call) readBody() error {
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, bodyLimit))
+	limit := cmp.Or(c.limit, bodyLimit)
+	if c.limit > bodyLimit {
+		// Fails only where there is no connection behind the response, and so no deadline.
+		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(restoreTimeout))
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, limit))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return &apiError{status: http.StatusRequestEntityTooLarge, text: "the body is larger than 1 MiB"}
+		return &apiError{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body is larger than %d MiB", limit>>20)}
 	}
 	if err != nil {
 		return refuse("the body could not be read: %v", err)
 	}
+	// ReadTimeout was for the request; the answer may take longer. An error means that there is no deadline.
+	http.NewResponseController(c.w).SetReadDeadline(time.Time{})
 	c.body = body
 	c.r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
@@ -161,10 +171,11 @@ func (s *server) forward(c *call, id string) error {
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	answered := make(chan struct{})
 	var settled atomic.Bool // by an answer or a cancellation, whichever was first
+	var streams atomic.Bool // events, which must not outlive the leadership
 	var watch sync.WaitGroup
 	if repeatable {
 		watch.Go(func() {
-			if s.leadershipMoves(ctx, answered, id) && settled.CompareAndSwap(false, true) {
+			if s.leadershipMoves(ctx, answered, id) && (streams.Load() || settled.CompareAndSwap(false, true)) {
 				cancel(errLeaderChanged)
 			}
 		})
@@ -183,6 +194,18 @@ func (s *server) forward(c *call, id string) error {
 			}
 			if !settled.CompareAndSwap(false, true) {
 				return errLeaderChanged
+			}
+			if isEventStream(res.Header) {
+				c.w.stream()
+				streams.Store(true)
+				watch.Go(func() {
+					select {
+					case <-s.stopping:
+						cancel(http.ErrServerClosed)
+					case <-ctx.Done():
+					}
+				})
+				return nil
 			}
 			close(answered)
 			return nil

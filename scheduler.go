@@ -88,6 +88,15 @@ type schedulerConfig struct {
 	batchStored   func(changes, records int, took time.Duration, err error)
 	offerObserver func(received, used, declined int) // may be nil
 	revived       func(requested, sent bool)         // may be nil
+	late          time.Duration                      // raise eventLate for a run that waits this long after its due; 0 for never
+	count         schedulerCounts
+}
+
+// schedulerCounts are told what happens, for metrics. Each may be nil and must not block.
+type schedulerCounts struct {
+	offersHeld    func(n int)
+	unknownUpdate func() // of a task that no run knows
+	inputSkipped  func() // something stored or sent was logged and stepped over
 }
 
 // A scheduler is one term of leadership: all jobs and runs, owned by one
@@ -100,8 +109,10 @@ type scheduler struct {
 	log     *slog.Logger
 
 	mailbox chan func()
+	stopped chan struct{} // closed when nobody reads the mailbox any more
 	ended   chan struct{} // closed when the term is over
 	current atomic.Pointer[view]
+	watch   atomic.Pointer[chan struct{}] // of those who wait for the next view, nil for nobody
 	writer  *writer
 
 	// What follows belongs to the loop.
@@ -130,6 +141,8 @@ type scheduler struct {
 	extra          []record // records of no job, of the event being handled
 	effects        []func(error)
 	requests       *requestLog
+	restoring      sync.Mutex              // held by the restore that is under way
+	endTerm        context.CancelCauseFunc // ends run; nothing is committed after the effect that calls it
 }
 
 // newScheduler makes the scheduler of one term. load and run must follow.
@@ -137,6 +150,7 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 	s := &scheduler{
 		cfg: cfg, store: st, cluster: cl, log: log,
 		mailbox:  make(chan func(), 1024),
+		stopped:  make(chan struct{}),
 		ended:    make(chan struct{}),
 		jobs:     map[string]*entry{},
 		graph:    newGraph(),
@@ -164,12 +178,14 @@ func (s *scheduler) view() *view { return s.current.Load() }
 func (s *scheduler) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	s.endTerm = cancel
 	var wg sync.WaitGroup
 	// The last effects run when the writer has stopped, so that nobody who waits for an answer is left alone.
 	wg.Go(func() { cancel(s.writer.run(ctx)) })
 	framework := s.framework
 	wg.Go(func() { cancel(s.connect(ctx, framework)) })
 	cancel(s.loop(ctx))
+	close(s.stopped) // before the wait: the cluster may be telling the fate of its last calls
 	wg.Wait()
 	close(s.ended)
 	return context.Cause(ctx)
@@ -223,7 +239,7 @@ func (s *scheduler) do(ctx context.Context, fn func() (string, error)) (string, 
 	}
 	select {
 	case s.mailbox <- event:
-	case <-s.ended:
+	case <-s.stopped:
 		return "", errNoLeader
 	case <-ctx.Done():
 		return "", ctx.Err()
@@ -283,9 +299,13 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 func (s *scheduler) turn() (more bool) {
 	for round := 1; ; round++ {
 		more = s.fireTimers()
-		more = s.wakeChildren() || more
+		s.wakeChildren()
+		more = more || len(s.wake) > 0
 		last := !more || round == maxRounds
 		s.place(last)
+		if s.cfg.count.offersHeld != nil {
+			s.cfg.count.offersHeld(s.offers.held())
+		}
 		s.seal()
 		if last {
 			return more || len(s.wake) > 0 // a launch may have made room for the next run of a child
@@ -355,6 +375,8 @@ func (s *scheduler) fire(t *alarm) {
 		s.checkStaging(t.run)
 	case timerUnreachable:
 		s.giveUpUnreachable(t.run)
+	case timerLate:
+		s.tellLate(t.run)
 	case timerReconcile:
 		s.reconcileAgain()
 	case timerOffers:

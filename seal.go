@@ -92,6 +92,9 @@ func (s *scheduler) publish(changes []viewChange, t viewTotals) {
 	v.queued, v.queuedHigh, v.running = t.queued, t.queuedHigh, t.running
 	v.oldestQueued, v.subscribed, v.invalid = t.oldestQueued, t.subscribed, t.invalid
 	s.current.Store(v)
+	if watch := s.watch.Swap(nil); watch != nil {
+		close(*watch)
+	}
 }
 
 // check reports contradictions within the state. It is for tests and must be

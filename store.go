@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-zookeeper/zk"
 )
@@ -135,7 +136,9 @@ func (s *zkStore) readMany(ctx context.Context, keys []string) ([]zkNode, error)
 		for i, key := range batch {
 			paths[i] = s.node(key)
 		}
+		start := time.Now()
 		answers, err := r.read(paths, s.session.timeout)
+		s.session.took(start)
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -155,7 +158,9 @@ func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
 	for range min(loadReaders, len(keys)) {
 		readers.Go(func() {
 			for i := next.Add(1) - 1; int(i) < len(keys) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				start := time.Now()
 				data, stat, err := s.session.Get(s.node(keys[i]))
+				s.session.took(start)
 				nodes[i] = zkNode{data: data, err: err}
 				if err == nil {
 					nodes[i].version = stat.Version
@@ -230,6 +235,9 @@ func (s *zkStore) keys() ([]string, error) {
 
 func (s *zkStore) children(dir string) ([]string, error) {
 	names, _, err := s.session.Children(s.path(dir))
+	if errors.Is(err, zk.ErrNoNode) {
+		return nil, nil // a JVM version's state, of which nothing is ours yet
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list node %q: %w", s.path(dir), err)
 	}
@@ -339,7 +347,9 @@ func (s *zkStore) multi(ops []zkOp) error {
 	for _, op := range ops {
 		requests = append(requests, op.request)
 	}
+	start := time.Now()
 	results, err := s.session.Multi(requests...)
+	s.session.took(start)
 	if err != nil {
 		return s.refusal(err, fence, ops, results)
 	}

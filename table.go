@@ -8,22 +8,20 @@ import (
 
 // An entry is what the scheduler's loop knows of one job.
 type entry struct {
-	job      *Job // replaced, never changed
-	sched    Schedule
-	problem  string // why its schedule is not followed, or ""
-	state    jobState
-	runs     []*openRun // open, oldest first
-	history  []*Run     // ended, newest first; replaced, never changed
-	children []string   // as last published
-	slot     int
-	timer    alarm // of the next occurrence
-	gone     bool
+	job     *Job // replaced, never changed
+	sched   Schedule
+	problem string // why its schedule is not followed, or ""
+	state   jobState
+	runs    []*openRun // open, oldest first
+	history []*Run     // ended, newest first; replaced, never changed
+	slot    int
+	timer   alarm // of the next occurrence
+	gone    bool
 
-	isDirty                               bool
-	jobDirty, stateDirty, historyDirty    bool
-	jobStored, stateStored, historyStored bool
-	changed                               []*openRun
-	dropped                               []*openRun // of a deleted job: open runs to forget
+	isDirty                            bool
+	jobDirty, stateDirty, historyDirty bool
+	changed                            []*openRun
+	dropped                            []*openRun // of a deleted job: open runs to forget
 }
 
 // jobState is the part of a job's state that has no place in the JVM versions'
@@ -45,20 +43,20 @@ type jobState struct {
 
 // An openRun is a run that has not ended, with what only the loop needs to know.
 type openRun struct {
-	*Run     // replaced, never changed
-	entry    *entry
-	seq      int64  // order of arrival in the queue
-	class    *class // where it waits for an offer, or nil
-	delayed  bool   // waits for its retry delay
-	blocked  bool   // waits for another run of its job
-	offerIDs []string
+	*Run    // replaced, never changed
+	entry   *entry
+	seq     int64  // order of arrival in the queue
+	class   *class // where it waits for an offer, or nil
+	delayed bool   // waits for its retry delay
+	blocked bool   // waits for another run of its job
 
 	stored, waitingStored bool // go/run and T_ records exist
 	isChanged             bool
 	answered              bool     // the cluster has told of it in this subscription
+	asked                 bool     // the cluster was asked about it since its launch
 	unreachable           int64    // since when, in ms
+	late                  *alarm   // raises eventLate, or nil
 	counted               runState // state under which it is summed up
-	agentURL              string
 }
 
 // update replaces the run's record by one that change has altered.

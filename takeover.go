@@ -27,6 +27,9 @@ func (s *scheduler) load(ctx context.Context) error {
 	if err := s.unreadable(err); err != nil {
 		return fmt.Errorf("load state: %w", err)
 	}
+	if records, err = settleRestore(ctx, s.store, records, s.log); err != nil {
+		return err
+	}
 	s.now = time.Now().UnixMilli()
 	for key, reason := range s.cfg.setAside {
 		s.setAsideRecord(key, reason)
@@ -69,6 +72,9 @@ func (s *scheduler) unreadable(err error) error {
 func (s *scheduler) setAsideRecord(key, reason string) {
 	s.log.Error("stored record can't be used; it is kept as it is", "record", key, "reason", reason)
 	s.invalid = append(s.invalid, invalidRecord{key, reason})
+	if s.cfg.count.inputSkipped != nil {
+		s.cfg.count.inputSkipped()
+	}
 }
 
 func (s *scheduler) loadMeta(records map[string][]byte) {
@@ -308,6 +314,11 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 // that no record of ours goes with. They are judged by 2.4's own test of epsilon.
 // A run of ours whose T_ node is gone was taken over by such a version.
 func (s *scheduler) loadWaiting(records map[string][]byte) {
+	for _, r := range s.sortedRuns() {
+		if r.State == runQueued && !r.waitingStored {
+			s.end(r, runLost, "taken over by an earlier version of Chronos")
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(records)) {
 		encoded, ok := strings.CutPrefix(key, "T_")
 		if !ok {
@@ -320,22 +331,19 @@ func (s *scheduler) loadWaiting(records map[string][]byte) {
 		if s.runs[id] != nil {
 			continue
 		}
-		s.extra = append(s.extra, record{key, nil})
-		s.loadForeign(key, id)
-	}
-	for _, r := range s.sortedRuns() {
-		if r.State == runQueued && !r.waitingStored {
-			s.end(r, runLost, "taken over by an earlier version of Chronos")
+		if !s.loadForeign(key, id) {
+			s.extra = append(s.extra, record{key, nil})
 		}
 	}
 }
 
-func (s *scheduler) loadForeign(key, id string) {
+// loadForeign opens the run of a T_ node, and reports whether the node is now that run's own.
+func (s *scheduler) loadForeign(key, id string) bool {
 	due, attempt, name, args, ok := parseRunID(id)
 	e := s.jobs[name]
 	if !ok || e == nil {
 		s.log.Warn("dropping a waiting task of no job", "record", key)
-		return
+		return false
 	}
 	kind := kindScheduled
 	if attempt > 0 {
@@ -345,7 +353,7 @@ func (s *scheduler) loadForeign(key, id string) {
 	if kind == kindScheduled && due > e.state.LastScheduled {
 		s.state(e).LastScheduled = due
 	}
-	o := &openRun{Run: r, entry: e}
+	o := &openRun{Run: r, entry: e, waitingStored: key == waitKey(id)}
 	e.runs = append(e.runs, o)
 	s.runs[id] = o
 	s.touchRun(o)
@@ -354,11 +362,15 @@ func (s *scheduler) loadForeign(key, id string) {
 		e.state.Missed++
 		e.stateDirty = true
 	}
+	return key == waitKey(id)
 }
 
 // admitLoaded lets the loaded runs wait for what they were waiting for.
 func (s *scheduler) admitLoaded() {
 	for _, r := range s.sortedRuns() {
+		if r.State == runQueued && r.Due+s.cfg.late.Milliseconds() > s.now {
+			s.watchLate(r) // of the others the last leader has told
+		}
 		switch {
 		case s.runs[r.ID] != r:
 		case r.State == runLaunching || r.State == runActive:

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"maps"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,9 +17,12 @@ type view struct {
 	count   int
 	invalid []invalidRecord
 
+	disabled int // of count
+
 	queued, queuedHigh, running int
 	oldestQueued                int64 // ms since the epoch; 0 when nothing waits
 	term                        int64
+	number                      int64 // of the view within the term
 	subscribed                  bool
 }
 
@@ -33,6 +37,8 @@ type jobView struct {
 	parents  []string
 	children []string
 	missed   int64 // occurrences missed since the job was made
+
+	rowJSON atomic.Pointer[[]byte] // see row
 }
 
 // An invalidRecord is a stored record that cannot be used. It is kept as it is.
@@ -129,6 +135,7 @@ type viewChange struct {
 // what is held.
 func (v *view) with(changes []viewChange) *view {
 	next := *v
+	next.number++
 	e := viewEdit{view: &next, owned: map[int]bool{}, ownedShards: map[int]bool{}}
 	for _, c := range changes {
 		for _, j := range c.clear {
@@ -188,8 +195,11 @@ func (e *viewEdit) set(j *jobView) {
 	if *cell == nil {
 		e.names(j.job.Name)[j.job.Name] = j.slot
 		e.view.count++
+	} else {
+		e.view.disabled -= asDisabled(*cell)
 	}
 	*cell = j
+	e.view.disabled += asDisabled(j)
 }
 
 func (e *viewEdit) clear(j *jobView) {
@@ -197,6 +207,7 @@ func (e *viewEdit) clear(j *jobView) {
 	if *cell == nil {
 		return
 	}
+	e.view.disabled -= asDisabled(*cell)
 	*cell = nil
 	e.view.count--
 	names := e.names(j.job.Name)
@@ -205,17 +216,28 @@ func (e *viewEdit) clear(j *jobView) {
 	}
 }
 
+func asDisabled(j *jobView) int {
+	if j.job.Disabled {
+		return 1
+	}
+	return 0
+}
+
 // check reports the first contradiction within the view, for tests.
 func (v *view) check() error {
-	n := 0
+	n, disabled := 0, 0
 	for j := range v.all() {
 		n++
+		disabled += asDisabled(j)
 		if v.job(j.job.Name) != j {
 			return fmt.Errorf("view: job %q is not found by its name", j.job.Name)
 		}
 	}
 	if n != v.count {
 		return fmt.Errorf("view: count is %d, jobs are %d", v.count, n)
+	}
+	if disabled != v.disabled {
+		return fmt.Errorf("view: disabled is %d, disabled jobs are %d", v.disabled, disabled)
 	}
 	return nil
 }

@@ -17,7 +17,6 @@ type change struct {
 	view    viewChange
 	totals  viewTotals
 	effects []func(error)
-	at      time.Time
 }
 
 // viewTotals are the numbers of a view that belong to no single job.
@@ -70,6 +69,16 @@ func (w *writer) full() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.size > maxWaitingSize
+}
+
+// pending returns how many records wait for the commit in flight.
+func (w *writer) pending() (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.waiting {
+		n += len(c.records)
+	}
+	return n
 }
 
 // run stores changes until ctx ends or a commit fails. Changes that were not

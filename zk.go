@@ -29,6 +29,14 @@ type zkSession struct {
 	timeout time.Duration
 	auth    string // user:password, or ""
 	cancel  context.CancelCauseFunc
+	latency func(time.Duration) // told how long requests of the store take; may be nil
+}
+
+// took notes the end of a request that began then.
+func (s *zkSession) took(start time.Time) {
+	if s.latency != nil {
+		s.latency(time.Since(start))
+	}
 }
 
 // dialZK opens a session with one of hosts ("host:port"), trying for as long as

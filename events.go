@@ -1,0 +1,245 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	typeEvents       = "text/event-stream"
+	maxSubscribers   = 256
+	eventPace        = 250 * time.Millisecond // between two events; what changes meanwhile is one
+	eventHeartbeat   = 15 * time.Second
+	keptViews        = 16 // from which a client can go on
+	keptWithoutUsers = time.Minute
+)
+
+// An eventHub lets clients follow the view. It queues nothing: a client that is slow gets
+// what has changed since the view it has seen last, in one event. Its views are
+// those that some client has seen, so that a connection that breaks can go on.
+type eventHub struct {
+	id   string // of this process; the numbers of terms and views start afresh in the next
+	pace time.Duration
+
+	mu          sync.Mutex
+	kept        []*view // oldest first
+	at          time.Time
+	subscribers int
+	sweep       *time.Timer // drops kept views when nobody has listened for a while
+}
+
+func newEventHub() *eventHub { return &eventHub{id: rand.Text()[:8], pace: eventPace} }
+
+// name is the id of the event that brings a client to the view.
+func (h *eventHub) name(v *view) string {
+	return h.id + "-" + strconv.FormatInt(v.term, 10) + "-" + strconv.FormatInt(v.number, 10)
+}
+
+// find returns the view that a client has seen, or nil.
+func (h *eventHub) find(name string) *view {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i := slices.IndexFunc(h.kept, func(v *view) bool { return h.name(v) == name })
+	if i < 0 {
+		return nil
+	}
+	return h.kept[i]
+}
+
+// keep remembers a view that a client has been shown.
+func (h *eventHub) keep(v *view) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.add(v)
+	h.expire()
+}
+
+func (h *eventHub) add(v *view) {
+	if slices.Contains(h.kept, v) {
+		return
+	}
+	if len(h.kept) == keptViews {
+		h.kept = append(h.kept[:0:0], h.kept[1:]...)
+	}
+	h.kept = append(h.kept, v)
+	h.at = time.Now()
+}
+
+// expire has the views dropped later, unless somebody listens then.
+func (h *eventHub) expire() {
+	if h.subscribers > 0 {
+		return
+	}
+	if h.sweep != nil {
+		h.sweep.Reset(keptWithoutUsers)
+		return
+	}
+	h.sweep = time.AfterFunc(keptWithoutUsers, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.subscribers == 0 {
+			h.kept = nil
+		}
+	})
+}
+
+// newest returns the view to show next. All clients are shown the same ones, pace
+// apart; if the time for a new one hasn't come, wait says when to ask again.
+func (h *eventHub) newest(v *view) (show *view, wait time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n := len(h.kept); n > 0 && h.kept[n-1].term == v.term {
+		if h.kept[n-1] == v {
+			return v, 0
+		}
+		if rest := h.pace - time.Since(h.at); rest > 0 {
+			return h.kept[n-1], rest
+		}
+	}
+	h.add(v)
+	return v, 0
+}
+
+func (h *eventHub) join() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.subscribers == maxSubscribers {
+		return false
+	}
+	h.subscribers++
+	return true
+}
+
+func (h *eventHub) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.subscribers--
+	h.expire()
+}
+
+// streamEvents sends what changes, from the view on that the client has seen: the one of
+// its Last-Event-ID, or of the query, or, if it names none, the present one. If that
+// isn't kept any more, a reset event tells the client to get the overview again.
+func (s *server) streamEvents(c *call) error {
+	if !s.events.join() {
+		return &apiError{status: http.StatusServiceUnavailable, text: "too many clients listen", retry: 30}
+	}
+	defer s.events.leave()
+	seen := c.r.Header.Get("Last-Event-ID")
+	if seen == "" {
+		seen = c.query("since")
+	}
+	c.w.Header().Set("Content-Type", typeEvents)
+	c.w.Header().Set("Cache-Control", "no-store")
+	c.w.Header().Set("X-Accel-Buffering", "no") // for nginx
+	if c.r.Method == http.MethodHead {
+		return nil
+	}
+	c.w.stream()
+	e := &eventStream{call: c, control: http.NewResponseController(c.w)}
+	last := s.events.find(seen)
+	switch {
+	case seen == "":
+		last, _ = s.events.newest(c.scheduler.view())
+		e.send("retry: 1000\nid: " + s.events.name(last) + "\ndata: {}\n\n")
+	case last == nil || last.term != c.scheduler.view().term:
+		e.send("retry: 1000\nevent: reset\ndata: {}\n\n")
+		return nil
+	default:
+		e.send("retry: 1000\n\n")
+	}
+	e.follow(last)
+	return nil
+}
+
+// An eventStream is one client that follows.
+type eventStream struct {
+	call    *call
+	control *http.ResponseController
+	failed  bool
+}
+
+func (e *eventStream) send(text string) {
+	if e.failed {
+		return
+	}
+	_, err := e.call.w.Write([]byte(text))
+	if err == nil {
+		err = e.control.Flush()
+	}
+	e.failed = err != nil
+}
+
+// follow sends events until the client goes, the term ends or the server stops.
+func (e *eventStream) follow(last *view) {
+	c := e.call
+	heartbeat := time.NewTicker(eventHeartbeat)
+	defer heartbeat.Stop()
+	for !e.failed {
+		changed := c.scheduler.changed()
+		show, wait := c.server.events.newest(c.scheduler.view())
+		if show != last {
+			if event := describeChange(last, show); event != nil {
+				e.send("id: " + c.server.events.name(show) + "\ndata: " + string(event) + "\n\n")
+			}
+			last = show
+		}
+		var pace <-chan time.Time
+		if wait > 0 {
+			changed, pace = nil, time.After(wait)
+		}
+		select {
+		case <-changed:
+		case <-pace:
+		case <-heartbeat.C:
+			e.send(":\n\n")
+		case <-c.scheduler.ended:
+			return
+		case <-c.server.stopping:
+			return
+		case <-c.r.Context().Done():
+			return
+		}
+	}
+}
+
+// describeChange returns what a client must know that has seen one view and is shown
+// another, nil if that is nothing.
+func describeChange(last, show *view) []byte {
+	changed, removed := show.since(last)
+	rows := make([][]byte, 0, len(changed))
+	for _, jv := range changed {
+		if was := last.job(jv.job.Name); was == nil || !bytes.Equal(was.row(), jv.row()) {
+			rows = append(rows, jv.row())
+		}
+	}
+	if len(rows)+len(removed) == 0 && last.queued == show.queued && last.running == show.running &&
+		last.subscribed == show.subscribed && len(last.invalid) == len(show.invalid) {
+		return nil
+	}
+	event := fmt.Appendf(nil, `{"queued":%d,"running":%d,"subscribed":%t,"invalidRecords":%d`, show.queued, show.running, show.subscribed, len(show.invalid))
+	event = appendList(event, "removed", removed, appendString)
+	event = append(event, `,"jobs":[`...)
+	event = append(event, bytes.Join(rows, []byte{','})...)
+	return append(event, "]}"...)
+}
+
+// changed returns a channel that is closed at the next publication of a view. It must be
+// asked for before the view.
+func (s *scheduler) changed() <-chan struct{} {
+	for {
+		if c := s.watch.Load(); c != nil {
+			return *c
+		}
+		c := make(chan struct{})
+		if s.watch.CompareAndSwap(nil, &c) {
+			return c
+		}
+	}
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bufio"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	rowRuns = 10  // newest runs that a row shows
+	rowText = 400 // bytes of a command or description that a row shows
+)
+
+// runLetters are the states of runs in a row.
+var runLetters = map[runState]string{
+	runQueued: "q", runLaunching: "l", runActive: "a", runAwaiting: "w",
+	runFinished: "s", runFailed: "f", runKilled: "k", runLost: "x", runMissed: "m", runSkipped: "n",
+}
+
+// row returns the job on one line of a table, as JSON: what is needed to list, search and
+// sort, and the newest runs. It is made once for each picture of the job.
+func (j *jobView) row() []byte {
+	if b := j.rowJSON.Load(); b != nil {
+		return *b
+	}
+	b := j.appendRow(nil)
+	j.rowJSON.Store(&b)
+	return b
+}
+
+// appendRow leaves out what is empty, false or 0.
+func (j *jobView) appendRow(dst []byte) []byte {
+	job := j.job
+	dst = appendString(append(dst, `{"name":`...), job.Name)
+	dst = appendTextIfAny(dst, "command", cutText(job.Command))
+	dst = appendTextIfAny(dst, "owner", job.Owner)
+	dst = appendTextIfAny(dst, "ownerName", job.OwnerName)
+	dst = appendTextIfAny(dst, "description", cutText(job.Description))
+	if job.Dependent {
+		dst = appendList(dst, "parents", job.Parents, appendString)
+	} else {
+		dst = appendText(dst, "schedule", job.Schedule)
+		dst = appendTextIfAny(dst, "scheduleTimeZone", job.ScheduleTimeZone)
+	}
+	if job.Container != nil {
+		dst = appendTextIfAny(dst, "image", job.Container.Image)
+	}
+	for _, flag := range []struct {
+		key string
+		on  bool
+	}{{"disabled", job.Disabled}, {"async", job.Async}, {"highPriority", job.HighPriority}} {
+		if flag.on {
+			dst = appendBool(dst, flag.key, true)
+		}
+	}
+	dst = appendText(dst, "status", job.lastResult())
+	state, running := j.state()
+	dst = appendText(dst, "state", state)
+	if !j.next.IsZero() {
+		dst = appendInt(dst, "next", j.next.UnixMilli())
+	}
+	for _, n := range []struct {
+		key   string
+		value int64
+	}{{"running", int64(running)}, {"successCount", job.SuccessCount}, {"errorCount", job.ErrorCount}, {"missed", j.missed}} {
+		if n.value != 0 {
+			dst = appendInt(dst, n.key, n.value)
+		}
+	}
+	dst = appendTextIfAny(dst, "lastSuccess", job.LastSuccess)
+	dst = appendTextIfAny(dst, "lastError", job.LastError)
+	dst = appendTextIfAny(dst, "problem", j.problem)
+	return append(j.appendRuns(dst), '}')
+}
+
+// appendRuns appends the newest runs, newest first, each [letter, due, late, duration]
+// in ms, without what isn't known yet.
+func (j *jobView) appendRuns(dst []byte) []byte {
+	if len(j.runs)+len(j.history) == 0 {
+		return dst
+	}
+	dst = append(dst, `,"runs":[`...)
+	n := 0
+	add := func(r *Run) {
+		if n++; n > rowRuns {
+			return
+		}
+		if n > 1 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(append(dst, `["`...), runLetters[r.State]...), `",`...)
+		dst = strconv.AppendInt(dst, r.Due, 10)
+		if r.Started != 0 {
+			dst = strconv.AppendInt(append(dst, ','), r.Started-r.Due, 10)
+			if r.Ended != 0 {
+				dst = strconv.AppendInt(append(dst, ','), r.Ended-r.Started, 10)
+			}
+		}
+		dst = append(dst, ']')
+	}
+	for i := len(j.runs) - 1; i >= 0; i-- {
+		add(j.runs[i])
+	}
+	for _, r := range j.history {
+		add(r)
+	}
+	return append(dst, ']')
+}
+
+// cutText cuts a long text between characters.
+func cutText(s string) string {
+	if len(s) <= rowText {
+		return s
+	}
+	end := rowText
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
+}
+
+// showOverview answers everything that a table of all jobs shows, in the order of their
+// creation, and the name of the event after which changes are to be asked for.
+func (s *server) showOverview(c *call) error {
+	v := c.scheduler.view()
+	s.events.keep(v)
+	leader, _ := s.leader()
+	head := encode(struct {
+		Event      string         `json:"event"`
+		Time       int64          `json:"time"` // ms since the epoch, for clocks that are wrong
+		Version    string         `json:"version"`
+		Instance   string         `json:"instance"` // that answers
+		Leader     string         `json:"leader"`
+		Members    []string       `json:"members,omitempty"`
+		Store      string         `json:"store,omitempty"`
+		Cluster    string         `json:"cluster,omitempty"`
+		Subscribed bool           `json:"subscribed"`
+		Queued     int            `json:"queued"`
+		Running    int            `json:"running"`
+		Records    int            `json:"invalidRecords,omitempty"`
+		Totals     overviewTotals `json:"totals"`
+	}{s.events.name(v), time.Now().UnixMilli(), version, s.id, leader, s.memberIDs(), s.storeName, s.clusterName, v.subscribed,
+		v.queued, v.running, len(v.invalid), v.totals()})
+	c.w.Header().Set("Content-Type", typeJSON)
+	c.w.Header().Set("Cache-Control", "no-store")
+	b := bufio.NewWriterSize(c.w, 64<<10)
+	b.Write(head[:len(head)-1])
+	b.WriteString(`,"jobs":[`)
+	first := true
+	for jv := range v.all() {
+		if !first {
+			b.WriteByte(',')
+		}
+		first = false
+		if _, err := b.Write(jv.row()); err != nil {
+			return nil // the client has gone
+		}
+	}
+	b.WriteString("]}")
+	b.Flush()
+	return nil
+}
+
+// memberIDs is the ids of the instances, where that is known.
+func (s *server) memberIDs() []string {
+	if s.members == nil {
+		return nil
+	}
+	return s.members()
+}
+
+// overviewTotals count jobs.
+type overviewTotals struct {
+	Jobs     int   `json:"jobs"`
+	Success  int   `json:"success"`
+	Failure  int   `json:"failure"`
+	Fresh    int   `json:"fresh"`
+	Running  int   `json:"running"`
+	Queued   int   `json:"queued"`
+	Disabled int   `json:"disabled"`
+	Problems int   `json:"problems"`
+	Missed   int64 `json:"missed"` // occurrences
+}
+
+func (v *view) totals() overviewTotals {
+	t := overviewTotals{Jobs: v.len()}
+	for jv := range v.all() {
+		switch jv.job.lastResult() {
+		case "success":
+			t.Success++
+		case "failure":
+			t.Failure++
+		default:
+			t.Fresh++
+		}
+		switch state, _ := jv.state(); state {
+		case "running":
+			t.Running++
+		case "queued":
+			t.Queued++
+		}
+		if jv.job.Disabled {
+			t.Disabled++
+		}
+		if jv.problem != "" {
+			t.Problems++
+		}
+		t.Missed += jv.missed
+	}
+	return t
+}
+
+// since returns what differs from an earlier view of the same term. Its cost follows
+// what has changed, beside a pointer for every 256 jobs.
+func (v *view) since(old *view) (changed []*jobView, removed []string) {
+	for i, chunk := range v.chunks {
+		var before *viewChunk
+		if i < len(old.chunks) {
+			before = old.chunks[i]
+		}
+		if chunk == before {
+			continue
+		}
+		for slot, now := range chunk {
+			var was *jobView
+			if before != nil {
+				was = before[slot]
+			}
+			switch {
+			case now == was:
+			case now != nil:
+				changed = append(changed, now)
+			case v.job(was.job.Name) == nil: // otherwise it was made anew, in another slot
+				removed = append(removed, was.job.Name)
+			}
+		}
+	}
+	return changed, removed
+}
+
+// isEventStream reports whether an answer is a stream of events.
+func isEventStream(h http.Header) bool {
+	return strings.HasPrefix(h.Get("Content-Type"), typeEvents)
+}

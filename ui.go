@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"io/fs"
+	"mime"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+)
+
+//go:embed ui
+var uiFiles embed.FS
+
+// uiPolicy lets the interface load what this instance serves, and nothing else. There is
+// no script or style in the page itself.
+const uiPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'self'; require-trusted-types-for 'script'; trusted-types 'none'"
+
+// A uiFile is one file of the interface.
+type uiFile struct {
+	data        []byte
+	contentType string
+	etag        string
+}
+
+// newUI returns the handler of the interface: / and /assets/, as in 3.0. It needs no leader.
+func newUI() http.Handler {
+	files := map[string]uiFile{}
+	err := fs.WalkDir(uiFiles, "ui", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := uiFiles.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		at := "/assets/" + strings.TrimPrefix(name, "ui/")
+		if at == "/assets/index.html" {
+			at = "/"
+		}
+		sum := sha256.Sum256(data)
+		files[at] = uiFile{data, uiType(name), `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
+		return nil
+	})
+	if err != nil {
+		panic(err) // they are inside the program
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveUI(w, r, files) })
+}
+
+func uiType(name string) string {
+	switch path.Ext(name) {
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	case ".svg":
+		return "image/svg+xml"
+	}
+	return mime.TypeByExtension(path.Ext(name))
+}
+
+func serveUI(w http.ResponseWriter, r *http.Request, files map[string]uiFile) {
+	f, ok := files[r.URL.Path]
+	if !ok {
+		errorPage(w, http.StatusNotFound, "Not Found")
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		errorPage(w, http.StatusMethodNotAllowed, "HTTP method "+r.Method+" is not supported by this URL")
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", f.contentType)
+	h.Set("Content-Security-Policy", uiPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-cache") // asked for anew each time, and answered with 304: all files are of one version
+	h.Set("ETag", f.etag)
+	h.Del("Access-Control-Allow-Origin")
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.data))
+}

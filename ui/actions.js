@@ -1,0 +1,87 @@
+import * as api from './api.js';
+import { confirm, dialog, h, button, field, toast } from './dom.js';
+import { plural } from './format.js';
+import { store } from './live.js';
+
+const names = (list, limit = 12) => h('ul', { class: 'names' }, list.slice(0, limit).map(name => h('li', {}, h('code', {}, name))),
+  list.length > limit && h('li', { class: 'dim' }, `and ${list.length - limit} more`));
+
+const runs = list => list.filter(name => store.jobs.get(name)?.state !== 'idle').length;
+
+// fate says what becomes of the children when jobs are deleted, one after the other.
+export function fate(doomed) {
+  const gone = new Set(doomed), lines = [];
+  for (const name of doomed) {
+    const row = store.jobs.get(name);
+    for (const child of store.children.get(name) ?? []) {
+      if (gone.has(child)) continue;
+      const others = store.jobs.get(child).parents.filter(p => p !== name && !gone.has(p));
+      if (row.parents) lines.push([child, `will run after ${[...new Set([...others, ...row.parents.filter(p => !gone.has(p))])].join(', ') || 'what these run after'} instead of ${name}`]);
+      else if (others.length) lines.push([child, `will no longer wait for ${name}, only for ${others.join(', ')}`]);
+      else lines.push([child, `takes over the schedule of ${name}: ${row.schedule}`]);
+    }
+  }
+  if (lines.length === 0) return null;
+  return h('div', {}, h('p', {}, `${plural(new Set(lines.map(l => l[0])).size, 'job')} run after ${doomed.length === 1 ? 'it' : 'them'} and stay:`),
+    h('ul', { class: 'names' }, lines.slice(0, 20).map(([child, text]) => h('li', {}, h('code', {}, child), ' ' + text)),
+      lines.length > 20 && h('li', { class: 'dim' }, `and ${lines.length - 20} more`)));
+}
+
+export const bulk = {
+  run: { verb: 'Run', past: 'started', each: name => api.runJob(name), what: list => h('p', {}, `${plural(list.length, 'job')} will be run once, now, beside ${list.length === 1 ? 'its' : 'their'} schedule:`) },
+  enable: { verb: 'Enable', past: 'enabled', each: name => api.alter(name, { disabled: false }), what: list => h('p', {}, `${plural(list.length, 'job')} will be due again on schedule, from the next occurrence on:`) },
+  disable: { verb: 'Disable', past: 'disabled', each: name => api.alter(name, { disabled: true }), what: list => h('p', {}, `${plural(list.length, 'job')} will not be due until enabled again. What runs goes on:`) },
+  kill: { verb: 'Kill', past: 'killed', danger: true, each: name => api.killJob(name), what: list => h('p', {}, `Every run of ${plural(list.length, 'job')} that waits or is going on will be killed (${runs(list)} of them ${runs(list) === 1 ? 'has' : 'have'} any):`) },
+  delete: {
+    verb: 'Delete', past: 'deleted', danger: true, each: name => api.deleteJob(name),
+    what: list => h('p', {}, `${plural(list.length, 'job')} will be deleted for good, with history; ${runs(list) === 0 ? 'none of them runs now' : 'their runs are killed'}:`), more: fate,
+  },
+};
+
+// runBulk asks, acts on each job, and returns the names that it failed for, undefined if it wasn't to be.
+export async function runBulk(id, list) {
+  const action = bulk[id];
+  const go = await confirm(`${action.verb} ${plural(list.length, 'job')}?`, [action.what(list), names(list), action.more?.(list)], `${action.verb} ${plural(list.length, 'job')}`, action.danger);
+  if (!go) return undefined;
+  const todo = [...list], failed = [];
+  const work = async () => {
+    for (let name = todo.shift(); name !== undefined; name = todo.shift()) {
+      try { await action.each(name); } catch (err) { failed.push([name, err.message]); }
+    }
+  };
+  await Promise.all(Array.from({ length: 6 }, work));
+  const done = list.length - failed.length;
+  if (done) toast(`${plural(done, 'job')} ${action.past}.`);
+  if (failed.length) toast(`${plural(failed.length, 'job')} could not be ${action.past}: ${failed.slice(0, 3).map(([name, text]) => `${name} (${text})`).join('; ')}`, true);
+  return failed.map(([name]) => name);
+}
+
+// attempt makes one change and says how it went. It returns whether it was made.
+export async function attempt(what, done) {
+  try {
+    await what();
+    if (done) toast(done);
+    return true;
+  } catch (err) {
+    toast(err.message, true);
+    return false;
+  }
+}
+
+// askRun asks for the arguments of one run and starts it.
+export function askRun(row) {
+  return dialog(`Run ${row.name} now`, done => {
+    const args = h('input', { type: 'text', autocomplete: 'off', spellcheck: 'false', autofocus: true });
+    const note = h('p', { class: 'bad-text', role: 'alert' });
+    const go = h('button', { type: 'submit', class: 'button primary' }, 'Run');
+    return h('form', {
+      submit: async event => {
+        event.preventDefault();
+        go.disabled = true;
+        try { await api.runJob(row.name, args.value); done(true); } catch (err) { note.textContent = err.message; go.disabled = false; }
+      },
+    }, h('div', { class: 'dialog-body' },
+      field('Arguments', args, 'For this run only, in place of the job’s own. Leave empty to run the job as it is.'), note),
+    h('div', { class: 'dialog-foot' }, button('Cancel', () => done()), go));
+  });
+}

@@ -1,0 +1,128 @@
+import { append, dialog, h, replace, toast } from './dom.js';
+import { start, store, watch } from './live.js';
+import overview from './overview.js';
+import jobs from './jobs.js';
+import job from './job.js';
+import editor from './editor.js';
+import graph from './graph.js';
+
+const main = document.getElementById('main-content');
+
+// A page is a function (main, parts, query) that shows itself and returns
+// { update(names), leave(), keys } ; each of them may be missing. leave returns
+// a text to ask before what has been typed is lost.
+const pages = { overview, jobs, job, editor, graph };
+
+let page = null, shown = '';
+
+// route reads the fragment: #overview, #jobs?q=…, #jobs/<name> (as in every version of
+// Chronos), #jobs/<name>/edit, #new, #graph/<name>.
+function route(hash) {
+  const [path, query = ''] = hash.replace(/^#\/?/, '').split(/\?(.*)/s);
+  const parts = path.split('/').map(part => { try { return decodeURIComponent(part); } catch { return part; } });
+  const q = new URLSearchParams(query);
+  switch (parts[0]) {
+    case '': case 'overview': return ['overview', [], q];
+    case 'jobs': case 'job':
+      if (parts.length < 2 || parts[1] === '') return ['jobs', [], q];
+      if (parts.at(-1) === 'edit' && parts.length > 2) return ['editor', [parts.slice(1, -1).join('/')], q];
+      return ['job', [parts.slice(1).join('/')], q];
+    case 'new': return ['editor', [null], q];
+    case 'graph': return ['graph', parts.slice(1), q];
+  }
+  return ['missing', parts, q];
+}
+
+function show() {
+  if (location.hash === '#main-content') { main.focus(); history.replaceState(null, '', shown || '#overview'); return; }
+  if (page && location.hash !== shown) {
+    const question = page.unsaved?.();
+    if (question && !window.confirm(question)) {
+      history.pushState(null, '', shown || '#overview');
+      return;
+    }
+  }
+  const [name, parts, query] = route(location.hash);
+  page?.leave?.();
+  page = null;
+  shown = location.hash;
+  for (const a of document.querySelectorAll('nav a')) {
+    const here = a.dataset.page === name || a.dataset.page === 'jobs' && (name === 'job' || name === 'editor');
+    if (here) a.setAttribute('aria-current', 'page'); else a.removeAttribute('aria-current');
+  }
+  main.className = 'page-' + name;
+  document.title = [parts[0], name === 'job' ? '' : name, 'Chronos'].filter(Boolean).join(' · ');
+  replace(main);
+  if (!store.loaded) {
+    append(main, store.error ? h('div', { class: 'empty' }, h('p', {}, store.error), h('p', { class: 'dim' }, 'Trying again …'))
+      : h('div', { class: 'empty' }, h('p', {}, 'Loading …')));
+    return;
+  }
+  if (!pages[name]) {
+    append(main, h('div', { class: 'empty' }, h('h1', {}, 'No such page'), h('p', {}, h('a', { href: '#jobs' }, 'All jobs'))));
+    return;
+  }
+  page = pages[name](main, parts, query) ?? {};
+  scrollTo(0, 0);
+}
+
+addEventListener('hashchange', () => { if (location.hash !== shown) show(); });
+addEventListener('beforeunload', event => { if (page?.unsaved?.()) event.preventDefault(); });
+
+// Pages may note their state in the address without being shown anew.
+export function note(hash) {
+  history.replaceState(null, '', hash);
+  shown = location.hash;
+}
+
+const linkState = document.getElementById('link-state');
+
+let wasLoaded = false, pending = null, frame = 0;
+watch(names => {
+  linkState.className = 'link-state ' + store.state;
+  linkState.textContent = { live: 'Live', lost: 'Reconnecting …', connecting: 'Connecting …' }[store.state];
+  linkState.title = store.info ? `Leader: ${store.info.leader || 'none'}` : '';
+  if (!store.loaded) { show(); return; }
+  if (!wasLoaded) { wasLoaded = true; show(); return; }
+  pending = names === null || pending === null && frame ? null : new Set([...(pending ?? []), ...names]);
+  frame ||= requestAnimationFrame(() => {
+    frame = 0;
+    const names = pending;
+    pending = new Set();
+    page?.update?.(names);
+  });
+});
+
+const shortcuts = [
+  ['/', 'Search jobs'], ['↑ ↓', 'Move in the table'], ['Enter', 'Open the job'], ['Space', 'Select it'], ['Esc', 'Clear the selection, close'],
+  ['n', 'New job'], ['o', 'Overview'], ['j', 'Jobs'], ['g', 'Graph'], ['?', 'This list'],
+];
+
+function help() {
+  dialog('Keyboard', () => h('div', { class: 'dialog-body' }, h('dl', { class: 'keys' },
+    shortcuts.map(([key, text]) => [h('dt', {}, key.split(' ').map(k => h('kbd', {}, k))), h('dd', {}, text)]))));
+}
+
+document.addEventListener('keydown', event => {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+  const typing = event.target.closest('input, textarea, select, [contenteditable]');
+  if (page?.key?.(event, Boolean(typing))) { event.preventDefault(); return; }
+  if (typing) return;
+  const go = { n: '#new', o: '#overview', j: '#jobs', g: '#graph' }[event.key];
+  if (go) location.hash = go;
+  else if (event.key === '?') help();
+  else if (event.key === '/') { sessionStorage.setItem('chronos.focus', 'search'); location.hash = '#jobs'; }
+  else return;
+  event.preventDefault();
+});
+
+document.getElementById('keys').addEventListener('click', help);
+document.getElementById('theme').addEventListener('click', () => {
+  const dark = document.documentElement.dataset.theme ? document.documentElement.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
+  document.documentElement.dataset.theme = dark ? 'light' : 'dark';
+  try { localStorage.setItem('chronos.theme', document.documentElement.dataset.theme); } catch { toast('The choice can’t be kept: storage is forbidden.'); }
+  dispatchEvent(new Event('themechange'));
+});
+
+show();
+start();

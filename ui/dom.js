@@ -1,0 +1,100 @@
+// h makes an element. Text only ever becomes text nodes; there is no way to pass HTML.
+// In props, class and dataset are what they say, functions are listeners by the event's name,
+// properties of the element are set as such, the rest are attributes.
+export function h(tag, props, ...children) {
+  return fill(document.createElement(tag), props, children);
+}
+
+// s makes an SVG element.
+export function s(tag, props, ...children) {
+  return fill(document.createElementNS('http://www.w3.org/2000/svg', tag), props, children);
+}
+
+const properties = new Set(['value', 'checked', 'disabled', 'hidden', 'selected', 'indeterminate', 'readOnly', 'htmlFor', 'textContent', 'open']);
+
+function fill(el, props, children) {
+  for (const [key, value] of Object.entries(props ?? {})) {
+    if (value === undefined || value === null || value === false && !properties.has(key)) continue;
+    if (typeof value === 'function') el.addEventListener(key, value);
+    else if (key === 'class') el.setAttribute('class', value);
+    else if (key === 'dataset') Object.assign(el.dataset, value);
+    else if (properties.has(key)) el[key] = value;
+    else el.setAttribute(key, value === true ? '' : value);
+  }
+  append(el, children);
+  return el;
+}
+
+export function append(el, ...children) {
+  for (const child of children.flat(Infinity)) {
+    if (child !== undefined && child !== null && child !== false) el.append(child);
+  }
+  return el;
+}
+
+export function replace(el, ...children) {
+  el.replaceChildren();
+  return append(el, children);
+}
+
+let ids = 0;
+export function newId(prefix) { return `${prefix}-${++ids}`; }
+
+// A field is a label, a control and a hint below it.
+export function field(label, control, hint, extraClass = '') {
+  control.id ||= newId('f');
+  const parts = [h('label', { htmlFor: control.id }, label), control];
+  if (hint) {
+    const note = h('small', { id: control.id + '-hint', class: 'hint' }, hint);
+    control.setAttribute('aria-describedby', note.id);
+    parts.push(note);
+  }
+  return h('div', { class: 'field ' + extraClass }, parts);
+}
+
+export function button(label, click, kind = '') {
+  return h('button', { type: 'button', class: 'button ' + kind, click }, label);
+}
+
+export function link(label, hash, props) {
+  return h('a', { href: hash, ...props }, label);
+}
+
+export function toast(text, bad) {
+  const box = document.getElementById('toasts');
+  const el = h('div', { class: 'toast' + (bad ? ' bad' : ''), role: bad ? 'alert' : undefined }, h('span', {}, text),
+    h('button', { type: 'button', class: 'icon-button', 'aria-label': 'Dismiss', click: () => el.remove() }, '×'));
+  box.append(el);
+  setTimeout(() => el.remove(), bad ? 15000 : 5000);
+  while (box.children.length > 4) box.firstChild.remove();
+}
+
+// dialog shows a modal dialog and resolves when it closes: to what build's done was called
+// with, undefined when it was cancelled.
+export function dialog(title, build, wide) {
+  return new Promise(resolve => {
+    const heading = newId('dialog');
+    const el = h('dialog', { class: 'dialog' + (wide ? ' wide' : ''), 'aria-labelledby': heading });
+    let result;
+    const done = value => { result = value; el.close(); };
+    append(el, h('div', { class: 'dialog-head' }, h('h2', { id: heading }, title),
+      h('button', { type: 'button', class: 'icon-button', 'aria-label': 'Close', click: () => el.close() }, '×')), build(done, el));
+    el.addEventListener('close', () => { el.remove(); resolve(result); });
+    document.body.append(el);
+    el.showModal();
+    el.querySelector('[autofocus]')?.focus();
+  });
+}
+
+// confirm asks whether to go on, after what will happen.
+export function confirm(title, what, verb, danger) {
+  return dialog(title, done => [
+    h('div', { class: 'dialog-body' }, what),
+    h('div', { class: 'dialog-foot' }, button('Cancel', () => done(false)),
+      h('button', { type: 'button', class: 'button ' + (danger ? 'danger' : 'primary'), autofocus: true, click: () => done(true) }, verb)),
+  ]);
+}
+
+export function empty(text, ...more) {
+  return h('div', { class: 'empty' }, h('p', {}, text), more);
+}

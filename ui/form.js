@@ -1,0 +1,272 @@
+import { button, field, h, newId, replace } from './dom.js';
+import { parse } from './api.js';
+import { store } from './live.js';
+import { ScheduleEditor } from './schedule.js';
+
+// Kinds of fields: each makes the control for a value, and calls set with a new one.
+const text = (hint, kind = 'text') => ({ hint, make: (value, set) => h('input', { type: kind, value: str(value), autocomplete: 'off', spellcheck: 'false', input: e => set(e.target.value) }) });
+const long = (hint, rows = 2, mono = true) => ({ hint, wide: true, make: (value, set) => h('textarea', { rows, class: mono ? 'mono' : '', spellcheck: 'false', value: str(value), input: e => set(e.target.value) }) });
+const number = (hint, step = 'any') => ({
+  hint, make: (value, set) => h('input', { type: 'number', step, value: str(value), input: e => set(e.target.value === '' ? undefined : numberOf(e.target.value)) }),
+});
+const flag = hint => ({ hint, flag: true, make: (value, set) => h('input', { type: 'checkbox', checked: value === true, change: e => set(e.target.checked) }) });
+const choice = (options, hint) => ({
+  hint, make: (value, set) => {
+    const known = value === undefined || options.includes(value) ? options : [...options, value];
+    const el = h('select', { change: e => set(e.target.value || undefined) }, known.map(o => h('option', { value: o }, o || 'none')));
+    el.value = value ?? '';
+    return el;
+  },
+});
+
+const str = value => value === undefined || value === null ? '' : typeof value === 'object' ? value.rawJSON ?? JSON.stringify(value) : String(value);
+const numberOf = value => Number.isNaN(Number(value)) ? value : Number(value);
+
+// A list of things with some members each; what else they have stays.
+const list = (noun, members, hint) => ({ hint, wide: true, list: true, make: (value, set, label) => rows(noun, members, value, set, label) });
+const strings = (noun, hint) => list(noun, null, hint);
+
+const json = (hint, rowCount = 3) => ({
+  hint, wide: true, make: (value, set, label, form) => {
+    const el = h('textarea', {
+      rows: rowCount, class: 'mono', spellcheck: 'false', value: value === undefined ? '' : JSON.stringify(value, null, 2),
+      input: () => {
+        form.broken.delete(el);
+        if (el.value.trim() === '') set(undefined);
+        else {
+          try { set(parse(el.value)); } catch (err) { form.broken.set(el, `${label} is not JSON: ${err.message}`); }
+        }
+        if (form.broken.has(el)) el.setAttribute('aria-invalid', 'true'); else el.removeAttribute('aria-invalid');
+      },
+    });
+    return el;
+  },
+});
+
+const sections = [
+  ['What it does', true, {
+    command: ['Command', long('Run by /bin/sh unless “shell” is off', 3)],
+    shell: ['Shell', flag('Off: the command is a program, its arguments are given below')],
+    arguments: ['Arguments', strings('argument', 'Appended to the command, or those of the program')],
+    environmentVariables: ['Environment', list('variable', { name: text(), value: text() })],
+    description: ['Description', long('', 2, false)],
+    owner: ['Owner', text('Mail addresses, separated by commas, that hear of failures')],
+    ownerName: ['Owner’s name', text()],
+  }],
+  ['How it runs', true, {
+    disabled: ['Disabled', flag('It is not due until enabled')],
+    highPriority: ['High priority', flag('Before others in the queue')],
+    concurrent: ['Concurrent', flag('A run may start while another goes on')],
+    async: ['Asynchronous', flag('Ends by a callback, not with its command')],
+    softError: ['Soft error', flag('Children run even after a failure')],
+    dataProcessingJobType: ['Data processing', flag('Reports elements processed')],
+    retries: ['Retries', number('After a failure', 1)],
+    epsilon: ['Epsilon', text('How late it may still start, as PT30M')],
+    maxCompletionTime: ['Longest run', number('Seconds; 0 for no limit', 1)],
+    runAsUser: ['User', text()],
+  }],
+  ['Resources and files', false, {
+    cpus: ['CPUs', number('Cores')], mem: ['Memory', number('MB')], disk: ['Disk', number('MB')],
+    constraints: ['Constraints', { hint: 'EQUALS, LIKE or UNLIKE', wide: true, list: true, make: constraintRows }],
+    uris: ['URIs', strings('URI', 'Fetched into the sandbox; the old form of “fetch”')],
+    fetch: ['Fetch', list('file', { uri: text(), output_file: text(), executable: flag(), cache: flag(), extract: flag() })],
+  }],
+  ['Container', false, {
+    'container.type': ['Type', choice(['', 'DOCKER', 'MESOS'], 'none: it runs on the agent itself')],
+    'container.image': ['Image', text()],
+    'container.network': ['Network', choice(['', 'HOST', 'BRIDGE', 'USER'])],
+    'container.networkName': ['Network’s name', text()],
+    'container.forcePullImage': ['Always pull', flag('The image, before each run')],
+    'container.volumes': ['Volumes', list('volume', { containerPath: text(), hostPath: text(), mode: choice(['', 'RW', 'RO']) }, 'External volumes: in the JSON')],
+    'container.parameters': ['Parameters', list('parameter', { key: text(), value: text() }, 'Of docker run')],
+    'container.networkInfos': ['Networks', json('JSON')],
+  }],
+  ['Executor', false, {
+    executor: ['Executor', text()], executorFlags: ['Executor’s flags', text()], taskInfoData: ['Task data', long('', 2)],
+  }],
+];
+
+const elsewhere = new Set(['name', 'schedule', 'scheduleTimeZone', 'parents', 'container', 'successCount', 'errorCount', 'errorsSinceLastSuccess', 'lastSuccess', 'lastError']);
+
+// A Form edits a job's document. It hands a new document to changed for each change.
+export class Form {
+  constructor(doc, isNew, changed) {
+    this.doc = doc;
+    this.changed = changed;
+    this.broken = new Map(); // controls that hold something unreadable, with why
+    this.element = h('form', { class: 'job-form', submit: e => e.preventDefault() }, this.basics(isNew), sections.map(s => this.section(...s)), this.others());
+  }
+
+  wrong() { return [...this.broken.values()][0]; }
+
+  close() { this.schedule?.close(); }
+
+  // set changes one key, container.image style for those of the container.
+  set(path, value) {
+    const [key, member] = path.split('.');
+    if (member === undefined) this.doc = withKey(this.doc, key, value);
+    else {
+      const container = member === 'type' && value === undefined ? undefined : withKey(this.doc.container ?? {}, member, value === '' ? undefined : value);
+      this.doc = withKey(this.doc, 'container', container && (container.type || Object.keys(container).length) ? container : undefined);
+    }
+    this.changed(this.doc);
+  }
+
+  value(path) {
+    const [key, member] = path.split('.');
+    const value = member === undefined ? this.doc[key] : this.doc.container?.[member];
+    return path === 'container.type' && typeof value === 'string' ? value.toUpperCase() : value;
+  }
+
+  control(path, [label, kind]) {
+    const el = kind.make(this.value(path), value => this.set(path, value), label, this);
+    el.dataset.key = path;
+    if (kind.list) return h('fieldset', { class: 'field list wide' }, h('legend', {}, label), kind.hint && h('small', { class: 'hint' }, kind.hint), el);
+    if (kind.flag) {
+      el.id = newId('f');
+      return h('div', { class: 'field flag' }, el, h('label', { htmlFor: el.id }, label), kind.hint && h('small', { class: 'hint' }, kind.hint));
+    }
+    return field(label, el, kind.hint, kind.wide ? 'wide' : '');
+  }
+
+  section(title, open, fields) {
+    const used = Object.keys(fields).some(path => { const v = this.value(path); return v !== undefined && v !== '' && v !== false && !(Array.isArray(v) && v.length === 0) && !['cpus', 'mem', 'disk'].includes(path); });
+    return h('details', { class: 'panel fold', open: open || used }, h('summary', {}, h('h2', {}, title)), h('div', { class: 'fields' }, Object.entries(fields).map(([path, f]) => this.control(path, f))));
+  }
+
+  basics(isNew) {
+    const name = h('input', { type: 'text', value: str(this.doc.name), readOnly: !isNew, autocomplete: 'off', spellcheck: 'false', dataset: { key: 'name' }, input: e => this.set('name', e.target.value) });
+    this.trigger = h('div');
+    const kind = (id, label) => {
+      const el = h('input', { type: 'radio', name: 'trigger', id: newId('f'), value: id, checked: id === (this.doc.parents ? 'parents' : 'schedule'), change: () => this.switchTo(id) });
+      return h('span', { class: 'check' }, el, h('label', { htmlFor: el.id }, label));
+    };
+    const section = h('section', { class: 'panel' }, h('div', { class: 'panel-head' }, h('h2', {}, 'Name and trigger')), h('div', { class: 'fields' },
+      field('Name', name, isNew ? 'Letters, digits, blanks, and _ . # -' : 'It can’t be changed', 'wide'),
+      h('fieldset', { class: 'field wide list' }, h('legend', {}, 'It runs'), h('div', { class: 'inline' }, kind('schedule', 'on a schedule'), kind('parents', 'after other jobs'))), this.trigger));
+    this.showTrigger();
+    return section;
+  }
+
+  // switchTo keeps what the other kind of trigger was, in case of a change of mind.
+  switchTo(kind) {
+    if (kind === 'parents') {
+      this.kept = { schedule: this.doc.schedule, scheduleTimeZone: this.doc.scheduleTimeZone };
+      this.doc = withKey(withKey(this.doc, 'schedule', undefined), 'scheduleTimeZone', undefined);
+      this.doc = withKey(this.doc, 'parents', this.keptParents ?? []);
+    } else {
+      this.keptParents = this.doc.parents;
+      this.doc = withKey(this.doc, 'parents', undefined);
+      this.doc = withKey(withKey(this.doc, 'schedule', this.kept?.schedule ?? ''), 'scheduleTimeZone', this.kept?.scheduleTimeZone ?? '');
+    }
+    this.changed(this.doc);
+    this.showTrigger();
+  }
+
+  showTrigger() {
+    this.schedule?.close();
+    this.schedule = null;
+    if (this.doc.parents) {
+      replace(this.trigger, parentPicker(this.doc.name, this.doc.parents, parents => this.set('parents', parents)));
+      return;
+    }
+    this.schedule = new ScheduleEditor(this.doc.schedule, this.doc.scheduleTimeZone, (schedule, zone) => {
+      if (schedule !== (this.doc.schedule ?? '')) this.doc = withKey(this.doc, 'schedule', schedule);
+      if (zone !== (this.doc.scheduleTimeZone ?? '')) this.doc = withKey(this.doc, 'scheduleTimeZone', zone);
+      this.changed(this.doc);
+    });
+    replace(this.trigger, this.schedule.element);
+  }
+
+  // others is what no version of Chronos knows, but the document has.
+  others() {
+    const known = new Set([...elsewhere, ...sections.flatMap(s => Object.keys(s[2]))]);
+    const keys = Object.keys(this.doc).filter(key => !known.has(key));
+    const rest = Object.fromEntries(keys.map(key => [key, this.doc[key]]));
+    const kind = json('Keys that Chronos doesn’t know. They are kept as they are.', 4);
+    let now = keys;
+    const el = kind.make(keys.length ? rest : undefined, value => {
+      if (value !== undefined && (value === null || typeof value !== 'object' || Array.isArray(value))) return;
+      let doc = Object.fromEntries(Object.entries(this.doc).filter(([key]) => !now.includes(key)));
+      now = Object.keys(value ?? {}).filter(key => !known.has(key));
+      for (const key of now) doc = withKey(doc, key, value[key]);
+      this.doc = doc;
+      this.changed(doc);
+    }, 'Other keys', this);
+    return h('details', { class: 'panel fold', open: keys.length > 0 }, h('summary', {}, h('h2', {}, 'Other keys')), h('div', { class: 'fields' }, field('Other keys', el, kind.hint, 'wide')));
+  }
+}
+
+// withKey returns a copy of an object with one member changed, or without it for undefined.
+// It keeps the order, and treats names like __proto__ as any other.
+function withKey(object, key, value) {
+  const members = Object.entries(object).filter(([k]) => k !== key || value !== undefined);
+  const i = members.findIndex(([k]) => k === key);
+  if (value !== undefined) {
+    if (i >= 0) members[i] = [key, value]; else members.push([key, value]);
+  }
+  return Object.fromEntries(members);
+}
+
+// rows edits a list. Without members the elements are texts.
+function rows(noun, members, value, set, label) {
+  let items = Array.isArray(value) ? [...value] : [];
+  const box = h('div', { class: 'rows' });
+  const change = next => { items = next; set(next); };
+  const draw = focus => {
+    replace(box, items.map((item, i) => h('div', { class: 'rowedit' }, members
+      ? Object.entries(members).map(([key, kind]) => {
+        const el = kind.make(item[key], v => change(items.with(i, withKey(items[i], key, v === '' && !(key in item) ? undefined : v))));
+        if (kind.flag) { el.id = newId('f'); return h('span', { class: 'check' }, el, h('label', { htmlFor: el.id }, key)); }
+        el.setAttribute('aria-label', `${label} ${i + 1}, ${key}`);
+        if (el.placeholder === '') el.placeholder = key;
+        return el;
+      })
+      : h('input', { type: 'text', value: str(item), spellcheck: 'false', 'aria-label': `${label} ${i + 1}`, input: e => change(items.with(i, e.target.value)) }),
+    h('button', { type: 'button', class: 'icon-button', 'aria-label': `Remove ${noun} ${i + 1}`, click: () => { change(items.toSpliced(i, 1)); draw(); } }, '×'))),
+    button(`Add ${noun}`, () => { change([...items, members ? {} : '']); draw(true); }, 'small quiet'));
+    if (focus) [...box.querySelectorAll('.rowedit')].at(-1)?.querySelector('input')?.focus();
+  };
+  draw();
+  return box;
+}
+
+function constraintRows(value, set, label) {
+  const names = ['attribute', 'operator', 'value'];
+  const asObjects = (Array.isArray(value) ? value : []).map(c => Object.fromEntries(names.map((n, i) => [n, c[i] ?? ''])));
+  return rows('constraint', { attribute: text(), operator: choice(['', 'EQUALS', 'LIKE', 'UNLIKE']), value: text() }, asObjects,
+    list => set(list.map(c => names.map(n => c[n] ?? ''))), label);
+}
+
+function parentPicker(self, parents, set) {
+  const id = newId('jobs');
+  let items = [...parents];
+  const chips = h('ul', { class: 'chips', 'aria-label': 'Parents' });
+  const suggestions = h('datalist', { id });
+  const input = h('input', {
+    type: 'text', list: id, autocomplete: 'off', spellcheck: 'false', placeholder: 'Name of a job', dataset: { key: 'parents' },
+    input: () => {
+      if (store.jobs.has(input.value) && input.value !== self && ![...store.jobs.keys()].some(n => n !== input.value && n.startsWith(input.value))) { add(); return; }
+      const typed = input.value.toLowerCase(), found = [];
+      for (const name of store.jobs.keys()) {
+        if (name !== self && !items.includes(name) && name.toLowerCase().includes(typed)) found.push(name);
+        if (found.length === 50) break;
+      }
+      replace(suggestions, found.map(name => h('option', { value: name })));
+    },
+    keydown: e => { if (e.key === 'Enter') { e.preventDefault(); add(); } },
+    change: () => { if (store.jobs.has(input.value)) add(); },
+  });
+  const add = () => {
+    const name = input.value.trim();
+    if (!name || items.includes(name)) return;
+    items = [...items, name];
+    input.value = '';
+    set(items);
+    draw();
+  };
+  const draw = () => replace(chips, items.map(name => h('li', { class: 'chip' + (store.jobs.has(name) ? '' : ' bad') }, name,
+    h('button', { type: 'button', class: 'icon-button', 'aria-label': 'Remove ' + name, click: () => { items = items.filter(n => n !== name); set(items); draw(); } }, '×'))));
+  draw();
+  return h('div', {}, chips, h('div', { class: 'inline' }, h('div', { class: 'grow' }, field('Add a parent', input, 'It runs each time all its parents have finished')), button('Add', add, 'small')), suggestions);
+}

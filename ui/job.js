@@ -1,0 +1,239 @@
+import * as api from './api.js';
+import { askRun, attempt, fate } from './actions.js';
+import { button, confirm, empty, h, link, replace, toast } from './dom.js';
+import { ago, badge, countdown, duration, elapsed, instant, jobType, openStates, plural, short, squares, stateBadges, time, validZone, viewerZone } from './format.js';
+import { store } from './live.js';
+import { note } from './app.js';
+import { chart } from './chart.js';
+import { occurrences } from './schedule.js';
+import { LogView } from './log.js';
+
+const hashOf = name => '#jobs/' + encodeURIComponent(name);
+
+export default function job(main, [name], query) {
+  if (!store.jobs.has(name)) {
+    replace(main, empty(`There is no job “${name}”.`, link('All jobs', '#jobs')));
+    return { update: () => { if (store.jobs.has(name)) dispatchEvent(new HashChangeEvent('hashchange')); } };
+  }
+  const page = new JobPage(main, name);
+  page.load(query.get('run'), query.get('file'));
+  return page;
+}
+
+class JobPage {
+  constructor(main, name) {
+    this.name = name;
+    this.main = main;
+    this.cancel = new AbortController();
+    this.head = h('div', { class: 'job-head' });
+    this.alerts = h('div');
+    this.why = h('div');
+    this.runs = h('div', {}, h('p', { class: 'dim pad' }, 'Loading …'));
+    this.chart = h('div', { class: 'chart-box' });
+    this.log = h('section', { class: 'panel log-panel', hidden: true, 'aria-label': 'Output' });
+    this.facts = h('div');
+    this.next = h('div', {}, h('p', { class: 'dim pad' }, 'Loading …'));
+    this.family = h('div');
+    this.definition = h('div', {}, h('p', { class: 'dim pad' }, 'Loading …'));
+    const panel = (title, ...body) => h('section', { class: 'panel' }, h('div', { class: 'panel-head' }, h('h2', {}, title)), body);
+    replace(main, this.head, this.alerts, h('div', { class: 'job-columns' },
+      h('div', { class: 'job-main' }, this.why, this.log, panel('Runs', this.chart, this.runs)),
+      h('div', { class: 'job-side' }, panel('Job', this.facts), panel('Next runs', this.next), panel('Parents and children', this.family),
+        h('details', { class: 'panel fold' }, h('summary', {}, h('h2', {}, 'Definition')), this.definition))));
+  }
+
+  get row() { return store.jobs.get(this.name); }
+
+  async load(run, file) {
+    this.show();
+    this.refreshDocument();
+    await this.refreshRuns();
+    if (run) this.openLog(run, file || 'stdout');
+  }
+
+  show() {
+    const row = this.row;
+    const act = (label, what, kind) => button(label, what, kind);
+    replace(this.head, h('div', { class: 'title' }, h('h1', {}, this.name), stateBadges(row)),
+      row.description && h('p', { class: 'lead' }, row.description),
+      h('div', { class: 'actions' },
+        act('Run now', () => this.run(), 'primary'),
+        link('Edit', hashOf(this.name) + '/edit', { class: 'button' }),
+        act(row.disabled ? 'Enable' : 'Disable', () => attempt(() => api.alter(this.name, { disabled: !row.disabled }), row.disabled ? 'Enabled.' : 'Disabled.')),
+        row.state !== 'idle' && act('Kill', () => this.kill(), 'danger'),
+        h('details', { class: 'menu' }, h('summary', { class: 'button' }, 'More'), h('div', { class: 'menu-items' },
+          link('Duplicate', '#new?from=' + encodeURIComponent(this.name)),
+          act('Mark success', () => this.markSuccess()),
+          link('Show in graph', '#graph/' + encodeURIComponent(this.name)),
+          act('Delete', () => this.delete(), 'danger')))));
+    replace(this.alerts, row.problem && h('div', { class: 'alert bad' }, h('strong', {}, 'It can’t be scheduled: '), row.problem));
+    this.showFacts();
+    this.showFamily();
+  }
+
+  showFacts() {
+    const row = this.row, zone = row.scheduleTimeZone;
+    const fact = (term, ...value) => [h('dt', {}, term), h('dd', {}, value)];
+    replace(this.facts, h('dl', { class: 'facts' },
+      fact('Command', row.command ? h('code', { class: 'wrap' }, row.command) : '–'),
+      row.parents ? fact('Runs after', row.parents.map((p, i) => [i > 0 && ', ', link(p, hashOf(p))]))
+        : fact('Schedule', h('code', { class: 'wrap' }, row.schedule || '–'), ' ', h('small', { class: 'dim' }, jobType(row))),
+      zone && fact('Time zone', zone),
+      row.next && fact('Next', time(row.next, zone), ' ', h('span', { class: 'dim' }, countdown(row.next))),
+      row.next && validZone(zone) && zone !== viewerZone && fact('', h('span', { class: 'dim', title: instant(row.next, zone) }, `${short(row.next, zone)} in ${zone}`)),
+      (row.owner || row.ownerName) && fact('Owner', [row.ownerName, row.owner].filter(Boolean).join(', ')),
+      row.image && fact('Image', h('code', { class: 'wrap' }, row.image)),
+      fact('Succeeded', `${plural(row.successCount ?? 0, 'time')}`, row.lastSuccess && [', last ', whenAgo(row.lastSuccess)]),
+      fact('Failed', `${plural(row.errorCount ?? 0, 'time')}`, row.lastError && [', last ', whenAgo(row.lastError)]),
+      row.missed && fact('Missed', plural(row.missed, 'occurrence'))));
+  }
+
+  showFamily() {
+    const row = this.row, children = [...store.children.get(this.name) ?? []];
+    const list = (title, names) => names.length > 0 && [h('h3', {}, title), h('ul', { class: 'lines' }, names.slice(0, 50).map(n => {
+      const other = store.jobs.get(n);
+      return h('li', {}, link(n, hashOf(n), { class: 'name' }), other ? [squares(other), h('span', { class: 'end' }, stateBadges(other))] : h('span', { class: 'dim' }, 'does not exist'));
+    }), names.length > 50 && h('li', { class: 'dim' }, `and ${names.length - 50} more`))];
+    replace(this.family, row.parents || children.length
+      ? [list('After', row.parents ?? []), list('Before', children), h('p', { class: 'pad' }, link('Show in graph', '#graph/' + encodeURIComponent(this.name)))]
+      : h('p', { class: 'dim pad' }, 'It stands alone.'));
+  }
+
+  async refreshDocument() {
+    const options = { signal: this.cancel.signal };
+    try {
+      const [doc, next] = await Promise.all([api.document(this.name), api.upcoming(this.name, options)]);
+      replace(this.definition, h('pre', { class: 'json', tabindex: 0 }, JSON.stringify(doc, null, 2)), h('p', { class: 'pad' }, link('Edit', hashOf(this.name) + '/edit')));
+      replace(this.next, next.parents ? h('p', { class: 'dim pad' }, 'It runs when all its parents have finished.')
+        : next.disabled ? h('p', { class: 'dim pad' }, 'It is disabled.') : occurrences(next.upcoming, next.scheduleTimeZone));
+    } catch (err) {
+      if (err.name !== 'AbortError') replace(this.next, h('p', { class: 'bad-text pad' }, err.message));
+    }
+  }
+
+  async refreshRuns() {
+    if (this.fetching) { this.again = true; return; }
+    this.fetching = true;
+    try {
+      do {
+        this.again = false;
+        const options = { signal: this.cancel.signal };
+        const doc = await api.runs(this.name, options);
+        this.list = [...doc.open.reverse(), ...doc.history];
+        this.showRuns();
+        if (doc.open.some(r => r.state === 'queued')) {
+          const why = await api.queued(this.name, options);
+          this.showWhy(why.queued);
+        } else replace(this.why);
+      } while (this.again);
+    } catch (err) {
+      if (err.name !== 'AbortError') replace(this.runs, h('p', { class: 'bad-text pad' }, err.message));
+    } finally {
+      this.fetching = false;
+    }
+  }
+
+  showWhy(queued) {
+    replace(this.why, queued.length > 0 && h('section', { class: 'panel waits' }, h('div', { class: 'panel-head' }, h('h2', {}, 'Why it waits')),
+      h('ul', { class: 'lines' }, queued.slice(0, 5).map(({ position, reasons, run }) => h('li', { class: 'block' },
+        h('div', {}, badge('queued'), ' since ', time(Date.parse(run.queued ?? run.due)), position >= 0 && ` · ${position === 0 ? 'first in the queue' : plural(position, 'run') + ' before it'}`),
+        h('ul', {}, reasons.map(r => h('li', {}, r))))))));
+  }
+
+  showRuns() {
+    const list = this.list;
+    replace(this.chart, chart(list.filter(r => r.durationMs !== undefined), run => this.openLog(run.id, 'stdout')));
+    if (list.length === 0) { replace(this.runs, empty('It has not run yet.')); return; }
+    const cell = (label, ...content) => h('td', { 'data-label': label }, content);
+    replace(this.runs, h('div', { class: 'table-box', tabindex: 0, role: 'region', 'aria-label': 'Runs' }, h('table', { class: 'runs' },
+      h('thead', {}, h('tr', {}, ['State', 'Due', 'Late', 'Took', 'Why', 'Where', 'Attempt', 'Output'].map(t => h('th', { scope: 'col' }, t)))),
+      h('tbody', {}, list.map(r => h('tr', { class: this.view?.run === r.id ? 'current' : '', dataset: { run: r.id } },
+        cell('State', badge(r.state), r.killing && h('small', { class: 'dim' }, ' being killed'), h('small', { class: 'dim' }, r.kind)),
+        cell('Due', time(Date.parse(r.due), this.row?.scheduleTimeZone), r.occurrences > 1 && h('small', { class: 'dim', title: 'from ' + r.from }, plural(r.occurrences, 'occurrence'))),
+        cell('Late', r.lateMs !== undefined ? duration(r.lateMs) : '–'),
+        cell('Took', r.durationMs !== undefined ? duration(r.durationMs) : r.started && openStates.has(r.state) ? elapsed(Date.parse(r.started)) : '–'),
+        cell('Why', r.state === 'finished' && r.exit === 0 ? '' : r.reason || (r.exit ? `exit status ${r.exit}` : ''), r.arguments !== undefined && h('small', { class: 'dim' }, 'arguments: ', h('code', {}, r.arguments))),
+        cell('Where', r.agent || r.agentId || '–'),
+        cell('Attempt', String(r.attempt + 1)),
+        cell('Output', r.launched || r.started ? [logLink(this, r, 'stdout'), ' ', logLink(this, r, 'stderr')] : '–')))))));
+    this.view?.see(list.find(r => r.id === this.view.run));
+  }
+
+  openLog(id, file) {
+    this.view?.close();
+    this.view = new LogView(this.log, id, file, this.list?.find(r => r.id === id), shown => note(`${hashOf(this.name)}?run=${encodeURIComponent(id)}&file=${shown}`), () => {
+      this.view = null;
+      note(hashOf(this.name));
+      this.mark();
+    });
+    this.mark();
+    this.log.scrollIntoView({ block: 'nearest' });
+  }
+
+  mark() {
+    for (const tr of this.runs.querySelectorAll('tr[data-run]')) tr.classList.toggle('current', tr.dataset.run === this.view?.run);
+  }
+
+  async run() {
+    const known = new Set(this.list?.map(r => r.id));
+    if (!await askRun(this.row)) return;
+    toast('Started.');
+    await this.refreshRuns();
+    const started = this.list?.find(r => r.kind === 'manual' && !known.has(r.id));
+    if (started) this.openLog(started.id, 'stdout');
+  }
+
+  async kill() {
+    const row = this.row;
+    if (await confirm(`Kill the runs of ${this.name}?`, h('p', {}, row.running ? `${plural(row.running, 'run')} will be killed, and what waits is dropped.` : 'The run that waits is dropped.'), 'Kill', true)) {
+      await attempt(() => api.killJob(this.name), 'The kill has been asked for.');
+    }
+  }
+
+  async markSuccess() {
+    const children = [...store.children.get(this.name) ?? []];
+    const what = h('p', {}, 'A success is counted now as if a run had finished', children.length ? `, and ${children.length === 1 ? children[0] : plural(children.length, 'job')} that waited for it may start.` : '.');
+    if (await confirm(`Mark ${this.name} as successful?`, what, 'Mark success')) await attempt(() => api.markSuccess(this.name), 'Marked as successful.');
+  }
+
+  async delete() {
+    const what = [h('p', {}, `${this.name} will be deleted for good, with its history. `, this.row.state !== 'idle' && 'Its runs are killed.'), fate([this.name])];
+    if (!await confirm(`Delete ${this.name}?`, what, 'Delete', true)) return;
+    if (await attempt(() => api.deleteJob(this.name), `${this.name} is deleted.`)) location.hash = '#jobs';
+  }
+
+  update(names) {
+    if (names !== null && names.size === 0) return;
+    const row = this.row;
+    if (!row) {
+      this.leave();
+      replace(this.main, empty(`“${this.name}” has been deleted.`, link('All jobs', '#jobs')));
+      return;
+    }
+    const near = names === null || names.has(this.name);
+    if (near) {
+      const open = this.head.querySelector('details[open]') !== null;
+      if (!open) this.show(); else { this.showFacts(); this.showFamily(); }
+      this.refreshRuns();
+      if (this.seen !== defining(row)) this.refreshDocument();
+      this.seen = defining(row);
+    } else if (row.parents?.some(p => names.has(p)) || [...store.children.get(this.name) ?? []].some(c => names.has(c))) this.showFamily();
+  }
+
+  leave() {
+    this.cancel.abort();
+    this.view?.close();
+  }
+}
+
+// defining is what shows that a job's document or its next runs have changed.
+const defining = row => JSON.stringify({ ...row, runs: 0, state: 0, status: 0, running: 0 });
+
+function logLink(page, run, file) {
+  return h('a', { href: `${hashOf(page.name)}?run=${encodeURIComponent(run.id)}&file=${file}`, click: event => { event.preventDefault(); page.openLog(run.id, file); } }, file);
+}
+
+function whenAgo(text) {
+  const ms = Date.parse(text);
+  return isNaN(ms) ? text : h('time', { datetime: text, title: instant(ms) }, ago(ms));
+}

@@ -1,0 +1,163 @@
+import { at, get } from './api.js';
+
+// The store holds every job as a row of the overview, kept up to date by events.
+export const store = {
+  jobs: new Map(),      // by name, in the order of creation
+  children: new Map(),  // names of the children by the parent's
+  info: null,           // the overview without its jobs
+  skew: 0,              // of the leader's clock against ours, in ms
+  state: 'connecting',  // live, lost
+  loaded: false,
+};
+
+const listeners = new Set();
+
+// watch calls back after each change with the names that have changed, null for all.
+export function watch(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+function tell(names) {
+  for (const listener of [...listeners]) listener(names);
+}
+
+function setState(state) {
+  if (store.state === state) return;
+  store.state = state;
+  tell(new Set());
+}
+
+function linkParents(row, add) {
+  for (const parent of row?.parents ?? []) {
+    const kids = store.children.get(parent) ?? new Set();
+    if (add) kids.add(row.name); else kids.delete(row.name);
+    if (kids.size) store.children.set(parent, kids); else store.children.delete(parent);
+  }
+}
+
+function put(row) {
+  linkParents(store.jobs.get(row.name), false);
+  store.jobs.set(row.name, row);
+  linkParents(row, true);
+}
+
+function remove(name) {
+  linkParents(store.jobs.get(name), false);
+  store.jobs.delete(name);
+}
+
+let source = null, attempt = 0, timer = 0, last = '', loading = null;
+
+// start loads everything and then follows.
+export function start() {
+  clearTimeout(timer);
+  loading ??= load().finally(() => { loading = null; });
+  return loading;
+}
+
+async function load() {
+  source?.close();
+  source = null;
+  try {
+    const res = await get('overview');
+    const overview = await res.json();
+    const { jobs, ...info } = overview;
+    store.info = info;
+    store.skew = Math.abs(info.time - Date.now()) > 1500 ? info.time - Date.now() : 0;
+    store.jobs = new Map();
+    store.children = new Map();
+    for (const row of jobs) put(row);
+    store.loaded = true;
+    last = info.event;
+    attempt = 0;
+    store.error = '';
+    follow();
+    store.state = 'live';
+    tell(null);
+  } catch (err) {
+    store.error = err.message;
+    setState('lost');
+    later(start);
+  }
+}
+
+function later(what) {
+  clearTimeout(timer);
+  timer = setTimeout(what, Math.min(500 * 2 ** attempt++, 10000));
+}
+
+// follow takes events from the last one on that has been seen.
+function follow() {
+  clearTimeout(timer);
+  source?.close();
+  source = new EventSource(new URL('events?since=' + encodeURIComponent(last), at('')));
+  const mine = source;
+  source.onopen = () => { attempt = 0; setState('live'); };
+  source.onmessage = event => { if (mine === source) apply(event); };
+  source.addEventListener('reset', () => { mine.close(); if (mine === source) start(); });
+  source.onerror = () => {
+    if (mine !== source) return;
+    setState('lost');
+    mine.close();
+    source = null;
+    later(follow);
+  };
+}
+
+function apply(event) {
+  if (event.lastEventId) last = event.lastEventId;
+  const change = JSON.parse(event.data);
+  const names = new Set(change.removed);
+  for (const name of change.removed ?? []) remove(name);
+  for (const row of change.jobs ?? []) {
+    put(row);
+    names.add(row.name);
+  }
+  for (const key of ['queued', 'running', 'subscribed', 'invalidRecords']) {
+    if (key in change) store.info[key] = change[key];
+  }
+  tell(names);
+}
+
+// A page that nobody sees gives its connection back: browsers allow six to one host.
+let hiding = 0;
+document.addEventListener('visibilitychange', () => {
+  clearTimeout(hiding);
+  if (document.hidden) {
+    hiding = setTimeout(() => { source?.close(); source = null; clearTimeout(timer); }, 30e3);
+  } else if (!source && store.loaded && !loading) follow();
+});
+addEventListener('online', () => { if (!source) store.loaded ? follow() : start(); });
+
+// totals counts jobs by what the tiles show.
+export function totals() {
+  const t = { jobs: store.jobs.size, success: 0, failure: 0, fresh: 0, running: 0, queued: 0, disabled: 0, missed: 0, problems: 0 };
+  for (const row of store.jobs.values()) {
+    t[row.status]++;
+    if (row.state !== 'idle') t[row.state]++;
+    if (row.disabled) t.disabled++;
+    if (row.problem) t.problems++;
+    t.missed += row.missed ?? 0;
+  }
+  return t;
+}
+
+// relatives returns the names of everything above and below a job, itself included.
+export function relatives(name) {
+  const found = new Set([name]);
+  const walk = next => {
+    const seen = new Set([name]), todo = [name];
+    while (todo.length) {
+      for (const other of next(todo.pop()) ?? []) {
+        if (seen.has(other)) continue;
+        seen.add(other);
+        found.add(other);
+        todo.push(other);
+      }
+    }
+  };
+  walk(n => store.jobs.get(n)?.parents);
+  walk(n => store.children.get(n));
+  return found;
+}

@@ -1,0 +1,92 @@
+import { preview } from './api.js';
+import { button, field, h, newId, replace } from './dom.js';
+import { countdown, short, validZone, viewerZone } from './format.js';
+
+// occurrences lists instants in the viewer's zone, the job's and UTC.
+export function occurrences(list, zone) {
+  if (list.length === 0) return h('p', { class: 'dim pad' }, 'It will not be due any more.');
+  const own = validZone(zone) && zone !== viewerZone && zone !== 'UTC';
+  const utc = viewerZone !== 'UTC';
+  return h('div', { class: 'table-box', tabindex: 0, role: 'region', 'aria-label': 'Next instants' }, h('table', { class: 'instants' }, h('thead', {}, h('tr', {},
+    h('th', { scope: 'col' }, viewerZone), own && h('th', { scope: 'col' }, zone), utc && h('th', { scope: 'col' }, 'UTC'), h('th', { scope: 'col' }, h('span', { class: 'sr' }, 'When')))),
+  h('tbody', {}, list.map(o => {
+    const ms = Date.parse(o.utc);
+    return h('tr', { class: o.note ? 'noted' : '' }, h('td', { title: o.utc }, short(ms)), own && h('td', { title: o.local }, localText(o.local)), utc && h('td', { title: o.utc }, localText(o.utc)),
+      h('td', {}, h('span', { class: 'dim' }, countdown(ms)), o.note && h('div', { class: 'note' }, o.note)));
+  }))));
+}
+
+// localText shows an instant with an offset as it is written, without what is the same everywhere.
+const localText = text => text.replace('T', ' ').replace(/\.\d+/, '').replace(/(:\d\d):00(Z|[+-])/, '$1$2').replace(/Z$/, '');
+
+const zones = () => Intl.supportedValuesOf?.('timeZone') ?? [];
+
+const units = { minutes: 'PTnM', hours: 'PTnH', days: 'PnD', weeks: 'PnW', months: 'PnM', seconds: 'PTnS' };
+
+// A ScheduleEditor edits a schedule and its zone, and shows what they mean while one types.
+export class ScheduleEditor {
+  constructor(schedule, zone, changed) {
+    this.changed = changed;
+    this.text = h('input', { type: 'text', class: 'mono', value: schedule ?? '', spellcheck: 'false', autocomplete: 'off', input: () => this.edited() });
+    const known = newId('zones');
+    this.zone = h('input', { type: 'text', value: zone ?? '', list: known, spellcheck: 'false', autocomplete: 'off', input: () => this.edited() });
+    this.list = h('datalist', { id: known }, ['UTC', ...zones()].map(z => h('option', { value: z })));
+    this.result = h('div', { class: 'preview', 'aria-live': 'polite' });
+    this.element = h('div', { class: 'schedule' },
+      h('div', { class: 'pair' }, field('Schedule', this.text, 'ISO 8601: repetitions/start/period, as R/2030-01-01T06:00:00Z/PT1H; or cron: minute hour day month weekday, as 0 6 * * 1-5'),
+        field('Time zone', this.zone, 'Of a start without an offset, and of cron. Empty is the server’s.')), this.list, this.builder(), this.result);
+    this.ask();
+  }
+
+  edited() {
+    this.changed(this.text.value, this.zone.value);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.ask(), 200);
+  }
+
+  set(text) {
+    this.text.value = text;
+    this.edited();
+  }
+
+  builder() {
+    const every = h('input', { type: 'number', min: 1, value: 1, class: 'tiny', 'aria-label': 'Period' });
+    const unit = h('select', { 'aria-label': 'Unit' }, Object.keys(units).map(u => h('option', { value: u, selected: u === 'hours' }, u)));
+    const start = h('input', { type: 'datetime-local', 'aria-label': 'Start' });
+    const times = h('input', { type: 'number', min: 1, placeholder: 'for ever', class: 'small-number', 'aria-label': 'Repetitions' });
+    const write = () => {
+      const at = start.value ? start.value + (start.value.length === 16 ? ':00' : '') + (this.zone.value ? '' : 'Z') : new Date().toISOString().slice(0, 17) + '00Z';
+      this.set(`R${times.value}/${at}/${units[unit.value].replace('n', Math.max(1, every.valueAsNumber || 1))}`);
+    };
+    const crons = { 'every 5 minutes': '*/5 * * * *', 'every hour': '0 * * * *', 'every day at 6': '0 6 * * *', 'on workdays at 6': '0 6 * * 1-5', 'on the first of the month': '0 6 1 * *' };
+    return h('details', { class: 'builder' }, h('summary', {}, 'Put one together'),
+      h('div', { class: 'inline' }, 'every', every, unit, 'from', start, h('span', { class: 'nowrap' }, 'times ', times), button('Use', write, 'small')),
+      h('div', { class: 'inline' }, 'or cron:', Object.entries(crons).map(([label, text]) => button(label, () => this.set(text), 'small quiet'))));
+  }
+
+  async ask() {
+    this.asking?.abort();
+    this.asking = new AbortController();
+    const { signal } = this.asking;
+    const text = this.text.value;
+    if (!text.trim()) { replace(this.result, h('p', { class: 'dim' }, 'Type a schedule to see when it is due.')); this.invalid(''); return; }
+    try {
+      const answer = await preview(text, this.zone.value, { signal });
+      this.invalid('');
+      replace(this.result, h('h3', {}, 'Due next'), occurrences(answer.upcoming, this.zone.value));
+    } catch (err) {
+      if (err.name === 'AbortError') return;
+      this.invalid(err.message);
+      replace(this.result, h('p', { class: 'bad-text', role: 'alert' }, err.message));
+    }
+  }
+
+  invalid(message) {
+    if (message) this.text.setAttribute('aria-invalid', 'true'); else this.text.removeAttribute('aria-invalid');
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    this.asking?.abort();
+  }
+}

@@ -1,0 +1,5 @@
+// Before the first paint, so that a chosen scheme doesn't flash.
+try {
+  const chosen = localStorage.getItem('chronos.theme');
+  if (chosen === 'light' || chosen === 'dark') document.documentElement.dataset.theme = chosen;
+} catch { /* storage may be forbidden */ }
