@@ -176,17 +176,17 @@ func (p *daemon) serverOptions(environ func(string) (string, bool), level *slog.
 			seat: p.seat, watchdog: p.watchdog, notifier: p.notifier, cassandra: p.cassandra, mesos: p.mesos, cluster: p.observed,
 			zookeeper: p.store == nil, connected: func() bool { return p.metrics.zkConnected.value() == 1 },
 		}},
-		ui: newUI(), members: p.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos",
+		members: p.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos",
 	}
 	if p.store != nil {
-		o.storeName = "Local files"
+		o.storeName = "local files"
 	}
 	if p.certificates != nil {
 		o.dialTLS = p.certificates.dialPeer
 	}
 	switch {
 	case p.local != nil:
-		o.clusterName = "This machine"
+		o.clusterName = "this machine"
 		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
 			return p.local.output(r.ID, name, offset, limit)
 		}

@@ -55,7 +55,7 @@ type serverOptions struct {
 	location    *time.Location  // the zone of starts without an offset, nil for the process's
 	history     int             // entries in job/stat, 0 for all that is kept
 	hold        time.Duration   // how long a request waits for a leader, 0 for 20 s
-	ui          http.Handler    // everything outside the API; nil: a plain page of the jobs
+	ui          http.Handler    // everything outside the API; nil: the web interface
 	members     func() []string // ids of the instances; nil: not known
 	storeName   string          // where the state is, for people
 	clusterName string          // where the tasks run, for people
@@ -99,6 +99,9 @@ func newServer(o serverOptions) *server {
 	}
 	if o.location == nil {
 		o.location = time.Local
+	}
+	if o.ui == nil {
+		o.ui = newUI()
 	}
 	if o.realm == "" {
 		o.realm = "Mesosphere"
@@ -224,12 +227,8 @@ func (s *server) answerOther(c *call) error {
 		h = s.metrics
 	case path == "/logging":
 		h, local = http.HandlerFunc(s.logging), query.Has("local")
-	case s.ui != nil:
-		h = s.ui
-	case path == "/":
-		h = http.HandlerFunc(s.page)
 	default:
-		return &apiError{status: http.StatusNotFound, text: "Not Found"}
+		h = s.ui
 	}
 	serve := func(*scheduler) error {
 		s.respond(c, func(w http.ResponseWriter) { h.ServeHTTP(w, c.r) })

@@ -258,14 +258,6 @@ func TestLoggingSetsTheLevel(t *testing.T) {
 	}
 }
 
-func TestPageShowsJobs(t *testing.T) {
-	_, do := testAPI(t)
-	given(t, do, jobA, jobDep, `{"name":"c","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1D","disabled":true}`)
-	if got := bodyOf(t, do("GET /")); !strings.Contains(got, "<td>after a</td>") || !strings.Contains(got, "3 jobs") || !strings.Contains(got, "disabled") {
-		t.Errorf("GET / = %s, want the jobs", got)
-	}
-}
-
 func TestCompression(t *testing.T) {
 	sch := testScheduler(t)
 	o := leading(sch)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,11 @@ import (
 )
 
 const parked = `{"name":"a","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H"}`
+
+// yearly is a job that is not due in any test.
+func yearly(name string) string {
+	return fmt.Sprintf(`{"name":%q,"command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y"}`, name)
+}
 
 // runNow starts a job by hand and returns the run's id.
 func (b *bench) runNow(name string) string {
@@ -91,6 +97,18 @@ func TestRetries(t *testing.T) {
 		if !slices.Equal(kinds, []eventKind{eventRetriesExhausted, eventDisabled}) || !b.job("a").Disabled {
 			b.t.Errorf("events = %q, disabled = %t", kinds, b.job("a").Disabled)
 		}
+	})
+	scenario(t, "a job that its failures have disabled starts nothing that still waits", func(b *bench) {
+		b.cluster.behave(failing)
+		b.cfg.disableAfter = 1
+		b.start()
+		b.cluster.cpus = 0
+		b.post(`{"name":"a","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H","retries":0}`)
+		b.runNow("a")
+		b.runNow("a")
+		b.cluster.cpus = 10
+		b.wait(time.Minute)
+		b.wantHistory("a", "manual failed 00:00:00", "manual skipped 00:00:00")
 	})
 	scenario(t, "a failure does not enable a job that was disabled meanwhile (A14)", func(b *bench) {
 		b.cluster.behave(forEver)
@@ -262,6 +280,41 @@ func TestStatusUpdates(t *testing.T) {
 		}
 		b.wantHistory("a", "manual finished 00:00:00")
 	})
+	scenario(t, "an answer about an earlier launch of the same attempt does not launch it again", func(b *bench) {
+		b.cluster.behave(func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) { return 0, status(mesos.TASK_STAGING) })
+		b.start().post(parked)
+		id := b.runNow("a")
+		for _, agent := range []string{"agent-1", "agent-2"} {
+			unknown := status(mesos.TASK_UNKNOWN)
+			unknown.AgentID = &mesos.AgentID{Value: agent}
+			b.cluster.tell(id, unknown)
+			b.wait(time.Second)
+		}
+		if n := b.cluster.launches[id]; n != 1 {
+			b.t.Errorf("launched %d times, want 1", n)
+		}
+		b.wantState("a", "running")
+	})
+	scenario(t, "the offers of a launch that failed are given back before anything is asked about it", func(b *bench) {
+		b.cluster.strict = true
+		late := make(chan *sched.Call, 1)
+		b.cluster.fate = func(c *sched.Call) (bool, error) {
+			if c.Type == sched.Call_ACCEPT && len(late) == 0 {
+				late <- c
+				return false, fmt.Errorf("connection broken")
+			}
+			return true, nil
+		}
+		b.start().post(parked)
+		id := b.runNow("a")
+		b.cluster.fate = nil
+		b.cluster.send(<-late, nil) // it was only slow
+		b.wait(time.Minute)
+		if n := b.cluster.launches[id]; n != 1 {
+			b.t.Errorf("launched %d times, want 1", n)
+		}
+		b.wantHistory("a", "manual finished 00:00:00")
+	})
 }
 
 func TestDependentJobs(t *testing.T) {
@@ -320,6 +373,54 @@ func TestDependentJobs(t *testing.T) {
 		b.restart()
 		b.runNow("b")
 		b.wantHistory("c", "dependent finished 00:00:00")
+	})
+	scenario(t, "what a parent did is stored no later than the child's run that uses it up", func(b *bench) {
+		b.cluster.behave(forEver)
+		b.start().post(yearly("p"))
+		b.post(`{"name":"c","command":"` + strings.Repeat("x", maxBatchSize) + `","parents":["p"]}`)
+		id := b.runNow("p")
+		// One turn of the loop changes the child and then its parent; its records take two commits.
+		release := make(chan struct{})
+		b.s.mailbox <- func() { <-release }
+		b.s.mailbox <- func() { b.s.setJob(b.s.jobs["c"], b.s.jobs["c"].job.clone()) }
+		b.s.mailbox <- func() { b.s.succeed(b.s.runs[id], "") }
+		stored := map[string]int64{}
+		b.store.before = func(records []record) error {
+			for _, r := range records {
+				var state jobState
+				if name, ok := strings.CutPrefix(r.key, "go/job/"); ok && json.Unmarshal(r.value, &state) == nil {
+					stored[name] = max(stored[name], state.Generation, state.Consumed["p"])
+				}
+			}
+			if stored["c"] > stored["p"] {
+				b.t.Errorf("the child has used up %d of %d", stored["c"], stored["p"])
+			}
+			return nil
+		}
+		close(release)
+		b.wait(0)
+		if stored["c"] != 1 || stored["p"] != 1 {
+			b.t.Errorf("generations stored: %v, want 1 and 1", stored)
+		}
+	})
+	scenario(t, "successes saved up are used when the run that waits is killed", func(b *bench) {
+		b.start().post(yearly("p"))
+		b.post(`{"name":"c","command":"x","parents":["p"],"cpus":1e7}`)
+		b.runNow("p")
+		b.runNow("p")
+		b.do("kill", b.s.killJob(b.t.Context(), "c"))
+		b.wantState("c", "queued")
+		b.wantHistory("c", "dependent killed 00:00:00")
+	})
+	scenario(t, "a child that waited only for a parent that is deleted runs, once", func(b *bench) {
+		b.start().post(yearly("p"))
+		b.post(yearly("q"))
+		b.post(`{"name":"c","command":"x","parents":["p","q"]}`)
+		b.runNow("p")
+		b.wait(time.Second)
+		b.runNow("p")
+		b.do("delete", b.s.deleteJob(b.t.Context(), "q"))
+		b.wantHistory("c", "dependent finished 00:00:01")
 	})
 	scenario(t, "posting a child again keeps its edges and counts by value (A17)", func(b *bench) {
 		b.start().post(a)

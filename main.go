@@ -37,6 +37,8 @@ func subcommandNamed(word string) subcommand {
 		return healthcheck
 	case "backup":
 		return backupCommand
+	case "dry-run":
+		return dryRunCommand
 	case "restore":
 		return restoreCommand
 	}

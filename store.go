@@ -235,6 +235,9 @@ func (s *zkStore) keys() ([]string, error) {
 
 func (s *zkStore) children(dir string) ([]string, error) {
 	names, _, err := s.session.Children(s.path(dir))
+	if errors.Is(err, zk.ErrNoNode) {
+		return nil, nil // a JVM version's state, of which nothing is ours yet
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list node %q: %w", s.path(dir), err)
 	}

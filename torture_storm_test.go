@@ -129,7 +129,7 @@ func (s *storm) round(t *testing.T) {
 	}
 	s.pause(3 * time.Second)
 	undo()
-	s.pause(6 * time.Second)
+	s.pause(5 * time.Second)
 }
 
 func (s *storm) pause(most time.Duration) { time.Sleep(time.Duration(s.chance.Int64N(int64(most)))) }
@@ -167,7 +167,8 @@ func (s *storm) working() bool {
 	return down < 2 && slices.Contains(s.isDown[0], false)
 }
 
-// failovers returns how long it took from each fault of the leader until another one was in touch with the cluster.
+// failovers returns how long it took from each fault of the leader until another one was in touch with
+// the cluster, as far as no other fault came between.
 func (s *storm) failovers(t *testing.T) (times []time.Duration) {
 	all := s.accessions(t)
 	for i, e := range s.timeline.events {
@@ -179,7 +180,7 @@ func (s *storm) failovers(t *testing.T) (times []time.Duration) {
 			if took <= 0 {
 				continue
 			}
-			if next := slices.IndexFunc(s.timeline.events[i+1:], func(e stormEvent) bool { return e.leader }); next < 0 ||
+			if next := slices.IndexFunc(s.timeline.events[i+1:], func(e stormEvent) bool { return e.fault }); next < 0 ||
 				sub.at.Before(time.UnixMilli(s.timeline.events[i+1+next].at)) {
 				times = append(times, took)
 				if took > tortureSpan {

@@ -253,10 +253,11 @@ func readTransactions(t *testing.T, name string, visit func(zxid uint64, kind in
 // A request is a change that a client insists on: it sends it under one request id, to any
 // instance, until it is acknowledged.
 type request struct {
-	id           string
+	id           string // to send; "" to have the first instance give it one
 	method, path string
 	body         string
-	job          string // whose runs it causes
+	job          string // whose run it causes
+	arguments    string // of that run
 	acknowledged bool
 	attempts     int
 	took         time.Duration
@@ -287,11 +288,11 @@ func (r *request) send(client *http.Client, v *victim) (status int, err error) {
 
 // creation and start are requests that cause one run each.
 func (w *workload) creation(name string) *request {
-	return &request{id: name, method: "POST", path: "/scheduler/iso8601", job: name, body: jobDocument(name, w.marks.command(name), `"schedule":"R1//PT1S"`)}
+	return &request{method: "POST", path: "/scheduler/iso8601", job: name, body: jobDocument(name, w.marks.command(name), `"schedule":"R1//PT1S"`)}
 }
 
 func (w *workload) manualRun(job, arguments string) *request {
-	return &request{id: job + "-" + arguments, method: "PUT", path: "/scheduler/job/" + job + "?arguments=" + arguments, job: job}
+	return &request{method: "PUT", path: "/scheduler/job/" + job + "?arguments=" + arguments, job: job, arguments: arguments}
 }
 
 // createManual makes a job that runs only when it is asked to, with arguments that only its id shows.
@@ -304,7 +305,7 @@ func (w *workload) createManual(t *testing.T, v *victim, name string) {
 func (w *workload) runs(t *testing.T, r *request) (n int) {
 	t.Helper()
 	for _, m := range w.marks.of(t, r.job) {
-		if r.method == "POST" || strings.HasSuffix(m.id, ":"+strings.TrimPrefix(r.id, r.job+"-")) {
+		if strings.HasSuffix(m.id, ":"+r.arguments) {
 			n++
 		}
 	}
@@ -316,7 +317,7 @@ func (w *workload) judgeRequests(t *testing.T, requests []*request) {
 	t.Helper()
 	for _, r := range requests {
 		if n := w.runs(t, r); n > 1 || r.acknowledged && n == 0 {
-			t.Errorf("%s %s (id %s, sent %d times, acknowledged %t) caused %d runs", r.method, r.path, r.id, r.attempts, r.acknowledged, n)
+			t.Errorf("%s %s for %s, sent %d times, acknowledged %t, caused %d runs", r.method, r.path, r.job, r.attempts, r.acknowledged, n)
 		}
 	}
 }
@@ -328,6 +329,7 @@ func (c *threesome) insist(stop <-chan struct{}, manual []string, chance *rand.R
 		if i%2 == 1 {
 			r = c.manualRun(manual[i/2%len(manual)], fmt.Sprintf("r%d", i))
 		}
+		r.id = r.job + "-" + r.arguments
 		requests = append(requests, r)
 		start := time.Now()
 		for n := chance.IntN(len(c.instances)); !r.acknowledged; n++ {

@@ -106,6 +106,9 @@ func (s *scheduler) askAbout(runs []*openRun) {
 	const atOnce = 5000
 	for len(runs) > 0 {
 		n := min(atOnce, len(runs))
+		for _, r := range runs[:n] {
+			r.asked = true
+		}
 		s.send(reconcileCall(runs[:n]), nil)
 		runs = runs[n:]
 	}
@@ -367,7 +370,11 @@ func (s *scheduler) onTaskError(r *openRun, u *mesos.TaskStatus) {
 // never launched waits again with the same attempt; any other is lost, which counts as a failure.
 func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 	if r.State == runLaunching && neverLaunched(u) {
-		s.requeue(r, statusText(u))
+		if s.outdated(r, u) {
+			r.answered = false
+			return
+		}
+		s.requeue(r, statusText(u), 0)
 		return
 	}
 	if r.Killing != "" {
@@ -375,6 +382,16 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 		return
 	}
 	s.fail(r, runLost, statusText(u))
+}
+
+// outdated reports whether a status that denies a launch is about an earlier one of the
+// same attempt: it names another agent, or answers a question put before this launch.
+// To believe it would launch the attempt twice.
+func (s *scheduler) outdated(r *openRun, u *mesos.TaskStatus) bool {
+	if u.AgentID != nil && u.AgentID.Value != r.AgentID {
+		return true
+	}
+	return !r.asked && (u.GetState() == mesos.TASK_UNKNOWN || u.GetState() == mesos.TASK_GONE)
 }
 
 // neverLaunched reports whether a status of a launching run means that no task
@@ -435,7 +452,22 @@ func (s *scheduler) checkStaging(r *openRun) {
 		return
 	}
 	s.askAbout([]*openRun{r})
-	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+	s.watchStaging(r)
+}
+
+// watchStaging sets the timer of checkStaging. It goes with the run, so that short runs do
+// not leave one each behind.
+func (s *scheduler) watchStaging(r *openRun) {
+	s.unwatch(r)
+	r.staging = &alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1}
+	s.timers.add(r.staging)
+}
+
+func (s *scheduler) unwatch(r *openRun) {
+	if r.staging != nil {
+		s.timers.drop(r.staging)
+		r.staging = nil
+	}
 }
 
 // onError handles the end of a subscription for a reason that the master gives.
@@ -447,9 +479,14 @@ func (s *scheduler) onError(message string) {
 	}
 	// All tasks of a removed framework are gone. The next subscription gets a new id.
 	s.framework = ""
+	clear(s.orphans)
 	s.extra = append(s.extra, record{frameworkIDKey, nil})
 	for _, r := range s.sortedRuns() {
-		if r.State == runLaunching || r.State == runActive {
+		switch {
+		case r.State != runLaunching && r.State != runActive:
+		case r.Killing != "":
+			s.end(r, runKilled, r.Killing)
+		default:
 			s.fail(r, runLost, message)
 		}
 	}
@@ -474,6 +511,7 @@ func (s *scheduler) repeatKill(r *openRun) {
 	if s.runs[r.ID] != r || r.Killing == "" {
 		return
 	}
+	r.asked = true // of a task it does not know the master says so
 	s.send(killCall(r.ID, r.AgentID), nil)
 	s.timers.add(&alarm{at: s.now + killAgain.Milliseconds(), kind: timerKill, run: r, index: -1})
 }
