@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -217,16 +218,28 @@ func (s *scheduler) remove(e *entry) {
 			s.orphans[r.ID] = r.AgentID
 			s.send(killCall(r.ID, r.AgentID), nil)
 		}
+		s.unwatch(r)
 		delete(s.runs, r.ID)
 		e.dropped = append(e.dropped, r)
 		r.update(func(n *Run) { n.State = runKilled })
 	}
 	e.runs = nil
 	e.gone = true
+	s.retire(e)
 	delete(s.jobs, name)
 	delete(s.unlinked, name)
 	s.touch(e)
 	s.emit(jobEvent{Kind: eventRemoved, Job: e.job})
+}
+
+// retire remembers which ids a deleted job has used, for a while: one that is made again under
+// its name stands for other tasks, even of the same instants.
+func (s *scheduler) retire(e *entry) {
+	const atMost, enough = 10_000, 24 * time.Hour
+	if len(s.used) > atMost {
+		maps.DeleteFunc(s.used, func(_ string, due int64) bool { return due < s.now-enough.Milliseconds() })
+	}
+	s.used[e.job.Name] = max(s.used[e.job.Name], e.state.LastScheduled, e.state.LastDue)
 }
 
 // inherit takes a parent that is being deleted out of a child. All fields of
@@ -436,7 +449,10 @@ func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, erro
 		}
 		return "", nil
 	})
-	return out, err
+	if err != nil {
+		return nil, err // the loop may still be at it
+	}
+	return out, nil
 }
 
 func (s *scheduler) explain(r *openRun) waiting {

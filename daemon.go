@@ -179,14 +179,14 @@ func (p *daemon) serverOptions(environ func(string) (string, bool), level *slog.
 		members: p.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos",
 	}
 	if p.store != nil {
-		o.storeName = "Local files"
+		o.storeName = "local files"
 	}
 	if p.certificates != nil {
 		o.dialTLS = p.certificates.dialPeer
 	}
 	switch {
 	case p.local != nil:
-		o.clusterName = "This machine"
+		o.clusterName = "this machine"
 		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
 			return p.local.output(r.ID, name, offset, limit)
 		}

@@ -28,7 +28,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == instanceWord {
 		os.Exit(runInstance(os.Args[2], os.Args[3:]))
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	os.RemoveAll(buildDir)
+	os.Exit(status)
 }
 
 // testWrapper starts the test binary. Under -race, a process would sleep for a

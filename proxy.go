@@ -166,6 +166,9 @@ func (s *server) forward(c *call, id string) error {
 	to := peer{scheme: "http", host: id}
 	if s.locate != nil {
 		to = s.locate(id)
+		if now, _ := s.leader(); now != id {
+			return errNotExecuted // where that one is, and whether it is native, is not known any more
+		}
 	}
 	repeatable := to.native || safe(c.r.Method)
 	ctx, cancel := context.WithCancelCause(c.r.Context())

@@ -125,7 +125,9 @@ type scheduler struct {
 	timers         alarms              // of everything else
 	queue          *queue
 	offers         *offerBook
+	launches       launches
 	wake           []string          // dependent jobs whose parents may have finished
+	used           map[string]int64  // of deleted jobs: the newest due that is part of an id
 	unlinked       map[string]bool   // stored dependent jobs whose parents do not all exist
 	seq            int64             // order of creation given to the newest job
 	sums           map[runState]int  // open runs by state, as sealed
@@ -156,6 +158,7 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 		runs:     map[string]*openRun{},
 		queue:    newQueue(),
 		orphans:  map[string]string{},
+		used:     map[string]int64{},
 		unlinked: map[string]bool{}, sums: map[runState]int{},
 	}
 	s.offers = newOfferBook(cfg.role)
@@ -260,8 +263,9 @@ func (s *scheduler) do(ctx context.Context, fn func() (string, error)) (string, 
 
 const (
 	maxEventsPerTurn = 256
-	maxTimersPerTurn = 2000 // with an offer for them all, their launch is stored together with them
-	maxWakesPerTurn  = 500
+	maxTimers        = 2000 // before what they did goes to the writer
+	maxWakes         = 500
+	maxRounds        = 10
 )
 
 // loop handles events and timers, one at a time, until ctx ends. It never waits
@@ -287,14 +291,27 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 		case <-timer.C:
 			s.begin()
 		}
-		more := s.fireTimers()
+		timer.Reset(s.untilNext(s.turn()))
+	}
+}
+
+// turn does what is due, and reports whether more is. It goes in rounds, so that the writer
+// stores what the first did while the next are under way, but no event comes between
+// them: an agent's offers can be accepted only once, with the tasks of all rounds.
+func (s *scheduler) turn() (more bool) {
+	for round := 1; ; round++ {
+		more = s.fireTimers()
 		s.wakeChildren()
-		s.place()
+		more = more || len(s.wake) > 0
+		last := !more || round == maxRounds
+		s.place(last)
 		if s.cfg.count.offersHeld != nil {
 			s.cfg.count.offersHeld(s.offers.held())
 		}
 		s.seal()
-		timer.Reset(s.untilNext(more || len(s.wake) > 0))
+		if last {
+			return more || len(s.wake) > 0 // a launch may have made room for the next run of a child
+		}
 	}
 }
 
@@ -329,7 +346,7 @@ func (s *scheduler) untilNext(more bool) time.Duration {
 // fireTimers handles the timers that are due, up to a bound, and reports
 // whether more are waiting.
 func (s *scheduler) fireTimers() bool {
-	for range maxTimersPerTurn {
+	for range maxTimers {
 		t := s.dues.next()
 		if t == nil || t.at > s.now {
 			break
@@ -337,7 +354,7 @@ func (s *scheduler) fireTimers() bool {
 		s.dues.drop(t)
 		s.fireDue(t.entry)
 	}
-	for range maxTimersPerTurn {
+	for range maxTimers {
 		t := s.timers.next()
 		if t == nil || t.at > s.now {
 			break

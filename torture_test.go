@@ -44,15 +44,28 @@ func tortureRand(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// buildChronos makes the real binary.
-func buildChronos(t *testing.T) string {
+// buildChronos builds the program as it is shipped, once for all tests.
+func buildChronos(t testing.TB) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "chronos")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	binary, err := builtChronos()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return binary
 }
+
+// buildDir is where the tests build programs; TestMain removes it.
+var buildDir = filepath.Join(os.TempDir(), "chronos-test-"+strconv.Itoa(os.Getpid()))
+
+var builtChronos = sync.OnceValues(func() (string, error) {
+	binary := filepath.Join(buildDir, "chronos")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags=timetzdata", "-ldflags=-s -w -buildid=", "-o", binary, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return binary, nil
+})
 
 // A victim is an instance that is started and killed at will. What its processes
 // log goes into one file.

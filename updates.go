@@ -374,7 +374,7 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 			r.answered = false
 			return
 		}
-		s.requeue(r, statusText(u))
+		s.requeue(r, statusText(u), 0)
 		return
 	}
 	if r.Killing != "" {
@@ -452,7 +452,22 @@ func (s *scheduler) checkStaging(r *openRun) {
 		return
 	}
 	s.askAbout([]*openRun{r})
-	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+	s.watchStaging(r)
+}
+
+// watchStaging sets the timer of checkStaging. It goes with the run, so that short runs do
+// not leave one each behind.
+func (s *scheduler) watchStaging(r *openRun) {
+	s.unwatch(r)
+	r.staging = &alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1}
+	s.timers.add(r.staging)
+}
+
+func (s *scheduler) unwatch(r *openRun) {
+	if r.staging != nil {
+		s.timers.drop(r.staging)
+		r.staging = nil
+	}
 }
 
 // onError handles the end of a subscription for a reason that the master gives.
@@ -464,9 +479,14 @@ func (s *scheduler) onError(message string) {
 	}
 	// All tasks of a removed framework are gone. The next subscription gets a new id.
 	s.framework = ""
+	clear(s.orphans)
 	s.extra = append(s.extra, record{frameworkIDKey, nil})
 	for _, r := range s.sortedRuns() {
-		if r.State == runLaunching || r.State == runActive {
+		switch {
+		case r.State != runLaunching && r.State != runActive:
+		case r.Killing != "":
+			s.end(r, runKilled, r.Killing)
+		default:
 			s.fail(r, runLost, message)
 		}
 	}

@@ -3,10 +3,13 @@ import { store } from './live.js';
 
 const formats = new Map();
 
+// format returns the same formatter for the same zone and options: they are slow to make.
 function format(zone, options) {
-  const key = zone + JSON.stringify(options);
-  if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat(undefined, { timeZone: zone, ...options }));
-  return formats.get(key);
+  let ofZone = formats.get(zone);
+  if (!ofZone) formats.set(zone, ofZone = new Map());
+  let found = ofZone.get(options);
+  if (!found) ofZone.set(options, found = new Intl.DateTimeFormat(undefined, { timeZone: zone, ...options }));
+  return found;
 }
 
 export const viewerZone = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
@@ -33,28 +36,37 @@ export function instant(ms, zone) {
 
 // short is a time as short as it can be: without the date today, without the year this year.
 export function short(ms, zone = viewerZone) {
-  const date = new Date(ms), today = new Date(now());
+  const date = new Date(ms), today = now();
   if (isNaN(date)) return '';
-  const day = { year: 'numeric', month: 'numeric', day: 'numeric' };
-  const time = format(zone, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' }).format(date);
-  if (format(zone, day).format(date) === format(zone, day).format(today)) return time;
-  const year = date.getFullYear() === today.getFullYear() ? undefined : 'numeric';
-  return format(zone, { day: 'numeric', month: 'short', year }).format(date) + ', ' + time.slice(0, 5);
+  const time = format(zone, clock).format(date);
+  if (Math.abs(ms - today) < 864e5 && format(zone, day).format(date) === format(zone, day).format(today)) return time;
+  return format(zone, date.getFullYear() === new Date(today).getFullYear() ? dayOfYear : day).format(date) + ', ' + time.slice(0, 5);
 }
+
+const clock = { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' };
+const dayOfYear = { day: 'numeric', month: 'short' }, day = { day: 'numeric', month: 'short', year: 'numeric' };
 
 export function time(ms, zone) {
   if (!ms) return h('span', { class: 'dim' }, '–');
   const date = new Date(ms);
   if (isNaN(date)) return h('span', {}, String(ms));
-  return h('time', { datetime: date.toISOString(), title: instant(ms, zone) }, short(date.getTime()));
+  return h('time', { datetime: date.toISOString(), dataset: { zone: zone || '' } }, short(date.getTime()));
 }
+
+// What shows on hover is worked out when it is wanted: writing times is slow.
+document.addEventListener('pointerover', event => {
+  const el = event.target.closest?.('time[data-zone], i[data-due]');
+  if (!el || el.title) return;
+  if (el.dataset.due) el.title = `${el.classList[1]}, due ${short(Number(el.dataset.due))}` + (el.dataset.took ? `, took ${duration(Number(el.dataset.took))}` : '');
+  else el.title = instant(Date.parse(el.dateTime), el.dataset.zone);
+});
 
 export function duration(ms) {
   if (ms === undefined || ms === null) return '–';
   const sign = ms < 0 ? '−' : '';
   ms = Math.abs(ms);
   if (ms < 1000) return `${sign}${Math.round(ms)} ms`;
-  if (ms < 60e3) return `${sign}${(ms / 1000).toFixed(ms < 10e3 ? 1 : 0)} s`;
+  if (ms < 60e3) return `${sign}${(ms / 1000).toFixed(ms < 10e3 && ms % 1000 ? 1 : 0)} s`;
   const seconds = Math.round(ms / 1000), minutes = Math.floor(seconds / 60), hours = Math.floor(minutes / 60), days = Math.floor(hours / 24);
   if (days) return `${sign}${days} d ${hours % 24} h`;
   if (hours) return `${sign}${hours} h ${minutes % 60} min`;
@@ -106,9 +118,8 @@ export function squares(row) {
   const runs = (row.runs ?? []).slice().reverse();
   const text = runs.length === 0 ? 'no runs yet' : 'last runs: ' + runs.map(r => runStates[r[0]]).join(', ');
   return h('span', { class: 'squares', role: 'img', 'aria-label': text },
-    runs.map(([letter, due, late, took]) => h('i', {
-      class: 'sq ' + runStates[letter],
-      title: `${runStates[letter]}, due ${short(due)}` + (took !== undefined ? `, took ${duration(took)}` : ''),
+    runs.map(([letter, due, , took]) => h('i', {
+      class: 'sq ' + runStates[letter], dataset: took === undefined ? { due } : { due, took },
     })));
 }
 

@@ -84,7 +84,11 @@ class GraphPage {
     }
     if (this.at && !this.graph.nodes.has(this.at)) this.at = '';
     this.showInfo();
-    if (fit) { this.resized(); this.fit(); if (this.at) this.reveal(this.at); }
+    if (fit) {
+      this.resized();
+      this.fit(this.w < 600 ? 0.6 : 0.02);
+      if (this.at && this.view.k > 0.5) this.reveal(this.at);
+    }
     this.later();
   }
 
@@ -131,17 +135,16 @@ class GraphPage {
       this.canvas.width = Math.round(w * ratio);
       this.canvas.height = Math.round(ht * ratio);
     }
-    const first = !this.w;
     this.w = w;
     this.h = ht;
-    if (first) this.fit();
     this.later();
   }
 
-  fit() {
+  // fit shows everything, or as much of it from the left as least, the smallest scale, lets it.
+  fit(least = 0.02) {
     if (!this.w || !this.graph.nodes.size) return;
-    const k = Math.min(1.1, Math.max(0.02, Math.min((this.w - 60) / (this.graph.width || 1), (this.h - 60) / (this.graph.height || 1))));
-    this.view = { k, x: (this.w - this.graph.width * k) / 2, y: (this.h - this.graph.height * k) / 2 };
+    const k = Math.min(1.1, Math.max(least, Math.min((this.w - 60) / (this.graph.width || 1), (this.h - 60) / (this.graph.height || 1))));
+    this.view = { k, x: Math.max(least > 0.02 ? 16 : -Infinity, (this.w - this.graph.width * k) / 2), y: Math.max(least > 0.02 ? 16 : -Infinity, (this.h - this.graph.height * k) / 2) };
     this.later();
   }
 

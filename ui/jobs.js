@@ -39,11 +39,23 @@ function searchText(row) {
   return text;
 }
 
+// warm prepares the texts, so that the first keystroke need not.
+function warm() {
+  const rows = [...store.jobs.values()];
+  const some = () => {
+    for (const row of rows.splice(0, 1000)) searchText(row);
+    if (rows.length) setTimeout(some);
+  };
+  setTimeout(some, 100);
+}
+
 export default function jobs(main, parts, query) {
   const table = new Table(query);
   replace(main, table.elements());
   table.sortAll();
+  table.measure();
   table.refresh();
+  warm();
   if (sessionStorage.getItem('chronos.focus') === 'search') {
     sessionStorage.removeItem('chronos.focus');
     table.search.focus();
@@ -119,31 +131,33 @@ class Table {
     this.sorted = keyed.map(k => k.row);
   }
 
-  matches(row, words) {
-    for (const id of Object.keys(filters)) {
-      if (this.filter[id] && !filters[id][2](row, this.filter[id])) return false;
-    }
-    if (this.filter.owner && (row.ownerName || row.owner || '') !== this.filter.owner) return false;
-    return words.length === 0 || words.every(word => searchText(row).includes(word));
+  // tests is what a row must pass to be shown.
+  tests() {
+    const { owner } = this.filter, words = this.words.toLowerCase().split(/\s+/).filter(Boolean);
+    return [
+      ...Object.keys(filters).filter(id => this.filter[id]).map(id => row => filters[id][2](row, this.filter[id])),
+      ...owner ? [row => (row.ownerName || row.owner || '') === owner] : [],
+      ...words.map(word => row => searchText(row).includes(word)),
+    ];
   }
 
   // refresh works out which rows are shown.
   refresh(moved) {
-    const words = this.words.toLowerCase().split(/\s+/).filter(Boolean);
-    const active = this.rows[this.at]?.name;
-    this.rows = this.sorted.filter(row => this.matches(row, words));
+    const active = this.rows[this.at]?.name, tests = this.tests();
+    this.rows = tests.length ? this.sorted.filter(row => tests.every(test => test(row))) : this.sorted;
     if (moved) {
       this.at = 0;
       this.scroller.scrollTop = 0;
-      this.noteAddress();
+      clearTimeout(this.noting);
+      this.noting = setTimeout(() => this.noteAddress(), 250);
     } else if (active !== undefined && this.rows[this.at]?.name !== active) {
       this.at = Math.max(0, this.rows.findIndex(row => row.name === active));
     }
     for (const name of this.selected) if (!store.jobs.has(name)) this.selected.delete(name);
     this.showHead();
     this.showBulk();
-    this.showOwners();
-    this.measure();
+    if (!moved) this.showOwners();
+    this.space.style.height = this.rows.length * this.height + 'px';
     this.draw();
   }
 
@@ -199,6 +213,7 @@ class Table {
   measure() {
     this.height = parseFloat(getComputedStyle(this.scroller).getPropertyValue('--row')) || 44;
     this.headHeight = this.head.offsetHeight;
+    this.inner = this.scroller.clientHeight;
     this.space.style.height = this.rows.length * this.height + 'px';
   }
 
@@ -209,7 +224,7 @@ class Table {
   // draw makes the rows that are in sight, and a few around them.
   draw() {
     const top = this.scroller.scrollTop, from = Math.max(0, Math.floor(top / this.height) - 6);
-    const to = Math.min(this.rows.length, Math.ceil((top + this.scroller.clientHeight) / this.height) + 6);
+    const to = Math.min(this.rows.length, Math.ceil((top + this.inner) / this.height) + 6);
     const wanted = new Set();
     for (let i = from; i < to; i++) {
       const row = this.rows[i];
@@ -235,13 +250,14 @@ class Table {
   place(drawn, i) {
     const { el, row } = drawn, selected = this.selected.has(row.name), active = i === this.at;
     if (drawn.i !== i) {
-      el.style.transform = `translateY(${i * this.height}px)`;
+      drawn.height = 0;
       el.setAttribute('aria-rowindex', i + 2);
       el.id = `${this.id}-${i}`;
       el.dataset.index = i;
     }
+    if (drawn.height !== this.height) el.style.transform = `translateY(${i * this.height}px)`;
+    drawn.height = this.height;
     drawn.i = i;
-    el.style.transform = `translateY(${i * this.height}px)`;
     if (drawn.selected !== selected) {
       el.setAttribute('aria-selected', selected);
       el.querySelector('input').checked = selected;
@@ -317,6 +333,7 @@ class Table {
 
   leave() {
     this.resize.disconnect();
+    if (this.noting) clearTimeout(this.noting);
     cancelAnimationFrame(this.frame);
   }
 

@@ -85,8 +85,8 @@ function showCluster(box) {
   replace(box, h('dl', { class: 'facts' },
     fact('Leader', i.leader ? h('code', {}, i.leader) : badge('problem', 'none')),
     others.length > 0 && fact('Others', others.map(id => h('div', {}, h('code', {}, id)))),
-    fact(i.cluster || 'Cluster', i.subscribed ? badge('success', 'connected') : badge('failure', 'not connected')),
-    fact(i.store || 'Store', store.state === 'live' ? badge('success', 'connected') : badge('queued', 'no news')),
+    fact('Runs on', i.cluster || 'the cluster', ' ', i.subscribed ? badge('success', 'connected') : badge('failure', 'not connected')),
+    fact('State in', i.store || 'the store', ' ', store.state === 'live' ? badge('success', 'connected') : badge('queued', 'no news')),
     fact('Runs', `${plural(i.running, 'run')} going on, ${i.queued} queued`),
     t.problems + (i.invalidRecords ?? 0) > 0 && fact('Problems', link(plural(t.problems, 'job'), '#jobs?state=problem'), i.invalidRecords ? `, ${plural(i.invalidRecords, 'stored record')} that can’t be read` : ''),
     fact('Version', i.version)));

@@ -47,7 +47,8 @@ export class Instance {
   async json(path, options) {
     const res = await fetch(this.url + path, options);
     if (!res.ok) throw new Error(`${path}: ${res.status} ${await res.text()}`);
-    return res.status === 204 ? null : res.json();
+    const text = await res.text();
+    return (res.headers.get('Content-Type') ?? '').includes('json') && /^[\[{]/.test(text) ? JSON.parse(text) : text;
   }
 
   put(...docs) {
