@@ -136,7 +136,7 @@ func (l *clientLoad) end() {
 func leaderAmong(t *testing.T, instances []*victim) *victim {
 	t.Helper()
 	var leader *victim
-	within(t, 20*time.Second, "the instances agree on a leader", func() bool {
+	within(t, time.Minute, "the instances agree on a leader", func() bool {
 		leader = nil
 		for _, v := range instances {
 			if v.cmd == nil {
