@@ -7,7 +7,7 @@
 ARG GO_IMAGE=docker.io/library/golang:1.26
 FROM ${GO_IMAGE} AS build
 WORKDIR /src
-RUN command -v busybox >/dev/null || \
+RUN test -x /bin/busybox || \
     { apt-get update && apt-get install -y --no-install-recommends busybox-static; }
 COPY go.mod go.sum ./
 RUN go mod download
@@ -17,8 +17,8 @@ RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags timetzdata \
         -ldflags "-s -w -buildid= -X main.version=${VERSION}" -o /out/usr/bin/chronos .
 RUN mkdir -p /out/bin /out/etc/ssl/certs /data && mkdir -m 1777 /out/tmp \
     && cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ \
-    && cp "$(command -v busybox)" /out/bin/busybox \
-    && for applet in $(busybox --list); do \
+    && cp /bin/busybox /out/bin/busybox \
+    && for applet in $(/bin/busybox --list); do \
          test "$applet" = busybox || ln -s busybox "/out/bin/$applet"; \
        done \
     && printf 'root:x:0:0:root:/:/bin/sh\nchronos:x:65532:65532:chronos:/data:/bin/sh\n' >/out/etc/passwd \

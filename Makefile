@@ -13,9 +13,7 @@ build:
 	$(BUILD) -o chronos .
 
 test:
-	gofmt -l . | (! grep .)
-	go vet ./...
-	go test -race ./...
+	./test.sh
 
 # Static binaries for both architectures, and their checksums.
 release:

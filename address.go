@@ -34,14 +34,21 @@ func (f *flags) listenHost() string {
 	return f.httpAddress
 }
 
+// httpsHost is the address of TLS. The rule is that of plain HTTP.
+func (f *flags) httpsHost() string {
+	if f.httpsAddress == "" && f.local() && !f.explicit("https_address") {
+		return "127.0.0.1"
+	}
+	return f.httpsAddress
+}
+
 // listenAddress is what to give to net.Listen for plain HTTP.
 func (f *flags) listenAddress(environ func(string) (string, bool)) string {
 	return net.JoinHostPort(f.listenHost(), strconv.Itoa(f.listenPort(environ)))
 }
 
-// advertised is the host:port under which the other instances and Mesos reach the
-// plain HTTP listener. It is the port that the listener is bound to, which
-// differs from listenPort only if that is 0.
+// advertised is the host:port under which the other instances and Mesos reach a
+// listener that is bound to port.
 func (f *flags) advertised(environ func(string) (string, bool), port int) string {
 	switch mapped := portVariable(environ, "PORT_"+strconv.Itoa(port)); {
 	case f.advertisePort > 0:

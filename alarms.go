@@ -13,6 +13,7 @@ const (
 	timerStaging                      // run was launched and never heard of
 	timerUnreachable                  // run's agent has been away for too long
 	timerReconcile                    // compare what runs with the cluster
+	timerLate                         // run has waited for longer than --notify_late
 	timerOffers                       // ask for offers, or give some back
 )
 

@@ -40,6 +40,7 @@ type operation struct {
 	local  bool // needs no leader
 	handle func(*call) error
 	timed  string // the name that the JVM versions time it under, "" for none
+	limit  int64  // of the body, 0 for bodyLimit
 }
 
 const (
@@ -89,19 +90,24 @@ func (s *server) routes() []resource {
 		{"overview", typeJSON, false, []operation{get(s.showOverview)}},
 		{"events", typeEvents, false, []operation{get(s.streamEvents)}},
 		{"problems", typeJSON, false, []operation{get(s.listProblems)}},
+		{"backup", typeJSON, false, []operation{get(s.makeBackup)}},
+		{"restore", typeJSON, false, []operation{{method: http.MethodPost, body: true, handle: s.restoreBackup, limit: maxBackup}}},
 	}
 }
 
 // A call is one request on its way to an answer.
 type call struct {
-	w         *answer
+	w         *response
 	r         *http.Request
 	server    *server
 	api       bool // below one of the prefixes, so errors have the form of dialect
 	dialect   dialect
+	path      string // of the resource
+	operation *operation
 	params    []string // what the {} of the path stand for
 	scheduler *scheduler
 	body      []byte // all of it, once read
+	limit     int64  // of the body, 0 for bodyLimit
 }
 
 // answerAPI finds the operation that is asked for and has it done here or by the leader.
@@ -115,6 +121,7 @@ func (s *server) answerAPI(c *call, rest string) error {
 	}
 	if c.r.Method == http.MethodOptions {
 		c.w.Header().Set("Allow", allowed(res))
+		c.w.Header().Set("Access-Control-Allow-Origin", "*")
 		return nil
 	}
 	method := c.r.Method
@@ -126,6 +133,8 @@ func (s *server) answerAPI(c *call, rest string) error {
 		return methodNotAllowed(c, res)
 	}
 	op := res.operations[i]
+	c.operation = &op
+	c.limit = op.limit
 	if err := checkContentType(c.r.Header["Content-Type"], res.strict, op.body); err != nil {
 		return err
 	}
@@ -138,7 +147,7 @@ func (s *server) answerAPI(c *call, rest string) error {
 	serve := func(sch *scheduler) (err error) {
 		start := time.Now()
 		s.respond(c, func(w http.ResponseWriter) {
-			err = op.handle(&call{w: &answer{ResponseWriter: w}, r: c.r, server: s, api: true, dialect: c.dialect,
+			err = op.handle(&call{w: &response{ResponseWriter: w}, r: c.r, server: s, api: true, dialect: c.dialect,
 				params: c.params, scheduler: sch, body: c.body})
 		})
 		if op.timed != "" && s.resourceCall != nil {
@@ -168,7 +177,7 @@ func (s *server) find(c *call, path string) *resource {
 	}
 	for i := range s.resources {
 		if params, ok := match(s.resources[i].path, segments); ok {
-			c.params = params
+			c.path, c.params = s.resources[i].path, params
 			return &s.resources[i]
 		}
 	}
@@ -307,6 +316,7 @@ func (c *call) finish(err error) {
 	if !ok {
 		e = c.explain(err)
 	}
+	c.w.reason = e.text
 	h := c.w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	if e.retry > 0 {

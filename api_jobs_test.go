@@ -12,7 +12,7 @@ import (
 func jobNames(t testing.TB, res *http.Response) string {
 	t.Helper()
 	var jobs []struct{ Name string }
-	body := text(t, res)
+	body := bodyOf(t, res)
 	if err := json.Unmarshal([]byte(body), &jobs); err != nil {
 		t.Fatalf("%d %s: %v", res.StatusCode, body, err)
 	}
@@ -25,12 +25,12 @@ func jobNames(t testing.TB, res *http.Response) string {
 
 func TestListIsOneLineInOrderOfCreation(t *testing.T) {
 	_, do := testAPI(t)
-	if got := text(t, do("GET /scheduler/jobs")); got != "[]" {
+	if got := bodyOf(t, do("GET /scheduler/jobs")); got != "[]" {
 		t.Errorf("no jobs = %q, want []", got)
 	}
 	given(t, do, strings.Replace(jobA, `"true"`, `"a\nb"`, 1), jobDep, strings.Replace(jobA, `"a"`, `"0"`, 1), jobA)
 	for _, path := range []string{"/scheduler/jobs", "/v1/scheduler/jobs"} {
-		body := text(t, do("GET "+path))
+		body := bodyOf(t, do("GET "+path))
 		if strings.ContainsAny(body, "\n") || !json.Valid([]byte(body)) {
 			t.Errorf("GET %s = %s, want JSON on one line", path, body)
 		}
@@ -38,7 +38,7 @@ func TestListIsOneLineInOrderOfCreation(t *testing.T) {
 			t.Errorf("GET %s = %s, want a dep 0", path, got)
 		}
 	}
-	if body := text(t, do("GET /scheduler/jobs")); !strings.Contains(body, `"command":"true"`) {
+	if body := bodyOf(t, do("GET /scheduler/jobs")); !strings.Contains(body, `"command":"true"`) {
 		t.Errorf("after an update: %s, want the new command", body)
 	}
 }
@@ -53,7 +53,7 @@ func TestListCopiesURIsAndFetch(t *testing.T) {
 		"/scheduler/job/a":       `"fetch":[]`,
 		"/scheduler/jobs/search": `"fetch":[]`,
 	} {
-		if body := text(t, do("GET "+path)); !strings.Contains(body, want) {
+		if body := bodyOf(t, do("GET "+path)); !strings.Contains(body, want) {
 			t.Errorf("GET %s = %s, want %s in it", path, body, want)
 		}
 	}
@@ -62,10 +62,10 @@ func TestListCopiesURIsAndFetch(t *testing.T) {
 func TestDialectsShowTheirKeys(t *testing.T) {
 	_, do := testAPI(t)
 	given(t, do, jobA)
-	if body := text(t, do("GET /scheduler/job/a")); !strings.Contains(body, `"epsilon":"PT60S"`) || strings.Contains(body, `"concurrent"`) {
+	if body := bodyOf(t, do("GET /scheduler/job/a")); !strings.Contains(body, `"epsilon":"PT60S"`) || strings.Contains(body, `"concurrent"`) {
 		t.Errorf("unprefixed = %s, want epsilon and no concurrent", body)
 	}
-	if body := text(t, do("GET /v1/scheduler/job/a")); strings.Contains(body, `"epsilon"`) || !strings.Contains(body, `"concurrent":false`) {
+	if body := bodyOf(t, do("GET /v1/scheduler/job/a")); strings.Contains(body, `"epsilon"`) || !strings.Contains(body, `"concurrent":false`) {
 		t.Errorf("/v1 = %s, want concurrent and no epsilon", body)
 	}
 }
@@ -105,7 +105,7 @@ func TestSummaryKeepsTheOriginalsWords(t *testing.T) {
 	want := `{"jobs":[{"name":"a","status":"fresh","state":"idle","schedule":"R/2030-01-01T00:00:00Z/P1D","parents":[],"disabled":false},` +
 		`{"name":"dep","status":"fresh","state":"idle","schedule":"","parents":["a"],"disabled":false},` +
 		`{"name":"bad","status":"failure","state":"idle","schedule":"R/2030-01-01T00:00:00Z/P1D","parents":[],"disabled":true}]}`
-	if got := text(t, do("GET /v1/scheduler/jobs/summary")); got != want {
+	if got := bodyOf(t, do("GET /v1/scheduler/jobs/summary")); got != want {
 		t.Errorf("summary = %s, want %s", got, want)
 	}
 }
@@ -116,10 +116,10 @@ func TestGraph(t *testing.T) {
 	wantDot := "digraph G {\n  1 [ label=\"a\" ];\n  2 [ label=\"b\" ];\n  3 [ label=\"dep\" ];\n  2 -> 3;\n  1 -> 3;\n}\n"
 	wantCSV := "node,a,fresh,idle\nnode,b,fresh,idle\nnode,dep,fresh,idle\nlink,b,dep\nlink,a,dep\n"
 	for _, base := range []string{"/scheduler", "/v1/scheduler"} {
-		if got := text(t, do("GET "+base+"/graph/dot")); got != wantDot {
+		if got := bodyOf(t, do("GET "+base+"/graph/dot")); got != wantDot {
 			t.Errorf("dot = %s, want %s", got, wantDot)
 		}
-		if got := text(t, do("GET "+base+"/graph/csv")); got != wantCSV {
+		if got := bodyOf(t, do("GET "+base+"/graph/csv")); got != wantCSV {
 			t.Errorf("csv = %s, want %s", got, wantCSV)
 		}
 	}
@@ -162,7 +162,7 @@ func TestChangesOfJobs(t *testing.T) {
 	}
 	for _, step := range steps {
 		res := do(step.request)
-		if body := text(t, res); res.StatusCode != step.status || res.StatusCode == 204 && body != "" {
+		if body := bodyOf(t, res); res.StatusCode != step.status || res.StatusCode == 204 && body != "" {
 			t.Errorf("%s = %d %q, want %d", step.request, res.StatusCode, body, step.status)
 		}
 		if got := jobNames(t, do("GET /scheduler/jobs")); got != step.jobs {
@@ -172,7 +172,6 @@ func TestChangesOfJobs(t *testing.T) {
 }
 
 func TestJobCacheForgets(t *testing.T) {
-	_, do := testAPI(t)
 	var c jobCache
 	for i := range 200 {
 		c.encoded(&Job{Name: fmt.Sprint(i)}, dialect2)

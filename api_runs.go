@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"io/fs"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -283,8 +282,8 @@ func (s *server) showOutput(file string) func(*call) error {
 		if s.output == nil {
 			return missing(file+" of run", run.ID)
 		}
-		_, size, err := s.output(run, file, 0, 0)
-		if errors.Is(err, fs.ErrNotExist) {
+		data, size, err := s.output(run, file, offset, int(min(length, outputChunk)))
+		if errors.Is(err, errNotFound) {
 			return missing(file+" of run", run.ID)
 		}
 		if err != nil {
@@ -297,25 +296,24 @@ func (s *server) showOutput(file string) func(*call) error {
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		h.Set("X-Content-Type-Options", "nosniff") // a job may write HTML
 		h.Set("X-Chronos-Size", strconv.FormatInt(size, 10))
-		return s.copyOutput(c, run, file, offset, max(0, min(length, size-offset)))
+		return s.copyOutput(c, run, file, data, offset, min(length, size-offset))
 	}
 }
 
-// copyOutput writes n bytes of a run's output from offset on.
-func (s *server) copyOutput(c *call, run *Run, file string, offset, n int64) error {
-	for n > 0 && c.r.Method != http.MethodHead {
-		data, _, err := s.output(run, file, offset, int(min(n, outputChunk)))
-		if err != nil {
-			panic(http.ErrAbortHandler) // the answer has begun; only breaking it off tells the client
-		}
-		if len(data) == 0 {
-			return nil // it has become shorter
-		}
-		if _, err := c.w.Write(data); err != nil {
-			return nil
+// copyOutput writes n bytes of a run's output from offset on, of which data is the beginning.
+func (s *server) copyOutput(c *call, run *Run, file string, data []byte, offset, n int64) error {
+	for len(data) > 0 && n > 0 {
+		if _, err := c.w.Write(data[:min(n, int64(len(data)))]); err != nil {
+			return nil // the client has gone
 		}
 		offset += int64(len(data))
-		n -= int64(len(data))
+		if n -= int64(len(data)); n <= 0 || c.r.Method == http.MethodHead {
+			return nil
+		}
+		var err error
+		if data, _, err = s.output(run, file, offset, int(min(n, outputChunk))); err != nil {
+			panic(http.ErrAbortHandler) // the answer has begun; only breaking it off tells the client
+		}
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"io/fs"
 	"net/http"
 	"strings"
 	"testing"
@@ -22,7 +21,7 @@ func TestRunNow(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			_, do := testAPI(t)
 			given(t, do, jobA)
-			if res := do("PUT /scheduler/job/a" + tt.query); res.StatusCode != 204 || text(t, res) != "" {
+			if res := do("PUT /scheduler/job/a" + tt.query); res.StatusCode != 204 || bodyOf(t, res) != "" {
 				t.Fatalf("PUT = %d, want 204", res.StatusCode)
 			}
 			open := openRuns(t, do("GET /scheduler/runs/a"))
@@ -39,7 +38,7 @@ func TestRunNow(t *testing.T) {
 func openRuns(t *testing.T, res *http.Response) []runDocument {
 	t.Helper()
 	var doc struct{ Open []runDocument }
-	if err := json.Unmarshal([]byte(text(t, res)), &doc); err != nil {
+	if err := json.Unmarshal([]byte(bodyOf(t, res)), &doc); err != nil {
 		t.Fatal(err)
 	}
 	return doc.Open
@@ -63,7 +62,7 @@ func TestMarkSuccess(t *testing.T) {
 	given(t, do, jobA)
 	for name, want := range map[string]string{"a": "marked job a as successful: true", "x": "marked job x as successful: false"} {
 		res := do("PUT /v1/scheduler/job/success/" + name)
-		if got := text(t, res); res.StatusCode != 200 || got != want || res.Header.Get("Content-Type") != typeJSON {
+		if got := bodyOf(t, res); res.StatusCode != 200 || got != want || res.Header.Get("Content-Type") != typeJSON {
 			t.Errorf("mark %s = %d %q, want 200 %q", name, res.StatusCode, got, want)
 		}
 	}
@@ -87,7 +86,7 @@ func TestTaskChanges(t *testing.T) {
 		"POST /scheduler/job/a/task/x/progress" + asJSON + `{"numAdditionalElementsProcessed":1.5}`: 400,
 	} {
 		if res := do(request); res.StatusCode != status {
-			t.Errorf("%s = %d %s, want %d", request, res.StatusCode, text(t, res), status)
+			t.Errorf("%s = %d %s, want %d", request, res.StatusCode, bodyOf(t, res), status)
 		}
 	}
 }
@@ -120,7 +119,7 @@ func TestDescribeRun(t *testing.T) {
 func TestOwnAdditionsSay404(t *testing.T) {
 	_, do := testAPI(t)
 	for _, path := range []string{"runs/x", "queued/x", "upcoming/x", "run/ct:1:0:x:/stdout"} {
-		if res := do("GET /v1/scheduler/" + path); res.StatusCode != 404 || !strings.Contains(text(t, res), `"message":"no `) {
+		if res := do("GET /v1/scheduler/" + path); res.StatusCode != 404 || !strings.Contains(bodyOf(t, res), `"message":"no `) {
 			t.Errorf("GET %s = %d, want 404 with a message", path, res.StatusCode)
 		}
 	}
@@ -138,7 +137,7 @@ func TestWhyQueued(t *testing.T) {
 			Run      runDocument
 		}
 	}
-	body := text(t, do("GET /scheduler/queued/a"))
+	body := bodyOf(t, do("GET /scheduler/queued/a"))
 	if err := json.Unmarshal([]byte(body), &doc); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +148,7 @@ func TestWhyQueued(t *testing.T) {
 
 func TestProblemsOfNothing(t *testing.T) {
 	_, do := testAPI(t)
-	if got := text(t, do("GET /scheduler/problems")); got != `{"jobs":[],"records":[]}` {
+	if got := bodyOf(t, do("GET /scheduler/problems")); got != `{"jobs":[],"records":[]}` {
 		t.Errorf("problems = %s, want none", got)
 	}
 }
@@ -160,9 +159,12 @@ func TestOutputOfARun(t *testing.T) {
 	o := leading(sch)
 	o.output = func(run *Run, name string, offset int64, limit int) ([]byte, int64, error) {
 		if name != "stdout" {
-			return nil, 0, fs.ErrNotExist
+			return nil, 0, errNotFound
 		}
-		end := min(offset+int64(limit), int64(len(content)))
+		if offset < 0 {
+			offset = max(0, int64(len(content))+offset)
+		}
+		end := min(offset+int64(min(limit, 5)), int64(len(content))) // in pieces
 		return []byte(content[min(offset, end):end]), int64(len(content)), nil
 	}
 	s := newServer(o)
@@ -175,7 +177,7 @@ func TestOutputOfARun(t *testing.T) {
 	}
 	for _, tt := range tests {
 		res := do("GET /v1/scheduler/run/" + id + "/stdout" + tt.query)
-		if got := text(t, res); res.StatusCode != 200 || got != tt.want || res.Header.Get("X-Chronos-Size") != "18" {
+		if got := bodyOf(t, res); res.StatusCode != 200 || got != tt.want || res.Header.Get("X-Chronos-Size") != "18" {
 			t.Errorf("stdout%s = %d %q, size %s, want %q of 18", tt.query, res.StatusCode, got, res.Header.Get("X-Chronos-Size"), tt.want)
 		}
 		if res.Header.Get("X-Content-Type-Options") != "nosniff" || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") {

@@ -10,7 +10,7 @@ import (
 func previewOf(t *testing.T, res *http.Response) preview {
 	t.Helper()
 	var p preview
-	body := text(t, res)
+	body := bodyOf(t, res)
 	if err := json.Unmarshal([]byte(body), &p); err != nil || res.StatusCode != 200 {
 		t.Fatalf("%d %s: %v", res.StatusCode, body, err)
 	}
@@ -20,9 +20,9 @@ func previewOf(t *testing.T, res *http.Response) preview {
 func TestPreviewShowsBothClocks(t *testing.T) {
 	_, do := testAPI(t)
 	p := previewOf(t, do(post("/scheduler/schedule/preview",
-		`{"schedule":"R/2045-03-26T02:30:00/P1D","scheduleTimeZone":"Europe/Berlin","count":3}`)))
-	want := []string{"2045-03-26T03:30:00.000+02:00 2045-03-26T01:30:00.000Z", "2045-03-27T02:30:00.000+02:00 2045-03-27T00:30:00.000Z",
-		"2045-03-28T02:30:00.000+02:00 2045-03-28T00:30:00.000Z"}
+		`{"schedule":"R/2045-03-25T02:30:00/P1D","scheduleTimeZone":"Europe/Berlin","count":3}`)))
+	want := []string{"2045-03-25T02:30:00.000+01:00 2045-03-25T01:30:00.000Z", "2045-03-26T03:30:00.000+02:00 2045-03-26T01:30:00.000Z",
+		"2045-03-27T02:30:00.000+02:00 2045-03-27T00:30:00.000Z"}
 	if len(p.Upcoming) != 3 {
 		t.Fatalf("preview = %+v, want 3 instants", p)
 	}
@@ -31,7 +31,7 @@ func TestPreviewShowsBothClocks(t *testing.T) {
 			t.Errorf("instant %d = %s, want %s", i, got, want[i])
 		}
 	}
-	if !strings.Contains(p.Upcoming[0].Note, "does not exist in Europe/Berlin") || p.Upcoming[1].Note != "" {
+	if !strings.Contains(p.Upcoming[1].Note, "does not exist in Europe/Berlin") || p.Upcoming[0].Note != "" {
 		t.Errorf("notes = %q, %q, want one where the clocks go forward", p.Upcoming[0].Note, p.Upcoming[1].Note)
 	}
 }
@@ -54,7 +54,7 @@ func TestPreviewRefuses(t *testing.T) {
 		`{"schedule":"R/2030-01-01T00:00:00Z/P1D","n":1}`:     `unknown key "n"`,
 		`{"schedule":"R/2030-01-01T00:00:00Z/P1D","count":0}`: "count: 0 is not between 1 and 1000",
 	} {
-		if res := do(post("/scheduler/schedule/preview", document)); res.StatusCode != 400 || !strings.Contains(text(t, res), want) {
+		if res := do(post("/scheduler/schedule/preview", document)); res.StatusCode != 400 || !strings.Contains(bodyOf(t, res), want) {
 			t.Errorf("preview of %s = %d, want 400 with %q", document, res.StatusCode, want)
 		}
 	}

@@ -39,7 +39,7 @@ func testCall(t *testing.T, s *server, request string) *call {
 	t.Helper()
 	method, target, _ := strings.Cut(request, " ")
 	r := httptest.NewRequestWithContext(t.Context(), method, target, nil)
-	return &call{w: &answer{ResponseWriter: httptest.NewRecorder()}, r: r, server: s, api: true}
+	return &call{w: &response{ResponseWriter: httptest.NewRecorder()}, r: r, server: s, api: true}
 }
 
 // soundness checks the whole state of a scheduler within its loop, and what readers see of it.

@@ -27,15 +27,15 @@ func TestStatisticsOfNothing(t *testing.T) {
 	_, do := testAPI(t)
 	given(t, do, jobA, jobDep)
 	want := `{"histogram":{"75thPercentile":0.0,"95thPercentile":0.0,"98thPercentile":0.0,"99thPercentile":0.0,"median":0.0,"mean":0.0,"count":0},"taskStatHistory":[]}`
-	if got := text(t, do("GET /v1/scheduler/job/stat/a")); got != want {
+	if got := bodyOf(t, do("GET /v1/scheduler/job/stat/a")); got != want {
 		t.Errorf("job/stat = %s, want %s", got, want)
 	}
 	// Equal ones come in the reverse order of creation.
 	want = `[{"jobNameLabel":"dep","time":0.0},{"jobNameLabel":"a","time":0.0}]`
-	if got := text(t, do("GET /scheduler/stats/99thPercentile")); got != want {
+	if got := bodyOf(t, do("GET /scheduler/stats/99thPercentile")); got != want {
 		t.Errorf("stats = %s, want %s", got, want)
 	}
-	if got := text(t, do("GET /scheduler/stats/max")); got != "[]" {
+	if got := bodyOf(t, do("GET /scheduler/stats/max")); got != "[]" {
 		t.Errorf("stats of an unknown key = %s, want []", got)
 	}
 	if res := do("GET /scheduler/stats"); res.StatusCode != 404 {

@@ -50,8 +50,8 @@ func send(t testing.TB, h http.Handler, request string) *http.Response {
 	return w.Result()
 }
 
-// text returns the body of an answer.
-func text(t testing.TB, res *http.Response) string {
+// bodyOf returns the body of an answer.
+func bodyOf(t testing.TB, res *http.Response) string {
 	t.Helper()
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
@@ -74,7 +74,7 @@ func given(t testing.TB, do func(string) *http.Response, documents ...string) {
 			path = "/scheduler/dependency"
 		}
 		if res := do(post(path, d)); res.StatusCode != http.StatusNoContent {
-			t.Fatalf("POST %s %s = %d %s", path, d, res.StatusCode, text(t, res))
+			t.Fatalf("POST %s %s = %d %s", path, d, res.StatusCode, bodyOf(t, res))
 		}
 	}
 }
@@ -139,7 +139,7 @@ func TestHeaderRules(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			res := do(tt.request)
 			if res.StatusCode != tt.status {
-				t.Fatalf("%q = %d %s, want %d", tt.request, res.StatusCode, text(t, res), tt.status)
+				t.Fatalf("%q = %d %s, want %d", tt.request, res.StatusCode, bodyOf(t, res), tt.status)
 			}
 			if got := res.Header.Get(tt.header); tt.header != "" && got != tt.want {
 				t.Errorf("%q: %s = %q, want %q", tt.request, tt.header, got, tt.want)
@@ -203,7 +203,7 @@ func TestErrorTexts(t *testing.T) {
 				"message": cmp.Or(tt.message, tt.text), "status": "Bad Request"}))} {
 				request := strings.Replace(tt.request, "BASE", base, 1)
 				res := do(request)
-				if got := text(t, res); res.StatusCode != 400 || got != want || res.Header.Get("Content-Type") != typeJSON {
+				if got := bodyOf(t, res); res.StatusCode != 400 || got != want || res.Header.Get("Content-Type") != typeJSON {
 					t.Errorf("%q = %d %s, want 400 %s", request, res.StatusCode, got, want)
 				}
 			}
@@ -216,18 +216,18 @@ func TestStartBefore1970(t *testing.T) {
 	const old = `{"name":"old","command":"x","schedule":"R1/1969-12-31T23:00:00Z/P1D","disabled":true}`
 	_, do := testAPI(t)
 	want := `{"message":"Scheduled start date '1969-12-31T23:00:00.000Z' is before 1970!","status":"Bad Request"}`
-	if res := do(post("/v1/scheduler/iso8601", old)); res.StatusCode != 400 || text(t, res) != want {
+	if res := do(post("/v1/scheduler/iso8601", old)); res.StatusCode != 400 || bodyOf(t, res) != want {
 		t.Errorf("POST /v1 = %d, want 400 %s", res.StatusCode, want)
 	}
 	if res := do(post("/scheduler/iso8601", old)); res.StatusCode != 204 {
-		t.Errorf("POST = %d %s, want 204", res.StatusCode, text(t, res))
+		t.Errorf("POST = %d %s, want 204", res.StatusCode, bodyOf(t, res))
 	}
 }
 
 func TestUnparsableScheduleHasTheTextOf3(t *testing.T) {
 	_, do := testAPI(t)
 	want := `{"message":"Cannot parse schedule 'whenever' (wtf bro)","status":"Bad Request"}`
-	if got := text(t, do(post("/v1/scheduler/iso8601", `{"name":"b","command":"x","schedule":"whenever"}`))); got != want {
+	if got := bodyOf(t, do(post("/v1/scheduler/iso8601", `{"name":"b","command":"x","schedule":"whenever"}`))); got != want {
 		t.Errorf("POST /v1 = %s, want %s", got, want)
 	}
 }
@@ -245,14 +245,14 @@ func TestRefusalsNameTheCause(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			_, do := testAPI(t)
 			given(t, do, jobA, jobDep, `{"name":"dep2","command":"x","parents":["dep"]}`)
-			before := text(t, do("GET /scheduler/jobs"))
+			before := bodyOf(t, do("GET /scheduler/jobs"))
 			for _, base := range []string{"/scheduler/", "/v1/scheduler/"} {
 				res := do(post(base+tt.path, tt.document))
-				if got := text(t, res); res.StatusCode != 400 || !strings.Contains(got, tt.want) {
+				if got := bodyOf(t, res); res.StatusCode != 400 || !strings.Contains(got, tt.want) {
 					t.Errorf("POST %s = %d %s, want 400 with %q", tt.document, res.StatusCode, got, tt.want)
 				}
 			}
-			if after := text(t, do("GET /scheduler/jobs")); after != before {
+			if after := bodyOf(t, do("GET /scheduler/jobs")); after != before {
 				t.Errorf("a refused change left %s, want %s", after, before)
 			}
 		})

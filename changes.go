@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +47,13 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		var err error
 		if schedule, err = parseSchedule(j.Schedule, j.ScheduleTimeZone, s.serverTime()); err != nil {
 			return &jobError{"schedule", err.Error()}
+		}
+		if e != nil && schedule.emptyStart() {
+			// Its now must not be the due of a run that has its id already.
+			start := time.UnixMilli(max(s.now, e.state.LastDue+1, e.state.LastScheduled+1)).In(s.cfg.location)
+			if schedule, err = parseSchedule(j.Schedule, j.ScheduleTimeZone, start); err != nil {
+				return &jobError{"schedule", err.Error()}
+			}
 		}
 	}
 	created := e == nil
@@ -145,6 +153,10 @@ func (s *scheduler) relink(e *entry, j *Job) {
 		if slices.Contains(old, p) {
 			consumed[p] = e.state.Consumed[p]
 		}
+		if len(old) > 1 && len(j.Parents) == 1 {
+			// Beside others it counted once however often it had finished.
+			consumed[p] = max(consumed[p], s.jobs[p].state.Generation-1)
+		}
 	}
 	s.state(e).Consumed = consumed
 	s.linkTo(j.Name, j.Parents)
@@ -201,20 +213,33 @@ func (s *scheduler) remove(e *entry) {
 	s.dues.drop(&e.timer)
 	for _, r := range e.runs {
 		s.queue.remove(r)
+		s.notLate(r)
 		if r.State == runLaunching || r.State == runActive {
 			s.orphans[r.ID] = r.AgentID
 			s.send(killCall(r.ID, r.AgentID), nil)
 		}
+		s.unwatch(r)
 		delete(s.runs, r.ID)
 		e.dropped = append(e.dropped, r)
 		r.update(func(n *Run) { n.State = runKilled })
 	}
 	e.runs = nil
 	e.gone = true
+	s.retire(e)
 	delete(s.jobs, name)
 	delete(s.unlinked, name)
 	s.touch(e)
 	s.emit(jobEvent{Kind: eventRemoved, Job: e.job})
+}
+
+// retire remembers which ids a deleted job has used, for a while: one that is made again under
+// its name stands for other tasks, even of the same instants.
+func (s *scheduler) retire(e *entry) {
+	const atMost, enough = 10_000, 24 * time.Hour
+	if len(s.used) > atMost {
+		maps.DeleteFunc(s.used, func(_ string, due int64) bool { return due < s.now-enough.Milliseconds() })
+	}
+	s.used[e.job.Name] = max(s.used[e.job.Name], e.state.LastScheduled, e.state.LastDue)
 }
 
 // inherit takes a parent that is being deleted out of a child. All fields of
@@ -240,6 +265,7 @@ func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
 	j.Parents = parents
 	s.relink(child, j)
 	s.setJob(child, j)
+	s.wake = append(s.wake, name) // it may have waited for the one that is gone alone
 }
 
 // adoptSchedule makes a child follow the schedule of its deleted parent, from the parent's position.
@@ -382,6 +408,7 @@ func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) e
 		if r := s.runs[id]; r != nil && r.entry == e {
 			r.update(func(run *Run) { run.Elements += n })
 			s.touchRun(r)
+			s.emit(jobEvent{Kind: eventProgress, Job: e.job, Run: r.Run, Elements: n})
 			return "", nil
 		}
 		i := slices.IndexFunc(e.history, func(r *Run) bool { return r.ID == id })
@@ -394,6 +421,7 @@ func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) e
 		e.history[i] = &run
 		e.historyDirty = true
 		s.touch(e)
+		s.emit(jobEvent{Kind: eventProgress, Job: e.job, Run: &run, Elements: n})
 		return "", nil
 	})
 	return err
@@ -421,7 +449,10 @@ func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, erro
 		}
 		return "", nil
 	})
-	return out, err
+	if err != nil {
+		return nil, err // the loop may still be at it
+	}
+	return out, nil
 }
 
 func (s *scheduler) explain(r *openRun) waiting {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"sync"
@@ -24,21 +25,30 @@ type daemon struct {
 	store     *fileStore // nil where the state is in ZooKeeper
 	listeners []net.Listener
 	local     *localCluster // nil on Mesos
+
+	id           string        // host:port under which this instance is known
+	self         instance      // how the others reach it
+	certificates *certificates // nil without TLS
+	httpsPort    int
+	mesos        *mesosCluster // nil on this machine
+	observed     *observedCluster
+	graphite     *graphite  // nil if there are no reports
+	cassandra    *cassandra // nil without
+	watchdog     *watchdog
 }
 
 // newDaemon makes the parts and listens, so that whatever is wrong with the flags or the
 // machine shows before anything runs.
 func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
 	p := &daemon{flags: f, log: log, metrics: newMetrics(version)}
-	l, err := net.Listen("tcp", f.listenAddress(environ))
+	err := p.listen(environ)
 	if err != nil {
-		return nil, fmt.Errorf("--http_port: %w", err)
+		return nil, err
 	}
-	p.listeners = append(p.listeners, l)
-	port := l.Addr().(*net.TCPAddr).Port
-	p.seat = newSeat(f.advertised(environ, port))
+	p.seat = newSeat(p.id)
 	if f.fileStore() {
-		if p.store, err = openFileStore(f.dataDir); err != nil {
+		p.store, err = outlast(errInUse, func() (*fileStore, error) { return openFileStore(f.dataDir, log) })
+		if err != nil {
 			return nil, fmt.Errorf("--data_dir: %w", err)
 		}
 	}
@@ -46,17 +56,55 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	if err != nil {
 		return nil, err
 	}
+	if err := p.newReporters(); err != nil {
+		return nil, err
+	}
 	p.notifier = newNotifier(notifyOptions{
 		ClusterName: f.clusterName, MailServer: f.mailServer, MailFrom: f.mailFrom, MailUser: f.mailUser,
 		MailPassword: f.mailPassword, MailSSL: f.mailSSL, RavenDSN: f.ravenDSN, SlackURL: f.slackURL,
 		MattermostURL: f.mattermostURL, HTTPURL: f.httpNotificationURL, HTTPCredentials: f.httpNotificationCredentials,
+		Missed: f.notifyMissed, Late: f.notifyLate,
 	}, log, p.metrics)
 	p.leader = &leadership{
 		seat: p.seat, cluster: cl, log: log, metrics: p.metrics,
 		config: p.schedulerConfig(), refused: map[string]bool{},
 	}
+	p.watchdog = &watchdog{current: p.seat.current, metrics: p.metrics, log: log}
+	p.observe()
 	p.server = newServer(p.serverOptions(environ, level))
 	return p, nil
+}
+
+// afterlife is how long what a predecessor had open may stay so when it is gone: killed while
+// it starts a child, it lives on in that child until the child executes its program.
+const afterlife = time.Second
+
+// outlast takes what only one process can have, waiting a moment if it is occupied.
+func outlast[T any](occupied error, take func() (T, error)) (T, error) {
+	for end := time.Now().Add(afterlife); ; time.Sleep(10 * time.Millisecond) {
+		got, err := take()
+		if err == nil || !errors.Is(err, occupied) || time.Now().After(end) {
+			return got, err
+		}
+	}
+}
+
+// newReporters makes what tells others of runs and numbers.
+func (p *daemon) newReporters() (err error) {
+	f := p.flags
+	p.graphite, err = newGraphite(graphiteOptions{HostPort: f.graphiteHostPort, Interval: f.graphiteReportingInterval, Prefix: f.graphiteGroupPrefix}, p.metrics, p.log)
+	if err != nil {
+		return err
+	}
+	o := cassandraOptions{
+		Hosts: contactPoints(f.cassandraContactPoints), Port: f.cassandraPort, User: f.cassandraUser, Password: f.cassandraPassword,
+		Keyspace: f.cassandraKeyspace, Table: f.cassandraTable, CountTable: f.cassandraStatCountTable, Consistency: f.cassandraConsistency,
+	}
+	if f.explicit("cassandra_ttl") {
+		o.TTL = f.cassandraTTL
+	}
+	p.cassandra, err = newCassandra(o, p.log, p.metrics)
+	return err
 }
 
 // schedulerConfig is what the flags say to the scheduler.
@@ -71,8 +119,18 @@ func (p *daemon) schedulerConfig() schedulerConfig {
 		task:     taskConfig{CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk},
 		setAside: map[string]string{}, location: time.Local,
 		observe: func(e jobEvent) {
+			runLog{p.log}.observe(e)
 			p.metrics.observe(e)
 			p.notifier.observe(e)
+			if p.cassandra != nil {
+				p.cassandra.observe(e)
+			}
+		},
+		late: f.notifyLate,
+		count: schedulerCounts{
+			offersHeld:    func(n int) { p.metrics.offersHeld.set(float64(n)) },
+			unknownUpdate: p.metrics.unknownUpdates.inc,
+			inputSkipped:  p.metrics.inputsSkipped.inc,
 		},
 		batchStored: func(_, records int, took time.Duration, err error) { p.metrics.committed(took, records, err) },
 		offerObserver: func(received, used, declined int) {
@@ -107,35 +165,60 @@ func (p *daemon) serverOptions(environ func(string) (string, bool), level *slog.
 		current: p.seat.current, leader: p.seat.known, changed: p.seat.changed, locate: p.seat.locate,
 		id: p.seat.id, hostname: host, credentials: f.httpCredentials, realm: f.httpRealm, compress: f.httpCompression,
 		defaults: p.jobDefaults(), history: f.jobHistoryLimit, metrics: p.metrics, level: level, log: p.log,
-		ui: newUI(), members: p.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos",
+		requestStarted: p.metrics.requestStarted, resourceCall: p.metrics.resourceCall,
+		forwarded: func(err error) {
+			p.metrics.forwarded.inc()
+			if err != nil {
+				p.metrics.forwardErrors.inc()
+			}
+		},
+		local: map[string]http.Handler{"/health": &health{
+			seat: p.seat, watchdog: p.watchdog, notifier: p.notifier, cassandra: p.cassandra, mesos: p.mesos, cluster: p.observed,
+			zookeeper: p.store == nil, connected: func() bool { return p.metrics.zkConnected.value() == 1 },
+		}},
+		members: p.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos",
 	}
 	if p.store != nil {
 		o.storeName = "local files"
 	}
-	if p.local != nil {
+	if p.certificates != nil {
+		o.dialTLS = p.certificates.dialPeer
+	}
+	switch {
+	case p.local != nil:
 		o.clusterName = "this machine"
 		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
 			return p.local.output(r.ID, name, offset, limit)
+		}
+	case p.mesos != nil:
+		files := newAgentFiles(p.mesos)
+		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*agentTimeout)
+			defer cancel()
+			return files.read(ctx, r, name, offset, int64(limit))
 		}
 	}
 	return o
 }
 
-// newCluster makes what --master names.
+// newCluster makes what --master names, and has it counted what passes.
 func (p *daemon) newCluster(environ func(string) (string, bool)) (cluster, error) {
 	f := p.flags
+	p.observed = &observedCluster{metrics: p.metrics}
 	if f.local() {
 		var err error
 		p.local, err = newLocal(f.dataDir, localOptions{}, p.log)
-		return p.local, err
+		p.observed.cluster = p.local
+		return p.observed, err
 	}
-	follow, err := newDetector(f.master, false, p.openMasterZK, p.log)
+	follow, err := newDetector(f.master, f.mesosSSL, p.openMasterZK, p.log)
 	if err != nil {
 		return nil, err
 	}
 	host, _ := f.advertisedHost(environ)
 	c := mesosConfig{
 		follow: follow, principal: f.mesosAuthenticationPrincipal, log: p.log,
+		onEvent: p.observed.mesosEvent, onCall: p.observed.mesosCall,
 		framework: frameworkInfo(frameworkOptions{
 			User: f.user, Name: f.mesosFrameworkName, Role: f.mesosRole, Hostname: host, WebUI: p.webUI(host),
 			Principal: f.mesosAuthenticationPrincipal, FailoverTimeout: f.failoverTimeout, Checkpoint: f.mesosCheckpoint,
@@ -148,7 +231,9 @@ func (p *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 		}
 		c.secret = trimSecret(secret)
 	}
-	return newMesos(c), nil
+	p.mesos = newMesos(c)
+	p.observed.cluster = p.mesos
+	return p.observed, nil
 }
 
 // webUI is the address that Mesos shows for the framework.
@@ -157,10 +242,10 @@ func (p *daemon) webUI(host string) string {
 	switch {
 	case f.webuiURL != "":
 		return f.webuiURL
-	case f.sslKeystorePath != "":
-		return "https://" + net.JoinHostPort(host, strconv.Itoa(f.httpsPort))
+	case p.certificates != nil && p.self.Scheme == "http":
+		return "https://" + net.JoinHostPort(host, strconv.Itoa(p.httpsPort))
 	}
-	return "http://" + p.seat.id
+	return p.self.Scheme + "://" + p.id
 }
 
 // openMasterZK opens a session for finding the leading Mesos master.
@@ -179,6 +264,13 @@ func (p *daemon) run(ctx context.Context) error {
 	defer die()
 	var parts sync.WaitGroup
 	parts.Go(func() { p.notifier.run(alive) })
+	parts.Go(func() { p.watchdog.run(alive) })
+	if p.graphite != nil {
+		parts.Go(func() { p.graphite.run(alive) })
+	}
+	if p.cassandra != nil {
+		parts.Go(func() { p.cassandra.run(alive) })
+	}
 	parts.Go(func() { p.lead(ctx, alive) })
 	p.log.Info("chronos serves", "version", version, "address", p.listeners[0].Addr().String(), "id", p.seat.id, "master", redact(p.flags.master))
 	err := p.server.serve(ctx, p.listeners...)
@@ -198,6 +290,6 @@ func (p *daemon) lead(ctx, alive context.Context) {
 	f := p.flags
 	p.leader.onZooKeeper(ctx, alive, zkOptions{
 		hosts: f.zkHosts, root: f.zkChroot + f.zkPath, timeout: f.zkTimeout, auth: f.zkAuth,
-		self: instance{Scheme: "http", Version: version},
+		self: p.self,
 	})
 }

@@ -35,12 +35,15 @@ func newCandidate(dir, id string, logger *slog.Logger) *candidate {
 
 // campaign returns when this instance leads, with the path of its latch node, which
 // lasts as long as the session. afterJVM tells that a JVM version was ahead of us:
-// its second session may still write for a while. The node stays in line if ctx
-// ends; resign removes it.
+// its second session may still write for a while. If ctx ends the node stays in
+// line until resign.
 func (c *candidate) campaign(ctx context.Context, session *zkSession) (latch string, afterJVM bool, err error) {
 	if err := session.mkdirAll(c.dir); err != nil {
 		return "", false, err
 	}
+	c.mu.Lock()
+	c.node = "" // of a session before this one, if any; line removes it
+	c.mu.Unlock()
 	for {
 		ahead, own, err := c.line(session)
 		if err != nil {

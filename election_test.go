@@ -54,7 +54,7 @@ func campaigning(t *testing.T, c *candidate, session *zkSession) <-chan victory 
 	return won
 }
 
-// inLineNow waits until the candidate's node exists.
+// inLineNow waits until the candidate's node in this session exists.
 func inLineNow(t *testing.T, c *candidate, session *zkSession) {
 	t.Helper()
 	if err := session.mkdirAll(c.dir); err != nil {
@@ -65,8 +65,11 @@ func inLineNow(t *testing.T, c *candidate, session *zkSession) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if slices.ContainsFunc(names, c.isMine) {
-			return
+		for _, name := range names {
+			_, stat, err := session.Get(c.dir + "/" + name)
+			if err == nil && c.isMine(name) && stat.EphemeralOwner == session.SessionID() {
+				return
+			}
 		}
 		next(t, changed, "candidate")
 	}
@@ -132,7 +135,6 @@ func TestCandidateRemovesOnlyItsOwnLostNodes(t *testing.T) {
 	otherWon := campaigning(t, other, otherSession)
 
 	session := testSession(t, hosts)
-	c.node = "" // as if the connection had broken before the answer came
 	won := campaigning(t, c, session)
 	if v := next(t, otherWon, "leader").mustLead(t); v.latch == first {
 		t.Errorf("the other process leads with the node %q of this one", first)

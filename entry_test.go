@@ -183,5 +183,5 @@ func FuzzRecordName(f *testing.F) {
 	})
 }
 
-// names returns the sorted keys of a map.
+// keysOf returns the sorted keys of a map.
 func keysOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

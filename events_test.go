@@ -252,6 +252,6 @@ func BenchmarkOverview(b *testing.B) {
 	}
 	for b.Loop() {
 		res := do("GET /v1/scheduler/overview")
-		b.SetBytes(int64(len(text(b, res))))
+		b.SetBytes(int64(len(bodyOf(b, res))))
 	}
 }

@@ -20,11 +20,17 @@ type fakeCluster struct {
 	outcome func(t mesos.TaskInfo) (time.Duration, mesos.TaskStatus)
 	// refuse, if not nil, is what the done of a call gets instead of being handled.
 	refuse func(*sched.Call) error
+	// fate, if not nil, says whether a call arrives, and what its done gets.
+	fate func(*sched.Call) (arrives bool, err error)
+	// disturb, if not nil, says how often an update arrives and how late. One with
+	// a uuid that does not arrive is sent again until it is acknowledged.
+	disturb func(*mesos.TaskStatus) (copies int, late time.Duration)
+	strict  bool // an ACCEPT of an offer that is not out is answered with TASK_DROPPED
 
 	mu         sync.Mutex
 	handle     chan *sched.Event // of the subscription; nil while there is none
 	stop       context.Context
-	tasks      map[string]*fakeTask
+	tasks      map[string]*memTask
 	used       mesosSize
 	offer      int
 	out        bool // an offer is out
@@ -33,11 +39,13 @@ type fakeCluster struct {
 	order      []string // task ids in the order of their launch
 	calls      map[sched.Call_Type]int
 	acked      []string
+	down       bool // there is no connection for the moment
+	unacked    map[string]mesos.TaskStatus
 }
 
 type mesosSize struct{ cpus, mem, disk float64 }
 
-type fakeTask struct {
+type memTask struct {
 	info  mesos.TaskInfo
 	state mesos.TaskState
 	timer *time.Timer
@@ -46,7 +54,8 @@ type fakeTask struct {
 func newFakeCluster() *fakeCluster {
 	return &fakeCluster{
 		cpus: 1e6, mem: 1e9, disk: 1e9,
-		tasks: map[string]*fakeTask{}, launches: map[string]int{}, calls: map[sched.Call_Type]int{},
+		tasks: map[string]*memTask{}, launches: map[string]int{}, calls: map[sched.Call_Type]int{},
+		unacked: map[string]mesos.TaskStatus{},
 	}
 }
 
@@ -57,9 +66,8 @@ func (c *fakeCluster) run(ctx context.Context, id string, handle func(*sched.Eve
 	}
 	events := make(chan *sched.Event, 1<<20)
 	c.mu.Lock()
-	c.handle, c.stop, c.out, c.suppressed = events, ctx, false, false
-	c.emit(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{FrameworkID: &mesos.FrameworkID{Value: id}}})
-	c.offerRest()
+	c.handle, c.stop = events, ctx
+	c.subscribed(id)
 	c.mu.Unlock()
 	for {
 		select {
@@ -74,15 +82,48 @@ func (c *fakeCluster) run(ctx context.Context, id string, handle func(*sched.Eve
 	}
 }
 
+// subscribed begins a subscription.
+func (c *fakeCluster) subscribed(id string) {
+	c.out, c.suppressed, c.down = false, false, false
+	c.emit(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{FrameworkID: &mesos.FrameworkID{Value: id}}})
+	c.resend()
+	c.offerRest()
+}
+
+// resend repeats the updates that were not acknowledged.
+func (c *fakeCluster) resend() {
+	for _, id := range slices.Sorted(maps.Keys(c.unacked)) {
+		c.update(id, c.unacked[id])
+	}
+}
+
+// drop interrupts the subscription for a while.
+func (c *fakeCluster) drop(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.down || c.handle == nil {
+		return
+	}
+	c.emit(&sched.Event{Type: sched.Event_UNKNOWN})
+	c.down = true
+	stop := c.stop
+	time.AfterFunc(d, c.locked(func() {
+		if c.down && c.stop == stop && stop.Err() == nil {
+			c.down = false
+			c.subscribed("framework-1")
+		}
+	}))
+}
+
 func (c *fakeCluster) emit(e *sched.Event) {
-	if c.handle != nil {
+	if c.handle != nil && !c.down {
 		c.handle <- e
 	}
 }
 
 // offerRest offers what is free, unless an offer is out or none is wanted.
 func (c *fakeCluster) offerRest() {
-	if c.out || c.suppressed || c.handle == nil {
+	if c.out || c.suppressed || c.handle == nil || c.down {
 		return
 	}
 	c.out = true
@@ -104,25 +145,38 @@ func (c *fakeCluster) send(call *sched.Call, done func(error)) {
 	c.calls[call.Type]++
 	var err error
 	switch {
-	case c.handle == nil:
+	case c.handle == nil || c.down:
 		err = errNotSent
 	case c.refuse != nil:
 		err = c.refuse(call)
 	}
+	arrives := err == nil
+	if arrives && c.fate != nil {
+		arrives, err = c.fate(call)
+	}
 	if done != nil {
 		go done(err)
 	}
-	if err != nil {
+	if !arrives {
 		return
 	}
 	switch call.Type {
 	case sched.Call_ACCEPT:
+		if c.strict && !c.isOut(call.Accept.OfferIDs) {
+			for _, t := range call.Accept.Operations[0].Launch.TaskInfos {
+				c.update(t.TaskID.Value, mesos.TaskStatus{State: mesos.TASK_DROPPED.Enum(), Reason: mesos.REASON_INVALID_OFFERS.Enum()})
+			}
+			return
+		}
 		c.out = false
 		for _, t := range call.Accept.Operations[0].Launch.TaskInfos {
 			c.launch(t)
 		}
 		c.offerRest()
 	case sched.Call_DECLINE:
+		if c.strict && !c.isOut(call.Decline.OfferIDs) {
+			return
+		}
 		c.out = false
 		time.AfterFunc(5*time.Second, c.locked(c.offerRest))
 	case sched.Call_SUPPRESS:
@@ -136,7 +190,14 @@ func (c *fakeCluster) send(call *sched.Call, done func(error)) {
 		c.reconcile(call.Reconcile.Tasks)
 	case sched.Call_ACKNOWLEDGE:
 		c.acked = append(c.acked, call.Acknowledge.TaskID.Value)
+		delete(c.unacked, call.Acknowledge.TaskID.Value)
 	}
+}
+
+// isOut reports whether all the offers are the one that is out.
+func (c *fakeCluster) isOut(ids []mesos.OfferID) bool {
+	now := "offer-" + time.Duration(c.offer).String()
+	return c.out && !slices.ContainsFunc(ids, func(id mesos.OfferID) bool { return id.Value != now })
 }
 
 func (c *fakeCluster) locked(f func()) func() {
@@ -158,7 +219,7 @@ func (c *fakeCluster) launch(t mesos.TaskInfo) {
 	if c.outcome != nil {
 		after, status = c.outcome(t)
 	}
-	task := &fakeTask{info: t, state: mesos.TASK_RUNNING}
+	task := &memTask{info: t, state: mesos.TASK_RUNNING}
 	c.tasks[id] = task
 	if status.GetState() == mesos.TASK_STAGING {
 		task.state = mesos.TASK_STAGING
@@ -189,7 +250,20 @@ func (c *fakeCluster) update(id string, status mesos.TaskStatus) {
 	if status.AgentID == nil {
 		status.AgentID = &mesos.AgentID{Value: "agent-1"}
 	}
-	c.emit(&sched.Event{Type: sched.Event_UPDATE, Update: &sched.Event_Update{Status: status}})
+	copies, late := 1, time.Duration(0)
+	if c.disturb != nil {
+		copies, late = c.disturb(&status)
+	}
+	deliver := func() {
+		c.emit(&sched.Event{Type: sched.Event_UPDATE, Update: &sched.Event_Update{Status: status}})
+	}
+	for range copies {
+		if late > 0 {
+			time.AfterFunc(late, c.locked(deliver))
+			continue
+		}
+		deliver()
+	}
 }
 
 // end ends a task, if it lives, and says so.
@@ -206,6 +280,7 @@ func (c *fakeCluster) end(id string, status mesos.TaskStatus) {
 		c.use(r, -1)
 	}
 	status.UUID = []byte("uuid of " + id)
+	c.unacked[id] = status
 	c.update(id, status)
 	if c.out && c.handle != nil {
 		// A real master would offer the difference beside it.
@@ -223,12 +298,22 @@ func (c *fakeCluster) reconcile(asked []sched.Call_Reconcile_Task) {
 		return
 	}
 	for _, a := range asked {
-		if t := c.tasks[a.TaskID.Value]; t != nil {
-			c.update(a.TaskID.Value, mesos.TaskStatus{State: t.state.Enum()})
-		} else {
-			c.update(a.TaskID.Value, mesos.TaskStatus{State: mesos.TASK_UNKNOWN.Enum()})
+		id, reason := a.TaskID.Value, mesos.REASON_RECONCILIATION.Enum()
+		last, ended := c.unacked[id]
+		switch t := c.tasks[id]; {
+		case t != nil:
+			c.update(id, mesos.TaskStatus{State: t.state.Enum(), Reason: reason})
+		case ended:
+			c.update(id, mesos.TaskStatus{State: last.State, Reason: reason})
+		default:
+			c.update(id, mesos.TaskStatus{State: mesos.TASK_UNKNOWN.Enum(), Reason: reason})
 		}
 	}
+}
+
+// behave sets outcome for the tasks launched from now on.
+func (c *fakeCluster) behave(outcome func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus)) {
+	c.locked(func() { c.outcome = outcome })()
 }
 
 // finish ends a running task from outside.

@@ -47,6 +47,7 @@ type disk interface {
 // A flock keeps other processes out until Close.
 type fileStore struct {
 	disk  disk
+	log   *slog.Logger
 	lock  *os.File
 	file  logFile
 	head  logHead
@@ -71,7 +72,7 @@ type span struct {
 // openFileStore opens or creates the store in dir and locks it. A last commit
 // that a crash cut short is dropped; any other damage is an error that names
 // file and offset, and changes nothing.
-func openFileStore(dir string) (*fileStore, error) {
+func openFileStore(dir string, log *slog.Logger) (*fileStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create state directory: %w", err)
 	}
@@ -79,7 +80,7 @@ func openFileStore(dir string) (*fileStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := openLog(osDisk(dir))
+	s, err := openLog(osDisk(dir), log)
 	if err != nil {
 		lock.Close()
 		return nil, err
@@ -89,8 +90,8 @@ func openFileStore(dir string) (*fileStore, error) {
 }
 
 // openLog is openFileStore without the lock.
-func openLog(d disk) (*fileStore, error) {
-	s := &fileStore{disk: d, index: map[string]span{}, slack: compactSlack}
+func openLog(d disk, log *slog.Logger) (*fileStore, error) {
+	s := &fileStore{disk: d, log: log, index: map[string]span{}, slack: compactSlack}
 	file, err := d.open(logName, os.O_RDWR)
 	if errors.Is(err, os.ErrNotExist) {
 		if err := s.rewrite(); err != nil {
@@ -130,7 +131,7 @@ func (s *fileStore) recover() error {
 		if found {
 			return fmt.Errorf("%s is damaged at offset %d, with good data again at offset %d: restore it from a backup", name, s.end, next)
 		}
-		slog.Warn("dropping the last commit, which was cut short", "file", name, "offset", s.end, "bytes", size-s.end)
+		s.log.Warn("dropping the last commit, which was cut short", "file", name, "offset", s.end, "bytes", size-s.end)
 		err = s.file.Truncate(s.end)
 	}
 	if err != nil {
@@ -221,7 +222,7 @@ func (s *fileStore) commit(ctx context.Context, records []record) error {
 	if s.end > max(2*s.live+s.slack, s.retry) {
 		if err := s.rewrite(); err != nil {
 			s.retry = s.end + s.slack
-			slog.Warn("state could not be compacted, trying again later", "file", name, "err", err)
+			s.log.Warn("state could not be compacted, trying again later", "file", name, "err", err)
 		}
 	}
 	return nil
@@ -329,6 +330,8 @@ func (s *fileStore) Close() error {
 	return err
 }
 
+var errInUse = errors.New("in use")
+
 // lockDir takes the directory for this process until the file is closed.
 func lockDir(dir string) (*os.File, error) {
 	name := filepath.Join(dir, "lock")
@@ -340,7 +343,7 @@ func lockDir(dir string) (*os.File, error) {
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder, _ := io.ReadAll(io.LimitReader(lock, 20))
 		lock.Close()
-		return nil, fmt.Errorf("state directory %q is in use by process %s", dir, strings.TrimSpace(string(holder)))
+		return nil, fmt.Errorf("state directory %q is %w by process %s", dir, errInUse, strings.TrimSpace(string(holder)))
 	}
 	if err == nil {
 		err = lock.Truncate(0)

@@ -63,7 +63,7 @@ type flags struct {
 	zkAuth    string // user:password for digest, or ""
 
 	// Notifications
-	mailServer                  string // host:port, or host
+	mailServer                  string // host:port, or ""
 	mailFrom                    string
 	mailUser                    string
 	mailPassword                string
@@ -93,8 +93,11 @@ type flags struct {
 	// Additions of this program
 	dataDir            string
 	advertisePort      int // 0 if not given; see advertised
+	mesosSSL           bool
 	logLevel           string
 	logFormat          string
+	notifyMissed       bool
+	notifyLate         time.Duration // 0 for never
 	unreachableTimeout time.Duration
 	stageTimeout       time.Duration
 	jobHistoryKeep     int
@@ -181,7 +184,11 @@ func (f *flags) assign(table []option, given []assignment, environ func(string) 
 		if !ok {
 			continue
 		}
-		if err := fs.Set(a.opt.name, a.value); err != nil {
+		err := fs.Set(a.opt.name, a.value)
+		if err != nil && !f.set[opt.name] {
+			err = fmt.Errorf("%w (the variable %s)", err, opt.env)
+		}
+		if err != nil {
 			return badValue(a, err)
 		}
 	}
@@ -217,29 +224,14 @@ func (f *flags) local() bool { return f.master == "local" }
 // fileStore reports whether the state is kept in dataDir and not in ZooKeeper.
 func (f *flags) fileStore() bool { return f.local() && !f.explicit("zk_hosts") }
 
-// withoutEffect lists the options given whose feature does not exist: for good
-// (they did nothing in the JVM versions either), or not yet.
+// withoutEffect lists the options given that do nothing, as in the JVM versions or because of
+// how this program works.
 func (f *flags) withoutEffect() []string {
 	var names []string
 	for _, opt := range f.optionTable() {
-		if f.explicit(opt.name) && (opt.noEffect || notYet(opt)) {
+		if f.explicit(opt.name) && opt.noEffect {
 			names = append(names, "--"+opt.name)
 		}
 	}
 	return names
-}
-
-// notYet reports whether the option's feature is still to be built.
-func notYet(opt option) bool {
-	switch opt.group {
-	case groupMesos:
-		return opt.name != "master" && opt.name != "mesos_task_mem" && opt.name != "mesos_task_cpu" && opt.name != "mesos_task_disk"
-	case groupZooKeeper, groupNotifications, groupCassandra, groupGraphite:
-		return true
-	}
-	switch opt.name {
-	case "https_address", "https_port", "disable_http", "ssl_keystore_path", "ssl_keystore_password":
-		return true
-	}
-	return false
 }

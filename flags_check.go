@@ -53,14 +53,6 @@ func checkHostPortOrNone(s string) (string, error) {
 	return checkHostPort(s)
 }
 
-// checkMailServer also takes a host without a port, which means SMTP's own.
-func checkMailServer(s string) (string, error) {
-	if !strings.Contains(s, ":") {
-		return checkHost(s)
-	}
-	return checkHostPort(s)
-}
-
 // checkCredentials wants user:password. "" means none. The JVM versions served without a
 // password when the text had another form; that is refused here.
 func checkCredentials(s string) (string, error) {

@@ -108,7 +108,6 @@ func TestCommandLinesAccepted(t *testing.T) {
 		{"--leader_max_idle_time -1", "leader_max_idle_time", "-1"},
 		{"--disable_after_failures 9223372036854775807", "disable_after_failures", "9223372036854775807"},
 		{"--cassandra_consistency local_one", "cassandra_consistency", "LOCAL_ONE"},
-		{"--mail_server smtp", "mail_server", "smtp"},
 		{"--mail_server smtp:25", "mail_server", "smtp:25"},
 		{"--hostname [::1]", "hostname", "::1"},
 		{"--unreachable_timeout 90s", "unreachable_timeout", "1m30s"},
@@ -219,7 +218,7 @@ func TestDefaults(t *testing.T) {
 		"zk_hosts": "localhost:2181", "zk_path": "/chronos/state", "zk_timeout": "10000", "mail_ssl": "false",
 		"cassandra_port": "9042", "cassandra_keyspace": "metrics", "cassandra_table": "chronos", "cassandra_stat_count_table": "chronos_stat_count", "cassandra_consistency": "ANY", "cassandra_ttl": "31536000",
 		"graphite_reporting_interval": "60",
-		"data_dir":                    "chronos-data", "advertise_port": "0", "log_level": "info", "log_format": "text", "unreachable_timeout": "10m", "stage_timeout": "15m", "job_history_keep": "20",
+		"data_dir":                    "chronos-data", "advertise_port": "0", "mesos_ssl": "false", "notify_missed": "false", "notify_late": "0", "log_level": "info", "log_format": "text", "unreachable_timeout": "10m", "stage_timeout": "15m", "job_history_keep": "20",
 	}
 	f := mustParseFlags(t, "")
 	for _, o := range f.optionTable() {
@@ -323,7 +322,7 @@ func TestZooKeeperHosts(t *testing.T) {
 	}
 }
 
-func TestMasterForms(t *testing.T) {
+func TestMasterFlagForms(t *testing.T) {
 	for in, want := range map[string]string{
 		"local": "local", "h:5050": "h:5050", "master@10.0.0.1:5050": "10.0.0.1:5050",
 		"http://h:5050": "http://h:5050", "https://h:5050/": "https://h:5050",
@@ -343,7 +342,7 @@ func TestMasterForms(t *testing.T) {
 
 func TestPathsAndNames(t *testing.T) {
 	for _, args := range []string{"--zk_path=chronos", "--zk_path=/a//b", "--zk_path=/a/../b", "--hostname=h:8080", "--hostname=http://h", "--http_address=127.0.0.1:80",
-		"--http_credentials=bob", "--http_credentials=:x", "--http_credentials=x:", "--mail_server=h:x", "--graphite_host_port=h", "--slack_url=hooks.slack.com/x", "--data_dir=",
+		"--http_credentials=bob", "--http_credentials=:x", "--http_credentials=x:", "--mail_server=h:x", "--mail_server=h", "--graphite_host_port=h", "--slack_url=hooks.slack.com/x", "--data_dir=",
 		"--log_level=trace", "--log_format=xml", "--unreachable_timeout=600", "--unreachable_timeout=-1s", "--cassandra_consistency=MOST"} {
 		complaint(t, args)
 	}
@@ -378,7 +377,7 @@ func TestEnvironmentGivesDefaults(t *testing.T) {
 	}
 	var stdout bytes.Buffer
 	_, err = parseFlags(nil, environOf(map[string]string{"MESOSPHERE_HTTP_CREDENTIALS": "hunter2"}), &stdout)
-	if err == nil || !strings.Contains(stdout.String(), "http_credentials") || strings.Contains(stdout.String(), "hunter2") {
+	if err == nil || !strings.Contains(stdout.String(), "MESOSPHERE_HTTP_CREDENTIALS") || strings.Contains(stdout.String(), "hunter2") {
 		t.Errorf("bad credentials of the environment: %v, %q", err, &stdout)
 	}
 }

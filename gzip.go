@@ -47,7 +47,6 @@ func (g *gzipWriter) Write(p []byte) (int, error) {
 func (g *gzipWriter) decide(p []byte) {
 	g.decided = true
 	h := g.Header()
-	h.Set("Vary", "Accept-Encoding, User-Agent")
 	if len(p) < gzipThreshold || h.Get("Content-Encoding") != "" || !compressible(h.Get("Content-Type")) {
 		return
 	}

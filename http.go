@@ -2,11 +2,9 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"html"
@@ -45,26 +43,29 @@ type serverOptions struct {
 	// current or leader return. It is asked before them.
 	changed func() <-chan struct{}
 
-	id          string               // our own host:port
-	hostname    string               // the name we go by, accepted as Host on loopback
-	locate      func(id string) peer // where an instance is reached; nil: a JVM's, plain HTTP at its id
-	tlsClient   *tls.Config          // for peers with scheme https
-	credentials string               // user:password, "" for none
+	id       string               // our own host:port
+	hostname string               // the name we go by, accepted as Host on loopback
+	locate   func(id string) peer // where an instance is reached; nil: a JVM's, plain HTTP at its id
+	// dialTLS connects to peers with scheme https; nil trusts the system's authorities.
+	dialTLS     func(ctx context.Context, network, address string) (net.Conn, error)
+	credentials string // user:password, "" for none
 	realm       string
 	compress    bool
 	defaults    jobDefaults
 	location    *time.Location  // the zone of starts without an offset, nil for the process's
 	history     int             // entries in job/stat, 0 for all that is kept
 	hold        time.Duration   // how long a request waits for a leader, 0 for 20 s
-	ui          http.Handler    // everything outside the API; nil: a plain page of the jobs
+	ui          http.Handler    // everything outside the API; nil: the web interface
 	members     func() []string // ids of the instances; nil: not known
 	storeName   string          // where the state is, for people
 	clusterName string          // where the tasks run, for people
 	metrics     http.Handler    // /metrics and below
 	local       map[string]http.Handler
-	output      func(run *Run, name string, offset int64, limit int) (data []byte, size int64, err error)
-	level       *slog.LevelVar
-	log         *slog.Logger
+	// output reads what a run has written to stdout or stderr, a negative offset
+	// counting from the end. errNotFound means that there is no such file.
+	output func(run *Run, name string, offset int64, limit int) (data []byte, size int64, err error)
+	level  *slog.LevelVar
+	log    *slog.Logger
 
 	// What is counted, each nil for nobody: requests, with a function for their
 	// end; calls of the operations that the JVM versions time; requests sent to the leader.
@@ -99,6 +100,9 @@ func newServer(o serverOptions) *server {
 	if o.location == nil {
 		o.location = time.Local
 	}
+	if o.ui == nil {
+		o.ui = newUI()
+	}
 	if o.realm == "" {
 		o.realm = "Mesosphere"
 	}
@@ -106,7 +110,7 @@ func newServer(o serverOptions) *server {
 	s.resources = s.routes()
 	s.transport = &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		TLSClientConfig:       o.tlsClient,
+		DialTLSContext:        o.dialTLS,
 		TLSHandshakeTimeout:   5 * time.Second,
 		ResponseHeaderTimeout: 30 * time.Second,
 		MaxIdleConnsPerHost:   64,
@@ -165,11 +169,11 @@ func onLoopback(a net.Addr) bool {
 
 // ServeHTTP answers one request, logs it, and survives a handler's panic.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := &answer{ResponseWriter: w}
+	a := &response{ResponseWriter: w}
 	start := time.Now()
 	if s.requestStarted != nil {
 		ended := s.requestStarted(r.Method)
-		defer func() { ended(cmp.Or(a.status, http.StatusOK)) }()
+		defer func() { ended(a.code()) }()
 	}
 	defer func() {
 		if v := recover(); v != nil {
@@ -181,13 +185,13 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				errorPage(a, http.StatusInternalServerError, "internal error")
 			}
 		}
-		s.logAccess(a, r, time.Since(start))
+		s.logRequest(a, r, time.Since(start))
 	}()
 	s.answer(a, r)
 }
 
 // answer sorts requests: /ping is open to everybody, the rest is for those who know the credentials.
-func (s *server) answer(w *answer, r *http.Request) {
+func (s *server) answer(w *response, r *http.Request) {
 	path := r.URL.Path
 	if path == "/ping" {
 		ping(w, r)
@@ -199,6 +203,7 @@ func (s *server) answer(w *answer, r *http.Request) {
 		return
 	}
 	c := &call{w: w, r: r, server: s}
+	w.call = c
 	if rest, d, ok := apiPath(r.URL.EscapedPath()); ok {
 		c.api, c.dialect = true, d
 		c.finish(s.answerAPI(c, rest))
@@ -222,12 +227,8 @@ func (s *server) answerOther(c *call) error {
 		h = s.metrics
 	case path == "/logging":
 		h, local = http.HandlerFunc(s.logging), query.Has("local")
-	case s.ui != nil:
-		h = s.ui
-	case path == "/":
-		h = http.HandlerFunc(s.page)
 	default:
-		return &apiError{status: http.StatusNotFound, text: "Not Found"}
+		h = s.ui
 	}
 	serve := func(*scheduler) error {
 		s.respond(c, func(w http.ResponseWriter) { h.ServeHTTP(w, c.r) })
@@ -242,6 +243,9 @@ func (s *server) answerOther(c *call) error {
 // respond runs write with a response that any origin may read and that is compressed if the client likes.
 func (s *server) respond(c *call, write func(http.ResponseWriter)) {
 	c.w.Header().Set("Access-Control-Allow-Origin", "*")
+	if s.compress {
+		c.w.Header().Set("Vary", "Accept-Encoding, User-Agent")
+	}
 	if !s.compress || !acceptsGzip(c.r) {
 		write(c.w)
 		return
@@ -337,23 +341,25 @@ func errorPage(w http.ResponseWriter, status int, reason string) {
 	w.Write(b.Bytes())
 }
 
-// An answer is a response that remembers what was sent.
-type answer struct {
+// A response is a ResponseWriter that remembers what was sent.
+type response struct {
 	http.ResponseWriter
 	status    int
 	size      int64
 	streams   bool   // has no end; see stream
 	forwarded string // the leader that made it
+	call      *call  // nil if it never came to one
+	reason    string // why the call failed
 }
 
-func (a *answer) WriteHeader(status int) {
+func (a *response) WriteHeader(status int) {
 	if a.status == 0 && status >= 200 {
 		a.status = status
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
-func (a *answer) Write(p []byte) (int, error) {
+func (a *response) Write(p []byte) (int, error) {
 	if a.status == 0 {
 		a.status = http.StatusOK
 	}
@@ -367,34 +373,10 @@ func (a *answer) Write(p []byte) (int, error) {
 
 // stream says that the answer may last for as long as the client reads it. The
 // deadlines of the server are for whole requests and answers.
-func (a *answer) stream() {
+func (a *response) stream() {
 	a.streams = true
 	http.NewResponseController(a.ResponseWriter).SetReadDeadline(time.Time{}) // not every writer has one
 }
 
 // Unwrap lets http.ResponseController reach the connection.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
-
-// logAccess writes one line per request: who asked for what. Changes are worth
-// it always, reads only for debugging. Queries stay out: they carry arguments.
-func (s *server) logAccess(a *answer, r *http.Request, took time.Duration) {
-	level := slog.LevelInfo
-	if safe(r.Method) {
-		level = slog.LevelDebug
-	}
-	if !s.log.Enabled(r.Context(), level) {
-		return
-	}
-	user, _, _ := r.BasicAuth()
-	attrs := []slog.Attr{slog.String("method", r.Method), slog.String("path", r.URL.EscapedPath()),
-		slog.Int("status", cmp.Or(a.status, http.StatusOK)), slog.Int64("bytes", a.size), slog.Duration("took", took.Round(time.Microsecond)),
-		slog.String("remote", r.RemoteAddr), slog.String("user", user),
-		slog.String("agent", r.UserAgent()), slog.String("request", r.Header.Get(requestIDHeader))}
-	if f := r.Header.Get("X-Forwarded-For"); f != "" {
-		attrs = append(attrs, slog.String("forwardedFor", f))
-	}
-	if a.forwarded != "" {
-		attrs = append(attrs, slog.String("leader", a.forwarded))
-	}
-	s.log.LogAttrs(r.Context(), level, "http request", attrs...)
-}
+func (a *response) Unwrap() http.ResponseWriter { return a.ResponseWriter }

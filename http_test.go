@@ -17,13 +17,13 @@ func basic(credentials string) string {
 
 // endpoints is a request to every path, reading and changing.
 var endpoints = []string{
-	"GET /", "GET /metrics", "GET /metrics?local", "GET /logging", "POST /logging", "GET /nothing", "GET /health",
+	"GET /", "GET /metrics", "GET /metrics?local", "GET /metrics/prometheus", "PUT /metrics", "GET /logging", "POST /logging", "GET /nothing", "POST /nothing", "GET /health", "POST /health",
 	"GET BASE/jobs", "GET BASE/jobs/search", "GET BASE/jobs/summary", "GET BASE/job/a", "DELETE BASE/job/a", "PUT BASE/job/a",
 	"PUT BASE/job/success/a", "GET BASE/job/stat/a", "POST BASE/job/a/task/x/progress", "POST BASE/iso8601", "PUT BASE/iso8601",
 	"POST BASE/dependency", "PUT BASE/dependency", "DELETE BASE/task/kill/a", "PUT BASE/task/x", "DELETE BASE/task/all",
 	"GET BASE/graph/dot", "GET BASE/graph/csv", "GET BASE/stats/mean", "GET BASE/leader", "POST BASE/schedule/preview",
 	"GET BASE/upcoming/a", "GET BASE/runs/a", "GET BASE/queued/a", "GET BASE/run/x/stdout", "GET BASE/run/x/stderr", "GET BASE/problems",
-	"GET BASE/nothing", "OPTIONS BASE/jobs",
+	"GET BASE/backup", "POST BASE/restore", "GET BASE/nothing", "OPTIONS BASE/jobs",
 }
 
 // requests returns endpoints under both prefixes, for servers that lead and that follow.
@@ -49,6 +49,67 @@ func leaderAndFollower(t *testing.T, adjust func(*serverOptions)) map[string]htt
 	o.current = func() *scheduler { return nil }
 	o.leader = func() (string, bool) { return id, false }
 	return map[string]http.Handler{"leader": leader, "follower": newServer(o)}
+}
+
+// Who may do what, on the leader and through a follower: everything is for those who know the
+// credentials but /ping, and no page of another origin changes anything, with credentials or without.
+func TestAccessMatrix(t *testing.T) {
+	const foreign = "\nHost: c.example\nOrigin: https://evil.example"
+	type answers struct{ read, change int } // 0 for anything but 401 and 403
+	callers := []struct {
+		name, header string
+		want         answers
+	}{
+		{"anonymous", "", answers{401, 401}},
+		{"right password", basic("u:right"), answers{0, 0}},
+		{"wrong password", basic("u:wrong"), answers{401, 401}},
+		{"other origin, anonymous", foreign, answers{401, 401}},
+		{"other origin, right password", basic("u:right") + foreign, answers{0, 403}},
+		{"other origin, wrong password", basic("u:wrong") + foreign, answers{401, 401}},
+	}
+	servers := leaderAndFollower(t, func(o *serverOptions) { o.credentials = "u:right" })
+	state := func() string { return bodyOf(t, send(t, servers["leader"], "GET /scheduler/jobs"+basic("u:right"))) }
+	for role, s := range servers {
+		for _, caller := range callers {
+			send(t, s, "POST /scheduler/iso8601"+asJSONHeader("POST")+basic("u:right")+"\n\n"+jobA)
+			before := state()
+			for _, request := range requests() {
+				method, _, _ := strings.Cut(request, " ")
+				want := caller.want.change
+				if safe(method) {
+					want = caller.want.read
+				}
+				got := send(t, s, request+asJSONHeader(request)+caller.header).StatusCode
+				if denied := got == 401 || got == 403; denied != (want != 0) || denied && got != want {
+					t.Errorf("%s, %s: %s = %d, want %d", role, caller.name, request, got, want)
+				}
+			}
+			if after := state(); caller.want.change != 0 && after != before {
+				t.Errorf("%s, %s: jobs are %s, were %s", role, caller.name, after, before)
+			}
+			if res := send(t, s, "GET /ping"+caller.header); res.StatusCode != 200 {
+				t.Errorf("%s, %s: GET /ping = %d, want 200", role, caller.name, res.StatusCode)
+			}
+		}
+	}
+}
+
+// The matrix is as good as its list.
+func TestEndpointsAreListed(t *testing.T) {
+	s := newServer(leading(nil))
+	for _, res := range s.resources {
+		for _, op := range res.operations {
+			listed := false
+			for _, e := range endpoints {
+				method, path, _ := strings.Cut(e, " BASE/")
+				_, ok := match(res.path, strings.Split(path, "/"))
+				listed = listed || ok && method == op.method
+			}
+			if !listed {
+				t.Errorf("%s %s is not among the endpoints tested", op.method, res.path)
+			}
+		}
+	}
 }
 
 func TestCredentials(t *testing.T) {
@@ -82,7 +143,7 @@ func TestCredentials(t *testing.T) {
 					t.Errorf("%s, %s: %s: a 401 with a CORS header", role, tt.name, request)
 				}
 			}
-			if res := send(t, s, "GET /ping"+tt.header); res.StatusCode != 200 || text(t, res) != "pong\n" {
+			if res := send(t, s, "GET /ping"+tt.header); res.StatusCode != 200 || bodyOf(t, res) != "pong\n" {
 				t.Errorf("%s, %s: GET /ping = %d, want 200 pong", role, tt.name, res.StatusCode)
 			}
 		}
@@ -150,7 +211,7 @@ func TestForeignHostOnLoopback(t *testing.T) {
 func TestPing(t *testing.T) {
 	_, do := testAPI(t)
 	res := do("GET /ping\nOrigin: http://x")
-	if got := text(t, res); got != "pong\n" || res.Header.Get("Access-Control-Allow-Origin") != "http://x" || res.Header.Get("Access-Control-Allow-Credentials") != "true" {
+	if got := bodyOf(t, res); got != "pong\n" || res.Header.Get("Access-Control-Allow-Origin") != "http://x" || res.Header.Get("Access-Control-Allow-Credentials") != "true" {
 		t.Errorf("GET /ping = %q %v", got, res.Header)
 	}
 	for request, status := range map[string]int{"HEAD /ping": 200, "POST /ping": 405, "OPTIONS /ping": 200, "GET /ping/": 404} {
@@ -190,17 +251,9 @@ func TestLoggingSetsTheLevel(t *testing.T) {
 		{form + "%3Cb%3E", slog.LevelDebug, "Unknown level &lt;B&gt;"},
 	} {
 		res := send(t, s, tt.request)
-		if got := text(t, res); res.StatusCode != 200 || !strings.Contains(got, tt.says) || o.level.Level() != tt.level {
+		if got := bodyOf(t, res); res.StatusCode != 200 || !strings.Contains(got, tt.says) || o.level.Level() != tt.level {
 			t.Errorf("%q = %d, level %v, want %v and %q in %s", tt.request, res.StatusCode, o.level.Level(), tt.level, tt.says, got)
 		}
-	}
-}
-
-func TestPageShowsJobs(t *testing.T) {
-	_, do := testAPI(t)
-	given(t, do, jobA, jobDep, `{"name":"c","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1D","disabled":true}`)
-	if got := text(t, do("GET /")); !strings.Contains(got, "<td>after a</td>") || !strings.Contains(got, "3 jobs") || !strings.Contains(got, "disabled") {
-		t.Errorf("GET / = %s, want the jobs", got)
 	}
 }
 
@@ -212,7 +265,7 @@ func TestCompression(t *testing.T) {
 	for i := range 50 {
 		given(t, func(r string) *http.Response { return send(t, s, r) }, strings.Replace(jobA, `"a"`, fmt.Sprintf(`"a%d"`, i), 1))
 	}
-	plain := text(t, send(t, s, "GET /scheduler/jobs\nAccept-Encoding: gzip;q=0"))
+	plain := bodyOf(t, send(t, s, "GET /scheduler/jobs\nAccept-Encoding: gzip;q=0"))
 	res := send(t, s, "GET /scheduler/jobs\nAccept-Encoding: deflate, gzip")
 	if res.Header.Get("Content-Encoding") != "gzip" || res.Header.Get("Vary") != "Accept-Encoding, User-Agent" {
 		t.Fatalf("headers = %v, want gzip", res.Header)
@@ -239,23 +292,66 @@ func TestPanicIsAnswered(t *testing.T) {
 	}
 }
 
-func TestChangesAreLogged(t *testing.T) {
+// An audit line says who wanted what and what came of it, whatever the log level; nothing else does.
+func TestChangesAreAudited(t *testing.T) {
+	const right, wrong = "u:secret", "u:hunter2"
+	tests := []struct {
+		name, request string
+		want          string // "" for no line
+	}{
+		{"reading", "GET /scheduler/jobs" + basic(right), ""},
+		{"a preview changes nothing", "POST /scheduler/schedule/preview" + basic(right) + asJSON + `{"schedule":"R/2030-01-01T00:00:00Z/P1D"}`, ""},
+		{"ping", "GET /ping", ""},
+		{"create", "POST /v1/scheduler/iso8601" + basic(right) + asJSON + jobA,
+			"outcome=done method=POST path=/v1/scheduler/iso8601 job=a dialect=3 status=204 user=u remote=192.0.2.1:1234 "},
+		{"delete, for others", "DELETE /scheduler/job/b?x=hidden\nX-Forwarded-For: 10.1.2.3" + basic(right),
+			`outcome=refused method=DELETE path=/scheduler/job/b job=b dialect=2 status=400 reason="requirement failed: Job 'b' not found" user=u `},
+		{"a callback", "PUT /scheduler/task/ct:1:0:a:" + basic(right) + asJSON + `{"statusCode":0}`,
+			"outcome=done method=PUT path=/scheduler/task/ct:1:0:a: job=a task=ct:1:0:a: dialect=2 status=204 user=u "},
+		{"no credentials", "DELETE /scheduler/task/all", `outcome=denied method=DELETE path=/scheduler/task/all status=401 user="" `},
+		{"wrong credentials", "DELETE /scheduler/task/all" + basic(wrong), "outcome=denied method=DELETE path=/scheduler/task/all status=401 user=u "},
+		{"other origin", "DELETE /scheduler/task/all\nOrigin: http://evil" + basic(right),
+			`outcome=denied method=DELETE path=/scheduler/task/all job="" dialect=2 status=403 reason="changes from another origin (http://evil) are refused" user=u `},
+		{"wrong method", "DELETE /scheduler/jobs" + basic(right), `outcome=refused method=DELETE path=/scheduler/jobs job="" dialect=2 status=405 user=u `},
+		{"the log level itself", "POST /logging\nContent-Type: application/x-www-form-urlencoded" + basic(right) + "\n\nlevel=OFF",
+			"outcome=done method=POST path=/logging status=200 user=u "},
+		{"after that", "DELETE /scheduler/task/all" + basic(right), `outcome=done method=DELETE path=/scheduler/task/all job="" dialect=2 status=204 user=u `},
+	}
 	o := leading(testScheduler(t))
-	o.credentials = "u:secret"
+	o.credentials, o.level = right, new(slog.LevelVar)
+	var log strings.Builder
+	o.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: o.level}))
+	s := newServer(o)
+	for _, tt := range tests {
+		log.Reset()
+		send(t, s, tt.request)
+		got := log.String()
+		if strings.Contains(got, "msg=audit") != (tt.want != "") || !strings.Contains(got, tt.want) || strings.Count(got, "\n") > 1 {
+			t.Errorf("%s: log = %q, want one line with %q", tt.name, got, tt.want)
+		}
+		for _, hidden := range []string{"secret", "hunter2", "hidden"} {
+			if strings.Contains(got, hidden) {
+				t.Errorf("%s: log = %s, want no %s in it", tt.name, got, hidden)
+			}
+		}
+		if strings.Contains(tt.request, "X-Forwarded-For") && !strings.Contains(got, "forwardedFor=10.1.2.3") {
+			t.Errorf("%s: log = %s, want whom it is for", tt.name, got)
+		}
+	}
+}
+
+func TestWrongCredentialsAreLogged(t *testing.T) {
+	o := leading(testScheduler(t))
+	o.credentials = "u:right"
 	var log strings.Builder
 	o.log = slog.New(slog.NewTextHandler(&log, nil))
 	s := newServer(o)
-	send(t, s, "GET /scheduler/jobs"+basic("u:secret"))
-	send(t, s, "DELETE /scheduler/job/a?x=hidden\nX-Forwarded-For: 10.1.2.3"+basic("u:secret"))
-	got := log.String()
-	for _, want := range []string{"method=DELETE", "path=/scheduler/job/a ", "status=400", "user=u ", "forwardedFor=10.1.2.3"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("log = %s, want %s in it", got, want)
-		}
+	send(t, s, "GET /scheduler/jobs") // what every browser sends first
+	if log.Len() > 0 {
+		t.Errorf("log = %s, want nothing without credentials", &log)
 	}
-	for _, hidden := range []string{"secret", "hidden", "method=GET"} {
-		if strings.Contains(got, hidden) {
-			t.Errorf("log = %s, want no %s in it", got, hidden)
-		}
+	send(t, s, "GET /scheduler/jobs"+basic("u:wrong"))
+	if got := log.String(); !strings.Contains(got, "path=/scheduler/jobs status=401 user=u ") || strings.Contains(got, "wrong") {
+		t.Errorf("log = %s, want the attempt without the password", got)
 	}
 }

@@ -213,30 +213,30 @@ const (
 // add returns wall, a local time as milliseconds, moved by count·n units.
 func (u calendarUnit) add(wall int64, count int32, n int64) (int64, error) {
 	const day = 86_400_000
-	amount, ok := multiply(int64(count), n)
-	if !ok || amount > math.MaxInt64/day/8 || amount < math.MinInt64/day/8 {
+	unit := [...]int64{years: 12, months: 1, weeks: 7 * day, days: day}[u]
+	amount, ok := multiply(int64(count)*unit, n)
+	if !ok {
 		return 0, errYearRange
 	}
-	switch u {
-	case weeks, days:
-		if u == weeks {
-			amount *= 7
-		}
-		if !addable(wall, amount*day) {
+	if u == weeks || u == days {
+		if !addable(wall, amount) {
 			return 0, errYearRange
 		}
-		return wall + amount*day, nil
-	case years:
-		amount *= 12
+		return wall + amount, nil
+	}
+	const mostMonths = 12 * (maxYear - minYear)
+	if amount < -mostMonths || amount > mostMonths {
+		return 0, errYearRange
 	}
 	date := time.UnixMilli(wall).UTC()
-	month := int64(date.Year())*12 + int64(date.Month()-1) + amount
-	year, m := floorDiv(month, 12), time.Month(month-floorDiv(month, 12)*12+1)
+	since := int64(date.Year())*12 + int64(date.Month()-1) + amount // months since January of year 0
+	year := int(floorDiv(since, 12))
 	if year < minYear || year > maxYear {
 		return 0, errYearRange
 	}
-	d := min(date.Day(), daysIn(int(year), m))
-	midnight := time.Date(int(year), m, d, 0, 0, 0, 0, time.UTC).UnixMilli()
+	month := time.Month(since-int64(year)*12) + 1
+	d := min(date.Day(), daysIn(year, month))
+	midnight := time.Date(year, month, d, 0, 0, 0, 0, time.UTC).UnixMilli()
 	return midnight + wall - floorDiv(wall, day)*day, nil
 }
 

@@ -113,6 +113,9 @@ func (l *leadership) onFile(ctx context.Context, st store) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, errRestored) {
+			continue
+		}
 		l.log.Error("the state could not be kept; loading it anew", "err", err)
 		rest(ctx, termPause)
 	}
@@ -149,6 +152,7 @@ func (l *leadership) session(ctx, alive context.Context, c *candidate, o zkOptio
 		return err
 	}
 	defer session.close()
+	session.latency = l.metrics.zkLatency.observe
 	l.metrics.zkSessions.inc()
 	l.metrics.zkConnected.set(1)
 	defer l.metrics.zkConnected.set(0)
@@ -201,6 +205,11 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, c *candi
 		stop(fmt.Errorf("latch node: %w", errors.Join(c.hold(leading, session, latch), errNoLeader)))
 	})
 	err = l.term(leading, st, st.term, afterJVM)
+	for errors.Is(err, errRestored) {
+		if st, err = openZKStore(session, o.root, latch); err == nil {
+			err = l.term(leading, st, st.term, false)
+		}
+	}
 	stop(err)
 	if errors.Is(err, errFrameworkTaken) && c.resign(session) == nil {
 		rest(ctx, takenPause)
@@ -229,6 +238,7 @@ func (l *leadership) term(ctx context.Context, st store, number int64, afterJVM 
 	err := s.run(ctx)
 	l.seat.take(nil)
 	l.metrics.leader.set(0)
+	l.metrics.offersHeld.set(0)
 	if ctx.Err() == nil {
 		l.metrics.termsLost.inc()
 	}

@@ -145,7 +145,7 @@ func (c *commandLine) forgiveOption(words, environ []string) []string {
 		// No shell has seen these words if they came as Marathon's args.
 		if variable, ok := strings.CutPrefix(words[i], "$"); ok {
 			if value, ok := lookupEnviron(environ, strings.Trim(variable, "{}")); ok {
-				c.note("%s stands for %s in --%s: no shell has replaced it", words[i], value, name)
+				c.note("%s in --%s is replaced from the environment: no shell has done so", words[i], name)
 				words = slices.Clone(words)
 				words[i] = value
 			}

@@ -37,7 +37,7 @@ func TestStartScripts(t *testing.T) {
 			notes: "option --slack_channel is unknown and ignored; option --slack_token is unknown and ignored"},
 		{name: "run_jar takes a word behind a boolean", line: "run_jar --mail_ssl true --mesos_checkpoint false --user bob", want: "--mail_ssl=true --mesos_checkpoint=false --user bob"},
 		{name: "run_jar replaces variables that no shell has seen", line: "run_jar --http_port $PORT0 --hostname ${HOST} --user $NOBODY", environ: "PORT0=31000 HOST=a1", want: "--http_port 31000 --hostname a1 --user $NOBODY",
-			notes: "$PORT0 stands for 31000 in --http_port: no shell has replaced it; ${HOST} stands for a1 in --hostname: no shell has replaced it"},
+			notes: "$PORT0 in --http_port is replaced from the environment: no shell has done so; ${HOST} in --hostname is replaced from the environment: no shell has done so"},
 		{name: "run_jar --help", line: "run_jar --help", want: "--help"},
 		{name: "the wrapper's other jar", line: "--jar /opt/chronos.jar --user bob", want: "--user bob", notes: "--jar is ignored: there is no jar"},
 		{name: "the 3.0 image's script", line: "/chronos/bin/start.sh --zk_hosts h:1", want: "--zk_hosts h:1"},

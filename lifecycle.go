@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/mesos/mesos-go/api/v1/lib"
 )
 
 // touch notes that an entry must be stored and shown anew.
@@ -115,25 +113,32 @@ func (s *scheduler) pend(e *entry, due int64) {
 	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled }); old != nil {
 		s.end(old, runSkipped, "replaced by the occurrence of "+msTime(due).Format(time.RFC3339Nano))
 	}
-	r := s.add(e, &Run{Kind: kindScheduled, Due: due})
-	if r.blocked {
-		s.timers.add(&alarm{at: due + e.epsilon(), kind: timerOverlap, run: r, index: -1})
+	if used := s.used[e.job.Name]; due <= used {
+		due = used + 1 // its id was given to a run of the deleted job of this name
+		s.used[e.job.Name] = due
 	}
+	s.add(e, &Run{Kind: kindScheduled, Due: due})
 }
 
 // expireOverlap ends an occurrence that has waited for an earlier run of its
 // own job until its epsilon was over.
 func (s *scheduler) expireOverlap(r *openRun) {
-	if r.State == runQueued && r.blocked && r.entry.busy() {
-		s.end(r, runSkipped, "the job was still running when epsilon was over")
-		s.emit(jobEvent{Kind: eventSkipped, Job: r.entry.job, Run: r.Run})
+	if r.State != runQueued || !r.blocked {
+		return
 	}
+	if !slices.ContainsFunc(r.entry.runs, func(o *openRun) bool { return o.State == runActive && o.answered }) {
+		// After a fail-over the other run may have ended, and what is before it in the queue has not started.
+		s.timers.add(&alarm{at: s.now + firstReconcile.Milliseconds(), kind: timerOverlap, run: r, index: -1})
+		return
+	}
+	s.end(r, runSkipped, "the job was still running when epsilon was over")
+	s.emit(jobEvent{Kind: eventSkipped, Job: r.entry.job, Run: r.Run})
 }
 
 // nextID returns the due of a run that stands for no scheduled instant: now, or
 // a little later so that no id is ever given twice.
 func (s *scheduler) nextID(e *entry) int64 {
-	due := max(s.now, e.state.LastDue+1)
+	due := max(s.now, e.state.LastDue+1, s.used[e.job.Name]+1)
 	if next, ok := e.nextDue(); ok && next == due {
 		due++
 	}
@@ -160,6 +165,7 @@ func (s *scheduler) add(e *entry, r *Run) *openRun {
 	e.stateDirty = true
 	s.touchRun(o)
 	s.emit(jobEvent{Kind: eventQueued, Job: e.job, Run: r})
+	s.watchLate(o)
 	if r.Kind == kindRetry && r.Due > s.now {
 		o.delayed = true
 		s.timers.add(&alarm{at: r.Due, kind: timerRetry, run: o, index: -1})
@@ -180,6 +186,10 @@ func (s *scheduler) admit(r *openRun) {
 		s.emit(jobEvent{Kind: eventExpired, Job: e.job, Run: r.Run})
 	case !e.job.Concurrent && e.occupied():
 		r.blocked = true
+		if r.Kind == kindScheduled {
+			at := max(r.Due+e.epsilon(), s.now+firstReconcile.Milliseconds())
+			s.timers.add(&alarm{at: at, kind: timerOverlap, run: r, index: -1})
+		}
 	default:
 		s.queue.push(r, s.cfg.task)
 		s.offers.newWork = true
@@ -212,13 +222,18 @@ func (s *scheduler) unblock(e *entry) {
 func (s *scheduler) end(r *openRun, state runState, reason string) {
 	e := r.entry
 	s.queue.remove(r)
+	s.notLate(r)
 	r.blocked, r.delayed = false, false
 	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing = state, reason, s.now, "" })
+	s.unwatch(r)
 	delete(s.runs, r.ID)
 	e.runs = slices.DeleteFunc(slices.Clone(e.runs), func(o *openRun) bool { return o == r })
 	e.addHistory(r.Run, s.cfg.historyKeep)
 	s.touchRun(r)
 	s.unblock(e)
+	if r.Kind == kindDependent {
+		s.wake = append(s.wake, e.job.Name) // its parents may have finished again meanwhile
+	}
 }
 
 // succeed ends a run that did what it should, for its job's counters and children.
@@ -286,7 +301,7 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 	}
 	if broken && !before.Disabled {
 		s.emit(jobEvent{Kind: eventDisabled, Job: before, Run: r.Run, Message: message, Cause: causeFailures})
-		s.unblock(e)
+		s.requeueWaiting(e)
 		return
 	}
 	s.emit(jobEvent{Kind: eventRetriesExhausted, Job: before, Run: r.Run, Message: message})
@@ -314,10 +329,12 @@ func (s *scheduler) retry(e *entry, r *Run) {
 	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs})
 }
 
-// wakeChildren looks at jobs whose parents have finished, up to a bound, and
-// reports whether more are waiting.
-func (s *scheduler) wakeChildren() bool {
-	n := min(len(s.wake), maxWakesPerTurn)
+// wakeChildren looks at jobs whose parents have finished, up to a bound.
+func (s *scheduler) wakeChildren() {
+	if len(s.wake) > 0 {
+		s.seal() // what parents have finished is stored no later than what children use up of it
+	}
+	n := min(len(s.wake), maxWakes)
 	for _, name := range s.wake[:n] {
 		if e := s.jobs[name]; e != nil {
 			s.runIfReady(e)
@@ -327,7 +344,6 @@ func (s *scheduler) wakeChildren() bool {
 	if len(s.wake) == 0 {
 		s.wake = nil
 	}
-	return len(s.wake) > 0
 }
 
 // runIfReady opens a run of a dependent job when every parent has finished
@@ -375,12 +391,13 @@ func (s *scheduler) consume(e *entry, parents []string) {
 func (s *scheduler) launched(r *openRun, p *placement) {
 	e := r.entry
 	s.queue.remove(r)
-	r.offerIDs, r.agentURL, r.answered = p.offerIDs, p.agentURL, false
+	r.answered, r.asked = false, false
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
+		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, n))
 	})
 	s.touchRun(r)
-	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+	s.watchStaging(r)
 	if parents := s.graph.parents[e.job.Name]; len(parents) > 1 && r.Kind == kindManual {
 		s.consume(e, parents) // a manual start counts as having seen what the parents did
 	}
@@ -392,17 +409,44 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	}
 }
 
-// requeue takes back a launch that never happened: the same attempt waits again.
-func (s *scheduler) requeue(r *openRun, why string) {
+// watchLate has eventLate raised if the run has not started in time. A run is told of at once
+// that is late already. Without --notify_late this costs nothing.
+func (s *scheduler) watchLate(r *openRun) {
+	if s.cfg.late > 0 {
+		r.late = &alarm{at: max(s.now, r.Due+s.cfg.late.Milliseconds()), kind: timerLate, run: r, index: -1}
+		s.timers.add(r.late)
+	}
+}
+
+func (s *scheduler) tellLate(r *openRun) {
+	r.late = nil
+	s.emit(jobEvent{Kind: eventLate, Job: r.entry.job, Run: r.Run})
+}
+
+// notLate ends the watch over a run that has started or ended.
+func (s *scheduler) notLate(r *openRun) {
+	if r.late != nil {
+		s.timers.drop(r.late)
+		r.late = nil
+	}
+}
+
+// requeue takes back a launch that never happened: the same attempt waits again, after a pause
+// if there is one.
+func (s *scheduler) requeue(r *openRun, why string, pause time.Duration) {
 	s.log.Info("task was not launched; its run waits again", "job", r.Job, "task", r.ID, "why", why)
-	r.update(func(n *Run) { n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runQueued, 0, "", "", why })
+	r.update(func(n *Run) {
+		n.State, n.Launched, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, "", "", "", why
+	})
 	s.touchRun(r)
 	if r.Killing != "" {
 		s.end(r, runKilled, r.Killing)
 		return
 	}
+	if pause > 0 {
+		r.delayed = true
+		s.timers.add(&alarm{at: s.now + pause.Milliseconds(), kind: timerRetry, run: r, index: -1})
+		return
+	}
 	s.admit(r)
 }
-
-// taskFor describes a run to the cluster.
-func taskFor(r *openRun, p *placement) mesos.TaskInfo { return *taskInfo(r.entry.job, r.Run, *p) }

@@ -51,7 +51,7 @@ type localCluster struct {
 	opts     localOptions
 	agent    string // agent id, the same for all that share dir
 	hostname string
-	total    amounts
+	total    resources
 	log      *slog.Logger
 
 	mu       sync.Mutex
@@ -90,7 +90,7 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 		l.opts.wrapper = []string{self, wrapperWord}
 	}
 	size := machineSize(dir)
-	l.total = amounts{
+	l.total = resources{
 		cpus: cmp.Or(thousandths(opts.cpus), size.cpus),
 		mem:  cmp.Or(thousandths(opts.mem), size.mem),
 		disk: cmp.Or(thousandths(opts.disk), size.disk),
@@ -222,10 +222,15 @@ func currentEpoch(dataDir string) (int64, error) {
 
 func readEpoch(r io.Reader) (int64, error) {
 	text, err := io.ReadAll(r)
-	if err != nil || len(text) == 0 {
+	if err != nil {
 		return 0, err
 	}
-	return strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	epoch, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		// Empty, or torn by a power failure, which no older instance has survived.
+		return 0, nil
+	}
+	return epoch, nil
 }
 
 // sandbox returns the directory a run has or would have.

@@ -172,6 +172,61 @@ func TestLocalRunWhoseWrapperIsKilledIsLostAndDead(t *testing.T) {
 	}
 }
 
+// An instance is killed at some moment of launching; its successor asks about every
+// run and launches again what was never claimed. Each command runs once.
+func TestLocalKilledWhileLaunching(t *testing.T) {
+	const rounds, perRound = 8, 10
+	dir, tally := t.TempDir(), filepath.Join(t.TempDir(), "tally")
+	for round := range rounds {
+		args := []string{instanceWord, dir}
+		tasks := make(map[string]string)
+		for i := range perRound {
+			id := fmt.Sprintf("ct:%d:0:torture%d:", round, i)
+			tasks[id] = fmt.Sprintf("echo %s >> %s; exit 3", id, tally)
+			args = append(args, id, tasks[id])
+		}
+		cmd := exec.Command(testBinary(), args...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(20+round*20) * time.Millisecond)
+		cmd.Process.Kill()
+		cmd.Wait()
+		m := startLocal(t, dir, localOptions{cpus: 100, mem: 1e6, disk: 1e6})
+		for id, command := range tasks {
+			m.reconcile(id)
+			st := m.update(id, append(endStates, mesos.TASK_UNKNOWN, mesos.TASK_RUNNING)...)
+			if st.GetState() == mesos.TASK_UNKNOWN {
+				m.launch(shellTask(id, command))
+			}
+		}
+		for id := range tasks {
+			m.reconcile(id)
+			if st := m.end(id); st.GetMessage() != "Command exited with status 3" {
+				t.Errorf("round %d: %s = %v %q", round, id, st.GetState(), st.GetMessage())
+			}
+		}
+		m.stop()
+		<-m.ended
+	}
+	text, err := os.ReadFile(tally)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := make(map[string]int)
+	for _, id := range strings.Fields(string(text)) {
+		counts[id]++
+	}
+	for id, n := range counts {
+		if n != 1 {
+			t.Errorf("%s ran %d times, want once", id, n)
+		}
+	}
+	if len(counts) != rounds*perRound {
+		t.Errorf("%d commands ran, want %d", len(counts), rounds*perRound)
+	}
+}
+
 // race starts wrappers for one run at the same moment and waits for their end.
 func race(t *testing.T, l *localCluster, box sandbox, epochs ...int64) {
 	t.Helper()
@@ -204,7 +259,7 @@ func TestLocalOneOfTwoWrappersRunsTheCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	tally := filepath.Join(t.TempDir(), "tally")
-	const rounds = 100
+	const rounds = 50
 	for i := range rounds {
 		id := runIDFor(fmt.Sprint("race", i))
 		task := shellTask(id, fmt.Sprintf("echo %d >> %s", i, tally))

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -17,18 +18,23 @@ const prSetChildSubreaper = 36 // PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
 // replaced by another version since.
 func ownBinary() (string, error) { return "/proc/self/exe", nil }
 
-// jobAttributes puts a command into a session and process group of its own, has
-// it killed if this thread ends, and makes its orphans our children.
-func jobAttributes() *syscall.SysProcAttr {
+// adoptOrphans makes the orphans among our descendants our children. The kernel
+// has been able to since 3.4; without, they stay behind.
+func adoptOrphans() {
 	syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0)
+}
+
+// jobAttributes puts a command into a session and process group of its own, and
+// has it killed if this thread ends.
+func jobAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// awaitExit waits until a child has ended, and leaves it to be reaped.
-func awaitExit(pid int) {
+// awaitExit waits until a command has ended, and leaves it to be reaped.
+func awaitExit(cmd *exec.Cmd) {
 	const pPID = 1 // P_PID of <sys/wait.h>
 	for {
-		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, pPID, uintptr(pid), 0, syscall.WEXITED|syscall.WNOWAIT, 0, 0)
+		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, pPID, uintptr(cmd.Process.Pid), 0, syscall.WEXITED|syscall.WNOWAIT, 0, 0)
 		if errno != syscall.EINTR {
 			return
 		}
@@ -76,9 +82,9 @@ func children() []int {
 
 // machineSize is what tasks may use of this machine: its cores, its memory, the
 // space free below dir, and of each no more than our control group may.
-func machineSize(dir string) amounts {
+func machineSize(dir string) resources {
 	const mb = 1 << 20
-	size := amounts{cpus: int64(runtime.NumCPU()) * 1000, mem: memTotal() / mb * 1000}
+	size := resources{cpus: int64(runtime.NumCPU()) * 1000, mem: memTotal() / mb * 1000}
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err == nil {
 		size.disk = int64(fs.Bavail) * int64(fs.Bsize) / mb * 1000

@@ -30,23 +30,23 @@ func (m *testMesos) hasOffer() bool {
 	return false
 }
 
-func offeredAmounts(o mesos.Offer) amounts {
+func offeredAmounts(o mesos.Offer) resources {
 	return taskAmounts(&mesos.TaskInfo{Resources: o.Resources})
 }
 
 func TestLocalOffersWhatIsFree(t *testing.T) {
 	m := startLocal(t, t.TempDir(), localOptions{cpus: 1, mem: 1000, disk: 2000, hostname: "here"})
 	first := m.offer()
-	if got, want := offeredAmounts(first), (amounts{1000, 1000e3, 2000e3}); got != want || first.Hostname != "here" {
+	if got, want := offeredAmounts(first), (resources{1000, 1000e3, 2000e3}); got != want || first.Hostname != "here" {
 		t.Fatalf("first offer = %v of %q, want %v of here", got, first.Hostname, want)
 	}
 	id := runIDFor("user")
 	task := shellTask(id, "sleep 1000")
-	task.Resources = amounts{250, 300e3, 400e3}.resources()
+	task.Resources = resources{250, 300e3, 400e3}.scalars()
 	m.accept(first.ID, task)
 	m.update(id, mesos.TASK_RUNNING)
 	second := m.offer()
-	if got, want := offeredAmounts(second), (amounts{750, 700e3, 1600e3}); got != want {
+	if got, want := offeredAmounts(second), (resources{750, 700e3, 1600e3}); got != want {
 		t.Errorf("offer beside a task = %v, want %v", got, want)
 	}
 	m.kill(id, 0)
@@ -55,7 +55,7 @@ func TestLocalOffersWhatIsFree(t *testing.T) {
 		return e.Type == sched.Event_RESCIND && e.Rescind.OfferID == second.ID
 	})
 	third := m.offer()
-	if got, want := offeredAmounts(third), (amounts{1000, 1000e3, 2000e3}); got != want {
+	if got, want := offeredAmounts(third), (resources{1000, 1000e3, 2000e3}); got != want {
 		t.Errorf("offer after the task = %v, want %v", got, want)
 	}
 	t.Run("a rescinded offer can still be accepted once", func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestLocalOffersWhatIsFree(t *testing.T) {
 	})
 	t.Run("a task that does not fit is dropped", func(t *testing.T) {
 		task := shellTask(runIDFor("big"), "true")
-		task.Resources = amounts{1001, 0, 0}.resources()
+		task.Resources = resources{1001, 0, 0}.scalars()
 		m.launch(task)
 		if st := m.end(runIDFor("big")); st.GetState() != mesos.TASK_DROPPED {
 			t.Errorf("task of 1.001 cpus on 1 = %v", st.GetState())

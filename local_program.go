@@ -47,8 +47,11 @@ func newProgram(box sandbox, task *mesos.TaskInfo) (*program, error) {
 		return nil, err
 	}
 	if owner != nil {
-		if err := os.Chown(work, int(owner.Uid), int(owner.Gid)); err != nil {
-			return nil, err
+		// The outputs too: scripts open /dev/stdout and /dev/stderr anew.
+		for _, path := range []string{work, box.path("stdout"), box.path("stderr")} {
+			if err := os.Lchown(path, int(owner.Uid), int(owner.Gid)); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if c := task.Container; c != nil {

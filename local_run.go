@@ -33,6 +33,7 @@ func runWrapper(dir string) int {
 	// The command is to die with this process (see jobAttributes), which the
 	// kernel binds to the thread that starts it.
 	runtime.LockOSThread()
+	adoptOrphans()
 	// Caught and dropped, not ignored: the command would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
 	epoch, err := strconv.ParseInt(os.Getenv(epochVariable), 10, 64)
@@ -203,7 +204,7 @@ func (w *wrapper) await(p *program) runStatus {
 	}
 	ended := make(chan struct{})
 	go func() {
-		awaitExit(p.cmd.Process.Pid)
+		awaitExit(p.cmd)
 		close(ended)
 	}()
 	for {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,49 +14,6 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
-
-// amounts are resources, in thousandths of a core and of a MB: the precision
-// that Mesos calculates with.
-type amounts struct{ cpus, mem, disk int64 }
-
-func (a amounts) plus(b amounts) amounts {
-	return amounts{a.cpus + b.cpus, a.mem + b.mem, a.disk + b.disk}
-}
-
-func (a amounts) minus(b amounts) amounts {
-	return amounts{a.cpus - b.cpus, a.mem - b.mem, a.disk - b.disk}
-}
-
-func (a amounts) fits(b amounts) bool {
-	return a.cpus <= b.cpus && a.mem <= b.mem && a.disk <= b.disk
-}
-
-func taskAmounts(task *mesos.TaskInfo) amounts {
-	var sum amounts
-	for _, r := range task.Resources {
-		n := thousandths(r.GetScalar().GetValue())
-		switch r.Name {
-		case "cpus":
-			sum.cpus += n
-		case "mem":
-			sum.mem += n
-		case "disk":
-			sum.disk += n
-		}
-	}
-	return sum
-}
-
-func (a amounts) resources() []mesos.Resource {
-	scalar := func(name string, n int64) mesos.Resource {
-		role := "*"
-		return mesos.Resource{
-			Name: name, Type: mesos.SCALAR.Enum(), Role: &role,
-			Scalar: &mesos.Value_Scalar{Value: float64(n) / 1000},
-		}
-	}
-	return []mesos.Resource{scalar("cpus", a.cpus), scalar("mem", a.mem), scalar("disk", a.disk)}
-}
 
 // localMail is what a session's loop is told: a call, or what has happened to a run.
 type localMail struct {
@@ -87,17 +43,17 @@ type localSession struct {
 	wg        sync.WaitGroup
 
 	live     map[string]*liveRun
-	used     amounts
+	used     resources
 	pending  []*liveRun // accepted, wait to be started
 	starting int        // wrappers started that have not yet claimed
 
 	offers     int // made so far
 	offered    string
 	offeredAt  time.Time
-	inOffer    amounts
+	inOffer    resources
 	rescinded  map[string]bool // offers we took back that may still be accepted in good faith
 	suppressed bool
-	refused    amounts // by the last DECLINE, until
+	refused    resources // by the last DECLINE, until
 	until      time.Time
 	wake       *time.Timer // fires when offer has something to do
 }
@@ -105,18 +61,11 @@ type localSession struct {
 // maxStarting bounds the processes that start at the same time.
 func maxStarting() int { return max(4, 2*runtime.GOMAXPROCS(0)) }
 
-// offerTime is how long an offer stays when more has come free: a scheduler that
-// has work for it answers sooner, and its launch must not cross with a RESCIND.
-const offerTime = time.Second
-
-// maxRescinded bounds how many withdrawn offers are remembered.
-const maxRescinded = 1000
-
 // liveRun is a run whose resources are in use.
 type liveRun struct {
 	id       string
 	box      sandbox
-	need     amounts
+	need     resources
 	task     *mesos.TaskInfo // until it is started
 	attended bool            // its goroutine tells of it
 	dropped  bool            // killed before that
@@ -297,41 +246,6 @@ func (s *localSession) accept(ctx context.Context, accept *sched.Call_Accept) {
 	}
 }
 
-// consume ends an offer and reports whether it could still be accepted. A
-// rescinded one can: its resources were part of the one that replaced it, and a
-// scheduler may have been storing its launch when it was withdrawn.
-func (s *localSession) consume(id string) bool {
-	if id == s.offered {
-		s.offered = ""
-		return true
-	}
-	if !s.rescinded[id] {
-		return false
-	}
-	delete(s.rescinded, id)
-	s.rescind()
-	return true
-}
-
-func (s *localSession) decline(id string, filters *mesos.Filters) {
-	delete(s.rescinded, id)
-	if id != s.offered {
-		return
-	}
-	s.offered = ""
-	s.refuse(filters)
-}
-
-// refuse holds back offers of what is free now for the time the filters say.
-func (s *localSession) refuse(filters *mesos.Filters) {
-	seconds := 5.0
-	if filters != nil && filters.RefuseSeconds != nil && *filters.RefuseSeconds >= 0 {
-		seconds = min(*filters.RefuseSeconds, 365*24*3600)
-	}
-	s.refused = s.l.total.minus(s.used)
-	s.until = time.Now().Add(time.Duration(seconds * float64(time.Second)))
-}
-
 func (s *localSession) launch(ctx context.Context, task *mesos.TaskInfo) {
 	id := task.TaskID.Value
 	if _, known := s.live[id]; known || s.l.archived(id).has("") {
@@ -342,7 +256,7 @@ func (s *localSession) launch(ctx context.Context, task *mesos.TaskInfo) {
 	switch {
 	case id == "" || task.AgentID.Value != s.l.agent:
 		s.refuseTask(task, mesos.TASK_ERROR, mesos.REASON_TASK_INVALID, "task names another agent, or has no id")
-	case !r.need.fits(s.l.total.minus(s.used)):
+	case !s.l.total.minus(s.used).covers(r.need):
 		s.refuseTask(task, mesos.TASK_DROPPED, mesos.REASON_INVALID_OFFERS, "task uses more resources than are left")
 	default:
 		s.live[id] = r
@@ -566,51 +480,6 @@ func (s *localSession) update(st mesos.TaskStatus) {
 func seconds(ms int64) *float64 {
 	f := float64(ms) / 1000
 	return &f
-}
-
-// offer offers all that is free, replacing the offer that is out if that is
-// about other amounts.
-func (s *localSession) offer() {
-	free := s.l.total.minus(s.used)
-	if s.suppressed || s.offered != "" && s.inOffer == free {
-		return
-	}
-	if wait := time.Until(s.until); wait > 0 && free.fits(s.refused) {
-		s.wake.Reset(wait)
-		return
-	}
-	if wait := time.Until(s.offeredAt.Add(offerTime)); wait > 0 && s.offered != "" {
-		s.wake.Reset(wait)
-		return
-	}
-	s.rescind()
-	if free.cpus <= 0 || free.mem <= 0 {
-		return
-	}
-	s.offers++
-	s.offered = fmt.Sprintf("%s-O%d-%d", s.l.agent, s.epoch, s.offers)
-	s.offeredAt, s.inOffer = time.Now(), free
-	s.handle(&sched.Event{Type: sched.Event_OFFERS, Offers: &sched.Event_Offers{Offers: []mesos.Offer{{
-		ID:          mesos.OfferID{Value: s.offered},
-		FrameworkID: mesos.FrameworkID{Value: s.framework},
-		AgentID:     mesos.AgentID{Value: s.l.agent},
-		Hostname:    s.l.hostname,
-		Resources:   free.resources(),
-	}}}})
-}
-
-func (s *localSession) rescind() {
-	if s.offered == "" {
-		return
-	}
-	if len(s.rescinded) >= maxRescinded {
-		clear(s.rescinded)
-	}
-	s.rescinded[s.offered] = true
-	s.handle(&sched.Event{Type: sched.Event_RESCIND, Rescind: &sched.Event_Rescind{
-		OfferID: mesos.OfferID{Value: s.offered},
-	}})
-	s.offered = ""
 }
 
 // clear archives acknowledged runs.

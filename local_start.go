@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -65,7 +66,7 @@ func (l *localCluster) startWrapper(box sandbox, epoch int64, ready *os.File) (*
 	defer stderr.Close()
 	cmd := &exec.Cmd{
 		Path:        l.opts.wrapper[0],
-		Args:        append([]string{"chronos"}, append(l.opts.wrapper[1:len(l.opts.wrapper):len(l.opts.wrapper)], string(box))...),
+		Args:        slices.Concat([]string{"chronos"}, l.opts.wrapper[1:], []string{string(box)}),
 		Env:         append(wrapperEnviron(os.Environ()), epochVariable+"="+strconv.FormatInt(epoch, 10)),
 		Dir:         "/",
 		Stdout:      stdout,
@@ -77,7 +78,7 @@ func (l *localCluster) startWrapper(box sandbox, epoch int64, ready *os.File) (*
 }
 
 func openOutput(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 }
 
 // wrapperError says what the end of a wrapper means that did not claim its run.

@@ -28,7 +28,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == instanceWord {
 		os.Exit(runInstance(os.Args[2], os.Args[3:]))
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	os.RemoveAll(buildDir)
+	os.Exit(status)
 }
 
 // testWrapper starts the test binary. Under -race, a process would sleep for a
@@ -56,7 +58,9 @@ type testMesos struct {
 // startLocal subscribes to a data directory until the test ends or stop is called.
 func startLocal(t *testing.T, dir string, opts localOptions) *testMesos {
 	t.Helper()
-	opts.wrapper = testWrapper
+	if opts.wrapper == nil {
+		opts.wrapper = testWrapper
+	}
 	l, err := newLocal(dir, opts, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -198,7 +202,7 @@ func (m *testMesos) output(id, name string) string {
 func shellTask(id, command string) mesos.TaskInfo {
 	return mesos.TaskInfo{
 		Name: "ChronosTask:test", TaskID: mesos.TaskID{Value: id},
-		Resources: amounts{100, 1000, 1000}.resources(),
+		Resources: resources{100, 1000, 1000}.scalars(),
 		Command:   &mesos.CommandInfo{Value: &command},
 	}
 }
@@ -240,7 +244,7 @@ func TestLocalCommandEnds(t *testing.T) {
 		{"argv0", execTask("", "/bin/sh", "-", "-c", "echo $0"), mesos.TASK_FINISHED, "Command exited with status 0", &zero, "-\n"},
 		{"no-arguments", execTask("", "true"), mesos.TASK_FINISHED, "Command exited with status 0", &zero, ""},
 		{"not-found", execTask("", "no-such-program"), mesos.TASK_FAILED, `start command "no-such-program": not found in PATH`, nil, ""},
-		{"no-command", mesos.TaskInfo{Resources: amounts{100, 1000, 1000}.resources()}, mesos.TASK_FAILED, "the task has neither a command nor a container", nil, ""},
+		{"no-command", mesos.TaskInfo{Resources: resources{100, 1000, 1000}.scalars()}, mesos.TASK_FAILED, "the task has neither a command nor a container", nil, ""},
 		{"left-behind", shellTask("", "setsid sleep 1000 & sleep 1000 & echo ok"), mesos.TASK_FINISHED, "Command exited with status 0", &zero, "ok\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -263,6 +267,20 @@ func TestLocalCommandEnds(t *testing.T) {
 		})
 	}
 	m.t = t
+}
+
+func TestLocalStartsItsOwnBinary(t *testing.T) {
+	self, err := ownBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := startLocal(t, t.TempDir(), localOptions{wrapper: []string{self, wrapperWord}})
+	id := runIDFor("self")
+	m.launch(shellTask(id, `tr '\0' ' ' < /proc/$PPID/cmdline`))
+	m.end(id)
+	if got, want := m.output(id, "stdout"), "chronos __run "+string(m.l.sandbox(id))+" "; got != want {
+		t.Errorf("wrapper = %q, want %q", got, want)
+	}
 }
 
 func TestLocalEnvironmentIsTheTasksOwn(t *testing.T) {
@@ -321,12 +339,15 @@ func TestLocalRunsAsUser(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "input"), []byte("text"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	task, name := shellTask(runIDFor("nobody"), "id -un; echo $HOME $USER; stat -c %U input; touch mine && cat input"), "nobody"
+	task, name := shellTask(runIDFor("nobody"), "id -un; echo $HOME $USER; stat -c %U input; echo oops > /dev/stderr; touch mine && cat input"), "nobody"
 	task.Command.User = &name
 	task.Command.URIs = []mesos.CommandInfo_URI{{Value: filepath.Join(dir, "input")}}
 	m.launch(task)
 	st := m.end(task.TaskID.Value)
 	want := "nobody\n/nonexistent nobody\nnobody\ntext"
+	if got := m.output(task.TaskID.Value, "stderr"); got != "oops\n" {
+		t.Errorf("stderr as nobody = %q", got)
+	}
 	if got := m.output(task.TaskID.Value, "stdout"); st.GetState() != mesos.TASK_FINISHED || got != want {
 		t.Errorf("as nobody = %v %q %q %q, want %q", st.GetState(), st.GetMessage(), got, m.output(task.TaskID.Value, "stderr"), want)
 	}

@@ -18,15 +18,43 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == wrapperWord {
 		os.Exit(runWrapper(os.Args[2]))
 	}
+	if firstProcess() {
+		os.Exit(runInit(os.Args))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(exitStatus(err))
 }
 
+// A subcommand does something else than scheduling. Its arguments follow its name.
+type subcommand func(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error
+
+// subcommandNamed returns what a first word of the command line asks for, nil if it is an option.
+func subcommandNamed(word string) subcommand {
+	switch word {
+	case "healthcheck":
+		return healthcheck
+	case "backup":
+		return backupCommand
+	case "dry-run":
+		return dryRunCommand
+	case "restore":
+		return restoreCommand
+	}
+	return nil
+}
+
 // run is the program. It returns when ctx ends, with nil, or when the program cannot
 // start or go on, after saying why.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	if len(args) > 0 && subcommandNamed(args[0]) != nil {
+		err := subcommandNamed(args[0])(ctx, args[1:], stdin, stdout)
+		if _, told := errors.AsType[*usageError](err); err != nil && !told && !errors.Is(err, errHelp) {
+			fmt.Fprintf(stderr, "chronos %s: %v\n", args[0], err)
+		}
+		return err
+	}
 	args, notes, err := expandLegacy(args, os.Environ(), rootFS(), stdin, stdout)
 	if err != nil {
 		return err

@@ -5,7 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -340,7 +345,9 @@ func TestLoadBalancerServesTheServicePort(t *testing.T) {
 	}
 }
 
-func TestHAProxyConfiguration(t *testing.T) {
+// haproxyPath finds the program of Debian's package, which is not on every user's path.
+func haproxyPath(t *testing.T) string {
+	t.Helper()
 	path, err := exec.LookPath("haproxy")
 	if err != nil {
 		path, err = exec.LookPath("/usr/sbin/haproxy")
@@ -348,7 +355,11 @@ func TestHAProxyConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: install it with: apt-get install haproxy", err)
 	}
-	out, err := exec.Command(path, "-c", "-f", filepath.Join("marathon", "haproxy.cfg")).CombinedOutput()
+	return path
+}
+
+func TestHAProxyConfiguration(t *testing.T) {
+	out, err := exec.Command(haproxyPath(t), "-c", "-f", filepath.Join("marathon", "haproxy.cfg")).CombinedOutput()
 	if err != nil || bytes.Contains(out, []byte("[WARNING]")) {
 		t.Errorf("haproxy -c: %v\n%s", err, out)
 	}
@@ -357,6 +368,91 @@ func TestHAProxyConfiguration(t *testing.T) {
 		if !strings.Contains(config, want) {
 			t.Errorf("haproxy.cfg lacks %q", want)
 		}
+	}
+}
+
+// startHAProxy runs the bundle's file with these servers, and returns its address.
+func startHAProxy(t *testing.T, servers ...string) string {
+	t.Helper()
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	socket, err := listener.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	config := strings.Replace(string(bundleFile(t, "haproxy.cfg")), "bind :"+strconv.Itoa(servicePort), "bind fd@3", 1)
+	config, last, _ := strings.Cut(config, "    server chronos-1 ")
+	_, options, _ := strings.Cut(strings.SplitN(last, "\n", 2)[0], " ")
+	for i, server := range servers {
+		config += fmt.Sprintf("    server chronos-%d %s %s\n", i+1, server, options)
+	}
+	file := filepath.Join(t.TempDir(), "haproxy.cfg")
+	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(haproxyPath(t), "-db", "-f", file)
+	cmd.ExtraFiles = []*os.File{socket} // connections wait in it until HAProxy is up
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if t.Failed() {
+			t.Logf("haproxy: %s", &out)
+		}
+	})
+	return listener.Addr().String()
+}
+
+// A write that reached an instance which died before it answered is sent to the other one
+// under the same name, by which Chronos knows it.
+func TestHAProxyRepeatsWritesUnderOneName(t *testing.T) {
+	type arrival struct{ server, id, forwarded string }
+	var mu sync.Mutex
+	var arrivals []arrival
+	var servers [2]string
+	for i := range servers {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/ping" {
+				io.WriteString(w, "pong\n")
+				return
+			}
+			mu.Lock()
+			arrivals = append(arrivals, arrival{servers[i], r.Header.Get(requestIDHeader), r.Header.Get("X-Forwarded-For")})
+			first := len(arrivals) == 1
+			mu.Unlock()
+			if !first {
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
+			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				conn.Close()
+			}
+		}))
+		t.Cleanup(server.Close)
+		servers[i] = server.Listener.Addr().String()
+	}
+	address := startHAProxy(t, servers[:]...)
+
+	res, err := http.Post("http://"+address+"/scheduler/iso8601", "application/json", strings.NewReader(`{"name":"a"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	mu.Lock()
+	defer mu.Unlock()
+	if res.StatusCode != http.StatusNoContent || len(arrivals) != 2 {
+		t.Fatalf("POST = %d after %d arrivals, want 204 after 2", res.StatusCode, len(arrivals))
+	}
+	if a, b := arrivals[0], arrivals[1]; a.server == b.server || a.id != b.id || len(a.id) < 16 || a.forwarded != "127.0.0.1" {
+		t.Errorf("arrivals %+v, want two servers and one name", arrivals)
 	}
 }
 

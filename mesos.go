@@ -42,6 +42,9 @@ const (
 	lastRetry  = 15 * time.Second
 )
 
+// eventUndecodable stands for the kind of an event that could not be read and was skipped.
+const eventUndecodable = "undecodable"
+
 // mesosConfig is what a connection to Mesos is made from.
 type mesosConfig struct {
 	follow            followMaster
@@ -50,7 +53,7 @@ type mesosConfig struct {
 	tls               *tls.Config          // for https masters; nil means the system's roots
 	dial              func(ctx context.Context, network, address string) (net.Conn, error)
 	log               *slog.Logger
-	onEvent           func(kind string)                              // for metrics; may be nil
+	onEvent           func(kind string)                              // for metrics, also with eventUndecodable; may be nil
 	onCall            func(kind string, took time.Duration, e error) // the same
 }
 

@@ -58,11 +58,14 @@ func sandboxURL(base, frameworkID, executorID string) string {
 	return base + "/files/browse?path=" + url.QueryEscape(path)
 }
 
-// read returns up to limit bytes of a file (stdout, stderr) in the sandbox of a
-// run, from offset, and the size of the file. A negative offset counts from
+// read returns up to limit bytes of stdout or stderr in the sandbox of a run,
+// from offset, and the size of the file. A negative offset counts from
 // the end. It returns errNotFound where the agent has no such run or file
 // (any more).
 func (f *agentFiles) read(ctx context.Context, r *Run, file string, offset, limit int64) (data []byte, size int64, err error) {
+	if file != "stdout" && file != "stderr" {
+		return nil, 0, fmt.Errorf("file %q of run %q: %w", file, r.ID, errNotFound)
+	}
 	base, err := f.agentBase(ctx, r)
 	if err != nil {
 		return nil, 0, fmt.Errorf("find agent %q of run %q: %w", r.AgentID, r.ID, err)

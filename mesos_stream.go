@@ -55,6 +55,8 @@ func (m *mesosCluster) subscribe(ctx context.Context, base string, leads <-chan 
 		id: id, handle: handle, alive: silence.Reset, ctx: ctx, end: cancel, wg: &wg,
 	}
 	err = s.read(newRecordReader(resp.Body), retry)
+	// The scheduler learns that nothing can be launched before it takes launches back.
+	handle(&sched.Event{Type: sched.Event_UNKNOWN})
 	m.detach(s.queue)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
@@ -182,6 +184,7 @@ func (s *subscription) read(records *recordReader, retry *backoff) error {
 		event := &sched.Event{}
 		if err := event.Unmarshal(record); err != nil {
 			s.log.Error("skip undecodable event", "master", s.url.Host, "bytes", len(record), "error", err)
+			s.onEvent(eventUndecodable)
 			continue
 		}
 		if event.Type == sched.Event_SUBSCRIBED {

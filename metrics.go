@@ -40,29 +40,31 @@ type metrics struct {
 	zkSessions  counter
 	zkLatency   *timer // one request and its answer
 
-	mesosConnected  gauge
-	mesosLastEvent  gauge // Unix time, seconds
-	subscriptions   counter
-	resubscriptions counter // those after the first of a term
-	offersReceived  counter
-	offersDeclined  counter
-	offersUsed      counter
-	offersHeld      gauge
-	reviveRequests  counter
-	revives         counter
-	suppresses      counter
-	reconcileTasks  counter // explicit reconciliations, in tasks
-	reconcileRounds counter // implicit ones
-	callErrors      counter // calls that the master refused or never got
-	unknownUpdates  counter // updates for tasks that no run knows
-	cassandraErrors counter
-	tlsExpiry       gauge // Unix time at which the certificate served ends
-	notices         map[string]map[noticeResult]*counter
-	forwarded       counter // requests forwarded to the leader
-	forwardErrors   counter
-	http            httpSeries
-	resourceCalls   map[string]*timer
-	inputsSkipped   counter // events and records that were logged and stepped over
+	mesosConnected   gauge
+	mesosLastEvent   gauge // Unix time, seconds
+	subscriptions    counter
+	resubscriptions  counter // those after the first of a term
+	offersReceived   counter
+	offersDeclined   counter
+	offersUsed       counter
+	offersHeld       gauge
+	reviveRequests   counter
+	revives          counter
+	suppresses       counter
+	reconcileTasks   counter // explicit reconciliations, in tasks
+	reconcileRounds  counter // implicit ones
+	callErrors       counter // calls that the master refused or never got
+	unknownUpdates   counter // updates for tasks that no run knows
+	cassandraErrors  counter
+	cassandraDropped counter
+	schedulerStuck   gauge // 1 while the watchdog gets no answer
+	tlsExpiry        gauge // Unix time at which the certificate served ends
+	notices          map[string]map[noticeResult]*counter
+	forwarded        counter // requests forwarded to the leader
+	forwardErrors    counter
+	http             httpSeries
+	resourceCalls    map[string]*timer
+	inputsSkipped    counter // events and records that were logged and stepped over
 }
 
 // A series is one line, or one group of lines, of a report.
@@ -173,6 +175,7 @@ func (m *metrics) addScheduling(now time.Time) {
 		m.addLabelled("chronos_runs_total", `result="`+string(s)+`"`, "chronos.runs."+string(s), "Runs that ended, by result; each attempt counts.", m.runs[s])
 	}
 	m.add("chronos_run_retries_total", "chronos.retries", "Attempts made after a failed one.", &m.retries)
+	m.add("chronos_scheduler_stuck", "chronos.schedulerStuck", "1 while the scheduler of this instance does not answer, else 0.", &m.schedulerStuck)
 	m.add("chronos_inputs_skipped_total", "chronos.inputsSkipped", "Events and stored records that were logged and stepped over.", &m.inputsSkipped)
 }
 
@@ -186,11 +189,12 @@ func (m *metrics) addStorage(now time.Time) {
 	m.add("chronos_zookeeper_connected", "chronos.zookeeper.connected", "1 while there is a ZooKeeper session, else 0.", &m.zkConnected)
 	m.add("chronos_zookeeper_sessions_total", "chronos.zookeeper.sessions", "ZooKeeper sessions begun.", &m.zkSessions)
 	m.add("chronos_zookeeper_request_duration_seconds", "chronos.zookeeper.latency", "Time from a ZooKeeper request to its answer.", m.zkLatency)
+	m.add("chronos_cassandra_dropped_total", "chronos.cassandra.dropped", "Statements for Cassandra that were given up.", &m.cassandraDropped)
 	m.add("chronos_cassandra_errors_total", "chronos.cassandra.errors", "Statements that Cassandra did not carry out.", &m.cassandraErrors)
 }
 
 func (m *metrics) addMesos() {
-	m.add("chronos_mesos_connected", "chronos.mesos.connected", "1 while subscribed to a Mesos master, else 0.", &m.mesosConnected)
+	m.add("chronos_mesos_connected", "chronos.mesos.connected", "1 while subscribed to a Mesos master, or to this machine with --master local; else 0.", &m.mesosConnected)
 	m.add("chronos_mesos_last_event_timestamp_seconds", "chronos.mesos.lastEvent", "When the last event came from Mesos, as Unix time.", &m.mesosLastEvent)
 	m.add("chronos_mesos_subscriptions_total", "chronos.mesos.subscriptions", "Subscriptions that a Mesos master accepted.", &m.subscriptions)
 	m.add("chronos_mesos_resubscriptions_total", "chronos.mesos.resubscriptions", "Subscriptions after the first of a term.", &m.resubscriptions)

@@ -26,7 +26,8 @@ const (
 	eventExpired          eventKind = "expired" // waited when its job was disabled
 	eventMissed           eventKind = "missed"
 	eventSkipped          eventKind = "skipped"
-	eventLate             eventKind = "late" // waits longer than it should
+	eventLate             eventKind = "late"     // waits longer than it should
+	eventProgress         eventKind = "progress" // has handled more elements
 )
 
 // The causes of eventDisabled. Any other text is sent as it is.
@@ -38,12 +39,13 @@ const (
 
 // A jobEvent is something that has happened and is stored.
 type jobEvent struct {
-	Kind    eventKind
-	Job     *Job      // as it was before the event: its counters are the old ones
-	Run     *Run      // nil where no run is concerned
-	Message string    // what Mesos said about the task
-	Cause   string    // of eventDisabled
-	Time    time.Time // when it happened
+	Kind     eventKind
+	Job      *Job      // as it was before the event: its counters are the old ones
+	Run      *Run      // nil where no run is concerned
+	Message  string    // what Mesos said about the task
+	Cause    string    // of eventDisabled
+	Elements int64     // of eventProgress: how many more
+	Time     time.Time // when it happened
 }
 
 // notifyOptions are what the notification flags say. The zero value notifies nobody.

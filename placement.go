@@ -14,6 +14,7 @@ const (
 	lookAhead    = 2 * time.Second  // beside --min_revive_offers_interval, how early offers are asked for
 	starvation   = 30 * time.Second // a run that waits longer may have an agent kept for it
 	asideLimit   = 2 * time.Minute  // for so long, and then not for as long again
+	unsentPause  = time.Second      // before a launch that could not be sent is tried again
 	explainLimit = 10               // agents named in why a run waits
 )
 
@@ -21,7 +22,6 @@ const (
 type offerBook struct {
 	*market
 	suppressed bool
-	reviveWish bool  // --revive_offers_for_new_jobs wants one
 	newWork    bool  // a run has joined the queue in this turn
 	revivedAt  int64 // ms; of the last REVIVE or SUBSCRIBED
 	offeredAt  int64
@@ -67,14 +67,12 @@ func (s *scheduler) countOffers(received, used, declined int) {
 
 // place gives the waiting runs to the offers at hand: high priority first, then
 // in the order of their arrival, and whatever fits, so that a large task at the
-// head does not hold up the small ones behind it. It ends by saying to the
-// cluster which offers it wants.
-func (s *scheduler) place() {
+// head does not hold up the small ones behind it. In the last round of a turn it ends
+// by saying to the cluster which offers it wants.
+func (s *scheduler) place(last bool) {
 	if !s.subscribed {
 		return
 	}
-	launches := map[string]*launch{}
-	var order []*launch
 	round := s.queue.round()
 	for c := round.next(); c != nil; c = round.next() {
 		r := c.runs[0]
@@ -85,31 +83,62 @@ func (s *scheduler) place() {
 			continue
 		}
 		c.refused = false
-		l := launches[p.agentID]
-		if l == nil {
-			l = &launch{}
-			launches[p.agentID] = l
-			order = append(order, l)
-		}
 		s.launched(r, &p)
-		l.add(r, &p)
+		s.launches.on(p.agentID).add(r, &p)
 		round.again(c)
 	}
-	for _, l := range order {
+	for _, l := range s.launches.take(last) {
 		s.accept(l)
 	}
-	s.keepAside()
-	s.tendOffers()
+	if last {
+		s.keepAside()
+		s.tendOffers()
+	}
 }
+
+// launches are those of a turn that no ACCEPT was made of yet, in the order of
+// their agents' first task.
+type launches []*launch
 
 // A launch is the tasks that go to one agent with one ACCEPT.
 type launch struct {
+	agentID  string
 	offerIDs []string
 	runs     []*openRun
 	tasks    []mesos.TaskInfo
+	grown    bool // in this round
+}
+
+// on returns the launch on an agent.
+func (ls *launches) on(agentID string) *launch {
+	for _, l := range slices.Backward(*ls) {
+		if l.agentID == agentID {
+			return l
+		}
+	}
+	l := &launch{agentID: agentID}
+	*ls = append(*ls, l)
+	return l
+}
+
+// take removes the launches that are complete: those that a round added nothing
+// to, since agents are filled one after the other, and in the last round all.
+func (ls *launches) take(last bool) []*launch {
+	var complete, growing []*launch
+	for _, l := range *ls {
+		if last || !l.grown {
+			complete = append(complete, l)
+			continue
+		}
+		l.grown = false
+		growing = append(growing, l)
+	}
+	*ls = growing
+	return complete
 }
 
 func (l *launch) add(r *openRun, p *placement) {
+	l.grown = true
 	for _, id := range p.offerIDs {
 		if !slices.Contains(l.offerIDs, id) {
 			l.offerIDs = append(l.offerIDs, id)
@@ -133,10 +162,10 @@ func (s *scheduler) accept(l *launch) {
 		call.Accept.OfferIDs = append(call.Accept.OfferIDs, mesos.OfferID{Value: id})
 	}
 	s.countOffers(0, len(l.offerIDs), 0)
-	runs := l.runs
+	runs, offers := l.runs, call.Accept.OfferIDs
 	s.send(call, func(err error) {
 		if err != nil {
-			s.post(func() { s.acceptFailed(runs, err) })
+			s.post(func() { s.acceptFailed(runs, offers, err) })
 		}
 	})
 }
@@ -145,19 +174,24 @@ func (s *scheduler) accept(l *launch) {
 func (s *scheduler) post(event func()) {
 	select {
 	case s.mailbox <- event:
-	case <-s.ended:
+	case <-s.stopped:
 	}
 }
 
 // acceptFailed handles a launch that the cluster has not confirmed. If it was
-// certainly not sent, the runs wait again; if nobody knows, reconciliation tells.
-func (s *scheduler) acceptFailed(runs []*openRun, err error) {
+// certainly not sent, the runs wait again; if nobody knows, reconciliation tells. Its
+// offers are given back first: they would stay out, and the launch could still arrive
+// after the master has said that it does not know the task.
+func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err error) {
+	s.send(&sched.Call{Type: sched.Call_DECLINE, Decline: &sched.Call_Decline{
+		OfferIDs: offers,
+	}}, nil)
 	for _, r := range runs {
 		if r.State != runLaunching || s.runs[r.ID] != r {
 			continue
 		}
 		if errors.Is(err, errNotSent) {
-			s.requeue(r, err.Error())
+			s.requeue(r, err.Error(), unsentPause)
 			continue
 		}
 		s.log.Warn("launch was not confirmed; asking what became of it", "job", r.Job, "task", r.ID, "err", err)

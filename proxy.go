@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -70,6 +72,7 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 		var pause <-chan time.Time
 		switch {
 		case sch != nil:
+			c.w.forwarded = ""
 			err := serve(sch)
 			if !termEnded(c.r.Context(), err) {
 				return err
@@ -124,13 +127,20 @@ func termEnded(ctx context.Context, err error) bool {
 
 // readBody reads the whole body, which is small, so that the request can be sent again.
 func (c *call) readBody() error {
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, bodyLimit))
+	limit := cmp.Or(c.limit, bodyLimit)
+	if c.limit > bodyLimit {
+		// Fails only where there is no connection behind the response, and so no deadline.
+		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(restoreTimeout))
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, limit))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return &apiError{status: http.StatusRequestEntityTooLarge, text: "the body is larger than 1 MiB"}
+		return &apiError{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body is larger than %d MiB", limit>>20)}
 	}
 	if err != nil {
 		return refuse("the body could not be read: %v", err)
 	}
+	// ReadTimeout was for the request; the answer may take longer. An error means that there is no deadline.
+	http.NewResponseController(c.w).SetReadDeadline(time.Time{})
 	c.body = body
 	c.r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
@@ -156,6 +166,9 @@ func (s *server) forward(c *call, id string) error {
 	to := peer{scheme: "http", host: id}
 	if s.locate != nil {
 		to = s.locate(id)
+		if now, _ := s.leader(); now != id {
+			return errNotExecuted // where that one is, and whether it is native, is not known any more
+		}
 	}
 	repeatable := to.native || safe(c.r.Method)
 	ctx, cancel := context.WithCancelCause(c.r.Context())

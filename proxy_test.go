@@ -42,9 +42,8 @@ func (s *testSeat) state() (string, chan struct{}) {
 // A testInstance is a server on a port of its own. It leads when the seat has its id,
 // with its scheduler once that is there.
 type testInstance struct {
-	id, url   string
-	scheduler func() *scheduler
-	stop      func()
+	id, url string
+	stop    func()
 }
 
 // startInstance runs an instance until the test ends or stop is called. sch may be nil.
@@ -410,7 +409,7 @@ func TestFailingStore(t *testing.T) {
 			var terms sync.WaitGroup
 			terms.Go(func() { <-first.ended; at.set("second") })
 			res := send(t, s, post("/scheduler/iso8601", jobA))
-			if got := text(t, res); res.StatusCode != tt.status || !strings.Contains(got, tt.text) {
+			if got := bodyOf(t, res); res.StatusCode != tt.status || !strings.Contains(got, tt.text) {
 				t.Errorf("POST = %d %s, want %d %s", res.StatusCode, got, tt.status, tt.text)
 			}
 			terms.Wait()

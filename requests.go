@@ -8,6 +8,10 @@ import (
 // requestMemory is how long the answer to a request id is kept.
 const requestMemory = 10 * time.Minute
 
+// forgetAtOnce bounds the answers that one change removes: what a burst of requests
+// has left must not make the next change larger than a store takes.
+const forgetAtOnce = 100
+
 // A requestLog holds the answers to changes that carried a request id. They are
 // stored with the change itself, as go/request/<id>, so that the next leader knows them too.
 type requestLog struct {
@@ -31,7 +35,7 @@ func (l *requestLog) answer(id string) (string, bool) {
 // the removal of those that are old enough to be forgotten.
 func (l *requestLog) remember(id, answer string, now int64) []record {
 	var out []record
-	for len(l.order) > 0 && now-l.answers[l.order[0]].At > requestMemory.Milliseconds() {
+	for len(out) < forgetAtOnce && len(l.order) > 0 && now-l.answers[l.order[0]].At > requestMemory.Milliseconds() {
 		out = append(out, record{requestRecord(l.order[0]), nil})
 		delete(l.answers, l.order[0])
 		l.order = l.order[1:]

@@ -187,7 +187,7 @@ func (s Schedule) at(index int64) Schedule {
 
 // occurrence returns the k-th occurrence of an interval, from 0.
 func (s Schedule) occurrence(k int64) (time.Time, bool) {
-	if k > s.last() {
+	if k < 0 || k > s.last() {
 		return time.Time{}, false
 	}
 	t, err := s.period.plus(s.start, k)

@@ -217,12 +217,15 @@ func TestPassed(t *testing.T) {
 		{"R5/2030-06-15T09:00:00Z/PT1H", "", "2030-06-15T08:59:59.999Z", 0, "", "", "R5/2030-06-15T09:00:00.000Z/PT1H"},
 		{"R5/2030-06-10T09:00:00Z/PT1H", "", "2030-06-15T10:00:00Z", 5, "06-10T09:00", "06-10T13:00", "R0/2030-06-10T14:00:00.000Z/PT1H"},
 		{"R/2030-06-10T09:30:00Z/PT1H", "", "2030-06-15T10:00:00Z", 121, "06-10T09:30", "06-15T09:30", "R/2030-06-15T10:30:00.000Z/PT1H"},
+		// months and years of unequal length: none skipped, none in the past
 		{"R/2030-01-31T00:00:00Z/P1M", "", "2030-06-15T10:00:00Z", 5, "01-31T00:00", "05-31T00:00", "R/2030-06-30T00:00:00.000Z/P1M"},
 		{"R/2029-01-01T00:00:00Z/P1Y", "", "2030-06-15T10:00:00Z", 2, "01-01T00:00", "01-01T00:00", "R/2031-01-01T00:00:00.000Z/P1Y"},
 		{"R/1970-01-01T00:00:00Z/PT1S", "", "2030-06-15T10:00:00Z", 1907748001, "01-01T00:00", "06-15T10:00", "R/2030-06-15T10:00:01.000Z/PT1S"},
+		// periods that hung, crashed or ran back to back in the JVM versions
 		{"R3/2030-06-15T09:00:00Z/PT0S", "", "2030-06-15T10:00:00Z", 1, "06-15T09:00", "06-15T09:00", "R0/2030-06-15T09:00:00.000Z/PT0S"},
 		{"R/2030-06-15T09:00:00Z/PT-1H", "", "2030-06-15T10:00:00Z", 1, "06-15T09:00", "06-15T09:00", "R0/2030-06-15T09:00:00.000Z/PT-1H"},
 		{"R/2030-06-15T09:00:00Z/PT0.5S", "", "2030-06-15T10:00:00Z", 1, "06-15T09:00", "06-15T09:00", "R0/2030-06-15T09:00:00.000Z/PT0.500S"},
+		// what is exhausted stays so
 		{"R0/2030-06-15T09:00:00Z/PT1H", "", "2030-06-15T10:00:00Z", 0, "", "", "R0/2030-06-15T09:00:00.000Z/PT1H"},
 		{"R1//PT24H", "", "2030-06-15T10:00:00Z", 1, "06-15T10:00", "06-15T10:00", "R0/2030-06-16T10:00:00.000Z/PT24H"},
 		{"R1//P", "", "2030-06-15T10:00:00Z", 1, "06-15T10:00", "06-15T10:00", "R0/2030-06-15T10:00:00.000Z/PT0S"},
@@ -297,6 +300,16 @@ func TestAnchorBringsAScheduleBack(t *testing.T) {
 		text, index := rest.anchor()
 		if got := mustParseSchedule(t, text, tt.zone, later).at(index).String(); got != tt.want {
 			t.Errorf("%s brought back as %q, %d = %s, want %s", tt.text, text, index, got, tt.want)
+		}
+	}
+}
+
+func TestEmptyStartIsRemembered(t *testing.T) {
+	for text, want := range map[string]bool{"R//P1D": true, "R1//P": true, "R/2030/P1D": false, "@daily": false} {
+		s := mustParseSchedule(t, text, "", testNow)
+		_, _, _, rest := s.passed(testNow)
+		if s.emptyStart() != want || rest.emptyStart() != want {
+			t.Errorf("emptyStart() of %q = %v, of its rest %v, want %v", text, s.emptyStart(), rest.emptyStart(), want)
 		}
 	}
 }
@@ -384,7 +397,6 @@ func FuzzParseSchedule(f *testing.F) {
 			return
 		}
 		if !s.isCron() {
-			// With a zone, only a start that is in it reads back as it was.
 			again := mustParseSchedule(t, s.String(), zone, testNow)
 			if again.String() != s.String() {
 				t.Errorf("parseSchedule(%q, %q) prints %s, which reads as %s", text, zone, s, again)

@@ -88,6 +88,15 @@ type schedulerConfig struct {
 	batchStored   func(changes, records int, took time.Duration, err error)
 	offerObserver func(received, used, declined int) // may be nil
 	revived       func(requested, sent bool)         // may be nil
+	late          time.Duration                      // raise eventLate for a run that waits this long after its due; 0 for never
+	count         schedulerCounts
+}
+
+// schedulerCounts are told what happens, for metrics. Each may be nil and must not block.
+type schedulerCounts struct {
+	offersHeld    func(n int)
+	unknownUpdate func() // of a task that no run knows
+	inputSkipped  func() // something stored or sent was logged and stepped over
 }
 
 // A scheduler is one term of leadership: all jobs and runs, owned by one
@@ -100,6 +109,7 @@ type scheduler struct {
 	log     *slog.Logger
 
 	mailbox chan func()
+	stopped chan struct{} // closed when nobody reads the mailbox any more
 	ended   chan struct{} // closed when the term is over
 	current atomic.Pointer[view]
 	watch   atomic.Pointer[chan struct{}] // of those who wait for the next view, nil for nobody
@@ -115,7 +125,9 @@ type scheduler struct {
 	timers         alarms              // of everything else
 	queue          *queue
 	offers         *offerBook
+	launches       launches
 	wake           []string          // dependent jobs whose parents may have finished
+	used           map[string]int64  // of deleted jobs: the newest due that is part of an id
 	unlinked       map[string]bool   // stored dependent jobs whose parents do not all exist
 	seq            int64             // order of creation given to the newest job
 	sums           map[runState]int  // open runs by state, as sealed
@@ -130,6 +142,8 @@ type scheduler struct {
 	extra          []record // records of no job, of the event being handled
 	effects        []func(error)
 	requests       *requestLog
+	restoring      sync.Mutex              // held by the restore that is under way
+	endTerm        context.CancelCauseFunc // ends run; nothing is committed after the effect that calls it
 }
 
 // newScheduler makes the scheduler of one term. load and run must follow.
@@ -137,12 +151,14 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 	s := &scheduler{
 		cfg: cfg, store: st, cluster: cl, log: log,
 		mailbox:  make(chan func(), 1024),
+		stopped:  make(chan struct{}),
 		ended:    make(chan struct{}),
 		jobs:     map[string]*entry{},
 		graph:    newGraph(),
 		runs:     map[string]*openRun{},
 		queue:    newQueue(),
 		orphans:  map[string]string{},
+		used:     map[string]int64{},
 		unlinked: map[string]bool{}, sums: map[runState]int{},
 	}
 	s.offers = newOfferBook(cfg.role)
@@ -164,12 +180,14 @@ func (s *scheduler) view() *view { return s.current.Load() }
 func (s *scheduler) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	s.endTerm = cancel
 	var wg sync.WaitGroup
 	// The last effects run when the writer has stopped, so that nobody who waits for an answer is left alone.
 	wg.Go(func() { cancel(s.writer.run(ctx)) })
 	framework := s.framework
 	wg.Go(func() { cancel(s.connect(ctx, framework)) })
 	cancel(s.loop(ctx))
+	close(s.stopped) // before the wait: the cluster may be telling the fate of its last calls
 	wg.Wait()
 	close(s.ended)
 	return context.Cause(ctx)
@@ -223,7 +241,7 @@ func (s *scheduler) do(ctx context.Context, fn func() (string, error)) (string, 
 	}
 	select {
 	case s.mailbox <- event:
-	case <-s.ended:
+	case <-s.stopped:
 		return "", errNoLeader
 	case <-ctx.Done():
 		return "", ctx.Err()
@@ -245,8 +263,9 @@ func (s *scheduler) do(ctx context.Context, fn func() (string, error)) (string, 
 
 const (
 	maxEventsPerTurn = 256
-	maxTimersPerTurn = 2000 // with an offer for them all, their launch is stored together with them
-	maxWakesPerTurn  = 500
+	maxTimers        = 2000 // before what they did goes to the writer
+	maxWakes         = 500
+	maxRounds        = 10
 )
 
 // loop handles events and timers, one at a time, until ctx ends. It never waits
@@ -272,11 +291,27 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 		case <-timer.C:
 			s.begin()
 		}
-		more := s.fireTimers()
-		more = s.wakeChildren() || more
-		s.place()
+		timer.Reset(s.untilNext(s.turn()))
+	}
+}
+
+// turn does what is due, and reports whether more is. It goes in rounds, so that the writer
+// stores what the first did while the next are under way, but no event comes between
+// them: an agent's offers can be accepted only once, with the tasks of all rounds.
+func (s *scheduler) turn() (more bool) {
+	for round := 1; ; round++ {
+		more = s.fireTimers()
+		s.wakeChildren()
+		more = more || len(s.wake) > 0
+		last := !more || round == maxRounds
+		s.place(last)
+		if s.cfg.count.offersHeld != nil {
+			s.cfg.count.offersHeld(s.offers.held())
+		}
 		s.seal()
-		timer.Reset(s.untilNext(more))
+		if last {
+			return more || len(s.wake) > 0 // a launch may have made room for the next run of a child
+		}
 	}
 }
 
@@ -311,7 +346,7 @@ func (s *scheduler) untilNext(more bool) time.Duration {
 // fireTimers handles the timers that are due, up to a bound, and reports
 // whether more are waiting.
 func (s *scheduler) fireTimers() bool {
-	for range maxTimersPerTurn {
+	for range maxTimers {
 		t := s.dues.next()
 		if t == nil || t.at > s.now {
 			break
@@ -319,7 +354,7 @@ func (s *scheduler) fireTimers() bool {
 		s.dues.drop(t)
 		s.fireDue(t.entry)
 	}
-	for range maxTimersPerTurn {
+	for range maxTimers {
 		t := s.timers.next()
 		if t == nil || t.at > s.now {
 			break
@@ -342,6 +377,8 @@ func (s *scheduler) fire(t *alarm) {
 		s.checkStaging(t.run)
 	case timerUnreachable:
 		s.giveUpUnreachable(t.run)
+	case timerLate:
+		s.tellLate(t.run)
 	case timerReconcile:
 		s.reconcileAgain()
 	case timerOffers:

@@ -241,18 +241,42 @@ func TestScheduledRuns(t *testing.T) {
 		}
 	})
 	scenario(t, "a finite job whose last run fails for good stays enabled and can be run by hand", func(b *bench) {
-		b.cluster.outcome = failing
+		b.cluster.behave(failing)
 		b.start().post(`{"name":"a","command":"x","schedule":"R1//PT1H","retries":0}`)
 		b.wait(time.Second)
 		if j := b.job("a"); j.Disabled || j.ErrorCount != 1 {
 			b.t.Errorf("disabled = %t, errorCount = %d, want false, 1", j.Disabled, j.ErrorCount)
 		}
-		b.cluster.outcome = nil
+		b.cluster.behave(nil)
 		_, err := b.s.runJob(b.t.Context(), "a", "", false)
 		b.do("run", err)
 		b.wantHistory("a", "scheduled failed 00:00:00", "manual finished 00:00:01")
 		if got := b.job("a").Schedule; !strings.HasPrefix(got, "R0/") {
 			b.t.Errorf("schedule after a manual run = %q, want R0 (B1: 3.0 made it endless)", got)
+		}
+	})
+	scenario(t, "the records of a run that waits fit into one commit however large its job", func(b *bench) {
+		b.cluster.cpus = 0
+		largest := 0
+		b.store.before = func(records []record) error {
+			size := 0
+			for _, r := range records {
+				size += len(r.key) + len(r.value)
+			}
+			largest = max(largest, size)
+			return nil
+		}
+		b.start().post(`{"name":"a","command":"` + strings.Repeat("x", maxEntry-20_000) + `","schedule":"R/2000-01-01T00:01:00Z/PT1M"}`)
+		b.wait(2 * time.Minute)
+		if largest > maxMulti {
+			b.t.Errorf("a commit takes %d bytes, more than %d", largest, maxMulti)
+		}
+	})
+	scenario(t, "runs that have ended leave no timers behind", func(b *bench) {
+		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:00:00Z/PT1S"}`)
+		b.wait(3 * time.Minute)
+		if n := len(b.s.timers); n > 5 {
+			b.t.Errorf("%d timers wait after 180 runs", n)
 		}
 	})
 	scenario(t, "cron expressions", func(b *bench) {
@@ -318,19 +342,27 @@ func TestMissedOccurrences(t *testing.T) {
 
 func TestOverlap(t *testing.T) {
 	scenario(t, "a running job delays its occurrence within epsilon", func(b *bench) {
-		b.cluster.outcome = taking(90 * time.Second)
+		b.cluster.behave(taking(90 * time.Second))
 		b.start().post(`{"name":"a","command":"x","schedule":"R2//PT1M"}`)
 		b.wait(5 * time.Minute)
 		b.wantHistory("a", "scheduled finished 00:00:00", "scheduled finished 00:01:00")
 	})
 	scenario(t, "and records it as skipped beyond", func(b *bench) {
-		b.cluster.outcome = taking(150 * time.Second)
+		b.cluster.behave(taking(150 * time.Second))
 		b.start().post(`{"name":"a","command":"x","schedule":"R2//PT1M"}`)
 		b.wait(5 * time.Minute)
 		b.wantHistory("a", "scheduled skipped 00:01:00", "scheduled finished 00:00:00")
 	})
+	scenario(t, "also after a fail-over", func(b *bench) {
+		b.cluster.behave(taking(10 * time.Minute))
+		b.start().post(`{"name":"a","command":"x","schedule":"R2//PT1M"}`)
+		b.wait(70 * time.Second)
+		b.restart()
+		b.wait(3 * time.Minute)
+		b.wantHistory("a", "scheduled skipped 00:01:00")
+	})
 	scenario(t, "a concurrent job overlaps itself", func(b *bench) {
-		b.cluster.outcome = taking(150 * time.Second)
+		b.cluster.behave(taking(150 * time.Second))
 		b.start().post(`{"name":"a","command":"x","schedule":"R2//PT1M","concurrent":true}`)
 		b.wait(61 * time.Second)
 		b.wantRunning("a", "a")
@@ -345,7 +377,7 @@ func TestOverlap(t *testing.T) {
 		}
 	})
 	scenario(t, "runs by hand are never dropped (B8)", func(b *bench) {
-		b.cluster.outcome = taking(time.Minute)
+		b.cluster.behave(taking(time.Minute))
 		b.start().post(`{"name":"a","command":"x","schedule":"R0//PT1M"}`)
 		for _, args := range []string{"one", "two", "two"} {
 			_, err := b.s.runJob(b.t.Context(), "a", args, true)
@@ -358,4 +390,9 @@ func TestOverlap(t *testing.T) {
 			b.t.Errorf("launched %q, want three different ids", ids)
 		}
 	})
+}
+
+// withRequest is a context of a change that carries a request id.
+func withRequest(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, requestIDKey{}, id)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-zookeeper/zk"
 )
@@ -22,15 +23,15 @@ const (
 	// maxMulti is the most that the records of one commit may take together.
 	maxMulti = 1_040_000
 
-	// loadReaders is how many reads are under way at a time while loading.
+	// loadReaders is how many single reads are under way at a time.
 	loadReaders = 64
 )
 
 var (
 	// errFenced is a commit's answer when another instance leads.
 	errFenced = errors.New("no longer the leader")
-	// errTooLarge is why a record is refused for its size.
-	errTooLarge = fmt.Errorf("larger than ZooKeeper takes (%d bytes)", maxRecord)
+	// errRecordTooLarge is why a record is refused for its size.
+	errRecordTooLarge = fmt.Errorf("larger than ZooKeeper takes (%d bytes)", maxRecord)
 )
 
 // A zkStore keeps records in ZooKeeper for one term of leadership: the listing of
@@ -87,7 +88,7 @@ func (s *zkStore) beginTerm() error {
 	}
 	var last termRecord
 	if err := json.Unmarshal(data, &last); err != nil {
-		return fmt.Errorf("node %q: %w", name, err)
+		last.Term = int64(stat.Version) // somebody wrote there; each term counts the version up by one at least
 	}
 	s.term, s.termVersion = last.Term+1, stat.Version
 	return s.multi(nil)
@@ -112,64 +113,92 @@ func (s *zkStore) load(ctx context.Context) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	nodes := make([]loadedNode, len(keys))
-	var next atomic.Int64
-	var readers sync.WaitGroup
-	for range min(loadReaders, len(keys)) {
-		readers.Go(func() {
-			for i := next.Add(1) - 1; int(i) < len(keys) && ctx.Err() == nil; i = next.Add(1) - 1 {
-				nodes[i] = s.read(keys[i])
-			}
-		})
+	nodes, err := s.readMany(ctx, keys)
+	if err != nil && ctx.Err() == nil { // an old server, say
+		nodes = s.readEach(ctx, keys)
 	}
-	readers.Wait()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	return s.loaded(keys, nodes)
 }
 
-// A loadedNode is the answer to one read. version is -1 if there is no node.
-type loadedNode struct {
-	value   []byte
-	version int32
-	err     error
+// readMany reads the nodes of keys, many at a time.
+func (s *zkStore) readMany(ctx context.Context, keys []string) ([]zkNode, error) {
+	r, err := openBulkReader(ctx, s.session)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	nodes := make([]zkNode, 0, len(keys))
+	for batch := range slices.Chunk(keys, readBatch) {
+		paths := make([]string, len(batch))
+		for i, key := range batch {
+			paths[i] = s.node(key)
+		}
+		start := time.Now()
+		answers, err := r.read(paths, s.session.timeout)
+		s.session.took(start)
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, answers...)
+	}
+	return nodes, nil
 }
 
-func (s *zkStore) read(key string) loadedNode {
-	data, stat, err := s.session.Get(s.node(key))
-	if errors.Is(err, zk.ErrNoNode) { // deleted since the listing
-		return loadedNode{version: -1}
+// readEach reads the nodes of keys one by one, several at a time.
+func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
+	nodes := make([]zkNode, len(keys))
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	for range min(loadReaders, len(keys)) {
+		readers.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(keys) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				start := time.Now()
+				data, stat, err := s.session.Get(s.node(keys[i]))
+				s.session.took(start)
+				nodes[i] = zkNode{data: data, err: err}
+				if err == nil {
+					nodes[i].version = stat.Version
+				}
+			}
+		})
 	}
-	if err != nil {
-		return loadedNode{version: -1, err: err}
-	}
-	if kindOf(key) != "" {
-		return loadedNode{value: data, version: stat.Version}
-	}
-	e, err := decodeEntry(data)
-	return loadedNode{value: e.value, version: stat.Version, err: err}
+	readers.Wait()
+	return nodes
 }
 
 // loaded sorts the answers into records, versions and errors.
-func (s *zkStore) loaded(keys []string, nodes []loadedNode) (map[string][]byte, error) {
+func (s *zkStore) loaded(keys []string, nodes []zkNode) (map[string][]byte, error) {
 	records := make(map[string][]byte, len(keys))
 	s.versions = make(map[string]int32, len(keys))
 	var unread []error
 	for i, key := range keys {
 		n := nodes[i]
-		if n.err != nil && n.version < 0 && !errors.Is(n.err, zk.ErrNoAuth) {
+		switch {
+		case errors.Is(n.err, zk.ErrNoNode): // deleted since the listing
+			continue
+		case errors.Is(n.err, zk.ErrNoAuth):
+			unread = append(unread, &recordError{key, n.err})
+			continue
+		case n.err != nil:
 			return nil, fmt.Errorf("read node %q: %w", s.node(key), n.err)
 		}
-		if n.version >= 0 {
-			s.versions[key] = n.version
+		s.versions[key] = n.version
+		value := n.data
+		if kindOf(key) == "" {
+			e, err := decodeEntry(n.data)
+			if err != nil {
+				unread = append(unread, &recordError{key, err})
+				continue
+			}
+			value = e.value
 		}
-		switch {
-		case n.err != nil:
-			unread = append(unread, &recordError{key, n.err})
-		case n.version >= 0:
-			records[key] = append([]byte{}, n.value...) // not nil, and no more than it needs
-		}
+		records[key] = append([]byte{}, value...) // not nil, and no part of a larger array
 	}
 	return records, errors.Join(unread...)
 }
@@ -206,13 +235,16 @@ func (s *zkStore) keys() ([]string, error) {
 
 func (s *zkStore) children(dir string) ([]string, error) {
 	names, _, err := s.session.Children(s.path(dir))
+	if errors.Is(err, zk.ErrNoNode) {
+		return nil, nil // a JVM version's state, of which nothing is ours yet
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list node %q: %w", s.path(dir), err)
 	}
 	return names, nil
 }
 
-// commit implements store, after load. A *recordError other than errTooLarge means
+// commit implements store, after load. A *recordError other than errRecordTooLarge means
 // that somebody else has changed the node since it was loaded. errFenced means
 // that nothing was stored, and that the term has ended.
 func (s *zkStore) commit(ctx context.Context, records []record) error {
@@ -252,7 +284,7 @@ func (s *zkStore) ops(records []record) ([]zkOp, error) {
 		}
 		data := s.data(r)
 		if len(data) > maxRecord {
-			return nil, &recordError{r.key, errTooLarge}
+			return nil, &recordError{r.key, errRecordTooLarge}
 		}
 		size += len(node) + len(data) + overhead
 		if len(data) > len(largest.value) {
@@ -269,7 +301,7 @@ func (s *zkStore) ops(records []record) ([]zkOp, error) {
 		ops = append(ops, zkOp{r.key, &zk.CreateRequest{Path: node, Data: data, Acl: s.session.acl}})
 	}
 	if size > maxMulti {
-		return nil, &recordError{largest.key, errTooLarge}
+		return nil, &recordError{largest.key, errRecordTooLarge}
 	}
 	return ops, nil
 }
@@ -315,7 +347,9 @@ func (s *zkStore) multi(ops []zkOp) error {
 	for _, op := range ops {
 		requests = append(requests, op.request)
 	}
+	start := time.Now()
 	results, err := s.session.Multi(requests...)
+	s.session.took(start)
 	if err != nil {
 		return s.refusal(err, fence, ops, results)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"path"
@@ -20,11 +19,21 @@ import (
 // lead wins the latch of root in a new session and opens the store of its term.
 func lead(t testing.TB, hosts []string, root string) (*zkStore, *candidate) {
 	t.Helper()
-	c := newCandidate(root+"/candidate", "127.0.0.1:1", slog.New(slog.DiscardHandler))
+	c := newTestCandidate(root, "127.0.0.1:1")
 	return leadIn(t, testSession(t, hosts), c, root), c
 }
 
 func leadIn(t testing.TB, session *zkSession, c *candidate, root string) *zkStore {
+	t.Helper()
+	s := takeOffice(t, session, c, root)
+	if _, err := s.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// takeOffice is leadIn without the load.
+func takeOffice(t testing.TB, session *zkSession, c *candidate, root string) *zkStore {
 	t.Helper()
 	latch, _, err := c.campaign(t.Context(), session)
 	if err != nil {
@@ -32,9 +41,6 @@ func leadIn(t testing.TB, session *zkSession, c *candidate, root string) *zkStor
 	}
 	s, err := openZKStore(session, root, latch)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.load(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -62,9 +68,7 @@ func TestZKStoreKeepsWhatWasCommitted(t *testing.T) {
 		"go/job/a": "", "go/job/b": "y", "go/run/ct:1:0:a:%2Fx": "run",
 	}
 	wantRecords(t, s, want)
-	if err := c.resign(s.session); err != nil {
-		t.Fatal(err)
-	}
+	mustResign(t, c, s.session)
 	next, _ := lead(t, hosts, root)
 	wantRecords(t, next, want)
 }
@@ -135,7 +139,7 @@ func TestZKStoreReportsAndKeepsWhatItCannotDecode(t *testing.T) {
 	session := testSession(t, hosts)
 	corpus := stateCorpus(t, "odd")
 	plant(t, session, root+"/state", corpus)
-	s, _ := lead0(t, session, root)
+	s := takeOffice(t, session, newTestCandidate(root, "127.0.0.1:1"), root)
 	records, err := s.load(t.Context())
 	if want := []string{"J_not-json", "J_other-order"}; !slices.Equal(keysOf(records), want) {
 		t.Errorf("load() = %q, want %q", keysOf(records), want)
@@ -154,21 +158,6 @@ func TestZKStoreReportsAndKeepsWhatItCannotDecode(t *testing.T) {
 	if again, _ := s.load(t.Context()); string(again["J_empty"]) != "{}" {
 		t.Errorf("J_empty = %q after it was written", again["J_empty"])
 	}
-}
-
-// lead0 is lead in a given session, for states that load reports errors about.
-func lead0(t *testing.T, session *zkSession, root string) (*zkStore, *candidate) {
-	t.Helper()
-	c := newCandidate(root+"/candidate", "127.0.0.1:1", slog.New(slog.DiscardHandler))
-	latch, _, err := c.campaign(t.Context(), session)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := openZKStore(session, root, latch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, c
 }
 
 // A commit is refused as a whole, and names the record, when somebody else has
@@ -223,8 +212,8 @@ func TestZKStoreRefusesWhatIsTooLarge(t *testing.T) {
 	s, _ := lead(t, hosts, root)
 	fits := record{"J_fits", bytes.Repeat([]byte("x"), maxRecord-100)}
 	mustCommit(t, s, fits)
-	refused(t, s.commit(t.Context(), []record{put("J_a", "1"), {"J_big", bytes.Repeat([]byte("x"), maxRecord)}}), "J_big", errTooLarge)
-	refused(t, s.commit(t.Context(), []record{put("J_a", "1"), {"J_more", bytes.Repeat([]byte("x"), 60_000)}, fits}), "J_fits", errTooLarge)
+	refused(t, s.commit(t.Context(), []record{put("J_a", "1"), {"J_big", bytes.Repeat([]byte("x"), maxRecord)}}), "J_big", errRecordTooLarge)
+	refused(t, s.commit(t.Context(), []record{put("J_a", "1"), {"J_more", bytes.Repeat([]byte("x"), 60_000)}, fits}), "J_fits", errRecordTooLarge)
 	refused(t, s.commit(t.Context(), []record{put("J_a\tb", "1")}), "J_a\tb", zk.ErrBadArguments)
 	if s.session.ctx.Err() != nil {
 		t.Error("the session is lost")
@@ -290,10 +279,43 @@ func TestEachCommitStampsItsTerm(t *testing.T) {
 		if err != nil || err2 != nil || stat.Mzxid != termStat.Mzxid {
 			t.Errorf("record and stamp are of transactions %d and %d (%v, %v)", stat.Mzxid, termStat.Mzxid, err, err2)
 		}
-		if err := c.resign(s.session); err != nil {
-			t.Fatal(err)
-		}
+		mustResign(t, c, s.session)
 	}
+}
+
+func TestTermsGoOnWhenTheirRecordIsSpoilt(t *testing.T) {
+	hosts, root := testZK(t)
+	s, c := lead(t, hosts, root)
+	if _, err := s.session.Set(root+"/go/term", []byte("spoilt"), -1); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.commit(t.Context(), []record{put("J_a", "1")}); !errors.Is(err, errFenced) {
+		t.Errorf("commit = %v, want %v", err, errFenced)
+	}
+	mustResign(t, c, s.session)
+	if next, _ := lead(t, hosts, root); next.term <= s.term {
+		t.Errorf("term %d after term %d", next.term, s.term)
+	}
+}
+
+// T_ nodes that 2.x versions leaked by the thousands must not keep a leader from starting.
+func TestZKStoreHoldsAHundredThousandRecords(t *testing.T) {
+	hosts, root := testZK(t)
+	s, _ := lead(t, hosts, root)
+	const n, batch = 100_000, 2500
+	for from := 0; from < n; from += batch {
+		var records []record
+		for i := range batch {
+			records = append(records, put(fmt.Sprintf("T_ct:1795399800000:0:leaked-%06d:", from+i), ""))
+		}
+		mustCommit(t, s, records...)
+	}
+	start := time.Now()
+	records, err := s.load(t.Context())
+	if err != nil || len(records) != n {
+		t.Fatalf("load() = %d records, %v, want %d", len(records), err, n)
+	}
+	t.Logf("%d records loaded in %v", n, time.Since(start))
 }
 
 func TestZKStoreReportsALostConnection(t *testing.T) {
@@ -312,7 +334,7 @@ func TestZKStoreReportsALostConnection(t *testing.T) {
 func TestZKStoreWithCredentials(t *testing.T) {
 	hosts, root := testZK(t)
 	session := authSession(t, hosts, "chronos:secret")
-	s := leadIn(t, session, newCandidate(root+"/candidate", "127.0.0.1:1", slog.New(slog.DiscardHandler)), root)
+	s := leadIn(t, session, newTestCandidate(root, "127.0.0.1:1"), root)
 	mustCommit(t, s, put("J_a", "1"), put("go/job/a", "2"))
 	stranger := testSession(t, hosts)
 	for _, node := range []string{root + "/state/J_a", root + "/go/job/a", root + "/go/term", s.latch} {
@@ -335,9 +357,7 @@ func TestZKStoreAgainstAModel(t *testing.T) {
 	model := map[string]string{}
 	for range 300 {
 		if r.IntN(30) == 0 {
-			if err := c.resign(s.session); err != nil {
-				t.Fatal(err)
-			}
+			mustResign(t, c, s.session)
 			s, c = lead(t, hosts, root)
 			wantRecords(t, s, model)
 		}

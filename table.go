@@ -8,22 +8,20 @@ import (
 
 // An entry is what the scheduler's loop knows of one job.
 type entry struct {
-	job      *Job // replaced, never changed
-	sched    Schedule
-	problem  string // why its schedule is not followed, or ""
-	state    jobState
-	runs     []*openRun // open, oldest first
-	history  []*Run     // ended, newest first; replaced, never changed
-	children []string   // as last published
-	slot     int
-	timer    alarm // of the next occurrence
-	gone     bool
+	job     *Job // replaced, never changed
+	sched   Schedule
+	problem string // why its schedule is not followed, or ""
+	state   jobState
+	runs    []*openRun // open, oldest first
+	history []*Run     // ended, newest first; replaced, never changed
+	slot    int
+	timer   alarm // of the next occurrence
+	gone    bool
 
-	isDirty                               bool
-	jobDirty, stateDirty, historyDirty    bool
-	jobStored, stateStored, historyStored bool
-	changed                               []*openRun
-	dropped                               []*openRun // of a deleted job: open runs to forget
+	isDirty                            bool
+	jobDirty, stateDirty, historyDirty bool
+	changed                            []*openRun
+	dropped                            []*openRun // of a deleted job: open runs to forget
 }
 
 // jobState is the part of a job's state that has no place in the JVM versions'
@@ -45,20 +43,21 @@ type jobState struct {
 
 // An openRun is a run that has not ended, with what only the loop needs to know.
 type openRun struct {
-	*Run     // replaced, never changed
-	entry    *entry
-	seq      int64  // order of arrival in the queue
-	class    *class // where it waits for an offer, or nil
-	delayed  bool   // waits for its retry delay
-	blocked  bool   // waits for another run of its job
-	offerIDs []string
+	*Run    // replaced, never changed
+	entry   *entry
+	seq     int64  // order of arrival in the queue
+	class   *class // where it waits for an offer, or nil
+	delayed bool   // waits for its retry delay
+	blocked bool   // waits for another run of its job
 
 	stored, waitingStored bool // go/run and T_ records exist
 	isChanged             bool
+	staging               *alarm   // looks whether the launched task has started
 	answered              bool     // the cluster has told of it in this subscription
+	asked                 bool     // the cluster was asked about it since its launch
 	unreachable           int64    // since when, in ms
+	late                  *alarm   // raises eventLate, or nil
 	counted               runState // state under which it is summed up
-	agentURL              string
 }
 
 // update replaces the run's record by one that change has altered.
@@ -92,6 +91,9 @@ func (e *entry) scheduled() bool {
 	return !e.gone && !e.job.Dependent && !e.job.Disabled && e.problem == ""
 }
 
+// usualDocument is the space, in bytes, that most documents of jobs get along with.
+const usualDocument = 1024
+
 // jobRecord is the job's document as JVM versions read it.
 func (e *entry) jobRecord() []byte {
 	j := e.job
@@ -100,7 +102,24 @@ func (e *entry) jobRecord() []byte {
 		j = j.clone()
 		j.Schedule = e.sched.String()
 	}
-	return j.appendJSON(nil, dialectStored)
+	return j.appendJSON(make([]byte, 0, usualDocument), dialectStored)
+}
+
+// maxWaitRecord is the size beyond which a document is not repeated for each run that waits: twice
+// the largest would not go into one commit.
+const maxWaitRecord = 100 << 10
+
+// waitRecord is the job as a T_ node holds it. 2.x takes no more from it than what is kept of a large one.
+func (e *entry) waitRecord() []byte {
+	record := e.jobRecord()
+	if len(record) <= maxWaitRecord {
+		return record
+	}
+	brief := &entry{job: &Job{
+		Name: e.job.Name, Epsilon: e.job.Epsilon, HighPriority: e.job.HighPriority, Retries: e.job.Retries,
+		Schedule: e.job.Schedule, ScheduleTimeZone: e.job.ScheduleTimeZone, Dependent: e.job.Dependent, Parents: e.job.Parents,
+	}, sched: e.sched, problem: e.problem}
+	return brief.jobRecord()
 }
 
 // records returns what has to be stored of the entry and its changed runs.
@@ -151,7 +170,7 @@ func (r *openRun) records() []record {
 	waits := r.State == runQueued
 	switch {
 	case waits && !r.waitingStored:
-		out = append(out, record{waitKey(r.ID), r.entry.jobRecord()})
+		out = append(out, record{waitKey(r.ID), r.entry.waitRecord()})
 	case !waits && r.waitingStored:
 		out = append(out, record{waitKey(r.ID), nil})
 	}

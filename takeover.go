@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -24,6 +26,9 @@ func (s *scheduler) load(ctx context.Context) error {
 	records, err := s.store.load(ctx)
 	if err := s.unreadable(err); err != nil {
 		return fmt.Errorf("load state: %w", err)
+	}
+	if records, err = settleRestore(ctx, s.store, records, s.log); err != nil {
+		return err
 	}
 	s.now = time.Now().UnixMilli()
 	for key, reason := range s.cfg.setAside {
@@ -67,6 +72,9 @@ func (s *scheduler) unreadable(err error) error {
 func (s *scheduler) setAsideRecord(key, reason string) {
 	s.log.Error("stored record can't be used; it is kept as it is", "record", key, "reason", reason)
 	s.invalid = append(s.invalid, invalidRecord{key, reason})
+	if s.cfg.count.inputSkipped != nil {
+		s.cfg.count.inputSkipped()
+	}
 }
 
 func (s *scheduler) loadMeta(records map[string][]byte) {
@@ -109,28 +117,73 @@ func encodeFrameworkID(id string) []byte {
 	return b
 }
 
+// A loadedJob is what the records of one job hold.
+type loadedJob struct {
+	name   string
+	entry  *entry // nil if the job itself is of no use
+	faults []invalidRecord
+}
+
+// decodeJobs decodes the records of all jobs. It takes all processors for it, since
+// that is most of what a new leader has to do before it schedules.
+func (s *scheduler) decodeJobs(records map[string][]byte) []loadedJob {
+	var loaded []loadedJob
+	for key := range records {
+		if name, ok := strings.CutPrefix(key, "J_"); ok {
+			loaded = append(loaded, loadedJob{name: name})
+		}
+	}
+	var decoders sync.WaitGroup
+	for part := range slices.Chunk(loaded, len(loaded)/runtime.GOMAXPROCS(0)+1) {
+		decoders.Go(func() {
+			for i := range part {
+				part[i].decode(records, s.cfg)
+			}
+		})
+	}
+	decoders.Wait()
+	return loaded
+}
+
+func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig) {
+	key := "J_" + l.name
+	j, err := decodeStoredJob(records[key], cfg.defaults)
+	if err == nil && j.Name != l.name {
+		err = fmt.Errorf("it holds job %q", j.Name)
+	}
+	if err != nil {
+		l.faults = append(l.faults, invalidRecord{key, err.Error()})
+		return
+	}
+	e := &entry{job: j}
+	l.decodeRecord(records, "go/job/"+recordName(l.name), &e.state)
+	l.decodeRecord(records, "go/history/"+recordName(l.name), &e.history)
+	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
+	l.entry = e
+}
+
+// decodeRecord reads one of our own records, if it is there and sound.
+func (l *loadedJob) decodeRecord(records map[string][]byte, key string, into any) {
+	b, ok := records[key]
+	if !ok {
+		return
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		l.faults = append(l.faults, invalidRecord{key, err.Error()})
+	}
+}
+
 // loadJobs builds the entries, in the order of their creation where it is known,
 // else scheduled jobs before dependent ones as 2.4 listed them.
 func (s *scheduler) loadJobs(records map[string][]byte) {
 	var loaded []*entry
-	for key, value := range records {
-		name, ok := strings.CutPrefix(key, "J_")
-		if !ok {
-			continue
+	for _, l := range s.decodeJobs(records) {
+		for _, f := range l.faults {
+			s.setAsideRecord(f.key, f.reason)
 		}
-		j, err := decodeStoredJob(value, s.cfg.defaults)
-		if err == nil && j.Name != name {
-			err = fmt.Errorf("it holds job %q", j.Name)
+		if l.entry != nil {
+			loaded = append(loaded, l.entry)
 		}
-		if err != nil {
-			s.setAsideRecord(key, err.Error())
-			continue
-		}
-		e := &entry{job: j}
-		s.decodeRecord(records, "go/job/"+recordName(name), &e.state)
-		s.decodeRecord(records, "go/history/"+recordName(name), &e.history)
-		e.history = e.history[:min(len(e.history), s.cfg.historyKeep)]
-		loaded = append(loaded, e)
 	}
 	slices.SortFunc(loaded, func(a, b *entry) int {
 		if a.state.Seq == 0 || b.state.Seq == 0 {
@@ -161,17 +214,6 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 		if l.job.Dependent {
 			s.linkStored(s.jobs[l.job.Name])
 		}
-	}
-}
-
-// decodeRecord reads one of our own records, if it is there and sound.
-func (s *scheduler) decodeRecord(records map[string][]byte, key string, into any) {
-	b, ok := records[key]
-	if !ok {
-		return
-	}
-	if err := json.Unmarshal(b, into); err != nil {
-		s.setAsideRecord(key, err.Error())
 	}
 }
 
@@ -272,6 +314,11 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 // that no record of ours goes with. They are judged by 2.4's own test of epsilon.
 // A run of ours whose T_ node is gone was taken over by such a version.
 func (s *scheduler) loadWaiting(records map[string][]byte) {
+	for _, r := range s.sortedRuns() {
+		if r.State == runQueued && !r.waitingStored {
+			s.end(r, runLost, "taken over by an earlier version of Chronos")
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(records)) {
 		encoded, ok := strings.CutPrefix(key, "T_")
 		if !ok {
@@ -284,22 +331,19 @@ func (s *scheduler) loadWaiting(records map[string][]byte) {
 		if s.runs[id] != nil {
 			continue
 		}
-		s.extra = append(s.extra, record{key, nil})
-		s.loadForeign(key, id)
-	}
-	for _, r := range s.sortedRuns() {
-		if r.State == runQueued && !r.waitingStored {
-			s.end(r, runLost, "taken over by an earlier version of Chronos")
+		if !s.loadForeign(key, id) {
+			s.extra = append(s.extra, record{key, nil})
 		}
 	}
 }
 
-func (s *scheduler) loadForeign(key, id string) {
+// loadForeign opens the run of a T_ node, and reports whether the node is now that run's own.
+func (s *scheduler) loadForeign(key, id string) bool {
 	due, attempt, name, args, ok := parseRunID(id)
 	e := s.jobs[name]
 	if !ok || e == nil {
 		s.log.Warn("dropping a waiting task of no job", "record", key)
-		return
+		return false
 	}
 	kind := kindScheduled
 	if attempt > 0 {
@@ -309,7 +353,7 @@ func (s *scheduler) loadForeign(key, id string) {
 	if kind == kindScheduled && due > e.state.LastScheduled {
 		s.state(e).LastScheduled = due
 	}
-	o := &openRun{Run: r, entry: e}
+	o := &openRun{Run: r, entry: e, waitingStored: key == waitKey(id)}
 	e.runs = append(e.runs, o)
 	s.runs[id] = o
 	s.touchRun(o)
@@ -318,15 +362,19 @@ func (s *scheduler) loadForeign(key, id string) {
 		e.state.Missed++
 		e.stateDirty = true
 	}
+	return key == waitKey(id)
 }
 
 // admitLoaded lets the loaded runs wait for what they were waiting for.
 func (s *scheduler) admitLoaded() {
 	for _, r := range s.sortedRuns() {
+		if r.State == runQueued && r.Due+s.cfg.late.Milliseconds() > s.now {
+			s.watchLate(r) // of the others the last leader has told
+		}
 		switch {
 		case s.runs[r.ID] != r:
 		case r.State == runLaunching || r.State == runActive:
-			s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+			s.watchStaging(r)
 			if r.Killing != "" {
 				s.timers.add(&alarm{at: s.now + killAgain.Milliseconds(), kind: timerKill, run: r, index: -1})
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"sync"
@@ -25,6 +27,8 @@ const (
 	certificateCheck = 2 * time.Second
 	// certificateNotice is how long before its end a certificate is warned about.
 	certificateNotice = 14 * 24 * time.Hour
+	// peerTimeout bounds a connection to another instance, with its handshake.
+	peerTimeout = 5 * time.Second
 )
 
 // tlsOptions are what the --ssl_keystore_ flags say.
@@ -88,6 +92,53 @@ func stampOf(path string) (fileStamp, error) {
 // config is for http.Server.TLSConfig. It serves no version of TLS below 1.2.
 func (c *certificates) config() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.certificate}
+}
+
+// dialPeer connects to another instance. They share the keystore: an instance is trusted
+// that shows a certificate of ours, or one with the right name that the authorities in our chain, or
+// those of the system, vouch for. Nothing else would do for a keystore that keytool made
+// on the spot, which no authority knows.
+func (c *certificates) dialPeer(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
+	defer cancel()
+	d := tls.Dialer{Config: &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ServerName:         host,
+		InsecureSkipVerify: true, // VerifyConnection does it
+		VerifyConnection:   func(state tls.ConnectionState) error { return c.verifyPeer(host, state.PeerCertificates) },
+	}}
+	return d.DialContext(ctx, network, address)
+}
+
+// verifyPeer judges the chain that another instance shows; it has a leaf always.
+func (c *certificates) verifyPeer(host string, chain []*x509.Certificate) error {
+	c.refresh(time.Now())
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	for _, own := range *c.serving.Load() {
+		if own.Leaf.Equal(chain[0]) {
+			return nil
+		}
+		for _, der := range own.Certificate[1:] {
+			if authority, err := x509.ParseCertificate(der); err == nil {
+				roots.AddCert(authority)
+			}
+		}
+	}
+	between := x509.NewCertPool()
+	for _, one := range chain[1:] {
+		between.AddCert(one)
+	}
+	if _, err := chain[0].Verify(x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: between}); err != nil {
+		return fmt.Errorf("certificate of instance %s is neither ours nor vouched for: %w", host, err)
+	}
+	return nil
 }
 
 // expires is when the first of the certificates served ends.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -105,6 +106,9 @@ func (s *scheduler) askAbout(runs []*openRun) {
 	const atOnce = 5000
 	for len(runs) > 0 {
 		n := min(atOnce, len(runs))
+		for _, r := range runs[:n] {
+			r.asked = true
+		}
 		s.send(reconcileCall(runs[:n]), nil)
 		runs = runs[n:]
 	}
@@ -166,6 +170,9 @@ func (s *scheduler) onStatus(u *mesos.TaskStatus) {
 
 // onKnown handles an update of a run that is under way.
 func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
+	if code := exitStatusOf(u); code != nil {
+		r.update(func(n *Run) { n.Exit = code })
+	}
 	switch u.GetState() {
 	case mesos.TASK_STAGING, mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_KILLING:
 		s.onAlive(r, u)
@@ -196,6 +203,7 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 		}
 		return nil
 	}
+	s.countUnknown()
 	if !ours {
 		s.log.Warn("update of a task that is not ours", "task", id, "state", u.GetState())
 		return nil
@@ -203,12 +211,23 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 	if e := s.jobs[name]; e != nil && s.adoptable(e, id, due) {
 		return s.adopt(e, id, due, attempt, args, u)
 	}
+	if u.GetState() == mesos.TASK_UNREACHABLE {
+		// Its agent's return will show it. A KILL now would only be answered by this same update.
+		s.orphans[id] = u.GetAgentID().GetValue()
+		return nil
+	}
 	if _, known := s.orphans[id]; !known {
 		s.log.Warn("killing a task whose run has ended or is not known", "task", id, "state", u.GetState())
 	}
 	s.orphans[id] = u.GetAgentID().GetValue()
 	s.send(killCall(id, s.orphans[id]), nil)
 	return nil
+}
+
+func (s *scheduler) countUnknown() {
+	if s.cfg.count.unknownUpdate != nil {
+		s.cfg.count.unknownUpdate()
+	}
 }
 
 // adoptable reports whether a task without a record can be one that a JVM
@@ -249,6 +268,7 @@ func (s *scheduler) onUnexpected(r *openRun, u *mesos.TaskStatus) {
 		return
 	}
 	s.queue.remove(r)
+	s.notLate(r)
 	r.blocked, r.delayed, r.answered = false, false, true
 	r.update(func(n *Run) {
 		n.State, n.AgentID, n.Launched, n.Reason = runActive, u.GetAgentID().GetValue(), s.now, ""
@@ -281,6 +301,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 		s.touchRun(r)
 	}
 	if first {
+		s.notLate(r)
 		s.emit(jobEvent{Kind: eventStarted, Job: r.entry.job, Run: r.Run})
 	}
 }
@@ -349,7 +370,11 @@ func (s *scheduler) onTaskError(r *openRun, u *mesos.TaskStatus) {
 // never launched waits again with the same attempt; any other is lost, which counts as a failure.
 func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 	if r.State == runLaunching && neverLaunched(u) {
-		s.requeue(r, statusText(u))
+		if s.outdated(r, u) {
+			r.answered = false
+			return
+		}
+		s.requeue(r, statusText(u), 0)
 		return
 	}
 	if r.Killing != "" {
@@ -357,6 +382,16 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 		return
 	}
 	s.fail(r, runLost, statusText(u))
+}
+
+// outdated reports whether a status that denies a launch is about an earlier one of the
+// same attempt: it names another agent, or answers a question put before this launch.
+// To believe it would launch the attempt twice.
+func (s *scheduler) outdated(r *openRun, u *mesos.TaskStatus) bool {
+	if u.AgentID != nil && u.AgentID.Value != r.AgentID {
+		return true
+	}
+	return !r.asked && (u.GetState() == mesos.TASK_UNKNOWN || u.GetState() == mesos.TASK_GONE)
 }
 
 // neverLaunched reports whether a status of a launching run means that no task
@@ -417,7 +452,22 @@ func (s *scheduler) checkStaging(r *openRun) {
 		return
 	}
 	s.askAbout([]*openRun{r})
-	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+	s.watchStaging(r)
+}
+
+// watchStaging sets the timer of checkStaging. It goes with the run, so that short runs do
+// not leave one each behind.
+func (s *scheduler) watchStaging(r *openRun) {
+	s.unwatch(r)
+	r.staging = &alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1}
+	s.timers.add(r.staging)
+}
+
+func (s *scheduler) unwatch(r *openRun) {
+	if r.staging != nil {
+		s.timers.drop(r.staging)
+		r.staging = nil
+	}
 }
 
 // onError handles the end of a subscription for a reason that the master gives.
@@ -429,9 +479,14 @@ func (s *scheduler) onError(message string) {
 	}
 	// All tasks of a removed framework are gone. The next subscription gets a new id.
 	s.framework = ""
+	clear(s.orphans)
 	s.extra = append(s.extra, record{frameworkIDKey, nil})
 	for _, r := range s.sortedRuns() {
-		if r.State == runLaunching || r.State == runActive {
+		switch {
+		case r.State != runLaunching && r.State != runActive:
+		case r.Killing != "":
+			s.end(r, runKilled, r.Killing)
+		default:
 			s.fail(r, runLost, message)
 		}
 	}
@@ -456,6 +511,7 @@ func (s *scheduler) repeatKill(r *openRun) {
 	if s.runs[r.ID] != r || r.Killing == "" {
 		return
 	}
+	r.asked = true // of a task it does not know the master says so
 	s.send(killCall(r.ID, r.AgentID), nil)
 	s.timers.add(&alarm{at: s.now + killAgain.Milliseconds(), kind: timerKill, run: r, index: -1})
 }
@@ -467,6 +523,20 @@ func terminal(state mesos.TaskState) bool {
 		return false
 	}
 	return true
+}
+
+// exitStatusOf reads the exit status out of what Mesos' command executor says of a
+// task's end, or returns nil.
+func exitStatusOf(u *mesos.TaskStatus) *int {
+	_, digits, ok := strings.Cut(u.GetMessage(), "exited with status ")
+	if !ok {
+		return nil
+	}
+	code, err := strconv.Atoi(strings.TrimSuffix(digits, "."))
+	if err != nil {
+		return nil
+	}
+	return &code
 }
 
 // statusText is what an update says for people.

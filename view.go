@@ -17,6 +17,8 @@ type view struct {
 	count   int
 	invalid []invalidRecord
 
+	disabled int // of count
+
 	queued, queuedHigh, running int
 	oldestQueued                int64 // ms since the epoch; 0 when nothing waits
 	term                        int64
@@ -193,8 +195,11 @@ func (e *viewEdit) set(j *jobView) {
 	if *cell == nil {
 		e.names(j.job.Name)[j.job.Name] = j.slot
 		e.view.count++
+	} else {
+		e.view.disabled -= asDisabled(*cell)
 	}
 	*cell = j
+	e.view.disabled += asDisabled(j)
 }
 
 func (e *viewEdit) clear(j *jobView) {
@@ -202,6 +207,7 @@ func (e *viewEdit) clear(j *jobView) {
 	if *cell == nil {
 		return
 	}
+	e.view.disabled -= asDisabled(*cell)
 	*cell = nil
 	e.view.count--
 	names := e.names(j.job.Name)
@@ -210,17 +216,28 @@ func (e *viewEdit) clear(j *jobView) {
 	}
 }
 
+func asDisabled(j *jobView) int {
+	if j.job.Disabled {
+		return 1
+	}
+	return 0
+}
+
 // check reports the first contradiction within the view, for tests.
 func (v *view) check() error {
-	n := 0
+	n, disabled := 0, 0
 	for j := range v.all() {
 		n++
+		disabled += asDisabled(j)
 		if v.job(j.job.Name) != j {
 			return fmt.Errorf("view: job %q is not found by its name", j.job.Name)
 		}
 	}
 	if n != v.count {
 		return fmt.Errorf("view: count is %d, jobs are %d", v.count, n)
+	}
+	if disabled != v.disabled {
+		return fmt.Errorf("view: disabled is %d, disabled jobs are %d", v.disabled, disabled)
 	}
 	return nil
 }

@@ -17,7 +17,6 @@ type change struct {
 	view    viewChange
 	totals  viewTotals
 	effects []func(error)
-	at      time.Time
 }
 
 // viewTotals are the numbers of a view that belong to no single job.
@@ -36,8 +35,8 @@ const (
 )
 
 // A writer stores changes in their order, one commit in flight, and runs the
-// effects of each change once everything before it and the change itself are
-// stored. What arrives during a commit forms the next one.
+// effects of each change, in the same order, once everything before it and the change
+// itself are stored. What arrives during a commit forms the next one.
 type writer struct {
 	store   store
 	publish func([]viewChange, viewTotals)
@@ -72,9 +71,41 @@ func (w *writer) full() bool {
 	return w.size > maxWaitingSize
 }
 
+// pending returns how many records wait for the commit in flight.
+func (w *writer) pending() (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.waiting {
+		n += len(c.records)
+	}
+	return n
+}
+
 // run stores changes until ctx ends or a commit fails. Changes that were not
-// stored by then have their effects run with the error.
+// stored by then have their effects run with the error. While the store is busy with
+// one batch, the one before it is made known.
 func (w *writer) run(ctx context.Context) error {
+	stored := make(chan []*change, 1)
+	var herald sync.WaitGroup
+	herald.Go(func() {
+		for batch := range stored {
+			w.announce(batch)
+		}
+	})
+	unstored, err := w.storeAll(ctx, stored)
+	close(stored)
+	herald.Wait()
+	if unstored == nil {
+		w.abandon(nil, errNoLeader)
+	} else {
+		w.abandon(unstored, fmt.Errorf("store: %w", err))
+	}
+	return err
+}
+
+// storeAll hands every batch on that is stored, in order. It returns why it ended, and
+// the batch whose commit failed, if that is why.
+func (w *writer) storeAll(ctx context.Context, stored chan<- []*change) ([]*change, error) {
 	for {
 		batch := w.take()
 		if len(batch) == 0 {
@@ -82,14 +113,13 @@ func (w *writer) run(ctx context.Context) error {
 			case <-w.wake:
 				continue
 			case <-ctx.Done():
-				w.abandon(nil, errNoLeader)
-				return ctx.Err()
+				return nil, ctx.Err()
 			}
 		}
 		if err := w.commit(ctx, batch); err != nil {
-			w.abandon(batch, fmt.Errorf("store: %w", err))
-			return err
+			return batch, err
 		}
+		stored <- batch
 	}
 }
 
@@ -118,16 +148,19 @@ func (w *writer) take() []*change {
 
 func (w *writer) commit(ctx context.Context, batch []*change) error {
 	records := mergeRecords(batch)
-	if len(records) > 0 {
-		start := time.Now()
-		err := w.store.commit(ctx, records)
-		if w.onBatch != nil {
-			w.onBatch(len(batch), len(records), time.Since(start), err)
-		}
-		if err != nil {
-			return err
-		}
+	if len(records) == 0 {
+		return nil
 	}
+	start := time.Now()
+	err := w.store.commit(ctx, records)
+	if w.onBatch != nil {
+		w.onBatch(len(batch), len(records), time.Since(start), err)
+	}
+	return err
+}
+
+// announce publishes what a stored batch has changed, and then runs its effects.
+func (w *writer) announce(batch []*change) {
 	views := make([]viewChange, 0, len(batch))
 	for _, c := range batch {
 		views = append(views, c.view)
@@ -138,7 +171,6 @@ func (w *writer) commit(ctx context.Context, batch []*change) error {
 			effect(nil)
 		}
 	}
-	return nil
 }
 
 // abandon tells everybody who waits for a change that it was not stored, or,
@@ -158,8 +190,12 @@ func (w *writer) abandon(batch []*change, err error) {
 // mergeRecords joins the records of the changes; the last value of a key counts,
 // so that no key stands twice in one commit.
 func mergeRecords(batch []*change) []record {
-	var merged []record
-	at := map[string]int{}
+	n := 0
+	for _, c := range batch {
+		n += len(c.records)
+	}
+	merged := make([]record, 0, n)
+	at := make(map[string]int, n)
 	for _, c := range batch {
 		for _, r := range c.records {
 			if i, ok := at[r.key]; ok {

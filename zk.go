@@ -26,7 +26,17 @@ type zkSession struct {
 	ctx context.Context // ends with the connection; its cause says why
 	acl []zk.ACL        // for the nodes that we create
 
-	cancel context.CancelCauseFunc
+	timeout time.Duration
+	auth    string // user:password, or ""
+	cancel  context.CancelCauseFunc
+	latency func(time.Duration) // told how long requests of the store take; may be nil
+}
+
+// took notes the end of a request that began then.
+func (s *zkSession) took(start time.Time) {
+	if s.latency != nil {
+		s.latency(time.Since(start))
+	}
 }
 
 // dialZK opens a session with one of hosts ("host:port"), trying for as long as
@@ -57,7 +67,7 @@ func dialZK(ctx context.Context, hosts []string, timeout time.Duration, auth str
 		return nil, fmt.Errorf("connect to ZooKeeper: %w", err)
 	}
 	context.AfterFunc(session, conn.Close)
-	s := &zkSession{Conn: conn, ctx: session, acl: zk.WorldACL(zk.PermAll), cancel: cancel}
+	s := &zkSession{Conn: conn, ctx: session, acl: zk.WorldACL(zk.PermAll), timeout: timeout, auth: auth, cancel: cancel}
 	select {
 	case <-ready:
 	case <-session.Done():

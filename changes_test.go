@@ -1,0 +1,458 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+func TestUpdates(t *testing.T) {
+	scenario(t, "posting the same schedule again keeps position and repetitions (#332)", func(b *bench) {
+		const doc = `{"name":"a","command":"x","schedule":"R5/2000-01-01T00:01:00Z/PT1M"}`
+		b.start().post(doc)
+		b.wait(2*time.Minute + 30*time.Second)
+		b.post(doc)
+		b.post(strings.Replace(doc, `R5/2000-01-01T00:01:00Z`, `R3/2000-01-01T00:03:00.000Z`, 1)) // as GET shows it
+		b.wait(10 * time.Minute)
+		if got := b.history("a"); len(got) != 5 {
+			b.t.Errorf("history = %q, want five runs in all", got)
+		}
+	})
+	scenario(t, "a different schedule replaces the old one at once, also by one that is over (A3)", func(b *bench) {
+		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M"}`)
+		b.wait(90 * time.Second)
+		b.post(`{"name":"a","command":"x","schedule":"R1/1999-01-01T00:00:00Z/P1D"}`)
+		b.wait(time.Hour)
+		b.wantHistory("a", "scheduled finished 00:01:00")
+		if got := b.job("a").Schedule; !strings.HasPrefix(got, "R0/") {
+			b.t.Errorf("schedule = %q, want R0", got)
+		}
+	})
+	scenario(t, "an earlier schedule takes effect without waiting for the old one (B5)", func(b *bench) {
+		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T12:00:00Z/P1D"}`)
+		b.post(`{"name":"a","command":"x","schedule":"R1/2000-01-01T00:00:10Z/P1D"}`)
+		b.wait(11 * time.Second)
+		b.wantHistory("a", "scheduled finished 00:00:10")
+	})
+	scenario(t, "counters that a document leaves out are reset, as ever", func(b *bench) {
+		b.start().post(`{"name":"a","command":"x","schedule":"R//PT1H","successCount":7}`)
+		b.wait(time.Second)
+		if got := b.job("a").SuccessCount; got != 8 {
+			b.t.Errorf("successCount = %d, want 8", got)
+		}
+		b.post(`{"name":"a","command":"x","schedule":"R0//PT1H"}`)
+		if got := b.job("a").SuccessCount; got != 0 {
+			b.t.Errorf("successCount = %d, want 0", got)
+		}
+	})
+	scenario(t, "a scheduled job becomes dependent and leaves its schedule (A21), and back", func(b *bench) {
+		b.start().post(`{"name":"p","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M"}`)
+		b.post(`{"name":"a","command":"x","parents":["p"]}`)
+		b.wait(5 * time.Minute)
+		b.wantHistory("a")
+		b.runNow("p")
+		b.wantHistory("a", "dependent finished 00:05:00")
+		b.post(`{"name":"a","command":"x","schedule":"R1/2000-01-01T00:06:00Z/PT1M"}`)
+		b.runNow("p")
+		b.wait(2 * time.Minute)
+		b.wantHistory("a", "dependent finished 00:05:00", "scheduled finished 00:06:00")
+	})
+	scenario(t, "disabling a job ends what waits of it and leaves what runs alone", func(b *bench) {
+		b.cluster.behave(taking(time.Minute))
+		b.start().post(parked)
+		b.runNow("a")
+		b.runNow("a")
+		b.post(strings.Replace(parked, `"name"`, `"disabled":true,"name"`, 1))
+		b.wait(2 * time.Minute)
+		b.wantHistory("a", "manual skipped 00:00:00", "manual finished 00:00:00")
+		b.runNow("a") // accepted as ever, and recorded
+		b.wait(0)
+		if got := b.history("a"); len(got) != 3 || !strings.HasPrefix(got[2], "manual skipped") {
+			b.t.Errorf("history = %q", got)
+		}
+	})
+	scenario(t, "a bad schedule changes nothing", func(b *bench) {
+		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M"}`)
+		for _, bad := range []string{"R/2000-01-01T00:01:00Z/PT0S", "R/2000-01-01T00:01:00Z/PT-1M", "nonsense", "R/x/PT1M", "0 0 30 2 *", "R/2000-01-01T00:01:00Z/PT0.5S"} {
+			err := b.tryPost(`{"name":"a","command":"y","schedule":"` + bad + `"}`)
+			if _, ok := errors.AsType[*jobError](err); !ok {
+				b.t.Errorf("schedule %q: %v, want a *jobError (A7)", bad, err)
+			}
+		}
+		b.wait(time.Minute)
+		if b.job("a").Command != "x" {
+			b.t.Error("the job was changed")
+		}
+		b.wantHistory("a", "scheduled finished 00:01:00")
+	})
+}
+
+func TestDeletion(t *testing.T) {
+	const root = `{"name":"root","command":"x","schedule":"R/2000-01-01T01:00:00Z/PT1H","scheduleTimeZone":"UTC"}`
+	scenario(t, "the only child of a scheduled job takes over its schedule and keeps all its fields (A22)", func(b *bench) {
+		b.start().post(root)
+		b.post(`{"name":"c","command":"x","parents":["root"],"arguments":["v"],"runAsUser":"u","constraints":[["rack","EQUALS","1"]],"environmentVariables":[{"name":"A","value":"1"}],"container":{"image":"i"},"concurrent":true,"unknown":[1]}`)
+		b.do("delete", b.s.deleteJob(b.t.Context(), "root"))
+		j := b.job("c")
+		if j.Dependent || j.Schedule != "R/2000-01-01T01:00:00Z/PT1H" || j.ScheduleTimeZone != "UTC" {
+			b.t.Errorf("child = %+v", j)
+		}
+		if len(j.Arguments) != 1 || j.RunAsUser != "u" || len(j.Constraints) != 1 || len(j.Env) != 1 || j.Container == nil || !j.Concurrent || len(j.Extra) != 1 {
+			b.t.Errorf("fields were lost: %+v", j)
+		}
+	})
+	scenario(t, "a child with other parents loses the edge only", func(b *bench) {
+		b.start().post(root)
+		b.post(strings.ReplaceAll(root, "root", "other"))
+		b.post(`{"name":"c","command":"x","parents":["root","other"]}`)
+		b.do("delete", b.s.deleteJob(b.t.Context(), "root"))
+		if j := b.job("c"); !j.Dependent || !slices.Equal(j.Parents, []string{"other"}) {
+			b.t.Errorf("child has parents %q", j.Parents)
+		}
+		b.runNow("other")
+		b.wantHistory("c", "dependent finished 00:00:00")
+	})
+	scenario(t, "the children of a dependent job are handed to its parents", func(b *bench) {
+		b.start().post(root)
+		b.post(`{"name":"middle","command":"x","parents":["root"]}`)
+		b.post(`{"name":"leaf","command":"x","parents":["middle"]}`)
+		b.do("delete", b.s.deleteJob(b.t.Context(), "middle"))
+		b.runNow("root")
+		b.wantHistory("leaf", "dependent finished 00:00:00")
+	})
+	scenario(t, "a deleted job leaves no record, and its task is killed", func(b *bench) {
+		b.cluster.behave(forEver)
+		b.start().post(parked)
+		b.runNow("a")
+		b.runNow("a")
+		b.do("delete", b.s.deleteJob(b.t.Context(), "a"))
+		b.wait(0)
+		b.wantRunning()
+		for _, prefix := range []string{"J_", "T_", "go/job/", "go/run/", "go/history/"} {
+			if keys := b.store.keys(prefix); len(keys) > 0 {
+				b.t.Errorf("records left: %q", keys)
+			}
+		}
+		if err := b.s.deleteJob(b.t.Context(), "a"); !errors.Is(err, errNotFound) {
+			b.t.Errorf("deleting it again = %v", err)
+		}
+		b.post(parked)
+		b.runNow("a")
+		b.wantRunning("a")
+	})
+	scenario(t, "a job that is deleted and made again gives no id twice", func(b *bench) {
+		const doc = `{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M"}`
+		b.start().post(doc)
+		b.wait(70 * time.Second)
+		b.do("delete", b.s.deleteJob(b.t.Context(), "a"))
+		b.post(doc)
+		b.wait(time.Minute)
+		if n := len(b.cluster.launched()); n != 3 || len(b.cluster.launches) != n {
+			b.t.Errorf("launched %q, want three different ids", b.cluster.launched())
+		}
+	})
+	scenario(t, "deleting a job does not touch others whose name contains its own (A6)", func(b *bench) {
+		b.cluster.cpus = 0
+		b.start().post(strings.Replace(parked, `"a"`, `"db"`, 1))
+		b.post(strings.Replace(parked, `"a"`, `"db-export"`, 1))
+		b.runNow("db-export")
+		b.do("delete", b.s.deleteJob(b.t.Context(), "db"))
+		b.wantState("db-export", "queued")
+		if keys := b.store.keys("T_"); len(keys) != 1 {
+			b.t.Errorf("waiting records = %q, want that of db-export", keys)
+		}
+	})
+}
+
+func TestKill(t *testing.T) {
+	scenario(t, "kill ends what waits at once and what runs when the cluster says so", func(b *bench) {
+		b.cluster.behave(forEver)
+		b.start().post(parked)
+		b.runNow("a")
+		b.runNow("a")
+		b.do("kill", b.s.killJob(b.t.Context(), "a"))
+		b.wait(0)
+		b.wantHistory("a", "manual killed 00:00:00", "manual killed 00:00:00")
+		if j := b.job("a"); j.ErrorCount != 0 || j.Disabled {
+			b.t.Errorf("errorCount = %d, disabled = %t", j.ErrorCount, j.Disabled)
+		}
+	})
+	scenario(t, "a kill is asked for until the task has ended, across a fail-over too (M18)", func(b *bench) {
+		b.cluster.behave(forEver)
+		deaf := true
+		b.cluster.refuse = func(c *sched.Call) error {
+			if c.Type == sched.Call_KILL && deaf {
+				return errNotSent
+			}
+			return nil
+		}
+		b.start().post(parked)
+		b.runNow("a")
+		b.do("kill", b.s.killJob(b.t.Context(), "a"))
+		b.wait(time.Minute)
+		b.wantRunning("a")
+		b.end()
+		deaf = false
+		b.start()
+		b.wait(time.Second)
+		b.wantRunning()
+		b.wantHistory("a", "manual killed 00:00:00")
+	})
+	scenario(t, "a waiting retry is killed too", func(b *bench) {
+		b.cluster.behave(failing)
+		b.start().post(`{"name":"a","command":"x","schedule":"R1//PT1H"}`)
+		b.wait(time.Second)
+		b.do("kill", b.s.killJob(b.t.Context(), "a"))
+		b.wait(10 * time.Minute)
+		b.wantHistory("a", "scheduled failed 00:00:00", "retry killed attempt 1 00:01:00")
+	})
+	scenario(t, "purge ends everything that waits", func(b *bench) {
+		b.cluster.cpus = 0
+		b.start().post(parked)
+		b.runNow("a")
+		b.do("purge", b.s.purge(b.t.Context()))
+		b.wait(0)
+		b.wantHistory("a", "manual killed 00:00:00")
+		if keys := b.store.keys("T_"); len(keys) != 0 {
+			b.t.Errorf("waiting records left: %q", keys)
+		}
+	})
+}
+
+func TestAsyncJobs(t *testing.T) {
+	const async = `{"name":"a","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y","async":true,"retries":0}`
+	finish := func(b *bench, id string, code int) {
+		b.t.Helper()
+		b.do("callback", b.s.finishTask(b.t.Context(), id, code, ""))
+		b.wait(0)
+	}
+	scenario(t, "the launcher's end says nothing; the callback does", func(b *bench) {
+		b.start().post(async)
+		id := b.runNow("a")
+		b.wantState("a", "running")
+		b.restart()
+		finish(b, id, 0)
+		b.wantHistory("a", "manual finished 00:00:00")
+		finish(b, id, 0)
+		finish(b, id, 1)
+		if j := b.job("a"); j.SuccessCount != 1 || j.ErrorCount != 0 {
+			b.t.Errorf("successCount, errorCount after repeated callbacks = %d, %d", j.SuccessCount, j.ErrorCount)
+		}
+	})
+	scenario(t, "a callback that comes before the launcher has ended counts when it has", func(b *bench) {
+		b.cluster.behave(taking(time.Minute))
+		b.start().post(async)
+		id := b.runNow("a")
+		finish(b, id, 3)
+		b.wantRunning("a")
+		b.wait(2 * time.Minute)
+		b.wantHistory("a", "manual failed 00:00:00")
+	})
+	scenario(t, "a failing launcher is a failure", func(b *bench) {
+		b.cluster.behave(failing)
+		b.start().post(async)
+		b.runNow("a")
+		b.wait(0)
+		b.wantHistory("a", "manual failed 00:00:00")
+	})
+	scenario(t, "runs whose callback never comes are bounded", func(b *bench) {
+		b.cfg.historyKeep = 300
+		b.start().post(async)
+		for range maxAwaiting + 5 {
+			b.runNow("a")
+		}
+		b.wait(0)
+		if n := len(b.s.view().job("a").runs); n != maxAwaiting {
+			b.t.Errorf("%d runs wait for their callback, want %d", n, maxAwaiting)
+		}
+		if got := b.history("a"); len(got) != 5 || got[0] != "manual lost 00:00:00" {
+			b.t.Errorf("history = %q", got)
+		}
+	})
+	scenario(t, "callbacks of unknown tasks change nothing", func(b *bench) {
+		b.start().post(async)
+		for _, id := range []string{"nonsense", "ct:1:0:nobody:", "ct:99999999999999:0:a:"} {
+			finish(b, id, 1)
+		}
+		b.wantHistory("a")
+	})
+}
+
+func TestTakeoverFromAnEarlierVersion(t *testing.T) {
+	const job = `{"name":"a","command":"x","shell":true,"epsilon":"PT60S","schedule":"R/2000-01-01T01:00:00.000Z/PT1H","scheduleTimeZone":"","custom":{"k":[1]}}`
+	plant := func(b *bench, records map[string]string) *bench {
+		delete(b.store.records, adoptKey)
+		for k, v := range records {
+			b.store.records[k] = []byte(v)
+		}
+		return b
+	}
+	scenario(t, "waiting tasks are judged by epsilon, and those of the schedule run once", func(b *bench) {
+		due := func(s string) string {
+			at, _ := time.Parse(time.RFC3339, "2000-01-01T"+s+"Z")
+			return runID(at.UnixMilli(), 0, "a", "")
+		}
+		time.Sleep(10 * time.Minute)
+		plant(b, map[string]string{
+			"J_a": job, "T_" + due("00:08:00"): job, "T_" + due("00:09:30"): job, "T_" + due("00:10:30"): job,
+		})
+		b.start().wait(time.Minute)
+		b.wantHistory("a", "scheduled missed 00:08:00", "scheduled finished 00:09:30", "scheduled finished 00:10:30")
+		b.wait(time.Hour)
+		if got := b.history("a"); len(got) != 4 || got[3] != "scheduled finished 01:00:00" {
+			b.t.Errorf("history = %q", got)
+		}
+		if keys := b.store.keys("T_"); len(keys) != 0 {
+			b.t.Errorf("waiting records left: %q", keys)
+		}
+		if got := b.store.value("J_a"); !strings.Contains(got, `"custom":{"k":[1]}`) {
+			b.t.Errorf("an unknown field was lost: %s", got)
+		}
+	})
+	scenario(t, "its running tasks are adopted, not killed", func(b *bench) {
+		plant(b, map[string]string{"J_a": job}).start()
+		id := runID(time.Now().UnixMilli()-1000, 0, "a", "")
+		b.cluster.tell(id, status(mesos.TASK_RUNNING))
+		b.wait(0)
+		b.wantState("a", "running")
+		b.cluster.tell(id, mesos.TaskStatus{State: mesos.TASK_FINISHED.Enum(), UUID: []byte("u")})
+		b.wait(0)
+		if j := b.job("a"); j.SuccessCount != 1 {
+			b.t.Errorf("successCount = %d, want 1", j.SuccessCount)
+		}
+	})
+	scenario(t, "what can't be used is kept, shown, and stops nothing (B6)", func(b *bench) {
+		bad := map[string]string{
+			"J_a": job, "J_broken": `{"name":`, "J_other": `{"name":"x","command":"y"}`,
+			"J_zero": strings.NewReplacer(`"a"`, `"zero"`, "PT1H", "PT0S", "R/2000", "R/1999").Replace(job),
+			"J_none": strings.NewReplacer(`"a"`, `"none"`, "R/2000-01-01T01:00:00.000Z/PT1H", "rubbish").Replace(job),
+			"J_loop": `{"name":"loop","command":"x","parents":["loop"]}`,
+			"J_c1":   `{"name":"c1","command":"x","parents":["c2"]}`, "J_c2": `{"name":"c2","command":"x","parents":["c1"]}`,
+			"J_late": `{"name":"late","command":"x","parents":["tomorrow"]}`, "go/run/zzz": "{", "T_rubbish": job, "frameworkId": "\xff",
+		}
+		plant(b, bad).start().wait(2 * time.Hour)
+		if got := b.history("a"); len(got) != 2 {
+			b.t.Errorf("the sound job ran %q", got)
+		}
+		for _, key := range []string{"J_broken", "J_other"} {
+			if b.store.value(key) != bad[key] {
+				b.t.Errorf("record %s was changed to %q", key, b.store.value(key))
+			}
+		}
+		if len(b.s.view().invalid) < 4 {
+			b.t.Errorf("invalid = %v", b.s.view().invalid)
+		}
+		for _, name := range []string{"none", "loop", "late"} {
+			if b.s.view().job(name).problem == "" {
+				b.t.Errorf("job %q has no problem", name)
+			}
+		}
+		b.post(`{"name":"tomorrow","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.runNow("tomorrow")
+		if got := b.history("late"); len(got) != 1 {
+			b.t.Errorf("a job whose missing parent was made ran %q", got)
+		}
+	})
+	scenario(t, "a run of ours that such a version has taken over is recorded as lost", func(b *bench) {
+		b.cluster.cpus = 0
+		b.start().post(parked)
+		id := b.runNow("a")
+		b.end()
+		delete(b.store.records, waitKey(id))
+		b.cfg.afterJVM = true
+		b.start()
+		b.wantHistory("a", "manual lost 00:00:00")
+	})
+}
+
+func TestTermsAndFailures(t *testing.T) {
+	scenario(t, "a failed commit ends the term, and the next one begins from what is stored", func(b *bench) {
+		b.start().post(parked)
+		b.store.before = func([]record) error { return errors.New("disk full") }
+		_, err := b.s.runJob(b.t.Context(), "a", "", false)
+		if err == nil || !strings.Contains(err.Error(), "disk full") {
+			b.t.Errorf("run = %v, want the store's error", err)
+		}
+		if err := <-b.done; err == nil || !strings.Contains(err.Error(), "disk full") {
+			b.t.Errorf("the term ended with %v", err)
+		}
+		b.done <- nil
+		if n := len(b.cluster.launched()); n != 0 {
+			b.t.Errorf("%d tasks were launched without being stored", n)
+		}
+		b.store.before = nil
+		b.restart()
+		b.runNow("a")
+		b.wantHistory("a", "manual finished 00:00:00")
+	})
+	scenario(t, "a record that is refused twice is set aside and the rest goes on", func(b *bench) {
+		b.cfg.setAside = map[string]string{"J_a": "too large"}
+		b.store.records["J_a"] = []byte(parked)
+		b.store.records["J_b"] = []byte(strings.Replace(parked, `"a"`, `"b"`, 1))
+		b.start()
+		if b.s.view().job("a") != nil || b.s.view().job("b") == nil || len(b.s.view().invalid) != 1 {
+			b.t.Errorf("jobs %d, invalid %v", b.s.view().len(), b.s.view().invalid)
+		}
+	})
+	scenario(t, "a change repeated under its request id is made once, by the next leader too", func(b *bench) {
+		b.start().post(parked)
+		ctx := withRequest(b.t.Context(), "request-1")
+		first, err := b.s.runJob(ctx, "a", "", false)
+		b.do("run", err)
+		again, err := b.s.runJob(ctx, "a", "", false)
+		b.do("run again", err)
+		b.restart()
+		third, err := b.s.runJob(ctx, "a", "", false)
+		b.do("run after a fail-over", err)
+		if first != again || first != third || len(b.cluster.launched()) != 1 {
+			b.t.Errorf("ids %q, %q, %q; launched %q", first, again, third, b.cluster.launched())
+		}
+		b.wait(11 * time.Minute)
+		b.runNow("a")
+		if keys := b.store.keys("go/request/"); len(keys) != 0 {
+			b.t.Errorf("old request ids are kept: %q", keys)
+		}
+	})
+	scenario(t, "high priority goes first, and a large task at the head holds up nobody (A24)", func(b *bench) {
+		b.cluster.cpus, b.cluster.mem = 1, 1000
+		b.cluster.behave(taking(10 * time.Second))
+		b.start().post(`{"name":"large","command":"x","cpus":4,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.post(`{"name":"low","command":"x","cpus":1,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.post(`{"name":"high","command":"x","cpus":1,"highPriority":true,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.post(`{"name":"off","command":"x","disabled":true,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		for _, name := range []string{"low", "large", "off", "low", "high"} {
+			b.runNow(name)
+		}
+		b.wait(time.Minute)
+		var order []string
+		for _, id := range b.cluster.launched() {
+			_, _, job, _, _ := parseRunID(id)
+			order = append(order, job)
+		}
+		if want := []string{"low", "high", "low"}; !slices.Equal(order, want) {
+			b.t.Errorf("launched %q, want %q", order, want)
+		}
+		why, err := b.s.whyQueued(b.t.Context(), "large")
+		if err != nil || len(why) != 1 || len(why[0].Reasons) == 0 || !strings.Contains(why[0].Reasons[0], "cpus") {
+			b.t.Errorf("whyQueued = %+v, %v", why, err)
+		}
+	})
+	scenario(t, "a large task is not starved by small ones", func(b *bench) {
+		b.cluster.cpus = 1
+		b.cluster.behave(taking(20 * time.Second))
+		b.start().post(`{"name":"large","command":"x","cpus":1,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.post(`{"name":"small","command":"x","cpus":0.1,"concurrent":true,"schedule":"R/2000-01-01T00:00:00Z/PT2S"}`)
+		b.wait(10 * time.Second)
+		b.runNow("large")
+		b.wait(5 * time.Minute)
+		if got := b.history("large"); len(got) != 1 {
+			b.t.Errorf("history of the large job = %q, want one run", got)
+		}
+	})
+}

@@ -1,0 +1,349 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// errReadOnly is what a dry run answers to whoever wants to write.
+var errReadOnly = errors.New("a dry run writes nothing")
+
+// A stateReader is the state in ZooKeeper for somebody who must not touch it.
+type stateReader struct {
+	*zkStore
+	records map[string][]byte // of the last load
+}
+
+func (s *stateReader) load(ctx context.Context) (map[string][]byte, error) {
+	records, err := s.zkStore.load(ctx)
+	s.records = maps.Clone(records)
+	return records, err
+}
+
+func (s *stateReader) commit(context.Context, []record) error { return errReadOnly }
+
+// A dryRun follows the state of a Chronos that is in service, of whatever version, and tells
+// what this program would make of it. It never stands for election and never writes.
+type dryRun struct {
+	flags   *flags
+	out     io.Writer
+	once    bool
+	every   time.Duration
+	count   int // of the next occurrences shown
+	session *zkSession
+
+	known map[string]Schedule // where each job's schedule stood at the last look
+	told  map[string]bool     // findings that have been told
+}
+
+// dryRunCommand is chronos dry-run. Its options are those of the program, and three of its own.
+func dryRunCommand(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
+	d := &dryRun{out: stdout, every: 30 * time.Second, count: 20, told: map[string]bool{}}
+	args, err := d.ownOptions(args)
+	if err != nil {
+		printUsageError(stdout, &usageError{err.Error()})
+		return &usageError{err.Error()}
+	}
+	if args, _, err = expandLegacy(args, os.Environ(), rootFS(), stdin, stdout); err != nil {
+		return err
+	}
+	if d.flags, err = parseFlags(args, os.LookupEnv, stdout); err != nil {
+		if errors.Is(err, errHelp) {
+			fmt.Fprint(stdout, "\nchronos dry-run takes these options and --once, --every <duration>, --count <occurrences>.\n")
+		}
+		return err
+	}
+	err = d.follow(ctx)
+	if ctx.Err() != nil {
+		return nil // told to stop
+	}
+	return err
+}
+
+// ownOptions takes the options out of args that only a dry run has.
+func (d *dryRun) ownOptions(args []string) (rest []string, err error) {
+	for len(args) > 0 {
+		word := args[0]
+		args = args[1:]
+		name, value, inline := strings.Cut(word, "=")
+		if name == "--once" && !inline {
+			d.once = true
+			continue
+		}
+		if name != "--every" && name != "--count" {
+			rest = append(rest, word)
+			continue
+		}
+		if !inline {
+			if len(args) == 0 {
+				return nil, fmt.Errorf("option %s needs a value", name)
+			}
+			value, args = args[0], args[1:]
+		}
+		if name == "--count" {
+			d.count, err = strconv.Atoi(value)
+		} else {
+			d.every, err = time.ParseDuration(value)
+		}
+		if err != nil || d.every <= 0 || d.count < 0 {
+			return nil, fmt.Errorf("option %s has the bad value %q", name, value)
+		}
+	}
+	return rest, nil
+}
+
+// follow looks at the state until ctx ends, or once.
+func (d *dryRun) follow(ctx context.Context) error {
+	f := d.flags
+	for ctx.Err() == nil {
+		session, err := dialZK(ctx, f.zkHosts, f.zkTimeout, f.zkAuth, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return err
+		}
+		d.session = session
+		for err == nil {
+			if err = d.look(ctx); err == nil && d.once {
+				session.close()
+				return nil
+			}
+			if err == nil && !rest(session.ctx, d.every) {
+				err = context.Cause(session.ctx)
+			}
+		}
+		session.close()
+		if d.once || !errors.Is(err, errDisconnected) {
+			return err
+		}
+		fmt.Fprintf(d.out, "%s ZooKeeper is lost, trying again\n", stamp())
+		rest(ctx, termPause)
+	}
+	return nil
+}
+
+func stamp() string { return formatDate(time.Now().UTC()) }
+
+func (d *dryRun) root() string { return d.flags.zkChroot + d.flags.zkPath }
+
+// look reads the state once and reports: all of it at first, then what is new.
+func (d *dryRun) look(ctx context.Context) error {
+	exists, _, err := d.session.Exists(d.root() + "/state")
+	if err != nil {
+		return err
+	}
+	if !exists {
+		return fmt.Errorf("there is no state at %s/state: --zk_path is another one, or nothing has been stored", d.root())
+	}
+	st := &stateReader{zkStore: &zkStore{session: d.session, root: d.root()}}
+	p := &daemon{flags: d.flags, metrics: newMetrics(version)}
+	cfg := p.schedulerConfig()
+	cfg.observe, cfg.afterJVM = nil, true
+	s := newScheduler(cfg, st, nil, slog.New(slog.DiscardHandler))
+	if err := s.load(ctx); errors.Is(err, errReadOnly) {
+		return errors.New("a restore is under way, or was cut off; look again when an instance leads")
+	} else if err != nil {
+		return err
+	}
+	first := d.known == nil
+	findings := slices.Concat(d.moved(s), differences(s, st.records))
+	d.known = map[string]Schedule{}
+	for name, e := range s.jobs {
+		if e.scheduled() {
+			d.known[name] = e.sched
+		}
+	}
+	if first {
+		if err := d.summary(s); err != nil {
+			return err
+		}
+	}
+	d.tell(findings, first)
+	return nil
+}
+
+// summary tells who leads, how much there is, and what runs next.
+func (d *dryRun) summary(s *scheduler) error {
+	leader := "nobody"
+	if nodes, err := latchNodes(d.session, d.root()+"/candidate", nil); err == nil && len(nodes) > 0 {
+		id, _, err := leaderOf(d.session, d.root(), nodes[0])
+		if err != nil {
+			return err
+		}
+		leader = id
+		if madeByJVM(nodes[0]) {
+			leader += " (a JVM version)"
+		}
+	}
+	fmt.Fprintf(d.out, "%s state at %s: %d jobs, led by %s, framework %s\n\n", stamp(), d.root(), len(s.jobs), leader, cmp.Or(s.framework, "not registered"))
+	fmt.Fprintf(d.out, "next:\n")
+	shown := 0
+	for _, e := range byDue(s) {
+		if shown == d.count {
+			break
+		}
+		due, _ := e.nextDue()
+		if due <= s.now {
+			continue // told below
+		}
+		fmt.Fprintf(d.out, "  %s  %s\n", formatDate(msTime(due)), e.job.Name)
+		shown++
+	}
+	if shown == 0 {
+		fmt.Fprintln(d.out, "  nothing is scheduled")
+	}
+	return nil
+}
+
+// byDue returns the entries that have an occurrence, the next one first.
+func byDue(s *scheduler) []*entry {
+	var list []*entry
+	for _, e := range s.jobs {
+		if _, ok := e.nextDue(); ok {
+			list = append(list, e)
+		}
+	}
+	slices.SortFunc(list, func(a, b *entry) int {
+		x, _ := a.nextDue()
+		y, _ := b.nextDue()
+		return cmp.Or(cmp.Compare(x, y), strings.Compare(a.job.Name, b.job.Name))
+	})
+	return list
+}
+
+// tell prints the findings that have not been told.
+func (d *dryRun) tell(findings []string, first bool) {
+	if first {
+		fmt.Fprintf(d.out, "\nwould be treated differently:\n")
+	}
+	n := 0
+	for _, f := range findings {
+		if d.told[f] {
+			continue
+		}
+		d.told[f] = true
+		n++
+		if !first {
+			fmt.Fprintf(d.out, "%s", stamp())
+		}
+		fmt.Fprintf(d.out, "  %s\n", f)
+	}
+	if first && n == 0 {
+		fmt.Fprintln(d.out, "  nothing")
+	}
+}
+
+// moved compares where the Chronos in service has taken each schedule with where this program
+// would have taken it.
+func (d *dryRun) moved(s *scheduler) []string {
+	var found []string
+	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
+		before, known := d.known[name]
+		due, ok := s.jobs[name].nextDue()
+		if !known || !ok {
+			continue
+		}
+		expected, ok := before.next()
+		if !ok || expected.UnixMilli() == due {
+			continue
+		}
+		const ahead = 1000
+		after := before.upcoming(expected.Add(-time.Millisecond), ahead)
+		if !slices.ContainsFunc(after, func(t time.Time) bool { return t.UnixMilli() == due }) {
+			found = append(found, fmt.Sprintf("job %q has gone to %s, which none of the next occurrences after %s would have been (unless it was posted anew)",
+				name, formatDate(msTime(due)), formatDate(expected.UTC())))
+		}
+	}
+	return found
+}
+
+// differences lists what in a state just loaded, from these records, this program would treat in
+// another way than the versions before it.
+func differences(s *scheduler, records map[string][]byte) []string {
+	var found []string
+	add := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	for _, r := range slices.SortedFunc(slices.Values(s.invalid), func(a, b invalidRecord) int { return strings.Compare(a.key, b.key) }) {
+		add("record %q can't be used and would be kept as it is: %s", r.key, r.reason)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
+		e := s.jobs[name]
+		if e.problem != "" {
+			add("job %q would run by hand only: %s", name, e.problem)
+		}
+		if err := e.job.checkName(dialect2); err != nil {
+			add("job %q would run, but can't be made again under this name: no version accepts it", name)
+		}
+		for _, c := range e.job.Constraints {
+			if text := constraintDifference(c); text != "" {
+				add("job %q: constraint %s %s %s %s", name, c.Attribute, c.Operator, c.Value, text)
+			}
+		}
+		if err := e.job.checkNumbers(); err != nil {
+			add("job %q would wait for ever: %v", name, err)
+		}
+		if text := e.overdue(s.now); text != "" {
+			add("job %q %s", name, text)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(records)) {
+		if encoded, ok := strings.CutPrefix(key, "T_"); ok {
+			add("%s", s.waitingTask(key, encoded))
+		}
+	}
+	return found
+}
+
+// constraintDifference tells how a stored constraint works otherwise than before, "" if it does not.
+func constraintDifference(c Constraint) string {
+	switch c.Operator {
+	case "EQUALS":
+		return ""
+	case "LIKE", "UNLIKE":
+		if _, err := constraintPattern(c.Value); err != nil {
+			return fmt.Sprintf("is no regular expression in RE2 syntax, so no offer would match: %v", err)
+		}
+		if c.Operator == "UNLIKE" {
+			return "would be honoured; 2.4 ignored it"
+		}
+		return ""
+	}
+	return "has an unknown operator, and would be ignored"
+}
+
+// overdue tells what would become of an occurrence that has passed, "" for none.
+func (e *entry) overdue(now int64) string {
+	due, ok := e.nextDue()
+	if !ok || due > now {
+		return ""
+	}
+	n, _, last, _ := e.sched.passed(msTime(now))
+	if late := now - last.UnixMilli(); late > e.epsilon() {
+		return fmt.Sprintf("has missed its occurrence of %s: %d would be recorded as missed and not run (epsilon %v)", formatDate(last.UTC()), n, e.job.Epsilon.approx())
+	}
+	return fmt.Sprintf("is due since %s and would run at once", formatDate(last.UTC()))
+}
+
+// waitingTask tells what would become of a T_ node.
+func (s *scheduler) waitingTask(key, encoded string) string {
+	id, err := parseRecordName(encoded)
+	if err != nil {
+		id = encoded
+	}
+	if s.runs[id] != nil {
+		return fmt.Sprintf("task %q waits and would be launched", id)
+	}
+	for _, e := range s.jobs {
+		if i := slices.IndexFunc(e.history, func(r *Run) bool { return r.ID == id }); i >= 0 {
+			return fmt.Sprintf("task %q waits and would not be launched: %s", id, e.history[i].Reason)
+		}
+	}
+	return fmt.Sprintf("task %q belongs to no job that exists; the record %s would be deleted", id, key)
+}

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	watchdogInterval = 10 * time.Second
+	// watchdogLimit is more than any sound turn of the loop or commit takes: a ZooKeeper that does not
+	// answer ends the term before.
+	watchdogLimit = 30 * time.Second
+)
+
+// A watchdog asks the scheduler that leads to do nothing, now and then, and notices when
+// that takes too long: its loop is stuck, or the store is. It can't free a goroutine that hangs; it
+// tells by log, metric and /health, and whoever watches that starts the process anew.
+type watchdog struct {
+	current func() *scheduler
+	metrics *metrics
+	log     *slog.Logger
+	stuck   atomic.Int64 // since when, ms since the epoch; 0 while all is well
+}
+
+// run looks until ctx ends.
+func (w *watchdog) run(ctx context.Context) {
+	for rest(ctx, watchdogInterval) {
+		if s := w.current(); s != nil {
+			w.look(ctx, s)
+		}
+	}
+}
+
+// look returns when the scheduler has answered, or its term has ended.
+func (w *watchdog) look(ctx context.Context, s *scheduler) {
+	asked := time.Now()
+	limited, cancel := context.WithTimeout(ctx, watchdogLimit)
+	defer cancel()
+	err := w.ask(limited, s)
+	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		return
+	}
+	w.stuck.Store(asked.UnixMilli())
+	w.metrics.schedulerStuck.set(1)
+	w.log.Error("the scheduler does not answer: its loop or its store is stuck", "for", watchdogLimit, "stacks", stacks())
+	w.ask(ctx, s)
+	w.stuck.Store(0)
+	w.metrics.schedulerStuck.set(0)
+	if ctx.Err() == nil {
+		w.log.Warn("the scheduler answers again, or its term has ended", "after", time.Since(asked).Round(time.Millisecond))
+	}
+}
+
+// ask has the scheduler do nothing. Any answer will do, also that too much waits to be stored.
+func (w *watchdog) ask(ctx context.Context, s *scheduler) error {
+	_, err := s.do(ctx, func() (string, error) { return "", nil })
+	return err
+}
+
+// alive reports whether the scheduler answers, as far as is known.
+func (w *watchdog) alive() bool { return w.stuck.Load() == 0 }
+
+// stacks is what every goroutine does, for finding out why one hangs.
+func stacks() string {
+	b := make([]byte, 256<<10)
+	return string(b[:runtime.Stack(b, true)])
+}
+
+// The roles that an instance says it has.
+const (
+	roleLeader   = "leader"
+	roleLoading  = "loading" // leads, and reads its state
+	roleFollower = "follower"
+	roleWaiting  = "waiting" // knows of no leader
+)
+
+// A health is what GET /health tells, made of the parts' own words.
+type health struct {
+	seat      *seat
+	watchdog  *watchdog
+	notifier  *notifier
+	cassandra *cassandra       // nil without
+	mesos     *mesosCluster    // nil on this machine
+	cluster   *observedCluster // for the last event
+	zookeeper bool             // the state is there
+	connected func() bool      // to ZooKeeper
+}
+
+// A healthReport is the document of GET /health. It holds no secret.
+type healthReport struct {
+	Status     string           `json:"status"` // ok, degraded or failing
+	Problems   []string         `json:"problems"`
+	Instance   string           `json:"instance"`
+	Version    string           `json:"version"`
+	Role       string           `json:"role"`
+	Leader     string           `json:"leader"` // "" for none
+	Scheduler  *schedulerHealth `json:"scheduler,omitempty"`
+	ZooKeeper  *zookeeperHealth `json:"zookeeper,omitempty"`
+	Mesos      *mesosStatus     `json:"mesos,omitempty"`
+	LastEvent  string           `json:"lastEvent,omitempty"` // of the cluster
+	EventAge   *float64         `json:"lastEventAgeSeconds,omitempty"`
+	Notices    []notifyStatus   `json:"notifications"`
+	Cassandra  *cassandraStatus `json:"cassandra,omitempty"`
+	StuckSince string           `json:"stuckSince,omitempty"`
+}
+
+type zookeeperHealth struct {
+	Connected bool `json:"connected"`
+}
+
+// schedulerHealth is what only the leader knows.
+type schedulerHealth struct {
+	Alive      bool    `json:"alive"`
+	Term       int64   `json:"term"`
+	Subscribed bool    `json:"subscribed"`
+	Jobs       int     `json:"jobs"`
+	Invalid    int     `json:"invalidRecords"`
+	Queued     int     `json:"queued"`
+	OldestAge  float64 `json:"oldestQueuedAgeSeconds"`
+	Active     int     `json:"active"`
+}
+
+// report tells how this instance does, and whether requests should be sent to it.
+func (h *health) report(now time.Time) (healthReport, bool) {
+	r := healthReport{Instance: h.seat.id, Version: version, Notices: h.notifier.status(), Problems: []string{}}
+	r.Role, r.Leader = h.role()
+	serves := r.Role == roleLeader || r.Role == roleFollower
+	if !serves {
+		r.Problems = append(r.Problems, map[string]string{roleLoading: "the state is being loaded", roleWaiting: "no leader is known"}[r.Role])
+	}
+	h.addScheduler(&r, now)
+	if since := h.watchdog.stuck.Load(); since != 0 {
+		serves = false
+		r.StuckSince = instant(time.UnixMilli(since))
+		r.Problems = append(r.Problems, "the scheduler does not answer")
+	}
+	if h.zookeeper {
+		r.ZooKeeper = &zookeeperHealth{h.connected()}
+		if !r.ZooKeeper.Connected {
+			r.Problems = append(r.Problems, "no ZooKeeper session")
+		}
+	}
+	if h.mesos != nil && r.Role == roleLeader {
+		s := h.mesos.status()
+		r.Mesos = &s
+	}
+	if last := h.cluster.last.Load(); last != 0 {
+		age := max(0, now.Sub(time.UnixMilli(last)).Seconds())
+		r.LastEvent, r.EventAge = instant(time.UnixMilli(last)), &age
+	}
+	for _, n := range r.Notices {
+		if n.Failing {
+			r.Problems = append(r.Problems, "notices over "+n.Client+" do not arrive")
+		}
+	}
+	if h.cassandra != nil {
+		s := h.cassandra.status()
+		r.Cassandra = &s
+		if s.LastError != "" && !s.Connected {
+			r.Problems = append(r.Problems, "Cassandra can't be reached")
+		}
+	}
+	switch {
+	case !serves:
+		r.Status = "failing"
+	case len(r.Problems) > 0:
+		r.Status = "degraded"
+	default:
+		r.Status = "ok"
+	}
+	return r, serves
+}
+
+func (h *health) role() (role, leader string) {
+	leader, self := h.seat.known()
+	switch {
+	case h.seat.current() != nil:
+		return roleLeader, cmp.Or(leader, h.seat.id)
+	case self:
+		return roleLoading, leader
+	case leader != "":
+		return roleFollower, leader
+	}
+	return roleWaiting, ""
+}
+
+func (h *health) addScheduler(r *healthReport, now time.Time) {
+	s := h.seat.current()
+	if s == nil {
+		return
+	}
+	v := s.view()
+	r.Scheduler = &schedulerHealth{
+		Alive: h.watchdog.alive(), Term: v.term, Subscribed: v.subscribed, Jobs: v.len(), Invalid: len(v.invalid),
+		Queued: v.queued, OldestAge: v.queueAge(now).Seconds(), Active: v.running,
+	}
+	if !v.subscribed {
+		r.Problems = append(r.Problems, "not subscribed to the cluster: no run starts")
+	}
+	if len(v.invalid) > 0 {
+		r.Problems = append(r.Problems, "stored records can't be used; see /scheduler/problems")
+	}
+}
+
+// ServeHTTP answers at once, whatever hangs: 200 when this instance can answer requests, itself or
+// by the leader it knows, else 503.
+func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		errorPage(w, http.StatusMethodNotAllowed, "HTTP method "+r.Method+" is not supported by this URL")
+		return
+	}
+	report, serves := h.report(time.Now())
+	w.Header().Set("Content-Type", typeJSON)
+	if !serves {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	w.Write(append(encode(report), '\n'))
+}

@@ -1,0 +1,496 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+const parked = `{"name":"a","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H"}`
+
+// yearly is a job that is not due in any test.
+func yearly(name string) string {
+	return fmt.Sprintf(`{"name":%q,"command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y"}`, name)
+}
+
+// runNow starts a job by hand and returns the run's id.
+func (b *bench) runNow(name string) string {
+	b.t.Helper()
+	id, err := b.s.runJob(b.t.Context(), name, "", false)
+	b.do("run", err)
+	return id
+}
+
+func (b *bench) wantState(name, want string) {
+	b.t.Helper()
+	if got, _ := b.s.view().job(name).state(); got != want {
+		b.t.Errorf("state of %s = %q, want %q", name, got, want)
+	}
+}
+
+// status is an update without a uuid, as reconciliation sends.
+func status(state mesos.TaskState) mesos.TaskStatus { return mesos.TaskStatus{State: state.Enum()} }
+
+func TestRetries(t *testing.T) {
+	scenario(t, "a failed run is tried again after failure_retry, and counts once", func(b *bench) {
+		b.cluster.behave(failing)
+		b.start().post(`{"name":"a","command":"x","schedule":"R1//PT24H","retries":2}`)
+		b.wait(30 * time.Second)
+		b.wantState("a", "queued")
+		if got := b.job("a").ErrorCount; got != 0 {
+			b.t.Errorf("errorCount before the last attempt = %d, want 0", got)
+		}
+		b.wait(2 * time.Minute)
+		b.wantHistory("a", "scheduled failed 00:00:00", "retry failed attempt 1 00:01:00", "retry failed attempt 2 00:02:00")
+		if j := b.job("a"); j.ErrorCount != 1 || j.ErrorsSinceLastSuccess != 1 || j.LastError != "2000-01-01T00:02:00.000Z" {
+			b.t.Errorf("errorCount, errorsSinceLastSuccess, lastError = %d, %d, %q", j.ErrorCount, j.ErrorsSinceLastSuccess, j.LastError)
+		}
+	})
+	scenario(t, "after a failure for good there are no retries until a success", func(b *bench) {
+		b.cluster.behave(failing)
+		b.start().post(`{"name":"a","command":"x","schedule":"R0//PT1H","retries":1}`)
+		b.runNow("a")
+		b.wait(5 * time.Minute)
+		b.runNow("a")
+		b.wait(5 * time.Minute)
+		b.wantHistory("a", "manual failed 00:00:00", "retry failed attempt 1 00:01:00", "manual failed 00:05:00")
+	})
+	scenario(t, "a waiting retry survives a fail-over (A5)", func(b *bench) {
+		b.cluster.behave(failing)
+		b.start().post(`{"name":"a","command":"x","schedule":"R1//PT24H","retries":1}`)
+		b.wait(10 * time.Second)
+		b.restart()
+		b.cluster.behave(nil)
+		b.wait(time.Minute)
+		b.wantHistory("a", "scheduled failed 00:00:00", "retry finished attempt 1 00:01:00")
+	})
+	scenario(t, "a retry keeps the arguments given for the run", func(b *bench) {
+		b.cluster.behave(failing)
+		b.start().post(parked)
+		_, err := b.s.runJob(b.t.Context(), "a", "-v; x", true)
+		b.do("run", err)
+		b.wait(time.Minute)
+		ids := b.cluster.launched()
+		if len(ids) != 2 || !strings.HasSuffix(ids[0], ":0:a:-v x") || !strings.HasSuffix(ids[1], ":1:a:-v x") {
+			b.t.Errorf("launched %q", ids)
+		}
+	})
+	scenario(t, "disable_after_failures disables, and tells so instead of the failure", func(b *bench) {
+		b.cluster.behave(failing)
+		b.cfg.disableAfter = 2
+		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M","retries":0}`)
+		b.wait(5 * time.Minute)
+		b.wantHistory("a", "scheduled failed 00:01:00", "scheduled failed 00:02:00")
+		var kinds []eventKind
+		for _, e := range b.events {
+			if e.Kind == eventRetriesExhausted || e.Kind == eventDisabled {
+				kinds = append(kinds, e.Kind)
+			}
+		}
+		if !slices.Equal(kinds, []eventKind{eventRetriesExhausted, eventDisabled}) || !b.job("a").Disabled {
+			b.t.Errorf("events = %q, disabled = %t", kinds, b.job("a").Disabled)
+		}
+	})
+	scenario(t, "a job that its failures have disabled starts nothing that still waits", func(b *bench) {
+		b.cluster.behave(failing)
+		b.cfg.disableAfter = 1
+		b.start()
+		b.cluster.cpus = 0
+		b.post(`{"name":"a","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H","retries":0}`)
+		b.runNow("a")
+		b.runNow("a")
+		b.cluster.cpus = 10
+		b.wait(time.Minute)
+		b.wantHistory("a", "manual failed 00:00:00", "manual skipped 00:00:00")
+	})
+	scenario(t, "a failure does not enable a job that was disabled meanwhile (A14)", func(b *bench) {
+		b.cluster.behave(forEver)
+		b.start().post(parked)
+		id := b.runNow("a")
+		b.post(`{"name":"a","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H","disabled":true,"retries":0}`)
+		b.cluster.finish(id, mesos.TASK_FAILED)
+		b.wait(0)
+		if !b.job("a").Disabled {
+			b.t.Error("the failure has enabled the job")
+		}
+	})
+}
+
+func TestStatusUpdates(t *testing.T) {
+	outcomes := []struct {
+		state      mesos.TaskState
+		want       runState
+		errorCount int64
+	}{
+		{mesos.TASK_FINISHED, runFinished, 0},
+		{mesos.TASK_FAILED, runFailed, 1},
+		{mesos.TASK_ERROR, runFailed, 1}, // A13: ignored by the original
+		{mesos.TASK_LOST, runLost, 1},
+		{mesos.TASK_DROPPED, runLost, 1},
+		{mesos.TASK_GONE, runLost, 1},
+		{mesos.TASK_GONE_BY_OPERATOR, runLost, 1},
+		{mesos.TASK_UNKNOWN, runLost, 1},
+		{mesos.TASK_KILLED, runKilled, 0},
+	}
+	for _, tt := range outcomes {
+		scenario(t, tt.state.String()+" ends a running task as "+string(tt.want), func(b *bench) {
+			b.cluster.behave(forEver)
+			b.start().post(strings.Replace(parked, `"name"`, `"retries":0,"name"`, 1))
+			id := b.runNow("a")
+			b.cluster.finish(id, tt.state)
+			b.wait(0)
+			b.wantHistory("a", "manual "+string(tt.want)+" 00:00:00")
+			if got := b.job("a").ErrorCount; got != tt.errorCount {
+				b.t.Errorf("errorCount = %d, want %d", got, tt.errorCount)
+			}
+			if !slices.Contains(b.cluster.acked, id) {
+				b.t.Error("the update was not acknowledged")
+			}
+		})
+	}
+	scenario(t, "a repeated terminal update changes nothing and is acknowledged again", func(b *bench) {
+		b.start().post(parked)
+		id := b.runNow("a")
+		b.cluster.tell(id, mesos.TaskStatus{State: mesos.TASK_FINISHED.Enum(), UUID: []byte("again")})
+		b.wait(0)
+		if j := b.job("a"); j.SuccessCount != 1 {
+			b.t.Errorf("successCount = %d, want 1", j.SuccessCount)
+		}
+		if n := len(b.cluster.acked); n != 2 {
+			b.t.Errorf("%d acknowledgements, want 2", n)
+		}
+	})
+	scenario(t, "STARTING and repeated RUNNING updates keep a run going (A12, A18)", func(b *bench) {
+		b.cluster.behave(forEver)
+		b.start().post(parked)
+		id := b.runNow("a")
+		for _, s := range []mesos.TaskState{mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_RUNNING, mesos.TASK_KILLING} {
+			b.cluster.tell(id, status(s))
+			b.wait(0)
+			b.wantState("a", "running")
+		}
+	})
+	scenario(t, "an update is acknowledged only when what it caused is stored", func(b *bench) {
+		b.cluster.behave(forEver)
+		b.start().post(parked)
+		id := b.runNow("a")
+		release := make(chan struct{})
+		b.store.before = func([]record) error { <-release; return nil }
+		b.cluster.finish(id, mesos.TASK_FINISHED)
+		synctest.Wait()
+		if len(b.cluster.acked) != 0 || b.job("a").SuccessCount != 0 {
+			b.t.Error("the end of the task was visible before it was stored")
+		}
+		close(release)
+		b.wait(0)
+		if len(b.cluster.acked) != 1 || b.job("a").SuccessCount != 1 {
+			b.t.Error("the end of the task was not made known")
+		}
+	})
+	scenario(t, "foreign and malformed task ids are stepped over (A19)", func(b *bench) {
+		b.start().post(parked)
+		for _, id := range []string{"", "other", "ct:x:0:a:", "ct:1:0:nobody:", "ct:99999999999999999999:0:a:"} {
+			b.cluster.tell(id, mesos.TaskStatus{State: mesos.TASK_RUNNING.Enum(), UUID: []byte("u")})
+			b.cluster.tell(id, mesos.TaskStatus{State: mesos.TASK_FAILED.Enum()})
+		}
+		b.wait(0)
+		b.runNow("a")
+		b.wantHistory("a", "manual finished 00:00:00")
+	})
+	scenario(t, "a task of a run that has ended is killed whenever it shows itself", func(b *bench) {
+		b.start().post(parked)
+		id := b.runNow("a")
+		before := b.cluster.calls[sched.Call_KILL]
+		b.cluster.tell(id, status(mesos.TASK_RUNNING))
+		b.wait(0)
+		if b.cluster.calls[sched.Call_KILL] != before+1 {
+			b.t.Error("no KILL for the task")
+		}
+		b.wantHistory("a", "manual finished 00:00:00")
+	})
+	scenario(t, "an unreachable task stays active, and is lost after the time allowed", func(b *bench) {
+		b.cluster.behave(forEver)
+		b.start().post(strings.Replace(parked, `"name"`, `"retries":0,"name"`, 1))
+		id := b.runNow("a")
+		b.cluster.tell(id, status(mesos.TASK_UNREACHABLE))
+		b.wait(9 * time.Minute)
+		b.wantState("a", "running")
+		b.wait(time.Minute + time.Second)
+		b.wantHistory("a", "manual lost 00:00:00")
+		b.wantRunning() // it was killed, should it live
+	})
+	scenario(t, "an unreachable task that comes back goes on", func(b *bench) {
+		b.cluster.behave(taking(30 * time.Minute))
+		b.start().post(parked)
+		id := b.runNow("a")
+		b.cluster.tell(id, status(mesos.TASK_UNREACHABLE))
+		b.wait(5 * time.Minute)
+		b.cluster.tell(id, status(mesos.TASK_RUNNING))
+		b.wait(time.Hour)
+		b.wantHistory("a", "manual finished 00:00:00")
+	})
+	scenario(t, "a launched task of which nothing is heard is lost and killed", func(b *bench) {
+		b.cluster.behave(func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) { return 0, status(mesos.TASK_STAGING) })
+		b.start().post(strings.Replace(parked, `"name"`, `"retries":0,"name"`, 1))
+		b.runNow("a")
+		b.wait(11 * time.Minute)
+		b.wantHistory("a", "manual lost 00:00:00")
+		b.wantRunning()
+	})
+	scenario(t, "a launch that was certainly not sent waits again with the same attempt", func(b *bench) {
+		b.cluster.refuse = func(c *sched.Call) error {
+			if c.Type == sched.Call_ACCEPT {
+				return errNotSent
+			}
+			return nil
+		}
+		b.start().post(parked)
+		id := b.runNow("a")
+		b.wait(time.Second)
+		b.wantState("a", "queued")
+		b.cluster.refuse = nil
+		b.restart()
+		b.wait(10 * time.Second)
+		if got := b.cluster.launched(); !slices.Equal(got, []string{id}) {
+			b.t.Errorf("launched %q, want only %q", got, id)
+		}
+	})
+	scenario(t, "a launch of unknown fate that never arrived waits again with the same attempt", func(b *bench) {
+		lost := true
+		b.cluster.refuse = func(c *sched.Call) error {
+			if c.Type == sched.Call_ACCEPT && lost {
+				lost = false
+				return fmt.Errorf("connection broken")
+			}
+			return nil
+		}
+		b.start().post(parked)
+		id := b.runNow("a")
+		b.restart()
+		b.wait(time.Second)
+		if got := b.cluster.launched(); !slices.Equal(got, []string{id}) {
+			b.t.Errorf("launched %q, want only %q", got, id)
+		}
+		b.wantHistory("a", "manual finished 00:00:00")
+	})
+	scenario(t, "an answer about an earlier launch of the same attempt does not launch it again", func(b *bench) {
+		b.cluster.behave(func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) { return 0, status(mesos.TASK_STAGING) })
+		b.start().post(parked)
+		id := b.runNow("a")
+		for _, agent := range []string{"agent-1", "agent-2"} {
+			unknown := status(mesos.TASK_UNKNOWN)
+			unknown.AgentID = &mesos.AgentID{Value: agent}
+			b.cluster.tell(id, unknown)
+			b.wait(time.Second)
+		}
+		if n := b.cluster.launches[id]; n != 1 {
+			b.t.Errorf("launched %d times, want 1", n)
+		}
+		b.wantState("a", "running")
+	})
+	scenario(t, "the offers of a launch that failed are given back before anything is asked about it", func(b *bench) {
+		b.cluster.strict = true
+		late := make(chan *sched.Call, 1)
+		b.cluster.fate = func(c *sched.Call) (bool, error) {
+			if c.Type == sched.Call_ACCEPT && len(late) == 0 {
+				late <- c
+				return false, fmt.Errorf("connection broken")
+			}
+			return true, nil
+		}
+		b.start().post(parked)
+		id := b.runNow("a")
+		b.cluster.fate = nil
+		b.cluster.send(<-late, nil) // it was only slow
+		b.wait(time.Minute)
+		if n := b.cluster.launches[id]; n != 1 {
+			b.t.Errorf("launched %d times, want 1", n)
+		}
+		b.wantHistory("a", "manual finished 00:00:00")
+	})
+}
+
+func TestDependentJobs(t *testing.T) {
+	const a, c = `{"name":"a","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y"}`, `{"name":"c","command":"x","parents":["a"]}`
+	b2 := strings.Replace(a, `"a"`, `"b"`, 1)
+	const both = `{"name":"c","command":"x","parents":["a","b"]}`
+	scenario(t, "a child runs after each success of its only parent", func(b *bench) {
+		b.start().post(a)
+		b.post(c)
+		b.runNow("a")
+		b.runNow("a")
+		b.wait(0)
+		b.wantHistory("c", "dependent finished 00:00:00", "dependent finished 00:00:00")
+	})
+	scenario(t, "no success is lost while the child is still running", func(b *bench) {
+		b.start().post(a)
+		b.post(c)
+		b.cluster.behave(func(t mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
+			if strings.Contains(t.TaskID.Value, ":c:") {
+				return time.Minute, status(mesos.TASK_FINISHED)
+			}
+			return 0, status(mesos.TASK_FINISHED)
+		})
+		for range 4 {
+			b.runNow("a")
+		}
+		b.wait(time.Second)
+		if n := len(b.s.view().job("c").runs); n != 2 {
+			b.t.Errorf("%d runs of the child are open, want one running and one waiting", n)
+		}
+		b.restart()
+		b.wait(10 * time.Minute)
+		if got := b.history("c"); len(got) != 4 {
+			b.t.Errorf("child ran %q, want four times", got)
+		}
+	})
+	scenario(t, "a child of two waits for both, and uses up what they did", func(b *bench) {
+		b.start().post(a)
+		b.post(b2)
+		b.post(both)
+		b.runNow("a")
+		b.runNow("a")
+		b.wantHistory("c")
+		b.runNow("b")
+		b.wantHistory("c", "dependent finished 00:00:00")
+		b.runNow("b")
+		b.wantHistory("c", "dependent finished 00:00:00")
+		b.runNow("a")
+		b.wantHistory("c", "dependent finished 00:00:00", "dependent finished 00:00:00")
+	})
+	scenario(t, "what the parents did survives a fail-over (A18)", func(b *bench) {
+		b.start().post(a)
+		b.post(b2)
+		b.post(both)
+		b.runNow("a")
+		b.restart()
+		b.runNow("b")
+		b.wantHistory("c", "dependent finished 00:00:00")
+	})
+	scenario(t, "what a parent did is stored no later than the child's run that uses it up", func(b *bench) {
+		b.cluster.behave(forEver)
+		b.start().post(yearly("p"))
+		b.post(`{"name":"c","command":"` + strings.Repeat("x", maxBatchSize) + `","parents":["p"]}`)
+		id := b.runNow("p")
+		// One turn of the loop changes the child and then its parent; its records take two commits.
+		release := make(chan struct{})
+		b.s.mailbox <- func() { <-release }
+		b.s.mailbox <- func() { b.s.setJob(b.s.jobs["c"], b.s.jobs["c"].job.clone()) }
+		b.s.mailbox <- func() { b.s.succeed(b.s.runs[id], "") }
+		stored := map[string]int64{}
+		b.store.before = func(records []record) error {
+			for _, r := range records {
+				var state jobState
+				if name, ok := strings.CutPrefix(r.key, "go/job/"); ok && json.Unmarshal(r.value, &state) == nil {
+					stored[name] = max(stored[name], state.Generation, state.Consumed["p"])
+				}
+			}
+			if stored["c"] > stored["p"] {
+				b.t.Errorf("the child has used up %d of %d", stored["c"], stored["p"])
+			}
+			return nil
+		}
+		close(release)
+		b.wait(0)
+		if stored["c"] != 1 || stored["p"] != 1 {
+			b.t.Errorf("generations stored: %v, want 1 and 1", stored)
+		}
+	})
+	scenario(t, "successes saved up are used when the run that waits is killed", func(b *bench) {
+		b.start().post(yearly("p"))
+		b.post(`{"name":"c","command":"x","parents":["p"],"cpus":1e7}`)
+		b.runNow("p")
+		b.runNow("p")
+		b.do("kill", b.s.killJob(b.t.Context(), "c"))
+		b.wantState("c", "queued")
+		b.wantHistory("c", "dependent killed 00:00:00")
+	})
+	scenario(t, "a child that waited only for a parent that is deleted runs, once", func(b *bench) {
+		b.start().post(yearly("p"))
+		b.post(yearly("q"))
+		b.post(`{"name":"c","command":"x","parents":["p","q"]}`)
+		b.runNow("p")
+		b.wait(time.Second)
+		b.runNow("p")
+		b.do("delete", b.s.deleteJob(b.t.Context(), "q"))
+		b.wantHistory("c", "dependent finished 00:00:01")
+	})
+	scenario(t, "posting a child again keeps its edges and counts by value (A17)", func(b *bench) {
+		b.start().post(a)
+		b.post(b2)
+		b.post(both)
+		b.runNow("a")
+		b.post(both)
+		b.runNow("b")
+		b.wantHistory("c", "dependent finished 00:00:00")
+	})
+	scenario(t, "a failing parent counts only with softError", func(b *bench) {
+		b.cluster.behave(failing)
+		b.start().post(strings.Replace(a, `"name"`, `"retries":0,"name"`, 1))
+		b.post(strings.Replace(c, `"name"`, `"retries":0,"name"`, 1))
+		b.runNow("a")
+		b.wantHistory("c")
+		b.post(strings.Replace(a, `"name"`, `"retries":0,"softError":true,"name"`, 1))
+		b.runNow("a")
+		b.wantHistory("c", "dependent failed 00:00:00")
+	})
+	scenario(t, "the runs of a disabled child are dropped, not saved up", func(b *bench) {
+		b.start().post(a)
+		b.post(strings.Replace(c, `"name"`, `"disabled":true,"name"`, 1))
+		b.runNow("a")
+		b.runNow("a")
+		b.post(c)
+		b.wait(0)
+		b.wantHistory("c")
+		b.runNow("a")
+		b.wantHistory("c", "dependent finished 00:00:00")
+	})
+	scenario(t, "mark success feeds the children and makes no history (2.5)", func(b *bench) {
+		b.start().post(a)
+		b.post(c)
+		b.do("mark", b.s.markSuccess(b.t.Context(), "a"))
+		b.wantHistory("a")
+		b.wantHistory("c", "dependent finished 00:00:00")
+		if j := b.job("a"); j.SuccessCount != 1 || j.LastSuccess == "" {
+			b.t.Errorf("successCount, lastSuccess = %d, %q", j.SuccessCount, j.LastSuccess)
+		}
+	})
+	scenario(t, "ten thousand children run", func(b *bench) {
+		b.start().post(a)
+		for i := range 10_000 {
+			b.s.mailbox <- func() {
+				j, _ := decodeJob(fmt.Appendf(nil, `{"name":"c%d","command":"x","parents":["a"]}`, i), b.cfg.defaults, dialect2, nil)
+				if err := b.s.put(nil, j); err != nil {
+					b.t.Error(err)
+				}
+			}
+		}
+		b.wait(0)
+		b.runNow("a")
+		b.wait(time.Second)
+		if got := len(b.cluster.launched()); got != 10_001 {
+			b.t.Errorf("launched %d tasks, want 10001", got)
+		}
+	})
+	for name, parents := range map[string]string{"unknown": `["nobody"]`, "itself": `["c"]`, "none": `[]`, "cycle": `["d"]`} {
+		scenario(t, "parents are checked before anything changes: "+name, func(b *bench) {
+			b.start().post(a)
+			b.post(c)
+			b.post(`{"name":"d","command":"x","parents":["c"]}`)
+			if err := b.tryPost(`{"name":"c","command":"y","parents":` + parents + `}`); err == nil {
+				b.t.Error("accepted")
+			}
+			b.wait(0)
+			b.runNow("a")
+			b.wantHistory("c", "dependent finished 00:00:00")
+			b.wantHistory("d", "dependent finished 00:00:00")
+		})
+	}
+}

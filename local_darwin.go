@@ -1,0 +1,32 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+)
+
+// What local_linux.go does, as far as macOS has it: what leaves the process group
+// of a command outlives it, and so does a command whose wrapper is killed.
+
+func ownBinary() (string, error) { return os.Executable() }
+
+func adoptOrphans() {}
+
+func killOrphans() {}
+
+func jobAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
+func awaitExit(cmd *exec.Cmd) { cmd.Wait() }
+
+// machineSize takes 4 GB of memory for granted, since asking needs more than the
+// standard library; localOptions can say better.
+func machineSize(dir string) resources {
+	size := resources{cpus: int64(runtime.NumCPU()) * 1000, mem: 4096 * 1000}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err == nil {
+		size.disk = int64(fs.Bavail) * int64(fs.Bsize) >> 20 * 1000
+	}
+	return size
+}

@@ -1,0 +1,478 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+type fakeAgentState int
+
+const (
+	agentActive      fakeAgentState = iota
+	agentCutOff                     // the connection is gone, the master still waits
+	agentUnreachable                // the master has given up waiting
+	agentRecovered                  // known to a restarted master from its registry only
+)
+
+// fakeAgent is an agent and what the master knows of it.
+type fakeAgent struct {
+	m          *master
+	id         string
+	host       string
+	address    string // host:port of its HTTP interface
+	total      []mesos.Resource
+	attributes []mesos.Attribute
+	state      fakeAgentState
+	since      time.Time // of unreachable
+	timeout    *time.Timer
+	tasks      map[string]*fakeTask // with updates that are not acknowledged, or running
+	offered    map[string]*fakeOffer
+	files      map[string][]byte // path in a sandbox -> contents
+	past       []*fakeTask       // ended and acknowledged
+}
+
+func (a *fakeAgent) stop() {
+	if a.timeout != nil {
+		a.timeout.Stop()
+	}
+	for _, t := range a.tasks {
+		t.stop()
+	}
+}
+
+// agentSpec describes an agent. Resources, if given, replace the masterAmounts.
+type agentSpec struct {
+	ID, Host        string
+	CPUs, Mem, Disk float64
+	Resources       []mesos.Resource
+	Attributes      []mesos.Attribute
+}
+
+// addAgent registers an agent and offers its resources at once.
+func (m *master) addAgent(spec agentSpec) *fakeAgent {
+	m.mu.Lock()
+	n := m.numbers.agent
+	m.numbers.agent++
+	m.mu.Unlock()
+	a := &fakeAgent{
+		m: m, id: spec.ID, host: spec.Host, total: spec.Resources, attributes: spec.Attributes,
+		tasks: make(map[string]*fakeTask), offered: make(map[string]*fakeOffer), files: make(map[string][]byte),
+	}
+	if a.id == "" {
+		a.id = fmt.Sprintf("%s-S%d", m.id, n)
+	}
+	if a.host == "" {
+		a.host = "127.0.0.1"
+	}
+	if a.total == nil {
+		a.total = []mesos.Resource{
+			{Name: "ports", Type: mesos.RANGES.Enum(), Ranges: &mesos.Value_Ranges{Range: []mesos.Value_Range{{Begin: 31000, End: 32000}}}},
+			{Name: "cpus", Type: mesos.SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: spec.CPUs}},
+			{Name: "mem", Type: mesos.SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: spec.Mem}},
+			{Name: "disk", Type: mesos.SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: spec.Disk}},
+		}
+	}
+	a.address = m.serve(fmt.Sprintf("127.0.0.1:%d", 5051+10*n), http.HandlerFunc(a.serveHTTP))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.agents = append(m.agents, a)
+	m.allocate()
+	m.notify()
+	return a
+}
+
+func (m *master) agent(id string) *fakeAgent {
+	for _, a := range m.agents {
+		if a.id == id {
+			return a
+		}
+	}
+	m.t.Fatalf("no agent %q", id)
+	return nil
+}
+
+// cutOff breaks the connection to an agent: its offers are rescinded, and after
+// a while its tasks are unreachable. They go on running.
+func (m *master) cutOff(agentID string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer m.notify()
+	a := m.agent(agentID)
+	a.disconnect()
+	a.rescindOffers()
+}
+
+func (a *fakeAgent) rescindOffers() {
+	for _, id := range slices.Sorted(maps.Keys(a.offered)) {
+		a.m.rescind(a.offered[id])
+	}
+}
+
+func (a *fakeAgent) disconnect() {
+	a.state = agentCutOff
+	a.timeout = time.AfterFunc(a.m.opt.AgentTimeout, func() {
+		a.m.mu.Lock()
+		defer a.m.mu.Unlock()
+		defer a.m.notify()
+		if a.state == agentCutOff {
+			a.lost()
+		}
+	})
+}
+
+// lost tells every framework that the agent and its tasks are unreachable.
+func (a *fakeAgent) lost() {
+	a.state, a.since = agentUnreachable, time.Now()
+	for _, f := range a.m.sorted() {
+		f.filters = slices.DeleteFunc(f.filters, func(r *fakeFilter) bool { return r.agent == a })
+		for _, id := range slices.Sorted(maps.Keys(f.tasks)) {
+			t := f.tasks[id]
+			if t.agent != a {
+				continue
+			}
+			delete(f.tasks, id)
+			a.m.masterUpdate(f, mesos.TaskStatus{
+				TaskID: t.info.TaskID, AgentID: &t.info.AgentID, State: f.lost(mesos.TASK_UNREACHABLE),
+				Reason: mesos.REASON_AGENT_REMOVED.Enum(), Message: new("health check timed out"),
+				UnreachableTime: &mesos.TimeInfo{Nanoseconds: a.since.UnixNano()},
+			})
+		}
+	}
+	for _, f := range a.m.sorted() {
+		f.tell(&sched.Event{Type: sched.Event_FAILURE, Failure: &sched.Event_Failure{AgentID: &mesos.AgentID{Value: a.id}}})
+	}
+}
+
+func (m *master) sorted() []*fakeFramework {
+	var out []*fakeFramework
+	for _, id := range slices.Sorted(maps.Keys(m.frameworks)) {
+		out = append(out, m.frameworks[id])
+	}
+	return out
+}
+
+// restore brings an agent back with its tasks.
+func (m *master) restore(agentID string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer m.notify()
+	a := m.agent(agentID)
+	before := a.state
+	a.state = agentActive
+	if a.timeout != nil {
+		a.timeout.Stop()
+	}
+	for _, f := range m.sorted() {
+		a.dropUnstarted(f)
+		for _, id := range slices.Sorted(maps.Keys(a.tasks)) {
+			t := a.tasks[id]
+			if t.framework != f.id {
+				continue
+			}
+			f.tasks[id] = t
+			if before == agentUnreachable && !terminal(t.known) {
+				m.masterUpdate(f, mesos.TaskStatus{
+					TaskID: t.info.TaskID, AgentID: &t.info.AgentID, State: t.actual.Enum(), ContainerStatus: t.container(),
+					Reason: mesos.REASON_AGENT_REREGISTERED.Enum(), Message: new("Unreachable agent re-reregistered"),
+				})
+			}
+		}
+		a.resend(f)
+	}
+	m.allocate()
+}
+
+// dropUnstarted ends the tasks that were launched but never reached the agent.
+func (a *fakeAgent) dropUnstarted(f *fakeFramework) {
+	for _, id := range slices.Sorted(maps.Keys(f.tasks)) {
+		t := f.tasks[id]
+		if t.agent != a || a.tasks[id] != nil {
+			continue
+		}
+		delete(f.tasks, id)
+		a.m.masterUpdate(f, mesos.TaskStatus{
+			TaskID: t.info.TaskID, AgentID: &t.info.AgentID, State: f.lost(mesos.TASK_DROPPED),
+			Reason: mesos.REASON_RECONCILIATION.Enum(), Message: new("Task is unknown to the agent"),
+		})
+	}
+}
+
+// adoptTasks finds the tasks of a framework that subscribes with an id again.
+func (m *master) adoptTasks(f *fakeFramework) {
+	for _, a := range m.agents {
+		if a.state != agentActive && a.state != agentCutOff {
+			continue
+		}
+		for id, t := range a.tasks {
+			if t.framework == f.id {
+				f.tasks[id] = t
+			}
+		}
+	}
+}
+
+// fakeTask is a task on its agent.
+type fakeTask struct {
+	agent     *fakeAgent
+	framework string
+	info      *mesos.TaskInfo
+	known     mesos.TaskState     // to the master
+	actual    mesos.TaskState     // to the agent
+	updates   []*mesos.TaskStatus // not acknowledged, oldest first
+	interval  time.Duration       // until the first of them is sent again
+	retry     *time.Timer
+	ending    *time.Timer
+	number    int
+}
+
+func (t *fakeTask) stop() {
+	for _, timer := range []*time.Timer{t.retry, t.ending} {
+		if timer != nil {
+			timer.Stop()
+		}
+	}
+}
+
+// launch starts a task, unless the agent is away: then the master takes it for
+// staging until the agent is found not to have it.
+func (a *fakeAgent) launch(f *fakeFramework, info *mesos.TaskInfo) {
+	t := &fakeTask{agent: a, framework: f.id, info: info, known: mesos.TASK_STAGING, actual: mesos.TASK_STAGING}
+	f.tasks[info.TaskID.Value] = t
+	if a.state != agentActive {
+		return
+	}
+	a.tasks[info.TaskID.Value] = t
+	a.m.launched[info.TaskID.Value]++
+	if a.m.opt.Scripted {
+		return
+	}
+	t.emit(mesos.TaskStatus{State: mesos.TASK_STARTING.Enum()})
+	t.emit(mesos.TaskStatus{State: mesos.TASK_RUNNING.Enum()})
+	outcome := a.m.behave(info)
+	if outcome.Forever {
+		return
+	}
+	t.ending = time.AfterFunc(outcome.After, func() {
+		a.m.mu.Lock()
+		defer a.m.mu.Unlock()
+		defer a.m.notify()
+		t.emit(mesos.TaskStatus{State: &outcome.State, Message: &outcome.Message})
+	})
+}
+
+// kill ends a task at once.
+func (t *fakeTask) kill() {
+	f := t.agent.m.frameworks[t.framework]
+	if terminal(t.actual) {
+		return
+	}
+	if f != nil && f.capable(mesos.FrameworkInfo_Capability_TASK_KILLING_STATE) && t.actual != mesos.TASK_KILLING {
+		t.emit(mesos.TaskStatus{State: mesos.TASK_KILLING.Enum()})
+	}
+	t.emit(mesos.TaskStatus{State: mesos.TASK_KILLED.Enum(), Message: new("Command terminated with signal Terminated")})
+}
+
+// finish ends a task from outside, with what its executor says.
+func (m *master) finish(taskID string, state mesos.TaskState, message string) {
+	m.emit(taskID, mesos.TaskStatus{State: &state, Message: nonEmpty(message)})
+}
+
+// emit lets a task's agent report a status. What is not given is filled in.
+func (m *master) emit(taskID string, s mesos.TaskStatus) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer m.notify()
+	for _, a := range m.agents {
+		if t := a.tasks[taskID]; t != nil {
+			t.emit(s)
+			return
+		}
+	}
+	m.t.Errorf("emit %v: no task %q runs", s.State, taskID)
+}
+
+// emit queues an update on the agent. A task that has ended says nothing more.
+func (t *fakeTask) emit(s mesos.TaskStatus) {
+	if terminal(t.actual) {
+		return
+	}
+	t.actual = *s.State
+	if terminal(t.actual) {
+		t.agent.m.outcomes[t.info.TaskID.Value] = t.actual
+	}
+	t.number++
+	s.TaskID, s.AgentID = t.info.TaskID, &t.info.AgentID
+	if s.Source == nil {
+		s.Source = mesos.SOURCE_EXECUTOR.Enum()
+	}
+	if s.ExecutorID == nil {
+		s.ExecutorID = &mesos.ExecutorID{Value: t.executor()}
+	}
+	if s.UUID == nil {
+		s.UUID = t.uuid()
+	}
+	if s.Timestamp == nil {
+		s.Timestamp = new(epoch(time.Now()))
+	}
+	s.ContainerStatus = t.container()
+	t.updates = append(t.updates, &s)
+	if len(t.updates) == 1 {
+		t.interval = 10 * time.Second
+		t.deliver()
+	}
+}
+
+func (t *fakeTask) executor() string {
+	if t.info.Executor != nil {
+		return t.info.Executor.ExecutorID.Value
+	}
+	return t.info.TaskID.Value
+}
+
+func (t *fakeTask) uuid() []byte {
+	uuid := make([]byte, 16)
+	copy(uuid, t.info.TaskID.Value)
+	binary.BigEndian.PutUint64(uuid[8:], uint64(t.number)<<32|uint64(len(t.agent.m.calls)))
+	return uuid
+}
+
+func (t *fakeTask) container() *mesos.ContainerStatus {
+	return &mesos.ContainerStatus{
+		ContainerID: &mesos.ContainerID{Value: "c-" + t.info.TaskID.Value},
+		NetworkInfos: []mesos.NetworkInfo{{IPAddresses: []mesos.NetworkInfo_IPAddress{
+			{Protocol: mesos.IPv4.Enum(), IPAddress: new("127.0.0.1")}}}},
+		ExecutorPID: new(uint32(4711)),
+	}
+}
+
+// deliver sends the oldest update and sets the time of its next sending.
+func (t *fakeTask) deliver() {
+	m := t.agent.m
+	if t.retry != nil {
+		t.retry.Stop()
+	}
+	t.retry = time.AfterFunc(t.interval, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if len(t.updates) > 0 {
+			t.interval = min(2*t.interval, 10*time.Minute)
+			t.deliver()
+		}
+	})
+	if t.agent.state != agentActive {
+		return
+	}
+	update := *t.updates[0]
+	fault := updateFault{}
+	if m.faults.update != nil {
+		fault = m.faults.update(&update)
+	}
+	if fault.Lose {
+		return
+	}
+	t.arrive(&update, fault.Delay)
+	if fault.Duplicate {
+		t.arrive(&update, fault.Delay)
+	}
+}
+
+func (t *fakeTask) arrive(update *mesos.TaskStatus, delay time.Duration) {
+	m := t.agent.m
+	if delay == 0 {
+		t.forward(update)
+		return
+	}
+	time.AfterFunc(delay, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if !m.closing {
+			t.forward(update)
+			m.notify()
+		}
+	})
+}
+
+// forward is the master passing an update on. A terminal one frees the task's
+// resources.
+func (t *fakeTask) forward(update *mesos.TaskStatus) {
+	if !terminal(t.known) {
+		t.known = *update.State
+	}
+	if f := t.agent.m.frameworks[t.framework]; f != nil {
+		f.tell(&sched.Event{Type: sched.Event_UPDATE, Update: &sched.Event_Update{Status: *update}})
+	}
+}
+
+func (t *fakeTask) acknowledged(uuid []byte) {
+	if len(t.updates) == 0 || string(t.updates[0].UUID) != string(uuid) {
+		return
+	}
+	state := *t.updates[0].State
+	t.updates = t.updates[1:]
+	t.retry.Stop()
+	if len(t.updates) > 0 {
+		t.interval = 10 * time.Second
+		t.deliver()
+		return
+	}
+	if terminal(state) {
+		t.stop()
+		delete(t.agent.tasks, t.info.TaskID.Value)
+		t.agent.past = append(t.agent.past, t)
+		if f := t.agent.m.frameworks[t.framework]; f != nil {
+			delete(f.tasks, t.info.TaskID.Value)
+		}
+	}
+}
+
+// resend sends what a framework has not acknowledged, as after its return.
+func (a *fakeAgent) resend(f *fakeFramework) {
+	for _, id := range slices.Sorted(maps.Keys(a.tasks)) {
+		if t := a.tasks[id]; t.framework == f.id && len(t.updates) > 0 {
+			t.interval = 10 * time.Second
+			t.deliver()
+		}
+	}
+}
+
+// running lists the tasks that agents have and that have not ended, by id.
+func (m *master) running() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var ids []string
+	for _, a := range m.agents {
+		for id, t := range a.tasks {
+			if !terminal(t.actual) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func (m *master) allocateForEver(ctx context.Context) {
+	next := time.NewTimer(m.opt.FirstAllocation)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-next.C:
+		}
+		next.Reset(m.opt.Allocation)
+		m.mu.Lock()
+		if m.allocate() {
+			m.notify()
+		}
+		m.mu.Unlock()
+	}
+}

@@ -1,0 +1,344 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+func splitAddress(address string) (host string, port int) {
+	host, p, _ := net.SplitHostPort(address)
+	port, _ = strconv.Atoi(p)
+	return host, port
+}
+
+// takeCall carries a call out. Status 0 breaks the connection.
+func (m *master) takeCall(c *sched.Call, streamID string) (status int, text string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := m.frameworks[c.FrameworkID.Value]
+	switch {
+	case f == nil:
+		return http.StatusBadRequest, "Framework cannot be found"
+	case f.stream == nil:
+		return http.StatusForbidden, "Framework is not subscribed"
+	case streamID == "":
+		return http.StatusBadRequest, "All non-subscribe calls should include the 'Mesos-Stream-Id' header"
+	case streamID != f.stream.id:
+		return http.StatusBadRequest, "The stream ID '" + streamID +
+			"' included in this request didn't match the stream ID currently associated with framework ID " + f.id
+	}
+	fault := acceptNone
+	if c.Type == sched.Call_ACCEPT && m.faults.accept != nil {
+		fault = m.faults.accept(c.Accept)
+	}
+	if fault == acceptNotTaken {
+		return 0, ""
+	}
+	if fault == acceptRefused {
+		return http.StatusServiceUnavailable, "Service unavailable"
+	}
+	m.calls = append(m.calls, c)
+	defer m.notify()
+	switch fault {
+	case acceptForgotten:
+	case acceptAgentLost:
+		agent := m.agentOf(c.Accept)
+		if agent != nil {
+			agent.disconnect()
+		}
+		m.act(f, c)
+		if agent != nil {
+			agent.rescindOffers()
+		}
+	default:
+		m.act(f, c)
+	}
+	switch {
+	case fault == acceptUnanswered:
+		return 0, ""
+	case c.Type == sched.Call_UPDATE_FRAMEWORK:
+		return http.StatusOK, ""
+	}
+	return http.StatusAccepted, ""
+}
+
+func (m *master) agentOf(a *sched.Call_Accept) *fakeAgent {
+	for _, id := range a.OfferIDs {
+		if o := m.offers[id.Value]; o != nil {
+			return o.agent
+		}
+	}
+	return nil
+}
+
+func (m *master) act(f *fakeFramework, c *sched.Call) {
+	switch c.Type {
+	case sched.Call_ACCEPT:
+		m.accept(f, c.Accept)
+	case sched.Call_DECLINE:
+		for _, id := range c.Decline.OfferIDs {
+			m.giveBack(f, id.Value, c.Decline.Filters)
+		}
+	case sched.Call_REVIVE:
+		f.suppressed, f.filters = false, nil
+		m.allocate()
+	case sched.Call_SUPPRESS:
+		f.suppressed = true
+	case sched.Call_KILL:
+		m.kill(f, c.Kill)
+	case sched.Call_ACKNOWLEDGE:
+		m.acknowledge(f, c.Acknowledge)
+	case sched.Call_RECONCILE:
+		m.reconcile(f, c.Reconcile.Tasks)
+	case sched.Call_TEARDOWN:
+		m.removeFramework(f)
+		f.cut(true)
+	}
+}
+
+// masterUpdate sends an update that the master makes itself: without uuid.
+func (m *master) masterUpdate(f *fakeFramework, s mesos.TaskStatus) {
+	s.Source = mesos.SOURCE_MASTER.Enum()
+	if s.Timestamp == nil {
+		s.Timestamp = new(epoch(time.Now()))
+	}
+	f.tell(&sched.Event{Type: sched.Event_UPDATE, Update: &sched.Event_Update{Status: s}})
+}
+
+func epoch(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
+
+// accept launches what it can and gives the rest of the offers back.
+func (m *master) accept(f *fakeFramework, a *sched.Call_Accept) {
+	var tasks []mesos.TaskInfo
+	for _, op := range a.Operations {
+		if op.Launch != nil {
+			tasks = append(tasks, op.Launch.TaskInfos...)
+		}
+	}
+	available, agent, invalid := m.takeOffers(f, a.OfferIDs)
+	for i := range tasks {
+		if invalid != "" {
+			m.masterUpdate(f, mesos.TaskStatus{
+				TaskID: tasks[i].TaskID, AgentID: &tasks[i].AgentID, State: f.lost(mesos.TASK_DROPPED),
+				Reason: mesos.REASON_INVALID_OFFERS.Enum(), Message: new("Task launched with invalid offers: " + invalid),
+			})
+			continue
+		}
+		if why := m.invalidTask(f, &tasks[i], available); why != "" {
+			m.masterUpdate(f, mesos.TaskStatus{
+				TaskID: tasks[i].TaskID, AgentID: &tasks[i].AgentID, State: mesos.TASK_ERROR.Enum(),
+				Reason: mesos.REASON_TASK_INVALID.Enum(), Message: &why,
+			})
+			continue
+		}
+		available.subtract(tasks[i].Resources)
+		agent.launch(f, &tasks[i])
+	}
+	if agent != nil {
+		f.refuse(agent, available, a.Filters)
+	}
+}
+
+// lost is what a state of a partition-aware framework is to others.
+func (f *fakeFramework) lost(state mesos.TaskState) *mesos.TaskState {
+	if !f.capable(mesos.FrameworkInfo_Capability_PARTITION_AWARE) {
+		state = mesos.TASK_LOST
+	}
+	return &state
+}
+
+// takeOffers ends the offers. One that is unknown voids all.
+func (m *master) takeOffers(f *fakeFramework, ids []mesos.OfferID) (available masterAmounts, agent *fakeAgent, invalid string) {
+	available = make(masterAmounts)
+	for _, id := range ids {
+		o := m.offers[id.Value]
+		switch {
+		case o == nil || o.framework != f:
+			invalid = "Offer " + id.Value + " is no longer valid"
+		case agent != nil && agent != o.agent:
+			invalid = "Aggregated offers must belong to one single agent. Offer " + id.Value + " uses agent " + o.agent.id +
+				" and agent " + agent.id
+		default:
+			agent = o.agent
+			available.add(o.masterAmounts)
+		}
+	}
+	for _, id := range ids {
+		if o := m.offers[id.Value]; o != nil && o.framework == f {
+			m.removeOffer(o)
+		}
+	}
+	if invalid != "" {
+		return nil, nil, invalid
+	}
+	return available, agent, ""
+}
+
+func (m *master) invalidTask(f *fakeFramework, t *mesos.TaskInfo, available masterAmounts) string {
+	id := t.TaskID.Value
+	switch {
+	case !legalTaskID(id) || id == "":
+		return "'" + id + "' contains invalid characters"
+	case f.tasks[id] != nil:
+		return "Task has duplicate ID: " + id
+	case (t.Command == nil) == (t.Executor == nil):
+		return "Task should have at least one (but not both) of CommandInfo or ExecutorInfo present"
+	}
+	if !available.contains(t.Resources) {
+		return fmt.Sprintf("Total resources %s required by task and its executor is more than available %s",
+			described(t.Resources, f), available.describe(f))
+	}
+	return ""
+}
+
+func (f *fakeFramework) defaultRole() string { return f.roles()[0] }
+
+// kill asks a task's agent to end it, or says where the task is.
+func (m *master) kill(f *fakeFramework, k *sched.Call_Kill) {
+	t := f.tasks[k.TaskID.Value]
+	if t == nil {
+		m.reconcileOne(f, sched.Call_Reconcile_Task{TaskID: k.TaskID, AgentID: k.AgentID})
+		return
+	}
+	if t.agent.state == agentActive && !m.opt.Scripted {
+		t.kill()
+	}
+}
+
+func (m *master) acknowledge(f *fakeFramework, a *sched.Call_Acknowledge) {
+	for _, agent := range m.agents {
+		if agent.id != a.AgentID.Value || agent.state != agentActive {
+			continue
+		}
+		if t := agent.tasks[a.TaskID.Value]; t != nil {
+			t.acknowledged(a.UUID)
+		}
+	}
+}
+
+func (m *master) reconcile(f *fakeFramework, tasks []sched.Call_Reconcile_Task) {
+	for _, t := range tasks {
+		m.reconcileOne(f, t)
+	}
+	if len(tasks) > 0 {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(f.tasks)) {
+		m.latest(f, f.tasks[id])
+	}
+}
+
+func (m *master) latest(f *fakeFramework, t *fakeTask) {
+	m.masterUpdate(f, mesos.TaskStatus{
+		TaskID: t.info.TaskID, AgentID: &t.info.AgentID, State: t.known.Enum(),
+		Reason: mesos.REASON_RECONCILIATION.Enum(), Message: new("Reconciliation: Latest task state"), ContainerStatus: t.container(),
+	})
+}
+
+// reconcileOne answers as the master does, which is not at all while the agent
+// may yet come back after a restart of the master.
+func (m *master) reconcileOne(f *fakeFramework, r sched.Call_Reconcile_Task) {
+	if t := f.tasks[r.TaskID.Value]; t != nil {
+		m.latest(f, t)
+		return
+	}
+	s := mesos.TaskStatus{TaskID: r.TaskID, AgentID: r.AgentID, Reason: mesos.REASON_RECONCILIATION.Enum()}
+	var agent *fakeAgent
+	recovered := false
+	for _, a := range m.agents {
+		recovered = recovered || a.state == agentRecovered
+		if r.AgentID != nil && a.id == r.AgentID.Value {
+			agent = a
+		}
+	}
+	switch {
+	case agent == nil && r.AgentID == nil && recovered, agent != nil && agent.state == agentRecovered:
+		return
+	case agent == nil:
+		s.State, s.Message = f.lost(mesos.TASK_UNKNOWN), new("Reconciliation: Task is unknown")
+	case agent.state == agentUnreachable:
+		s.State, s.Message = f.lost(mesos.TASK_UNREACHABLE), new("Reconciliation: Task is unreachable")
+		s.UnreachableTime = &mesos.TimeInfo{Nanoseconds: agent.since.UnixNano()}
+	default:
+		s.State, s.Message = f.lost(mesos.TASK_GONE), new("Reconciliation: Task is unknown to the agent")
+	}
+	m.masterUpdate(f, s)
+}
+
+// masterAmounts counts resources by name and role, in thousandths. Ports are not counted.
+type masterAmounts map[[2]string]int64
+
+func amountsOf(rs []mesos.Resource) masterAmounts {
+	a := make(masterAmounts)
+	for i := range rs {
+		if rs[i].Scalar != nil {
+			a[[2]string{rs[i].Name, resourceRole(&rs[i])}] += thousandths(rs[i].Scalar.Value)
+		}
+	}
+	return a
+}
+
+func (a masterAmounts) add(b masterAmounts) {
+	for k, n := range b {
+		a[k] += n
+	}
+}
+
+func (a masterAmounts) subtract(rs []mesos.Resource) {
+	for k, n := range amountsOf(rs) {
+		a[k] -= n
+	}
+}
+
+func (a masterAmounts) contains(rs []mesos.Resource) bool {
+	for _, r := range rs {
+		if r.Name == "ports" && slices.ContainsFunc(r.GetRanges().GetRange(), func(p mesos.Value_Range) bool {
+			return p.Begin < 31000 || p.End > 32000
+		}) {
+			return false
+		}
+	}
+	return a.covers(amountsOf(rs))
+}
+
+func (a masterAmounts) covers(b masterAmounts) bool {
+	for k, n := range b {
+		if n > a[k] {
+			return false
+		}
+	}
+	return true
+}
+
+func described(rs []mesos.Resource, f *fakeFramework) string {
+	var parts []string
+	for _, r := range rs {
+		value := ""
+		switch {
+		case r.Scalar != nil:
+			value = decimal(thousandths(r.Scalar.Value))
+		case r.Ranges != nil:
+			value = fmt.Sprintf("[%d-%d]", r.Ranges.Range[0].Begin, r.Ranges.Range[0].End)
+		}
+		parts = append(parts, r.Name+"(allocated: "+f.defaultRole()+"):"+value)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// describe lists what is offered in the master's order. Only for resources of *.
+func (a masterAmounts) describe(f *fakeFramework) string {
+	parts := []string{"ports(allocated: " + f.defaultRole() + "):[31000-32000]"}
+	for _, kind := range resourceKinds() {
+		parts = append(parts, kind+"(allocated: "+f.defaultRole()+"):"+decimal(a[[2]string{kind, "*"}]))
+	}
+	return strings.Join(parts, "; ")
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+// ranTask is a task on the double that has ended, with a log.
+func ranTask(t *testing.T, m *master, log []byte) (*connection, *Run) {
+	info := testFramework()
+	info.Principal = nonEmpty(m.opt.Principal)
+	k := connect(t, m.config(info, nil), "")
+	k.reactWith(k.acknowledgeAll)
+	synctest.Wait()
+	if err := k.outcome(k.launchCall("ct:1:0:a:x y")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Minute)
+	synctest.Wait()
+	if got, want := k.states("ct:1:0:a:x y"), "STARTING RUNNING FINISHED"; got != want {
+		t.Fatalf("updates = %s, want %s", got, want)
+	}
+	m.writeFile("ct:1:0:a:x y", "stdout", log)
+	offer := k.seen(sched.Event_OFFERS)[0].Offers.Offers[0]
+	return k, &Run{
+		ID: "ct:1:0:a:x y", AgentID: offer.AgentID.Value,
+		Sandbox: sandboxURL(agentURL(offer.URL), offer.FrameworkID.Value, "ct:1:0:a:x y"),
+	}
+}
+
+func TestReadLogsOfARun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, masterOptions{Principal: "chronos", Secret: "s3cret"})
+		m.autoFinish(time.Second)
+		log := []byte(strings.Repeat("größe \"quoted\" \\ \t\x00\xff€\n", 20_000)) // many pages, cut within characters
+		k, r := ranTask(t, m, log)
+		files := newAgentFiles(k.mesosCluster)
+		defer files.http.CloseIdleConnections()
+		size := int64(len(log))
+		tests := []struct {
+			name          string
+			offset, limit int64
+			want          []byte
+		}{
+			{"whole", 0, size + 10, log},
+			{"a part", 100_001, 70_000, log[100_001:170_001]},
+			{"the end", -1000, 5000, log[size-1000:]},
+			{"more than there is from the end", -size - 5, 10, log[:10]},
+			{"beyond the end", size + 1, 10, nil},
+		}
+		for _, tt := range tests {
+			got, n, err := files.read(t.Context(), r, "stdout", tt.offset, tt.limit)
+			if err != nil || n != size || !bytes.Equal(got, tt.want) {
+				t.Errorf("%s: read %d bytes of %d, %v, want %d of %d", tt.name, len(got), n, err, len(tt.want), size)
+			}
+		}
+		if _, _, err := files.read(t.Context(), r, "stderr", 0, 10); !errors.Is(err, errNotFound) {
+			t.Errorf("missing file: %v, want errNotFound", err)
+		}
+		if _, _, err := files.read(t.Context(), r, "../../x/stdout", 0, 10); !errors.Is(err, errNotFound) {
+			t.Errorf("a file elsewhere: %v, want errNotFound", err)
+		}
+		other := *r
+		other.ID = "ct:2:0:a:"
+		if _, _, err := files.read(t.Context(), &other, "stdout", 0, 10); !errors.Is(err, errNotFound) {
+			t.Errorf("unknown run: %v, want errNotFound", err)
+		}
+		other = *r
+		other.Sandbox = ""
+		if got, _, err := files.read(t.Context(), &other, "stdout", 0, 6); err != nil || string(got) != string(log[:6]) {
+			t.Errorf("run without a sandbox URL: %q, %v, want its agent found through the master", got, err)
+		}
+		other.AgentID = "gone"
+		if _, _, err := files.read(t.Context(), &other, "stdout", 0, 6); !errors.Is(err, errNotFound) {
+			t.Errorf("unknown agent: %v, want errNotFound", err)
+		}
+		files.secret = "wrong"
+		if _, _, err := files.read(t.Context(), r, "stdout", 0, 10); err == nil || !strings.Contains(err.Error(), "401") {
+			t.Errorf("wrong secret: %v, want the status", err)
+		}
+	})
+}
+
+// TestFilesOfARecordedAgent serves what a real agent has answered.
+func TestFilesOfARecordedAgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answers := make(map[string]string)
+		for _, it := range readRecording(t, "30-operator-endpoints") {
+			if it.Kind != "response" {
+				continue
+			}
+			var text string
+			if json.Unmarshal(it.Body, &text) == nil {
+				answers[it.Name] = text
+			}
+		}
+		c := brokenMaster(t, func(w http.ResponseWriter, r *http.Request) {
+			switch q := r.URL.Query(); {
+			case r.URL.Path == "/state":
+				w.Write([]byte(answers["agent state"]))
+			case q.Get("offset") == "-1":
+				w.Write([]byte(answers["agent files/read offset=-1"]))
+			case strings.HasSuffix(q.Get("path"), "/executors/op-1/runs/02a781f1-6e9e-4f01-b390-758f25d026a9/stdout"):
+				w.Write([]byte(answers["agent files/read stdout"]))
+			default:
+				http.NotFound(w, r)
+			}
+		})
+		files := newAgentFiles(newMesos(c))
+		defer files.http.CloseIdleConnections()
+		r := &Run{ID: "op-1", Sandbox: "http://broken:5050/files/browse?path=x"}
+		got, size, err := files.read(t.Context(), r, "stdout", 0, 1000)
+		if err != nil || string(got) != "hello-out\n" || size != 10 {
+			t.Errorf("read = %q, %d, %v, want the recorded log", got, size, err)
+		}
+	})
+}
+
+func TestUnquoteBytes(t *testing.T) {
+	for in, want := range map[string]string{
+		`null`: "", ``: "", `""`: "", `"a\"\\\/\b\f\n\r\t"`: "a\"\\/\b\f\n\r\t",
+		`"\u00e4\ud83d\ude00\ud83d"`: "ä😀\ufffd", "\"\xff\xc3\"": "\xff\xc3",
+	} {
+		if got := string(unquoteBytes([]byte(in))); got != want {
+			t.Errorf("unquoteBytes(%s) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestSandboxURL(t *testing.T) {
+	u := &mesos.URL{Scheme: "https", Address: mesos.Address{IP: new("fe80::1"), Port: 5051}}
+	got := sandboxURL(agentURL(u), "F", "ct:1:0:a:x y")
+	want := "https://[fe80::1]:5051/files/browse?path=%2Fframeworks%2FF%2Fexecutors%2Fct%3A1%3A0%3Aa%3Ax+y%2Flatest"
+	if got != want {
+		t.Errorf("sandboxURL = %s, want %s", got, want)
+	}
+}

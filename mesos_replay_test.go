@@ -1,0 +1,579 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+// recorded is one item of a recording of real traffic.
+type recorded struct {
+	T       float64
+	Kind    string
+	Name    string
+	Method  string
+	Path    string
+	Status  string
+	How     string
+	Text    string
+	Headers [][2]string
+	Body    json.RawMessage
+	Event   json.RawMessage
+}
+
+func (r recorded) header(name string) string {
+	for _, h := range r.Headers {
+		if strings.EqualFold(h[0], name) {
+			return h[1]
+		}
+	}
+	return ""
+}
+
+// payload is a request's body as it was sent.
+func (r recorded) payload() []byte {
+	var text struct {
+		Text *string `json:"_text"`
+	}
+	switch {
+	case len(r.Body) == 0 || string(r.Body) == "null":
+		return nil
+	case json.Unmarshal(r.Body, &text) == nil && text.Text != nil:
+		return []byte(*text.Text)
+	}
+	return r.Body
+}
+
+func readRecording(t *testing.T, name string) []recorded {
+	t.Helper()
+	contents, err := os.ReadFile(filepath.Join("testdata/mesos", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var items []recorded
+	if err := json.Unmarshal(contents, &items); err != nil {
+		t.Fatalf("decode %s: %v", name, err)
+	}
+	return items
+}
+
+// replays lists the recordings that the double has to reproduce, with what the
+// people at the real machines did meanwhile.
+var replays = []struct {
+	name   string
+	opt    masterOptions
+	deeds  map[float64]func(m *master)
+	skip   func(recorded) bool
+	leaves []string // streams that the client closed
+}{
+	{name: "01-lifecycle-finished"},
+	{name: "02-task-exit-1"},
+	{name: "03-kill"},
+	{name: "04-decline-suppress-revive"},
+	{name: "05-reconcile"},
+	{name: "05b-reconcile-partition-aware"},
+	{name: "06-heartbeat"},
+	{name: "07-errors", leaves: []string{"resub-after-teardown"}},
+	{name: "08-failover-same-id"},
+	{name: "09-disconnect-resubscribe-unacked", leaves: []string{"first"}},
+	{name: "10-unacked-update-retries"},
+	{name: "11-disconnect-no-failover-timeout", leaves: []string{"stream1", "resub"}},
+	{name: "20-http-details"},
+	{name: "21-subscribe-removed-framework"},
+	{name: "22-launch-failures"},
+	{name: "25-agent-loss", opt: masterOptions{AgentTimeout: 82896 * time.Millisecond}, deeds: map[float64]func(*master){
+		1.640:  func(m *master) { m.cutOff(m.agents[0].id) },
+		87.018: func(m *master) { m.restore(m.agents[0].id) },
+	}},
+	{name: "26-single-master-restart-agent-down", opt: masterOptions{Election: 7400 * time.Millisecond}, deeds: map[float64]func(*master){
+		0.270:  func(m *master) { m.restart() },
+		0.271:  func(m *master) { m.rename("578d89a0-4f4a-4ef5-8259-ba618195bcfe", 0) },
+		16.508: func(m *master) { m.restore(m.agents[0].id) },
+	}, skip: func(r recorded) bool { return r.Name == "REVIVE poll" && r.T < 1.6 }}, // it was only starting up
+	{name: "27-unreachable-reconcile-with-agent-id", opt: masterOptions{AgentTimeout: 84400 * time.Millisecond}, deeds: map[float64]func(*master){
+		0.541:  func(m *master) { m.cutOff(m.agents[0].id) }, // the acknowledgement that follows never reached it
+		95.755: func(m *master) { m.restore(m.agents[0].id) },
+	}},
+}
+
+// rename gives the master, started anew, another id.
+func (m *master) rename(id string, offer int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.id, m.numbers.offer = id, offer
+}
+
+// TestDoubleReplaysRecordings sends the recorded requests to the double at the
+// recorded times, lets its agents report what the real ones did, and compares
+// every answer and every event.
+func TestDoubleReplaysRecordings(t *testing.T) {
+	for _, tt := range replays {
+		t.Run(tt.name, func(t *testing.T) {
+			items := readRecording(t, tt.name)
+			synctest.Test(t, func(t *testing.T) {
+				p := newReplay(t, items, tt.opt)
+				p.leaves = tt.leaves
+				p.skip = tt.skip
+				p.play(items, tt.deeds)
+				p.compare(items)
+			})
+		})
+	}
+}
+
+// replay is the client of one recording.
+type replay struct {
+	t         *testing.T
+	m         *master
+	http      *http.Client
+	streams   map[string]*replayStream
+	streamIDs map[string]string // recorded -> the double's
+	leaves    []string
+	skip      func(recorded) bool
+}
+
+// newReplay starts a double with the ids and the state that the recording began with.
+func newReplay(t *testing.T, items []recorded, opt masterOptions) *replay {
+	var framework, firstOffer, agent string
+	var ticks []float64
+	for _, it := range items {
+		e := eventOf(t, it)
+		switch {
+		case e == nil:
+		case e.Type == sched.Event_SUBSCRIBED && framework == "":
+			framework = e.Subscribed.FrameworkID.Value
+		case e.Type == sched.Event_OFFERS:
+			if firstOffer == "" {
+				firstOffer, agent = e.Offers.Offers[0].ID.Value, e.Offers.Offers[0].AgentID.Value
+			}
+			ticks = append(ticks, it.T)
+		}
+	}
+	dash := strings.LastIndexByte(framework, '-')
+	opt.ID, opt.Pipe, opt.Scripted = framework[:dash], true, true
+	opt.FirstAllocation = 900 * time.Millisecond
+	if len(ticks) > 1 {
+		opt.FirstAllocation = time.Duration(math.Mod(ticks[1], 1) * float64(time.Second))
+	}
+	m := newMaster(t, opt)
+	fmt.Sscanf(framework[dash+1:], "%d", &m.numbers.framework)
+	if i := strings.LastIndex(firstOffer, "-O"); i >= 0 {
+		fmt.Sscanf(firstOffer[i+2:], "%d", &m.numbers.offer)
+	}
+	if agent == "" {
+		agent = opt.ID + "-S0"
+	}
+	m.addAgent(agentSpec{ID: agent, CPUs: 4, Mem: 4096, Disk: 10240})
+	return &replay{
+		t: t, m: m, streams: make(map[string]*replayStream), streamIDs: make(map[string]string),
+		http: &http.Client{
+			Transport:     &http.Transport{DialContext: m.dial, DisableKeepAlives: true, DisableCompression: true},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+// eventOf decodes a recorded event, nil if the item is none. Capabilities that
+// mesos-go cannot read in JSON are left out.
+func eventOf(t *testing.T, it recorded) *sched.Event {
+	t.Helper()
+	if len(it.Event) == 0 || string(it.Event) == "null" {
+		return nil
+	}
+	e := &sched.Event{}
+	if err := json.Unmarshal(readable(it.Event), e); err != nil {
+		t.Fatalf("decode event %s: %v", it.Event, err)
+	}
+	return e
+}
+
+func readable(event json.RawMessage) []byte {
+	var b bytes.Buffer
+	if err := json.Compact(&b, event); err != nil {
+		return event
+	}
+	return bytes.ReplaceAll(b.Bytes(), []byte(`,{"type":"QUOTA_V2"}`), nil)
+}
+
+// deed is something that happens at its time: a request, a report, or an accident.
+type deed struct {
+	at float64
+	do func()
+}
+
+func (p *replay) play(items []recorded, accidents map[float64]func(*master)) {
+	start := time.Now()
+	deeds := p.reports(items) // first, because what answers them has the same time
+	for i, it := range items {
+		switch {
+		case it.Kind == "request" && (p.skip == nil || !p.skip(it)):
+			deeds = append(deeds, deed{it.T, func() { p.request(it, answerTo(items[i+1:], it)) }})
+		case it.Kind == "stream-closed" && slices.Contains(p.leaves, it.Name):
+			deeds = append(deeds, deed{it.T, func() { p.streams[it.Name].leave() }})
+		}
+	}
+	for at, f := range accidents {
+		deeds = append(deeds, deed{at, func() { f(p.m) }})
+	}
+	slices.SortStableFunc(deeds, func(a, b deed) int { return int(math.Copysign(1, a.at-b.at)) * boolInt(a.at != b.at) })
+	for _, d := range deeds {
+		time.Sleep(time.Until(start.Add(time.Duration(d.at * float64(time.Second)))))
+		d.do()
+		synctest.Wait()
+	}
+	last := items[len(items)-1].T
+	time.Sleep(time.Until(start.Add(time.Duration(last * float64(time.Second)))))
+	synctest.Wait()
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// reports are the updates of executors and agents, at the time they made them.
+func (p *replay) reports(items []recorded) []deed {
+	lag := math.Inf(1) // from the clock of the statuses to that of the recording
+	seen := make(map[string]bool)
+	var made []mesos.TaskStatus
+	for _, it := range items {
+		e := eventOf(p.t, it)
+		if e == nil || e.Type != sched.Event_UPDATE || e.Update.Status.UUID == nil {
+			continue
+		}
+		s := e.Update.Status
+		if seen[string(s.UUID)] {
+			continue
+		}
+		seen[string(s.UUID)] = true
+		lag = min(lag, it.T-*s.Timestamp)
+		made = append(made, s)
+	}
+	lag -= 0.005 // of the way from the agent to us
+	var deeds []deed
+	for _, s := range made {
+		deeds = append(deeds, deed{*s.Timestamp + lag, func() { p.m.emit(s.TaskID.Value, s) }})
+	}
+	return deeds
+}
+
+// answerTo finds the recorded answer to a request.
+func answerTo(later []recorded, request recorded) *recorded {
+	for i := range later {
+		if later[i].Kind == "response" && later[i].Name == request.Name {
+			return &later[i]
+		}
+	}
+	return nil
+}
+
+func (p *replay) request(it recorded, want *recorded) {
+	body := it.payload()
+	ctx, cancel := context.WithCancel(context.Background())
+	req, err := http.NewRequestWithContext(ctx, it.Method, p.m.URL()+it.Path, bytes.NewReader(body))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, h := range it.Headers {
+		value := h[1]
+		if actual := p.streamIDs[value]; actual != "" {
+			value = actual
+		}
+		req.Header[http.CanonicalHeaderKey(h[0])] = []string{value}
+	}
+	resp, err := p.http.Do(req)
+	if err != nil {
+		p.t.Fatalf("%.3f %s: %v", it.T, it.Name, err)
+	}
+	if want != nil {
+		p.compareAnswer(it, resp, want)
+	}
+	if name, ok := strings.CutSuffix(it.Name, ":SUBSCRIBE"); ok {
+		p.streamIDs[want.header(streamHeader)] = resp.Header.Get(streamHeader)
+		s := &replayStream{leave: cancel, done: make(chan struct{})}
+		p.streams[name] = s
+		p.t.Cleanup(func() {
+			cancel()
+			<-s.done
+		})
+		go s.read(resp.Body)
+		return
+	}
+	defer cancel()
+	defer resp.Body.Close()
+	got := string(readAll(resp.Body))
+	wanted := string(want.payload())
+	_ = json.Unmarshal(want.Body, &wanted) // a text, or nothing
+	for ours, theirs := range p.streamIDs {
+		wanted = strings.ReplaceAll(wanted, ours, theirs)
+	}
+	if got != wanted {
+		p.t.Errorf("%.3f %s: body = %q, want %q", it.T, it.Name, got, wanted)
+	}
+}
+
+func (p *replay) compareAnswer(it recorded, resp *http.Response, want *recorded) {
+	if got := resp.Proto + " " + resp.Status; got != want.Status {
+		p.t.Errorf("%.3f %s: status = %s, want %s", it.T, it.Name, got, want.Status)
+	}
+	for _, h := range want.Headers {
+		switch h[0] {
+		case "Date", streamHeader:
+			if resp.Header.Get(h[0]) == "" {
+				p.t.Errorf("%.3f %s: no header %s", it.T, it.Name, h[0])
+			}
+		case "Transfer-Encoding":
+			if !slices.Contains(resp.TransferEncoding, h[1]) {
+				p.t.Errorf("%.3f %s: not %s", it.T, it.Name, h[1])
+			}
+		default:
+			if got := resp.Header.Get(h[0]); got != h[1] {
+				p.t.Errorf("%.3f %s: header %s = %q, want %q", it.T, it.Name, h[0], got, h[1])
+			}
+		}
+	}
+}
+
+// replayStream collects what comes on one subscription.
+type replayStream struct {
+	leave context.CancelFunc
+	done  chan struct{}
+
+	mu     sync.Mutex
+	events []json.RawMessage
+	end    error
+}
+
+func (s *replayStream) read(body io.ReadCloser) {
+	defer close(s.done)
+	defer body.Close()
+	records := newRecordReader(body)
+	for {
+		record, err := records.next()
+		s.mu.Lock()
+		if err != nil {
+			s.end = err
+			s.mu.Unlock()
+			return
+		}
+		s.events = append(s.events, slices.Clone(record))
+		s.mu.Unlock()
+	}
+}
+
+// compare holds the events of each stream against the recorded ones.
+func (p *replay) compare(items []recorded) {
+	want := make(map[string][]json.RawMessage)
+	ends := make(map[string]string)
+	for _, it := range items {
+		switch it.Kind {
+		case "event":
+			want[it.Name] = append(want[it.Name], readable(it.Event))
+		case "stream-closed":
+			ends[it.Name] = it.How
+		}
+	}
+	for name, events := range want {
+		s := p.streams[name]
+		s.mu.Lock()
+		got, end := s.events, s.end
+		s.mu.Unlock()
+		for _, kind := range []string{"OFFERS", "other"} {
+			g, w := essence(p.t, got, kind), essence(p.t, events, kind)
+			for i := range max(len(g), len(w)) {
+				if a, b := at(g, i), at(w, i); a != b {
+					p.t.Errorf("stream %s, %s event %d\n got %s\nwant %s", name, kind, i, a, b)
+				}
+			}
+		}
+		g, w := essence(p.t, got, "HEARTBEAT"), essence(p.t, events, "HEARTBEAT")
+		if d := len(g) - len(w); d < -1 || d > 1 {
+			p.t.Errorf("stream %s: %d heartbeats, want %d", name, len(g), len(w))
+		}
+		if slices.Contains(p.leaves, name) || ends[name] == "" {
+			continue
+		}
+		if clean := end == io.EOF; clean != (ends[name] == "terminating 0-length chunk") {
+			p.t.Errorf("stream %s ended with %v, want %q", name, end, ends[name])
+		}
+	}
+}
+
+func at(list []string, i int) string {
+	if i < len(list) {
+		return list[i]
+	}
+	return "nothing"
+}
+
+// essence writes the events of one kind without what differs between any two
+// runs: times, process ids, container ids, and the order of attributes. An agent
+// that comes back repeats its update some times; once will do.
+func essence(t *testing.T, events []json.RawMessage, kind string) []string {
+	var out []string
+	for _, e := range events {
+		var v map[string]any
+		if err := json.Unmarshal(e, &v); err != nil {
+			t.Fatalf("decode %s: %v", e, err)
+		}
+		if k, _ := v["type"].(string); k != kind && (kind != "other" || k == "OFFERS" || k == "HEARTBEAT") {
+			continue
+		}
+		if info, ok := dig(v, "subscribed", "master_info").(map[string]any); ok {
+			delete(info, "capabilities")
+		}
+		if s, ok := dig(v, "update", "status").(map[string]any); ok {
+			delete(s, "timestamp")
+			delete(s, "container_status")
+			if s["unreachable_time"] != nil {
+				s["unreachable_time"] = "known"
+			}
+		}
+		text, _ := json.Marshal(v) // it has just been decoded
+		if len(out) == 0 || out[len(out)-1] != string(text) || kind != "other" || !retried(v) {
+			out = append(out, string(text))
+		}
+	}
+	return out
+}
+
+func retried(event map[string]any) bool {
+	return dig(event, "update", "status", "uuid") != nil && dig(event, "update", "status", "state") == "TASK_RUNNING"
+}
+
+// TestStandbyRedirects compares with 14-non-leading-master.
+func TestStandbyRedirects(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		items := readRecording(t, "14-non-leading-master")
+		m := newMaster(t, masterOptions{Pipe: true})
+		standby := m.standby()
+		client := &http.Client{
+			Transport:     &http.Transport{DialContext: m.dial, DisableKeepAlives: true},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+		for i, it := range items {
+			if it.Kind != "request" || !strings.Contains(it.Name, "non-leading") || strings.Contains(it.Name, "/redirect") {
+				continue
+			}
+			want := answerTo(items[i:], it)
+			req, err := http.NewRequest(it.Method, standby+it.Path, bytes.NewReader(it.payload()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if got := resp.Header.Get("Location"); resp.StatusCode != 307 || got != want.header("Location") {
+				t.Errorf("%s: %d to %q, want 307 to %q", it.Name, resp.StatusCode, got, want.header("Location"))
+			}
+		}
+	})
+}
+
+// TestRecordingsSurviveMesosGo decodes every recorded call and event with
+// mesos-go's types, takes it through protobuf, and compares what is left.
+func TestRecordingsSurviveMesosGo(t *testing.T) {
+	files, err := filepath.Glob("testdata/mesos/[0-9]*.json")
+	if err != nil || len(files) < 25 {
+		t.Fatalf("recordings are missing: %v, %v", files, err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".json")
+		items := readRecording(t, name)
+		for i, it := range items {
+			if e := eventOf(t, it); e != nil {
+				again := &sched.Event{}
+				throughProtobuf(t, e, again)
+				sameJSON(t, fmt.Sprintf("%s %.3f", name, it.T), readable(it.Event), again)
+			}
+			if it.Kind == "request" && it.Path == schedulerPath && accepted(items[i:], it) {
+				c, again := &sched.Call{}, &sched.Call{}
+				if err := json.Unmarshal(it.Body, c); err != nil {
+					t.Errorf("%s %.3f: decode %s: %v", name, it.T, it.Body, err)
+					continue
+				}
+				throughProtobuf(t, c, again)
+				sameJSON(t, fmt.Sprintf("%s %.3f %s", name, it.T, it.Name), it.Body, again)
+			}
+		}
+	}
+}
+
+// accepted reports whether the real master took a request.
+func accepted(later []recorded, request recorded) bool {
+	answer := answerTo(later, request)
+	return answer != nil && strings.Contains(answer.Status, " 20") && !strings.Contains(string(request.Body), "frobnicate")
+}
+
+type message interface {
+	Marshal() ([]byte, error)
+	Unmarshal([]byte) error
+}
+
+func throughProtobuf(t *testing.T, from, to message) {
+	t.Helper()
+	b, err := from.Marshal()
+	if err != nil {
+		t.Fatalf("encode %v: %v", from, err)
+	}
+	if err := to.Unmarshal(b); err != nil {
+		t.Fatalf("decode %v: %v", from, err)
+	}
+}
+
+func sameJSON(t *testing.T, where string, want []byte, message any) {
+	t.Helper()
+	body, err := json.Marshal(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a, b any
+	if err := json.Unmarshal(body, &a); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(want, &b); err != nil {
+		t.Fatal(err)
+	}
+	if a, b = pruned(a), pruned(b); !reflect.DeepEqual(a, b) {
+		x, _ := json.Marshal(a)
+		y, _ := json.Marshal(b)
+		t.Errorf("%s:\n got %s\nwant %s", where, x, y)
+	}
+}
+
+// TestProtobufRecording reads the raw bytes of a subscription in protobuf.
+func TestProtobufRecording(t *testing.T) {
+	request, err := os.ReadFile("testdata/mesos/raw-protobuf/subscribe-request.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, _ := bytes.Cut(request, []byte("\r\n\r\n"))
+	call := &sched.Call{}
+	if err := call.Unmarshal(body); err != nil || call.Type != sched.Call_SUBSCRIBE {
+		t.Fatalf("recorded call = %v, %v", call, err)
+	}
+	again, err := call.Marshal()
+	if err != nil || !bytes.Equal(again, body) {
+		t.Errorf("encoded again = %x, %v, want %x", again, err, body)
+	}
+}

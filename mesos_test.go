@@ -1,0 +1,565 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
+)
+
+// logBuffer keeps what a test logs.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// connection is a cluster that runs, with everything it has been told.
+type connection struct {
+	*mesosCluster
+	t      *testing.T
+	log    *logBuffer
+	cancel context.CancelFunc
+	ended  chan error
+
+	mu     sync.Mutex
+	events []*sched.Event
+	react  func(*sched.Event)
+}
+
+func testFramework() *mesos.FrameworkInfo {
+	return frameworkInfo(frameworkOptions{
+		User: "root", Name: "chronos", Role: "*", Hostname: "localhost", FailoverTimeout: time.Hour, Checkpoint: true,
+	})
+}
+
+// connect runs a cluster with framework id until the test ends.
+func connect(t *testing.T, c mesosConfig, id string) *connection {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	k := &connection{t: t, log: &logBuffer{}, cancel: cancel, ended: make(chan error, 1), react: func(*sched.Event) {}}
+	c.log = slog.New(slog.NewTextHandler(k.log, nil))
+	k.mesosCluster = newMesos(c)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		k.ended <- k.run(ctx, id, k.handle)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return k
+}
+
+func (k *connection) handle(e *sched.Event) {
+	k.mu.Lock()
+	k.events = append(k.events, e)
+	react := k.react
+	k.mu.Unlock()
+	react(e)
+}
+
+// seen lists the events of one type so far.
+func (k *connection) seen(kind sched.Event_Type) []*sched.Event {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []*sched.Event
+	for _, e := range k.events {
+		if e.Type == kind {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// states lists the states of a task, in the order of the updates.
+func (k *connection) states(taskID string) string {
+	var out []string
+	for _, e := range k.seen(sched.Event_UPDATE) {
+		if s := e.Update.Status; s.TaskID.Value == taskID {
+			out = append(out, strings.TrimPrefix(s.State.String(), "TASK_"))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func (k *connection) reactWith(f func(*sched.Event)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.react = f
+}
+
+// acknowledgeAll answers updates that ask for it.
+func (k *connection) acknowledgeAll(e *sched.Event) {
+	if e.Type != sched.Event_UPDATE || e.Update.Status.UUID == nil {
+		return
+	}
+	s := e.Update.Status
+	k.send(calls.Acknowledge(s.AgentID.Value, s.TaskID.Value, s.UUID), nil)
+}
+
+// outcome sends a call and returns what done is told.
+func (k *connection) outcome(c *sched.Call) error {
+	k.t.Helper()
+	told := make(chan error, 1)
+	k.send(c, func(err error) { told <- err })
+	return <-told
+}
+
+// launchCall accepts the newest offer for tasks with these ids.
+func (k *connection) launchCall(ids ...string) *sched.Call {
+	k.t.Helper()
+	offers := k.seen(sched.Event_OFFERS)
+	if len(offers) == 0 {
+		k.t.Fatal("no offer to launch on")
+	}
+	o := offers[len(offers)-1].Offers.Offers[0]
+	m := newMarket("*")
+	m.add(&o, time.Time{})
+	call := calls.Accept(calls.OfferOperations{}.WithOffers(o.ID))
+	for _, id := range ids {
+		p, ok := m.place(needs(0.1, 32, 10))
+		if !ok {
+			k.t.Fatal("the offer has no room")
+		}
+		info := taskInfo(&Job{Name: id, Command: "true", Shell: true}, &Run{ID: id}, p)
+		call.Accept.Operations = append(call.Accept.Operations, calls.OpLaunch(*info))
+	}
+	return call
+}
+
+// oneAgent is a master with one agent of four cpus, inside a synctest bubble.
+func oneAgent(t *testing.T, opt masterOptions) *master {
+	opt.Pipe = true
+	m := newMaster(t, opt)
+	m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
+	return m
+}
+
+func TestClusterRunsATask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, masterOptions{})
+		m.autoFinish(time.Minute)
+		k := connect(t, m.config(testFramework(), nil), "")
+		k.reactWith(k.acknowledgeAll)
+		synctest.Wait()
+		if err := k.outcome(k.launchCall("ct:1:0:a:")); err != nil {
+			t.Fatalf("ACCEPT: %v", err)
+		}
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if got, want := k.states("ct:1:0:a:"), "STARTING RUNNING FINISHED"; got != want {
+			t.Errorf("updates = %s, want %s", got, want)
+		}
+		if n := m.launches("ct:1:0:a:"); n != 1 {
+			t.Errorf("launches = %d, want 1", n)
+		}
+		if s := k.status(); !s.Subscribed || s.Master != m.URL() {
+			t.Errorf("status = %+v, want subscribed at %s", s, m.URL())
+		}
+		k.cancel()
+		if err := <-k.ended; err != nil {
+			t.Errorf("run = %v, want nil at the end of its context", err)
+		}
+		if n := len(m.received(sched.Call_TEARDOWN)); n != 0 {
+			t.Errorf("%d TEARDOWN calls at the end, want none", n)
+		}
+	})
+}
+
+func TestRedirectKeepsCredentialsAndCallsGoToTheLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, masterOptions{Principal: "chronos", Secret: "s3cret"})
+		standby := m.standby()
+		info := testFramework()
+		info.Principal = new("chronos")
+		c := m.config(info, nil)
+		c.follow = func(_ context.Context, report func(string)) { report(standby) }
+		k := connect(t, c, "")
+		synctest.Wait()
+		if len(k.seen(sched.Event_SUBSCRIBED)) != 1 {
+			t.Fatalf("not subscribed through a redirect: %s", k.log)
+		}
+		if err := k.outcome(calls.Revive()); err != nil {
+			t.Errorf("REVIVE: %v, want the leader to take it", err)
+		}
+	})
+}
+
+func TestDroppedStreamIsSubscribedAnewWithTheSameID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, masterOptions{})
+		k := connect(t, m.config(testFramework(), nil), "")
+		synctest.Wait()
+		m.dropStreams()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		subscribed := k.seen(sched.Event_SUBSCRIBED)
+		if len(subscribed) != 2 {
+			t.Fatalf("%d subscriptions after a dropped stream, want 2: %s", len(subscribed), k.log)
+		}
+		if a, b := subscribed[0].Subscribed.FrameworkID.Value, subscribed[1].Subscribed.FrameworkID.Value; a != b {
+			t.Errorf("framework ids = %s, %s, want the same", a, b)
+		}
+		if len(k.seen(sched.Event_OFFERS)) != 2 {
+			t.Error("no new offers after the new subscription")
+		}
+	})
+}
+
+// brokenMaster answers every request as told. It is no Mesos master.
+func brokenMaster(t *testing.T, h http.HandlerFunc) mesosConfig {
+	n := &memoryNet{listeners: make(map[string]*pipeListener)}
+	whole := func(w http.ResponseWriter, r *http.Request) {
+		// A server notices that its client goes only once it has read the body.
+		r.Body = io.NopCloser(bytes.NewReader(readAll(r.Body)))
+		h(w, r)
+	}
+	s := &http.Server{Handler: http.HandlerFunc(whole), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	l := n.listen("broken:5050")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Serve(l)
+	}()
+	t.Cleanup(func() {
+		s.Close()
+		<-done
+	})
+	return mesosConfig{
+		framework: testFramework(),
+		follow:    func(_ context.Context, report func(string)) { report("http://broken:5050") },
+		dial: func(ctx context.Context, _, address string) (net.Conn, error) {
+			return n.dial(ctx, address)
+		},
+	}
+}
+
+func TestMastersThatDoNotWork(t *testing.T) {
+	stream := func(w http.ResponseWriter, body string) {
+		w.Header().Set("Content-Type", mediaProtobuf)
+		w.Header().Set(streamHeader, "x")
+		fmt.Fprint(w, body)
+		w.(http.Flusher).Flush()
+	}
+	tests := []struct {
+		name    string
+		handler http.HandlerFunc
+		log     string
+	}{
+		{"a web server that is none", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>") },
+			"does not speak the scheduler API"},
+		{"garbage instead of records", func(w http.ResponseWriter, r *http.Request) { stream(w, "hello") }, "is no digit"},
+		{"a record that never ends", func(w http.ResponseWriter, r *http.Request) { stream(w, "99999999999\n") }, "more than 67108864 bytes"},
+		{"a record cut short", func(w http.ResponseWriter, r *http.Request) { stream(w, "10\nabc") }, "read record of 10 bytes: unexpected EOF"},
+		{"an event that does not decode", func(w http.ResponseWriter, r *http.Request) { stream(w, "3\nabc") }, "skip undecodable event"},
+		{"silence", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "master is silent"},
+		{"silence after the headers", func(w http.ResponseWriter, r *http.Request) {
+			stream(w, "")
+			<-r.Context().Done()
+		}, "master is silent"},
+		{"no leader", func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "No leader elected", http.StatusServiceUnavailable)
+		}, "master answered 503: No leader elected"},
+		{"redirects to itself", func(w http.ResponseWriter, r *http.Request) { redirectTo(w, "broken:5050", r.URL.Path) }, "has not been elected yet"},
+		{"redirects to nowhere", func(w http.ResponseWriter, r *http.Request) { redirectTo(w, "other:1", r.URL.Path) }, "connection refused: other:1"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := connect(t, brokenMaster(t, tt.handler), "")
+				time.Sleep(3 * time.Minute)
+				synctest.Wait()
+				if !strings.Contains(k.log.String(), tt.log) {
+					t.Errorf("log = %s, want %q", k.log, tt.log)
+				}
+				if n := strings.Count(k.log.String(), "no subscription"); n < 4 || n > 30 {
+					t.Errorf("%d attempts in three minutes, want them to go on with back-off", n)
+				}
+				if s := k.status(); s.Subscribed || s.Error == "" {
+					t.Errorf("status = %+v, want why there is no subscription", s)
+				}
+				if err := k.outcome(calls.Revive()); !errors.Is(err, errNotSent) {
+					t.Errorf("call without a subscription = %v, want errNotSent", err)
+				}
+			})
+		})
+	}
+}
+
+func TestHeartbeatsMissedEndTheStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var at []time.Time
+		start := time.Now()
+		k := connect(t, brokenMaster(t, func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			at = append(at, time.Now())
+			mu.Unlock()
+			w.Header().Set("Content-Type", mediaProtobuf)
+			w.Header().Set(streamHeader, "x")
+			w.Write(encodeEvent(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
+				FrameworkID: &mesos.FrameworkID{Value: "F"}, HeartbeatIntervalSeconds: new(15.0)}}, false))
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		}), "")
+		time.Sleep(76 * time.Second)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if len(at) != 2 {
+			t.Fatalf("%d subscriptions in 76 s without heartbeats, want 2: %s", len(at), k.log)
+		}
+		if d := at[1].Sub(start); d < 75*time.Second {
+			t.Errorf("resubscribed after %v, want five heartbeats", d)
+		}
+	})
+}
+
+func TestUnreachableMasterRecovers(t *testing.T) {
+	tests := []struct {
+		name         string
+		breaks, cure func(m *master)
+		log          string
+	}{
+		{"master down", func(m *master) { m.answerAll(503) }, func(m *master) { m.answerAll(0) }, "master answered 503"},
+		{"wrong secret", func(m *master) { m.configure(func(o *masterOptions) { o.Secret = "other" }) }, func(m *master) { m.configure(func(o *masterOptions) { o.Secret = "s3cret" }) }, "refused authentication (401)"},
+		{"unknown role", func(m *master) { m.configure(func(o *masterOptions) { o.Roles = []string{"x"} }) }, func(m *master) { m.configure(func(o *masterOptions) { o.Roles = nil }) },
+			"Roles { * } are not present in the master's --roles"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := oneAgent(t, masterOptions{Principal: "chronos", Secret: "s3cret"})
+				info := testFramework()
+				info.Principal = new("chronos")
+				c := m.config(info, nil)
+				tt.breaks(m)
+				k := connect(t, c, "")
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if n := len(k.seen(sched.Event_SUBSCRIBED)); n != 0 || !strings.Contains(k.log.String(), tt.log) {
+					t.Fatalf("%d subscriptions, log = %s, want none and %q", n, k.log, tt.log)
+				}
+				tt.cure(m)
+				time.Sleep(lastRetry)
+				synctest.Wait()
+				if n := len(k.seen(sched.Event_SUBSCRIBED)); n != 1 {
+					t.Errorf("%d subscriptions once the cause is gone, want 1: %s", n, k.log)
+				}
+			})
+		})
+	}
+}
+
+func TestFrameworkRefusedForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, masterOptions{})
+		m.expire("F1")
+		k := connect(t, m.config(testFramework(), nil), "F1")
+		if err := <-k.ended; !errors.Is(err, errFrameworkRemoved) {
+			t.Errorf("run with a removed id = %v, want errFrameworkRemoved", err)
+		}
+		if e := k.seen(sched.Event_ERROR); len(e) != 1 || e[0].Error.Message != "Framework has been removed" {
+			t.Errorf("ERROR events = %v", e)
+		}
+	})
+}
+
+func TestSecondSchedulerTakesOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, masterOptions{})
+		first := connect(t, m.config(testFramework(), nil), "F1")
+		synctest.Wait()
+		stale := first.launchCall("ct:1:0:a:")
+		second := connect(t, m.config(testFramework(), nil), "F1")
+		if err := <-first.ended; !errors.Is(err, errFrameworkTaken) {
+			t.Errorf("run of the first = %v, want errFrameworkTaken", err)
+		}
+		if err := first.outcome(stale); !errors.Is(err, errNotSent) {
+			t.Errorf("call of the first = %v, want errNotSent", err)
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if n := len(second.seen(sched.Event_SUBSCRIBED)); n != 1 {
+			t.Errorf("the second has subscribed %d times, want once: they fight", n)
+		}
+	})
+}
+
+func TestCallOutcomes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, masterOptions{})
+		k := connect(t, m.config(testFramework(), nil), "")
+		k.reactWith(k.acknowledgeAll)
+		tests := []struct {
+			fault            acceptFault
+			ok, notSent      bool
+			launches, states string
+		}{
+			{fault: acceptNone, ok: true, launches: "1", states: "STARTING RUNNING"},
+			{fault: acceptRefused, notSent: true, launches: "0"},
+			{fault: acceptNotTaken, launches: "0"},
+			{fault: acceptUnanswered, launches: "1", states: "STARTING RUNNING"},
+			{fault: acceptForgotten, ok: true, launches: "0"},
+		}
+		for i, tt := range tests {
+			time.Sleep(10 * time.Second) // past the filters of the launch before
+			m.rescindAll()               // what was forgotten by the master, too
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			m.setFaults(masterFaults{accept: func(*sched.Call_Accept) acceptFault { return tt.fault }})
+			id := fmt.Sprintf("ct:%d:0:a:", i)
+			err := k.outcome(k.launchCall(id))
+			synctest.Wait()
+			if ok, notSent := err == nil, errors.Is(err, errNotSent); ok != tt.ok || notSent != tt.notSent {
+				t.Errorf("fault %d: outcome %v, want ok %v, not sent %v", tt.fault, err, tt.ok, tt.notSent)
+			}
+			if got := fmt.Sprint(m.launches(id)); got != tt.launches || k.states(id) != tt.states {
+				t.Errorf("fault %d: launches %s, updates %q, want %s, %q", tt.fault, got, k.states(id), tt.launches, tt.states)
+			}
+		}
+		if n := len(k.seen(sched.Event_SUBSCRIBED)); n != 1 {
+			t.Errorf("%d subscriptions: a failed call must not end the stream", n)
+		}
+	})
+}
+
+func TestCallsKeepTheirOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, masterOptions{})
+		k := connect(t, m.config(testFramework(), nil), "")
+		synctest.Wait()
+		var wg sync.WaitGroup
+		for i := range 200 {
+			wg.Add(1)
+			k.send(calls.Kill(fmt.Sprint(i), ""), func(error) { wg.Done() })
+		}
+		wg.Wait()
+		for i, c := range m.received(sched.Call_KILL) {
+			if c.Kill.TaskID.Value != fmt.Sprint(i) {
+				t.Fatalf("call %d kills %s", i, c.Kill.TaskID.Value)
+			}
+		}
+	})
+}
+
+func TestCallsQueuedWhenTheStreamEndsAreVoid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, masterOptions{})
+		k := connect(t, m.config(testFramework(), nil), "")
+		synctest.Wait()
+		m.dropStreams()
+		var mu sync.Mutex
+		told := 0
+		for range 100 {
+			k.send(calls.Revive(), func(error) {
+				mu.Lock()
+				defer mu.Unlock()
+				told++
+			})
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if told != 100 {
+			t.Errorf("%d of 100 calls have an outcome", told)
+		}
+	})
+}
+
+func TestAnotherMasterLeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, masterOptions{})
+		standby := m.standby()
+		m.setBehaviour(func(*mesos.TaskInfo) taskOutcome { return taskOutcome{Forever: true} })
+		k := connect(t, m.config(testFramework(), nil), "")
+		k.reactWith(k.acknowledgeAll)
+		synctest.Wait()
+		if err := k.outcome(k.launchCall("ct:1:0:a:")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		m.lead(standby)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if s := k.status(); !s.Subscribed || s.Master != standby {
+			t.Fatalf("status = %+v, want subscribed at %s: %s", s, standby, k.log)
+		}
+		agent := m.agents[0].id
+		if err := k.outcome(calls.Reconcile(calls.ReconcileTasks(map[string]string{"ct:1:0:a:": agent}))); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got, want := k.states("ct:1:0:a:"), "STARTING RUNNING"; got != want {
+			t.Errorf("updates before the agent is back = %s, want %s: no answer", got, want)
+		}
+		m.restore(agent)
+		if err := k.outcome(calls.Reconcile(calls.ReconcileTasks(map[string]string{"ct:1:0:a:": agent}))); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got, want := k.states("ct:1:0:a:"), "STARTING RUNNING RUNNING"; got != want {
+			t.Errorf("updates after the agent is back = %s, want %s", got, want)
+		}
+	})
+}
+
+func TestNoMasterAtAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := connect(t, mesosConfig{framework: testFramework(), follow: func(ctx context.Context, report func(string)) { report("") }}, "")
+		time.Sleep(time.Minute)
+		if !strings.Contains(k.log.String(), "no Mesos master leads") || k.status().Error != "no Mesos master leads" {
+			t.Errorf("status = %+v, log = %s", k.status(), k.log)
+		}
+	})
+}
+
+func TestBackoffSpreadsAndIsBounded(t *testing.T) {
+	b := backoff{}
+	var waits []time.Duration
+	for range 20 {
+		waits = append(waits, b.next())
+	}
+	if first := waits[0]; first > firstRetry {
+		t.Errorf("first wait = %v, want at most %v", first, firstRetry)
+	}
+	if longest := slices.Max(waits); longest > lastRetry || longest < lastRetry/4 {
+		t.Errorf("longest wait = %v, want up to %v", longest, lastRetry)
+	}
+}
+
+func TestTrimSecret(t *testing.T) {
+	for in, want := range map[string]string{"s": "s", "s\n": "s", "s\r\n": "s", "s\n\n": "s\n", " s ": " s "} {
+		if got := trimSecret([]byte(in)); got != want {
+			t.Errorf("trimSecret(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+var (
+	mesosSeed      = flag.Uint64("mesos-seed", 1, "seed of the torture on the Mesos double")
+	mesosFailovers = flag.Int("mesos-failovers", 10, "changes of leader in the torture on the Mesos double")
+)
+
+// torture is a scheduler on the double of a master, and everything that goes
+// wrong with them.
+type torture struct {
+	t       *testing.T
+	mu      sync.Mutex // of random, which the double uses too
+	random  *rand.Rand
+	m       *master
+	store   *memStore
+	cfg     schedulerConfig
+	log     *slog.Logger
+	life    *lifeline
+	s       *doomedLeader
+	leaders int
+	calming atomic.Bool
+}
+
+func (o *torture) chance(percent int) bool { return o.pick(100) < percent }
+
+func (o *torture) pick(n int) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.random.IntN(n)
+}
+
+// lead begins a term: a new process with nothing but the store, which breaks now
+// and then, before or after it has stored something.
+func (o *torture) lead() {
+	o.leaders++
+	o.life = newLifeline(o.m, o.store)
+	life := o.life
+	life.onCommit = func([]record, bool) {
+		if !o.calming.Load() && o.pick(300) == 0 {
+			life.cut()
+		}
+	}
+	o.s = leadOn(o.t, life, o.cfg, o.m.config(testFramework(), o.log))
+}
+
+// crash kills the leader, if it is not dead already, and makes another one.
+func (o *torture) crash() {
+	o.life.cut()
+	o.s.die()
+	o.lead()
+}
+
+// job is what the tortured scheduler runs: often, with retries.
+func (o *torture) job(name, more string) {
+	doc := `{"name":"` + name + `","command":"true","cpus":0.5,"mem":64,"disk":10,"retries":2,"epsilon":"PT10M",` + more + `}`
+	j, err := decodeJob([]byte(doc), o.cfg.defaults, dialect2, nil)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	for {
+		err := o.s.putJob(o.t.Context(), name, func(*Job) (*Job, error) { return j, nil })
+		if err == nil {
+			return
+		}
+		o.t.Logf("put job %q: %v; again with the next leader", name, err)
+		o.crash()
+	}
+}
+
+// faults make the network and the agents what they are.
+func (o *torture) faults() masterFaults {
+	return masterFaults{
+		accept: func(*sched.Call_Accept) acceptFault {
+			if o.chance(25) {
+				return acceptFault(1 + o.pick(5))
+			}
+			return acceptNone
+		},
+		update: func(*mesos.TaskStatus) updateFault {
+			f := updateFault{Lose: o.chance(10), Duplicate: o.chance(10)}
+			if o.chance(10) {
+				f.Delay = time.Duration(o.pick(30_000)) * time.Millisecond
+			}
+			return f
+		},
+	}
+}
+
+// accident does one thing that goes wrong, and puts it right some time later.
+func (o *torture) accident() {
+	agent := o.m.agents[o.pick(len(o.m.agents))].id
+	switch o.pick(5) {
+	case 0:
+		o.m.dropStreams()
+	case 1:
+		o.m.rescindAll()
+	case 2:
+		o.m.cutOff(agent)
+		time.Sleep(time.Duration(1+o.pick(30)) * time.Second)
+		o.m.restore(agent)
+	case 3:
+		o.m.cutOff(agent)
+		time.Sleep(time.Duration(100+o.pick(60)) * time.Second)
+		o.m.restore(agent)
+	case 4:
+		o.m.restart()
+		time.Sleep(time.Duration(o.pick(20)) * time.Second)
+	}
+	for _, a := range o.m.agents { // some were lost while they launched something
+		o.m.restore(a.id)
+	}
+}
+
+// TestMesosTorture changes leaders, masters and agents while everything on the
+// way between them gets lost, late, doubled or overtaken. At the end each attempt
+// has been launched once at most, each launched one is in the history, and what
+// the history says of it is what its agent saw. Time is virtual.
+// go test -run MesosTorture -mesos-seed N -mesos-failovers 200 is the long form.
+func TestMesosTorture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Logf("seed %d, %d fail-overs", *mesosSeed, *mesosFailovers)
+		o := &torture{t: t, random: rand.New(rand.NewPCG(*mesosSeed, 0)), store: newMemStore(), cfg: testConfig()}
+		o.cfg.historyKeep = 1 << 20
+		o.store.records[adoptKey] = []byte("0")
+		o.log = slog.New(slog.NewTextHandler(io.Discard, nil))
+		if testing.Verbose() {
+			o.log = slog.New(slog.NewTextHandler(testWriter{t}, nil))
+		}
+		o.m = newMaster(t, masterOptions{Pipe: true, Election: 3 * time.Second})
+		for range 3 {
+			o.m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
+		}
+		o.m.setBehaviour(func(*mesos.TaskInfo) taskOutcome {
+			out := taskOutcome{After: time.Duration(o.pick(20_000)) * time.Millisecond, State: mesos.TASK_FINISHED}
+			if o.chance(15) {
+				out.State, out.Message = mesos.TASK_FAILED, "Command exited with status 1"
+			}
+			return out
+		})
+		o.lead()
+		for i := range 20 {
+			o.job(fmt.Sprintf("scheduled%d", i), fmt.Sprintf(`"schedule":"R/2000-01-01T00:00:%02dZ/PT40S"`, i))
+		}
+		o.job("child", `"parents":["scheduled0","scheduled1"]`)
+		o.m.setFaults(o.faults())
+		for range *mesosFailovers {
+			for range 3 {
+				time.Sleep(time.Duration(o.pick(20_000)) * time.Millisecond)
+				o.accident()
+				if o.life.gone() {
+					o.crash()
+				}
+			}
+			o.crash()
+		}
+		o.calm()
+		o.compare()
+		o.s.die()
+	})
+}
+
+// calm ends the accidents and lets everything under way come to its end.
+func (o *torture) calm() {
+	o.m.setFaults(masterFaults{})
+	o.calming.Store(true)
+	if o.life.gone() {
+		o.crash()
+	}
+	for _, a := range o.m.agents {
+		o.m.restore(a.id)
+	}
+	for j := range o.s.view().all() {
+		err := o.s.putJob(o.t.Context(), j.job.Name, func(old *Job) (*Job, error) {
+			disabled := *old
+			disabled.Disabled = true
+			return &disabled, nil
+		})
+		if err != nil {
+			o.t.Errorf("disable %q: %v", j.job.Name, err)
+		}
+	}
+	time.Sleep(2 * time.Hour)
+	synctest.Wait()
+}
+
+// compare holds the history against what the agents saw.
+func (o *torture) compare() {
+	agreed := map[runState]mesos.TaskState{
+		runFinished: mesos.TASK_FINISHED, runFailed: mesos.TASK_FAILED, runKilled: mesos.TASK_KILLED,
+	}
+	launches := o.m.allLaunches()
+	counts := map[runState]int{}
+	recorded := map[string]bool{}
+	for j := range o.s.view().all() {
+		for _, r := range j.runs {
+			o.t.Errorf("run %q is still %s: %s", r.ID, r.State, r.Reason)
+		}
+		for _, r := range j.history {
+			counts[r.State]++
+			if recorded[r.ID] && r.State != runMissed && r.State != runSkipped {
+				o.t.Errorf("run %q is in the history twice", r.ID)
+			}
+			recorded[r.ID] = true
+			n, outcome := launches[r.ID], o.m.outcomes[r.ID]
+			want, ran := agreed[r.State]
+			switch {
+			case n > 1:
+				o.t.Errorf("run %q was launched %d times", r.ID, n)
+			case ran && n != 1:
+				o.t.Errorf("run %q is %s but was launched %d times", r.ID, r.State, n)
+			case ran && outcome != want:
+				o.t.Errorf("run %q is %s, but its agent saw %s", r.ID, r.State, outcome)
+			case (r.State == runMissed || r.State == runSkipped) && n != 0:
+				o.t.Errorf("run %q is %s but was launched", r.ID, r.State)
+			}
+		}
+	}
+	for id := range launches {
+		if !recorded[id] {
+			o.t.Errorf("run %q was launched and is not in the history", id)
+		}
+	}
+	if left := o.m.running(); len(left) > 0 {
+		o.t.Errorf("tasks still run: %q", left)
+	}
+	o.t.Logf("%d leaders, %d tasks launched, runs by end: %v", o.leaders, len(launches), counts)
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"net"
+	"sync"
+	"testing"
+)
+
+// linkState says what a link does to what goes over it.
+type linkState int
+
+const (
+	linkOpen   linkState = iota
+	linkCut              // connections are ended, and new ones too
+	linkSilent           // nothing passes, and nobody is told
+	linkDeaf             // nothing comes back
+)
+
+// A link is a connection between two parts of a test that can be disturbed: a TCP
+// proxy before target.
+type link struct {
+	addr   string
+	target string
+
+	mu    sync.Mutex
+	moved sync.Cond
+	state linkState
+	conns map[net.Conn]bool
+}
+
+func newLink(t *testing.T, target string) *link {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &link{addr: l.Addr().String(), target: target, conns: map[net.Conn]bool{}}
+	k.moved.L = &k.mu
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { k.serve(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		k.set(linkCut)
+		serving.Wait()
+	})
+	return k
+}
+
+// set changes the state. What a silent link has held back passes when it opens.
+func (k *link) set(state linkState) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.state = state
+	if state == linkCut {
+		for conn := range k.conns {
+			conn.Close()
+		}
+	}
+	k.moved.Broadcast()
+}
+
+// keep notes a connection to be closed by a cut, and reports whether it may be.
+func (k *link) keep(conn net.Conn) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.state == linkCut {
+		conn.Close()
+		return false
+	}
+	k.conns[conn] = true
+	return true
+}
+
+func (k *link) drop(conn net.Conn) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	conn.Close()
+	delete(k.conns, conn)
+}
+
+// pass waits until something may pass, away from the target or back.
+func (k *link) pass(back bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for k.state == linkSilent || k.state == linkDeaf && back {
+		k.moved.Wait()
+	}
+}
+
+func (k *link) serve(conn net.Conn) {
+	if !k.keep(conn) {
+		return
+	}
+	defer k.drop(conn)
+	k.pass(false)
+	far, err := net.Dial("tcp", k.target)
+	if err != nil || !k.keep(far) {
+		return
+	}
+	defer k.drop(far)
+	var back sync.WaitGroup
+	back.Go(func() {
+		k.pump(conn, far, true)
+		conn.Close()
+	})
+	k.pump(far, conn, false)
+	far.Close()
+	back.Wait()
+}
+
+// pump moves bytes until either end is closed.
+func (k *link) pump(to, from net.Conn, back bool) {
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buffer)
+		if err != nil {
+			return
+		}
+		k.pass(back)
+		if _, err := to.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}
