@@ -152,10 +152,10 @@ class JobPage {
         cell('Due', time(Date.parse(r.due), this.row?.scheduleTimeZone), r.occurrences > 1 && h('small', { class: 'dim', title: 'from ' + r.from }, plural(r.occurrences, 'occurrence'))),
         cell('Late', r.lateMs !== undefined ? duration(r.lateMs) : '–'),
         cell('Took', r.durationMs !== undefined ? duration(r.durationMs) : r.started && openStates.has(r.state) ? elapsed(Date.parse(r.started)) : '–'),
-        cell('Why', r.state === 'finished' && r.exit === 0 ? '' : r.reason || (r.exit ? `exit status ${r.exit}` : ''), r.arguments !== undefined && h('small', { class: 'dim' }, 'arguments: ', h('code', {}, r.arguments))),
+        cell('Output', r.launched || r.started ? [logLink(this, r, 'stdout'), ' ', logLink(this, r, 'stderr')] : '–'),
+        cell('Why', r.state === 'finished' && / status 0$/.test(r.reason) ? '' : r.reason || (r.exit ? `exit status ${r.exit}` : ''), r.arguments !== undefined && h('small', { class: 'dim' }, 'arguments: ', h('code', {}, r.arguments))),
         cell('Where', r.agent || r.agentId || '–'),
-        cell('Attempt', String(r.attempt + 1)),
-        cell('Output', r.launched || r.started ? [logLink(this, r, 'stdout'), ' ', logLink(this, r, 'stderr')] : '–')))))));
+        cell('Attempt', String(r.attempt + 1))))))));
     this.view?.see(list.find(r => r.id === this.view.run));
   }
 
