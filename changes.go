@@ -255,6 +255,13 @@ func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
 				parents = append(parents, p)
 			}
 		}
+		if len(parents) == 0 { // the one that goes was never linked to its own
+			j.Parents = slices.DeleteFunc(slices.Clone(gone.job.Parents), func(p string) bool { return p == name })
+			s.linkTo(name, nil)
+			s.setJob(child, j)
+			s.linkStored(child)
+			return
+		}
 	case len(parents) == 0:
 		j.Dependent, j.Parents = false, nil
 		j.Schedule, j.ScheduleTimeZone = gone.job.Schedule, gone.job.ScheduleTimeZone
@@ -279,6 +286,9 @@ func (s *scheduler) adoptSchedule(child *entry, j *Job, gone *entry) {
 	s.arm(child)
 }
 
+// maxArguments bounds what is given to a run by hand, in bytes.
+const maxArguments = 64 << 10
+
 // runJob opens a run of a job by hand and returns its id. One-off arguments
 // replace the job's own.
 func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool) (string, error) {
@@ -286,6 +296,9 @@ func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool)
 		e := s.jobs[name]
 		if e == nil {
 			return "", jobNotFound(name)
+		}
+		if len(args) > maxArguments {
+			return "", &jobError{"arguments", fmt.Sprintf("the arguments have %d bytes, more than %d", len(args), maxArguments)}
 		}
 		s.fireDue(e) // an occurrence that is due at this very instant keeps its id
 		r := s.add(e, &Run{Kind: kindManual, Due: s.nextID(e), Args: withoutSemicolons(args), HasArgs: hasArgs})
@@ -360,6 +373,7 @@ func (s *scheduler) finishUnknown(id string, code int, message string) {
 }
 
 func (s *scheduler) applyCallback(r *openRun, code int, message string) {
+	message = briefly(message)
 	if code == 0 {
 		s.succeed(r, message)
 		return

@@ -133,6 +133,7 @@ func (s *scheduler) expireOverlap(r *openRun) {
 	}
 	s.end(r, runSkipped, "the job was still running when epsilon was over")
 	s.emit(jobEvent{Kind: eventSkipped, Job: r.entry.job, Run: r.Run})
+	s.disableAfterLast(r.entry)
 }
 
 // nextID returns the due of a run that stands for no scheduled instant: now, or

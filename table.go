@@ -52,6 +52,7 @@ type openRun struct {
 
 	stored, waitingStored bool // go/run and T_ records exist
 	isChanged             bool
+	killTimer             *alarm   // asks for the kill again
 	staging               *alarm   // looks whether the launched task has started
 	answered              bool     // the cluster has told of it in this subscription
 	asked                 bool     // the cluster was asked about it since its launch

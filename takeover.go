@@ -69,6 +69,11 @@ func (s *scheduler) unreadable(err error) error {
 	return errors.Join(other...)
 }
 
+// unusable reports whether the record of that key has been set aside.
+func (s *scheduler) unusable(key string) bool {
+	return slices.ContainsFunc(s.invalid, func(r invalidRecord) bool { return r.key == key })
+}
+
 func (s *scheduler) setAsideRecord(key, reason string) {
 	s.log.Error("stored record can't be used; it is kept as it is", "record", key, "reason", reason)
 	s.invalid = append(s.invalid, invalidRecord{key, reason})
@@ -215,14 +220,35 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 			s.linkStored(s.jobs[l.job.Name])
 		}
 	}
+	s.dropLeftovers(records)
+}
+
+// dropLeftovers removes what we keep of jobs that another version has deleted.
+func (s *scheduler) dropLeftovers(records map[string][]byte) {
+	for key := range records {
+		name, ok := strings.CutPrefix(key, "go/job/")
+		if !ok {
+			if name, ok = strings.CutPrefix(key, "go/history/"); !ok {
+				continue
+			}
+		}
+		job, err := parseRecordName(name)
+		if err == nil && s.jobs[job] == nil && !s.unusable("J_"+job) {
+			s.extra = append(s.extra, record{key, nil})
+		}
+	}
 }
 
 // restoreSchedule finds the position of a job's schedule: where we left it if
 // the document still says what we wrote, else where another version has put it.
 func (s *scheduler) restoreSchedule(e *entry) {
 	written := e.state.Written
-	if e.state.Posted != "" && written == e.job.Schedule && e.state.Zone == e.job.ScheduleTimeZone {
-		if posted, err := parseSchedule(e.state.Anchor, e.state.Zone, s.serverTime()); err == nil {
+	if e.state.Posted != "" && e.state.Zone == e.job.ScheduleTimeZone {
+		posted, err := parseSchedule(e.state.Anchor, e.state.Zone, s.serverTime())
+		if err == nil && posted.isCron() && written != e.job.Schedule {
+			written = s.cronMovedOn(e)
+		}
+		if err == nil && written == e.job.Schedule {
 			e.sched, e.problem = posted.at(e.state.Index), problemOf(posted)
 			if posted.isCron() {
 				e.job = e.job.clone()
@@ -244,6 +270,21 @@ func (s *scheduler) restoreSchedule(e *entry) {
 	if e.problem != "" {
 		s.log.Error("stored schedule can't be followed; the job only runs by hand", "job", e.job.Name, "schedule", e.job.Schedule, "why", e.problem)
 	}
+}
+
+// cronMovedOn returns the text that goes with our record of a cron job after a JVM version has run the one
+// occurrence that it could see of it: that occurrence is over, and the expression goes on.
+func (s *scheduler) cronMovedOn(e *entry) string {
+	seen, err1 := parseSchedule(e.state.Written, e.state.Zone, s.serverTime())
+	now, err2 := parseSchedule(e.job.Schedule, e.state.Zone, s.serverTime())
+	if err1 != nil || err2 != nil || now.isCron() || now.remaining() != 0 {
+		return e.state.Written
+	}
+	if at, ok := seen.next(); ok {
+		s.state(e).LastScheduled = max(e.state.LastScheduled, at.UnixMilli())
+		e.state.Written = e.job.Schedule
+	}
+	return e.state.Written
 }
 
 // linkStored gives a stored dependent job its edges. A job whose parents do not all exist, which
@@ -295,6 +336,11 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 			continue
 		}
 		e := s.jobs[r.Job]
+		if e == nil && s.unusable("J_"+r.Job) {
+			s.setAsideRecord(key, "its job can't be used")
+			s.kept[r.ID] = true
+			continue
+		}
 		if e == nil {
 			s.extra = append(s.extra, record{key, nil})
 			s.orphans[r.ID] = r.AgentID
@@ -329,6 +375,9 @@ func (s *scheduler) loadWaiting(records map[string][]byte) {
 			id = encoded
 		}
 		if s.runs[id] != nil {
+			continue
+		}
+		if _, _, name, _, _ := parseRunID(id); s.jobs[name] == nil && s.unusable("J_"+name) {
 			continue
 		}
 		if !s.loadForeign(key, id) {
@@ -376,7 +425,8 @@ func (s *scheduler) admitLoaded() {
 		case r.State == runLaunching || r.State == runActive:
 			s.watchStaging(r)
 			if r.Killing != "" {
-				s.timers.add(&alarm{at: s.now + killAgain.Milliseconds(), kind: timerKill, run: r, index: -1})
+				r.killTimer = &alarm{kind: timerKill, run: r, index: -1}
+				s.timers.move(r.killTimer, s.now+killAgain.Milliseconds())
 			}
 		case r.State == runQueued && r.Due > s.now && r.Kind != kindManual && r.Kind != kindDependent:
 			r.delayed = true

@@ -148,6 +148,9 @@ func (s *scheduler) acknowledge(u *mesos.TaskStatus) {
 // onStatus handles a status update. Updates may be late, lost, repeated or out of
 // order; the id of the run is the key, and one of a run that has ended changes nothing.
 func (s *scheduler) onStatus(u *mesos.TaskStatus) {
+	if s.kept[u.TaskID.Value] {
+		return // nothing is known to be stored of it, so nothing is confirmed
+	}
 	defer s.acknowledge(u)
 	id := u.TaskID.Value
 	r := s.runs[id]
@@ -498,6 +501,7 @@ func (s *scheduler) kill(r *openRun, why string) {
 	case runQueued, runAwaiting:
 		s.end(r, runKilled, why)
 		s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: why})
+		s.disableAfterLast(r.entry)
 	default:
 		if r.Killing == "" {
 			r.update(func(n *Run) { n.Killing = why })
@@ -513,7 +517,10 @@ func (s *scheduler) repeatKill(r *openRun) {
 	}
 	r.asked = true // of a task it does not know the master says so
 	s.send(killCall(r.ID, r.AgentID), nil)
-	s.timers.add(&alarm{at: s.now + killAgain.Milliseconds(), kind: timerKill, run: r, index: -1})
+	if r.killTimer == nil {
+		r.killTimer = &alarm{kind: timerKill, run: r, index: -1}
+	}
+	s.timers.move(r.killTimer, s.now+killAgain.Milliseconds())
 }
 
 // terminal reports whether a task in that state has ended.
@@ -539,10 +546,21 @@ func exitStatusOf(u *mesos.TaskStatus) *int {
 	return &code
 }
 
+// maxReason is how much of what somebody says of a task's end is kept.
+const maxReason = 2000
+
+// briefly cuts a text that is to be stored with a run.
+func briefly(s string) string {
+	if len(s) <= maxReason {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxReason], "") + "..."
+}
+
 // statusText is what an update says for people.
 func statusText(u *mesos.TaskStatus) string {
 	if m := u.GetMessage(); m != "" {
-		return m
+		return briefly(m)
 	}
 	if u.GetState() == mesos.TASK_FINISHED {
 		return ""
