@@ -111,9 +111,14 @@ class JobPage {
     }
   }
 
-  async refreshRuns() {
-    if (this.fetching) { this.again = true; return; }
-    this.fetching = true;
+  // refreshRuns returns when runs are shown that have been read after the call.
+  refreshRuns() {
+    this.again = true;
+    this.fetching ??= this.readRuns().finally(() => { this.fetching = null; });
+    return this.fetching;
+  }
+
+  async readRuns() {
     try {
       do {
         this.again = false;
@@ -128,8 +133,6 @@ class JobPage {
       } while (this.again);
     } catch (err) {
       if (err.name !== 'AbortError') replace(this.runs, h('p', { class: 'bad-text pad' }, err.message));
-    } finally {
-      this.fetching = false;
     }
   }
 
