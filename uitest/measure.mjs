@@ -26,7 +26,7 @@ try {
   }
 
   const browser = await launch();
-  const page = await open(browser, 'about:blank');
+  const page = await open(browser, chronos.url);
   const client = await page.context().newCDPSession(page);
   const heap = async () => {
     await client.send('HeapProfiler.collectGarbage');
