@@ -153,12 +153,12 @@ func TestDeletion(t *testing.T) {
 		b.do("delete", b.s.deleteJob(b.t.Context(), "a"))
 		b.post(doc)
 		b.wait(time.Minute)
-		if n := len(b.cluster.launched()); n != 3 || len(b.cluster.launches) != n {
+		if n := len(b.cluster.launched()); n != 3 || len(b.cluster.launchCounts()) != n {
 			b.t.Errorf("launched %q, want three different ids", b.cluster.launched())
 		}
 	})
 	scenario(t, "deleting a job does not touch others whose name contains its own (A6)", func(b *bench) {
-		b.cluster.cpus = 0
+		b.cluster.resize(0)
 		b.start().post(strings.Replace(parked, `"a"`, `"db"`, 1))
 		b.post(strings.Replace(parked, `"a"`, `"db-export"`, 1))
 		b.runNow("db-export")
@@ -213,7 +213,7 @@ func TestKill(t *testing.T) {
 		b.wantHistory("a", "scheduled failed 00:00:00", "retry killed attempt 1 00:01:00")
 	})
 	scenario(t, "purge ends everything that waits", func(b *bench) {
-		b.cluster.cpus = 0
+		b.cluster.resize(0)
 		b.start().post(parked)
 		b.runNow("a")
 		b.do("purge", b.s.purge(b.t.Context()))
@@ -360,7 +360,7 @@ func TestTakeoverFromAnEarlierVersion(t *testing.T) {
 		}
 	})
 	scenario(t, "a run of ours that such a version has taken over is recorded as lost", func(b *bench) {
-		b.cluster.cpus = 0
+		b.cluster.resize(0)
 		b.start().post(parked)
 		id := b.runNow("a")
 		b.end()
@@ -420,7 +420,7 @@ func TestTermsAndFailures(t *testing.T) {
 		}
 	})
 	scenario(t, "high priority goes first, and a large task at the head holds up nobody (A24)", func(b *bench) {
-		b.cluster.cpus, b.cluster.mem = 1, 1000
+		b.cluster.resize(1)
 		b.cluster.behave(taking(10 * time.Second))
 		b.start().post(`{"name":"large","command":"x","cpus":4,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
 		b.post(`{"name":"low","command":"x","cpus":1,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
@@ -444,7 +444,7 @@ func TestTermsAndFailures(t *testing.T) {
 		}
 	})
 	scenario(t, "a large task is not starved by small ones", func(b *bench) {
-		b.cluster.cpus = 1
+		b.cluster.resize(1)
 		b.cluster.behave(taking(20 * time.Second))
 		b.start().post(`{"name":"large","command":"x","cpus":1,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
 		b.post(`{"name":"small","command":"x","cpus":0.1,"concurrent":true,"schedule":"R/2000-01-01T00:00:00Z/PT2S"}`)

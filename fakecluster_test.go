@@ -311,6 +311,30 @@ func (c *fakeCluster) reconcile(asked []sched.Call_Reconcile_Task) {
 	}
 }
 
+// called counts the calls of a type.
+func (c *fakeCluster) called(t sched.Call_Type) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.calls[t]
+}
+
+// acknowledged lists the tasks whose updates were confirmed, in order.
+func (c *fakeCluster) acknowledged() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.acked)
+}
+
+// launchCounts says how often each task was launched.
+func (c *fakeCluster) launchCounts() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.launches)
+}
+
+// resize changes the agent's cores.
+func (c *fakeCluster) resize(cpus float64) { c.locked(func() { c.cpus = cpus })() }
+
 // behave sets outcome for the tasks launched from now on.
 func (c *fakeCluster) behave(outcome func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus)) {
 	c.locked(func() { c.outcome = outcome })()

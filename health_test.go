@@ -160,8 +160,8 @@ func TestLateRunIsToldOfWhileItWaits(t *testing.T) {
 		given func(*bench)
 		want  string
 	}{
-		{"off", 0, func(b *bench) { b.cluster.cpus = 0 }, ""},
-		{"no room", 5 * time.Minute, func(b *bench) { b.cluster.cpus = 0 }, "00:06:00"},
+		{"off", 0, func(b *bench) { b.cluster.resize(0) }, ""},
+		{"no room", 5 * time.Minute, func(b *bench) { b.cluster.resize(0) }, "00:06:00"},
 		{"starts in time", 5 * time.Minute, func(*bench) {}, ""},
 	}
 	for _, tt := range tests {

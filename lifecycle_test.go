@@ -102,11 +102,11 @@ func TestRetries(t *testing.T) {
 		b.cluster.behave(failing)
 		b.cfg.disableAfter = 1
 		b.start()
-		b.cluster.cpus = 0
+		b.cluster.resize(0)
 		b.post(`{"name":"a","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H","retries":0}`)
 		b.runNow("a")
 		b.runNow("a")
-		b.cluster.cpus = 10
+		b.cluster.resize(10)
 		b.wait(time.Minute)
 		b.wantHistory("a", "manual failed 00:00:00", "manual skipped 00:00:00")
 	})
@@ -150,7 +150,7 @@ func TestStatusUpdates(t *testing.T) {
 			if got := b.job("a").ErrorCount; got != tt.errorCount {
 				b.t.Errorf("errorCount = %d, want %d", got, tt.errorCount)
 			}
-			if !slices.Contains(b.cluster.acked, id) {
+			if !slices.Contains(b.cluster.acknowledged(), id) {
 				b.t.Error("the update was not acknowledged")
 			}
 		})
@@ -163,7 +163,7 @@ func TestStatusUpdates(t *testing.T) {
 		if j := b.job("a"); j.SuccessCount != 1 {
 			b.t.Errorf("successCount = %d, want 1", j.SuccessCount)
 		}
-		if n := len(b.cluster.acked); n != 2 {
+		if n := len(b.cluster.acknowledged()); n != 2 {
 			b.t.Errorf("%d acknowledgements, want 2", n)
 		}
 	})
@@ -185,12 +185,12 @@ func TestStatusUpdates(t *testing.T) {
 		b.store.before = func([]record) error { <-release; return nil }
 		b.cluster.finish(id, mesos.TASK_FINISHED)
 		synctest.Wait()
-		if len(b.cluster.acked) != 0 || b.job("a").SuccessCount != 0 {
+		if len(b.cluster.acknowledged()) != 0 || b.job("a").SuccessCount != 0 {
 			b.t.Error("the end of the task was visible before it was stored")
 		}
 		close(release)
 		b.wait(0)
-		if len(b.cluster.acked) != 1 || b.job("a").SuccessCount != 1 {
+		if len(b.cluster.acknowledged()) != 1 || b.job("a").SuccessCount != 1 {
 			b.t.Error("the end of the task was not made known")
 		}
 	})
@@ -207,10 +207,10 @@ func TestStatusUpdates(t *testing.T) {
 	scenario(t, "a task of a run that has ended is killed whenever it shows itself", func(b *bench) {
 		b.start().post(parked)
 		id := b.runNow("a")
-		before := b.cluster.calls[sched.Call_KILL]
+		before := b.cluster.called(sched.Call_KILL)
 		b.cluster.tell(id, status(mesos.TASK_RUNNING))
 		b.wait(0)
-		if b.cluster.calls[sched.Call_KILL] != before+1 {
+		if b.cluster.called(sched.Call_KILL) != before+1 {
 			b.t.Error("no KILL for the task")
 		}
 		b.wantHistory("a", "manual finished 00:00:00")
@@ -255,7 +255,7 @@ func TestStatusUpdates(t *testing.T) {
 		id := b.runNow("a")
 		b.wait(time.Second)
 		b.wantState("a", "queued")
-		b.cluster.refuse = nil
+		b.cluster.locked(func() { b.cluster.refuse = nil })()
 		b.restart()
 		b.wait(10 * time.Second)
 		if got := b.cluster.launched(); !slices.Equal(got, []string{id}) {
@@ -290,7 +290,7 @@ func TestStatusUpdates(t *testing.T) {
 			b.cluster.tell(id, unknown)
 			b.wait(time.Second)
 		}
-		if n := b.cluster.launches[id]; n != 1 {
+		if n := b.cluster.launchCounts()[id]; n != 1 {
 			b.t.Errorf("launched %d times, want 1", n)
 		}
 		b.wantState("a", "running")
@@ -307,10 +307,10 @@ func TestStatusUpdates(t *testing.T) {
 		}
 		b.start().post(parked)
 		id := b.runNow("a")
-		b.cluster.fate = nil
+		b.cluster.locked(func() { b.cluster.fate = nil })()
 		b.cluster.send(<-late, nil) // it was only slow
 		b.wait(time.Minute)
-		if n := b.cluster.launches[id]; n != 1 {
+		if n := b.cluster.launchCounts()[id]; n != 1 {
 			b.t.Errorf("launched %d times, want 1", n)
 		}
 		b.wantHistory("a", "manual finished 00:00:00")

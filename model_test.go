@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,7 +35,7 @@ var (
 type model struct {
 	*bench
 	random  *rand.Rand
-	crashes bool
+	crashes atomic.Bool
 	jobs    map[string]*modelJob
 	deleted map[string]bool // names that were ever deleted
 }
@@ -54,7 +56,7 @@ func TestModel(t *testing.T) {
 }
 
 func runModel(t *testing.T, seed uint64) {
-	m := &model{bench: newBench(t), random: rand.New(rand.NewPCG(seed, 0)), jobs: map[string]*modelJob{}, deleted: map[string]bool{}}
+	m := &model{bench: newBench(t), random: rand.New(&lockedSource{source: rand.NewPCG(seed, 0)}), jobs: map[string]*modelJob{}, deleted: map[string]bool{}}
 	m.cfg.historyKeep = 1 << 20
 	m.cfg.observe = func(jobEvent) {}
 	m.cfg.disableAfter = 0
@@ -78,7 +80,7 @@ func (m *model) chance(percent int) bool { return m.random.IntN(100) < percent }
 
 // commitFate crashes the leader at a commit now and then, before or after it was stored.
 func (m *model) commitFate(records []record) error {
-	if !m.crashes || !m.chance(4) {
+	if !m.crashes.Load() || !m.chance(4) {
 		return nil
 	}
 	if m.chance(50) {
@@ -98,7 +100,7 @@ func (m *model) commitFate(records []record) error {
 // outcome is how a task ends.
 func (m *model) outcome(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
 	state := mesos.TASK_FINISHED
-	if m.crashes && m.chance(20) {
+	if m.crashes.Load() && m.chance(20) {
 		state = mesos.TASK_FAILED
 	}
 	return time.Duration(m.random.IntN(60_000)) * time.Millisecond, mesos.TaskStatus{State: state.Enum()}
@@ -106,7 +108,7 @@ func (m *model) outcome(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
 
 // callFate loses calls, and leaves it open whether they were taken.
 func (m *model) callFate(call *sched.Call) (bool, error) {
-	if !m.crashes || !m.chance(10) {
+	if !m.crashes.Load() || !m.chance(10) {
 		return true, nil
 	}
 	switch m.random.IntN(3) {
@@ -120,7 +122,7 @@ func (m *model) callFate(call *sched.Call) (bool, error) {
 
 // updateFate loses, doubles and delays updates. The master's own answers come in the order of the calls.
 func (m *model) updateFate(u *mesos.TaskStatus) (int, time.Duration) {
-	if !m.crashes || !m.chance(20) {
+	if !m.crashes.Load() || !m.chance(20) {
 		return 1, 0
 	}
 	late := time.Duration(0)
@@ -153,7 +155,7 @@ func (m *model) settle() {
 	if err := m.s.view().check(); err != nil {
 		m.t.Fatal(err)
 	}
-	for id, n := range m.cluster.launches {
+	for id, n := range m.cluster.launchCounts() {
 		if n > 1 {
 			m.t.Fatalf("run %q was launched %d times", id, n)
 		}
@@ -162,7 +164,7 @@ func (m *model) settle() {
 
 // step does one thing at random.
 func (m *model) step() {
-	m.crashes = true
+	m.crashes.Store(true)
 	name := fmt.Sprint("job", m.random.IntN(8))
 	v := m.s.view().job(name)
 	switch n := m.random.IntN(20); {
@@ -237,7 +239,7 @@ func (m *model) postJob(name string, v *jobView) {
 
 // calm ends the faults and the schedules, and lets everything come to its end.
 func (m *model) calm() {
-	m.crashes = false
+	m.crashes.Store(false)
 	m.settle()
 	m.cluster.locked(func() { m.cluster.cpus = 100 })()
 	for n := range 20 {
@@ -290,7 +292,7 @@ func (m *model) compare() {
 			if recorded[r.ID] > 1 && r.State != runMissed {
 				m.t.Errorf("run %q is in the history %d times", r.ID, recorded[r.ID])
 			}
-			n := m.cluster.launches[r.ID]
+			n := m.cluster.launchCounts()[r.ID]
 			if n > 0 && (r.State == runMissed || r.State == runSkipped) {
 				m.t.Errorf("run %q is %s but was launched", r.ID, r.State)
 			}
@@ -299,12 +301,12 @@ func (m *model) compare() {
 			m.compareOccurrences(name, j, v)
 		}
 	}
-	for id := range m.cluster.launches {
+	for id := range m.cluster.launchCounts() {
 		if _, _, name, _, _ := parseRunID(id); recorded[id] == 0 && !m.deleted[name] {
 			m.t.Errorf("run %q was launched and is not in the history", id)
 		}
 	}
-	m.t.Logf("%d launches, %d runs recorded, %d jobs", len(m.cluster.launches), len(recorded), len(m.viewed()))
+	m.t.Logf("%d launches, %d runs recorded, %d jobs", len(m.cluster.launchCounts()), len(recorded), len(m.viewed()))
 	if left := m.cluster.running(); len(left) > 0 {
 		m.t.Errorf("tasks still run: %q", left)
 	}
@@ -341,4 +343,18 @@ func (m *model) compareOccurrences(name string, j *modelJob, v *jobView) {
 	for due := range accounted {
 		m.t.Errorf("job %q has a run of %s, which is no instant of its schedule", name, isoInstant(due))
 	}
+}
+
+// A lockedSource serves the goroutines of a term and of the test at once. Which of them gets which
+// number is not fixed by the seed, but what a run did is all the same printed with it.
+type lockedSource struct {
+	mu     sync.Mutex
+	source *rand.PCG
+}
+
+// Uint64 implements rand.Source.
+func (s *lockedSource) Uint64() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.source.Uint64()
 }

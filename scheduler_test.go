@@ -256,7 +256,7 @@ func TestScheduledRuns(t *testing.T) {
 		}
 	})
 	scenario(t, "the records of a run that waits fit into one commit however large its job", func(b *bench) {
-		b.cluster.cpus = 0
+		b.cluster.resize(0)
 		largest := 0
 		b.store.before = func(records []record) error {
 			size := 0
@@ -368,7 +368,7 @@ func TestOverlap(t *testing.T) {
 		b.wantRunning("a", "a")
 	})
 	scenario(t, "a newer occurrence replaces one that still waits for an offer", func(b *bench) {
-		b.cluster.cpus = 0
+		b.cluster.resize(0)
 		b.start().post(`{"name":"a","command":"x","schedule":"R3//PT1M"}`)
 		b.wait(130 * time.Second)
 		b.wantHistory("a", "scheduled skipped 00:00:00", "scheduled skipped 00:01:00")
