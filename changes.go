@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -217,16 +218,28 @@ func (s *scheduler) remove(e *entry) {
 			s.orphans[r.ID] = r.AgentID
 			s.send(killCall(r.ID, r.AgentID), nil)
 		}
+		s.unwatch(r)
 		delete(s.runs, r.ID)
 		e.dropped = append(e.dropped, r)
 		r.update(func(n *Run) { n.State = runKilled })
 	}
 	e.runs = nil
 	e.gone = true
+	s.retire(e)
 	delete(s.jobs, name)
 	delete(s.unlinked, name)
 	s.touch(e)
 	s.emit(jobEvent{Kind: eventRemoved, Job: e.job})
+}
+
+// retire remembers which ids a deleted job has used, for a while: one that is made again under
+// its name stands for other tasks, even of the same instants.
+func (s *scheduler) retire(e *entry) {
+	const atMost, enough = 10_000, 24 * time.Hour
+	if len(s.used) > atMost {
+		maps.DeleteFunc(s.used, func(_ string, due int64) bool { return due < s.now-enough.Milliseconds() })
+	}
+	s.used[e.job.Name] = max(s.used[e.job.Name], e.state.LastScheduled, e.state.LastDue)
 }
 
 // inherit takes a parent that is being deleted out of a child. All fields of
@@ -241,6 +254,13 @@ func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
 			if !slices.Contains(parents, p) {
 				parents = append(parents, p)
 			}
+		}
+		if len(parents) == 0 { // the one that goes was never linked to its own
+			j.Parents = slices.DeleteFunc(slices.Clone(gone.job.Parents), func(p string) bool { return p == name })
+			s.linkTo(name, nil)
+			s.setJob(child, j)
+			s.linkStored(child)
+			return
 		}
 	case len(parents) == 0:
 		j.Dependent, j.Parents = false, nil
@@ -266,6 +286,9 @@ func (s *scheduler) adoptSchedule(child *entry, j *Job, gone *entry) {
 	s.arm(child)
 }
 
+// maxArguments bounds what is given to a run by hand, in bytes.
+const maxArguments = 64 << 10
+
 // runJob opens a run of a job by hand and returns its id. One-off arguments
 // replace the job's own.
 func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool) (string, error) {
@@ -273,6 +296,9 @@ func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool)
 		e := s.jobs[name]
 		if e == nil {
 			return "", jobNotFound(name)
+		}
+		if len(args) > maxArguments {
+			return "", &jobError{"arguments", fmt.Sprintf("the arguments have %d bytes, more than %d", len(args), maxArguments)}
 		}
 		s.fireDue(e) // an occurrence that is due at this very instant keeps its id
 		r := s.add(e, &Run{Kind: kindManual, Due: s.nextID(e), Args: withoutSemicolons(args), HasArgs: hasArgs})
@@ -347,6 +373,7 @@ func (s *scheduler) finishUnknown(id string, code int, message string) {
 }
 
 func (s *scheduler) applyCallback(r *openRun, code int, message string) {
+	message = briefly(message)
 	if code == 0 {
 		s.succeed(r, message)
 		return
@@ -436,7 +463,10 @@ func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, erro
 		}
 		return "", nil
 	})
-	return out, err
+	if err != nil {
+		return nil, err // the loop may still be at it
+	}
+	return out, nil
 }
 
 func (s *scheduler) explain(r *openRun) waiting {

@@ -149,6 +149,17 @@ func TestDeletion(t *testing.T) {
 		b.runNow("a")
 		b.wantRunning("a")
 	})
+	scenario(t, "a job that is deleted and made again gives no id twice", func(b *bench) {
+		const doc = `{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M"}`
+		b.start().post(doc)
+		b.wait(70 * time.Second)
+		b.do("delete", b.s.deleteJob(b.t.Context(), "a"))
+		b.post(doc)
+		b.wait(time.Minute)
+		if n := len(b.cluster.launched()); n != 3 || len(b.cluster.launches) != n {
+			b.t.Errorf("launched %q, want three different ids", b.cluster.launched())
+		}
+	})
 	scenario(t, "deleting a job does not touch others whose name contains its own (A6)", func(b *bench) {
 		b.cluster.cpus = 0
 		b.start().post(strings.Replace(parked, `"a"`, `"db"`, 1))

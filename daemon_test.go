@@ -94,6 +94,11 @@ func (d *testDaemon) ask(t *testing.T, n int, method, path, body string, header 
 	return res, string(b)
 }
 
+func (d *testDaemon) subscribed() bool {
+	s := d.seat.current()
+	return s != nil && s.view().subscribed
+}
+
 func TestPlainAndTLSAreServedTogether(t *testing.T) {
 	d := startDaemon(t, "--ssl_keystore_path", keystoreFile(t, "PKCS12", "both"), "--ssl_keystore_password", "changeit")
 	for n := range 2 {
@@ -103,6 +108,11 @@ func TestPlainAndTLSAreServedTogether(t *testing.T) {
 	}
 	if _, port, _ := net.SplitHostPort(d.listeners[0].Addr().String()); d.id != "127.0.0.1:"+port || d.self.Scheme != "http" {
 		t.Errorf("id, instance = %s, %+v, want the plain listener", d.id, d.self)
+	}
+	for limit := time.Now().Add(20 * time.Second); !d.subscribed(); time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("never subscribed:\n%s", d.log)
+		}
 	}
 	_, body := d.ask(t, 1, "GET", "/metrics/prometheus", "")
 	for _, want := range []string{"\nchronos_leader 1\n", "\nchronos_mesos_connected 1\n", "\nchronos_jobs 0\n"} {

@@ -136,7 +136,7 @@ func (l *clientLoad) end() {
 func leaderAmong(t *testing.T, instances []*victim) *victim {
 	t.Helper()
 	var leader *victim
-	within(t, 20*time.Second, "the instances agree on a leader", func() bool {
+	within(t, time.Minute, "the instances agree on a leader", func() bool {
 		leader = nil
 		for _, v := range instances {
 			if v.cmd == nil {
@@ -213,6 +213,27 @@ func TestFailOversBehindHAProxy(t *testing.T) {
 	load.end()
 	checkJobsMade(t, leaderAmong(t, instances), load.made)
 	checkRunsStarted(t, ran, load.started)
+	checkRestoreThroughFollower(t, instances)
+}
+
+// checkRestoreThroughFollower makes a backup and restores it, by way of an instance that does not lead.
+func checkRestoreThroughFollower(t *testing.T, instances []*victim) {
+	t.Helper()
+	leader := leaderAmong(t, instances)
+	follower := instances[0]
+	if follower == leader {
+		follower = instances[1]
+	}
+	names := func() string { return follower.mustCall(t, "GET", "/scheduler/graph/csv", "", http.StatusOK) }
+	before, saved := names(), follower.mustCall(t, "GET", "/v1/scheduler/backup", "", http.StatusOK)
+	follower.mustCall(t, "POST", "/scheduler/iso8601", jobBehindHAProxy("later"), http.StatusNoContent)
+	follower.mustCall(t, "POST", "/v1/scheduler/restore", saved, http.StatusConflict)
+	start := time.Now()
+	follower.mustCall(t, "POST", "/v1/scheduler/restore?replace=true", saved, http.StatusNoContent)
+	if after := names(); after != before {
+		t.Errorf("after the restore there are other jobs than before: %d bytes of them, want %d", len(after), len(before))
+	}
+	t.Logf("a backup of %d bytes was restored in %v", len(saved), time.Since(start).Round(time.Millisecond))
 }
 
 // checkJobsMade wants each job that was answered 2xx exactly once, and each other one wholly or not at all.

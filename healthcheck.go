@@ -59,7 +59,7 @@ func programArguments(cmdline []byte) []string {
 func (f *flags) pingURL(environ func(string) (string, bool)) (string, error) {
 	scheme, host, port := "http", f.listenHost(), f.listenPort(environ)
 	if f.disableHTTP {
-		scheme, host, port = "https", f.httpsAddress, f.httpsPort
+		scheme, host, port = "https", f.httpsHost(), f.httpsPort
 	}
 	if port == 0 {
 		return "", errors.New("the instance listens on a port that the system chose (port 0): give --http_port")

@@ -37,8 +37,7 @@ func newPodman(t *testing.T) *podman {
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, name := range strings.Fields(p.must("ps", "--all", "--format", "{{.Names}}")) {
-				log, _ := p.run("logs", name)
-				t.Logf("%s logged: %s", name, log)
+				t.Logf("%s logged: %s", name, p.logs(name))
 			}
 		}
 		p.run("rm", "--all", "--force", "--time", "0")
@@ -215,6 +214,7 @@ func TestImage(t *testing.T) {
 		t.Errorf("--version = %q, want the one of the build", out)
 	}
 	t.Run("alone", func(t *testing.T) { imageAlone(t, &podman{t, p.dir}) })
+	t.Run("started as before", func(t *testing.T) { imageStartedAsBefore(t, &podman{t, p.dir}) })
 	t.Run("two on one ZooKeeper", func(t *testing.T) { imageTwice(t, &podman{t, p.dir}) })
 }
 
@@ -293,4 +293,59 @@ func imageTwice(t *testing.T, p *podman) {
 	follower.mustCall(t, "GET", "/v1/scheduler/job/j", "", http.StatusOK)
 	t.Logf("stopped the leader; %v later the other one answered as leader", time.Since(start).Round(time.Millisecond))
 	p.stop(names[1-i])
+}
+
+// imageStartedAsBefore starts the program by what used to start the JVM versions: the packages' files and
+// variables, and the words of DC/OS's package.
+func imageStartedAsBefore(t *testing.T, p *podman) {
+	conf, port := t.TempDir(), fmt.Sprint(freePort())
+	if err := os.Chmod(conf, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"http_port": port + "\n", "?disable_http_compression": "", "cluster_name": "from a file\n"} {
+		if err := os.WriteFile(filepath.Join(conf, name), []byte(value), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.container("packaged", []string{"--network", "host", "--volume", conf + ":/etc/chronos/conf:ro",
+		"--env", "CHRONOS_CLUSTER_NAME=of the environment", "--env", "CHRONOS_PORT_80_TCP=tcp://10.0.0.1:80"}, "--failure_retry", "1000")
+	answering(t, "127.0.0.1:"+port)
+	p.must("exec", "packaged", "/usr/bin/chronos", "healthcheck")
+	wantLog(t, p, "packaged", "options of /etc/chronos/conf: disable_http_compression cluster_name http_port", "CHRONOS_PORT_80_TCP of the environment is no option")
+	p.stop("packaged")
+
+	port = fmt.Sprint(freePort())
+	p.container("dcos", []string{"--network", "host", "--env", "PORT0=" + port, "--env", "HOST=127.0.0.1"},
+		"/usr/bin/chronos", "run_jar", "--http_port", "$PORT0", "--hostname", "$HOST", "--mesos_framework_name", "chronos", "--mail_ssl", "true", "--slack_token", "secret")
+	dcos := answering(t, "127.0.0.1:"+port)
+	if leader := dcos.mustCall(t, "GET", "/scheduler/leader", "", http.StatusOK); !strings.Contains(leader, dcos.addr) {
+		t.Errorf("the leader is %s, want %s", leader, dcos.addr)
+	}
+	wantLog(t, p, "dcos", "option --slack_token is unknown and ignored", "$PORT0 in --http_port is replaced from the environment")
+	p.stop("dcos")
+
+	// Without run_jar nobody forgives an unknown option.
+	if out, err := p.run("run", "--rm", "--pull", "never", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", imageName, "--slack_token", "x"); err == nil {
+		t.Errorf("an unknown option starts the program: %s", out)
+	}
+}
+
+// logs is what a container has written, on both of its outputs.
+func (p *podman) logs(name string) string {
+	p.t.Helper()
+	log, err := exec.Command("podman", "--root", p.dir+"/images", "--runroot", p.dir+"/run", "--storage-driver", "vfs", "logs", name).CombinedOutput()
+	if err != nil {
+		p.t.Errorf("podman logs %s: %v", name, err)
+	}
+	return string(log)
+}
+
+func wantLog(t *testing.T, p *podman, name string, wants ...string) {
+	t.Helper()
+	log := p.logs(name)
+	for _, want := range wants {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log of %s lacks %q:\n%s", name, want, log)
+		}
+	}
 }

@@ -16,6 +16,10 @@ const (
 	namePattern3 = `([\w\.-]+)`
 )
 
+// maxName bounds a new job's name, in bytes: its task ids, ct:<due>:<attempt>:<name>:, must not
+// exceed taskIDLimit.
+const maxName = 230
+
 // maxEntry bounds the entry that holds a job in ZooKeeper, whose limit for a whole
 // request is a little above it.
 const maxEntry = 1_000_000
@@ -23,13 +27,14 @@ const maxEntry = 1_000_000
 // constraintOperators are those that some version knows.
 var constraintOperators = [...]string{"EQUALS", "LIKE", "UNLIKE"}
 
-// validJobName reports whether some version accepts the name: ASCII letters,
-// digits, blanks of any kind, and _ . # - in any number but none.
+// validJobName reports whether some version accepts and can store the name: ASCII letters,
+// digits, and blanks and _ . # - in any number but none. The versions also accepted tabs and line
+// ends, which ZooKeeper refuses in the name of a node and Mesos in that of a task.
 func validJobName(name string) bool {
 	for i := range len(name) {
 		switch c := name[i]; {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case strings.IndexByte("_.#- \t\n\v\f\r", c) >= 0:
+		case strings.IndexByte("_.#- ", c) >= 0:
 		default:
 			return false
 		}
@@ -56,6 +61,9 @@ func (j *Job) check(created bool, now time.Time) error {
 	if created {
 		if err := j.checkName(dialect2); err != nil {
 			return err
+		}
+		if len(j.Name) > maxName {
+			return &jobError{"name", fmt.Sprintf("the job's name has %d bytes, the limit is %d", len(j.Name), maxName)}
 		}
 	}
 	if err := j.checkTrigger(now); err != nil {

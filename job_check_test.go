@@ -14,7 +14,8 @@ func TestJobNames(t *testing.T) {
 		want bool
 	}{
 		{"a", true}, {"my-job_1", true}, {"2.5.dots", true}, {"..", true}, // . since 2.5
-		{"two words #1", true}, {" \t\n\v\f\r", true}, // blanks and # until 2.5
+		{"two words #1", true}, {" ", true}, // blanks and # until 2.5
+		{"a\tb", false}, {"a\nb", false}, // accepted, but neither ZooKeeper nor Mesos takes them
 		{strings.Repeat("x", 5000), true},
 		{"", false}, {"é", false}, {"a/b", false}, {"a:b", false}, {"a%20b", false}, {"a\x00", false}, {"a\u00a0b", false},
 	}
@@ -69,6 +70,7 @@ func TestCheck(t *testing.T) {
 		{"plain", scheduled(func(*Job) {}), "", "", ""},
 		{"negative sizes", scheduled(func(j *Job) { j.CPUs, j.Mem = -1, -5 }), "", "", ""},
 		{"name", scheduled(func(j *Job) { j.Name = "a/b" }), "requirement failed: the job's name", "", "name"},
+		{"long name", scheduled(func(j *Job) { j.Name = strings.Repeat("x", maxName+1) }), "the job's name has 231 bytes", "", "name"},
 		{"uris and fetch", scheduled(both), "Tried to add both uri (deprecated) and fetch parameters on n", "", "fetch"},
 		{"schedule", scheduled(func(j *Job) { j.Schedule = "soon" }),
 			`schedule "soon" is `, `schedule "soon" is `, "schedule"},

@@ -113,25 +113,33 @@ func (s *scheduler) pend(e *entry, due int64) {
 	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled }); old != nil {
 		s.end(old, runSkipped, "replaced by the occurrence of "+msTime(due).Format(time.RFC3339Nano))
 	}
-	r := s.add(e, &Run{Kind: kindScheduled, Due: due})
-	if r.blocked {
-		s.timers.add(&alarm{at: due + e.epsilon(), kind: timerOverlap, run: r, index: -1})
+	if used := s.used[e.job.Name]; due <= used {
+		due = used + 1 // its id was given to a run of the deleted job of this name
+		s.used[e.job.Name] = due
 	}
+	s.add(e, &Run{Kind: kindScheduled, Due: due})
 }
 
 // expireOverlap ends an occurrence that has waited for an earlier run of its
 // own job until its epsilon was over.
 func (s *scheduler) expireOverlap(r *openRun) {
-	if r.State == runQueued && r.blocked && r.entry.busy() {
-		s.end(r, runSkipped, "the job was still running when epsilon was over")
-		s.emit(jobEvent{Kind: eventSkipped, Job: r.entry.job, Run: r.Run})
+	if r.State != runQueued || !r.blocked {
+		return
 	}
+	if !slices.ContainsFunc(r.entry.runs, func(o *openRun) bool { return o.State == runActive && o.answered }) {
+		// After a fail-over the other run may have ended, and what is before it in the queue has not started.
+		s.timers.add(&alarm{at: s.now + firstReconcile.Milliseconds(), kind: timerOverlap, run: r, index: -1})
+		return
+	}
+	s.end(r, runSkipped, "the job was still running when epsilon was over")
+	s.emit(jobEvent{Kind: eventSkipped, Job: r.entry.job, Run: r.Run})
+	s.disableAfterLast(r.entry)
 }
 
 // nextID returns the due of a run that stands for no scheduled instant: now, or
 // a little later so that no id is ever given twice.
 func (s *scheduler) nextID(e *entry) int64 {
-	due := max(s.now, e.state.LastDue+1)
+	due := max(s.now, e.state.LastDue+1, s.used[e.job.Name]+1)
 	if next, ok := e.nextDue(); ok && next == due {
 		due++
 	}
@@ -179,6 +187,10 @@ func (s *scheduler) admit(r *openRun) {
 		s.emit(jobEvent{Kind: eventExpired, Job: e.job, Run: r.Run})
 	case !e.job.Concurrent && e.occupied():
 		r.blocked = true
+		if r.Kind == kindScheduled {
+			at := max(r.Due+e.epsilon(), s.now+firstReconcile.Milliseconds())
+			s.timers.add(&alarm{at: at, kind: timerOverlap, run: r, index: -1})
+		}
 	default:
 		s.queue.push(r, s.cfg.task)
 		s.offers.newWork = true
@@ -214,6 +226,7 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 	s.notLate(r)
 	r.blocked, r.delayed = false, false
 	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing = state, reason, s.now, "" })
+	s.unwatch(r)
 	delete(s.runs, r.ID)
 	e.runs = slices.DeleteFunc(slices.Clone(e.runs), func(o *openRun) bool { return o == r })
 	e.addHistory(r.Run, s.cfg.historyKeep)
@@ -385,7 +398,7 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, n))
 	})
 	s.touchRun(r)
-	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+	s.watchStaging(r)
 	if parents := s.graph.parents[e.job.Name]; len(parents) > 1 && r.Kind == kindManual {
 		s.consume(e, parents) // a manual start counts as having seen what the parents did
 	}
@@ -419,8 +432,9 @@ func (s *scheduler) notLate(r *openRun) {
 	}
 }
 
-// requeue takes back a launch that never happened: the same attempt waits again.
-func (s *scheduler) requeue(r *openRun, why string) {
+// requeue takes back a launch that never happened: the same attempt waits again, after a pause
+// if there is one.
+func (s *scheduler) requeue(r *openRun, why string, pause time.Duration) {
 	s.log.Info("task was not launched; its run waits again", "job", r.Job, "task", r.ID, "why", why)
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, "", "", "", why
@@ -428,6 +442,11 @@ func (s *scheduler) requeue(r *openRun, why string) {
 	s.touchRun(r)
 	if r.Killing != "" {
 		s.end(r, runKilled, r.Killing)
+		return
+	}
+	if pause > 0 {
+		r.delayed = true
+		s.timers.add(&alarm{at: s.now + pause.Milliseconds(), kind: timerRetry, run: r, index: -1})
 		return
 	}
 	s.admit(r)

@@ -288,7 +288,7 @@ func TestStatusUpdates(t *testing.T) {
 			unknown := status(mesos.TASK_UNKNOWN)
 			unknown.AgentID = &mesos.AgentID{Value: agent}
 			b.cluster.tell(id, unknown)
-			b.wait(10 * time.Second)
+			b.wait(time.Second)
 		}
 		if n := b.cluster.launches[id]; n != 1 {
 			b.t.Errorf("launched %d times, want 1", n)

@@ -25,7 +25,7 @@ import (
 // is the long form; -model-seed N -model-seeds 1 -v repeats one scenario.
 var (
 	modelSeed  = flag.Uint64("model-seed", 1, "first seed of the model test")
-	modelSeeds = flag.Uint64("model-seeds", 25, "scenarios of the model test")
+	modelSeeds = flag.Uint64("model-seeds", 12, "scenarios of the model test")
 	modelSteps = flag.Int("model-steps", 120, "steps of each scenario of the model test")
 )
 
@@ -295,7 +295,7 @@ func (m *model) compare() {
 				m.t.Errorf("run %q is %s but was launched", r.ID, r.State)
 			}
 		}
-		if j := m.jobs[name]; j != nil && j.parent == "" && !v.job.Dependent && v.problem == "" {
+		if j := m.jobs[name]; j != nil && !m.deleted[name] && j.parent == "" && !v.job.Dependent && v.problem == "" {
 			m.compareOccurrences(name, j, v)
 		}
 	}

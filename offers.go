@@ -50,13 +50,16 @@ func (a *resources) amount(kind string) *int64 {
 // resourceKinds are in the order in which a task lists them.
 func resourceKinds() [3]string { return [3]string{"cpus", "mem", "disk"} }
 
+// mostOffered is more cores or megabytes than any agent has, and leaves room for the sum of a million needs.
+const mostOffered = 1_000_000_000
+
 // thousandths rounds as Mesos does, except that a positive amount stays positive.
 func thousandths(f float64) int64 {
 	switch {
 	case !(f > 0):
 		return 0
-	case f >= math.MaxInt64/1e4:
-		return math.MaxInt64 / 10 // room for sums
+	case f >= mostOffered:
+		return mostOffered * 1000
 	}
 	return max(1, int64(math.Round(f*1000)))
 }

@@ -127,9 +127,11 @@ type scheduler struct {
 	offers         *offerBook
 	launches       launches
 	wake           []string          // dependent jobs whose parents may have finished
+	used           map[string]int64  // of deleted jobs: the newest due that is part of an id
 	unlinked       map[string]bool   // stored dependent jobs whose parents do not all exist
 	seq            int64             // order of creation given to the newest job
 	sums           map[runState]int  // open runs by state, as sealed
+	kept           map[string]bool   // runs whose job can't be used: their records and tasks are left alone
 	orphans        map[string]string // tasks of no open run that we have asked to be killed, with their agent
 	invalid        []invalidRecord
 	framework      string
@@ -149,14 +151,15 @@ type scheduler struct {
 func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *scheduler {
 	s := &scheduler{
 		cfg: cfg, store: st, cluster: cl, log: log,
-		mailbox:  make(chan func(), 1024),
-		stopped:  make(chan struct{}),
-		ended:    make(chan struct{}),
-		jobs:     map[string]*entry{},
-		graph:    newGraph(),
-		runs:     map[string]*openRun{},
-		queue:    newQueue(),
-		orphans:  map[string]string{},
+		mailbox: make(chan func(), 1024),
+		stopped: make(chan struct{}),
+		ended:   make(chan struct{}),
+		jobs:    map[string]*entry{},
+		graph:   newGraph(),
+		runs:    map[string]*openRun{},
+		queue:   newQueue(),
+		orphans: map[string]string{}, kept: map[string]bool{},
+		used:     map[string]int64{},
 		unlinked: map[string]bool{}, sums: map[runState]int{},
 	}
 	s.offers = newOfferBook(cfg.role)
@@ -229,6 +232,10 @@ func (s *scheduler) do(ctx context.Context, fn func() (string, error)) (string, 
 	var answer string
 	reply := make(chan error, 1)
 	event := func() {
+		if id != "" {
+			s.seal() // the answer is stored with what it answers, and so with nothing else
+			defer s.seal()
+		}
 		var err error
 		if known, ok := s.requests.answer(id); ok {
 			answer = known

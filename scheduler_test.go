@@ -255,6 +255,30 @@ func TestScheduledRuns(t *testing.T) {
 			b.t.Errorf("schedule after a manual run = %q, want R0 (B1: 3.0 made it endless)", got)
 		}
 	})
+	scenario(t, "the records of a run that waits fit into one commit however large its job", func(b *bench) {
+		b.cluster.cpus = 0
+		largest := 0
+		b.store.before = func(records []record) error {
+			size := 0
+			for _, r := range records {
+				size += len(r.key) + len(r.value)
+			}
+			largest = max(largest, size)
+			return nil
+		}
+		b.start().post(`{"name":"a","command":"` + strings.Repeat("x", maxEntry-20_000) + `","schedule":"R/2000-01-01T00:01:00Z/PT1M"}`)
+		b.wait(2 * time.Minute)
+		if largest > maxMulti {
+			b.t.Errorf("a commit takes %d bytes, more than %d", largest, maxMulti)
+		}
+	})
+	scenario(t, "runs that have ended leave no timers behind", func(b *bench) {
+		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:00:00Z/PT1S"}`)
+		b.wait(3 * time.Minute)
+		if n := len(b.s.timers); n > 5 {
+			b.t.Errorf("%d timers wait after 180 runs", n)
+		}
+	})
 	scenario(t, "cron expressions", func(b *bench) {
 		b.start().post(`{"name":"a","command":"x","schedule":"*/15 * * * *"}`)
 		b.wait(31 * time.Minute)
@@ -328,6 +352,14 @@ func TestOverlap(t *testing.T) {
 		b.start().post(`{"name":"a","command":"x","schedule":"R2//PT1M"}`)
 		b.wait(5 * time.Minute)
 		b.wantHistory("a", "scheduled skipped 00:01:00", "scheduled finished 00:00:00")
+	})
+	scenario(t, "also after a fail-over", func(b *bench) {
+		b.cluster.behave(taking(10 * time.Minute))
+		b.start().post(`{"name":"a","command":"x","schedule":"R2//PT1M"}`)
+		b.wait(70 * time.Second)
+		b.restart()
+		b.wait(3 * time.Minute)
+		b.wantHistory("a", "scheduled skipped 00:01:00")
 	})
 	scenario(t, "a concurrent job overlaps itself", func(b *bench) {
 		b.cluster.behave(taking(150 * time.Second))

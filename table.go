@@ -52,6 +52,8 @@ type openRun struct {
 
 	stored, waitingStored bool // go/run and T_ records exist
 	isChanged             bool
+	killTimer             *alarm   // asks for the kill again
+	staging               *alarm   // looks whether the launched task has started
 	answered              bool     // the cluster has told of it in this subscription
 	asked                 bool     // the cluster was asked about it since its launch
 	unreachable           int64    // since when, in ms
@@ -104,6 +106,23 @@ func (e *entry) jobRecord() []byte {
 	return j.appendJSON(make([]byte, 0, usualDocument), dialectStored)
 }
 
+// maxWaitRecord is the size beyond which a document is not repeated for each run that waits: twice
+// the largest would not go into one commit.
+const maxWaitRecord = 100 << 10
+
+// waitRecord is the job as a T_ node holds it. 2.x takes no more from it than what is kept of a large one.
+func (e *entry) waitRecord() []byte {
+	record := e.jobRecord()
+	if len(record) <= maxWaitRecord {
+		return record
+	}
+	brief := &entry{job: &Job{
+		Name: e.job.Name, Epsilon: e.job.Epsilon, HighPriority: e.job.HighPriority, Retries: e.job.Retries,
+		Schedule: e.job.Schedule, ScheduleTimeZone: e.job.ScheduleTimeZone, Dependent: e.job.Dependent, Parents: e.job.Parents,
+	}, sched: e.sched, problem: e.problem}
+	return brief.jobRecord()
+}
+
 // records returns what has to be stored of the entry and its changed runs.
 func (e *entry) records() []record {
 	name := recordName(e.job.Name)
@@ -152,7 +171,7 @@ func (r *openRun) records() []record {
 	waits := r.State == runQueued
 	switch {
 	case waits && !r.waitingStored:
-		out = append(out, record{waitKey(r.ID), r.entry.jobRecord()})
+		out = append(out, record{waitKey(r.ID), r.entry.waitRecord()})
 	case !waits && r.waitingStored:
 		out = append(out, record{waitKey(r.ID), nil})
 	}

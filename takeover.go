@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -67,6 +69,11 @@ func (s *scheduler) unreadable(err error) error {
 	return errors.Join(other...)
 }
 
+// unusable reports whether the record of that key has been set aside.
+func (s *scheduler) unusable(key string) bool {
+	return slices.ContainsFunc(s.invalid, func(r invalidRecord) bool { return r.key == key })
+}
+
 func (s *scheduler) setAsideRecord(key, reason string) {
 	s.log.Error("stored record can't be used; it is kept as it is", "record", key, "reason", reason)
 	s.invalid = append(s.invalid, invalidRecord{key, reason})
@@ -115,28 +122,73 @@ func encodeFrameworkID(id string) []byte {
 	return b
 }
 
+// A loadedJob is what the records of one job hold.
+type loadedJob struct {
+	name   string
+	entry  *entry // nil if the job itself is of no use
+	faults []invalidRecord
+}
+
+// decodeJobs decodes the records of all jobs. It takes all processors for it, since
+// that is most of what a new leader has to do before it schedules.
+func (s *scheduler) decodeJobs(records map[string][]byte) []loadedJob {
+	var loaded []loadedJob
+	for key := range records {
+		if name, ok := strings.CutPrefix(key, "J_"); ok {
+			loaded = append(loaded, loadedJob{name: name})
+		}
+	}
+	var decoders sync.WaitGroup
+	for part := range slices.Chunk(loaded, len(loaded)/runtime.GOMAXPROCS(0)+1) {
+		decoders.Go(func() {
+			for i := range part {
+				part[i].decode(records, s.cfg)
+			}
+		})
+	}
+	decoders.Wait()
+	return loaded
+}
+
+func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig) {
+	key := "J_" + l.name
+	j, err := decodeStoredJob(records[key], cfg.defaults)
+	if err == nil && j.Name != l.name {
+		err = fmt.Errorf("it holds job %q", j.Name)
+	}
+	if err != nil {
+		l.faults = append(l.faults, invalidRecord{key, err.Error()})
+		return
+	}
+	e := &entry{job: j}
+	l.decodeRecord(records, "go/job/"+recordName(l.name), &e.state)
+	l.decodeRecord(records, "go/history/"+recordName(l.name), &e.history)
+	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
+	l.entry = e
+}
+
+// decodeRecord reads one of our own records, if it is there and sound.
+func (l *loadedJob) decodeRecord(records map[string][]byte, key string, into any) {
+	b, ok := records[key]
+	if !ok {
+		return
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		l.faults = append(l.faults, invalidRecord{key, err.Error()})
+	}
+}
+
 // loadJobs builds the entries, in the order of their creation where it is known,
 // else scheduled jobs before dependent ones as 2.4 listed them.
 func (s *scheduler) loadJobs(records map[string][]byte) {
 	var loaded []*entry
-	for key, value := range records {
-		name, ok := strings.CutPrefix(key, "J_")
-		if !ok {
-			continue
+	for _, l := range s.decodeJobs(records) {
+		for _, f := range l.faults {
+			s.setAsideRecord(f.key, f.reason)
 		}
-		j, err := decodeStoredJob(value, s.cfg.defaults)
-		if err == nil && j.Name != name {
-			err = fmt.Errorf("it holds job %q", j.Name)
+		if l.entry != nil {
+			loaded = append(loaded, l.entry)
 		}
-		if err != nil {
-			s.setAsideRecord(key, err.Error())
-			continue
-		}
-		e := &entry{job: j}
-		s.decodeRecord(records, "go/job/"+recordName(name), &e.state)
-		s.decodeRecord(records, "go/history/"+recordName(name), &e.history)
-		e.history = e.history[:min(len(e.history), s.cfg.historyKeep)]
-		loaded = append(loaded, e)
 	}
 	slices.SortFunc(loaded, func(a, b *entry) int {
 		if a.state.Seq == 0 || b.state.Seq == 0 {
@@ -168,16 +220,22 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 			s.linkStored(s.jobs[l.job.Name])
 		}
 	}
+	s.dropLeftovers(records)
 }
 
-// decodeRecord reads one of our own records, if it is there and sound.
-func (s *scheduler) decodeRecord(records map[string][]byte, key string, into any) {
-	b, ok := records[key]
-	if !ok {
-		return
-	}
-	if err := json.Unmarshal(b, into); err != nil {
-		s.setAsideRecord(key, err.Error())
+// dropLeftovers removes what we keep of jobs that another version has deleted.
+func (s *scheduler) dropLeftovers(records map[string][]byte) {
+	for key := range records {
+		name, ok := strings.CutPrefix(key, "go/job/")
+		if !ok {
+			if name, ok = strings.CutPrefix(key, "go/history/"); !ok {
+				continue
+			}
+		}
+		job, err := parseRecordName(name)
+		if err == nil && s.jobs[job] == nil && !s.unusable("J_"+job) {
+			s.extra = append(s.extra, record{key, nil})
+		}
 	}
 }
 
@@ -185,8 +243,12 @@ func (s *scheduler) decodeRecord(records map[string][]byte, key string, into any
 // the document still says what we wrote, else where another version has put it.
 func (s *scheduler) restoreSchedule(e *entry) {
 	written := e.state.Written
-	if e.state.Posted != "" && written == e.job.Schedule && e.state.Zone == e.job.ScheduleTimeZone {
-		if posted, err := parseSchedule(e.state.Anchor, e.state.Zone, s.serverTime()); err == nil {
+	if e.state.Posted != "" && e.state.Zone == e.job.ScheduleTimeZone {
+		posted, err := parseSchedule(e.state.Anchor, e.state.Zone, s.serverTime())
+		if err == nil && posted.isCron() && written != e.job.Schedule {
+			written = s.cronMovedOn(e)
+		}
+		if err == nil && written == e.job.Schedule {
 			e.sched, e.problem = posted.at(e.state.Index), problemOf(posted)
 			if posted.isCron() {
 				e.job = e.job.clone()
@@ -208,6 +270,21 @@ func (s *scheduler) restoreSchedule(e *entry) {
 	if e.problem != "" {
 		s.log.Error("stored schedule can't be followed; the job only runs by hand", "job", e.job.Name, "schedule", e.job.Schedule, "why", e.problem)
 	}
+}
+
+// cronMovedOn returns the text that goes with our record of a cron job after a JVM version has run the one
+// occurrence that it could see of it: that occurrence is over, and the expression goes on.
+func (s *scheduler) cronMovedOn(e *entry) string {
+	seen, err1 := parseSchedule(e.state.Written, e.state.Zone, s.serverTime())
+	now, err2 := parseSchedule(e.job.Schedule, e.state.Zone, s.serverTime())
+	if err1 != nil || err2 != nil || now.isCron() || now.remaining() != 0 {
+		return e.state.Written
+	}
+	if at, ok := seen.next(); ok {
+		s.state(e).LastScheduled = max(e.state.LastScheduled, at.UnixMilli())
+		e.state.Written = e.job.Schedule
+	}
+	return e.state.Written
 }
 
 // linkStored gives a stored dependent job its edges. A job whose parents do not all exist, which
@@ -259,6 +336,11 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 			continue
 		}
 		e := s.jobs[r.Job]
+		if e == nil && s.unusable("J_"+r.Job) {
+			s.setAsideRecord(key, "its job can't be used")
+			s.kept[r.ID] = true
+			continue
+		}
 		if e == nil {
 			s.extra = append(s.extra, record{key, nil})
 			s.orphans[r.ID] = r.AgentID
@@ -293,6 +375,9 @@ func (s *scheduler) loadWaiting(records map[string][]byte) {
 			id = encoded
 		}
 		if s.runs[id] != nil {
+			continue
+		}
+		if _, _, name, _, _ := parseRunID(id); s.jobs[name] == nil && s.unusable("J_"+name) {
 			continue
 		}
 		if !s.loadForeign(key, id) {
@@ -338,9 +423,10 @@ func (s *scheduler) admitLoaded() {
 		switch {
 		case s.runs[r.ID] != r:
 		case r.State == runLaunching || r.State == runActive:
-			s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+			s.watchStaging(r)
 			if r.Killing != "" {
-				s.timers.add(&alarm{at: s.now + killAgain.Milliseconds(), kind: timerKill, run: r, index: -1})
+				r.killTimer = &alarm{kind: timerKill, run: r, index: -1}
+				s.timers.move(r.killTimer, s.now+killAgain.Milliseconds())
 			}
 		case r.State == runQueued && r.Due > s.now && r.Kind != kindManual && r.Kind != kindDependent:
 			r.delayed = true

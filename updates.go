@@ -148,6 +148,9 @@ func (s *scheduler) acknowledge(u *mesos.TaskStatus) {
 // onStatus handles a status update. Updates may be late, lost, repeated or out of
 // order; the id of the run is the key, and one of a run that has ended changes nothing.
 func (s *scheduler) onStatus(u *mesos.TaskStatus) {
+	if s.kept[u.TaskID.Value] {
+		return // nothing is known to be stored of it, so nothing is confirmed
+	}
 	defer s.acknowledge(u)
 	id := u.TaskID.Value
 	r := s.runs[id]
@@ -374,7 +377,7 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 			r.answered = false
 			return
 		}
-		s.requeue(r, statusText(u))
+		s.requeue(r, statusText(u), 0)
 		return
 	}
 	if r.Killing != "" {
@@ -452,7 +455,22 @@ func (s *scheduler) checkStaging(r *openRun) {
 		return
 	}
 	s.askAbout([]*openRun{r})
-	s.timers.add(&alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1})
+	s.watchStaging(r)
+}
+
+// watchStaging sets the timer of checkStaging. It goes with the run, so that short runs do
+// not leave one each behind.
+func (s *scheduler) watchStaging(r *openRun) {
+	s.unwatch(r)
+	r.staging = &alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1}
+	s.timers.add(r.staging)
+}
+
+func (s *scheduler) unwatch(r *openRun) {
+	if r.staging != nil {
+		s.timers.drop(r.staging)
+		r.staging = nil
+	}
 }
 
 // onError handles the end of a subscription for a reason that the master gives.
@@ -464,9 +482,14 @@ func (s *scheduler) onError(message string) {
 	}
 	// All tasks of a removed framework are gone. The next subscription gets a new id.
 	s.framework = ""
+	clear(s.orphans)
 	s.extra = append(s.extra, record{frameworkIDKey, nil})
 	for _, r := range s.sortedRuns() {
-		if r.State == runLaunching || r.State == runActive {
+		switch {
+		case r.State != runLaunching && r.State != runActive:
+		case r.Killing != "":
+			s.end(r, runKilled, r.Killing)
+		default:
 			s.fail(r, runLost, message)
 		}
 	}
@@ -478,6 +501,7 @@ func (s *scheduler) kill(r *openRun, why string) {
 	case runQueued, runAwaiting:
 		s.end(r, runKilled, why)
 		s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: why})
+		s.disableAfterLast(r.entry)
 	default:
 		if r.Killing == "" {
 			r.update(func(n *Run) { n.Killing = why })
@@ -493,7 +517,10 @@ func (s *scheduler) repeatKill(r *openRun) {
 	}
 	r.asked = true // of a task it does not know the master says so
 	s.send(killCall(r.ID, r.AgentID), nil)
-	s.timers.add(&alarm{at: s.now + killAgain.Milliseconds(), kind: timerKill, run: r, index: -1})
+	if r.killTimer == nil {
+		r.killTimer = &alarm{kind: timerKill, run: r, index: -1}
+	}
+	s.timers.move(r.killTimer, s.now+killAgain.Milliseconds())
 }
 
 // terminal reports whether a task in that state has ended.
@@ -519,10 +546,21 @@ func exitStatusOf(u *mesos.TaskStatus) *int {
 	return &code
 }
 
+// maxReason is how much of what somebody says of a task's end is kept.
+const maxReason = 2000
+
+// briefly cuts a text that is to be stored with a run.
+func briefly(s string) string {
+	if len(s) <= maxReason {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxReason], "") + "..."
+}
+
 // statusText is what an update says for people.
 func statusText(u *mesos.TaskStatus) string {
 	if m := u.GetMessage(); m != "" {
-		return m
+		return briefly(m)
 	}
 	if u.GetState() == mesos.TASK_FINISHED {
 		return ""

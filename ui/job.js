@@ -111,9 +111,14 @@ class JobPage {
     }
   }
 
-  async refreshRuns() {
-    if (this.fetching) { this.again = true; return; }
-    this.fetching = true;
+  // refreshRuns returns when runs are shown that have been read after the call.
+  refreshRuns() {
+    this.again = true;
+    this.fetching ??= this.readRuns().finally(() => { this.fetching = null; });
+    return this.fetching;
+  }
+
+  async readRuns() {
     try {
       do {
         this.again = false;
@@ -128,8 +133,6 @@ class JobPage {
       } while (this.again);
     } catch (err) {
       if (err.name !== 'AbortError') replace(this.runs, h('p', { class: 'bad-text pad' }, err.message));
-    } finally {
-      this.fetching = false;
     }
   }
 
@@ -146,16 +149,16 @@ class JobPage {
     if (list.length === 0) { replace(this.runs, empty('It has not run yet.')); return; }
     const cell = (label, ...content) => h('td', { 'data-label': label }, content);
     replace(this.runs, h('div', { class: 'table-box', tabindex: 0, role: 'region', 'aria-label': 'Runs' }, h('table', { class: 'runs' },
-      h('thead', {}, h('tr', {}, ['State', 'Due', 'Late', 'Took', 'Why', 'Where', 'Attempt', 'Output'].map(t => h('th', { scope: 'col' }, t)))),
+      h('thead', {}, h('tr', {}, ['State', 'Due', 'Late', 'Took', 'Output', 'Why', 'Where', 'Attempt'].map(t => h('th', { scope: 'col' }, t)))),
       h('tbody', {}, list.map(r => h('tr', { class: this.view?.run === r.id ? 'current' : '', dataset: { run: r.id } },
         cell('State', badge(r.state), r.killing && h('small', { class: 'dim' }, ' being killed'), h('small', { class: 'dim' }, r.kind)),
         cell('Due', time(Date.parse(r.due), this.row?.scheduleTimeZone), r.occurrences > 1 && h('small', { class: 'dim', title: 'from ' + r.from }, plural(r.occurrences, 'occurrence'))),
         cell('Late', r.lateMs !== undefined ? duration(r.lateMs) : '–'),
         cell('Took', r.durationMs !== undefined ? duration(r.durationMs) : r.started && openStates.has(r.state) ? elapsed(Date.parse(r.started)) : '–'),
-        cell('Why', r.state === 'finished' && r.exit === 0 ? '' : r.reason || (r.exit ? `exit status ${r.exit}` : ''), r.arguments !== undefined && h('small', { class: 'dim' }, 'arguments: ', h('code', {}, r.arguments))),
+        cell('Output', r.launched || r.started ? [logLink(this, r, 'stdout'), ' ', logLink(this, r, 'stderr')] : '–'),
+        cell('Why', r.state === 'finished' && / status 0$/.test(r.reason) ? '' : r.reason || (r.exit ? `exit status ${r.exit}` : ''), r.arguments !== undefined && h('small', { class: 'dim' }, 'arguments: ', h('code', {}, r.arguments))),
         cell('Where', r.agent || r.agentId || '–'),
-        cell('Attempt', String(r.attempt + 1)),
-        cell('Output', r.launched || r.started ? [logLink(this, r, 'stdout'), ' ', logLink(this, r, 'stderr')] : '–')))))));
+        cell('Attempt', String(r.attempt + 1))))))));
     this.view?.see(list.find(r => r.id === this.view.run));
   }
 

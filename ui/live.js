@@ -105,7 +105,8 @@ function follow() {
   };
 }
 
-function apply(event) {
+// apply takes one event: rows that are new or different, and names that are gone.
+export function apply(event) {
   if (event.lastEventId) last = event.lastEventId;
   const change = JSON.parse(event.data);
   const names = new Set(change.removed);

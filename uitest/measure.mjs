@@ -1,4 +1,4 @@
-// node measure.mjs [jobs [changes]]: how fast the interface is with many jobs. It prints figures, and is no test.
+// node measure.mjs [jobs]: how fast the interface is with many jobs. It prints figures, and is no test.
 import { Instance, launch, open, until } from './chronos.mjs';
 
 const n = Number(process.argv[2] ?? 20000);
@@ -26,7 +26,7 @@ try {
   }
 
   const browser = await launch();
-  const page = await open(browser, 'about:blank');
+  const page = await open(browser, chronos.url);
   const client = await page.context().newCDPSession(page);
   const heap = async () => {
     await client.send('HeapProfiler.collectGarbage');
@@ -83,12 +83,21 @@ try {
 
   say('scrolling: CPU of the page per frame', (await work() - busy) / 180, 'ms (mean)');
 
-  const begin = performance.now();
-  const changes = Number(process.argv[3] ?? 2000);
-  await parallel(changes, i => chronos.json('scheduler/job/success/' + name(i % n), { method: 'PUT' }));
-  say(`${changes} changes made, while the page follows`, (performance.now() - begin) / 1000, 's');
-  await page.waitForTimeout(1500);
-  say('heap after them', await heap(), 'MB');
+  // An hour of events, four a second, as a busy leader sends them.
+  await page.evaluate(async () => {
+    const { apply, store } = await import('./assets/live.js');
+    const names = [...store.jobs.keys()];
+    for (let i = 0; i < 4 * 3600; i++) {
+      const rows = Array.from({ length: 5 }, (_, k) => {
+        const row = store.jobs.get(names[(i * 5 + k) % names.length]);
+        return { ...row, successCount: i, runs: [['s', 1.9e12 + i * 1000, 12, 3456], ...row.runs ?? []].slice(0, 10) };
+      });
+      apply({ data: JSON.stringify({ queued: 0, running: i % 7, subscribed: true, removed: [], jobs: rows }) });
+      if (i % 200 === 199) await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+    }
+  });
+  say('heap after an hour of events (72,000 rows)', await heap(), 'MB');
+  await page.evaluate(() => { document.querySelector('.scroller').scrollTop = 0; });
   const before = performance.now();
   await chronos.put({ name: 'a.last.one', command: 'true', schedule: 'R/2040-01-01T00:00:00Z/P1D' });
   await page.waitForSelector('.space .name:text-is("a.last.one")');
