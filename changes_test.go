@@ -2,9 +2,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -453,6 +456,50 @@ func TestTermsAndFailures(t *testing.T) {
 		b.wait(5 * time.Minute)
 		if got := b.history("large"); len(got) != 1 {
 			b.t.Errorf("history of the large job = %q, want one run", got)
+		}
+	})
+}
+
+func TestAnswerToARequestIsStoredWithItsChange(t *testing.T) {
+	scenario(t, "also when many come at once", func(b *bench) {
+		const burst = 400
+		b.start()
+		stored := map[string]int{} // number of the commit, by key
+		hold := make(chan struct{})
+		b.store.before = func(records []record) error {
+			<-hold
+			for _, r := range records {
+				stored[r.key] = b.store.commits
+			}
+			return nil
+		}
+		filler := strings.Repeat("x", 3000)
+		var posting sync.WaitGroup
+		for i := range burst {
+			posting.Go(func() {
+				name := fmt.Sprintf("j%03d", i)
+				doc := fmt.Appendf(nil, `{"name":%q,"command":"true","description":%q,"schedule":"R/2100-01-01T00:00:00Z/P1D"}`, name, filler)
+				err := b.s.putJob(withRequest(b.t.Context(), name), name, func(old *Job) (*Job, error) {
+					return decodeJob(doc, b.cfg.defaults, dialect2, old)
+				})
+				if err != nil {
+					b.t.Errorf("put %s: %v", name, err)
+				}
+			})
+		}
+		synctest.Wait()
+		close(hold)
+		posting.Wait()
+		commits := map[int]bool{}
+		for i := range burst {
+			job, answer := stored[fmt.Sprintf("J_j%03d", i)], stored[requestRecord(fmt.Sprintf("j%03d", i))]
+			commits[job] = true
+			if job != answer {
+				b.t.Errorf("job %d is in commit %d, the answer to its request in commit %d", i, job, answer)
+			}
+		}
+		if len(commits) < 3 {
+			b.t.Errorf("%d jobs went into %d commits, too few to prove anything", burst, len(commits))
 		}
 	})
 }

@@ -239,10 +239,18 @@ func (s *scheduler) do(ctx context.Context, fn func() (string, error)) (string, 
 		var err error
 		if known, ok := s.requests.answer(id); ok {
 			answer = known
-		} else if answer, err = fn(); err == nil {
-			s.extra = append(s.extra, s.requests.remember(id, answer, s.now)...)
+		} else {
+			if id != "" {
+				s.seal() // from here on it is a change of its own
+			}
+			if answer, err = fn(); err == nil {
+				s.extra = append(s.extra, s.requests.remember(id, answer, s.now)...)
+			}
 		}
 		s.effects = append(s.effects, func(stored error) { reply <- errors.Join(err, stored) })
+		if id != "" {
+			s.sealUpTo(maxBatchSize) // the answer is stored together with what it is about
+		}
 	}
 	select {
 	case s.mailbox <- event:

@@ -13,18 +13,23 @@ const changeSize = maxBatchSize - 64<<10
 // seal hands what the events of this turn have changed to the writer: the
 // records of every entry that is dirty, its new picture, and the effects, which
 // run when all of that is stored.
-func (s *scheduler) seal() {
+func (s *scheduler) seal() { s.sealUpTo(changeSize) }
+
+// sealUpTo is seal with changes that may be of another size. Records of no job come last.
+func (s *scheduler) sealUpTo(size int) {
 	if len(s.dirty) == 0 && len(s.extra) == 0 && len(s.effects) == 0 {
 		return
 	}
 	c := &change{}
-	c.add(s.extra)
-	for _, e := range s.dirty {
-		if c.size > changeSize {
+	cut := func() {
+		if c.size > size {
 			c.totals = s.totals()
 			s.writer.enqueue(c)
 			c = &change{}
 		}
+	}
+	for _, e := range s.dirty {
+		cut()
 		s.sum(e)
 		c.add(e.records())
 		if e.gone {
@@ -33,6 +38,10 @@ func (s *scheduler) seal() {
 			c.view.set = append(c.view.set, e.publish(s.graph))
 		}
 		e.clean()
+	}
+	for _, r := range s.extra {
+		cut()
+		c.add([]record{r})
 	}
 	c.effects = s.effects
 	c.totals = s.totals()
