@@ -6,9 +6,8 @@ import (
 	"slices"
 )
 
-// changeSize is where a change is cut in two, between jobs. A commit has room
-// for one that is a little larger.
-const changeSize = maxBatchSize - 64<<10
+// changeSize is where a change is cut in two, between jobs.
+const changeSize = 64 << 10
 
 // seal hands what the events of this turn have changed to the writer: the
 // records of every entry that is dirty, its new picture, and the effects, which
