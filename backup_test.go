@@ -208,7 +208,7 @@ func TestRestoreRefusesJobsUnlessTold(t *testing.T) {
 func restorable(t *testing.T, st store) (base string) {
 	t.Helper()
 	at := newSeat("self:1")
-	l := &leadership{seat: at, cluster: newFakeCluster(), log: slog.New(slog.DiscardHandler), metrics: newMetrics("test"), config: testConfig(), refused: map[string]bool{}}
+	l := &leadership{seat: at, cluster: newFakeCluster(), log: slog.New(slog.DiscardHandler), metrics: newMetrics("test"), config: testConfig()}
 	ctx, cancel := context.WithCancel(context.Background())
 	var leading sync.WaitGroup
 	leading.Go(func() { l.onFile(ctx, st) })

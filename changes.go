@@ -37,6 +37,11 @@ func (s *scheduler) putJob(ctx context.Context, name string, build func(old *Job
 
 // put checks everything before it changes anything.
 func (s *scheduler) put(e *entry, j *Job) error {
+	if most := s.cfg.largestJob; most > 0 {
+		if n := len(j.appendJSON(nil, dialectStored)); n > most {
+			return &jobError{"", fmt.Sprintf("job %q takes %d bytes, and ZooKeeper holds at most %d of a job", j.Name, n, most)}
+		}
+	}
 	if j.Dependent {
 		if err := s.graph.check(j.Name, j.Parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
 			return err

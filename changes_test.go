@@ -503,3 +503,31 @@ func TestAnswerToARequestIsStoredWithItsChange(t *testing.T) {
 		}
 	})
 }
+
+func TestJobTooLargeForTheStoreIsRefused(t *testing.T) {
+	scenario(t, "before anything changes", func(b *bench) {
+		b.cfg.largestJob = 2000
+		const doc = `{"name":"a","command":"true","description":"x","schedule":"R/2100-01-01T00:00:00Z/P1D"}`
+		b.start().post(doc)
+		err := b.tryPost(strings.Replace(doc, `"x"`, `"`+strings.Repeat("x", 2000)+`"`, 1))
+		if _, ok := errors.AsType[*jobError](err); !ok {
+			b.t.Errorf("post of a job that is too large = %v, want a *jobError", err)
+		}
+		if got := b.job("a").Description; got != "x" {
+			b.t.Errorf("description = %.20q, want that of before", got)
+		}
+	})
+}
+
+func TestHistoryIsBoundedBySize(t *testing.T) {
+	e := &entry{}
+	for i := range 10_000 {
+		e.addHistory(&Run{ID: fmt.Sprintf("ct:%d:0:a:", i), Reason: strings.Repeat("x", i%500)}, 10_000)
+	}
+	if n := len(mustJSON(e.history)); n > 2*maxHistory || n < maxHistory/4 {
+		t.Errorf("a long history takes %d bytes, want about %d", n, maxHistory)
+	}
+	if got := e.history[0].ID; got != "ct:9999:0:a:" {
+		t.Errorf("the newest entry is %s, want the run added last", got)
+	}
+}

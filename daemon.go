@@ -67,7 +67,7 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	}, log, p.metrics)
 	p.leader = &leadership{
 		seat: p.seat, cluster: cl, log: log, metrics: p.metrics,
-		config: p.schedulerConfig(), refused: map[string]bool{},
+		config: p.schedulerConfig(),
 	}
 	p.watchdog = &watchdog{current: p.seat.current, metrics: p.metrics, log: log}
 	p.observe()
@@ -110,7 +110,12 @@ func (p *daemon) newReporters() (err error) {
 // schedulerConfig is what the flags say to the scheduler.
 func (p *daemon) schedulerConfig() schedulerConfig {
 	f := p.flags
+	largestJob := maxJob
+	if p.store != nil {
+		largestJob = 0
+	}
 	return schedulerConfig{
+		largestJob:   largestJob,
 		defaults:     p.jobDefaults(),
 		failureRetry: f.failureRetry, disableAfter: f.disableAfterFailures,
 		historyKeep: max(f.jobHistoryKeep, f.jobHistoryLimit, 1), role: f.mesosRole,

@@ -102,7 +102,7 @@ type leadership struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	refused map[string]bool // keys of records that the store has refused once
+	refused string // key of the record whose refusal ended the last term, "" for none
 }
 
 // onFile leads alone, on a store that nobody else has. It returns when ctx ends.
@@ -247,17 +247,13 @@ func (l *leadership) term(ctx context.Context, st store, number int64, afterJVM 
 }
 
 // noteRefusal remembers a record that the store has refused. The next term reads
-// it again; refused a second time, it is set aside, and the rest goes on.
+// it again; if that one is refused the same, it is set aside, and the rest goes on.
 func (l *leadership) noteRefusal(err error) {
 	key, ok := refusedKey(err)
-	if !ok {
-		return
+	if ok && l.refused == key {
+		l.config.setAside[key] = err.Error()
 	}
-	if !l.refused[key] {
-		l.refused[key] = true
-		return
-	}
-	l.config.setAside[key] = err.Error()
+	l.refused = key
 }
 
 // rest waits, and reports whether ctx still lasts.

@@ -72,6 +72,7 @@ type schedulerConfig struct {
 	failureRetry  time.Duration // --failure_retry
 	disableAfter  int64         // --disable_after_failures; 0 means never
 	historyKeep   int           // ended runs kept per job
+	largestJob    int           // bytes that a job's document may have; 0 means any number
 	role          string        // --mesos_role
 	declineFor    time.Duration // --decline_offer_duration; 0 means the cluster's default
 	reviveForNew  bool          // --revive_offers_for_new_jobs

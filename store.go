@@ -23,6 +23,10 @@ const (
 	// maxMulti is the most that the records of one commit may take together.
 	maxMulti = 1_040_000
 
+	// maxJob is the most that a job's document may take: while a run of it waits the store
+	// holds it twice, and one commit may have to write both, with the job's history.
+	maxJob = 350_000
+
 	// loadReaders is how many single reads are under way at a time.
 	loadReaders = 64
 )

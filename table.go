@@ -206,9 +206,22 @@ func (e *entry) publish(g *graph) *jobView {
 	return v
 }
 
+// maxHistory is about how many bytes of history are kept of a job: it is stored as one
+// record, and ZooKeeper takes a commit of one megabyte.
+const maxHistory = 200_000
+
+// size is about what the run takes in a record.
+func (r *Run) size() int {
+	return 400 + len(r.ID) + len(r.Job) + len(r.Args) + len(r.Reason) + len(r.Sandbox) + len(r.Killing)
+}
+
 // addHistory puts an ended run in front of the history and cuts its tail.
 func (e *entry) addHistory(r *Run, keep int) {
-	n := min(len(e.history), max(keep-1, 0))
+	n, size := 0, r.size()
+	for n < min(len(e.history), max(keep-1, 0)) && size < maxHistory {
+		size += e.history[n].size()
+		n++
+	}
 	e.history = append(append(make([]*Run, 0, n+1), r), e.history[:n]...)
 	e.historyDirty = true
 }

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -12,8 +14,10 @@ import (
 
 // A timeline is what was done when.
 type timeline struct {
-	mu     sync.Mutex
-	events []stormEvent
+	mu       sync.Mutex
+	events   []stormEvent
+	majority bool // of the servers serves
+	instance bool // at least one is left alone
 }
 
 type stormEvent struct {
@@ -24,10 +28,12 @@ type stormEvent struct {
 	leader  bool // it was done to the leader
 }
 
-func (l *timeline) add(e stormEvent) {
+// add appends an event, and what it changes of the state.
+func (l *timeline) add(e stormEvent, change func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.at = time.Now().UnixMilli()
+	change()
+	e.at, e.working = time.Now().UnixMilli(), l.majority && l.instance
 	l.events = append(l.events, e)
 }
 
@@ -67,7 +73,7 @@ type storm struct {
 }
 
 func newStorm(c *threesome) *storm {
-	s := &storm{threesome: c, isDown: [2][]bool{make([]bool, 3), make([]bool, 3)}}
+	s := &storm{threesome: c, timeline: timeline{majority: true, instance: true}, isDown: [2][]bool{make([]bool, 3), make([]bool, 3)}}
 	links := func(state linkState) func(*testing.T, int) {
 		return func(_ *testing.T, i int) {
 			for _, k := range c.links[i] {
@@ -147,24 +153,42 @@ func (s *storm) strike(t *testing.T, f fault, leader int) (undo func()) {
 		return func() {}
 	}
 	s.isDown[kind][i] = true
-	s.timeline.add(stormEvent{fault: true, working: s.working(), leader: kind == 0 && i == leader, what: fmt.Sprintf("%s %d", f.what, i)})
+	left := func() { s.timeline.instance = slices.Contains(s.isDown[0], false) }
+	s.timeline.add(stormEvent{fault: true, leader: kind == 0 && i == leader, what: fmt.Sprintf("%s %d", f.what, i)}, left)
 	f.do(t, i)
 	return func() {
 		f.undo(t, i)
 		s.isDown[kind][i] = false
-		s.timeline.add(stormEvent{working: s.working(), what: "end of " + f.what})
+		s.timeline.add(stormEvent{what: "end of " + f.what}, left)
 	}
 }
 
-// working reports whether a majority of servers and an instance work and reach each other.
-func (s *storm) working() bool {
-	down := 0
-	for _, isDown := range s.isDown[1] {
-		if isDown {
-			down++
+// watch notes whether a majority of the servers serves, whatever became of their processes: a
+// quorum has to be found again, and a busy machine may starve them all.
+func (s *storm) watch(stop <-chan struct{}) {
+	before := true
+	for {
+		var serving atomic.Int32
+		var asking sync.WaitGroup
+		for _, server := range s.servers {
+			asking.Go(func() {
+				start := time.Now()
+				if strings.Contains(server.ask("srvr"), "Mode:") && time.Since(start) < tortureTimeout/3 {
+					serving.Add(1)
+				}
+			})
+		}
+		asking.Wait()
+		if now := serving.Load() >= 2; now != before {
+			before = now
+			s.timeline.add(stormEvent{what: fmt.Sprintf("%d servers serve", serving.Load())}, func() { s.timeline.majority = now })
+		}
+		select {
+		case <-stop:
+			return
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	return down < 2 && slices.Contains(s.isDown[0], false)
 }
 
 // failovers returns how long it took from each fault of the leader until another one was in touch with
@@ -215,6 +239,7 @@ func TestTortureFailoverLosesNothingAndRunsNothingTwice(t *testing.T) {
 	clients.Go(func() { requests = c.insist(stop, manual, chance) })
 
 	s := newStorm(c)
+	clients.Go(func() { s.watch(stop) })
 	for first := c.term(t); c.term(t)-first < failovers; {
 		s.round(t)
 	}
