@@ -522,7 +522,7 @@ func TestJobTooLargeForTheStoreIsRefused(t *testing.T) {
 func TestHistoryIsBoundedBySize(t *testing.T) {
 	e := &entry{}
 	for i := range 10_000 {
-		e.addHistory(&Run{ID: fmt.Sprintf("ct:%d:0:a:", i), Reason: strings.Repeat("x", i%500)}, 10_000)
+		e.addHistory(&Run{ID: fmt.Sprintf("ct:%d:0:a:", i), Reason: strings.Repeat("x", i%500)}, 10_000, maxHistory)
 	}
 	if n := len(mustJSON(e.history)); n > 2*maxHistory || n < maxHistory/4 {
 		t.Errorf("a long history takes %d bytes, want about %d", n, maxHistory)

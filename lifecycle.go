@@ -99,7 +99,7 @@ func (s *scheduler) recordMissed(e *entry, n int64, first, last time.Time) {
 		Due: last.UnixMilli(), State: runMissed, Ended: s.now, Count: n, From: first.UnixMilli(),
 		Reason: fmt.Sprintf("older than epsilon %s when the leader came to it", e.job.Epsilon),
 	}
-	e.addHistory(r, s.cfg.historyKeep)
+	e.addHistory(r, s.cfg.historyKeep, s.cfg.historySize)
 	s.touch(e)
 	s.log.Warn("occurrences missed", "job", e.job.Name, "count", n, "from", msTime(r.From), "to", msTime(r.Due))
 	s.emit(jobEvent{Kind: eventMissed, Job: e.job, Run: r})
@@ -229,7 +229,7 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 	s.unwatch(r)
 	delete(s.runs, r.ID)
 	e.runs = slices.DeleteFunc(slices.Clone(e.runs), func(o *openRun) bool { return o == r })
-	e.addHistory(r.Run, s.cfg.historyKeep)
+	e.addHistory(r.Run, s.cfg.historyKeep, s.cfg.historySize)
 	s.touchRun(r)
 	s.unblock(e)
 	if r.Kind == kindDependent {

@@ -28,14 +28,18 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 3 && os.Args[1] == instanceWord {
 		os.Exit(runInstance(os.Args[2], os.Args[3:]))
 	}
+	if err := os.MkdirAll(buildDir, 0o777); err != nil {
+		panic(err)
+	}
 	status := m.Run()
 	os.RemoveAll(buildDir)
 	os.Exit(status)
 }
 
-// testWrapper starts the test binary. Under -race, a process would sleep for a
+// testWrapper starts the test binary. Under -cover, a process would complain of a missing
+// directory. Under -race, a process would sleep for a
 // second at its end.
-var testWrapper = []string{"/usr/bin/env", "GORACE=atexit_sleep_ms=0", testBinary(), wrapperWord}
+var testWrapper = []string{"/usr/bin/env", "GORACE=atexit_sleep_ms=0", "GOCOVERDIR=" + buildDir, testBinary(), wrapperWord}
 
 func testBinary() string {
 	path, err := os.Executable()

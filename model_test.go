@@ -27,7 +27,7 @@ import (
 // is the long form; -model-seed N -model-seeds 1 -v repeats one scenario.
 var (
 	modelSeed  = flag.Uint64("model-seed", 1, "first seed of the model test")
-	modelSeeds = flag.Uint64("model-seeds", 12, "scenarios of the model test")
+	modelSeeds = flag.Uint64("model-seeds", 6, "scenarios of the model test")
 	modelSteps = flag.Int("model-steps", 120, "steps of each scenario of the model test")
 )
 
@@ -57,7 +57,7 @@ func TestModel(t *testing.T) {
 
 func runModel(t *testing.T, seed uint64) {
 	m := &model{bench: newBench(t), random: rand.New(&lockedSource{source: rand.NewPCG(seed, 0)}), jobs: map[string]*modelJob{}, deleted: map[string]bool{}}
-	m.cfg.historyKeep = 1 << 20
+	m.cfg.historyKeep, m.cfg.historySize = 1<<20, 1<<40
 	m.cfg.observe = func(jobEvent) {}
 	m.cfg.disableAfter = 0
 	m.store.before = m.commitFate

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,6 +73,7 @@ type schedulerConfig struct {
 	failureRetry  time.Duration // --failure_retry
 	disableAfter  int64         // --disable_after_failures; 0 means never
 	historyKeep   int           // ended runs kept per job
+	historySize   int           // about how many bytes of them at most; 0 means maxHistory
 	largestJob    int           // bytes that a job's document may have; 0 means any number
 	role          string        // --mesos_role
 	declineFor    time.Duration // --decline_offer_duration; 0 means the cluster's default
@@ -164,6 +166,7 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 		unlinked: map[string]bool{}, sums: map[runState]int{},
 	}
 	s.offers = newOfferBook(cfg.role)
+	s.cfg.historySize = cmp.Or(cfg.historySize, maxHistory)
 	s.reconcileTimer = alarm{kind: timerReconcile, index: -1}
 	s.requests = newRequestLog()
 	s.writer = newWriter(st, s.publish)

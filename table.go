@@ -215,10 +215,11 @@ func (r *Run) size() int {
 	return 400 + len(r.ID) + len(r.Job) + len(r.Args) + len(r.Reason) + len(r.Sandbox) + len(r.Killing)
 }
 
-// addHistory puts an ended run in front of the history and cuts its tail.
-func (e *entry) addHistory(r *Run, keep int) {
+// addHistory puts an ended run in front of the history and cuts its tail, so that no more
+// than keep runs and about most bytes are left.
+func (e *entry) addHistory(r *Run, keep, most int) {
 	n, size := 0, r.size()
-	for n < min(len(e.history), max(keep-1, 0)) && size < maxHistory {
+	for n < min(len(e.history), max(keep-1, 0)) && size < most {
 		size += e.history[n].size()
 		n++
 	}
