@@ -90,7 +90,7 @@ func (s *scheduler) nextSeq() int64 {
 // newEntry puts a job into the table.
 func (s *scheduler) newEntry(j *Job) *entry {
 	e := &entry{job: j, slot: s.slots}
-	e.timer = alarm{kind: timerDue, entry: e, index: -1}
+	e.timer = alarm{kind: timerDue, entry: e}
 	s.slots++
 	s.jobs[j.Name] = e
 	return e
@@ -192,18 +192,23 @@ func (s *scheduler) requeueWaiting(e *entry) {
 // deleteJob removes a job. Children that have no other parent take over its
 // parents, or its schedule if it had none; the others just lose the edge.
 func (s *scheduler) deleteJob(ctx context.Context, name string) error {
-	_, err := s.do(ctx, func() (string, error) {
-		e := s.jobs[name]
-		if e == nil {
-			return "", jobNotFound(name)
-		}
+	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
 		s.remove(e)
 		return "", nil
 	})
 	return err
 }
 
-func jobNotFound(name string) error { return fmt.Errorf("job %q: %w", name, errNotFound) }
+// onJob is do for what concerns one job that there must be.
+func (s *scheduler) onJob(ctx context.Context, name string, fn func(*entry) (string, error)) (string, error) {
+	return s.do(ctx, func() (string, error) {
+		e := s.jobs[name]
+		if e == nil {
+			return "", fmt.Errorf("job %q: %w", name, errNotFound)
+		}
+		return fn(e)
+	})
+}
 
 func (s *scheduler) remove(e *entry) {
 	name := e.job.Name
@@ -218,7 +223,6 @@ func (s *scheduler) remove(e *entry) {
 	s.dues.drop(&e.timer)
 	for _, r := range e.runs {
 		s.queue.remove(r)
-		s.notLate(r)
 		if r.State == runLaunching || r.State == runActive {
 			s.orphans[r.ID] = r.AgentID
 			s.send(killCall(r.ID, r.AgentID), nil)
@@ -297,11 +301,7 @@ const maxArguments = 64 << 10
 // runJob opens a run of a job by hand and returns its id. One-off arguments
 // replace the job's own.
 func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool) (string, error) {
-	return s.do(ctx, func() (string, error) {
-		e := s.jobs[name]
-		if e == nil {
-			return "", jobNotFound(name)
-		}
+	return s.onJob(ctx, name, func(e *entry) (string, error) {
 		if len(args) > maxArguments {
 			return "", &jobError{"arguments", fmt.Sprintf("the arguments have %d bytes, more than %d", len(args), maxArguments)}
 		}
@@ -314,11 +314,7 @@ func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool)
 // killJob ends every open run of a job: those that wait at once, the others as
 // soon as the cluster has killed their tasks.
 func (s *scheduler) killJob(ctx context.Context, name string) error {
-	_, err := s.do(ctx, func() (string, error) {
-		e := s.jobs[name]
-		if e == nil {
-			return "", jobNotFound(name)
-		}
+	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
 		for _, r := range slices.Clone(e.runs) {
 			if s.runs[r.ID] == r {
 				s.kill(r, "killed by request")
@@ -331,11 +327,7 @@ func (s *scheduler) killJob(ctx context.Context, name string) error {
 
 // markSuccess counts a success that happened outside, for the job and its children.
 func (s *scheduler) markSuccess(ctx context.Context, name string) error {
-	_, err := s.do(ctx, func() (string, error) {
-		e := s.jobs[name]
-		if e == nil {
-			return "", jobNotFound(name)
-		}
+	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
 		s.countSuccess(e)
 		return "", nil
 	})
@@ -371,9 +363,7 @@ func (s *scheduler) finishUnknown(id string, code int, message string) {
 		s.log.Warn("status of a task that is not known", "task", id, "code", code)
 		return
 	}
-	r := &openRun{entry: e, Run: &Run{ID: id, Job: name, Kind: kindScheduled, Due: due, Attempt: attempt, Args: args, State: runAwaiting, Queued: due}}
-	e.runs = append(e.runs, r)
-	s.runs[id] = r
+	r := s.open(e, &Run{ID: id, Job: name, Kind: kindScheduled, Due: due, Attempt: attempt, Args: args, State: runAwaiting, Queued: due})
 	s.applyCallback(r, code, message)
 }
 
@@ -419,11 +409,7 @@ func (s *scheduler) sortedRuns() []*openRun {
 
 // addProgress adds to the number of elements that a data processing task has handled.
 func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) error {
-	_, err := s.do(ctx, func() (string, error) {
-		e := s.jobs[name]
-		if e == nil {
-			return "", jobNotFound(name)
-		}
+	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
 		if r := s.runs[id]; r != nil && r.entry == e {
 			r.update(func(run *Run) { run.Elements += n })
 			s.touchRun(r)
@@ -456,11 +442,7 @@ type waiting struct {
 // whyQueued explains each waiting run of a job.
 func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, error) {
 	var out []waiting
-	_, err := s.do(ctx, func() (string, error) {
-		e := s.jobs[name]
-		if e == nil {
-			return "", jobNotFound(name)
-		}
+	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
 		for _, r := range e.runs {
 			if r.State == runQueued {
 				out = append(out, s.explain(r))

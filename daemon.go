@@ -143,10 +143,8 @@ func (p *daemon) schedulerConfig() schedulerConfig {
 			p.metrics.offersUsed.add(int64(used))
 			p.metrics.offersDeclined.add(int64(declined))
 		},
-		revived: func(requested, sent bool) {
-			if requested {
-				p.metrics.reviveRequests.inc()
-			}
+		reviveWanted: func(sent bool) {
+			p.metrics.reviveRequests.inc()
 			if sent {
 				p.metrics.revives.inc()
 			}

@@ -128,7 +128,7 @@ func (s *scheduler) expireOverlap(r *openRun) {
 	}
 	if !slices.ContainsFunc(r.entry.runs, func(o *openRun) bool { return o.State == runActive && o.answered }) {
 		// After a fail-over the other run may have ended, and what is before it in the queue has not started.
-		s.timers.add(&alarm{at: s.now + firstReconcile.Milliseconds(), kind: timerOverlap, run: r, index: -1})
+		s.timers.add(&alarm{at: s.now + firstReconcile.Milliseconds(), kind: timerOverlap, run: r})
 		return
 	}
 	s.end(r, runSkipped, "the job was still running when epsilon was over")
@@ -160,16 +160,14 @@ func (s *scheduler) add(e *entry, r *Run) *openRun {
 	}
 	r.ID = runID(r.Due, r.Attempt, e.job.Name, args)
 	r.Job, r.State, r.Queued = e.job.Name, runQueued, s.now
-	o := &openRun{Run: r, entry: e}
-	e.runs = append(e.runs, o)
-	s.runs[r.ID] = o
+	o := s.open(e, r)
 	e.stateDirty = true
 	s.touchRun(o)
 	s.emit(jobEvent{Kind: eventQueued, Job: e.job, Run: r})
 	s.watchLate(o)
 	if r.Kind == kindRetry && r.Due > s.now {
 		o.delayed = true
-		s.timers.add(&alarm{at: r.Due, kind: timerRetry, run: o, index: -1})
+		s.timers.add(&alarm{at: r.Due, kind: timerRetry, run: o})
 		return o
 	}
 	s.admit(o)
@@ -189,7 +187,7 @@ func (s *scheduler) admit(r *openRun) {
 		r.blocked = true
 		if r.Kind == kindScheduled {
 			at := max(r.Due+e.epsilon(), s.now+firstReconcile.Milliseconds())
-			s.timers.add(&alarm{at: at, kind: timerOverlap, run: r, index: -1})
+			s.timers.add(&alarm{at: at, kind: timerOverlap, run: r})
 		}
 	default:
 		s.queue.push(r, s.cfg.task)
@@ -223,10 +221,9 @@ func (s *scheduler) unblock(e *entry) {
 func (s *scheduler) end(r *openRun, state runState, reason string) {
 	e := r.entry
 	s.queue.remove(r)
-	s.notLate(r)
+	s.unwatch(r)
 	r.blocked, r.delayed = false, false
 	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing = state, reason, s.now, "" })
-	s.unwatch(r)
 	delete(s.runs, r.ID)
 	e.runs = slices.DeleteFunc(slices.Clone(e.runs), func(o *openRun) bool { return o == r })
 	e.addHistory(r.Run, s.cfg.historyKeep, s.cfg.historySize)
@@ -414,22 +411,12 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 // that is late already. Without --notify_late this costs nothing.
 func (s *scheduler) watchLate(r *openRun) {
 	if s.cfg.late > 0 {
-		r.late = &alarm{at: max(s.now, r.Due+s.cfg.late.Milliseconds()), kind: timerLate, run: r, index: -1}
-		s.timers.add(r.late)
+		s.timers.move(&r.late, max(s.now, r.Due+s.cfg.late.Milliseconds()))
 	}
 }
 
 func (s *scheduler) tellLate(r *openRun) {
-	r.late = nil
 	s.emit(jobEvent{Kind: eventLate, Job: r.entry.job, Run: r.Run})
-}
-
-// notLate ends the watch over a run that has started or ended.
-func (s *scheduler) notLate(r *openRun) {
-	if r.late != nil {
-		s.timers.drop(r.late)
-		r.late = nil
-	}
 }
 
 // requeue takes back a launch that never happened: the same attempt waits again, after a pause
@@ -446,7 +433,7 @@ func (s *scheduler) requeue(r *openRun, why string, pause time.Duration) {
 	}
 	if pause > 0 {
 		r.delayed = true
-		s.timers.add(&alarm{at: s.now + pause.Milliseconds(), kind: timerRetry, run: r, index: -1})
+		s.timers.add(&alarm{at: s.now + pause.Milliseconds(), kind: timerRetry, run: r})
 		return
 	}
 	s.admit(r)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -22,13 +23,21 @@ func (f *fetcher) extract(ctx context.Context, name string) error {
 	if unpack == nil {
 		return nil
 	}
-	if err := unpack(f, ctx, name); err != nil {
+	file, err := f.root.Open(name)
+	if err != nil {
+		return fmt.Errorf("extract %q: %w", name, err)
+	}
+	defer file.Close()
+	if err := unpack(f, ctx, file, name); err != nil {
 		return fmt.Errorf("extract %q: %w", name, err)
 	}
 	return nil
 }
 
-func archiveFormat(name string) func(*fetcher, context.Context, string) error {
+// An unpacker extracts an archive of that name.
+type unpacker func(f *fetcher, ctx context.Context, file *os.File, name string) error
+
+func archiveFormat(name string) unpacker {
 	name, _, _ = strings.Cut(name, "?")
 	has := func(suffixes ...string) bool {
 		for _, s := range suffixes {
@@ -50,28 +59,18 @@ func archiveFormat(name string) func(*fetcher, context.Context, string) error {
 	case has(".gz"):
 		return (*fetcher).gunzip
 	case has(".tar.xz", ".txz"):
-		return func(*fetcher, context.Context, string) error {
+		return func(*fetcher, context.Context, *os.File, string) error {
 			return errors.New("xz is not supported on this machine")
 		}
 	}
 	return nil
 }
 
-func (f *fetcher) untar(ctx context.Context, name string) error {
-	file, err := f.root.Open(name)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
+func (f *fetcher) untar(ctx context.Context, file *os.File, _ string) error {
 	return f.tarEntries(ctx, file)
 }
 
-func (f *fetcher) untarGzip(ctx context.Context, name string) error {
-	file, err := f.root.Open(name)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
+func (f *fetcher) untarGzip(ctx context.Context, file *os.File, _ string) error {
 	unzipped, err := gzip.NewReader(file)
 	if err != nil {
 		return err
@@ -79,21 +78,11 @@ func (f *fetcher) untarGzip(ctx context.Context, name string) error {
 	return f.tarEntries(ctx, unzipped)
 }
 
-func (f *fetcher) untarBzip2(ctx context.Context, name string) error {
-	file, err := f.root.Open(name)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
+func (f *fetcher) untarBzip2(ctx context.Context, file *os.File, _ string) error {
 	return f.tarEntries(ctx, bzip2.NewReader(file))
 }
 
-func (f *fetcher) gunzip(ctx context.Context, name string) error {
-	file, err := f.root.Open(name)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
+func (f *fetcher) gunzip(ctx context.Context, file *os.File, name string) error {
 	unzipped, err := gzip.NewReader(file)
 	if err != nil {
 		return err
@@ -149,12 +138,7 @@ func (f *fetcher) tarEntry(ctx context.Context, h *tar.Header, r io.Reader) erro
 	return fmt.Errorf("type %q is not allowed", h.Typeflag)
 }
 
-func (f *fetcher) unzip(ctx context.Context, name string) error {
-	file, err := f.root.Open(name)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
+func (f *fetcher) unzip(ctx context.Context, file *os.File, _ string) error {
 	info, err := file.Stat()
 	if err != nil {
 		return err

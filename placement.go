@@ -25,7 +25,7 @@ type offerBook struct {
 	newWork    bool  // a run has joined the queue in this turn
 	revivedAt  int64 // ms; of the last REVIVE or SUBSCRIBED
 	offeredAt  int64
-	timer      *alarm
+	timer      alarm
 	largest    map[string]resources // the largest offer seen of each agent
 	aside      aside
 	soon       resources // what was due soon at soonAt, when soonTop was next
@@ -42,7 +42,7 @@ type aside struct {
 }
 
 func newOfferBook(role string) *offerBook {
-	return &offerBook{market: newMarket(role), largest: map[string]resources{}}
+	return &offerBook{market: newMarket(role), largest: map[string]resources{}, timer: alarm{kind: timerOffers}}
 }
 
 // receive takes offers in.
@@ -183,9 +183,7 @@ func (s *scheduler) post(event func()) {
 // offers are given back first: they would stay out, and the launch could still arrive
 // after the master has said that it does not know the task.
 func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err error) {
-	s.send(&sched.Call{Type: sched.Call_DECLINE, Decline: &sched.Call_Decline{
-		OfferIDs: offers,
-	}}, nil)
+	s.send(&sched.Call{Type: sched.Call_DECLINE, Decline: &sched.Call_Decline{OfferIDs: offers}}, nil)
 	for _, r := range runs {
 		if r.State != runLaunching || s.runs[r.ID] != r {
 			continue
@@ -213,15 +211,16 @@ func (s *scheduler) keepAside() {
 	if s.now-a.ended < asideLimit.Milliseconds() && a.ended != 0 {
 		return
 	}
-	var starved *class
 	for _, c := range s.queue.classes {
-		if c.refused && s.now-c.runs[0].Queued > starvation.Milliseconds() &&
-			(starved == nil || c.runs[0].seq < starved.runs[0].seq) && s.roomFor(c) != "" {
-			starved = c
+		r := c.runs[0]
+		if !c.refused || s.now-r.Queued <= starvation.Milliseconds() || a.run != nil && a.run.seq < r.seq {
+			continue
+		}
+		if agent := s.roomFor(c); agent != "" {
+			*a = aside{run: r, agent: agent, since: s.now}
 		}
 	}
-	if starved != nil {
-		*a = aside{run: starved.runs[0], agent: s.roomFor(starved), since: s.now}
+	if a.run != nil {
 		s.offers.setAside(a.agent, a.run.ID)
 	}
 }
@@ -292,8 +291,8 @@ func (s *scheduler) mayAskAgain() bool {
 // that the framework may be woken at any time.
 func (s *scheduler) revive() {
 	sent := s.offers.suppressed || s.now-s.offers.revivedAt >= s.cfg.reviveEvery.Milliseconds()
-	if s.cfg.revived != nil {
-		s.cfg.revived(true, sent)
+	if s.cfg.reviveWanted != nil {
+		s.cfg.reviveWanted(sent)
 	}
 	if !sent {
 		return
@@ -345,10 +344,7 @@ func (s *scheduler) tendLater(every time.Duration) {
 	if at == 0 {
 		return
 	}
-	if s.offers.timer == nil {
-		s.offers.timer = &alarm{kind: timerOffers, index: -1}
-	}
-	if s.offers.timer.index < 0 || s.offers.timer.at > at {
-		s.timers.move(s.offers.timer, at)
+	if t := &s.offers.timer; !t.set() || t.at > at {
+		s.timers.move(t, at)
 	}
 }

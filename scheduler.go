@@ -90,7 +90,7 @@ type schedulerConfig struct {
 	observe       func(jobEvent) // may be nil; must not block
 	batchStored   func(changes, records int, took time.Duration, err error)
 	offerObserver func(received, used, declined int) // may be nil
-	revived       func(requested, sent bool)         // may be nil
+	reviveWanted  func(sent bool)                    // may be nil
 	late          time.Duration                      // raise eventLate for a run that waits this long after its due; 0 for never
 	count         schedulerCounts
 }
@@ -167,7 +167,7 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 	}
 	s.offers = newOfferBook(cfg.role)
 	s.cfg.historySize = cmp.Or(cfg.historySize, maxHistory)
-	s.reconcileTimer = alarm{kind: timerReconcile, index: -1}
+	s.reconcileTimer = alarm{kind: timerReconcile}
 	s.requests = newRequestLog()
 	s.writer = newWriter(st, s.publish)
 	s.writer.onBatch = cfg.batchStored
@@ -202,7 +202,7 @@ func (s *scheduler) run(ctx context.Context) error {
 // starts afresh once that, and the end of all its tasks, is stored.
 func (s *scheduler) connect(ctx context.Context, framework string) error {
 	for {
-		err := s.cluster.run(ctx, framework, s.handle(ctx))
+		err := s.cluster.run(ctx, framework, s.handle)
 		if !errors.Is(err, errFrameworkRemoved) {
 			return err
 		}
@@ -213,15 +213,8 @@ func (s *scheduler) connect(ctx context.Context, framework string) error {
 	}
 }
 
-// handle returns the function that brings a cluster's events to the loop.
-func (s *scheduler) handle(ctx context.Context) func(*sched.Event) {
-	return func(e *sched.Event) {
-		select {
-		case s.mailbox <- func() { s.clusterEvent(e) }:
-		case <-ctx.Done():
-		}
-	}
-}
+// handle brings an event of the cluster to the loop.
+func (s *scheduler) handle(e *sched.Event) { s.post(func() { s.clusterEvent(e) }) }
 
 // do runs fn in the loop and returns what it answers once everything fn
 // changed, and everything before it, is stored. When fn fails it must have
@@ -394,8 +387,7 @@ func (s *scheduler) fire(t *alarm) {
 		s.tellLate(t.run)
 	case timerReconcile:
 		s.reconcileAgain()
-	case timerOffers:
-		s.offers.timer = nil // place, which follows, looks at the offers
+	case timerOffers: // place, which follows, looks at the offers
 	}
 }
 

@@ -119,8 +119,8 @@ func (s *scheduler) check() error {
 		if e.job.Dependent && !s.unlinked[name] && !slices.Equal(e.job.Parents, s.graph.parents[name]) {
 			bad("job %q: parents %q, edges from %q", name, e.job.Parents, s.graph.parents[name])
 		}
-		if _, due := e.nextDue(); due != (e.timer.index >= 0) {
-			bad("job %q: has an occurrence: %t, has a timer: %t", name, due, e.timer.index >= 0)
+		if _, due := e.nextDue(); due != e.timer.set() {
+			bad("job %q: has an occurrence: %t, has a timer: %t", name, due, e.timer.set())
 		}
 		busy := 0
 		for _, r := range e.runs {

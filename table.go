@@ -52,13 +52,31 @@ type openRun struct {
 
 	stored, waitingStored bool // go/run and T_ records exist
 	isChanged             bool
-	killTimer             *alarm   // asks for the kill again
-	staging               *alarm   // looks whether the launched task has started
+	kill                  alarm    // asks for the kill again
+	staging               alarm    // looks whether the launched task has started
 	answered              bool     // the cluster has told of it in this subscription
 	asked                 bool     // the cluster was asked about it since its launch
 	unreachable           int64    // since when, in ms
-	late                  *alarm   // raises eventLate, or nil
+	late                  alarm    // raises eventLate
 	counted               runState // state under which it is summed up
+}
+
+// open puts a run that has not ended into the table.
+func (s *scheduler) open(e *entry, r *Run) *openRun {
+	o := &openRun{Run: r, entry: e}
+	o.kill = alarm{kind: timerKill, run: o}
+	o.staging = alarm{kind: timerStaging, run: o}
+	o.late = alarm{kind: timerLate, run: o}
+	e.runs = append(e.runs, o)
+	s.runs[r.ID] = o
+	return o
+}
+
+// unwatch takes a run's own timers away.
+func (s *scheduler) unwatch(r *openRun) {
+	for _, t := range []*alarm{&r.kill, &r.staging, &r.late} {
+		s.timers.drop(t)
+	}
 }
 
 // update replaces the run's record by one that change has altered.

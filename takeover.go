@@ -346,10 +346,9 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 			s.orphans[r.ID] = r.AgentID
 			continue
 		}
-		o := &openRun{Run: &r, entry: e, stored: true}
+		o := s.open(e, &r)
+		o.stored = true
 		_, o.waitingStored = records[waitKey(r.ID)]
-		e.runs = append(e.runs, o)
-		s.runs[r.ID] = o
 	}
 	for _, e := range s.jobs {
 		slices.SortStableFunc(e.runs, func(a, b *openRun) int { return cmp.Compare(a.Queued, b.Queued) })
@@ -402,9 +401,8 @@ func (s *scheduler) loadForeign(key, id string) bool {
 	if kind == kindScheduled && due > e.state.LastScheduled {
 		s.state(e).LastScheduled = due
 	}
-	o := &openRun{Run: r, entry: e, waitingStored: key == waitKey(id)}
-	e.runs = append(e.runs, o)
-	s.runs[id] = o
+	o := s.open(e, r)
+	o.waitingStored = key == waitKey(id)
 	s.touchRun(o)
 	if due+e.epsilon() <= s.now {
 		s.end(o, runMissed, "older than epsilon when the leader came to it")
@@ -425,12 +423,11 @@ func (s *scheduler) admitLoaded() {
 		case r.State == runLaunching || r.State == runActive:
 			s.watchStaging(r)
 			if r.Killing != "" {
-				r.killTimer = &alarm{kind: timerKill, run: r, index: -1}
-				s.timers.move(r.killTimer, s.now+killAgain.Milliseconds())
+				s.timers.move(&r.kill, s.now+killAgain.Milliseconds())
 			}
 		case r.State == runQueued && r.Due > s.now && r.Kind != kindManual && r.Kind != kindDependent:
 			r.delayed = true
-			s.timers.add(&alarm{at: r.Due, kind: timerRetry, run: r, index: -1})
+			s.timers.add(&alarm{at: r.Due, kind: timerRetry, run: r})
 		case r.State == runQueued:
 			s.admit(r)
 		}

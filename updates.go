@@ -250,16 +250,10 @@ func (s *scheduler) adoptable(e *entry, id string, due int64) bool {
 // adopt opens a run for a task that a JVM version launched.
 func (s *scheduler) adopt(e *entry, id string, due int64, attempt int, args string, u *mesos.TaskStatus) *openRun {
 	s.log.Info("adopting a task launched by an earlier version", "job", e.job.Name, "task", id)
-	agent := u.GetAgentID().GetValue()
-	r := &openRun{entry: e, Run: &Run{
+	r := s.open(e, &Run{
 		ID: id, Job: e.job.Name, Kind: kindScheduled, Due: due, Attempt: attempt, Args: args, HasArgs: args != jobArguments(e.job),
-		State: runActive, AgentID: agent, Queued: due, Launched: due,
-	}}
-	if w := s.runs[id]; w != nil {
-		return w
-	}
-	e.runs = append(e.runs, r)
-	s.runs[id] = r
+		State: runActive, AgentID: u.GetAgentID().GetValue(), Queued: due, Launched: due,
+	})
 	s.touchRun(r)
 	return r
 }
@@ -271,7 +265,7 @@ func (s *scheduler) onUnexpected(r *openRun, u *mesos.TaskStatus) {
 		return
 	}
 	s.queue.remove(r)
-	s.notLate(r)
+	s.timers.drop(&r.late)
 	r.blocked, r.delayed, r.answered = false, false, true
 	r.update(func(n *Run) {
 		n.State, n.AgentID, n.Launched, n.Reason = runActive, u.GetAgentID().GetValue(), s.now, ""
@@ -304,7 +298,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 		s.touchRun(r)
 	}
 	if first {
-		s.notLate(r)
+		s.timers.drop(&r.late)
 		s.emit(jobEvent{Kind: eventStarted, Job: r.entry.job, Run: r.Run})
 	}
 }
@@ -418,7 +412,7 @@ func (s *scheduler) onUnreachable(r *openRun, u *mesos.TaskStatus) {
 		return
 	}
 	r.unreachable = s.now
-	s.timers.add(&alarm{at: s.now + s.cfg.unreachable.Milliseconds(), kind: timerUnreachable, run: r, index: -1})
+	s.timers.add(&alarm{at: s.now + s.cfg.unreachable.Milliseconds(), kind: timerUnreachable, run: r})
 	r.update(func(n *Run) { n.State, n.Reason = runActive, "agent unreachable since "+formatDate(msTime(s.now)) })
 	s.touchRun(r)
 	s.log.Warn("agent unreachable", "job", r.Job, "task", r.ID, "agent", r.AgentID)
@@ -458,19 +452,9 @@ func (s *scheduler) checkStaging(r *openRun) {
 	s.watchStaging(r)
 }
 
-// watchStaging sets the timer of checkStaging. It goes with the run, so that short runs do
-// not leave one each behind.
+// watchStaging sets the timer of checkStaging.
 func (s *scheduler) watchStaging(r *openRun) {
-	s.unwatch(r)
-	r.staging = &alarm{at: s.now + s.cfg.staging.Milliseconds(), kind: timerStaging, run: r, index: -1}
-	s.timers.add(r.staging)
-}
-
-func (s *scheduler) unwatch(r *openRun) {
-	if r.staging != nil {
-		s.timers.drop(r.staging)
-		r.staging = nil
-	}
+	s.timers.move(&r.staging, s.now+s.cfg.staging.Milliseconds())
 }
 
 // onError handles the end of a subscription for a reason that the master gives.
@@ -517,10 +501,7 @@ func (s *scheduler) repeatKill(r *openRun) {
 	}
 	r.asked = true // of a task it does not know the master says so
 	s.send(killCall(r.ID, r.AgentID), nil)
-	if r.killTimer == nil {
-		r.killTimer = &alarm{kind: timerKill, run: r, index: -1}
-	}
-	s.timers.move(r.killTimer, s.now+killAgain.Milliseconds())
+	s.timers.move(&r.kill, s.now+killAgain.Milliseconds())
 }
 
 // terminal reports whether a task in that state has ended.
