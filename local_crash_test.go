@@ -287,6 +287,37 @@ func TestLocalOneOfTwoWrappersRunsTheCommand(t *testing.T) {
 	}
 }
 
+// A wrapper that gets the lock only when the run is over says so. It must not mistake what
+// the first one has cleared away for a fault, which would make a failure of the run.
+func TestLocalWrapperThatComesLateKnowsTheRunIsOver(t *testing.T) {
+	l, err := newLocal(t.TempDir(), localOptions{wrapper: testWrapper}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	epoch, err := subscribe(l.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := runIDFor("late")
+	task := shellTask(id, "exit 3")
+	box := l.sandbox(id)
+	if err := box.create(id, &task); err != nil {
+		t.Fatal(err)
+	}
+	race(t, l, box, epoch)
+	cmd, err := l.startWrapper(box, epoch, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	if got := cmd.ProcessState.ExitCode(); got != exitClaimed {
+		t.Errorf("late wrapper ends with %d, want %d", got, exitClaimed)
+	}
+	if st := box.status(); st == nil || st.Message != "Command exited with status 3" {
+		t.Errorf("status = %+v, want that of the first wrapper", st)
+	}
+}
+
 // A leader that was stopped wakes up when its successor has run and cleared away
 // the same run: nothing of it is left, and still it must not run again.
 func TestLocalSupersededInstanceStartsNothing(t *testing.T) {

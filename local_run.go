@@ -76,6 +76,9 @@ func (w *wrapper) claim() (lock *os.File, err error) {
 			lock.Close()
 		}
 	}()
+	if w.box.claimed() { // and over: its wrapper has let go of the lock, and cleared away what is opened below
+		return nil, errClaimed
+	}
 	if w.task, err = w.box.task(); err != nil {
 		return nil, fmt.Errorf("read task: %w", err)
 	}
