@@ -128,6 +128,7 @@ type runDocument struct {
 	Exit      *int     `json:"exit,omitempty"`
 	Agent     string   `json:"agent,omitempty"`
 	AgentID   string   `json:"agentId,omitempty"`
+	Sandbox   string   `json:"sandbox,omitempty"` // URL of its files on the agent
 	Killing   string   `json:"killing,omitempty"`
 	Elements  int64    `json:"elements,omitempty"`
 	Count     int64    `json:"occurrences,omitempty"` // that one missed or skipped entry stands for
@@ -137,7 +138,7 @@ type runDocument struct {
 func describeRun(r *Run) runDocument {
 	d := runDocument{ID: r.ID, Kind: r.Kind, State: r.State, Attempt: r.Attempt, Due: msText(r.Due),
 		Queued: msText(r.Queued), Launched: msText(r.Launched), Started: msText(r.Started), Ended: msText(r.Ended),
-		Reason: r.Reason, Exit: r.Exit, Agent: r.Agent, AgentID: r.AgentID, Killing: r.Killing,
+		Reason: r.Reason, Exit: r.Exit, Agent: r.Agent, AgentID: r.AgentID, Sandbox: r.Sandbox, Killing: r.Killing,
 		Elements: r.Elements, Count: r.Count, From: msText(r.From)}
 	if r.HasArgs {
 		d.Arguments = &r.Args

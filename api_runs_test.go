@@ -107,10 +107,10 @@ func TestStatusCode(t *testing.T) {
 func TestDescribeRun(t *testing.T) {
 	exit := 3
 	r := &Run{ID: "ct:1000:1:a:", Job: "a", Kind: kindRetry, Due: 1000, Attempt: 1, State: runFailed, Reason: "exit status 3", Exit: &exit,
-		Agent: "h1", AgentID: "s-1", Queued: 900, Launched: 1500, Started: 2000, Ended: 5000}
+		Agent: "h1", AgentID: "s-1", Sandbox: "http://h1:5051/files/browse?path=x", Queued: 900, Launched: 1500, Started: 2000, Ended: 5000}
 	want := `{"id":"ct:1000:1:a:","kind":"retry","state":"failed","attempt":1,"due":"1970-01-01T00:00:01.000Z","queued":"1970-01-01T00:00:00.900Z",` +
 		`"launched":"1970-01-01T00:00:01.500Z","started":"1970-01-01T00:00:02.000Z","ended":"1970-01-01T00:00:05.000Z","lateMs":1000,"durationMs":3000,` +
-		`"reason":"exit status 3","exit":3,"agent":"h1","agentId":"s-1"}`
+		`"reason":"exit status 3","exit":3,"agent":"h1","agentId":"s-1","sandbox":"http://h1:5051/files/browse?path=x"}`
 	if got := string(encode(describeRun(r))); got != want {
 		t.Errorf("describeRun = %s, want %s", got, want)
 	}
