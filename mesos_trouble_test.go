@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+// front serves a master at an address of its own, with something else in its place while out is set.
+type front struct {
+	address string
+	out     atomic.Pointer[http.HandlerFunc]
+}
+
+func newFront(t *testing.T, m *master, address string) *front {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &front{address: l.Addr().String()}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := f.out.Load(); h != nil {
+			(*h)(w, r)
+			return
+		}
+		m.serveMaster(w, r)
+	})}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Serve(l) // ends with Close
+	}()
+	t.Cleanup(func() {
+		s.Close()
+		<-done
+	})
+	return f
+}
+
+func (f *front) replace(h http.HandlerFunc) { f.out.Store(&h) }
+
+// TestStartWithMesosInTrouble starts an instance while something is wrong with Mesos or with what the
+// flags say of it. The log, /health, the metrics and the waiting run say what; nothing ends; and when the
+// cause is gone the run takes place without anybody touching the instance.
+func TestStartWithMesosInTrouble(t *testing.T) {
+	stream := func(body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", mediaProtobuf)
+			w.Header().Set(streamHeader, "x")
+			fmt.Fprint(w, body)
+		}
+	}
+	html := func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>It works!</html>") }
+	tests := []struct {
+		name   string
+		args   []string
+		begin  func(m *master, f *front)
+		cure   func(t *testing.T, m *master, f *front)
+		closed bool   // nothing listens where the master should be
+		log    string // a line of it
+		why    string // what /health says
+	}{
+		{name: "wrong secret",
+			begin: func(m *master, _ *front) { m.configure(func(o *masterOptions) { o.Secret = "changed" }) },
+			cure:  func(_ *testing.T, m *master, _ *front) { m.configure(func(o *masterOptions) { o.Secret = "s3cret" }) },
+			log:   `level=ERROR msg="the cluster has ended the subscription" message="master refused authentication (401): check the principal and the secret`,
+			why:   "master refused authentication (401)"},
+		{name: "principal of somebody else",
+			begin: func(m *master, _ *front) { m.configure(func(o *masterOptions) { o.Principal = "marathon" }) },
+			cure: func(_ *testing.T, m *master, _ *front) {
+				m.configure(func(o *masterOptions) { o.Principal = "chronos" })
+			},
+			log: "master refused authentication (401)",
+			why: "master refused authentication (401)"},
+		{name: "unknown role", args: []string{"--mesos_role", "batch"},
+			begin: func(m *master, _ *front) { m.configure(func(o *masterOptions) { o.Roles = []string{"*"} }) },
+			cure:  func(_ *testing.T, m *master, _ *front) { m.configure(func(o *masterOptions) { o.Roles = nil }) },
+			log:   `level=ERROR msg="the cluster has ended the subscription" message="Roles { batch } are not present in the master's --roles"`,
+			why:   "master refused the framework: Roles { batch } are not present in the master's --roles"},
+		{name: "nothing listens", closed: true,
+			cure: func(t *testing.T, m *master, f *front) { newFront(t, m, f.address) },
+			log:  `msg="no subscription"`,
+			why:  "connection refused"},
+		{name: "a web server that is no master",
+			begin: func(_ *master, f *front) { f.replace(html) },
+			cure:  func(_ *testing.T, _ *master, f *front) { f.out.Store(nil) },
+			log:   "does not speak the scheduler API",
+			why:   "does not speak the scheduler API"},
+		{name: "garbage for records",
+			begin: func(_ *master, f *front) { f.replace(stream("hello")) },
+			cure:  func(_ *testing.T, _ *master, f *front) { f.out.Store(nil) },
+			log:   "is no digit",
+			why:   "is no digit"},
+		{name: "garbage for events",
+			begin: func(_ *master, f *front) { f.replace(stream("3\nabc")) },
+			cure:  func(_ *testing.T, _ *master, f *front) { f.out.Store(nil) },
+			log:   `level=ERROR msg="skip undecodable event"`,
+			why:   "master closed the stream"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			hosts, root := testZK(t)
+			m := newMaster(t, masterOptions{Principal: "chronos", Secret: "s3cret", Allocation: 50 * time.Millisecond})
+			m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
+			m.autoFinish(time.Millisecond)
+			f := &front{address: fmt.Sprintf("127.0.0.1:%d", freePort())}
+			if !tt.closed {
+				f = newFront(t, m, f.address)
+			}
+			if tt.begin != nil {
+				tt.begin(m, f)
+			}
+			secret := filepath.Join(t.TempDir(), "secret")
+			if err := os.WriteFile(secret, []byte("s3cret\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			d := startDaemon(t, append([]string{"--master", "http://" + f.address, "--zk_hosts", hosts[0], "--zk_path", root,
+				"--mesos_authentication_principal", "chronos", "--mesos_authentication_secret_file", secret}, tt.args...)...)
+			awaitRole(t, d, roleLeader)
+			if res, body := d.ask(t, 0, "POST", "/scheduler/iso8601", `{"name":"a","command":"true","schedule":"R1//PT1H"}`); res.StatusCode != 204 {
+				t.Fatalf("POST = %d %s", res.StatusCode, body)
+			}
+			d.until(t, "the cause in the log", func() bool { return strings.Contains(d.log.String(), tt.log) })
+			d.until(t, "the cause in /health", func() bool {
+				var report healthReport
+				_, body := d.ask(t, 0, "GET", "/health", "")
+				if err := json.Unmarshal([]byte(body), &report); err != nil {
+					t.Fatal(err)
+				}
+				return report.Status == "degraded" && report.Mesos != nil && !report.Mesos.Subscribed && strings.Contains(report.Mesos.Error, tt.why)
+			})
+			if _, body := d.ask(t, 0, "GET", "/metrics/prometheus", ""); !strings.Contains(body, "\nchronos_mesos_connected 0\n") {
+				t.Error("chronos_mesos_connected is not 0")
+			}
+			if _, body := d.ask(t, 0, "GET", "/scheduler/queued/a", ""); !strings.Contains(body, `"not connected to the cluster"`) {
+				t.Errorf("why the run waits = %s", body)
+			}
+			tt.cure(t, m, f)
+			d.until(t, "the end of the run", func() bool {
+				_, body := d.ask(t, 0, "GET", "/scheduler/runs/a", "")
+				return strings.Contains(body, `"state":"finished"`)
+			})
+			if _, body := d.ask(t, 0, "GET", "/metrics/prometheus", ""); !strings.Contains(body, "\nchronos_mesos_connected 1\n") ||
+				!strings.Contains(body, "\nchronos_terms_total 1\n") {
+				t.Error("not connected, or in another term")
+			}
+			if log := d.log.String(); strings.Contains(log, "s3cret") {
+				t.Errorf("the log shows the secret: %s", log)
+			}
+		})
+	}
+}
+
+// until asks again and again, since what is asked for has no signal.
+func (d *testDaemon) until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s; the log: %s", what, d.log)
+		}
+	}
+}
+
+// TestMasterBehindABlackHole connects to an address that swallows everything: the attempt is given up
+// in time, told of, and made again.
+func TestMasterBehindABlackHole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, masterOptions{})
+		c := m.config(testFramework(), nil)
+		var open atomic.Bool
+		c.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if open.Load() {
+				return m.dial(ctx, network, address)
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		k := connect(t, c, "")
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		if n := strings.Count(k.log.String(), "master is silent"); n < 5 || n > 9 {
+			t.Errorf("%d attempts in three minutes, want one every 20 s and the back-off between: %s", n, k.log)
+		}
+		if s := k.status(); s.Subscribed || s.Error != "master is silent" {
+			t.Errorf("status = %+v", s)
+		}
+		open.Store(true)
+		time.Sleep(subscribeTimeout + lastRetry)
+		synctest.Wait()
+		if n := len(k.seen(sched.Event_SUBSCRIBED)); n != 1 {
+			t.Errorf("%d subscriptions once the way is open, want 1: %s", n, k.log)
+		}
+	})
+}
