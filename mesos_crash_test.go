@@ -25,6 +25,8 @@ type lifeline struct {
 	store *memStore
 	// onCommit is called before and after records are applied.
 	onCommit func(records []record, applied bool)
+	// onAccept is called before the master reads the first ACCEPT, whose fate it may change.
+	onAccept func(fate acceptFault) acceptFault
 
 	mu    sync.Mutex
 	dead  bool
@@ -123,80 +125,103 @@ func stores(records []record, state runState) bool {
 }
 
 // crashPoints say when a leader dies: each arms its lifeline and connection so
-// that it is cut at that point.
+// that it is cut at that point. Where an ACCEPT has been written by then, it has arrived
+// or was lost. At the first three points there is none. From the first update on the task runs,
+// so one that was lost is an earlier one of the same attempt, after which the
+// leader has asked, and launched anew.
 var crashPoints = []struct {
 	name   string
-	accept bool // whether the fate of the ACCEPT makes a difference
-	arm    func(l *lifeline, c *mesosConfig, fate acceptFault)
+	accept fateOfAccept
+	known  bool // the outcome is stored by then
+	arm    func(l *lifeline, c *mesosConfig)
 }{
-	{"before the launch is stored", false, func(l *lifeline, _ *mesosConfig, _ acceptFault) {
+	{name: "before the launch is stored", accept: acceptNotStored, arm: func(l *lifeline, _ *mesosConfig) {
 		l.onCommit = func(rs []record, applied bool) {
 			if !applied && stores(rs, runLaunching) {
 				l.cut()
 			}
 		}
 	}},
-	{"when the launch is stored", false, func(l *lifeline, _ *mesosConfig, _ acceptFault) {
+	{name: "when the launch is stored", accept: acceptNotWritten, arm: func(l *lifeline, _ *mesosConfig) {
 		l.onCommit = func(rs []record, applied bool) {
 			if applied && stores(rs, runLaunching) {
 				l.cut()
 			}
 		}
 	}},
-	{"when ACCEPT is written", true, func(l *lifeline, _ *mesosConfig, fate acceptFault) {
-		l.m.setFaults(masterFaults{accept: func(*sched.Call_Accept) acceptFault {
-			if l.gone() {
-				return acceptNone
-			}
+	{name: "when ACCEPT is written", accept: acceptInFlight, arm: func(l *lifeline, _ *mesosConfig) {
+		l.onAccept = func(fate acceptFault) acceptFault {
 			l.cut()
 			return fate
-		}})
-	}},
-	{"when ACCEPT is answered", true, func(l *lifeline, c *mesosConfig, fate acceptFault) {
-		if fate == acceptNotTaken {
-			fate = acceptForgotten
 		}
-		l.m.setFaults(masterFaults{accept: func(*sched.Call_Accept) acceptFault {
-			if l.gone() {
-				return acceptNone
+	}},
+	{name: "when ACCEPT is answered", accept: acceptInFlight, arm: func(l *lifeline, c *mesosConfig) {
+		l.onAccept = func(fate acceptFault) acceptFault {
+			if fate == acceptNotTaken {
+				fate = acceptForgotten // lost by the master, after it has said 202
 			}
 			return fate
-		}})
+		}
 		c.onCall = func(kind string, _ time.Duration, _ error) {
 			if kind == "ACCEPT" {
 				l.cut()
 			}
 		}
 	}},
-	{"at the first update", false, func(l *lifeline, c *mesosConfig, _ acceptFault) { c.onEvent = cutAt(l, "UPDATE", 1) }},
-	{"at the terminal update", false, func(l *lifeline, c *mesosConfig, _ acceptFault) { c.onEvent = cutAt(l, "UPDATE", 3) }},
-	{"before its outcome is stored", false, func(l *lifeline, _ *mesosConfig, _ acceptFault) {
+	{name: "at the first update", accept: acceptBefore, arm: func(l *lifeline, c *mesosConfig) { c.onEvent = cutAt(l, "UPDATE", 1) }},
+	{name: "at the terminal update", accept: acceptBefore, arm: func(l *lifeline, c *mesosConfig) { c.onEvent = cutAt(l, "UPDATE", 3) }},
+	{name: "before its outcome is stored", accept: acceptBefore, arm: func(l *lifeline, _ *mesosConfig) {
 		l.onCommit = func(rs []record, applied bool) {
 			if !applied && stores(rs, runFinished) {
 				l.cut()
 			}
 		}
 	}},
-	{"when its outcome is stored", false, func(l *lifeline, _ *mesosConfig, _ acceptFault) {
+	{name: "when its outcome is stored", accept: acceptBefore, known: true, arm: func(l *lifeline, _ *mesosConfig) {
 		l.onCommit = func(rs []record, applied bool) {
 			if applied && stores(rs, runFinished) {
 				l.cut()
 			}
 		}
 	}},
-	{"when its outcome is acknowledged", false, func(l *lifeline, c *mesosConfig, _ acceptFault) {
+	{name: "when its outcome is acknowledged", accept: acceptBefore, known: true, arm: func(l *lifeline, c *mesosConfig) {
 		at := cutAt(l, "ACKNOWLEDGE", 3)
 		c.onCall = func(kind string, _ time.Duration, _ error) { at(kind) }
 	}},
 }
 
+// fateOfAccept is what there is to say of the launch when the leader dies.
+type fateOfAccept int
+
+const (
+	acceptNotStored  fateOfAccept = iota // nobody will ever know that it was meant
+	acceptNotWritten                     // stored as under way, but nothing was written
+	acceptInFlight                       // arrived or lost
+	acceptBefore                         // the task runs; an ACCEPT before that may have been lost
+)
+
+// agentFates are how the agent does that was chosen for the launch, from the death of the leader on.
+var agentFates = []struct {
+	name        string
+	vacancy     time.Duration // until another leader takes over
+	back        time.Duration // after that, 0 if the agent is up all the time
+	unreachable bool          // to the master, when the other leader asks
+	beyondHopes bool          // longer than --unreachable_timeout
+}{
+	{name: "agent up"},
+	{name: "agent cut off", back: 3 * time.Minute},
+	{name: "agent unreachable", vacancy: 2 * time.Minute, back: 3 * time.Minute, unreachable: true},
+	{name: "agent unreachable for too long", vacancy: 2 * time.Minute, back: time.Hour, unreachable: true, beyondHopes: true},
+}
+
+// cutAt cuts the n-th time that something happens once the task runs.
 func cutAt(l *lifeline, kind string, n int) func(string) {
 	var mu sync.Mutex
 	return func(k string) {
 		mu.Lock()
 		defer mu.Unlock()
-		if k != kind {
-			return
+		if k != kind || l.m.launches(doomedRun) == 0 {
+			return // the answer to a question, perhaps
 		}
 		if n--; n == 0 {
 			l.cut()
@@ -204,21 +229,33 @@ func cutAt(l *lifeline, kind string, n int) func(string) {
 	}
 }
 
+const doomedRun = "ct:946684830000:0:a:"
+
 // TestLeaderDiesOnTheWay kills a leader at every point of a run, with the launch
-// arrived or lost and the agent up or cut off, and lets another take over. The
-// task is launched exactly once, and the run ends as the task did.
+// arrived or lost and the agent up or away, and lets another take over. The
+// task is launched exactly once and the run ends as the task did, except where nobody could find that
+// out in time: then the run is recorded as lost, and was launched once at most.
 func TestLeaderDiesOnTheWay(t *testing.T) {
 	for _, point := range crashPoints {
 		fates := map[string]acceptFault{"": acceptNone}
-		if point.accept {
-			fates = map[string]acceptFault{", which arrives": acceptNone, ", which is lost": acceptNotTaken}
+		if point.accept == acceptInFlight || point.accept == acceptBefore {
+			fates = map[string]acceptFault{", ACCEPT arrived": acceptNone, ", ACCEPT lost": acceptNotTaken}
 		}
 		for fate, fault := range fates {
-			for _, away := range []bool{false, true} {
-				agent := map[bool]string{false: "agent up", true: "agent cut off"}[away]
-				t.Run(point.name+fate+", "+agent, func(t *testing.T) {
+			for _, agent := range agentFates {
+				want := "finished, launched 1"
+				launched := point.accept == acceptBefore || point.accept == acceptInFlight && fault == acceptNone
+				switch {
+				case point.accept == acceptNotStored || point.known:
+				case !launched && agent.unreachable:
+					want = "lost, launched 0" // it might have been launched there
+				case agent.beyondHopes:
+					want = "lost, launched 1"
+				}
+				t.Run(point.name+fate+", "+agent.name, func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
-						dieAt(t, point.arm, fault, away)
+						d := &deathOfALeader{arm: point.arm, fate: fault, vacancy: agent.vacancy, back: agent.back}
+						d.check(t, want)
 					})
 				})
 			}
@@ -226,7 +263,14 @@ func TestLeaderDiesOnTheWay(t *testing.T) {
 	}
 }
 
-func dieAt(t *testing.T, arm func(*lifeline, *mesosConfig, acceptFault), fate acceptFault, away bool) {
+// deathOfALeader is one cell of the table.
+type deathOfALeader struct {
+	arm           func(*lifeline, *mesosConfig)
+	fate          acceptFault // of the first ACCEPT
+	vacancy, back time.Duration
+}
+
+func (d *deathOfALeader) check(t *testing.T, want string) {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(testWriter{t}, nil))
@@ -237,9 +281,15 @@ func dieAt(t *testing.T, arm func(*lifeline, *mesosConfig, acceptFault), fate ac
 	st.records[adoptKey] = []byte("0")
 	first := newLifeline(m, st)
 	c := m.config(testFramework(), log)
-	arm(first, &c, fate)
+	first.onAccept = func(fate acceptFault) acceptFault { return fate }
+	d.arm(first, &c)
+	var once sync.Once
+	m.setFaults(masterFaults{accept: func(*sched.Call_Accept) (fault acceptFault) {
+		once.Do(func() { fault = first.onAccept(d.fate) })
+		return fault
+	}})
 	k := leadOn(t, first, cfg, c)
-	j, err := decodeJob([]byte(`{"name":"a","command":"true","retries":0,"schedule":"R1/2000-01-01T00:00:30Z/PT1H"}`), cfg.defaults, dialect2, nil)
+	j, err := decodeJob([]byte(`{"name":"a","command":"true","retries":0,"epsilon":"PT10M","schedule":"R1/2000-01-01T00:00:30Z/PT1H"}`), cfg.defaults, dialect2, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,37 +301,42 @@ func dieAt(t *testing.T, arm func(*lifeline, *mesosConfig, acceptFault), fate ac
 	case <-time.After(time.Hour):
 		t.Fatal("the leader did not get to where it is to die")
 	}
-	if away {
+	if d.back > 0 {
 		m.cutOff(m.agents[0].id)
 		m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240}) // on which it must not be launched as well
 	}
 	k.die()
+	time.Sleep(d.vacancy)
 	k = leadOn(t, newLifeline(m, st), cfg, m.config(testFramework(), log))
-	time.Sleep(3 * time.Minute)
-	if away {
+	time.Sleep(d.back)
+	if d.back > 0 {
 		m.restore(m.agents[0].id)
 	}
 	time.Sleep(time.Hour)
 	synctest.Wait()
+	d.compare(t, m, k, want)
+	k.die()
+}
+
+func (d *deathOfALeader) compare(t *testing.T, m *master, k *doomedLeader, want string) {
 	var got []string
 	for _, r := range k.view().job("a").history {
 		got = append(got, fmt.Sprintf("%s %s, launched %d", r.ID, r.State, m.launches(r.ID)))
 	}
-	if want := "ct:946684830000:0:a: finished, launched 1"; strings.Join(got, "; ") != want {
+	if want := doomedRun + " " + want; strings.Join(got, "; ") != want {
 		t.Errorf("history = %q, want %q", got, want)
 	}
-	if n := len(m.allLaunches()); n != 1 {
-		t.Errorf("%d tasks launched, want 1", n)
+	if n := len(m.allLaunches()); n > 1 {
+		t.Errorf("%d tasks launched, want 1 at most", n)
 	}
 	if left := k.view().job("a").runs; len(left) != 0 {
 		t.Errorf("open runs = %+v", left[0])
 	}
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, a := range m.agents {
 		if n := len(a.tasks); n != 0 {
 			t.Errorf("%d tasks have updates that nobody acknowledged", n)
 		}
 	}
-	m.mu.Unlock()
-	k.die()
 }
