@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
 	"maps"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -182,4 +187,141 @@ func difference(a, b map[string]bool) []string {
 		}
 	}
 	return out
+}
+
+// recordedForms are the fields of the recorded calls that a real master took, by type.
+func recordedForms(t *testing.T) map[string][]map[string]bool {
+	t.Helper()
+	paths, err := filepath.Glob("testdata/mesos/*.json")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no recordings: %v", err)
+	}
+	forms := make(map[string][]map[string]bool)
+	for _, path := range paths {
+		items := readRecording(t, strings.TrimSuffix(filepath.Base(path), ".json"))
+		for i, it := range items {
+			var call struct{ Type string }
+			if it.Kind != "request" || json.Unmarshal(it.Body, &call) != nil {
+				continue
+			}
+			if answer := answerTo(items[i:], it); answer != nil && strings.Contains(answer.Status, " 20") {
+				forms[call.Type] = append(forms[call.Type], fields(t, it.Body))
+			}
+		}
+	}
+	return forms
+}
+
+// checkForm wants each field of a call in a recorded call of its type, with a value of the same
+// type, or among more; and all that every recorded one has.
+func checkForm(t *testing.T, sent sentCall, forms []map[string]bool, more []string) {
+	t.Helper()
+	body, err := json.Marshal(sent.call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := fields(t, withoutNulls(body))
+	known, needed := make(map[string]bool), maps.Clone(forms[0])
+	for _, form := range forms {
+		maps.Copy(known, form)
+		maps.DeleteFunc(needed, func(f string, _ bool) bool { return !form[f] })
+	}
+	for _, f := range more {
+		known[f] = true
+	}
+	if extra, missing := difference(ours, known), difference(needed, ours); len(extra)+len(missing) > 0 {
+		t.Errorf("%s: fields that no recorded call has: %q; missing: %q", sent.call.Type, extra, missing)
+	}
+}
+
+// TestEveryCallTheProgramSendsHasARecordedForm lets a scheduler do all that makes it call: launch,
+// acknowledge, kill, decline, suppress, revive, and subscribe and reconcile with and without tasks. What
+// arrives is compared with what real masters have taken.
+func TestEveryCallTheProgramSendsHasARecordedForm(t *testing.T) {
+	forms := recordedForms(t)
+	env := "accept.operations[].launch.task_infos[].command.environment.variables[]."
+	more := map[sched.Call_Type][]string{ // in the messages of every Mesos since 1.0
+		sched.Call_ACCEPT: {env + "name:string", env + "value:string", "accept.operations[].launch.task_infos[].resources[].role:string",
+			"accept.operations[].launch.task_infos[].command.user:string"},
+	}
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, masterOptions{Principal: "chronos", Secret: "s3cret"})
+		var mu sync.Mutex
+		var sent []sentCall
+		tap := m.serve("127.0.0.1:5070", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, call := readAll(r.Body), &sched.Call{}
+			if err := call.Unmarshal(body); err != nil {
+				t.Errorf("undecodable call: %v", err)
+			}
+			mu.Lock()
+			sent = append(sent, sentCall{r.Method, r.URL.Path, r.Header, call})
+			mu.Unlock()
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			m.serveMaster(w, r)
+		}))
+		info := frameworkInfo(frameworkOptions{User: "root", Name: "chronos", Role: "*", Hostname: "localhost", WebUI: "http://localhost:8080",
+			Principal: "chronos", FailoverTimeout: time.Hour, Checkpoint: true})
+		c := m.config(info, slog.New(slog.DiscardHandler))
+		c.follow = func(_ context.Context, report func(string)) { report("http://" + tap) }
+		cfg, st := testConfig(), newMemStore()
+		cfg.declineFor = 3 * time.Second
+		st.records[adoptKey] = []byte("0")
+		k := leadOn(t, newLifeline(m, st), cfg, c)
+		defer k.die()
+		j, err := decodeJob([]byte(`{"name":"a","command":"true","schedule":"R1/2000-01-01T00:00:30Z/PT1H"}`), cfg.defaults, dialect2, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second) // idle: the first offer is declined, further ones are suppressed
+		if err := k.putJob(t.Context(), "a", func(*Job) (*Job, error) { return j, nil }); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // due: revived, launched, acknowledged
+		m.dropStreams()
+		time.Sleep(time.Minute) // subscribed with the id, reconciled with the task
+		if err := k.deleteJob(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // killed
+		synctest.Wait()
+
+		seen := make(map[string]int)
+		mu.Lock()
+		defer mu.Unlock()
+		for _, s := range sent {
+			kind := s.call.Type.String()
+			seen[kind]++
+			if s.call.FrameworkID != nil && s.call.Type == sched.Call_SUBSCRIBE {
+				seen["SUBSCRIBE with an id"]++
+			}
+			if len(s.call.GetReconcile().GetTasks()) > 0 {
+				seen["RECONCILE of a task"]++
+			}
+			if s.method != "POST" || s.path != schedulerPath {
+				t.Errorf("%s: %s %s", kind, s.method, s.path)
+			}
+			want := []string{"Accept", "Authorization", "Content-Length", "Content-Type", "User-Agent"}
+			if s.call.Type != sched.Call_SUBSCRIBE {
+				want = append(want, streamHeader)
+			}
+			slices.Sort(want)
+			if got := slices.Sorted(maps.Keys(s.header)); !slices.Equal(got, want) {
+				t.Errorf("%s: headers = %q, want %q", kind, got, want)
+			}
+			for name, value := range map[string]string{"Content-Type": mediaProtobuf, "Accept": mediaProtobuf, "Authorization": "Basic Y2hyb25vczpzM2NyZXQ="} {
+				if got := s.header.Get(name); got != value {
+					t.Errorf("%s: %s = %q, want exactly %q", kind, name, got, value)
+				}
+			}
+			checkForm(t, s, forms[kind], more[s.call.Type])
+		}
+		for _, kind := range []string{"SUBSCRIBE", "SUBSCRIBE with an id", "ACCEPT", "DECLINE", "REVIVE", "SUPPRESS", "KILL", "ACKNOWLEDGE", "RECONCILE", "RECONCILE of a task"} {
+			if seen[kind] == 0 {
+				t.Errorf("no %s has been sent: %v", kind, seen)
+			}
+		}
+		if seen["TEARDOWN"] != 0 {
+			t.Errorf("the framework was torn down")
+		}
+	})
 }
