@@ -194,7 +194,7 @@ func (p *daemon) serverOptions(environ func(string) (string, bool), level *slog.
 			return p.local.output(r.ID, name, offset, limit)
 		}
 	case p.mesos != nil:
-		files := newAgentFiles(p.mesos)
+		files := newAgentFiles(p.mesos, p.agentLogin())
 		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*agentTimeout)
 			defer cancel()
@@ -227,16 +227,61 @@ func (p *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 			Principal: f.mesosAuthenticationPrincipal, FailoverTimeout: f.failoverTimeout, Checkpoint: f.mesosCheckpoint,
 		}),
 	}
-	if f.mesosAuthenticationPrincipal != "" && f.mesosAuthenticationSecretFile != "" {
-		secret, err := os.ReadFile(f.mesosAuthenticationSecretFile)
-		if err != nil {
-			return nil, fmt.Errorf("--mesos_authentication_secret_file: %w", err)
-		}
-		c.secret = trimSecret(secret)
+	if err := p.readSecrets(&c); err != nil {
+		return nil, err
 	}
 	p.mesos = newMesos(c)
 	p.observed.cluster = p.mesos
 	return p.observed, nil
+}
+
+// readSecrets reads those for Mesos, so that a wrong path shows at the start.
+func (p *daemon) readSecrets(c *mesosConfig) (err error) {
+	f := p.flags
+	if f.mesosAuthenticationPrincipal != "" && f.mesosAuthenticationSecretFile != "" {
+		c.secretFile = f.mesosAuthenticationSecretFile
+		if c.secret, err = p.readSecret("mesos_authentication_secret_file", c.secretFile); err != nil {
+			return err
+		}
+	}
+	if (f.mesosAgentPrincipal == "") != (f.mesosAgentSecretFile == "") {
+		return errors.New("--mesos_agent_principal and --mesos_agent_secret_file are of use only together")
+	}
+	if f.mesosAgentSecretFile != "" {
+		_, err = p.readSecret("mesos_agent_secret_file", f.mesosAgentSecretFile)
+	}
+	return err
+}
+
+// readSecret reads the file that an option names, and warns of what is likely a mistake.
+func (p *daemon) readSecret(option, file string) (string, error) {
+	contents, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("--%s: %w", option, err)
+	}
+	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o006 != 0 {
+		p.log.Warn("everybody on this machine may read or write the secret", "option", "--"+option, "file", file, "mode", info.Mode().Perm())
+	}
+	secret := trimSecret(contents)
+	if secret == "" {
+		p.log.Warn("the secret is empty, so no credentials are sent", "option", "--"+option, "file", file)
+	}
+	return secret, nil
+}
+
+// agentLogin is what agents get to see, nil for the credentials of the framework.
+func (p *daemon) agentLogin() login {
+	f := p.flags
+	if f.mesosAgentSecretFile == "" {
+		return nil
+	}
+	return func() (principal, secret string) {
+		contents, err := os.ReadFile(f.mesosAgentSecretFile) // again each time: it may have been replaced
+		if err != nil {
+			p.log.Warn("--mesos_agent_secret_file can't be read", "error", err)
+		}
+		return f.mesosAgentPrincipal, trimSecret(contents)
+	}
 }
 
 // webUI is the address that Mesos shows for the framework.

@@ -173,6 +173,10 @@ func TestConfigurationsThatCannotServe(t *testing.T) {
 		{"plain port taken", "--http_address 127.0.0.1 --http_port " + port, "--http_port: "},
 		{"TLS port taken", "--https_address 127.0.0.1 --https_port " + port + " --ssl_keystore_path " + p12 + " --ssl_keystore_password changeit", "--https_port: "},
 		{"Graphite without a number", "--graphite_host_port h:port", ""},
+		{"no secret of the framework", "--master h:5050 --mesos_authentication_principal p --mesos_authentication_secret_file /nonexistent",
+			"--mesos_authentication_secret_file: open /nonexistent"},
+		{"no secret for agents", "--master h:5050 --mesos_agent_principal p --mesos_agent_secret_file /nonexistent", "--mesos_agent_secret_file: open /nonexistent"},
+		{"half of what agents ask for", "--master h:5050 --mesos_agent_principal p", "--mesos_agent_principal and --mesos_agent_secret_file"},
 		{"Cassandra's key space", "--cassandra_contact_points h --cassandra_keyspace a;b", "--cassandra_keyspace"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -201,6 +205,36 @@ func TestKeystoreWithoutPasswordIsWarnedOf(t *testing.T) {
 	defer d.store.Close()
 	if len(d.listeners) != 1 || !strings.Contains(log.String(), "TLS is off") {
 		t.Errorf("listeners = %d, log %s; want plain HTTP and a warning", len(d.listeners), &log)
+	}
+}
+
+func TestSecretFilesAreWarnedOf(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	for _, tt := range []struct {
+		contents string
+		mode     os.FileMode
+		want     string // in the log, "" for nothing
+	}{
+		{"s3cret\n", 0o600, ""},
+		{"s3cret\n", 0o640, ""},
+		{"s3cret\n", 0o644, "everybody on this machine may read or write the secret"},
+		{"s3cret\n", 0o602, "everybody on this machine may read or write the secret"},
+		{"\n", 0o600, "the secret is empty"},
+	} {
+		if err := os.WriteFile(file, []byte(tt.contents), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(file, tt.mode); err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		d := &daemon{log: slog.New(slog.NewTextHandler(&log, nil))}
+		if _, err := d.readSecret("mesos_authentication_secret_file", file); err != nil {
+			t.Fatal(err)
+		}
+		if got := log.String(); !strings.Contains(got, tt.want) || (got == "") != (tt.want == "") || strings.Contains(got, "s3cret") {
+			t.Errorf("%q, mode %o: log = %q, want %q", tt.contents, tt.mode, got, tt.want)
+		}
 	}
 }
 

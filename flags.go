@@ -91,16 +91,18 @@ type flags struct {
 	graphiteGroupPrefix       string
 
 	// Additions of this program
-	dataDir            string
-	advertisePort      int // 0 if not given; see advertised
-	mesosSSL           bool
-	logLevel           string
-	logFormat          string
-	notifyMissed       bool
-	notifyLate         time.Duration // 0 for never
-	unreachableTimeout time.Duration
-	stageTimeout       time.Duration
-	jobHistoryKeep     int
+	dataDir              string
+	advertisePort        int // 0 if not given; see advertised
+	mesosSSL             bool
+	mesosAgentPrincipal  string
+	mesosAgentSecretFile string
+	logLevel             string
+	logFormat            string
+	notifyMissed         bool
+	notifyLate           time.Duration // 0 for never
+	unreachableTimeout   time.Duration
+	stageTimeout         time.Duration
+	jobHistoryKeep       int
 
 	set map[string]bool // the options given on the command line
 }

@@ -58,7 +58,7 @@ func (a *fakeAgent) all() []*fakeTask {
 func (a *fakeAgent) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	a.m.mu.Lock()
 	defer a.m.mu.Unlock()
-	if !a.m.opt.admits(r) {
+	if !a.m.opt.admitsToAgent(r) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="mesos-agent-readonly"`)
 		masterAnswer(w, http.StatusUnauthorized, "")
 		return

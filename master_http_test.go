@@ -106,6 +106,11 @@ func (m *master) serveMaster(w http.ResponseWriter, r *http.Request) {
 	case electing:
 		redirectTo(w, address, r.URL.Path)
 	case path == "/slaves":
+		if !opt.admits(r) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="mesos-master-readonly"`)
+			masterAnswer(w, http.StatusUnauthorized, "")
+			return
+		}
 		m.serveSlaves(w)
 	case path != schedulerPath:
 		masterAnswer(w, http.StatusNotFound, "404 Not Found.")
@@ -125,6 +130,15 @@ func (m *master) serveMaster(w http.ResponseWriter, r *http.Request) {
 func (o masterOptions) admits(r *http.Request) bool {
 	principal, secret, ok := r.BasicAuth()
 	return o.Secret == "" || ok && principal == o.Principal && secret == o.Secret
+}
+
+// admitsToAgent checks the credentials of a request to an agent.
+func (o masterOptions) admitsToAgent(r *http.Request) bool {
+	if o.AgentSecret == "" {
+		return o.admits(r)
+	}
+	principal, secret, ok := r.BasicAuth()
+	return ok && principal == o.AgentPrincipal && secret == o.AgentSecret
 }
 
 func masterAnswer(w http.ResponseWriter, status int, text string) {

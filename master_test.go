@@ -60,6 +60,8 @@ type masterOptions struct {
 	AgentTimeout      time.Duration // from an agent's loss to UNREACHABLE, 83 s
 	Election          time.Duration // how long a restarted master redirects to itself
 	Principal, Secret string        // required of frameworks if Secret is set
+	AgentPrincipal    string        // required of readers of sandboxes if AgentSecret is set,
+	AgentSecret       string        // else they need those of frameworks
 	Roles             []string      // the only ones allowed, if not nil
 	Scripted          bool          // agents do nothing by themselves; tests call emit
 }

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,7 @@ type mesosConfig struct {
 	follow            followMaster
 	framework         *mesos.FrameworkInfo // without an id
 	principal, secret string               // credentials are sent if there is a secret
+	secretFile        string               // read before each subscription, so that the secret can be replaced; may be ""
 	tls               *tls.Config          // for https masters; nil means the system's roots
 	dial              func(ctx context.Context, network, address string) (net.Conn, error)
 	log               *slog.Logger
@@ -73,6 +75,7 @@ type mesosCluster struct {
 	mu      sync.Mutex
 	queue   *callQueue // of the present subscription, else nil
 	current atomic.Pointer[mesosStatus]
+	inForce atomic.Pointer[string] // the secret
 }
 
 // newMesos prepares a connection; run makes it.
@@ -93,6 +96,7 @@ func newMesos(c mesosConfig) *mesosCluster {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	m.current.Store(&mesosStatus{Error: "not started"})
+	m.inForce.Store(&c.secret)
 	return m
 }
 
@@ -131,6 +135,7 @@ func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(
 		url, changed := leader.get()
 		err := errors.New("no Mesos master leads")
 		if url != "" {
+			m.rereadSecret()
 			err = m.subscribe(ctx, url, changed, &frameworkID, &retry, handle)
 		}
 		if ctx.Err() != nil {
@@ -227,6 +232,25 @@ func frameworkInfo(o frameworkOptions) *mesos.FrameworkInfo {
 			{Type: mesos.FrameworkInfo_Capability_TASK_KILLING_STATE},
 		},
 	}
+}
+
+// credentials are those that the framework sends. Without a secret none are.
+func (m *mesosCluster) credentials() (principal, secret string) {
+	return m.principal, *m.inForce.Load()
+}
+
+// rereadSecret brings a changed secret into force.
+func (m *mesosCluster) rereadSecret() {
+	if m.secretFile == "" {
+		return
+	}
+	contents, err := os.ReadFile(m.secretFile)
+	if err != nil {
+		m.log.Warn("the framework's secret can't be read again; the old one stays", "error", err)
+		return
+	}
+	secret := trimSecret(contents)
+	m.inForce.Store(&secret)
 }
 
 // trimSecret takes one line end off the contents of a secret file: the master's

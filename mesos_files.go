@@ -24,27 +24,35 @@ const (
 	knownSandboxes = 1000
 )
 
+// A login tells the credentials of the moment. Without a secret none are sent.
+type login func() (principal, secret string)
+
 // agentFiles reads the sandboxes of tasks from their agents.
 type agentFiles struct {
-	http              *http.Client
-	principal, secret string
-	master            func() string // URL of the leading master, "" if unknown
+	http    *http.Client
+	master  func() string // URL of the leading master, "" if unknown
+	masters login
+	agents  login
 
 	mu   sync.Mutex
 	dirs map[string]string // run id -> directory on its agent
 }
 
-// newAgentFiles reads with the connection settings of m.
-func newAgentFiles(m *mesosCluster) *agentFiles {
+// newAgentFiles reads with the connection settings of m. Agents that ask for credentials get
+// those given, or the framework's if these are nil.
+func newAgentFiles(m *mesosCluster, agents login) *agentFiles {
+	if agents == nil {
+		agents = m.credentials
+	}
 	return &agentFiles{
 		http: &http.Client{
 			Timeout:   agentTimeout,
 			Transport: &http.Transport{DialContext: m.dial, TLSClientConfig: m.tls, IdleConnTimeout: time.Minute},
 		},
-		principal: m.principal,
-		secret:    m.secret,
-		master:    func() string { return m.status().Master },
-		dirs:      make(map[string]string),
+		master:  func() string { return m.status().Master },
+		masters: m.credentials,
+		agents:  agents,
+		dirs:    make(map[string]string),
 	}
 }
 
@@ -107,7 +115,7 @@ func (f *agentFiles) agentBase(ctx context.Context, r *Run) (string, error) {
 	var answer struct {
 		Slaves []struct{ ID, PID string }
 	}
-	if err := f.get(ctx, master+"/slaves", &answer); err != nil {
+	if err := f.get(ctx, master+"/slaves", f.masters, &answer); err != nil {
 		return "", err
 	}
 	for _, s := range answer.Slaves {
@@ -152,7 +160,7 @@ func (f *agentFiles) directory(ctx context.Context, base, taskID string) (string
 		return dir, nil
 	}
 	var state agentState
-	if err := f.get(ctx, base+"/state", &state); err != nil {
+	if err := f.get(ctx, base+"/state", f.agents, &state); err != nil {
 		return "", err
 	}
 	for _, framework := range append(state.Frameworks, state.CompletedFrameworks...) {
@@ -196,20 +204,20 @@ func (f *agentFiles) page(ctx context.Context, base, path string, offset, length
 		Data   json.RawMessage
 		Offset int64
 	}
-	if err := f.get(ctx, base+"/files/read?"+query.Encode(), &answer); err != nil {
+	if err := f.get(ctx, base+"/files/read?"+query.Encode(), f.agents, &answer); err != nil {
 		return nil, 0, err
 	}
 	return unquoteBytes(answer.Data), answer.Offset, nil
 }
 
-func (f *agentFiles) get(ctx context.Context, address string, into any) error {
+func (f *agentFiles) get(ctx context.Context, address string, as login, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Accept", "application/json")
-	if f.secret != "" {
-		req.SetBasicAuth(f.principal, f.secret)
+	if principal, secret := as(); secret != "" {
+		req.SetBasicAuth(principal, secret)
 	}
 	resp, err := f.http.Do(req)
 	if err != nil {
@@ -221,8 +229,11 @@ func (f *agentFiles) get(ctx context.Context, address string, into any) error {
 		return json.NewDecoder(io.LimitReader(resp.Body, recordLimit)).Decode(into)
 	case http.StatusNotFound:
 		return errNotFound
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Errorf("%s refused our credentials (%d): see --mesos_agent_principal and --mesos_agent_secret_file",
+			req.URL.Host, resp.StatusCode)
 	}
-	return fmt.Errorf("agent answered %d: %s", resp.StatusCode, bodyText(resp))
+	return fmt.Errorf("%s answered %d: %s", req.URL.Host, resp.StatusCode, bodyText(resp))
 }
 
 // unquoteBytes undoes the quoting of a JSON string and keeps bytes that are not

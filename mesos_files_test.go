@@ -2,9 +2,15 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -43,7 +49,7 @@ func TestReadLogsOfARun(t *testing.T) {
 		m.autoFinish(time.Second)
 		log := []byte(strings.Repeat("größe \"quoted\" \\ \t\x00\xff€\n", 20_000)) // many pages, cut within characters
 		k, r := ranTask(t, m, log)
-		files := newAgentFiles(k.mesosCluster)
+		files := newAgentFiles(k.mesosCluster, nil)
 		defer files.http.CloseIdleConnections()
 		size := int64(len(log))
 		tests := []struct {
@@ -83,11 +89,74 @@ func TestReadLogsOfARun(t *testing.T) {
 		if _, _, err := files.read(t.Context(), &other, "stdout", 0, 6); !errors.Is(err, errNotFound) {
 			t.Errorf("unknown agent: %v, want errNotFound", err)
 		}
-		files.secret = "wrong"
+		files.agents = func() (string, string) { return "chronos", "wrong" }
 		if _, _, err := files.read(t.Context(), r, "stdout", 0, 10); err == nil || !strings.Contains(err.Error(), "401") {
 			t.Errorf("wrong secret: %v, want the status", err)
 		}
 	})
+}
+
+// TestReadLogsAsWhoeverAgentsAdmit: agents have credentials of their own, which need not be those of masters.
+func TestReadLogsAsWhoeverAgentsAdmit(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "agents")
+	login := (&daemon{log: slog.New(slog.DiscardHandler), flags: &flags{mesosAgentPrincipal: "reader", mesosAgentSecretFile: secret}}).agentLogin()
+	if (&daemon{flags: &flags{}}).agentLogin() != nil {
+		t.Error("agents get other credentials than the framework's, and none were given")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, masterOptions{Principal: "chronos", Secret: "s3cret", AgentPrincipal: "reader", AgentSecret: "read"})
+		m.autoFinish(time.Second)
+		k, r := ranTask(t, m, []byte("hello\n"))
+		r.Sandbox = "" // so that the master is asked as well, with the framework's own
+		tests := []struct{ name, secret, want string }{
+			{"wrong", "other\n", "127.0.0.1:5051 refused our credentials (401): see --mesos_agent_principal and --mesos_agent_secret_file"},
+			{"right, replaced while we run", "read\n", ""},
+		}
+		files := newAgentFiles(k.mesosCluster, login)
+		defer files.http.CloseIdleConnections()
+		for _, tt := range tests {
+			if err := os.WriteFile(secret, []byte(tt.secret), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got, _, err := files.read(t.Context(), r, "stdout", 0, 10)
+			if tt.want == "" && (err != nil || string(got) != "hello\n") || tt.want != "" && (err == nil || !strings.HasSuffix(err.Error(), tt.want)) {
+				t.Errorf("%s: read = %q, %v, want %s", tt.name, got, err, tt.want)
+			}
+		}
+		framework := newAgentFiles(k.mesosCluster, nil)
+		defer framework.http.CloseIdleConnections()
+		if _, _, err := framework.read(t.Context(), r, "stdout", 0, 10); err == nil || !strings.Contains(err.Error(), "(401)") {
+			t.Errorf("with the framework's credentials: %v, want a refusal", err)
+		}
+	})
+}
+
+// TestReadLogsOverTLS reads from an agent that speaks https, whose certificate must be trusted.
+func TestReadLogsOverTLS(t *testing.T) {
+	m := newMaster(t, masterOptions{Principal: "chronos", Secret: "s3cret"})
+	a := m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
+	agent := httptest.NewTLSServer(http.HandlerFunc(a.serveHTTP))
+	defer agent.Close()
+	task := &fakeTask{agent: a, framework: "F", info: &mesos.TaskInfo{TaskID: mesos.TaskID{Value: "T"}}}
+	m.mu.Lock()
+	a.past = append(a.past, task)
+	m.mu.Unlock()
+	m.writeFile("T", "stderr", []byte("hello\n"))
+	r := &Run{ID: "T", Sandbox: sandboxURL(agent.URL, "F", "T")}
+	c := m.config(testFramework(), nil)
+	for _, trusted := range []bool{false, true} {
+		if trusted {
+			pool := x509.NewCertPool()
+			pool.AddCert(agent.Certificate())
+			c.tls = &tls.Config{RootCAs: pool}
+		}
+		files := newAgentFiles(newMesos(c), nil)
+		got, size, err := files.read(t.Context(), r, "stderr", -3, 10)
+		files.http.CloseIdleConnections()
+		if trusted && (err != nil || string(got) != "lo\n" || size != 6) || !trusted && err == nil {
+			t.Errorf("read with the agent trusted %v = %q of %d, %v", trusted, got, size, err)
+		}
+	}
 }
 
 // TestFilesOfARecordedAgent serves what a real agent has answered.
@@ -115,7 +184,7 @@ func TestFilesOfARecordedAgent(t *testing.T) {
 				http.NotFound(w, r)
 			}
 		})
-		files := newAgentFiles(newMesos(c))
+		files := newAgentFiles(newMesos(c), nil)
 		defer files.http.CloseIdleConnections()
 		r := &Run{ID: "op-1", Sandbox: "http://broken:5050/files/browse?path=x"}
 		got, size, err := files.read(t.Context(), r, "stdout", 0, 1000)

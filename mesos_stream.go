@@ -146,8 +146,8 @@ func (m *mesosCluster) post(ctx context.Context, address, streamID string, call 
 	if streamID != "" {
 		req.Header.Set(streamHeader, streamID)
 	}
-	if m.secret != "" {
-		req.SetBasicAuth(m.principal, m.secret)
+	if principal, secret := m.credentials(); secret != "" {
+		req.SetBasicAuth(principal, secret)
 	}
 	resp, err := m.http.Do(req)
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {

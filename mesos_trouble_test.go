@@ -21,6 +21,7 @@ import (
 type front struct {
 	address string
 	out     atomic.Pointer[http.HandlerFunc]
+	file    string // with the framework's secret
 }
 
 func newFront(t *testing.T, m *master, address string) *front {
@@ -47,6 +48,13 @@ func newFront(t *testing.T, m *master, address string) *front {
 		<-done
 	})
 	return f
+}
+
+// secret writes the file that the instance reads its secret from.
+func (f *front) secret(text string) {
+	if err := os.WriteFile(f.file, []byte(text+"\n"), 0o600); err != nil {
+		panic(err) // in the test's own directory
+	}
 }
 
 func (f *front) replace(h http.HandlerFunc) { f.out.Store(&h) }
@@ -84,6 +92,11 @@ func TestStartWithMesosInTrouble(t *testing.T) {
 			},
 			log: "master refused authentication (401)",
 			why: "master refused authentication (401)"},
+		{name: "wrong secret in the file",
+			begin: func(_ *master, f *front) { f.secret("wrong") },
+			cure:  func(_ *testing.T, _ *master, f *front) { f.secret("s3cret") },
+			log:   "master refused authentication (401)",
+			why:   "master refused authentication (401)"},
 		{name: "unknown role", args: []string{"--mesos_role", "batch"},
 			begin: func(m *master, _ *front) { m.configure(func(o *masterOptions) { o.Roles = []string{"*"} }) },
 			cure:  func(_ *testing.T, m *master, _ *front) { m.configure(func(o *masterOptions) { o.Roles = nil }) },
@@ -119,15 +132,13 @@ func TestStartWithMesosInTrouble(t *testing.T) {
 			if !tt.closed {
 				f = newFront(t, m, f.address)
 			}
+			f.file = filepath.Join(t.TempDir(), "secret")
+			f.secret("s3cret")
 			if tt.begin != nil {
 				tt.begin(m, f)
 			}
-			secret := filepath.Join(t.TempDir(), "secret")
-			if err := os.WriteFile(secret, []byte("s3cret\n"), 0o600); err != nil {
-				t.Fatal(err)
-			}
 			d := startDaemon(t, append([]string{"--master", "http://" + f.address, "--zk_hosts", hosts[0], "--zk_path", root,
-				"--mesos_authentication_principal", "chronos", "--mesos_authentication_secret_file", secret}, tt.args...)...)
+				"--mesos_authentication_principal", "chronos", "--mesos_authentication_secret_file", f.file}, tt.args...)...)
 			awaitRole(t, d, roleLeader)
 			if res, body := d.ask(t, 0, "POST", "/scheduler/iso8601", `{"name":"a","command":"true","schedule":"R1//PT1H"}`); res.StatusCode != 204 {
 				t.Fatalf("POST = %d %s", res.StatusCode, body)
