@@ -130,6 +130,7 @@ func (a *fakeAgent) disconnect() {
 
 // lost tells every framework that the agent and its tasks are unreachable.
 func (a *fakeAgent) lost() {
+	a.m.happened["agent unreachable"]++
 	a.state, a.since = agentUnreachable, time.Now()
 	for _, f := range a.m.sorted() {
 		f.filters = slices.DeleteFunc(f.filters, func(r *fakeFilter) bool { return r.agent == a })
@@ -166,6 +167,9 @@ func (m *master) restore(agentID string) {
 	defer m.notify()
 	a := m.agent(agentID)
 	before := a.state
+	if before == agentCutOff || before == agentUnreachable {
+		m.happened["agent back"]++
+	}
 	a.state = agentActive
 	if a.timeout != nil {
 		a.timeout.Stop()
@@ -231,6 +235,7 @@ type fakeTask struct {
 	retry     *time.Timer
 	ending    *time.Timer
 	number    int
+	forwarded uint32 // the highest number that the framework has been told of
 }
 
 func (t *fakeTask) stop() {
@@ -251,6 +256,7 @@ func (a *fakeAgent) launch(f *fakeFramework, info *mesos.TaskInfo) {
 	}
 	a.tasks[info.TaskID.Value] = t
 	a.m.launched[info.TaskID.Value]++
+	a.m.spans[info.TaskID.Value] = &taskSpan{start: time.Now()}
 	if a.m.opt.Scripted {
 		return
 	}
@@ -307,6 +313,7 @@ func (t *fakeTask) emit(s mesos.TaskStatus) {
 	t.actual = *s.State
 	if terminal(t.actual) {
 		t.agent.m.outcomes[t.info.TaskID.Value] = t.actual
+		t.agent.m.spans[t.info.TaskID.Value].end = time.Now()
 	}
 	t.number++
 	s.TaskID, s.AgentID = t.info.TaskID, &t.info.AgentID
@@ -376,10 +383,12 @@ func (t *fakeTask) deliver() {
 		fault = m.faults.update(&update)
 	}
 	if fault.Lose {
+		m.happened["update lost"]++
 		return
 	}
 	t.arrive(&update, fault.Delay)
 	if fault.Duplicate {
+		m.happened["update duplicated"]++
 		t.arrive(&update, fault.Delay)
 	}
 }
@@ -394,6 +403,7 @@ func (t *fakeTask) arrive(update *mesos.TaskStatus, delay time.Duration) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if !m.closing {
+			m.happened["update late"]++
 			t.forward(update)
 			m.notify()
 		}
@@ -406,7 +416,12 @@ func (t *fakeTask) forward(update *mesos.TaskStatus) {
 	if !terminal(t.known) {
 		t.known = *update.State
 	}
-	if f := t.agent.m.frameworks[t.framework]; f != nil {
+	if f := t.agent.m.frameworks[t.framework]; f != nil && f.stream != nil {
+		n := binary.BigEndian.Uint32(update.UUID[8:])
+		if n < t.forwarded {
+			t.agent.m.happened["update overtaken"]++
+		}
+		t.forwarded = max(t.forwarded, n)
 		f.tell(&sched.Event{Type: sched.Event_UPDATE, Update: &sched.Event_Update{Status: *update}})
 	}
 }

@@ -165,6 +165,7 @@ func (m *master) dropOffers(f *fakeFramework) {
 }
 
 func (m *master) rescind(o *fakeOffer) {
+	m.happened["offer rescinded"]++
 	m.removeOffer(o)
 	o.framework.tell(&sched.Event{
 		Type: sched.Event_RESCIND, Rescind: &sched.Event_Rescind{OfferID: mesos.OfferID{Value: o.id}},

@@ -40,6 +40,8 @@ type master struct {
 	numbers    struct{ framework, offer, agent, stream int }
 	launched   map[string]int
 	outcomes   map[string]mesos.TaskState // how tasks have ended on their agents
+	spans      map[string]*taskSpan       // when they ran there
+	happened   map[string]int             // accidents that were noticed, by kind
 	calls      []*sched.Call
 	faults     masterFaults
 	behave     func(*mesos.TaskInfo) taskOutcome
@@ -99,6 +101,9 @@ type updateFault struct {
 	Delay     time.Duration
 }
 
+// taskSpan is from when to when an agent ran a task; the end is zero while it runs.
+type taskSpan struct{ start, end time.Time }
+
 func newMaster(t testing.TB, opt masterOptions) *master {
 	t.Helper()
 	orDefault := func(d *time.Duration, otherwise time.Duration) {
@@ -120,13 +125,15 @@ func newMaster(t testing.TB, opt masterOptions) *master {
 		offers:     make(map[string]*fakeOffer),
 		launched:   make(map[string]int),
 		outcomes:   make(map[string]mesos.TaskState),
+		spans:      make(map[string]*taskSpan),
+		happened:   make(map[string]int),
 		behave:     func(*mesos.TaskInfo) taskOutcome { return taskOutcome{Forever: true} },
 		changed:    make(chan struct{}),
 	}
 	if opt.Pipe {
 		m.net = &memoryNet{listeners: make(map[string]*pipeListener)}
 	}
-	m.address = m.serve("127.0.0.1:5050", http.HandlerFunc(m.serveMaster))
+	m.address = m.serve("127.0.0.1:5050", http.HandlerFunc(m.redirect))
 	ctx, cancel := context.WithCancel(context.Background())
 	m.wg.Go(func() { m.allocateForEver(ctx) })
 	t.Cleanup(func() {
@@ -294,6 +301,9 @@ func (m *master) dropStreams() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, f := range m.frameworks {
+		if f.stream != nil {
+			m.happened["stream dropped"]++
+		}
 		f.cut(false)
 	}
 	m.notify()
@@ -358,8 +368,10 @@ func (m *master) restart() {
 }
 
 // standby starts another master that redirects to the leader, and returns its URL.
-func (m *master) standby() string {
-	return "http://" + m.serve("127.0.0.1:5052", http.HandlerFunc(m.redirect))
+func (m *master) standby() string { return m.standbyAt("127.0.0.1:5052") }
+
+func (m *master) standbyAt(address string) string {
+	return "http://" + m.serve(address, http.HandlerFunc(m.redirect))
 }
 
 // lead makes the master at url, a standby, the leader: the old one is gone.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,6 +35,8 @@ type torture struct {
 	life    *lifeline
 	s       *doomedLeader
 	leaders int
+	kinds   []int // of accidents, those that are still to come in this round
+	masters []string
 	calming atomic.Bool
 }
 
@@ -51,8 +54,9 @@ func (o *torture) lead() {
 	o.leaders++
 	o.life = newLifeline(o.m, o.store)
 	life := o.life
-	life.onCommit = func([]record, bool) {
+	life.onCommit = func(_ []record, applied bool) {
 		if !o.calming.Load() && o.pick(300) == 0 {
+			o.note(fmt.Sprintf("commit broken, stored %v", applied))
 			life.cut()
 		}
 	}
@@ -88,7 +92,9 @@ func (o *torture) faults() masterFaults {
 	return masterFaults{
 		accept: func(*sched.Call_Accept) acceptFault {
 			if o.chance(25) {
-				return acceptFault(1 + o.pick(5))
+				fault := acceptFault(1 + o.pick(5))
+				o.m.happened[acceptFaultNames[fault]]++ // its lock is held
+				return fault
 			}
 			return acceptNone
 		},
@@ -102,10 +108,30 @@ func (o *torture) faults() masterFaults {
 	}
 }
 
-// accident does one thing that goes wrong, and puts it right some time later.
+var acceptFaultNames = map[acceptFault]string{
+	acceptNotTaken: "ACCEPT not taken", acceptUnanswered: "ACCEPT unanswered", acceptForgotten: "ACCEPT forgotten",
+	acceptRefused: "ACCEPT refused", acceptAgentLost: "ACCEPT while the agent is lost",
+}
+
+// note counts something that went wrong.
+func (o *torture) note(kind string) {
+	o.m.mu.Lock()
+	defer o.m.mu.Unlock()
+	o.m.happened[kind]++
+}
+
+// accident does one thing that goes wrong, and puts it right some time later. Each kind has
+// its turn before one comes again.
 func (o *torture) accident() {
+	if len(o.kinds) == 0 {
+		o.mu.Lock()
+		o.kinds = o.random.Perm(7)
+		o.mu.Unlock()
+	}
+	kind := o.kinds[0]
+	o.kinds = o.kinds[1:]
 	agent := o.m.agents[o.pick(len(o.m.agents))].id
-	switch o.pick(5) {
+	switch kind {
 	case 0:
 		o.m.dropStreams()
 	case 1:
@@ -119,8 +145,20 @@ func (o *torture) accident() {
 		time.Sleep(time.Duration(100+o.pick(60)) * time.Second)
 		o.m.restore(agent)
 	case 4:
+		o.note("master restarted")
 		o.m.restart()
 		time.Sleep(time.Duration(o.pick(20)) * time.Second)
+	case 5:
+		o.note("another master leads")
+		o.m.lead(o.masters[0])
+		o.masters = append(o.masters[1:], o.masters[0])
+		time.Sleep(time.Duration(o.pick(20)) * time.Second)
+	case 6:
+		o.note("runs killed")
+		name := fmt.Sprintf("scheduled%d", o.pick(20))
+		if err := o.s.killJob(o.t.Context(), name); err != nil {
+			o.t.Logf("kill runs of %q: %v", name, err)
+		}
 	}
 	for _, a := range o.m.agents { // some were lost while they launched something
 		o.m.restore(a.id)
@@ -136,13 +174,14 @@ func TestMesosTorture(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Logf("seed %d, %d fail-overs", *mesosSeed, *mesosFailovers)
 		o := &torture{t: t, random: rand.New(rand.NewPCG(*mesosSeed, 0)), store: newMemStore(), cfg: testConfig()}
-		o.cfg.historyKeep = 1 << 20
+		o.cfg.historyKeep, o.cfg.historySize = 1<<20, 1<<30
 		o.store.records[adoptKey] = []byte("0")
 		o.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 		if testing.Verbose() {
 			o.log = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 		}
 		o.m = newMaster(t, masterOptions{Pipe: true, Election: 3 * time.Second})
+		o.masters = []string{o.m.standby(), o.m.URL(), o.m.standbyAt("127.0.0.1:5054")}
 		for range 3 {
 			o.m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
 		}
@@ -222,6 +261,9 @@ func (o *torture) compare() {
 			switch {
 			case n > 1:
 				o.t.Errorf("run %q was launched %d times", r.ID, n)
+			case r.State == runLost && n != 0: // no agent is away for as long as that takes
+				o.t.Errorf("run %q is lost (%s), but its agent saw %s", r.ID, r.Reason, outcome)
+			case r.State == runKilled && n == 0: // while it waited
 			case ran && n != 1:
 				o.t.Errorf("run %q is %s but was launched %d times", r.ID, r.State, n)
 			case ran && outcome != want:
@@ -231,6 +273,7 @@ func (o *torture) compare() {
 			}
 		}
 	}
+	o.compareSpans()
 	for id := range launches {
 		if !recorded[id] {
 			o.t.Errorf("run %q was launched and is not in the history", id)
@@ -240,4 +283,49 @@ func (o *torture) compare() {
 		o.t.Errorf("tasks still run: %q", left)
 	}
 	o.t.Logf("%d leaders, %d tasks launched, runs by end: %v", o.leaders, len(launches), counts)
+	o.checkAccidents()
+}
+
+// checkAccidents wants everything that this test is about to have happened, and to have been
+// noticed by whom it concerns.
+func (o *torture) checkAccidents() {
+	o.m.mu.Lock()
+	defer o.m.mu.Unlock()
+	o.t.Logf("accidents: %v", o.m.happened)
+	want := []string{
+		"update lost", "update late", "update duplicated", "update overtaken", "stream dropped", "offer rescinded",
+		"agent unreachable", "agent back", "master restarted", "another master leads", "runs killed",
+	}
+	for _, kind := range acceptFaultNames {
+		want = append(want, kind)
+	}
+	for _, kind := range want {
+		if o.m.happened[kind] == 0 && *mesosFailovers >= 10 {
+			o.t.Errorf("%s: never in this run, so it has tested less than it says", kind)
+		}
+	}
+}
+
+// compareSpans holds the tasks of a job, which is not concurrent, against each other: none starts
+// before the one before has ended, on whatever agent.
+func (o *torture) compareSpans() {
+	o.m.mu.Lock()
+	defer o.m.mu.Unlock()
+	type task struct {
+		id string
+		*taskSpan
+	}
+	jobs := make(map[string][]task)
+	for id, span := range o.m.spans {
+		_, _, name, _, _ := parseRunID(id)
+		jobs[name] = append(jobs[name], task{id, span})
+	}
+	for name, tasks := range jobs {
+		slices.SortFunc(tasks, func(a, b task) int { return a.start.Compare(b.start) })
+		for i := range tasks[1:] {
+			if a, b := tasks[i], tasks[i+1]; a.end.IsZero() || b.start.Before(a.end) {
+				o.t.Errorf("job %q: %s started at %v, while %s ran from %v to %v", name, b.id, b.start, a.id, a.start, a.end)
+			}
+		}
+	}
 }
