@@ -20,6 +20,7 @@ const (
 	agentCutOff                     // the connection is gone, the master still waits
 	agentUnreachable                // the master has given up waiting
 	agentRecovered                  // known to a restarted master from its registry only
+	agentForgotten                  // unknown to a master with an empty registry
 )
 
 // fakeAgent is an agent and what the master knows of it.
@@ -37,6 +38,7 @@ type fakeAgent struct {
 	offered    map[string]*fakeOffer
 	files      map[string][]byte // path in a sandbox -> contents
 	past       []*fakeTask       // ended and acknowledged
+	groups     []*fakeExecutor   // executors of task groups
 }
 
 func (a *fakeAgent) stop() {
@@ -182,10 +184,11 @@ func (m *master) restore(agentID string) {
 				continue
 			}
 			f.tasks[id] = t
-			if before == agentUnreachable && !terminal(t.known) {
+			if (before == agentUnreachable || before == agentForgotten) && !terminal(t.known) {
+				which := map[fakeAgentState]string{agentUnreachable: "Unreachable agent re-reregistered", agentForgotten: "Unknown agent reregistered"}
 				m.masterUpdate(f, mesos.TaskStatus{
 					TaskID: t.info.TaskID, AgentID: &t.info.AgentID, State: t.actual.Enum(), ContainerStatus: t.container(),
-					Reason: mesos.REASON_AGENT_REREGISTERED.Enum(), Message: new("Unreachable agent re-reregistered"),
+					Reason: mesos.REASON_AGENT_REREGISTERED.Enum(), Message: new(which[before]),
 				})
 			}
 		}
@@ -235,7 +238,9 @@ type fakeTask struct {
 	retry     *time.Timer
 	ending    *time.Timer
 	number    int
-	forwarded uint32 // the highest number that the framework has been told of
+	runsIn    string        // container id, if it is given from outside
+	group     *fakeExecutor // nil for tasks on their own
+	forwarded uint32        // the highest number that the framework has been told of
 }
 
 func (t *fakeTask) stop() {
@@ -248,8 +253,8 @@ func (t *fakeTask) stop() {
 
 // launch starts a task, unless the agent is away: then the master takes it for
 // staging until the agent is found not to have it.
-func (a *fakeAgent) launch(f *fakeFramework, info *mesos.TaskInfo) {
-	t := &fakeTask{agent: a, framework: f.id, info: info, known: mesos.TASK_STAGING, actual: mesos.TASK_STAGING}
+func (a *fakeAgent) launch(f *fakeFramework, info *mesos.TaskInfo, group *fakeExecutor) {
+	t := &fakeTask{agent: a, framework: f.id, info: info, group: group, known: mesos.TASK_STAGING, actual: mesos.TASK_STAGING}
 	f.tasks[info.TaskID.Value] = t
 	if a.state != agentActive {
 		return
@@ -329,6 +334,9 @@ func (t *fakeTask) emit(s mesos.TaskStatus) {
 	if s.Timestamp == nil {
 		s.Timestamp = new(epoch(time.Now()))
 	}
+	if t.runsIn == "" {
+		t.runsIn = s.ContainerStatus.GetContainerID().GetValue()
+	}
 	s.ContainerStatus = t.container()
 	t.updates = append(t.updates, &s)
 	if len(t.updates) == 1 {
@@ -338,6 +346,9 @@ func (t *fakeTask) emit(s mesos.TaskStatus) {
 }
 
 func (t *fakeTask) executor() string {
+	if t.group != nil {
+		return t.group.ExecutorID.Value
+	}
 	if t.info.Executor != nil {
 		return t.info.Executor.ExecutorID.Value
 	}
@@ -353,7 +364,7 @@ func (t *fakeTask) uuid() []byte {
 
 func (t *fakeTask) container() *mesos.ContainerStatus {
 	return &mesos.ContainerStatus{
-		ContainerID: &mesos.ContainerID{Value: "c-" + t.info.TaskID.Value},
+		ContainerID: &mesos.ContainerID{Value: t.containerID()},
 		NetworkInfos: []mesos.NetworkInfo{{IPAddresses: []mesos.NetworkInfo_IPAddress{
 			{Protocol: mesos.IPv4.Enum(), IPAddress: new("127.0.0.1")}}}},
 		ExecutorPID: new(uint32(4711)),
@@ -445,6 +456,7 @@ func (t *fakeTask) acknowledged(uuid []byte) {
 		if f := t.agent.m.frameworks[t.framework]; f != nil {
 			delete(f.tasks, t.info.TaskID.Value)
 		}
+		t.agent.endGroup(t.group)
 	}
 }
 

@@ -99,6 +99,9 @@ func (m *master) act(f *fakeFramework, c *sched.Call) {
 		m.acknowledge(f, c.Acknowledge)
 	case sched.Call_RECONCILE:
 		m.reconcile(f, c.Reconcile.Tasks)
+	case sched.Call_UPDATE_FRAMEWORK:
+		info := c.UpdateFramework.FrameworkInfo
+		f.info = &info
 	case sched.Call_TEARDOWN:
 		m.removeFramework(f)
 		f.cut(true)
@@ -118,13 +121,25 @@ func epoch(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 // accept launches what it can and gives the rest of the offers back.
 func (m *master) accept(f *fakeFramework, a *sched.Call_Accept) {
-	var tasks []mesos.TaskInfo
-	for _, op := range a.Operations {
-		if op.Launch != nil {
-			tasks = append(tasks, op.Launch.TaskInfos...)
+	available, agent, invalid := m.takeOffers(f, a.OfferIDs)
+	for i := range a.Operations {
+		op := &a.Operations[i]
+		switch {
+		case op.Launch != nil:
+			m.launch(f, agent, op.Launch.TaskInfos, available, invalid)
+		case op.LaunchGroup != nil:
+			m.launchGroup(f, agent, op.LaunchGroup, available, invalid)
+		case invalid == "":
+			m.operate(f, agent, op, available)
 		}
 	}
-	available, agent, invalid := m.takeOffers(f, a.OfferIDs)
+	if agent != nil {
+		f.refuse(agent, available, a.Filters)
+	}
+}
+
+// launch starts tasks in what is available, each that can be.
+func (m *master) launch(f *fakeFramework, agent *fakeAgent, tasks []mesos.TaskInfo, available masterAmounts, invalid string) {
 	for i := range tasks {
 		if invalid != "" {
 			m.masterUpdate(f, mesos.TaskStatus{
@@ -141,10 +156,7 @@ func (m *master) accept(f *fakeFramework, a *sched.Call_Accept) {
 			continue
 		}
 		available.subtract(tasks[i].Resources)
-		agent.launch(f, &tasks[i])
-	}
-	if agent != nil {
-		f.refuse(agent, available, a.Filters)
+		agent.launch(f, &tasks[i], nil)
 	}
 }
 
@@ -256,7 +268,7 @@ func (m *master) reconcileOne(f *fakeFramework, r sched.Call_Reconcile_Task) {
 	recovered := false
 	for _, a := range m.agents {
 		recovered = recovered || a.state == agentRecovered
-		if r.AgentID != nil && a.id == r.AgentID.Value {
+		if r.AgentID != nil && a.id == r.AgentID.Value && a.state != agentForgotten {
 			agent = a
 		}
 	}
@@ -274,14 +286,14 @@ func (m *master) reconcileOne(f *fakeFramework, r sched.Call_Reconcile_Task) {
 	m.masterUpdate(f, s)
 }
 
-// masterAmounts counts resources by name and role, in thousandths. Ports are not counted.
+// masterAmounts counts resources by name and what else tells them apart, in thousandths. Ports are not counted.
 type masterAmounts map[[2]string]int64
 
 func amountsOf(rs []mesos.Resource) masterAmounts {
 	a := make(masterAmounts)
 	for i := range rs {
 		if rs[i].Scalar != nil {
-			a[[2]string{rs[i].Name, resourceRole(&rs[i])}] += thousandths(rs[i].Scalar.Value)
+			a[resourceKey(&rs[i])] += thousandths(rs[i].Scalar.Value)
 		}
 	}
 	return a

@@ -125,11 +125,21 @@ func TestDoubleOffersRolesAndReservations(t *testing.T) {
 		k := connect(t, m.config(info, nil), "")
 		synctest.Wait()
 		o := k.seen(sched.Event_OFFERS)[0].Offers.Offers[0]
-		if got, want := strings.Join(shown(o.Resources), " "), "cpus(*):4 cpus(jobs):3 cpus(jobs):3"; got != want {
+		if got, want := strings.Join(shown(o.Resources), " "), "cpus(*):4 cpus(jobs):2 cpus(jobs):1"; got != want {
 			t.Errorf("offered %s, want %s", got, want)
 		}
 		if o.Resources[1].Reservation != nil || o.Resources[2].Reservation.GetPrincipal() != "p" {
 			t.Errorf("reservations = %v, %v, want the dynamic one's only", o.Resources[1].Reservation, o.Resources[2].Reservation)
+		}
+		market := newMarket("jobs")
+		market.add(&o, time.Time{})
+		p, ok := market.place(needs(6.5, 0, 0))
+		if !ok {
+			t.Fatal("no room for what is offered in three parts")
+		}
+		task := taskInfo(&Job{Name: "T", Command: "true", Shell: true}, &Run{ID: "T"}, p)
+		if err := k.outcome(calls.Accept(calls.OfferOperations{calls.OpLaunch(*task)}.WithOffers(o.ID))); err != nil || m.launches("T") != 1 {
+			t.Errorf("a task in all three parts: %v, %d launches, want it taken", err, m.launches("T"))
 		}
 		if o.Hostname != "a1" || len(o.Attributes) != 1 {
 			t.Errorf("offer of %s with %v", o.Hostname, o.Attributes)

@@ -9,6 +9,27 @@ import (
 	"strings"
 )
 
+// serveOperator is as much of the operators' API as tells a master from others.
+func (m *master) serveOperator(w http.ResponseWriter, r *http.Request) {
+	var call struct{ Type string }
+	switch err := json.Unmarshal(readAll(r.Body), &call); {
+	case err != nil:
+		masterAnswer(w, http.StatusBadRequest, "Failed to parse body into JSON: "+err.Error())
+	case call.Type != "GET_MASTER":
+		masterAnswer(w, http.StatusNotImplemented, "")
+	default:
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		info, err := json.Marshal(m.info())
+		if err != nil {
+			panic(err) // it is the double's own
+		}
+		answerJSON(w, map[string]any{"type": "GET_MASTER", "get_master": map[string]any{
+			"master_info": json.RawMessage(withoutNulls(info)), "start_time": epoch(m.started), "elected_time": epoch(m.started),
+		}})
+	}
+}
+
 // serveSlaves is the master's list of agents.
 func (m *master) serveSlaves(w http.ResponseWriter) {
 	m.mu.Lock()
@@ -27,8 +48,20 @@ func answerJSON(w http.ResponseWriter, v any) {
 
 // directory is a task's sandbox.
 func (t *fakeTask) directory() string {
-	return fmt.Sprintf("/srv/mesos/agent/slaves/%s/frameworks/%s/executors/%s/runs/c-%s",
-		t.agent.id, t.framework, t.executor(), t.info.TaskID.Value)
+	return fmt.Sprintf("/srv/mesos/agent/slaves/%s/frameworks/%s/executors/%s/runs/%s",
+		t.agent.id, t.framework, t.executor(), t.containerID())
+}
+
+// browsed is the name under which agents also show a sandbox.
+func (t *fakeTask) browsed() string {
+	return fmt.Sprintf("/frameworks/%s/executors/%s/latest", t.framework, t.executor())
+}
+
+func (t *fakeTask) containerID() string {
+	if t.runsIn != "" {
+		return t.runsIn
+	}
+	return "c-" + t.info.TaskID.Value
 }
 
 // writeFile puts a file into the sandbox of a task, running or ended.
@@ -68,30 +101,74 @@ func (a *fakeAgent) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		a.serveState(w)
 	case "/files/read":
 		a.serveRead(w, r)
+	case "/files/browse":
+		a.serveBrowse(w, r)
+	case "/api/v1":
+		w.Header().Set("Allow", "POST")
+		masterAnswer(w, http.StatusMethodNotAllowed, "405 Method Not Allowed. Expecting one of { 'POST' }, but received '"+r.Method+"'.")
 	default:
 		masterAnswer(w, http.StatusNotFound, "404 Not Found.")
 	}
 }
 
 func (a *fakeAgent) serveState(w http.ResponseWriter) {
-	frameworks := make(map[string][]any)
+	type executors struct{ live, completed []any }
+	frameworks := make(map[string]*executors)
 	for _, t := range a.all() {
-		task := map[string]any{"id": t.info.TaskID.Value, "state": t.actual.String()}
-		e := map[string]any{"id": t.executor(), "directory": t.directory(), "tasks": []any{}, "completed_tasks": []any{task}}
-		frameworks[t.framework] = append(frameworks[t.framework], e)
+		f := frameworks[t.framework]
+		if f == nil {
+			f = &executors{live: []any{}, completed: []any{}}
+			frameworks[t.framework] = f
+		}
+		task := []any{map[string]any{"id": t.info.TaskID.Value, "state": t.actual.String()}}
+		e := map[string]any{"id": t.executor(), "directory": t.directory(), "tasks": task, "queued_tasks": []any{}, "completed_tasks": []any{}}
+		if terminal(t.actual) {
+			e["tasks"], e["completed_tasks"] = e["completed_tasks"], e["tasks"]
+			f.completed = append(f.completed, e)
+			continue
+		}
+		f.live = append(f.live, e)
 	}
 	list := []any{}
-	for id, executors := range frameworks {
-		list = append(list, map[string]any{"id": id, "executors": []any{}, "completed_executors": executors})
+	for id, f := range frameworks {
+		list = append(list, map[string]any{"id": id, "executors": f.live, "completed_executors": f.completed})
 	}
 	answerJSON(w, map[string]any{"id": a.id, "frameworks": list, "completed_frameworks": []any{}})
+}
+
+// serveBrowse lists a sandbox.
+func (a *fakeAgent) serveBrowse(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Query().Get("path")
+	list, found := []any{}, false
+	for _, t := range a.all() {
+		if path != t.directory() && path != t.browsed() {
+			continue
+		}
+		found = true
+		for file, contents := range a.files {
+			if strings.HasPrefix(file, t.directory()+"/") {
+				list = append(list, map[string]any{"path": path + strings.TrimPrefix(file, t.directory()), "size": len(contents)})
+			}
+		}
+	}
+	if !found {
+		noSuchFile(w)
+		return
+	}
+	answerJSON(w, list)
+}
+
+func noSuchFile(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(http.StatusNotFound)
 }
 
 // serveRead answers as an agent does: raw bytes within JSON, 64 KiB at most.
 func (a *fakeAgent) serveRead(w http.ResponseWriter, r *http.Request) {
 	contents, ok := a.files[r.URL.Query().Get("path")]
 	if !ok {
-		masterAnswer(w, http.StatusNotFound, "")
+		noSuchFile(w)
 		return
 	}
 	offset, err := strconv.Atoi(r.URL.Query().Get("offset"))

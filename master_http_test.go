@@ -112,6 +112,8 @@ func (m *master) serveMaster(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		m.serveSlaves(w)
+	case path == "/api/v1":
+		m.serveOperator(w, r)
 	case path != schedulerPath:
 		masterAnswer(w, http.StatusNotFound, "404 Not Found.")
 	case !opt.admits(r):
@@ -385,15 +387,19 @@ func (m *master) subscribe(info *mesos.FrameworkInfo, asJSON bool) (*fakeFramewo
 }
 
 func (m *master) subscribedEvent(f *fakeFramework) *sched.Event {
-	host, port := splitAddress(m.address)
 	return &sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
 		FrameworkID:              &mesos.FrameworkID{Value: f.id},
 		HeartbeatIntervalSeconds: new(m.opt.Heartbeat.Seconds()),
-		MasterInfo: &mesos.MasterInfo{
-			ID: m.id, IP: 16777343, Port: new(uint32(port)), PID: new("master@" + m.address), Hostname: new(host), Version: new("1.12.0"),
-			Address: &mesos.Address{Hostname: new(host), IP: new(host), Port: int32(port)},
-		},
+		MasterInfo:               m.info(),
 	}}
+}
+
+func (m *master) info() *mesos.MasterInfo {
+	host, port := splitAddress(m.address)
+	return &mesos.MasterInfo{
+		ID: m.id, IP: 16777343, Port: new(uint32(port)), PID: new("master@" + m.address), Hostname: new(host), Version: new("1.12.0"),
+		Address: &mesos.Address{Hostname: new(host), IP: new(host), Port: int32(port)},
+	}
 }
 
 func (m *master) refusesFramework(info *mesos.FrameworkInfo) string {
@@ -449,6 +455,7 @@ func (m *master) removeFramework(f *fakeFramework) {
 			if t.framework == f.id {
 				t.stop()
 				delete(a.tasks, id)
+				a.past = append(a.past, t) // its sandbox stays for a while
 			}
 		}
 	}

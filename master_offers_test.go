@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib"
@@ -33,6 +34,9 @@ func (a *fakeAgent) free() masterAmounts {
 		if !terminal(t.known) {
 			free.subtract(t.info.Resources)
 		}
+	}
+	for _, g := range a.groups {
+		free.subtract(g.Resources)
 	}
 	for _, o := range a.offered {
 		for k, n := range o.masterAmounts {
@@ -74,7 +78,8 @@ func (m *master) offer(f *fakeFramework, a *fakeAgent) (mesos.Offer, bool) {
 	}
 	free := a.free()
 	maps.DeleteFunc(free, func(k [2]string, n int64) bool {
-		return n <= 0 || k[1] != "*" && !slices.Contains(f.roles(), k[1])
+		role, _, _ := strings.Cut(k[1], keySeparator)
+		return n <= 0 || role != "*" && !slices.Contains(f.roles(), role)
 	})
 	if free[[2]string{"cpus", "*"}] < 10 && free[[2]string{"mem", "*"}] < 32_000 && !reserved(free) || f.filtered(a, free) {
 		return mesos.Offer{}, false
@@ -118,9 +123,10 @@ func (o *fakeOffer) message() mesos.Offer {
 	if multi {
 		offer.AllocationInfo = &mesos.Resource_AllocationInfo{Role: new(f.defaultRole())}
 	}
+	offer.ExecutorIDs = a.executorsOf(f)
 	for _, r := range a.total {
 		if r.Scalar != nil {
-			key := [2]string{r.Name, resourceRole(&r)}
+			key := resourceKey(&r)
 			if o.masterAmounts[key] <= 0 {
 				continue
 			}

@@ -367,6 +367,15 @@ func (m *master) restart() {
 	m.notify()
 }
 
+// forgetAgents empties the registry of a master that has just begun.
+func (m *master) forgetAgents() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, a := range m.agents {
+		a.state = agentForgotten
+	}
+}
+
 // standby starts another master that redirects to the leader, and returns its URL.
 func (m *master) standby() string { return m.standbyAt("127.0.0.1:5052") }
 
@@ -388,6 +397,12 @@ func (m *master) redirect(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
 	leader := m.address
 	m.mu.Unlock()
+	if r.URL.Path == "/redirect" {
+		w.Header().Set("Location", "//"+leader)
+		w.Header().Set("Content-Length", "0")
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		return
+	}
 	if r.Host == leader {
 		m.serveMaster(w, r)
 		return

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+)
+
+// recorded is one item of a recording of real traffic.
+type recorded struct {
+	T       float64
+	Kind    string
+	Name    string
+	Method  string
+	Path    string
+	Status  string
+	How     string
+	Text    string
+	Headers [][2]string
+	Body    json.RawMessage
+	Event   json.RawMessage
+}
+
+func (r recorded) header(name string) string {
+	for _, h := range r.Headers {
+		if strings.EqualFold(h[0], name) {
+			return h[1]
+		}
+	}
+	return ""
+}
+
+// payload is a request's body as it was sent.
+func (r recorded) payload() []byte {
+	var text struct {
+		Text *string `json:"_text"`
+	}
+	switch {
+	case len(r.Body) == 0 || string(r.Body) == "null":
+		return nil
+	case json.Unmarshal(r.Body, &text) == nil && text.Text != nil:
+		return []byte(*text.Text)
+	}
+	return r.Body
+}
+
+func readRecording(t *testing.T, name string) []recorded {
+	t.Helper()
+	contents, err := os.ReadFile(filepath.Join("testdata/mesos", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var items []recorded
+	if err := json.Unmarshal(contents, &items); err != nil {
+		t.Fatalf("decode %s: %v", name, err)
+	}
+	return items
+}
+
+// TestRecordingsSurviveMesosGo decodes every recorded call and event with
+// mesos-go's types, takes it through protobuf, and compares what is left.
+func TestRecordingsSurviveMesosGo(t *testing.T) {
+	files, err := filepath.Glob("testdata/mesos/[0-9]*.json")
+	if err != nil || len(files) < 25 {
+		t.Fatalf("recordings are missing: %v, %v", files, err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".json")
+		items := readRecording(t, name)
+		for i, it := range items {
+			if e := eventOf(t, it); e != nil {
+				again := &sched.Event{}
+				throughProtobuf(t, e, again)
+				sameJSON(t, fmt.Sprintf("%s %.3f", name, it.T), readable(it.Event), again)
+			}
+			if it.Kind == "request" && it.Path == schedulerPath && accepted(items[i:], it) {
+				c, again := &sched.Call{}, &sched.Call{}
+				if err := json.Unmarshal(it.Body, c); err != nil {
+					t.Errorf("%s %.3f: decode %s: %v", name, it.T, it.Body, err)
+					continue
+				}
+				throughProtobuf(t, c, again)
+				sameJSON(t, fmt.Sprintf("%s %.3f %s", name, it.T, it.Name), it.Body, again)
+			}
+		}
+	}
+}
+
+// accepted reports whether the real master took a request.
+func accepted(later []recorded, request recorded) bool {
+	answer := answerTo(later, request)
+	return answer != nil && strings.Contains(answer.Status, " 20") && !strings.Contains(string(request.Body), "frobnicate")
+}
+
+type message interface {
+	Marshal() ([]byte, error)
+	Unmarshal([]byte) error
+}
+
+func throughProtobuf(t *testing.T, from, to message) {
+	t.Helper()
+	b, err := from.Marshal()
+	if err != nil {
+		t.Fatalf("encode %v: %v", from, err)
+	}
+	if err := to.Unmarshal(b); err != nil {
+		t.Fatalf("decode %v: %v", from, err)
+	}
+}
+
+func sameJSON(t *testing.T, where string, want []byte, message any) {
+	t.Helper()
+	body, err := json.Marshal(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a, b any
+	if err := json.Unmarshal(body, &a); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(want, &b); err != nil {
+		t.Fatal(err)
+	}
+	if a, b = pruned(a), pruned(b); !reflect.DeepEqual(a, b) {
+		x, _ := json.Marshal(a)
+		y, _ := json.Marshal(b)
+		t.Errorf("%s:\n got %s\nwant %s", where, x, y)
+	}
+}
+
+// TestProtobufRecording reads the raw bytes of a subscription in protobuf.
+func TestProtobufRecording(t *testing.T) {
+	request, err := os.ReadFile("testdata/mesos/raw-protobuf/subscribe-request.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, _ := bytes.Cut(request, []byte("\r\n\r\n"))
+	call := &sched.Call{}
+	if err := call.Unmarshal(body); err != nil || call.Type != sched.Call_SUBSCRIBE {
+		t.Fatalf("recorded call = %v, %v", call, err)
+	}
+	again, err := call.Marshal()
+	if err != nil || !bytes.Equal(again, body) {
+		t.Errorf("encoded again = %x, %v, want %x", again, err, body)
+	}
+}
