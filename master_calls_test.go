@@ -36,6 +36,9 @@ func (m *master) takeCall(c *sched.Call, streamID string) (status int, text stri
 		return http.StatusBadRequest, "The stream ID '" + streamID +
 			"' included in this request didn't match the stream ID currently associated with framework ID " + f.id
 	}
+	if m.faults.refuse != nil && m.faults.refuse(c) {
+		return http.StatusServiceUnavailable, "Service unavailable"
+	}
 	fault := acceptNone
 	if c.Type == sched.Call_ACCEPT && m.faults.accept != nil {
 		fault = m.faults.accept(c.Accept)

@@ -81,6 +81,7 @@ type taskOutcome struct {
 type masterFaults struct {
 	accept func(*sched.Call_Accept) acceptFault
 	update func(*mesos.TaskStatus) updateFault
+	refuse func(*sched.Call) bool // by 503
 }
 
 type acceptFault int

@@ -33,6 +33,8 @@ const (
 	subscribeTimeout = 20 * time.Second
 	// defaultHeartbeat is what masters use; each tells its own on subscription.
 	defaultHeartbeat = 15 * time.Second
+	// What a master may tell, in seconds; anything else is a mistake.
+	shortestHeartbeat, longestHeartbeat = 1, 3600
 	// missedHeartbeats without any event, and the stream is given up.
 	missedHeartbeats = 5
 

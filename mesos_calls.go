@@ -20,7 +20,12 @@ const (
 	// is acknowledged. All other calls go one after another.
 	acknowledgers = 4
 	callTimeout   = 30 * time.Second
+	// maxQueuedCalls is more than any turn of the scheduler makes; one with ten thousand jobs due makes 50,000.
+	maxQueuedCalls = 200_000
 )
+
+// frameworkUnknown is what a master says to a call of a framework that has not subscribed with it.
+const frameworkUnknown = "Framework cannot be found"
 
 // queuedCall is a call that has not been sent.
 type queuedCall struct {
@@ -36,6 +41,7 @@ type callQueue struct {
 	acks   chan struct{} // the same for acknowledgements
 	calls  []queuedCall
 	ackd   []queuedCall
+	full   func() // ends the subscription
 }
 
 // send queues a call for the present subscription. Without one done gets
@@ -55,6 +61,7 @@ func (m *mesosCluster) send(call *sched.Call, done func(error)) {
 // attach makes the queue of a new subscription and starts its senders.
 func (m *mesosCluster) attach(s *subscription) *callQueue {
 	q := &callQueue{ready: make(chan struct{}, 1), acks: make(chan struct{}, 1)}
+	q.full = func() { s.end(errors.New("master takes calls too slowly")) }
 	s.wg.Go(func() { s.sendFrom(q, &q.calls, q.ready) })
 	for range acknowledgers {
 		s.wg.Go(func() { s.sendFrom(q, &q.ackd, q.acks) })
@@ -78,11 +85,16 @@ func (m *mesosCluster) detach(q *callQueue) {
 	}
 }
 
-// put reports whether the queue is still open.
+// put reports whether the queue is still open. A master that takes calls too slowly
+// must not fill the memory: that ends the subscription, and with it what waits.
 func (q *callQueue) put(c queuedCall) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
+		return false
+	}
+	if len(q.calls)+len(q.ackd) >= maxQueuedCalls {
+		q.full()
 		return false
 	}
 	calls, ready := &q.calls, q.ready
@@ -168,9 +180,9 @@ func (s *subscription) deliver(call *sched.Call) error {
 }
 
 // outcome reads the answer to a call. Only the stream of events decides when to
-// subscribe anew, except that a master which does not count us as subscribed
-// will not send any: a wrong stream id means that another scheduler has taken
-// over, which the stream is about to tell.
+// subscribe anew, except that a master which does not count us as subscribed, or
+// does not know us since it was started anew, will not send any: a wrong stream id
+// means that another scheduler has taken over, which the stream is about to tell.
 func (s *subscription) outcome(resp *http.Response) error {
 	switch status := resp.StatusCode; {
 	case status == http.StatusAccepted || status == http.StatusOK:
@@ -178,11 +190,11 @@ func (s *subscription) outcome(resp *http.Response) error {
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20)) // so that the connection can be used again
 		return nil
 	case status == http.StatusServiceUnavailable, status >= 300 && status < 500:
-		err := fmt.Errorf("%w: %w", errNotSent, &streamError{status, bodyText(resp)})
-		if status == http.StatusForbidden {
+		refusal := &streamError{status, bodyText(resp)}
+		if status == http.StatusForbidden || status == http.StatusBadRequest && refusal.text == frameworkUnknown {
 			s.end(errors.New("master does not count the framework as subscribed"))
 		}
-		return err
+		return fmt.Errorf("%w: %w", errNotSent, refusal)
 	default:
 		return &streamError{status, bodyText(resp)}
 	}

@@ -54,7 +54,11 @@ func (m *mesosCluster) subscribe(ctx context.Context, base string, leads <-chan 
 		mesosCluster: m, url: resp.Request.URL, streamID: resp.Header.Get(streamHeader),
 		id: id, handle: handle, alive: silence.Reset, ctx: ctx, end: cancel, wg: &wg,
 	}
-	err = s.read(newRecordReader(resp.Body), retry)
+	err = s.read(newRecordReader(resp.Body))
+	// A master that ends each stream soon after it has begun is not asked again at once for ever.
+	if s.queue != nil && time.Since(s.since) >= lastRetry {
+		retry.reset()
+	}
 	// The scheduler learns that nothing can be launched before it takes launches back.
 	handle(&sched.Event{Type: sched.Event_UNKNOWN})
 	m.detach(s.queue)
@@ -165,13 +169,14 @@ type subscription struct {
 	handle   func(*sched.Event)
 	alive    func(time.Duration) bool // puts off the end by silence
 	silence  time.Duration
+	since    time.Time       // of SUBSCRIBED
 	ctx      context.Context // ends with the subscription
 	end      context.CancelCauseFunc
 	wg       *sync.WaitGroup
 	queue    *callQueue // nil before SUBSCRIBED
 }
 
-func (s *subscription) read(records *recordReader, retry *backoff) error {
+func (s *subscription) read(records *recordReader) error {
 	s.silence = subscribeTimeout
 	for {
 		record, err := records.next()
@@ -182,14 +187,20 @@ func (s *subscription) read(records *recordReader, retry *backoff) error {
 			return err
 		}
 		event := &sched.Event{}
-		if err := event.Unmarshal(record); err != nil {
+		err = event.Unmarshal(record)
+		if err == nil && event.Type == sched.Event_UNKNOWN {
+			err = errors.New("it has no type") // and would tell the scheduler that the stream has ended
+		}
+		if err != nil {
 			s.log.Error("skip undecodable event", "master", s.url.Host, "bytes", len(record), "error", err)
 			s.onEvent(eventUndecodable)
 			continue
 		}
 		if event.Type == sched.Event_SUBSCRIBED {
+			if s.queue != nil {
+				return errors.New("master has subscribed twice on one stream")
+			}
 			s.begin(event.Subscribed)
-			retry.reset()
 		}
 		s.alive(s.silence)
 		s.onEvent(event.Type.String())
@@ -204,9 +215,10 @@ func (s *subscription) read(records *recordReader, retry *backoff) error {
 func (s *subscription) begin(e *sched.Event_Subscribed) {
 	*s.id = e.GetFrameworkID().GetValue()
 	interval := defaultHeartbeat
-	if n := e.GetHeartbeatIntervalSeconds(); n > 0 {
+	if n := e.GetHeartbeatIntervalSeconds(); n >= shortestHeartbeat && n <= longestHeartbeat {
 		interval = time.Duration(n * float64(time.Second))
 	}
+	s.since = time.Now()
 	s.silence = missedHeartbeats * interval
 	s.log.Info("subscribed", "master", s.url.Host, "framework", *s.id, "version", e.GetMasterInfo().GetVersion())
 	s.queue = s.attach(s)

@@ -31,6 +31,8 @@ type offerBook struct {
 	soon       resources // what was due soon at soonAt, when soonTop was next
 	soonAt     int64
 	soonTop    *alarm
+	undeclined []*sched.Call_Decline // what the cluster did not take, to be sent again
+	declineAt  int64                 // when
 }
 
 // aside is the agent that is kept for a run that has starved.
@@ -183,7 +185,7 @@ func (s *scheduler) post(event func()) {
 // offers are given back first: they would stay out, and the launch could still arrive
 // after the master has said that it does not know the task.
 func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err error) {
-	s.send(&sched.Call{Type: sched.Call_DECLINE, Decline: &sched.Call_Decline{OfferIDs: offers}}, nil)
+	s.sendDecline(&sched.Call_Decline{OfferIDs: offers})
 	for _, r := range runs {
 		if r.State != runLaunching || s.runs[r.ID] != r {
 			continue
@@ -238,6 +240,7 @@ func (s *scheduler) roomFor(c *class) string {
 // tendOffers asks for the offers that are wanted, gives back those that are
 // not, and sees to it that it is called again in time.
 func (s *scheduler) tendOffers() {
+	s.declineAgain()
 	wanted, waiting := s.wanted()
 	if wanted == (resources{}) {
 		s.declineAll()
@@ -319,17 +322,41 @@ func (s *scheduler) decline(ids []string) {
 	if len(ids) == 0 {
 		return
 	}
-	call := &sched.Call{Type: sched.Call_DECLINE, Decline: &sched.Call_Decline{}}
+	decline := &sched.Call_Decline{}
 	for _, id := range ids {
 		s.offers.remove(id)
-		call.Decline.OfferIDs = append(call.Decline.OfferIDs, mesos.OfferID{Value: id})
+		decline.OfferIDs = append(decline.OfferIDs, mesos.OfferID{Value: id})
 	}
 	if s.cfg.declineFor > 0 {
 		seconds := s.cfg.declineFor.Seconds()
-		call.Decline.Filters = &mesos.Filters{RefuseSeconds: &seconds}
+		decline.Filters = &mesos.Filters{RefuseSeconds: &seconds}
 	}
 	s.countOffers(0, 0, len(ids))
-	s.send(call, nil)
+	s.sendDecline(decline)
+}
+
+// sendDecline gives offers back, and again if the cluster has not taken the call: what it never
+// gets back stays out, and no run is ever placed there. To decline twice does no harm.
+func (s *scheduler) sendDecline(decline *sched.Call_Decline) {
+	s.send(&sched.Call{Type: sched.Call_DECLINE, Decline: decline}, func(err error) {
+		if err != nil {
+			s.post(func() {
+				s.offers.undeclined = append(s.offers.undeclined, decline)
+				s.offers.declineAt = s.now + unsentPause.Milliseconds()
+			})
+		}
+	})
+}
+
+// declineAgain sends what was not taken, after a pause.
+func (s *scheduler) declineAgain() {
+	if len(s.offers.undeclined) == 0 || s.now < s.offers.declineAt {
+		return
+	}
+	for _, decline := range s.offers.undeclined {
+		s.sendDecline(decline)
+	}
+	s.offers.undeclined = nil
 }
 
 // tendLater sets the timer for the next look at the offers: in time for what is
@@ -340,6 +367,9 @@ func (s *scheduler) tendLater(every time.Duration) {
 		at = s.now + every.Milliseconds()
 	} else if next := s.dues.next(); next != nil {
 		at = max(s.now+1, next.at-s.cfg.reviveEvery.Milliseconds()-lookAhead.Milliseconds())
+	}
+	if len(s.offers.undeclined) > 0 && (at == 0 || at > s.offers.declineAt) {
+		at = s.offers.declineAt
 	}
 	if at == 0 {
 		return

@@ -51,6 +51,7 @@ func (s *scheduler) onSubscribed(e *sched.Event_Subscribed) {
 	s.log.Info("subscribed", "framework", id)
 	s.subscribed = true
 	s.offers.clear()
+	s.offers.undeclined = nil
 	s.offers.suppressed = false
 	s.offers.revivedAt, s.offers.offeredAt = s.now, s.now
 	for _, r := range s.runs {
@@ -284,6 +285,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 	running := u.GetState() == mesos.TASK_RUNNING || u.GetState() == mesos.TASK_STARTING
 	if r.unreachable != 0 {
 		r.unreachable = 0
+		s.watchStaging(r) // it may have been unreachable when it should have started
 		r.update(func(n *Run) { n.Reason = "" })
 		s.touchRun(r)
 	}
