@@ -39,6 +39,9 @@ func (m *master) takeCall(c *sched.Call, streamID string) (status int, text stri
 	if m.faults.refuse != nil && m.faults.refuse(c) {
 		return http.StatusServiceUnavailable, "Service unavailable"
 	}
+	if m.faults.lose != nil && m.faults.lose(c) {
+		return 0, ""
+	}
 	fault := acceptNone
 	if c.Type == sched.Call_ACCEPT && m.faults.accept != nil {
 		fault = m.faults.accept(c.Accept)

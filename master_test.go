@@ -82,6 +82,7 @@ type masterFaults struct {
 	accept func(*sched.Call_Accept) acceptFault
 	update func(*mesos.TaskStatus) updateFault
 	refuse func(*sched.Call) bool // by 503
+	lose   func(*sched.Call) bool // the connection breaks before the master has read it
 }
 
 type acceptFault int

@@ -98,6 +98,8 @@ func (o *torture) faults() masterFaults {
 			}
 			return acceptNone
 		},
+		refuse: o.oneInTwenty("call refused"),
+		lose:   o.oneInTwenty("call lost"),
 		update: func(*mesos.TaskStatus) updateFault {
 			f := updateFault{Lose: o.chance(10), Duplicate: o.chance(10)}
 			if o.chance(10) {
@@ -105,6 +107,17 @@ func (o *torture) faults() masterFaults {
 			}
 			return f
 		},
+	}
+}
+
+// oneInTwenty calls that are no ACCEPT go wrong.
+func (o *torture) oneInTwenty(kind string) func(*sched.Call) bool {
+	return func(c *sched.Call) bool {
+		if c.Type == sched.Call_ACCEPT || !o.chance(5) {
+			return false
+		}
+		o.m.happened[kind]++ // its lock is held
+		return true
 	}
 }
 
@@ -295,6 +308,7 @@ func (o *torture) checkAccidents() {
 	want := []string{
 		"update lost", "update late", "update duplicated", "update overtaken", "stream dropped", "offer rescinded",
 		"agent unreachable", "agent back", "master restarted", "another master leads", "runs killed",
+		"call refused", "call lost",
 	}
 	for _, kind := range acceptFaultNames {
 		want = append(want, kind)
