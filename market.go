@@ -137,6 +137,19 @@ func (m *market) setAside(agentID, run string) {
 	m.aside[agentID] = run
 }
 
+// suiting returns an agent that meets the constraints and fits otherwise, or "".
+func (m *market) suiting(constraints []Constraint, fits func(agentID string) bool) string {
+	tests := m.tests(constraints)
+	for _, agents := range [][]*agentOffers{m.agents, m.gone} {
+		for _, a := range agents {
+			if _, ok := a.violated(tests); !ok && fits(a.id) {
+				return a.id
+			}
+		}
+	}
+	return ""
+}
+
 // explain says for up to limit agents, those held first and then those seen
 // last, why n is not placed there.
 func (m *market) explain(n need, limit int) []refusal {

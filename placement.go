@@ -14,6 +14,7 @@ const (
 	lookAhead    = 2 * time.Second  // beside --min_revive_offers_interval, how early offers are asked for
 	starvation   = 30 * time.Second // a run that waits longer may have an agent kept for it
 	asideLimit   = 2 * time.Minute  // for so long, and then not for as long again
+	measureEvery = 5 * time.Second  // between looks at what our tasks take of each agent
 	unsentPause  = time.Second      // before a launch that could not be sent is tried again
 	explainLimit = 10               // agents named in why a run waits
 )
@@ -26,7 +27,8 @@ type offerBook struct {
 	revivedAt  int64 // ms; of the last REVIVE or SUBSCRIBED
 	offeredAt  int64
 	timer      alarm
-	largest    map[string]resources // the largest offer seen of each agent
+	largest    map[string]resources // the most known to be of each agent
+	measuredAt int64                // when largest was last told of running tasks
 	aside      aside
 	soon       resources // what was due soon at soonAt, when soonTop was next
 	soonAt     int64
@@ -218,6 +220,7 @@ func (s *scheduler) keepAside() {
 		if !c.refused || s.now-r.Queued <= starvation.Milliseconds() || a.run != nil && a.run.seq < r.seq {
 			continue
 		}
+		s.measure()
 		if agent := s.roomFor(c); agent != "" {
 			*a = aside{run: r, agent: agent, since: s.now}
 		}
@@ -227,10 +230,44 @@ func (s *scheduler) keepAside() {
 	}
 }
 
-// roomFor returns an agent that has once offered what the class needs, or "".
+// forgetAgent keeps an agent that is gone from being kept aside for anything.
+func (s *scheduler) forgetAgent(id string) {
+	delete(s.offers.largest, id)
+	if s.offers.aside.run != nil && s.offers.aside.agent == id {
+		s.offers.setAside(id, "")
+		s.offers.aside = aside{}
+	}
+}
+
+// measure adds up what each agent offers and what our own tasks take there: a leader that took over
+// a busy cluster has seen none of them empty. That costs a look at all runs, so now and then will do.
+func (s *scheduler) measure() {
+	if s.now-s.offers.measuredAt < measureEvery.Milliseconds() {
+		return
+	}
+	s.offers.measuredAt = s.now
+	sizes := map[string]resources{}
+	for _, r := range s.runs {
+		if r.AgentID != "" && r.unreachable == 0 && (r.State == runLaunching || r.State == runActive) {
+			sizes[r.AgentID] = sizes[r.AgentID].plus(taskNeed(r.entry.job, r.ID, s.cfg.task).resources)
+		}
+	}
+	for id, used := range sizes {
+		if a := s.offers.byAgent[id]; a != nil {
+			used = used.plus(a.free)
+		}
+		s.offers.largest[id] = s.offers.largest[id].most(used)
+	}
+}
+
+// roomFor returns an agent that has once offered what the class needs, or "". Whether one meets
+// constraints is known of those held and those seen last.
 func (s *scheduler) roomFor(c *class) string {
+	if len(c.need.constraints) > 0 {
+		return s.offers.suiting(c.need.constraints, func(id string) bool { return s.offers.largest[id].covers(c.need.resources) })
+	}
 	for id, size := range s.offers.largest {
-		if size.covers(c.need.resources) && len(c.need.constraints) == 0 {
+		if size.covers(c.need.resources) {
 			return id
 		}
 	}

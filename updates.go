@@ -36,6 +36,9 @@ func (s *scheduler) clusterEvent(e *sched.Event) {
 		s.subscribed = false // offers stay unused until the next subscription voids them
 	case sched.Event_FAILURE:
 		// Status updates follow for every task concerned; they decide.
+		if e.GetFailure().GetExecutorID() == nil {
+			s.forgetAgent(e.GetFailure().GetAgentID().GetValue())
+		}
 		s.log.Info("agent or executor is gone", "agent", e.GetFailure().GetAgentID().GetValue(), "executor", e.GetFailure().GetExecutorID().GetValue())
 	}
 }
