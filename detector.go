@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -182,7 +183,7 @@ func (d *zkDetector) leader(conn zkReader) (string, <-chan zk.Event, error) {
 		if err != nil {
 			return "", nil, err
 		}
-		address, err := masterAddress(first, data)
+		address, err := masterAddress(first, data, d.scheme == "https")
 		if err != nil {
 			d.log.Error("skip undecodable master", "node", d.path+"/"+first, "error", err)
 			return "", changed, nil
@@ -206,52 +207,67 @@ func firstCandidate(children []string) string {
 
 // masterAddress reads a master's node: json.info_N since Mesos 0.24, info_N
 // with a protobuf before, and an unlabelled pid before that.
-func masterAddress(name string, data []byte) (string, error) {
+// Certificates are issued to names, so with byName the master's own name is preferred to its address.
+func masterAddress(name string, data []byte, byName bool) (string, error) {
 	label, _, labelled := strings.Cut(name, "_")
 	switch {
 	case !labelled:
 		return pidAddress(string(data))
 	case label == "json.info":
-		return jsonMasterAddress(data)
+		return jsonMasterAddress(data, byName)
 	case label == "info":
 		info := &mesos.MasterInfo{}
 		if err := info.Unmarshal(data); err != nil {
 			return "", err
 		}
-		if address, err := pidAddress(info.GetPID()); err == nil {
-			return address, nil
+		address, err := pidAddress(info.GetPID())
+		if err != nil {
+			address, err = packedAddress(info.IP, int(info.GetPort()))
 		}
-		return packedAddress(info.IP, int(info.GetPort()))
+		if byName {
+			address = renamed(address, info.GetHostname())
+		}
+		return address, err
 	}
 	return "", fmt.Errorf("unknown label %q", label)
 }
 
 // jsonMasterAddress reads only the fields it needs: newer masters name
 // capabilities that mesos-go's MasterInfo cannot hold.
-func jsonMasterAddress(data []byte) (string, error) {
+func jsonMasterAddress(data []byte, byName bool) (string, error) {
 	var info struct {
 		Address struct {
 			Hostname, IP string
 			Port         int
 		}
-		PID  string
-		IP   uint32
-		Port int
+		Hostname string
+		PID      string
+		IP       uint32
+		Port     int
 	}
 	if err := json.Unmarshal(data, &info); err != nil {
 		return "", err
 	}
+	address, err := pidAddress(info.PID)
+	if err != nil {
+		address, err = packedAddress(info.IP, info.Port)
+	}
 	if a := info.Address; a.Port != 0 && (a.IP != "" || a.Hostname != "") {
-		host := a.IP
-		if host == "" {
-			host = a.Hostname
-		}
-		return net.JoinHostPort(host, strconv.Itoa(a.Port)), nil
+		address, err = net.JoinHostPort(cmp.Or(a.IP, a.Hostname), strconv.Itoa(a.Port)), nil
 	}
-	if address, err := pidAddress(info.PID); err == nil {
-		return address, nil
+	if byName {
+		address = renamed(address, cmp.Or(info.Address.Hostname, info.Hostname))
 	}
-	return packedAddress(info.IP, info.Port)
+	return address, err
+}
+
+// renamed is host:port with another host, if there is one.
+func renamed(address, host string) string {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" {
+		return address
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // pidAddress reads a libprocess pid, master@10.0.0.1:5050.

@@ -112,7 +112,7 @@ func TestMasterAddress(t *testing.T) {
 		{"unknown label", "yaml.info_1", "x", "error"},
 	}
 	for _, tt := range tests {
-		got, err := masterAddress(tt.node, []byte(tt.data))
+		got, err := masterAddress(tt.node, []byte(tt.data), false)
 		if err != nil {
 			got = "error"
 		}
@@ -192,6 +192,28 @@ func (z *memoryZK) Get(path string) ([]byte, *zk.Stat, error) {
 		return nil, nil, zk.ErrNoNode
 	}
 	return []byte(data), nil, nil
+}
+
+// Certificates are issued to names: where TLS is spoken the name that a master gives itself is used.
+func TestMasterNameForTLS(t *testing.T) {
+	legacy := &mesos.MasterInfo{ID: "x", IP: 16777226, Port: new(uint32(5050)), PID: new("master@10.0.0.2:5051"), Hostname: new("m2")}
+	packed, err := legacy.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, node, data, want string }{
+		{"name beside the address", "json.info_1", `{"address":{"hostname":"m1.example","ip":"10.0.0.1","port":5050},"hostname":"m1"}`, "m1.example:5050"},
+		{"name of the master only", "json.info_1", `{"address":{"ip":"10.0.0.1","port":5050},"hostname":"m1"}`, "m1:5050"},
+		{"name and a pid", "json.info_1", `{"pid":"master@10.0.0.1:5050","hostname":"m1"}`, "m1:5050"},
+		{"no name", "json.info_1", `{"address":{"ip":"10.0.0.1","port":5050}}`, "10.0.0.1:5050"},
+		{"protobuf", "info_1", string(packed), "m2:5051"},
+		{"no label", "0000000001", "master@10.0.0.1:5050", "10.0.0.1:5050"},
+	} {
+		got, err := masterAddress(tt.node, []byte(tt.data), true)
+		if err != nil || got != tt.want {
+			t.Errorf("%s: masterAddress(%q) = %q, %v, want %q", tt.name, tt.data, got, err, tt.want)
+		}
+	}
 }
 
 func pidNode(host string) string { return `{"pid":"master@` + host + `:5050"}` }

@@ -113,7 +113,7 @@ func (f *agentFiles) agentBase(ctx context.Context, r *Run) (string, error) {
 		return "", fmt.Errorf("no Mesos master leads: %w", errNotFound)
 	}
 	var answer struct {
-		Slaves []struct{ ID, PID string }
+		Slaves []struct{ ID, PID, Hostname string }
 	}
 	if err := f.get(ctx, master+"/slaves", f.masters, &answer); err != nil {
 		return "", err
@@ -124,6 +124,9 @@ func (f *agentFiles) agentBase(ctx context.Context, r *Run) (string, error) {
 		}
 		address, err := pidAddress(s.PID)
 		scheme, _, _ := strings.Cut(master, "://")
+		if scheme == "https" {
+			address = renamed(address, s.Hostname)
+		}
 		return scheme + "://" + address, err
 	}
 	return "", errNotFound

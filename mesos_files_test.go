@@ -205,6 +205,25 @@ func TestUnquoteBytes(t *testing.T) {
 	}
 }
 
+// Certificates are issued to names, so agents that speak TLS are reached under theirs.
+func TestAgentURL(t *testing.T) {
+	both := mesos.Address{Hostname: new("a1"), IP: new("10.0.0.1"), Port: 5051}
+	for _, tt := range []struct {
+		url  *mesos.URL
+		want string
+	}{
+		{nil, ""},
+		{&mesos.URL{Scheme: "http", Address: both}, "http://10.0.0.1:5051"},
+		{&mesos.URL{Scheme: "https", Address: both}, "https://a1:5051"},
+		{&mesos.URL{Scheme: "https", Address: mesos.Address{IP: new("10.0.0.1"), Port: 5051}}, "https://10.0.0.1:5051"},
+		{&mesos.URL{Scheme: "http", Address: mesos.Address{Hostname: new("a1"), Port: 5051}}, "http://a1:5051"},
+	} {
+		if got := agentURL(tt.url); got != tt.want {
+			t.Errorf("agentURL(%v) = %q, want %q", tt.url, got, tt.want)
+		}
+	}
+}
+
 func TestSandboxURL(t *testing.T) {
 	u := &mesos.URL{Scheme: "https", Address: mesos.Address{IP: new("fe80::1"), Port: 5051}}
 	got := sandboxURL(agentURL(u), "F", "ct:1:0:a:x y")

@@ -234,14 +234,15 @@ func decimal(thousandths int64) string {
 	return strconv.FormatFloat(fromThousandths(thousandths), 'f', -1, 64)
 }
 
-// agentURL is the address under which an agent answers, from its offer.
+// agentURL is the address under which an agent answers, from its offer. With TLS that
+// is a name, if it gives one, since certificates are issued to names.
 func agentURL(u *mesos.URL) string {
 	if u == nil {
 		return ""
 	}
-	host := u.Address.GetIP()
-	if host == "" {
-		host = u.Address.GetHostname()
+	host := cmp.Or(u.Address.GetIP(), u.Address.GetHostname())
+	if u.Scheme == "https" {
+		host = cmp.Or(u.Address.GetHostname(), host)
 	}
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
