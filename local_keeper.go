@@ -2,258 +2,239 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strconv"
+	"sync"
 	"syscall"
 	"time"
-
-	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
-// A wrapper claims one run, executes it and records its end. It is a process of
-// its own, so that neither the end of the instance that started it nor a signal
-// to that one's group touches the run.
-type wrapper struct {
-	box   sandbox
-	task  *mesos.TaskInfo
-	epoch int64
-	alive *os.File // write end of the FIFO that observers wait on
-	kills <-chan time.Duration
+// keeperWord is the first argument with which this binary becomes a keeper; see runKeeper.
+const keeperWord = "__keep"
+
+// keeperVariable is set in the environment of a keeper, which nobody starts by hand.
+const keeperVariable = "CHRONOS_KEEPER"
+
+// exitUsage is the exit status of a keeper that was started by hand.
+const exitUsage = 64
+
+// A keepRequest asks a keeper to claim and execute a run.
+type keepRequest struct {
+	Run   string `json:"run"`   // name of its directory
+	Epoch int64  `json:"epoch"` // number of the subscription that asks
 }
 
-// runWrapper is the program behind wrapperWord. Only localCluster.start starts it,
-// which passes the subscription's number in the environment and a pipe as file
-// descriptor 3 that gets one byte at the claim.
-func runWrapper(dir string) int {
-	// The command is to die with this process (see jobAttributes), which the
-	// kernel binds to the thread that starts it.
-	runtime.LockOSThread()
-	adoptOrphans()
-	// Caught and dropped, not ignored: the command would inherit that.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
-	epoch, err := strconv.ParseInt(os.Getenv(epochVariable), 10, 64)
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "chronos: %s is started by chronos itself only\n", wrapperWord)
+// A keepAnswer tells what became of a request: the run is claimed, and executed,
+// unless Refusal says why not.
+type keepAnswer struct {
+	Run     string `json:"run"`
+	Refusal string `json:"refusal,omitempty"`
+}
+
+// A keeper watches over runs: it claims each, executes it and records its end. It is a
+// process of its own, so that neither the end of the instance that started it nor a
+// signal to that one's group touches them. It ends when that instance is gone and its
+// last run is over. If it is killed, its runs die with it.
+type keeper struct {
+	dir     string // data directory
+	answers *json.Encoder
+	answer  sync.Mutex // held while writing one
+	starts  chan func()
+
+	mu      sync.Mutex
+	started map[int]*program // and not yet forgotten, by process id
+}
+
+// runKeeper is the program behind keeperWord. Only localCluster starts it: file descriptor 3 is a
+// pipe of requests, and 4 one for the answers, both as lines of JSON.
+func runKeeper(dir string) int {
+	if os.Getenv(keeperVariable) == "" {
+		fmt.Fprintf(os.Stderr, "chronos: %s is started by chronos itself only\n", keeperWord)
 		return exitUsage
 	}
-	ready := os.NewFile(3, "ready")
-	w := &wrapper{box: sandbox(dir), epoch: epoch}
-	lock, err := w.claim()
-	switch {
-	case errors.Is(err, errClaimed):
-		return exitClaimed
-	case errors.Is(err, errSuperseded):
-		return exitSuperseded
-	case err != nil:
-		fmt.Fprintf(os.Stderr, "chronos: %v\n", err)
-		return exitBroken
+	adoptOrphans()
+	// Caught and dropped, not ignored: the commands would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	k := &keeper{
+		dir: dir, answers: json.NewEncoder(os.NewFile(4, "answers")),
+		starts: make(chan func()), started: map[int]*program{},
 	}
-	defer lock.Close()
-	ready.Write([]byte{'c'}) // if nobody reads it any more, somebody will adopt the run
-	ready.Close()
-	st := w.execute()
-	if err := w.box.settle(st); err != nil {
-		fmt.Fprintf(os.Stderr, "chronos: record the end of the run: %v\n", err)
-		return exitBroken
-	}
-	os.Remove(w.box.path("alive"))
-	os.Remove(w.box.path("control"))
+	go k.startCommands()
+	k.serve(os.NewFile(3, "requests"))
 	return 0
 }
 
-// claim takes the lock, makes all preparations that can fail, and claims the run.
-func (w *wrapper) claim() (lock *os.File, err error) {
-	if lock, err = w.lock(); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			lock.Close()
+// serve keeps the runs asked for, and returns when nobody can ask any more and the
+// last run is over.
+func (k *keeper) serve(requests io.Reader) {
+	var runs sync.WaitGroup
+	defer runs.Wait()
+	for d := json.NewDecoder(requests); ; {
+		var q keepRequest
+		if d.Decode(&q) != nil {
+			return
 		}
-	}()
-	if w.box.claimed() { // and over: its wrapper has let go of the lock, and cleared away what is opened below
-		return nil, errClaimed
+		runs.Go(func() { k.keep(q) })
 	}
-	if w.task, err = w.box.task(); err != nil {
-		return nil, fmt.Errorf("read task: %w", err)
-	}
-	// Opened for both directions, so that neither blocks nor sees an end.
-	if w.alive, err = os.OpenFile(w.box.path("alive"), os.O_RDWR, 0); err != nil {
-		return nil, err
-	}
-	control, err := os.OpenFile(w.box.path("control"), os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	w.kills = w.box.killRequests(control)
-	if err := w.box.reserve(); err != nil {
-		return nil, err
-	}
-	// Under the lock: whoever clears the run away needs it too.
-	last, err := currentEpoch(filepath.Dir(filepath.Dir(string(w.box))))
-	if err != nil {
-		return nil, err
-	}
-	if last > w.epoch {
-		return nil, errSuperseded
-	}
-	return lock, w.box.claim()
 }
 
-// lock waits for the lock only as long as the run is not claimed.
-func (w *wrapper) lock() (*os.File, error) {
-	f, err := w.box.lock(false)
-	for errors.Is(err, errLocked) {
-		if w.box.claimed() {
-			return nil, errClaimed
-		}
-		time.Sleep(time.Millisecond)
-		f, err = w.box.lock(false)
+func (k *keeper) keep(q keepRequest) {
+	r := &keptRun{box: sandbox(filepath.Join(k.dir, "runs", q.Run)), epoch: q.Epoch, over: make(chan struct{})}
+	err := r.claim(k.dir)
+	k.reply(q.Run, err)
+	if err != nil {
+		return
 	}
-	return f, err
+	defer r.release()
+	if err := r.box.settle(r.execute(k)); err != nil {
+		fmt.Fprintf(r.stderr, "chronos: record the end of the run: %v\n", err)
+		return
+	}
+	os.Remove(r.box.path("alive"))
+	os.Remove(r.box.path("control"))
 }
 
-// killRequests delivers the grace periods of the kills asked for, the first of
-// which may have been asked before.
-func (b sandbox) killRequests(control *os.File) <-chan time.Duration {
-	kills := make(chan time.Duration)
-	// It ends with the process.
-	go func() {
+// reply tells that a run is claimed, or why not. If nobody reads it any more, somebody
+// will adopt the run.
+func (k *keeper) reply(run string, err error) {
+	a := keepAnswer{Run: run}
+	if err != nil {
+		a.Refusal = err.Error()
+	}
+	k.answer.Lock()
+	defer k.answer.Unlock()
+	_ = k.answers.Encode(a)
+}
+
+// startCommands starts commands for as long as the keeper lives, in one thread: the kernel
+// kills them (see jobAttributes) when the thread ends that has started them.
+func (k *keeper) startCommands() {
+	runtime.LockOSThread()
+	for start := range k.starts {
+		start()
+	}
+}
+
+// start starts a program.
+func (k *keeper) start(p *program) error {
+	done := make(chan error)
+	k.starts <- func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		err := p.start()
+		if err == nil {
+			k.started[p.cmd.Process.Pid] = p
+		}
+		done <- err
+	}
+	return <-done
+}
+
+// sweep ends what is left of a program whose first process has ended: the rest of
+// its group, and its descendants that have left the group. It returns how the
+// first process ended, which is reaped only here: until then no other group can
+// get its number.
+func (k *keeper) sweep(p *program) syscall.WaitStatus {
+	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	p.cmd.Wait()
+	for k.killOrphans(p) {
+		// What they have started is now ours in turn.
+	}
+	k.forget(p)
+	ws := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if p.container != "" && (ws.Signaled() || p.stopped) {
+		k.removeContainer(p.cmd.Path, p.container)
+	}
+	return ws
+}
+
+// killOrphans kills the orphans of a program, and reports whether there were any. The dead
+// ones of all programs are reaped.
+func (k *keeper) killOrphans(p *program) (found bool) {
+	for _, orphan := range k.orphans() {
+		if pid, err := syscall.Wait4(orphan, nil, syscall.WNOHANG, nil); pid == orphan || errors.Is(err, syscall.ECHILD) {
+			continue
+		}
+		if !k.condemned(orphan, p) {
+			continue
+		}
+		found = true
+		syscall.Kill(orphan, syscall.SIGKILL)
 		for {
-			if grace, ok := b.killGrace(); ok {
-				kills <- grace
-			}
-			if _, err := control.Read(make([]byte, 64)); err != nil {
-				return
+			if _, err := syscall.Wait4(orphan, nil, 0, nil); !errors.Is(err, syscall.EINTR) {
+				break
 			}
 		}
-	}()
-	return kills
+	}
+	return found
 }
 
-// execute runs the task and returns how it ended.
-func (w *wrapper) execute() runStatus {
-	started := time.Now()
-	st := w.perform()
-	st.Started = started.UnixMilli()
-	return st
+// orphans lists the children of this process that it has not started itself.
+func (k *keeper) orphans() (pids []int) {
+	k.mu.Lock() // no start is half done meanwhile
+	defer k.mu.Unlock()
+	for _, pid := range children() {
+		if k.started[pid] == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
-func (w *wrapper) perform() runStatus {
-	if w.box.has("kill") {
-		return endedStatus(mesos.TASK_KILLED, "killed before it started")
+// condemned reports whether an orphan has to go with a program: because it is in the session that
+// that began, or has its sandbox in the environment, or stems from a program that is over. One
+// that has left all of this behind goes with the last program.
+func (k *keeper) condemned(orphan int, p *program) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if owner := k.started[sessionOf(orphan)]; owner != nil {
+		return owner == p
 	}
-	p, err := newProgram(w.box, w.task)
-	if err != nil {
-		return failed(mesos.REASON_CONTAINER_LAUNCH_FAILED, err)
+	work, marked := sandboxOf(orphan, k.dir)
+	for _, other := range k.started {
+		if other != p && (!marked || other.box.path("work") == work) {
+			return false
+		}
 	}
-	if killed, err := w.fetch(p); err != nil {
-		return failed(mesos.REASON_CONTAINER_LAUNCH_FAILED, err)
-	} else if killed {
-		return endedStatus(mesos.TASK_KILLED, "killed while its files were fetched")
-	}
-	if err := p.start(); err != nil {
-		return failed(mesos.REASON_CONTAINER_LAUNCH_FAILED, err)
-	}
-	return w.await(p)
+	return true
 }
 
-func failed(reason mesos.TaskStatus_Reason, err error) runStatus {
-	st := endedStatus(mesos.TASK_FAILED, err.Error())
-	st.Reason = reason.String()
-	return st
+// destroy ends a program.
+func (k *keeper) destroy(p *program) {
+	if p.container != "" {
+		k.removeContainer(p.cmd.Path, p.container)
+	}
+	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 }
 
-// fetch brings the task's files into its directory, unless it is killed meanwhile.
-func (w *wrapper) fetch(p *program) (killed bool, err error) {
-	ctx, cancel := context.WithCancel(context.Background())
+// removeContainer ends and removes a container, if it is still there.
+func (k *keeper) removeContainer(docker, name string) {
+	// That it is gone already is the usual answer.
+	k.help(docker, "kill", name)
+	k.help(docker, "rm", "--force", name)
+}
+
+// help runs a command of our own to its end.
+func (k *keeper) help(name string, args ...string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	fetched := make(chan error, 1)
-	go func() { fetched <- p.fetch(ctx) }()
-	select {
-	case err := <-fetched:
-		return false, err
-	case <-w.kills:
-		cancel()
-		<-fetched
-		return true, nil
+	p := &program{cmd: exec.CommandContext(ctx, name, args...)}
+	if k.start(p) != nil {
+		return
 	}
+	p.cmd.Wait()
+	k.forget(p)
 }
 
-// await waits for the end of the program, and brings it about when it is killed
-// or its time is over: SIGTERM, and SIGKILL after the grace period. Whatever the
-// program leaves behind ends with it.
-func (w *wrapper) await(p *program) runStatus {
-	why := mesos.TASK_FINISHED // or the end that was asked for
-	var limit, patience <-chan time.Time
-	var until time.Time
-	stop := func(end mesos.TaskState, grace time.Duration) {
-		if why == mesos.TASK_FINISHED {
-			p.terminate()
-			why = end
-		}
-		// A kill that is sent again does not prolong the grace period.
-		if at := time.Now().Add(grace); until.IsZero() || at.Before(until) {
-			until, patience = at, time.After(grace)
-		}
-	}
-	if d := w.task.GetMaxCompletionTime(); d != nil && d.Nanoseconds > 0 {
-		limit = time.After(time.Duration(d.Nanoseconds))
-	}
-	ended := make(chan struct{})
-	go func() {
-		awaitExit(p.cmd)
-		close(ended)
-	}()
-	for {
-		select {
-		case <-ended:
-			return w.verdict(p, why, p.sweep())
-		case grace := <-w.kills:
-			stop(mesos.TASK_KILLED, grace)
-		case <-limit:
-			stop(mesos.TASK_FAILED, taskGrace(w.task))
-		case <-patience:
-			p.destroy()
-		}
-	}
-}
-
-// verdict words the end of a program like Mesos' command executor.
-func (w *wrapper) verdict(p *program, why mesos.TaskState, ws syscall.WaitStatus) runStatus {
-	message := fmt.Sprintf("Command exited with status %d", ws.ExitStatus())
-	if ws.Signaled() {
-		message = "Command terminated with signal " + ws.Signal().String()
-	} else if p.container != "" && ws.ExitStatus() == 125 {
-		message += ": docker could not run the container, see stderr"
-	}
-	if ws.Signaled() && ws.Signal() == syscall.SIGKILL && why == mesos.TASK_FINISHED {
-		message += ", not sent by chronos; perhaps the kernel ran out of memory"
-	}
-	var st runStatus
-	switch {
-	case why == mesos.TASK_KILLED:
-		st = endedStatus(mesos.TASK_KILLED, message)
-	case why == mesos.TASK_FAILED:
-		st = endedStatus(mesos.TASK_FAILED, fmt.Sprintf("ran longer than its maximum of %v; %s",
-			time.Duration(w.task.MaxCompletionTime.Nanoseconds), message))
-		st.Reason = mesos.REASON_MAX_COMPLETION_TIME_REACHED.String()
-	case ws.Exited() && ws.ExitStatus() == 0:
-		st = endedStatus(mesos.TASK_FINISHED, message)
-	default:
-		st = endedStatus(mesos.TASK_FAILED, message)
-		st.Reason = mesos.REASON_COMMAND_EXECUTOR_FAILED.String()
-	}
-	if ws.Exited() {
-		code := ws.ExitStatus()
-		st.Exit = &code
-	} else {
-		st.Signal = int(ws.Signal())
-	}
-	return st
+func (k *keeper) forget(p *program) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.started, p.cmd.Process.Pid)
 }

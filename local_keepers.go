@@ -2,108 +2,223 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
+	"sync"
 	"syscall"
-	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
-// Exit codes of a wrapper that did not claim its run.
-const (
-	exitUsage      = 64
-	exitBroken     = 70 // what went wrong is the last line of stderr
-	exitClaimed    = 75
-	exitSuperseded = 76
-)
+// maxKept is how many runs one keeper gets at a time: so many share its fate.
+const maxKept = 64
 
-// start prepares a run's directory and starts its wrapper, in a session of its
-// own so that it outlives this process. It returns nil once the wrapper has
+// errKeeperEnded says that a keeper has ended, or was dismissed, before it answered.
+var errKeeperEnded = errors.New("the process that was to execute the run has ended")
+
+// keepers are the keeper processes of this instance. The first serves for as long as there
+// is a subscription, further ones as long as they have runs.
+type keepers struct {
+	command []string // with the data directory as its last argument
+
+	mu   sync.Mutex
+	all  []*keeperProcess
+	of   map[string]*keeperProcess // by id of the run
+	left []*exec.Cmd               // that may go on without us, and are not reaped
+}
+
+// A keeperProcess is a keeper as the instance sees it that started it.
+type keeperProcess struct {
+	cmd      *exec.Cmd
+	requests *os.File
+	answers  *os.File
+	runs     int // belongs to keepers
+
+	mu      sync.Mutex
+	waiting map[string]chan<- string // for the refusal, "" for none, by directory; nil when it has ended
+}
+
+// start prepares a run's directory and has a keeper execute it. It returns nil once the keeper has
 // claimed the run, errClaimed if another has, errSuperseded if this subscription
 // is not the last, and any other error if the run can't be executed and wasn't.
 func (l *localCluster) start(ctx context.Context, box sandbox, id string, task *mesos.TaskInfo, epoch int64) error {
 	if err := box.create(id, task); err != nil {
 		return fmt.Errorf("prepare run: %w", err)
 	}
-	ready, theirs, err := os.Pipe()
+	k, err := l.keepers.take(id)
 	if err != nil {
-		return fmt.Errorf("start wrapper: %w", err)
+		return fmt.Errorf("start keeper: %w", err)
 	}
-	defer ready.Close()
-	cmd, err := l.startWrapper(box, epoch, theirs)
-	theirs.Close()
-	if err != nil {
-		return fmt.Errorf("start wrapper: %w", err)
+	err = k.keep(ctx, keepRequest{Run: filepath.Base(string(box)), Epoch: epoch})
+	if err != nil && ctx.Err() == nil {
+		l.keepers.release(id)
 	}
-	stop := context.AfterFunc(ctx, func() { ready.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if n, err := ready.Read(make([]byte, 1)); n == 1 || errors.Is(err, os.ErrDeadlineExceeded) {
-		// It lives on; reap collects it.
-		l.mu.Lock()
-		l.children[id] = cmd
-		l.mu.Unlock()
-		return ctx.Err()
-	}
-	return wrapperError(box, cmd.Wait())
+	return err
 }
 
-func (l *localCluster) startWrapper(box sandbox, epoch int64, ready *os.File) (*exec.Cmd, error) {
-	stdout, err := openOutput(box.path("stdout"))
+// take returns a keeper that has room for the run, until that is released.
+func (s *keepers) take(id string) (*keeperProcess, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.all, func(k *keeperProcess) bool { return k.runs < maxKept })
+	if i < 0 {
+		k, err := startKeeper(s.command)
+		if err != nil {
+			return nil, err
+		}
+		i, s.all = len(s.all), append(s.all, k)
+		go s.listen(k)
+	}
+	k := s.all[i]
+	k.runs++
+	s.of[id] = k
+	return k, nil
+}
+
+// release notes that a run is over.
+func (s *keepers) release(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.of[id]
+	if k == nil {
+		return // adopted
+	}
+	delete(s.of, id)
+	k.runs--
+	if i := slices.Index(s.all, k); i > 0 && k.runs == 0 {
+		s.all = slices.Delete(s.all, i, i+1)
+		k.requests.Close() // it ends then
+	}
+}
+
+// listen hears a keeper's answers until it ends.
+func (s *keepers) listen(k *keeperProcess) {
+	var err error
+	for d := json.NewDecoder(k.answers); ; {
+		var a keepAnswer
+		if err = d.Decode(&a); err != nil {
+			break
+		}
+		k.mu.Lock()
+		if refused := k.waiting[a.Run]; refused != nil {
+			refused <- a.Refusal
+			delete(k.waiting, a.Run)
+		}
+		k.mu.Unlock()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = slices.DeleteFunc(s.all, func(other *keeperProcess) bool { return other == k })
+	k.requests.Close()
+	k.answers.Close()
+	k.mu.Lock()
+	for _, refused := range k.waiting {
+		refused <- errKeeperEnded.Error()
+	}
+	k.waiting = nil
+	k.mu.Unlock()
+	if errors.Is(err, os.ErrClosed) {
+		s.left = append(s.left, k.cmd)
+		return
+	}
+	go k.cmd.Wait()
+}
+
+// dismiss leaves the keepers to themselves. They end after their last run.
+func (s *keepers) dismiss() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.all {
+		k.answers.Close()
+	}
+	s.all = nil
+	clear(s.of)
+}
+
+// reap collects those that were left to themselves and have ended by now.
+func (s *keepers) reap() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = slices.DeleteFunc(s.left, func(cmd *exec.Cmd) bool {
+		pid, err := syscall.Wait4(cmd.Process.Pid, nil, syscall.WNOHANG, nil)
+		if pid == 0 && err == nil {
+			return false
+		}
+		cmd.Process.Release()
+		return true
+	})
+}
+
+// startKeeper starts a keeper in a session of its own, so that it outlives this process.
+func startKeeper(command []string) (*keeperProcess, error) {
+	theirRequests, requests, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	defer stdout.Close()
-	stderr, err := openOutput(box.path("stderr"))
+	defer theirRequests.Close()
+	answers, theirAnswers, err := os.Pipe()
 	if err != nil {
+		requests.Close()
 		return nil, err
 	}
-	defer stderr.Close()
-	cmd := &exec.Cmd{
-		Path:        l.opts.wrapper[0],
-		Args:        slices.Concat([]string{"chronos"}, l.opts.wrapper[1:], []string{string(box)}),
-		Env:         append(wrapperEnviron(os.Environ()), epochVariable+"="+strconv.FormatInt(epoch, 10)),
+	defer theirAnswers.Close()
+	k := &keeperProcess{requests: requests, answers: answers, waiting: map[string]chan<- string{}}
+	k.cmd = &exec.Cmd{
+		Path:        command[0],
+		Args:        append([]string{"chronos"}, command[1:]...),
+		Env:         keeperEnviron(os.Environ()),
 		Dir:         "/",
-		Stdout:      stdout,
-		Stderr:      stderr,
-		ExtraFiles:  []*os.File{ready},
+		ExtraFiles:  []*os.File{theirRequests, theirAnswers},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
-	return cmd, cmd.Start()
-}
-
-func openOutput(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-}
-
-// wrapperError says what the end of a wrapper means that did not claim its run.
-func wrapperError(box sandbox, err error) error {
-	exit, ok := errors.AsType[*exec.ExitError](err)
-	if !ok {
-		return fmt.Errorf("wrapper ended without a claim: %v", err)
+	if err := k.cmd.Start(); err != nil {
+		requests.Close()
+		answers.Close()
+		return nil, err
 	}
-	switch exit.ExitCode() {
-	case exitClaimed:
-		return errClaimed
-	case exitSuperseded:
-		return errSuperseded
-	case exitBroken:
-		text, _ := os.ReadFile(box.path("stderr"))
-		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-		return errors.New(lines[len(lines)-1])
-	}
-	return fmt.Errorf("wrapper: %w", err)
+	return k, nil
 }
 
-// wrapperEnviron picks what a wrapper needs of our environment: to find programs,
-// to fetch, and to talk to docker. The command gets nothing of it but PATH.
-func wrapperEnviron(environ []string) []string {
-	kept := []string{"GOMAXPROCS=2"}
+// keep asks the keeper to execute a run, and returns when that is claimed, or why it is not.
+func (k *keeperProcess) keep(ctx context.Context, q keepRequest) error {
+	refused := make(chan string, 1)
+	k.mu.Lock()
+	if k.waiting == nil {
+		k.mu.Unlock()
+		return errKeeperEnded
+	}
+	k.waiting[q.Run] = refused
+	err := json.NewEncoder(k.requests).Encode(q)
+	k.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errKeeperEnded, err)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err() // the run will be adopted
+	case refusal := <-refused:
+		switch refusal {
+		case "":
+			return nil
+		case errClaimed.Error():
+			return errClaimed
+		case errSuperseded.Error():
+			return errSuperseded
+		}
+		return errors.New(refusal)
+	}
+}
+
+// keeperEnviron picks what a keeper needs of our environment: to find programs,
+// to fetch, and to talk to docker. The commands get nothing of it but PATH.
+func keeperEnviron(environ []string) []string {
+	kept := []string{"GOMAXPROCS=2", keeperVariable + "=1"}
 	for _, v := range environ {
 		name, _, _ := strings.Cut(v, "=")
 		switch strings.ToUpper(name) {

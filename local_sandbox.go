@@ -23,10 +23,10 @@ import (
 //
 //	task      the mesos.TaskInfo in its protobuf form
 //	id        the run id, where the directory's name is a digest of it
-//	lock      flocked by the wrapper from before its claim until its end
+//	lock      flocked by the keeper from before its claim until its end
 //	claim/    made once, by whoever decides the run's fate
-//	alive     a FIFO the wrapper holds open: its end of file says "look at lock"
-//	control   a FIFO: a byte in it makes the wrapper read kill
+//	alive     a FIFO the keeper holds open: its end of file says "look at lock"
+//	control   a FIFO: a byte in it makes the keeper read kill
 //	kill      there once a kill was asked for; holds the grace period
 //	status    how the run ended, renamed into place
 //	stdout, stderr
@@ -34,7 +34,7 @@ import (
 //
 // The order claim, lock, status in which an observer looks is what makes its
 // answer true: the lock is taken before the claim and given up after the status
-// is there, so a claim without lock and status has lost its wrapper for good.
+// is there, so a claim without lock and status has lost its keeper for good.
 type sandbox string
 
 var (
@@ -53,7 +53,7 @@ type runStatus struct {
 	Ended   int64  `json:"ended"`
 }
 
-// statusSize is what a wrapper reserves on disk before it starts its command,
+// statusSize is what a keeper reserves on disk before it starts a command,
 // so that the result of a run can be written even when the disk is full.
 const statusSize = 4096
 
@@ -85,7 +85,7 @@ func (b sandbox) claimTime() int64 {
 	return info.ModTime().UnixMilli()
 }
 
-// create makes the directory and what a wrapper needs in it. What another
+// create makes the directory and what a keeper needs in it. What another
 // instance has put there stays, except that the task is written anew.
 func (b sandbox) create(id string, task *mesos.TaskInfo) error {
 	if err := os.Mkdir(string(b), 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -280,7 +280,7 @@ func (b sandbox) wait(ctx context.Context) (*runStatus, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	// The wrapper is about to give up the lock, or has ended.
+	// The keeper has given up the lock, or has ended.
 	lock, err := b.lock(true)
 	if err != nil {
 		return nil, err
@@ -290,7 +290,7 @@ func (b sandbox) wait(ctx context.Context) (*runStatus, error) {
 }
 
 // kill asks for the end of the run, whoever executes it. A run that nobody has
-// claimed is claimed and settled as killed, so that no late wrapper starts it.
+// claimed is claimed and settled as killed, so that no late keeper starts it.
 func (b sandbox) kill(ctx context.Context, grace time.Duration) error {
 	if b.has("status") {
 		return nil
@@ -306,7 +306,7 @@ func (b sandbox) kill(ctx context.Context, grace time.Duration) error {
 		if b.poke() {
 			return nil
 		}
-		// Somebody holds the lock who does not listen: a wrapper that has just
+		// Somebody holds the lock who does not listen: a keeper that has just
 		// begun and will find the file, or another observer, for microseconds.
 		if pause(ctx, 5*time.Millisecond); ctx.Err() != nil {
 			return ctx.Err()
@@ -330,7 +330,7 @@ func (b sandbox) bury(st runStatus) error {
 	return b.settle(st)
 }
 
-// poke makes the wrapper read the kill file and reports whether one listens.
+// poke makes the keeper read the kill file and reports whether one listens.
 func (b sandbox) poke() bool {
 	f, err := os.OpenFile(b.path("control"), os.O_WRONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
