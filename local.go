@@ -61,7 +61,7 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 		return nil, err
 	}
 	// Others than the owner may pass through to their working directory, not look around.
-	for _, sub := range []string{"", "runs", "ended", "trash"} {
+	for _, sub := range []string{"", "runs", "ended", "trash", "keepers"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o711); err != nil {
 			return nil, err
 		}

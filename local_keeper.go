@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -22,8 +24,11 @@ const keeperWord = "__keep"
 // keeperVariable is set in the environment of a keeper, which nobody starts by hand.
 const keeperVariable = "CHRONOS_KEEPER"
 
-// exitUsage is the exit status of a keeper that was started by hand.
-const exitUsage = 64
+// Exit statuses of a keeper that keeps nothing.
+const (
+	exitUsage  = 64 // started by hand
+	exitBroken = 70
+)
 
 // A keepRequest asks a keeper to claim and execute a run.
 type keepRequest struct {
@@ -32,10 +37,11 @@ type keepRequest struct {
 }
 
 // A keepAnswer tells what became of a request: the run is claimed, and executed,
-// unless Refusal says why not.
+// unless Refusal says why not. A second answer tells that a claimed run is over.
 type keepAnswer struct {
 	Run     string `json:"run"`
 	Refusal string `json:"refusal,omitempty"`
+	Over    bool   `json:"over,omitempty"`
 }
 
 // A keeper watches over runs: it claims each, executes it and records its end. It is a
@@ -44,12 +50,14 @@ type keepAnswer struct {
 // last run is over. If it is killed, its runs die with it.
 type keeper struct {
 	dir     string // data directory
+	name    string // of its FIFO in <dir>/keepers
 	answers *json.Encoder
 	answer  sync.Mutex // held while writing one
 	starts  chan func()
 
 	mu      sync.Mutex
-	started map[int]*program // and not yet forgotten, by process id
+	kept    map[string]*keptRun // locked, by the name of their directory
+	started map[int]*program    // and not yet forgotten, by process id
 }
 
 // runKeeper is the program behind keeperWord. Only localCluster starts it: file descriptor 3 is a
@@ -63,12 +71,40 @@ func runKeeper(dir string) int {
 	// Caught and dropped, not ignored: the commands would inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
 	k := &keeper{
-		dir: dir, answers: json.NewEncoder(os.NewFile(4, "answers")),
-		starts: make(chan func()), started: map[int]*program{},
+		dir: dir, name: randomHex(), answers: json.NewEncoder(os.NewFile(4, "answers")),
+		starts: make(chan func()), kept: map[string]*keptRun{}, started: map[int]*program{},
 	}
+	control, err := k.openControl()
+	if err != nil {
+		_ = k.answers.Encode(keepAnswer{Refusal: err.Error()})
+		return exitBroken
+	}
+	defer os.Remove(control.Name())
+	go k.listen(control)
 	go k.startCommands()
 	k.serve(os.NewFile(3, "requests"))
 	return 0
+}
+
+// openControl makes the FIFO over which any instance reaches this keeper.
+func (k *keeper) openControl() (*os.File, error) {
+	path := filepath.Join(k.dir, "keepers", k.name)
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		return nil, fmt.Errorf("make FIFO %s: %w", path, err)
+	}
+	return os.OpenFile(path, os.O_RDWR, 0) // for both directions, so that it never comes to an end
+}
+
+// listen passes on what it is told of its runs.
+func (k *keeper) listen(control io.Reader) {
+	for lines := bufio.NewScanner(control); lines.Scan(); {
+		word, run, _ := strings.Cut(lines.Text(), " ")
+		k.mu.Lock()
+		if r := k.kept[run]; r != nil {
+			r.hears(word)
+		}
+		k.mu.Unlock()
+	}
 }
 
 // serve keeps the runs asked for, and returns when nobody can ask any more and the
@@ -86,28 +122,46 @@ func (k *keeper) serve(requests io.Reader) {
 }
 
 func (k *keeper) keep(q keepRequest) {
-	r := &keptRun{box: sandbox(filepath.Join(k.dir, "runs", q.Run)), epoch: q.Epoch, over: make(chan struct{})}
-	err := r.claim(k.dir)
-	k.reply(q.Run, err)
+	r := newKeptRun(sandbox(filepath.Join(k.dir, "runs", q.Run)), q.Epoch)
+	err := r.awaitLock()
+	if err == nil {
+		k.hold(q.Run, r)
+		if err = r.claim(k.dir); err != nil {
+			k.let(q.Run, r)
+		}
+	}
 	if err != nil {
+		k.reply(keepAnswer{Run: q.Run, Refusal: err.Error()})
 		return
 	}
-	defer r.release()
+	k.reply(keepAnswer{Run: q.Run})
 	if err := r.box.settle(r.execute(k)); err != nil {
 		fmt.Fprintf(r.stderr, "chronos: record the end of the run: %v\n", err)
-		return
 	}
-	os.Remove(r.box.path("alive"))
-	os.Remove(r.box.path("control"))
+	k.let(q.Run, r)
+	k.reply(keepAnswer{Run: q.Run, Over: true})
 }
 
-// reply tells that a run is claimed, or why not. If nobody reads it any more, somebody
-// will adopt the run.
-func (k *keeper) reply(run string, err error) {
-	a := keepAnswer{Run: run}
-	if err != nil {
-		a.Refusal = err.Error()
-	}
+// hold makes a run that is locked known to those who have a word to say.
+func (k *keeper) hold(name string, r *keptRun) {
+	k.mu.Lock()
+	k.kept[name] = r
+	k.mu.Unlock()
+	// If this fails, nobody reaches us: a kill is heeded before the start only.
+	_, _ = r.lock.WriteAt([]byte(k.name), 0)
+	go r.hear()
+}
+
+// let gives a run up.
+func (k *keeper) let(name string, r *keptRun) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.kept, name)
+	r.release()
+}
+
+// reply sends an answer. If nobody reads it any more, somebody will adopt the run.
+func (k *keeper) reply(a keepAnswer) {
 	k.answer.Lock()
 	defer k.answer.Unlock()
 	_ = k.answers.Encode(a)

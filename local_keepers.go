@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
@@ -42,6 +44,8 @@ type keeperProcess struct {
 
 	mu      sync.Mutex
 	waiting map[string]chan<- string // for the refusal, "" for none, by directory; nil when it has ended
+	over    map[string]chan struct{} // of the runs it has claimed, by directory; closed at their end
+	fault   string                   // why it ended, if it has said so
 }
 
 // start prepares a run's directory and has a keeper execute it. It returns nil once the keeper has
@@ -81,6 +85,41 @@ func (s *keepers) take(id string) (*keeperProcess, error) {
 	return k, nil
 }
 
+// wait waits for the end of a run, which one of ours keeps or one of an instance before.
+func (s *keepers) wait(ctx context.Context, id string, box sandbox) (*runStatus, error) {
+	s.mu.Lock()
+	k := s.of[id]
+	s.mu.Unlock()
+	if k != nil {
+		if ended := k.ended(filepath.Base(string(box))); ended != nil {
+			select {
+			case <-ended:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+	}
+	return box.wait(ctx)
+}
+
+// clear removes the FIFOs that killed keepers have left. One that was made just now may not be open yet.
+func (s *keepers) clear(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		name := filepath.Join(dir, e.Name())
+		if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < time.Minute {
+			continue
+		}
+		f, openErr := os.OpenFile(name, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if openErr == nil {
+			f.Close()
+		} else if errors.Is(openErr, syscall.ENXIO) {
+			err = errors.Join(err, os.Remove(name))
+		}
+	}
+	return err
+}
+
 // release notes that a run is over.
 func (s *keepers) release(id string) {
 	s.mu.Lock()
@@ -105,24 +144,14 @@ func (s *keepers) listen(k *keeperProcess) {
 		if err = d.Decode(&a); err != nil {
 			break
 		}
-		k.mu.Lock()
-		if refused := k.waiting[a.Run]; refused != nil {
-			refused <- a.Refusal
-			delete(k.waiting, a.Run)
-		}
-		k.mu.Unlock()
+		k.heard(a)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = slices.DeleteFunc(s.all, func(other *keeperProcess) bool { return other == k })
 	k.requests.Close()
 	k.answers.Close()
-	k.mu.Lock()
-	for _, refused := range k.waiting {
-		refused <- errKeeperEnded.Error()
-	}
-	k.waiting = nil
-	k.mu.Unlock()
+	k.end()
 	if errors.Is(err, os.ErrClosed) {
 		s.left = append(s.left, k.cmd)
 		return
@@ -168,7 +197,7 @@ func startKeeper(command []string) (*keeperProcess, error) {
 		return nil, err
 	}
 	defer theirAnswers.Close()
-	k := &keeperProcess{requests: requests, answers: answers, waiting: map[string]chan<- string{}}
+	k := &keeperProcess{requests: requests, answers: answers, waiting: map[string]chan<- string{}, over: map[string]chan struct{}{}}
 	k.cmd = &exec.Cmd{
 		Path:        command[0],
 		Args:        append([]string{"chronos"}, command[1:]...),
@@ -213,6 +242,51 @@ func (k *keeperProcess) keep(ctx context.Context, q keepRequest) error {
 		}
 		return errors.New(refusal)
 	}
+}
+
+// heard takes an answer.
+func (k *keeperProcess) heard(a keepAnswer) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if a.Run == "" {
+		k.fault = a.Refusal
+	}
+	if a.Over {
+		if over := k.over[a.Run]; over != nil {
+			close(over)
+			delete(k.over, a.Run)
+		}
+		return
+	}
+	if refused := k.waiting[a.Run]; refused != nil {
+		if a.Refusal == "" {
+			k.over[a.Run] = make(chan struct{})
+		}
+		refused <- a.Refusal
+		delete(k.waiting, a.Run)
+	}
+}
+
+// end tells all who wait that there is nothing more to hear.
+func (k *keeperProcess) end() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, refused := range k.waiting {
+		refused <- cmp.Or(k.fault, errKeeperEnded.Error())
+	}
+	k.waiting = nil
+	for run, over := range k.over {
+		close(over)
+		delete(k.over, run)
+	}
+}
+
+// ended returns a channel that is closed when a run is over that this keeper has claimed, or
+// the keeper, nil if there is nothing to wait for.
+func (k *keeperProcess) ended(run string) <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.over[run]
 }
 
 // keeperEnviron picks what a keeper needs of our environment: to find programs,

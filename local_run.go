@@ -17,35 +17,34 @@ type keptRun struct {
 	epoch          int64 // number of the subscription that asked for it
 	task           *mesos.TaskInfo
 	lock           *os.File
-	alive          *os.File // a FIFO's end to write to, which observers wait on
-	control        *os.File
 	stdout, stderr *os.File
+	alive          *os.File      // what observers wait on, if there are any; belongs to the keeper
+	told           chan struct{} // holds a token when the file kill may be there
 	kills          chan time.Duration
 	over           chan struct{}
 }
 
-// release gives up all that was opened. The lock goes first: who waits for the end of alive wants it.
+func newKeptRun(box sandbox, epoch int64) *keptRun {
+	return &keptRun{
+		box: box, epoch: epoch,
+		told: make(chan struct{}, 1), kills: make(chan time.Duration), over: make(chan struct{}),
+	}
+}
+
+// release gives up all that was opened.
 func (r *keptRun) release() {
 	close(r.over)
-	for _, f := range []*os.File{r.lock, r.alive, r.control, r.stdout, r.stderr} {
+	// The lock goes first: who waits for the end of alive wants it.
+	for _, f := range []*os.File{r.lock, r.alive, r.stdout, r.stderr} {
 		if f != nil {
 			f.Close()
 		}
 	}
 }
 
-// claim takes the lock, makes all preparations that can fail, and claims the run. If it
-// fails it leaves nothing open.
-func (r *keptRun) claim(dataDir string) (err error) {
-	if r.lock, err = r.awaitLock(); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			r.release()
-		}
-	}()
-	if r.box.claimed() { // and over: its keeper has let go of the lock, and cleared away what is opened below
+// claim makes all preparations that can fail, and claims the run, which is locked.
+func (r *keptRun) claim(dataDir string) error {
+	if r.box.claimed() { // and over: its keeper has let go of the lock
 		return errClaimed
 	}
 	if err := r.prepare(); err != nil {
@@ -67,21 +66,12 @@ func (r *keptRun) prepare() (err error) {
 	if r.task, err = r.box.task(); err != nil {
 		return fmt.Errorf("read task: %w", err)
 	}
-	// Opened for both directions, so that neither blocks nor sees an end.
-	if r.alive, err = os.OpenFile(r.box.path("alive"), os.O_RDWR, 0); err != nil {
-		return err
-	}
-	if r.control, err = os.OpenFile(r.box.path("control"), os.O_RDWR, 0); err != nil {
-		return err
-	}
 	if r.stdout, err = openOutput(r.box.path("stdout")); err != nil {
 		return err
 	}
 	if r.stderr, err = openOutput(r.box.path("stderr")); err != nil {
 		return err
 	}
-	r.kills = make(chan time.Duration)
-	go r.hear()
 	return r.box.reserve()
 }
 
@@ -89,17 +79,33 @@ func openOutput(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 }
 
-// awaitLock waits for the lock only as long as the run is not claimed.
-func (r *keptRun) awaitLock() (*os.File, error) {
-	f, err := r.box.lock(false)
+// awaitLock takes the lock, waiting for it only as long as the run is not claimed.
+func (r *keptRun) awaitLock() (err error) {
+	r.lock, err = r.box.lock(false)
 	for errors.Is(err, errLocked) {
 		if r.box.claimed() {
-			return nil, errClaimed
+			return errClaimed
 		}
 		time.Sleep(time.Millisecond)
-		f, err = r.box.lock(false)
+		r.lock, err = r.box.lock(false)
 	}
-	return f, err
+	return err
+}
+
+// hears takes a word about the run.
+func (r *keptRun) hears(word string) {
+	switch word {
+	case wordKill:
+		select {
+		case r.told <- struct{}{}:
+		default:
+		}
+	case wordWatch:
+		if r.alive == nil {
+			// Nobody waits for it if it can't be opened, but looks again.
+			r.alive, _ = os.OpenFile(r.box.path("alive"), os.O_RDWR, 0)
+		}
+	}
 }
 
 // hear delivers the grace periods of the kills asked for, the first of
@@ -113,7 +119,9 @@ func (r *keptRun) hear() {
 				return
 			}
 		}
-		if _, err := r.control.Read(make([]byte, 64)); err != nil {
+		select {
+		case <-r.told:
+		case <-r.over:
 			return
 		}
 	}

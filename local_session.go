@@ -195,7 +195,7 @@ func (s *localSession) adopt(ctx context.Context, id string, box sandbox) {
 
 // watch waits for the end of a claimed run and tells it.
 func (s *localSession) watch(ctx context.Context, r *liveRun) {
-	st, err := r.box.wait(ctx)
+	st, err := s.l.keepers.wait(ctx, r.id, r.box)
 	for err != nil && ctx.Err() == nil && !errors.Is(err, fs.ErrNotExist) {
 		// No file descriptor left, say. To call the run lost would start it twice.
 		s.l.log.Error("watch run", "run", r.id, "err", err)
@@ -484,8 +484,8 @@ func seconds(ms int64) *float64 {
 
 // clear archives acknowledged runs.
 func (s *localSession) clear(ctx context.Context) {
-	if err := s.l.emptyTrash(); err != nil {
-		s.l.log.Warn("empty trash", "err", err)
+	if err := errors.Join(s.l.emptyTrash(), s.l.keepers.clear(filepath.Join(s.l.dir, "keepers"))); err != nil {
+		s.l.log.Warn("clear away what is left", "err", err)
 	}
 	for {
 		select {
