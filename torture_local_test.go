@@ -65,11 +65,11 @@ func (c *crashTest) killAgainAndAgain(t *testing.T) {
 		if early, err := c.victim.end(syscall.SIGKILL); early {
 			t.Fatalf("chronos ended by itself: %v; its log: %q", err, c.victim.complaints(t))
 		}
-		c.readHistories(t)
 		if c.chance.IntN(10) == 0 {
 			time.Sleep(time.Duration(c.chance.Int64N(2 * int64(c.size.period)))) // so that occurrences are missed
 		}
 		c.victim.start(t)
+		c.readHistories(t)
 	}
 }
 
@@ -97,7 +97,7 @@ func (c *crashTest) createOnces(n int, until time.Time) {
 	}
 }
 
-// readHistories reads, without changing it, what the killed process has left.
+// readHistories reads, without changing it, what is stored.
 func (c *crashTest) readHistories(t *testing.T) {
 	t.Helper()
 	f, err := os.Open(filepath.Join(c.data, logName))
