@@ -245,17 +245,17 @@ func TestStatusUpdates(t *testing.T) {
 		b.wantRunning()
 	})
 	scenario(t, "a launch that was certainly not sent waits again with the same attempt", func(b *bench) {
-		b.cluster.refuse = func(c *sched.Call) error {
+		b.cluster.intercept(func(c *sched.Call) (bool, error) {
 			if c.Type == sched.Call_ACCEPT {
-				return errNotSent
+				return false, errNotSent
 			}
-			return nil
-		}
+			return true, nil
+		})
 		b.start().post(parked)
 		id := b.runNow("a")
 		b.wait(time.Second)
 		b.wantState("a", "queued")
-		b.cluster.locked(func() { b.cluster.refuse = nil })()
+		b.cluster.intercept(nil)
 		b.restart()
 		b.wait(10 * time.Second)
 		if got := b.cluster.launched(); !slices.Equal(got, []string{id}) {
@@ -264,13 +264,13 @@ func TestStatusUpdates(t *testing.T) {
 	})
 	scenario(t, "a launch of unknown fate that never arrived waits again with the same attempt", func(b *bench) {
 		lost := true
-		b.cluster.refuse = func(c *sched.Call) error {
+		b.cluster.intercept(func(c *sched.Call) (bool, error) {
 			if c.Type == sched.Call_ACCEPT && lost {
 				lost = false
-				return fmt.Errorf("connection broken")
+				return false, fmt.Errorf("connection broken")
 			}
-			return nil
-		}
+			return true, nil
+		})
 		b.start().post(parked)
 		id := b.runNow("a")
 		b.restart()
@@ -296,19 +296,18 @@ func TestStatusUpdates(t *testing.T) {
 		b.wantState("a", "running")
 	})
 	scenario(t, "the offers of a launch that failed are given back before anything is asked about it", func(b *bench) {
-		b.cluster.strict = true
 		late := make(chan *sched.Call, 1)
-		b.cluster.fate = func(c *sched.Call) (bool, error) {
+		b.cluster.intercept(func(c *sched.Call) (bool, error) {
 			if c.Type == sched.Call_ACCEPT && len(late) == 0 {
 				late <- c
 				return false, fmt.Errorf("connection broken")
 			}
 			return true, nil
-		}
+		})
 		b.start().post(parked)
 		id := b.runNow("a")
-		b.cluster.locked(func() { b.cluster.fate = nil })()
-		b.cluster.send(<-late, nil) // it was only slow
+		b.cluster.intercept(nil)
+		b.cluster.arrive(<-late) // it was only slow
 		b.wait(time.Minute)
 		if n := b.cluster.launchCounts()[id]; n != 1 {
 			b.t.Errorf("launched %d times, want 1", n)

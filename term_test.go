@@ -23,7 +23,7 @@ func (c *talkative) run(ctx context.Context, id string, handle func(*sched.Event
 }
 
 func TestEndOfTerm(t *testing.T) {
-	scenario(t, "the cluster is not left talking to nobody", func(b *bench) {
+	inMemoryOnly(t, "it is about a cluster of its own that talks more than any", "the cluster is not left talking to nobody", func(b *bench) {
 		b.start().post(parked)
 		b.end()
 		c := &talkative{fakeCluster: newFakeCluster()}
