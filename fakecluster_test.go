@@ -142,7 +142,6 @@ func (c *fakeCluster) offerRest() {
 func (c *fakeCluster) send(call *sched.Call, done func(error)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.calls[call.Type]++
 	var err error
 	if c.handle == nil || c.down {
 		err = errNotSent
@@ -157,6 +156,7 @@ func (c *fakeCluster) send(call *sched.Call, done func(error)) {
 	if !arrives {
 		return
 	}
+	c.calls[call.Type]++
 	switch call.Type {
 	case sched.Call_ACCEPT:
 		if !c.isOut(call.Accept.OfferIDs) {
@@ -308,7 +308,7 @@ func (c *fakeCluster) reconcile(asked []sched.Call_Reconcile_Task) {
 	}
 }
 
-// called counts the calls of a type.
+// called counts the calls of a type that have arrived.
 func (c *fakeCluster) called(t sched.Call_Type) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

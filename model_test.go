@@ -50,11 +50,7 @@ type modelJob struct {
 func TestModel(t *testing.T) {
 	for seed := *modelSeed; seed < *modelSeed+*modelSeeds; seed++ {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			for _, c := range testClusters {
-				t.Run(c.name, func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) { runModel(newBenchOn(t, c.make(t)), seed) })
-				})
-			}
+			onEachCluster(t, func(t *testing.T, c testCluster) { runModel(newBenchOn(t, c), seed) })
 		})
 	}
 }

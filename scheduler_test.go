@@ -205,30 +205,15 @@ func taking(d time.Duration) func(mesos.TaskInfo) (time.Duration, mesos.TaskStat
 // scenario runs a test of the scheduler in virtual time with each kind of cluster.
 func scenario(t *testing.T, name string, f func(b *bench)) {
 	t.Run(name, func(t *testing.T) {
-		for _, c := range testClusters {
-			t.Run(c.name, func(t *testing.T) { scenarioOn(t, c.make, f) })
-		}
-	})
-}
-
-// inMemoryOnly runs a test of the scheduler that says nothing of a cluster behind the network, because
-// of the reason given.
-func inMemoryOnly(t *testing.T, because, name string, f func(b *bench)) {
-	t.Run(name, func(t *testing.T) {
-		t.Log("in memory only: " + because)
-		scenarioOn(t, func(testing.TB) testCluster { return newFakeCluster() }, f)
-	})
-}
-
-func scenarioOn(t *testing.T, makeCluster func(testing.TB) testCluster, f func(b *bench)) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBenchOn(t, makeCluster(t))
-		defer func() {
-			if b.s != nil {
-				b.end()
-			}
-		}()
-		f(b)
+		onEachCluster(t, func(t *testing.T, c testCluster) {
+			b := newBenchOn(t, c)
+			defer func() {
+				if b.s != nil {
+					b.end()
+				}
+			}()
+			f(b)
+		})
 	})
 }
 

@@ -1,8 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -38,13 +45,14 @@ type testCluster interface {
 	acknowledged() []string       // tasks whose last updates were confirmed, in order
 }
 
-// testClusters are those that every scenario runs with.
-var testClusters = []struct {
-	name string
-	make func(testing.TB) testCluster
-}{
-	{"in memory", func(testing.TB) testCluster { return newFakeCluster() }},
-	{"on Mesos", func(t testing.TB) testCluster { return newDoubleCluster(t) }},
+// onEachCluster runs a test in virtual time with each of the two.
+func onEachCluster(t *testing.T, f func(*testing.T, testCluster)) {
+	t.Run("in memory", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) { f(t, newFakeCluster()) })
+	})
+	t.Run("on Mesos", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) { f(t, newDoubleCluster(t)) })
+	})
 }
 
 // doubleCluster is the double of a master with an agent of the same size as that of fakeCluster.
@@ -112,14 +120,14 @@ func (c *doubleCluster) intercept(fate func(*sched.Call) (bool, error)) {
 			switch arrives, err := fate(call); {
 			case arrives && err == nil:
 				return acceptNone
-			case arrives:
+			case arrives: // a master never acts on what it refuses, so errNotSent is not to be had
 				return acceptUnanswered
-			case err == nil:
-				return acceptForgotten
-			case err == errNotSent:
+			case errors.Is(err, errNotSent):
 				return acceptRefused
+			case err != nil:
+				return acceptNotTaken
 			}
-			return acceptNotTaken
+			return acceptForgotten
 		}
 	})
 }
@@ -163,7 +171,7 @@ func (c *doubleCluster) arrive(call *sched.Call) {
 // drop cuts the stream of events, and lets the master refuse everything for a while.
 func (c *doubleCluster) drop(d time.Duration) {
 	c.dropStreams()
-	c.answerAll(503)
+	c.answerAll(http.StatusServiceUnavailable)
 	time.AfterFunc(d, func() { c.answerAll(0) })
 }
 
@@ -178,7 +186,7 @@ func (c *doubleCluster) resend() {
 func (c *doubleCluster) launched() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append([]string(nil), c.order...)
+	return slices.Clone(c.order)
 }
 
 func (c *doubleCluster) launchCounts() map[string]int { return c.allLaunches() }
@@ -195,4 +203,81 @@ func (c *doubleCluster) acknowledged() []string {
 		}
 	}
 	return ids
+}
+
+// TestClustersOfTheTests holds both clusters to what the scenarios rely on.
+func TestClustersOfTheTests(t *testing.T) {
+	broken := errors.New("connection broken")
+	fates := []struct {
+		name    string
+		arrives bool
+		err     error
+		want    string // what done is told
+	}{
+		{"taken", true, nil, "taken"},
+		{"refused", false, errNotSent, "not sent"},
+		{"lost", false, broken, "unknown"},
+		{"taken, but the answer is lost", true, broken, "unknown"},
+	}
+	for _, tt := range fates {
+		t.Run("a call that is "+tt.name, func(t *testing.T) {
+			onEachCluster(t, func(t *testing.T, c testCluster) {
+				client := runClient(t, c, func(*sched.Event) {})
+				c.intercept(func(*sched.Call) (bool, error) { return tt.arrives, tt.err })
+				told := make(chan error, 1)
+				client.send(&sched.Call{Type: sched.Call_SUPPRESS}, func(err error) { told <- err })
+				got := "unknown"
+				switch err := <-told; {
+				case err == nil:
+					got = "taken"
+				case errors.Is(err, errNotSent):
+					got = "not sent"
+				}
+				if arrived := c.called(sched.Call_SUPPRESS) == 1; got != tt.want || arrived != tt.arrives {
+					t.Errorf("told %q, arrived = %t, want %q, %t", got, arrived, tt.want, tt.arrives)
+				}
+			})
+		})
+	}
+	for _, copies := range []int{0, 1, 2} {
+		t.Run(fmt.Sprintf("an update that arrives %d times", copies), func(t *testing.T) {
+			onEachCluster(t, func(t *testing.T, c testCluster) {
+				seen := 0
+				runClient(t, c, func(e *sched.Event) { seen += boolInt(e.Type == sched.Event_UPDATE) })
+				c.disturb(func(*mesos.TaskStatus) (int, time.Duration) { return copies, 0 })
+				c.tell("T", status(mesos.TASK_RUNNING))
+				synctest.Wait()
+				if seen != copies {
+					t.Errorf("seen %d times", seen)
+				}
+			})
+		})
+	}
+	t.Run("a subscription that is interrupted", func(t *testing.T) {
+		onEachCluster(t, func(t *testing.T, c testCluster) {
+			var seen []string
+			runClient(t, c, func(e *sched.Event) {
+				if e.Type == sched.Event_SUBSCRIBED || e.Type == sched.Event_UNKNOWN {
+					seen = append(seen, e.Type.String())
+				}
+			})
+			c.drop(5 * time.Second)
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if want := []string{"SUBSCRIBED", "UNKNOWN", "SUBSCRIBED"}; !slices.Equal(seen, want) {
+				t.Errorf("seen %q, want %q", seen, want)
+			}
+		})
+	})
+}
+
+// runClient subscribes to a cluster until the test ends.
+func runClient(t *testing.T, c testCluster, handle func(*sched.Event)) cluster {
+	client := c.client(slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = client.run(ctx, "", handle) }) // it ends with ctx
+	t.Cleanup(func() { cancel(); running.Wait() })
+	synctest.Wait()
+	return client
 }
