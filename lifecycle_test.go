@@ -280,6 +280,22 @@ func TestStatusUpdates(t *testing.T) {
 		}
 		b.wantHistory("a", "manual finished 00:00:00")
 	})
+	scenario(t, "a launch that is lost again and again is tried once a second", func(b *bench) {
+		tries := 0
+		b.cluster.intercept(func(c *sched.Call) (bool, error) {
+			if c.Type != sched.Call_ACCEPT || tries == 100 {
+				return true, nil
+			}
+			tries++
+			return false, fmt.Errorf("connection broken")
+		})
+		b.start().post(parked)
+		b.runNow("a")
+		b.wait(10*time.Second + 500*time.Millisecond)
+		if tries != 11 {
+			b.t.Errorf("tried %d times in ten seconds, want 11 times", tries)
+		}
+	})
 	scenario(t, "an answer about an earlier launch of the same attempt does not launch it again", func(b *bench) {
 		b.cluster.behave(func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) { return 0, status(mesos.TASK_STAGING) })
 		b.start().post(parked)
