@@ -96,6 +96,7 @@ func (f *masterFaults) of(c *sched.Call) acceptFault {
 	return acceptNone
 }
 
+// acceptFault is what goes wrong with an ACCEPT, or with whatever call was asked for.
 type acceptFault int
 
 const (
