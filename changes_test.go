@@ -209,12 +209,12 @@ func TestKill(t *testing.T) {
 	scenario(t, "a kill is asked for until the task has ended, across a fail-over too (M18)", func(b *bench) {
 		b.cluster.behave(forEver)
 		deaf := true
-		b.cluster.refuse = func(c *sched.Call) error {
+		b.cluster.intercept(func(c *sched.Call) (bool, error) {
 			if c.Type == sched.Call_KILL && deaf {
-				return errNotSent
+				return false, errNotSent
 			}
-			return nil
-		}
+			return true, nil
+		})
 		b.start().post(parked)
 		b.runNow("a")
 		b.do("kill", b.s.killJob(b.t.Context(), "a"))

@@ -389,7 +389,7 @@ func (s *scheduler) consume(e *entry, parents []string) {
 func (s *scheduler) launched(r *openRun, p *placement) {
 	e := r.entry
 	s.queue.remove(r)
-	r.answered, r.asked = false, false
+	r.answered, r.asked, r.unconfirmed = false, false, false
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
 		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, n))

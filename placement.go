@@ -14,7 +14,7 @@ const (
 	lookAhead    = 2 * time.Second  // beside --min_revive_offers_interval, how early offers are asked for
 	starvation   = 30 * time.Second // a run that waits longer may have an agent kept for it
 	asideLimit   = 2 * time.Minute  // for so long, and then not for as long again
-	unsentPause  = time.Second      // before a launch that could not be sent is tried again
+	unsentPause  = time.Second      // before a launch that did not get through is tried again
 	explainLimit = 10               // agents named in why a run waits
 )
 
@@ -193,6 +193,7 @@ func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err er
 			continue
 		}
 		s.log.Warn("launch was not confirmed; asking what became of it", "job", r.Job, "task", r.ID, "err", err)
+		r.unconfirmed = true
 		s.askAbout([]*openRun{r})
 	}
 }

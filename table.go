@@ -61,6 +61,7 @@ type openRun struct {
 	staging               alarm    // looks whether the launched task has started
 	answered              bool     // the cluster has told of it in this subscription
 	asked                 bool     // the cluster was asked about it since its launch
+	unconfirmed           bool     // the cluster may not have taken its launch
 	unreachable           int64    // since when, in ms
 	late                  alarm    // raises eventLate
 	counted               runState // state under which it is summed up

@@ -371,7 +371,11 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 			r.answered = false
 			return
 		}
-		s.requeue(r, statusText(u), 0)
+		pause := time.Duration(0)
+		if r.unconfirmed {
+			pause = unsentPause
+		}
+		s.requeue(r, statusText(u), pause)
 		return
 	}
 	if r.Killing != "" {
