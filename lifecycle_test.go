@@ -296,6 +296,21 @@ func TestStatusUpdates(t *testing.T) {
 			b.t.Errorf("tried %d times in ten seconds, want 11 times", tries)
 		}
 	})
+	scenario(t, "an offer is given back until the cluster takes it", func(b *bench) {
+		tries := 0
+		b.cluster.intercept(func(c *sched.Call) (bool, error) {
+			if c.Type != sched.Call_DECLINE || tries == 3 {
+				return true, nil
+			}
+			tries++
+			return false, fmt.Errorf("connection broken")
+		})
+		b.start() // with an offer that nobody wants
+		b.wait(time.Minute)
+		if n := b.cluster.called(sched.Call_DECLINE); tries != 3 || n == 0 {
+			b.t.Errorf("lost %d times and taken %d times, want three times and then at least once", tries, n)
+		}
+	})
 	scenario(t, "an answer about an earlier launch of the same attempt does not launch it again", func(b *bench) {
 		b.cluster.behave(func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) { return 0, status(mesos.TASK_STAGING) })
 		b.start().post(parked)

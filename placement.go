@@ -21,16 +21,18 @@ const (
 // An offerBook is the offers at hand and what was last said to the cluster about offers.
 type offerBook struct {
 	*market
-	suppressed bool
-	newWork    bool  // a run has joined the queue in this turn
-	revivedAt  int64 // ms; of the last REVIVE or SUBSCRIBED
-	offeredAt  int64
-	timer      alarm
-	largest    map[string]resources // the largest offer seen of each agent
-	aside      aside
-	soon       resources // what was due soon at soonAt, when soonTop was next
-	soonAt     int64
-	soonTop    *alarm
+	suppressed   bool
+	newWork      bool  // a run has joined the queue in this turn
+	revivedAt    int64 // ms; of the last REVIVE or SUBSCRIBED
+	offeredAt    int64
+	timer        alarm
+	largest      map[string]resources // the largest offer seen of each agent
+	aside        aside
+	undeclined   []*sched.Call_Decline // that the cluster may not have taken
+	undeclinedAt int64                 // ms; when that was last found
+	soon         resources             // what was due soon at soonAt, when soonTop was next
+	soonAt       int64
+	soonTop      *alarm
 }
 
 // aside is the agent that is kept for a run that has starved.
@@ -183,7 +185,7 @@ func (s *scheduler) post(event func()) {
 // offers are given back first: they would stay out, and the launch could still arrive
 // after the master has said that it does not know the task.
 func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err error) {
-	s.send(&sched.Call{Type: sched.Call_DECLINE, Decline: &sched.Call_Decline{OfferIDs: offers}}, nil)
+	s.giveBack(&sched.Call_Decline{OfferIDs: offers})
 	for _, r := range runs {
 		if r.State != runLaunching || s.runs[r.ID] != r {
 			continue
@@ -239,6 +241,7 @@ func (s *scheduler) roomFor(c *class) string {
 // tendOffers asks for the offers that are wanted, gives back those that are
 // not, and sees to it that it is called again in time.
 func (s *scheduler) tendOffers() {
+	s.giveBackAgain()
 	wanted, waiting := s.wanted()
 	if wanted == (resources{}) {
 		s.declineAll()
@@ -320,17 +323,45 @@ func (s *scheduler) decline(ids []string) {
 	if len(ids) == 0 {
 		return
 	}
-	call := &sched.Call{Type: sched.Call_DECLINE, Decline: &sched.Call_Decline{}}
+	decline := &sched.Call_Decline{}
 	for _, id := range ids {
 		s.offers.remove(id)
-		call.Decline.OfferIDs = append(call.Decline.OfferIDs, mesos.OfferID{Value: id})
+		decline.OfferIDs = append(decline.OfferIDs, mesos.OfferID{Value: id})
 	}
 	if s.cfg.declineFor > 0 {
 		seconds := s.cfg.declineFor.Seconds()
-		call.Decline.Filters = &mesos.Filters{RefuseSeconds: &seconds}
+		decline.Filters = &mesos.Filters{RefuseSeconds: &seconds}
 	}
 	s.countOffers(0, 0, len(ids))
-	s.send(call, nil)
+	s.giveBack(decline)
+}
+
+// giveBack sends a DECLINE, again and again until the cluster has taken it: nobody else could use the
+// offers before the subscription ends.
+func (s *scheduler) giveBack(decline *sched.Call_Decline) {
+	subscription := s.subscriptions
+	s.send(&sched.Call{Type: sched.Call_DECLINE, Decline: decline}, func(err error) {
+		if err == nil {
+			return
+		}
+		s.post(func() {
+			if subscription == s.subscriptions { // else the offers are void
+				s.offers.undeclined, s.offers.undeclinedAt = append(s.offers.undeclined, decline), s.now
+			}
+		})
+	})
+}
+
+// giveBackAgain repeats the DECLINEs that did not get through.
+func (s *scheduler) giveBackAgain() {
+	if s.now-s.offers.undeclinedAt < unsentPause.Milliseconds() {
+		return
+	}
+	again := s.offers.undeclined
+	s.offers.undeclined = nil
+	for _, decline := range again {
+		s.giveBack(decline)
+	}
 }
 
 // tendLater sets the timer for the next look at the offers: in time for what is
@@ -341,6 +372,9 @@ func (s *scheduler) tendLater(every time.Duration) {
 		at = s.now + every.Milliseconds()
 	} else if next := s.dues.next(); next != nil {
 		at = max(s.now+1, next.at-s.cfg.reviveEvery.Milliseconds()-lookAhead.Milliseconds())
+	}
+	if again := s.offers.undeclinedAt + unsentPause.Milliseconds(); len(s.offers.undeclined) > 0 && (at == 0 || again < at) {
+		at = again
 	}
 	if at == 0 {
 		return

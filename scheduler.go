@@ -140,6 +140,7 @@ type scheduler struct {
 	framework      string
 	adoptBefore    int64 // tasks due up to then that have no record may be a JVM's, and are adopted
 	subscribed     bool
+	subscriptions  int // so far
 	reconcileIn    time.Duration
 	reconcileTimer alarm
 	dirty          []*entry

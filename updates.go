@@ -50,7 +50,9 @@ func (s *scheduler) onSubscribed(e *sched.Event_Subscribed) {
 	}
 	s.log.Info("subscribed", "framework", id)
 	s.subscribed = true
+	s.subscriptions++
 	s.offers.clear()
+	s.offers.undeclined = nil
 	s.offers.suppressed = false
 	s.offers.revivedAt, s.offers.offeredAt = s.now, s.now
 	for _, r := range s.runs {
