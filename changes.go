@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -64,6 +63,8 @@ func (s *scheduler) put(e *entry, j *Job) error {
 	created := e == nil
 	if created {
 		e = s.newEntry(j)
+		e.state.Used = s.retired[j.Name].Used
+		delete(s.retired, j.Name)
 		s.state(e).Seq = s.nextSeq()
 	}
 	s.replace(e, j, schedule)
@@ -241,14 +242,29 @@ func (s *scheduler) remove(e *entry) {
 	s.emit(jobEvent{Kind: eventRemoved, Job: e.job})
 }
 
+// retiredFor is how long it is remembered which ids a deleted job has used.
+const retiredFor = 24 * time.Hour
+
 // retire remembers which ids a deleted job has used, for a while: one that is made again under
 // its name stands for other tasks, even of the same instants.
 func (s *scheduler) retire(e *entry) {
-	const atMost, enough = 10_000, 24 * time.Hour
-	if len(s.used) > atMost {
-		maps.DeleteFunc(s.used, func(_ string, due int64) bool { return due < s.now-enough.Milliseconds() })
+	const atMost = 10_000
+	e.state.Deleted = s.now
+	s.retired[e.job.Name] = jobState{Used: e.state.newestDue(), Deleted: s.now}
+	if len(s.retired) <= atMost {
+		return
 	}
-	s.used[e.job.Name] = max(s.used[e.job.Name], e.state.LastScheduled, e.state.LastDue)
+	for name, st := range s.retired {
+		if st.Deleted < s.now-retiredFor.Milliseconds() {
+			s.unretire(name)
+		}
+	}
+}
+
+// unretire forgets a deleted job.
+func (s *scheduler) unretire(name string) {
+	delete(s.retired, name)
+	s.extra = append(s.extra, record{"go/job/" + recordName(name), nil})
 }
 
 // inherit takes a parent that is being deleted out of a child. All fields of

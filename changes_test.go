@@ -129,7 +129,7 @@ func TestDeletion(t *testing.T) {
 		b.runNow("root")
 		b.wantHistory("leaf", "dependent finished 00:00:00")
 	})
-	scenario(t, "a deleted job leaves no record, and its task is killed", func(b *bench) {
+	scenario(t, "a deleted job leaves nothing but its newest id, for a day, and its task is killed", func(b *bench) {
 		b.cluster.behave(forEver)
 		b.start().post(parked)
 		b.runNow("a")
@@ -137,10 +137,13 @@ func TestDeletion(t *testing.T) {
 		b.do("delete", b.s.deleteJob(b.t.Context(), "a"))
 		b.wait(0)
 		b.wantRunning()
-		for _, prefix := range []string{"J_", "T_", "go/job/", "go/run/", "go/history/"} {
+		for _, prefix := range []string{"J_", "T_", "go/run/", "go/history/"} {
 			if keys := b.store.keys(prefix); len(keys) > 0 {
 				b.t.Errorf("records left: %q", keys)
 			}
+		}
+		if got, want := b.store.value("go/job/a"), `{"seq":0,"used":946684800001,"deleted":946684800000}`; got != want {
+			b.t.Errorf("left of the job: %s, want %s", got, want)
 		}
 		if err := b.s.deleteJob(b.t.Context(), "a"); !errors.Is(err, errNotFound) {
 			b.t.Errorf("deleting it again = %v", err)
@@ -149,15 +152,32 @@ func TestDeletion(t *testing.T) {
 		b.runNow("a")
 		b.wantRunning("a")
 	})
-	scenario(t, "a job that is deleted and made again gives no id twice", func(b *bench) {
-		const doc = `{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M"}`
-		b.start().post(doc)
-		b.wait(70 * time.Second)
+	for _, failover := range []bool{false, true} {
+		scenario(t, fmt.Sprintf("a job that is deleted and made again gives no id twice, with a fail-over between: %t", failover), func(b *bench) {
+			const doc = `{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M"}`
+			b.start().post(doc)
+			b.wait(70 * time.Second)
+			b.do("delete", b.s.deleteJob(b.t.Context(), "a"))
+			if failover {
+				b.restart()
+			}
+			b.post(doc)
+			if failover {
+				b.restart()
+			}
+			b.wait(time.Minute)
+			if n := len(b.cluster.launched()); n != 3 || len(b.cluster.launchCounts()) != n {
+				b.t.Errorf("launched %q, want three different ids", b.cluster.launched())
+			}
+		})
+	}
+	scenario(t, "what is left of a deleted job goes after a day", func(b *bench) {
+		b.start().post(parked)
 		b.do("delete", b.s.deleteJob(b.t.Context(), "a"))
-		b.post(doc)
-		b.wait(time.Minute)
-		if n := len(b.cluster.launched()); n != 3 || len(b.cluster.launchCounts()) != n {
-			b.t.Errorf("launched %q, want three different ids", b.cluster.launched())
+		b.wait(25 * time.Hour)
+		b.restart()
+		if keys := b.store.keys("go/job/"); len(keys) > 0 {
+			b.t.Errorf("records left: %q", keys)
 		}
 	})
 	scenario(t, "deleting a job does not touch others whose name contains its own (A6)", func(b *bench) {
@@ -189,12 +209,12 @@ func TestKill(t *testing.T) {
 	scenario(t, "a kill is asked for until the task has ended, across a fail-over too (M18)", func(b *bench) {
 		b.cluster.behave(forEver)
 		deaf := true
-		b.cluster.refuse = func(c *sched.Call) error {
+		b.cluster.intercept(func(c *sched.Call) (bool, error) {
 			if c.Type == sched.Call_KILL && deaf {
-				return errNotSent
+				return false, errNotSent
 			}
-			return nil
-		}
+			return true, nil
+		})
 		b.start().post(parked)
 		b.runNow("a")
 		b.do("kill", b.s.killJob(b.t.Context(), "a"))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -18,14 +19,11 @@ type fakeCluster struct {
 	// outcome says how long a task takes and how it ends; a state of STAGING
 	// means that nothing is ever heard of it. It may be nil: tasks finish at once.
 	outcome func(t mesos.TaskInfo) (time.Duration, mesos.TaskStatus)
-	// refuse, if not nil, is what the done of a call gets instead of being handled.
-	refuse func(*sched.Call) error
 	// fate, if not nil, says whether a call arrives, and what its done gets.
 	fate func(*sched.Call) (arrives bool, err error)
-	// disturb, if not nil, says how often an update arrives and how late. One with
+	// unrest, if not nil, says how often an update arrives and how late. One with
 	// a uuid that does not arrive is sent again until it is acknowledged.
-	disturb func(*mesos.TaskStatus) (copies int, late time.Duration)
-	strict  bool // an ACCEPT of an offer that is not out is answered with TASK_DROPPED
+	unrest func(*mesos.TaskStatus) (copies int, late time.Duration)
 
 	mu         sync.Mutex
 	handle     chan *sched.Event // of the subscription; nil while there is none
@@ -86,12 +84,14 @@ func (c *fakeCluster) run(ctx context.Context, id string, handle func(*sched.Eve
 func (c *fakeCluster) subscribed(id string) {
 	c.out, c.suppressed, c.down = false, false, false
 	c.emit(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{FrameworkID: &mesos.FrameworkID{Value: id}}})
-	c.resend()
+	c.resendAll()
 	c.offerRest()
 }
 
 // resend repeats the updates that were not acknowledged.
-func (c *fakeCluster) resend() {
+func (c *fakeCluster) resend() { c.locked(c.resendAll)() }
+
+func (c *fakeCluster) resendAll() {
 	for _, id := range slices.Sorted(maps.Keys(c.unacked)) {
 		c.update(id, c.unacked[id])
 	}
@@ -142,13 +142,9 @@ func (c *fakeCluster) offerRest() {
 func (c *fakeCluster) send(call *sched.Call, done func(error)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.calls[call.Type]++
 	var err error
-	switch {
-	case c.handle == nil || c.down:
+	if c.handle == nil || c.down {
 		err = errNotSent
-	case c.refuse != nil:
-		err = c.refuse(call)
 	}
 	arrives := err == nil
 	if arrives && c.fate != nil {
@@ -160,9 +156,10 @@ func (c *fakeCluster) send(call *sched.Call, done func(error)) {
 	if !arrives {
 		return
 	}
+	c.calls[call.Type]++
 	switch call.Type {
 	case sched.Call_ACCEPT:
-		if c.strict && !c.isOut(call.Accept.OfferIDs) {
+		if !c.isOut(call.Accept.OfferIDs) {
 			for _, t := range call.Accept.Operations[0].Launch.TaskInfos {
 				c.update(t.TaskID.Value, mesos.TaskStatus{State: mesos.TASK_DROPPED.Enum(), Reason: mesos.REASON_INVALID_OFFERS.Enum()})
 			}
@@ -174,7 +171,7 @@ func (c *fakeCluster) send(call *sched.Call, done func(error)) {
 		}
 		c.offerRest()
 	case sched.Call_DECLINE:
-		if c.strict && !c.isOut(call.Decline.OfferIDs) {
+		if !c.isOut(call.Decline.OfferIDs) {
 			return
 		}
 		c.out = false
@@ -251,8 +248,8 @@ func (c *fakeCluster) update(id string, status mesos.TaskStatus) {
 		status.AgentID = &mesos.AgentID{Value: "agent-1"}
 	}
 	copies, late := 1, time.Duration(0)
-	if c.disturb != nil {
-		copies, late = c.disturb(&status)
+	if c.unrest != nil {
+		copies, late = c.unrest(&status)
 	}
 	deliver := func() {
 		c.emit(&sched.Event{Type: sched.Event_UPDATE, Update: &sched.Event_Update{Status: status}})
@@ -311,7 +308,7 @@ func (c *fakeCluster) reconcile(asked []sched.Call_Reconcile_Task) {
 	}
 }
 
-// called counts the calls of a type.
+// called counts the calls of a type that have arrived.
 func (c *fakeCluster) called(t sched.Call_Type) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -339,6 +336,22 @@ func (c *fakeCluster) resize(cpus float64) { c.locked(func() { c.cpus = cpus })(
 func (c *fakeCluster) behave(outcome func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus)) {
 	c.locked(func() { c.outcome = outcome })()
 }
+
+// intercept sets fate.
+func (c *fakeCluster) intercept(fate func(*sched.Call) (bool, error)) {
+	c.locked(func() { c.fate = fate })()
+}
+
+// disturb sets unrest.
+func (c *fakeCluster) disturb(unrest func(*mesos.TaskStatus) (int, time.Duration)) {
+	c.locked(func() { c.unrest = unrest })()
+}
+
+// arrive delivers a call that was under way for long.
+func (c *fakeCluster) arrive(call *sched.Call) { c.send(call, nil) }
+
+// client returns the cluster itself: it serves one term after the other.
+func (c *fakeCluster) client(*slog.Logger) cluster { return c }
 
 // finish ends a running task from outside.
 func (c *fakeCluster) finish(id string, state mesos.TaskState) {

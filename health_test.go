@@ -166,8 +166,8 @@ func TestLateRunIsToldOfWhileItWaits(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
+			onEachCluster(t, func(t *testing.T, c testCluster) {
+				b := newBenchOn(t, c)
 				b.cfg.late = tt.late
 				tt.given(b)
 				b.start()

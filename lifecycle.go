@@ -113,9 +113,9 @@ func (s *scheduler) pend(e *entry, due int64) {
 	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled }); old != nil {
 		s.end(old, runSkipped, "replaced by the occurrence of "+msTime(due).Format(time.RFC3339Nano))
 	}
-	if used := s.used[e.job.Name]; due <= used {
-		due = used + 1 // its id was given to a run of the deleted job of this name
-		s.used[e.job.Name] = due
+	if due <= e.state.Used {
+		due = e.state.Used + 1 // its id was given to a run of the deleted job of this name
+		e.state.Used = due
 	}
 	s.add(e, &Run{Kind: kindScheduled, Due: due})
 }
@@ -139,7 +139,7 @@ func (s *scheduler) expireOverlap(r *openRun) {
 // nextID returns the due of a run that stands for no scheduled instant: now, or
 // a little later so that no id is ever given twice.
 func (s *scheduler) nextID(e *entry) int64 {
-	due := max(s.now, e.state.LastDue+1, s.used[e.job.Name]+1)
+	due := max(s.now, e.state.LastDue+1, e.state.Used+1)
 	if next, ok := e.nextDue(); ok && next == due {
 		due++
 	}
@@ -389,7 +389,7 @@ func (s *scheduler) consume(e *entry, parents []string) {
 func (s *scheduler) launched(r *openRun, p *placement) {
 	e := r.entry
 	s.queue.remove(r)
-	r.answered, r.asked = false, false
+	r.answered, r.asked, r.unconfirmed = false, false, false
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
 		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, n))

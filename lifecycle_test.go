@@ -245,17 +245,17 @@ func TestStatusUpdates(t *testing.T) {
 		b.wantRunning()
 	})
 	scenario(t, "a launch that was certainly not sent waits again with the same attempt", func(b *bench) {
-		b.cluster.refuse = func(c *sched.Call) error {
+		b.cluster.intercept(func(c *sched.Call) (bool, error) {
 			if c.Type == sched.Call_ACCEPT {
-				return errNotSent
+				return false, errNotSent
 			}
-			return nil
-		}
+			return true, nil
+		})
 		b.start().post(parked)
 		id := b.runNow("a")
 		b.wait(time.Second)
 		b.wantState("a", "queued")
-		b.cluster.locked(func() { b.cluster.refuse = nil })()
+		b.cluster.intercept(nil)
 		b.restart()
 		b.wait(10 * time.Second)
 		if got := b.cluster.launched(); !slices.Equal(got, []string{id}) {
@@ -264,13 +264,13 @@ func TestStatusUpdates(t *testing.T) {
 	})
 	scenario(t, "a launch of unknown fate that never arrived waits again with the same attempt", func(b *bench) {
 		lost := true
-		b.cluster.refuse = func(c *sched.Call) error {
+		b.cluster.intercept(func(c *sched.Call) (bool, error) {
 			if c.Type == sched.Call_ACCEPT && lost {
 				lost = false
-				return fmt.Errorf("connection broken")
+				return false, fmt.Errorf("connection broken")
 			}
-			return nil
-		}
+			return true, nil
+		})
 		b.start().post(parked)
 		id := b.runNow("a")
 		b.restart()
@@ -279,6 +279,37 @@ func TestStatusUpdates(t *testing.T) {
 			b.t.Errorf("launched %q, want only %q", got, id)
 		}
 		b.wantHistory("a", "manual finished 00:00:00")
+	})
+	scenario(t, "a launch that is lost again and again is tried once a second", func(b *bench) {
+		tries := 0
+		b.cluster.intercept(func(c *sched.Call) (bool, error) {
+			if c.Type != sched.Call_ACCEPT || tries == 100 {
+				return true, nil
+			}
+			tries++
+			return false, fmt.Errorf("connection broken")
+		})
+		b.start().post(parked)
+		b.runNow("a")
+		b.wait(10*time.Second + 500*time.Millisecond)
+		if tries != 11 {
+			b.t.Errorf("tried %d times in ten seconds, want 11 times", tries)
+		}
+	})
+	scenario(t, "an offer is given back until the cluster takes it", func(b *bench) {
+		tries := 0
+		b.cluster.intercept(func(c *sched.Call) (bool, error) {
+			if c.Type != sched.Call_DECLINE || tries == 3 {
+				return true, nil
+			}
+			tries++
+			return false, fmt.Errorf("connection broken")
+		})
+		b.start() // with an offer that nobody wants
+		b.wait(time.Minute)
+		if n := b.cluster.called(sched.Call_DECLINE); tries != 3 || n == 0 {
+			b.t.Errorf("lost %d times and taken %d times, want three times and then at least once", tries, n)
+		}
 	})
 	scenario(t, "an answer about an earlier launch of the same attempt does not launch it again", func(b *bench) {
 		b.cluster.behave(func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) { return 0, status(mesos.TASK_STAGING) })
@@ -296,19 +327,18 @@ func TestStatusUpdates(t *testing.T) {
 		b.wantState("a", "running")
 	})
 	scenario(t, "the offers of a launch that failed are given back before anything is asked about it", func(b *bench) {
-		b.cluster.strict = true
 		late := make(chan *sched.Call, 1)
-		b.cluster.fate = func(c *sched.Call) (bool, error) {
+		b.cluster.intercept(func(c *sched.Call) (bool, error) {
 			if c.Type == sched.Call_ACCEPT && len(late) == 0 {
 				late <- c
 				return false, fmt.Errorf("connection broken")
 			}
 			return true, nil
-		}
+		})
 		b.start().post(parked)
 		id := b.runNow("a")
-		b.cluster.locked(func() { b.cluster.fate = nil })()
-		b.cluster.send(<-late, nil) // it was only slow
+		b.cluster.intercept(nil)
+		b.cluster.arrive(<-late) // it was only slow
 		b.wait(time.Minute)
 		if n := b.cluster.launchCounts()[id]; n != 1 {
 			b.t.Errorf("launched %d times, want 1", n)

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -23,10 +22,6 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// wrapperWord is the first argument with which this binary becomes the wrapper
-// of one run; see runWrapper.
-const wrapperWord = "__run"
-
 // defaultGrace is the time between SIGTERM and SIGKILL, that of Mesos' executor.
 const defaultGrace = 3 * time.Second
 
@@ -35,14 +30,14 @@ type localOptions struct {
 	cpus, mem, disk float64  // cores, MB, MB
 	hostname        string   //
 	keep            int      // ended runs kept per job; 10 if zero
-	wrapper         []string // command line that takes a run's directory as its last argument
+	keeper          []string // command line of a keeper, to which the data directory is added
 }
 
 // A localCluster is a Mesos master and agent in small: it runs tasks as processes
 // of this machine.
 //
-// Each run has a directory under <data dir>/runs, in which a wrapper process of
-// its own claims it, executes it and records its end, see sandbox. Several
+// Each run has a directory under <data dir>/runs, in which a keeper process
+// claims it, executes it and records its end, see sandbox and keeper. Several
 // instances may share a data directory: all of them can observe and end each
 // other's runs. Ended runs that have been acknowledged move to <data dir>/ended,
 // where the last of each job are kept.
@@ -54,9 +49,10 @@ type localCluster struct {
 	total    resources
 	log      *slog.Logger
 
-	mu       sync.Mutex
-	session  *localSession        // nil unless run is running
-	children map[string]*exec.Cmd // wrappers we started and have not reaped, by run id
+	keepers keepers
+
+	mu      sync.Mutex
+	session *localSession // nil unless run is running
 }
 
 func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localCluster, error) {
@@ -65,12 +61,12 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 		return nil, err
 	}
 	// Others than the owner may pass through to their working directory, not look around.
-	for _, sub := range []string{"", "runs", "ended", "trash"} {
+	for _, sub := range []string{"", "runs", "ended", "trash", "keepers"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o711); err != nil {
 			return nil, err
 		}
 	}
-	l := &localCluster{dir: dir, opts: opts, log: logger, children: make(map[string]*exec.Cmd)}
+	l := &localCluster{dir: dir, opts: opts, log: logger}
 	if l.agent, err = agentID(filepath.Join(dir, "agent")); err != nil {
 		return nil, fmt.Errorf("read agent id: %w", err)
 	}
@@ -82,13 +78,15 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 	if l.opts.keep <= 0 {
 		l.opts.keep = 10
 	}
-	if len(l.opts.wrapper) == 0 {
+	l.keepers = keepers{command: opts.keeper, of: map[string]*keeperProcess{}}
+	if len(opts.keeper) == 0 {
 		self, err := ownBinary()
 		if err != nil {
 			return nil, err
 		}
-		l.opts.wrapper = []string{self, wrapperWord}
+		l.keepers.command = []string{self, keeperWord}
 	}
+	l.keepers.command = append(slices.Clone(l.keepers.command), dir)
 	size := machineSize(dir)
 	l.total = resources{
 		cpus: cmp.Or(thousandths(opts.cpus), size.cpus),
@@ -149,7 +147,7 @@ func (l *localCluster) run(ctx context.Context, frameworkID string, handle func(
 	}
 	l.session = s
 	l.mu.Unlock()
-	l.reapEnded()
+	l.keepers.reap()
 
 	s.loop(ctx)
 	cause := context.Cause(ctx)
@@ -162,6 +160,7 @@ func (l *localCluster) run(ctx context.Context, frameworkID string, handle func(
 		m.refuse()
 	}
 	s.wg.Wait()
+	l.keepers.dismiss()
 	return cause
 }
 
@@ -180,12 +179,9 @@ func (l *localCluster) send(call *sched.Call, done func(error)) {
 	}
 }
 
-// epochVariable carries the number of the subscription that started a wrapper.
-const epochVariable = "CHRONOS_SUBSCRIPTION"
-
 var errSuperseded = errors.New("framework failed over: another instance has subscribed to this data directory")
 
-// subscribe numbers the subscriptions to a data directory. A wrapper does not
+// subscribe numbers the subscriptions to a data directory. A keeper does not
 // claim for a subscription that is not the last one, so an instance that was
 // stopped and wakes up late can't start what its successor has run, ended and
 // cleared away.
@@ -386,27 +382,4 @@ func (l *localCluster) output(id, name string, offset int64, limit int) ([]byte,
 		err = nil
 	}
 	return text[:n], size, err
-}
-
-// reap collects the exit status of a wrapper that has ended.
-func (l *localCluster) reap(id string) {
-	l.mu.Lock()
-	cmd := l.children[id]
-	delete(l.children, id)
-	l.mu.Unlock()
-	if cmd != nil {
-		cmd.Wait()
-	}
-}
-
-// reapEnded reaps the wrappers that ended while there was no subscription.
-func (l *localCluster) reapEnded() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for id, cmd := range l.children {
-		if pid, err := syscall.Wait4(cmd.Process.Pid, nil, syscall.WNOHANG, nil); pid != 0 || err != nil {
-			cmd.Process.Release()
-			delete(l.children, id)
-		}
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ import (
 // runInstance subscribes to dir, launches one task per pair of run id and shell
 // command, and prints an update a line, until it is killed.
 func runInstance(dir string, tasks []string) int {
-	l, err := newLocal(dir, localOptions{wrapper: testWrapper}, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	l, err := newLocal(dir, localOptions{keeper: testKeeper}, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -150,24 +151,24 @@ func TestLocalRunOfARestartedMachineIsLost(t *testing.T) {
 	}
 }
 
-func TestLocalRunWhoseWrapperIsKilledIsLostAndDead(t *testing.T) {
+func TestLocalRunWhoseKeeperIsKilledIsLostAndDead(t *testing.T) {
 	m := startLocal(t, t.TempDir(), localOptions{})
 	id := runIDFor("orphan")
 	m.launch(shellTask(id, "echo $$ $PPID > pids; exec sleep 1000"))
 	pids := strings.Fields(waitForFile(t, m.l.sandbox(id).path("work/pids")))
-	var wrapper int
-	if _, err := fmt.Sscan(pids[1], &wrapper); err != nil {
+	var keeper int
+	if _, err := fmt.Sscan(pids[1], &keeper); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(wrapper, syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(keeper, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if st := m.end(id); st.GetState() != mesos.TASK_LOST {
-		t.Errorf("wrapper killed = %v, want TASK_LOST", st.GetState())
+		t.Errorf("keeper killed = %v, want TASK_LOST", st.GetState())
 	}
 	for deadline := time.Now().Add(10 * time.Second); alive(pids[0]); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the command outlives its wrapper")
+			t.Fatal("the command outlives its keeper")
 		}
 	}
 }
@@ -227,30 +228,44 @@ func TestLocalKilledWhileLaunching(t *testing.T) {
 	}
 }
 
-// race starts wrappers for one run at the same moment and waits for their end.
-func race(t *testing.T, l *localCluster, box sandbox, epochs ...int64) {
+// contend asks a keeper of its own to execute a run.
+func contend(t *testing.T, l *localCluster, box sandbox, epoch int64) error {
 	t.Helper()
-	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	s := keepers{command: l.keepers.command, of: map[string]*keeperProcess{}}
+	k, err := s.take("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer null.Close()
+	defer s.dismiss()
+	return k.keep(t.Context(), keepRequest{filepath.Base(string(box)), epoch})
+}
+
+// race has several keepers execute a run at the same moment, one of which claims it, and waits for its end.
+func race(t *testing.T, l *localCluster, box sandbox, epochs ...int64) {
+	t.Helper()
+	var claims atomic.Int32
 	var wg sync.WaitGroup
 	for _, epoch := range epochs {
 		wg.Go(func() {
-			cmd, err := l.startWrapper(box, epoch, null)
-			if err != nil {
+			switch err := contend(t, l, box, epoch); {
+			case err == nil:
+				claims.Add(1)
+			case !errors.Is(err, errClaimed):
 				t.Error(err)
-				return
 			}
-			cmd.Wait()
 		})
 	}
 	wg.Wait()
+	if n := claims.Load(); n != 1 {
+		t.Errorf("%d keepers have claimed the run, want one", n)
+	}
+	if _, err := box.wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
-func TestLocalOneOfTwoWrappersRunsTheCommand(t *testing.T) {
-	l, err := newLocal(t.TempDir(), localOptions{wrapper: testWrapper}, slog.New(slog.DiscardHandler))
+func TestLocalOneOfSeveralKeepersRunsTheCommand(t *testing.T) {
+	l, err := newLocal(t.TempDir(), localOptions{keeper: testKeeper}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,10 +302,10 @@ func TestLocalOneOfTwoWrappersRunsTheCommand(t *testing.T) {
 	}
 }
 
-// A wrapper that gets the lock only when the run is over says so. It must not mistake what
+// A keeper that gets the lock only when the run is over says so. It must not mistake what
 // the first one has cleared away for a fault, which would make a failure of the run.
-func TestLocalWrapperThatComesLateKnowsTheRunIsOver(t *testing.T) {
-	l, err := newLocal(t.TempDir(), localOptions{wrapper: testWrapper}, slog.New(slog.DiscardHandler))
+func TestLocalKeeperThatComesLateKnowsTheRunIsOver(t *testing.T) {
+	l, err := newLocal(t.TempDir(), localOptions{keeper: testKeeper}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,16 +320,11 @@ func TestLocalWrapperThatComesLateKnowsTheRunIsOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	race(t, l, box, epoch)
-	cmd, err := l.startWrapper(box, epoch, os.Stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Wait()
-	if got := cmd.ProcessState.ExitCode(); got != exitClaimed {
-		t.Errorf("late wrapper ends with %d, want %d", got, exitClaimed)
+	if err := contend(t, l, box, epoch); !errors.Is(err, errClaimed) {
+		t.Errorf("late keeper answers %v, want %v", err, errClaimed)
 	}
 	if st := box.status(); st == nil || st.Message != "Command exited with status 3" {
-		t.Errorf("status = %+v, want that of the first wrapper", st)
+		t.Errorf("status = %+v, want that of the first keeper", st)
 	}
 }
 

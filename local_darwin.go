@@ -8,13 +8,17 @@ import (
 )
 
 // What local_linux.go does, as far as macOS has it: what leaves the process group
-// of a command outlives it, and so does a command whose wrapper is killed.
+// of a command outlives it, and so does a command whose keeper is killed.
 
 func ownBinary() (string, error) { return os.Executable() }
 
 func adoptOrphans() {}
 
-func killOrphans() {}
+func children() []int { return nil }
+
+func sessionOf(int) int { return 0 }
+
+func sandboxOf(int, string) (work string, ok bool) { return "", false }
 
 func jobAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
@@ -182,13 +180,4 @@ func dockerTail(image string, command *mesos.CommandInfo) []string {
 		tail = append(tail, *command.Value)
 	}
 	return slices.Concat(tail, command.Arguments)
-}
-
-// removeContainer ends and removes a container, if it is still there.
-func removeContainer(docker, name string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	// That it is gone already is the usual answer.
-	exec.CommandContext(ctx, docker, "kill", name).Run()
-	exec.CommandContext(ctx, docker, "rm", "--force", name).Run()
 }

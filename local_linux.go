@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,29 +40,30 @@ func awaitExit(cmd *exec.Cmd) {
 	}
 }
 
-// killOrphans kills and reaps all children of this process, and theirs as they
-// become ours.
-func killOrphans() {
-	for {
-		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
-		if errors.Is(err, syscall.ECHILD) {
-			return
-		}
-		if pid > 0 || errors.Is(err, syscall.EINTR) {
-			continue
-		}
-		for _, child := range children() {
-			syscall.Kill(child, syscall.SIGKILL)
-		}
-		syscall.Wait4(-1, nil, 0, nil)
+// children lists the direct children of this process that its first thread has: all
+// that the kernel has handed to it, and those started in that thread.
+func children() []int {
+	// A file the kernel has since 3.5, if it was so configured.
+	text, err := os.ReadFile("/proc/self/task/" + strconv.Itoa(os.Getpid()) + "/children")
+	if err != nil {
+		return allChildren()
 	}
+	return numbers(strings.Fields(string(text)))
 }
 
-// children lists the direct children of this process.
-func children() []int {
+func numbers(texts []string) (all []int) {
+	for _, text := range texts {
+		if n, err := strconv.Atoi(text); err == nil {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// allChildren looks at every process for the children of this one.
+func allChildren() (pids []int) {
 	self := strconv.Itoa(os.Getpid())
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	var pids []int
 	for _, name := range stats {
 		text, err := os.ReadFile(name)
 		if err != nil {
@@ -72,12 +72,26 @@ func children() []int {
 		// pid (name) state ppid; the name may contain anything.
 		rest := string(text[strings.LastIndexByte(string(text), ')')+1:])
 		if f := strings.Fields(rest); len(f) > 1 && f[1] == self {
-			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name))); err == nil {
-				pids = append(pids, pid)
-			}
+			pids = append(pids, numbers([]string{filepath.Base(filepath.Dir(name))})...)
 		}
 	}
 	return pids
+}
+
+// sessionOf returns the id of a process's session, which is the process id of the one that began it.
+func sessionOf(pid int) int {
+	id, _, _ := syscall.RawSyscall(syscall.SYS_GETSID, uintptr(pid), 0, 0)
+	return int(id)
+}
+
+// sandboxOf returns the working directory, below dataDir, that a process was told of at its start.
+func sandboxOf(pid int, dataDir string) (work string, ok bool) {
+	environ, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	if err != nil {
+		return "", false
+	}
+	work = lastValue(strings.Split(string(environ), "\x00"), "MESOS_SANDBOX")
+	return work, strings.HasPrefix(work, dataDir+"/")
 }
 
 // machineSize is what tasks may use of this machine: its cores, its memory, the

@@ -224,10 +224,10 @@ func TestLocalAgentIsTheSameForAllInstances(t *testing.T) {
 	}
 }
 
-func TestLocalWrapperIsNotForUsers(t *testing.T) {
-	t.Setenv(epochVariable, "")
-	if code := runWrapper(t.TempDir()); code != exitUsage {
-		t.Errorf("runWrapper by hand = %d, want %d", code, exitUsage)
+func TestLocalKeeperIsNotForUsers(t *testing.T) {
+	t.Setenv(keeperVariable, "")
+	if code := runKeeper(t.TempDir()); code != exitUsage {
+		t.Errorf("runKeeper by hand = %d, want %d", code, exitUsage)
 	}
 }
 

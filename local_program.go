@@ -29,7 +29,7 @@ type program struct {
 
 // newProgram makes a program of a task, as Mesos would interpret it. The working
 // directory exists when it returns.
-func newProgram(box sandbox, task *mesos.TaskInfo) (*program, error) {
+func newProgram(box sandbox, task *mesos.TaskInfo, stdout, stderr *os.File) (*program, error) {
 	if task.Executor != nil {
 		return nil, errors.New("a custom executor needs Mesos; on this machine only commands and docker containers run")
 	}
@@ -62,7 +62,7 @@ func newProgram(box sandbox, task *mesos.TaskInfo) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = work, os.Stdout, os.Stderr
+	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = work, stdout, stderr
 	p.cmd.SysProcAttr = jobAttributes()
 	if p.container == "" {
 		p.cmd.SysProcAttr.Credential = owner
@@ -225,27 +225,4 @@ func (p *program) terminate() {
 	p.stopped = true
 	// A docker client in the foreground passes the signal on to its container.
 	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM)
-}
-
-// destroy ends the program.
-func (p *program) destroy() {
-	if p.container != "" {
-		removeContainer(p.cmd.Path, p.container)
-	}
-	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-}
-
-// sweep ends what is left of a program whose first process has ended: the rest of
-// its group, and its descendants that have left the group. It returns how the
-// first process ended, which is reaped only here: until then no other group can
-// get its number.
-func (p *program) sweep() syscall.WaitStatus {
-	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-	p.cmd.Wait()
-	killOrphans()
-	ws := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	if p.container != "" && (ws.Signaled() || p.stopped) {
-		removeContainer(p.cmd.Path, p.container)
-	}
-	return ws
 }

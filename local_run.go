@@ -5,162 +5,153 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"path/filepath"
-	"runtime"
-	"strconv"
 	"syscall"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
-// A wrapper claims one run, executes it and records its end. It is a process of
-// its own, so that neither the end of the instance that started it nor a signal
-// to that one's group touches the run.
-type wrapper struct {
-	box   sandbox
-	task  *mesos.TaskInfo
-	epoch int64
-	alive *os.File // write end of the FIFO that observers wait on
-	kills <-chan time.Duration
+// A keptRun is a run in the hands of a keeper.
+type keptRun struct {
+	box            sandbox
+	epoch          int64 // number of the subscription that asked for it
+	task           *mesos.TaskInfo
+	lock           *os.File
+	stdout, stderr *os.File
+	alive          *os.File      // what observers wait on, if there are any; belongs to the keeper
+	told           chan struct{} // holds a token when the file kill may be there
+	kills          chan time.Duration
+	over           chan struct{}
 }
 
-// runWrapper is the program behind wrapperWord. Only localCluster.start starts it,
-// which passes the subscription's number in the environment and a pipe as file
-// descriptor 3 that gets one byte at the claim.
-func runWrapper(dir string) int {
-	// The command is to die with this process (see jobAttributes), which the
-	// kernel binds to the thread that starts it.
-	runtime.LockOSThread()
-	adoptOrphans()
-	// Caught and dropped, not ignored: the command would inherit that.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
-	epoch, err := strconv.ParseInt(os.Getenv(epochVariable), 10, 64)
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "chronos: %s is started by chronos itself only\n", wrapperWord)
-		return exitUsage
+func newKeptRun(box sandbox, epoch int64) *keptRun {
+	return &keptRun{
+		box: box, epoch: epoch,
+		told: make(chan struct{}, 1), kills: make(chan time.Duration), over: make(chan struct{}),
 	}
-	ready := os.NewFile(3, "ready")
-	w := &wrapper{box: sandbox(dir), epoch: epoch}
-	lock, err := w.claim()
-	switch {
-	case errors.Is(err, errClaimed):
-		return exitClaimed
-	case errors.Is(err, errSuperseded):
-		return exitSuperseded
-	case err != nil:
-		fmt.Fprintf(os.Stderr, "chronos: %v\n", err)
-		return exitBroken
-	}
-	defer lock.Close()
-	ready.Write([]byte{'c'}) // if nobody reads it any more, somebody will adopt the run
-	ready.Close()
-	st := w.execute()
-	if err := w.box.settle(st); err != nil {
-		fmt.Fprintf(os.Stderr, "chronos: record the end of the run: %v\n", err)
-		return exitBroken
-	}
-	os.Remove(w.box.path("alive"))
-	os.Remove(w.box.path("control"))
-	return 0
 }
 
-// claim takes the lock, makes all preparations that can fail, and claims the run.
-func (w *wrapper) claim() (lock *os.File, err error) {
-	if lock, err = w.lock(); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			lock.Close()
+// release gives up all that was opened.
+func (r *keptRun) release() {
+	close(r.over)
+	// The lock goes first: who waits for the end of alive wants it.
+	for _, f := range []*os.File{r.lock, r.alive, r.stdout, r.stderr} {
+		if f != nil {
+			f.Close()
 		}
-	}()
-	if w.box.claimed() { // and over: its wrapper has let go of the lock, and cleared away what is opened below
-		return nil, errClaimed
 	}
-	if w.task, err = w.box.task(); err != nil {
-		return nil, fmt.Errorf("read task: %w", err)
+}
+
+// claim makes all preparations that can fail, and claims the run, which is locked.
+func (r *keptRun) claim(dataDir string) error {
+	if r.box.claimed() { // and over: its keeper has let go of the lock
+		return errClaimed
 	}
-	// Opened for both directions, so that neither blocks nor sees an end.
-	if w.alive, err = os.OpenFile(w.box.path("alive"), os.O_RDWR, 0); err != nil {
-		return nil, err
-	}
-	control, err := os.OpenFile(w.box.path("control"), os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	w.kills = w.box.killRequests(control)
-	if err := w.box.reserve(); err != nil {
-		return nil, err
+	if err := r.prepare(); err != nil {
+		return err
 	}
 	// Under the lock: whoever clears the run away needs it too.
-	last, err := currentEpoch(filepath.Dir(filepath.Dir(string(w.box))))
+	last, err := currentEpoch(dataDir)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if last > w.epoch {
-		return nil, errSuperseded
+	if last > r.epoch {
+		return errSuperseded
 	}
-	return lock, w.box.claim()
+	return r.box.claim()
 }
 
-// lock waits for the lock only as long as the run is not claimed.
-func (w *wrapper) lock() (*os.File, error) {
-	f, err := w.box.lock(false)
+// prepare opens what the run needs.
+func (r *keptRun) prepare() (err error) {
+	if r.task, err = r.box.task(); err != nil {
+		return fmt.Errorf("read task: %w", err)
+	}
+	if r.stdout, err = openOutput(r.box.path("stdout")); err != nil {
+		return err
+	}
+	if r.stderr, err = openOutput(r.box.path("stderr")); err != nil {
+		return err
+	}
+	return r.box.reserve()
+}
+
+func openOutput(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+}
+
+// awaitLock takes the lock, waiting for it only as long as the run is not claimed.
+func (r *keptRun) awaitLock() (err error) {
+	r.lock, err = r.box.lock(false)
 	for errors.Is(err, errLocked) {
-		if w.box.claimed() {
-			return nil, errClaimed
+		if r.box.claimed() {
+			return errClaimed
 		}
 		time.Sleep(time.Millisecond)
-		f, err = w.box.lock(false)
+		r.lock, err = r.box.lock(false)
 	}
-	return f, err
+	return err
 }
 
-// killRequests delivers the grace periods of the kills asked for, the first of
+// hears takes a word about the run.
+func (r *keptRun) hears(word string) {
+	switch word {
+	case wordKill:
+		select {
+		case r.told <- struct{}{}:
+		default:
+		}
+	case wordWatch:
+		if r.alive == nil {
+			// Nobody waits for it if it can't be opened, but looks again.
+			r.alive, _ = os.OpenFile(r.box.path("alive"), os.O_RDWR, 0)
+		}
+	}
+}
+
+// hear delivers the grace periods of the kills asked for, the first of
 // which may have been asked before.
-func (b sandbox) killRequests(control *os.File) <-chan time.Duration {
-	kills := make(chan time.Duration)
-	// It ends with the process.
-	go func() {
-		for {
-			if grace, ok := b.killGrace(); ok {
-				kills <- grace
-			}
-			if _, err := control.Read(make([]byte, 64)); err != nil {
+func (r *keptRun) hear() {
+	for {
+		if grace, ok := r.box.killGrace(); ok {
+			select {
+			case r.kills <- grace:
+			case <-r.over:
 				return
 			}
 		}
-	}()
-	return kills
+		select {
+		case <-r.told:
+		case <-r.over:
+			return
+		}
+	}
 }
 
 // execute runs the task and returns how it ended.
-func (w *wrapper) execute() runStatus {
+func (r *keptRun) execute(k *keeper) runStatus {
 	started := time.Now()
-	st := w.perform()
+	st := r.perform(k)
 	st.Started = started.UnixMilli()
 	return st
 }
 
-func (w *wrapper) perform() runStatus {
-	if w.box.has("kill") {
+func (r *keptRun) perform(k *keeper) runStatus {
+	if r.box.has("kill") {
 		return endedStatus(mesos.TASK_KILLED, "killed before it started")
 	}
-	p, err := newProgram(w.box, w.task)
+	p, err := newProgram(r.box, r.task, r.stdout, r.stderr)
 	if err != nil {
 		return failed(mesos.REASON_CONTAINER_LAUNCH_FAILED, err)
 	}
-	if killed, err := w.fetch(p); err != nil {
+	if killed, err := r.fetch(p); err != nil {
 		return failed(mesos.REASON_CONTAINER_LAUNCH_FAILED, err)
 	} else if killed {
 		return endedStatus(mesos.TASK_KILLED, "killed while its files were fetched")
 	}
-	if err := p.start(); err != nil {
+	if err := k.start(p); err != nil {
 		return failed(mesos.REASON_CONTAINER_LAUNCH_FAILED, err)
 	}
-	return w.await(p)
+	return r.await(k, p)
 }
 
 func failed(reason mesos.TaskStatus_Reason, err error) runStatus {
@@ -170,7 +161,7 @@ func failed(reason mesos.TaskStatus_Reason, err error) runStatus {
 }
 
 // fetch brings the task's files into its directory, unless it is killed meanwhile.
-func (w *wrapper) fetch(p *program) (killed bool, err error) {
+func (r *keptRun) fetch(p *program) (killed bool, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	fetched := make(chan error, 1)
@@ -178,7 +169,7 @@ func (w *wrapper) fetch(p *program) (killed bool, err error) {
 	select {
 	case err := <-fetched:
 		return false, err
-	case <-w.kills:
+	case <-r.kills:
 		cancel()
 		<-fetched
 		return true, nil
@@ -188,7 +179,7 @@ func (w *wrapper) fetch(p *program) (killed bool, err error) {
 // await waits for the end of the program, and brings it about when it is killed
 // or its time is over: SIGTERM, and SIGKILL after the grace period. Whatever the
 // program leaves behind ends with it.
-func (w *wrapper) await(p *program) runStatus {
+func (r *keptRun) await(k *keeper, p *program) runStatus {
 	why := mesos.TASK_FINISHED // or the end that was asked for
 	var limit, patience <-chan time.Time
 	var until time.Time
@@ -202,7 +193,7 @@ func (w *wrapper) await(p *program) runStatus {
 			until, patience = at, time.After(grace)
 		}
 	}
-	if d := w.task.GetMaxCompletionTime(); d != nil && d.Nanoseconds > 0 {
+	if d := r.task.GetMaxCompletionTime(); d != nil && d.Nanoseconds > 0 {
 		limit = time.After(time.Duration(d.Nanoseconds))
 	}
 	ended := make(chan struct{})
@@ -213,19 +204,19 @@ func (w *wrapper) await(p *program) runStatus {
 	for {
 		select {
 		case <-ended:
-			return w.verdict(p, why, p.sweep())
-		case grace := <-w.kills:
+			return r.verdict(p, why, k.sweep(p))
+		case grace := <-r.kills:
 			stop(mesos.TASK_KILLED, grace)
 		case <-limit:
-			stop(mesos.TASK_FAILED, taskGrace(w.task))
+			stop(mesos.TASK_FAILED, taskGrace(r.task))
 		case <-patience:
-			p.destroy()
+			k.destroy(p)
 		}
 	}
 }
 
 // verdict words the end of a program like Mesos' command executor.
-func (w *wrapper) verdict(p *program, why mesos.TaskState, ws syscall.WaitStatus) runStatus {
+func (r *keptRun) verdict(p *program, why mesos.TaskState, ws syscall.WaitStatus) runStatus {
 	message := fmt.Sprintf("Command exited with status %d", ws.ExitStatus())
 	if ws.Signaled() {
 		message = "Command terminated with signal " + ws.Signal().String()
@@ -241,7 +232,7 @@ func (w *wrapper) verdict(p *program, why mesos.TaskState, ws syscall.WaitStatus
 		st = endedStatus(mesos.TASK_KILLED, message)
 	case why == mesos.TASK_FAILED:
 		st = endedStatus(mesos.TASK_FAILED, fmt.Sprintf("ran longer than its maximum of %v; %s",
-			time.Duration(w.task.MaxCompletionTime.Nanoseconds), message))
+			time.Duration(r.task.MaxCompletionTime.Nanoseconds), message))
 		st.Reason = mesos.REASON_MAX_COMPLETION_TIME_REACHED.String()
 	case ws.Exited() && ws.ExitStatus() == 0:
 		st = endedStatus(mesos.TASK_FINISHED, message)

@@ -23,10 +23,10 @@ import (
 //
 //	task      the mesos.TaskInfo in its protobuf form
 //	id        the run id, where the directory's name is a digest of it
-//	lock      flocked by the wrapper from before its claim until its end
-//	claim/    made once, by whoever decides the run's fate
-//	alive     a FIFO the wrapper holds open: its end of file says "look at lock"
-//	control   a FIFO: a byte in it makes the wrapper read kill
+//	lock      flocked by the keeper from before its claim until its end; holds the name of
+//	          the FIFO in <data dir>/keepers over which that is reached
+//	claim     made once, by whoever holds the lock and decides the run's fate
+//	alive     a FIFO, made by who wants to know of the end: the keeper holds it open until then
 //	kill      there once a kill was asked for; holds the grace period
 //	status    how the run ended, renamed into place
 //	stdout, stderr
@@ -34,7 +34,7 @@ import (
 //
 // The order claim, lock, status in which an observer looks is what makes its
 // answer true: the lock is taken before the claim and given up after the status
-// is there, so a claim without lock and status has lost its wrapper for good.
+// is there, so a claim without lock and status has lost its keeper for good.
 type sandbox string
 
 var (
@@ -53,7 +53,7 @@ type runStatus struct {
 	Ended   int64  `json:"ended"`
 }
 
-// statusSize is what a wrapper reserves on disk before it starts its command,
+// statusSize is what a keeper reserves on disk before it starts a command,
 // so that the result of a run can be written even when the disk is full.
 const statusSize = 4096
 
@@ -85,7 +85,7 @@ func (b sandbox) claimTime() int64 {
 	return info.ModTime().UnixMilli()
 }
 
-// create makes the directory and what a wrapper needs in it. What another
+// create makes the directory and what a keeper needs in it. What another
 // instance has put there stays, except that the task is written anew.
 func (b sandbox) create(id string, task *mesos.TaskInfo) error {
 	if err := os.Mkdir(string(b), 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -102,11 +102,6 @@ func (b sandbox) create(id string, task *mesos.TaskInfo) error {
 	text, err := task.Marshal()
 	if err != nil {
 		return fmt.Errorf("encode task: %w", err)
-	}
-	for _, fifo := range []string{"alive", "control"} {
-		if err := syscall.Mkfifo(b.path(fifo), 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("make FIFO %s: %w", b.path(fifo), err)
-		}
 	}
 	return b.replace("task", text)
 }
@@ -173,9 +168,15 @@ func flock(f *os.File, how int) error {
 // claim makes the run the caller's, who holds the lock; errClaimed if it is
 // somebody's already. A claim survives a power failure once claim has returned.
 func (b sandbox) claim() error {
-	if err := os.Mkdir(b.path("claim"), 0o700); errors.Is(err, fs.ErrExist) {
+	// A link needs no file of its own, and making and removing files is most of what a short run costs.
+	err := os.Link(b.path("lock"), b.path("claim"))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		err = os.Mkdir(b.path("claim"), 0o700) // not every file system has links
+	}
+	if errors.Is(err, fs.ErrExist) {
 		return errClaimed
-	} else if err != nil {
+	}
+	if err != nil {
 		return err
 	}
 	return errors.Join(syncDir(string(b)), syncDir(filepath.Dir(string(b))))
@@ -264,33 +265,48 @@ func (b sandbox) outcome() *runStatus {
 	return &st
 }
 
-// wait waits for the end of a run that was claimed. It costs a file descriptor
+// wait waits for the end of a run that was claimed, whoever keeps it. It costs a file descriptor
 // and a parked goroutine, no thread. The error is ctx's or the file system's.
 func (b sandbox) wait(ctx context.Context) (*runStatus, error) {
+	for {
+		claimed, st, err := b.look()
+		if err != nil || st != nil || !claimed {
+			return st, err
+		}
+		if err := b.awaitKeeper(ctx); err != nil {
+			return nil, err
+		}
+		pause(ctx, 5*time.Millisecond) // a keeper that has just begun, or is about to give up the lock
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// awaitKeeper returns when the keeper has no hand in the run any more, or can't be asked yet.
+func (b sandbox) awaitKeeper(ctx context.Context) error {
+	if err := syscall.Mkfifo(b.path("alive"), 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make FIFO %s: %w", b.path("alive"), err)
+	}
 	f, err := os.OpenFile(b.path("alive"), os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err == nil {
-		stop := context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })
-		_, err = io.Copy(io.Discard, f)
-		stop()
-		f.Close()
-	}
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	// The wrapper is about to give up the lock, or has ended.
-	lock, err := b.lock(true)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer lock.Close()
-	return b.outcome(), nil
+	defer f.Close()
+	if !b.tell(wordWatch) {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, func() { f.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	_, err = io.Copy(io.Discard, f)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // kill asks for the end of the run, whoever executes it. A run that nobody has
-// claimed is claimed and settled as killed, so that no late wrapper starts it.
+// claimed is claimed and settled as killed, so that no late keeper starts it.
 func (b sandbox) kill(ctx context.Context, grace time.Duration) error {
 	if b.has("status") {
 		return nil
@@ -303,10 +319,10 @@ func (b sandbox) kill(ctx context.Context, grace time.Duration) error {
 		if !errors.Is(err, errLocked) {
 			return err
 		}
-		if b.poke() {
+		if b.tell(wordKill) {
 			return nil
 		}
-		// Somebody holds the lock who does not listen: a wrapper that has just
+		// Somebody holds the lock who does not listen: a keeper that has just
 		// begun and will find the file, or another observer, for microseconds.
 		if pause(ctx, 5*time.Millisecond); ctx.Err() != nil {
 			return ctx.Err()
@@ -330,14 +346,25 @@ func (b sandbox) bury(st runStatus) error {
 	return b.settle(st)
 }
 
-// poke makes the wrapper read the kill file and reports whether one listens.
-func (b sandbox) poke() bool {
-	f, err := os.OpenFile(b.path("control"), os.O_WRONLY|syscall.O_NONBLOCK, 0)
+// What a keeper can be told of a run, over its FIFO.
+const (
+	wordKill  = "kill"  // the file kill is there
+	wordWatch = "watch" // the FIFO alive is there
+)
+
+// tell sends a word to the keeper of the run, and reports whether there is one.
+func (b sandbox) tell(word string) bool {
+	name, err := os.ReadFile(b.path("lock"))
+	if err != nil || len(name) == 0 {
+		return false
+	}
+	runs := filepath.Dir(string(b))
+	f, err := os.OpenFile(filepath.Join(filepath.Dir(runs), "keepers", filepath.Base(string(name))), os.O_WRONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	_, err = f.Write([]byte{'k'})
+	_, err = f.Write([]byte(word + " " + filepath.Base(string(b)) + "\n"))
 	return err == nil
 }
 

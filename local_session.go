@@ -45,7 +45,7 @@ type localSession struct {
 	live     map[string]*liveRun
 	used     resources
 	pending  []*liveRun // accepted, wait to be started
-	starting int        // wrappers started that have not yet claimed
+	starting int        // asked a keeper for and not yet claimed
 
 	offers     int // made so far
 	offered    string
@@ -58,7 +58,7 @@ type localSession struct {
 	wake       *time.Timer // fires when offer has something to do
 }
 
-// maxStarting bounds the processes that start at the same time.
+// maxStarting bounds the runs that start at the same time.
 func maxStarting() int { return max(4, 2*runtime.GOMAXPROCS(0)) }
 
 // liveRun is a run whose resources are in use.
@@ -195,7 +195,7 @@ func (s *localSession) adopt(ctx context.Context, id string, box sandbox) {
 
 // watch waits for the end of a claimed run and tells it.
 func (s *localSession) watch(ctx context.Context, r *liveRun) {
-	st, err := r.box.wait(ctx)
+	st, err := s.l.keepers.wait(ctx, r.id, r.box)
 	for err != nil && ctx.Err() == nil && !errors.Is(err, fs.ErrNotExist) {
 		// No file descriptor left, say. To call the run lost would start it twice.
 		s.l.log.Error("watch run", "run", r.id, "err", err)
@@ -205,7 +205,7 @@ func (s *localSession) watch(ctx context.Context, r *liveRun) {
 	if ctx.Err() != nil {
 		return
 	}
-	s.l.reap(r.id)
+	s.l.keepers.release(r.id)
 	if st == nil {
 		lost := endedStatus(mesos.TASK_LOST, "the run's directory was removed")
 		st = &lost
@@ -302,7 +302,7 @@ func (s *localSession) attend(ctx context.Context, r *liveRun) {
 	s.watch(ctx, r)
 }
 
-// stillborn ends a run whose wrapper could not even claim it.
+// stillborn ends a run that its keeper could not even claim.
 func (s *localSession) stillborn(ctx context.Context, r *liveRun, cause error) {
 	st := endedStatus(mesos.TASK_FAILED, cause.Error())
 	st.Reason = mesos.REASON_CONTAINER_LAUNCH_FAILED.String()
@@ -311,11 +311,11 @@ func (s *localSession) stillborn(ctx context.Context, r *liveRun, cause error) {
 		pause(ctx, 5*time.Millisecond)
 		err = r.box.bury(st)
 	}
-	// If not even this can be written, it remains true: our wrapper is dead.
+	// If not even this can be written, it remains true: nobody is left to claim it.
 	if err != nil {
 		s.l.log.Error("record failed start", "run", r.id, "err", err)
 	} else if now := r.box.status(); now == nil || now.State != st.State {
-		s.watch(ctx, r) // another wrapper was there first
+		s.watch(ctx, r) // another keeper was there first
 		return
 	}
 	s.post(func() {
@@ -484,8 +484,8 @@ func seconds(ms int64) *float64 {
 
 // clear archives acknowledged runs.
 func (s *localSession) clear(ctx context.Context) {
-	if err := s.l.emptyTrash(); err != nil {
-		s.l.log.Warn("empty trash", "err", err)
+	if err := errors.Join(s.l.emptyTrash(), s.l.keepers.clear(filepath.Join(s.l.dir, "keepers"))); err != nil {
+		s.l.log.Warn("clear away what is left", "err", err)
 	}
 	for {
 		select {

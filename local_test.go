@@ -19,11 +19,11 @@ import (
 // instanceWord makes the test binary an instance that can be killed; see runInstance.
 const instanceWord = "__instance"
 
-// TestMain makes the test binary the wrapper of the runs that tests start, like
+// TestMain makes the test binary the keeper of the runs that tests start, like
 // the real one.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == wrapperWord {
-		os.Exit(runWrapper(os.Args[2]))
+	if len(os.Args) == 3 && os.Args[1] == keeperWord {
+		os.Exit(runKeeper(os.Args[2]))
 	}
 	if len(os.Args) > 3 && os.Args[1] == instanceWord {
 		os.Exit(runInstance(os.Args[2], os.Args[3:]))
@@ -36,10 +36,10 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// testWrapper starts the test binary. Under -cover, a process would complain of a missing
+// testKeeper starts the test binary. Under -cover, a process would complain of a missing
 // directory. Under -race, a process would sleep for a
 // second at its end.
-var testWrapper = []string{"/usr/bin/env", "GORACE=atexit_sleep_ms=0", "GOCOVERDIR=" + buildDir, testBinary(), wrapperWord}
+var testKeeper = []string{"/usr/bin/env", "GORACE=atexit_sleep_ms=0", "GOCOVERDIR=" + buildDir, testBinary(), keeperWord}
 
 func testBinary() string {
 	path, err := os.Executable()
@@ -62,8 +62,8 @@ type testMesos struct {
 // startLocal subscribes to a data directory until the test ends or stop is called.
 func startLocal(t *testing.T, dir string, opts localOptions) *testMesos {
 	t.Helper()
-	if opts.wrapper == nil {
-		opts.wrapper = testWrapper
+	if opts.keeper == nil {
+		opts.keeper = testKeeper
 	}
 	l, err := newLocal(dir, opts, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
@@ -278,12 +278,12 @@ func TestLocalStartsItsOwnBinary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := startLocal(t, t.TempDir(), localOptions{wrapper: []string{self, wrapperWord}})
+	m := startLocal(t, t.TempDir(), localOptions{keeper: []string{self, keeperWord}})
 	id := runIDFor("self")
 	m.launch(shellTask(id, `tr '\0' ' ' < /proc/$PPID/cmdline`))
 	m.end(id)
-	if got, want := m.output(id, "stdout"), "chronos __run "+string(m.l.sandbox(id))+" "; got != want {
-		t.Errorf("wrapper = %q, want %q", got, want)
+	if got, want := m.output(id, "stdout"), "chronos __keep "+m.l.dir+" "; got != want {
+		t.Errorf("keeper = %q, want %q", got, want)
 	}
 }
 

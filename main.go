@@ -15,8 +15,8 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == wrapperWord {
-		os.Exit(runWrapper(os.Args[2]))
+	if len(os.Args) == 3 && os.Args[1] == keeperWord {
+		os.Exit(runKeeper(os.Args[2]))
 	}
 	if firstProcess() {
 		os.Exit(runInit(os.Args))

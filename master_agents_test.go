@@ -262,12 +262,16 @@ func (a *fakeAgent) launch(f *fakeFramework, info *mesos.TaskInfo, group *fakeEx
 	a.tasks[info.TaskID.Value] = t
 	a.m.launched[info.TaskID.Value]++
 	a.m.spans[info.TaskID.Value] = &taskSpan{start: time.Now()}
+	a.m.order = append(a.m.order, info.TaskID.Value)
 	if a.m.opt.Scripted {
+		return
+	}
+	outcome := a.m.behave(info)
+	if outcome.Silent {
 		return
 	}
 	t.emit(mesos.TaskStatus{State: mesos.TASK_STARTING.Enum()})
 	t.emit(mesos.TaskStatus{State: mesos.TASK_RUNNING.Enum()})
-	outcome := a.m.behave(info)
 	if outcome.Forever {
 		return
 	}
@@ -494,8 +498,9 @@ func (m *master) allocateForEver(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-next.C:
+			next.Reset(m.opt.Allocation)
+		case <-m.returned:
 		}
-		next.Reset(m.opt.Allocation)
 		m.mu.Lock()
 		if m.allocate() {
 			m.notify()

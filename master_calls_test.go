@@ -36,16 +36,7 @@ func (m *master) takeCall(c *sched.Call, streamID string) (status int, text stri
 		return http.StatusBadRequest, "The stream ID '" + streamID +
 			"' included in this request didn't match the stream ID currently associated with framework ID " + f.id
 	}
-	if m.faults.refuse != nil && m.faults.refuse(c) {
-		return http.StatusServiceUnavailable, "Service unavailable"
-	}
-	if m.faults.lose != nil && m.faults.lose(c) {
-		return 0, ""
-	}
-	fault := acceptNone
-	if c.Type == sched.Call_ACCEPT && m.faults.accept != nil {
-		fault = m.faults.accept(c.Accept)
-	}
+	fault := m.faults.of(c)
 	if fault == acceptNotTaken {
 		return 0, ""
 	}
@@ -120,7 +111,18 @@ func (m *master) masterUpdate(f *fakeFramework, s mesos.TaskStatus) {
 	if s.Timestamp == nil {
 		s.Timestamp = new(epoch(time.Now()))
 	}
-	f.tell(&sched.Event{Type: sched.Event_UPDATE, Update: &sched.Event_Update{Status: s}})
+	copies := 1
+	if m.faults.answer != nil {
+		switch fault := m.faults.answer(&s); {
+		case fault.Lose:
+			copies = 0
+		case fault.Duplicate:
+			copies = 2
+		}
+	}
+	for range copies {
+		f.tell(&sched.Event{Type: sched.Event_UPDATE, Update: &sched.Event_Update{Status: s}})
+	}
 }
 
 func epoch(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }

@@ -39,6 +39,7 @@ type master struct {
 	offers     map[string]*fakeOffer
 	numbers    struct{ framework, offer, agent, stream int }
 	launched   map[string]int
+	order      []string                   // of the launches
 	outcomes   map[string]mesos.TaskState // how tasks have ended on their agents
 	spans      map[string]*taskSpan       // when they ran there
 	happened   map[string]int             // accidents that were noticed, by kind
@@ -47,6 +48,7 @@ type master struct {
 	behave     func(*mesos.TaskInfo) taskOutcome
 	down       int // status answered to everything, if not 0
 	changed    chan struct{}
+	returned   chan struct{} // has an element if the eager allocator has work to do
 	closing    bool
 	servers    []*http.Server
 	wg         sync.WaitGroup
@@ -65,6 +67,7 @@ type masterOptions struct {
 	AgentPrincipal    string        // required of readers of sandboxes if AgentSecret is set,
 	AgentSecret       string        // else they need those of frameworks
 	Roles             []string      // the only ones allowed, if not nil
+	Eager             bool          // the allocator does not wait for its interval when something has changed
 	Scripted          bool          // agents do nothing by themselves; tests call emit
 }
 
@@ -75,16 +78,29 @@ type taskOutcome struct {
 	State   mesos.TaskState
 	Message string
 	Forever bool
+	Silent  bool // nothing is heard of it until it is killed
 }
 
 // masterFaults are asked before each delivery. Nil ones do no harm.
 type masterFaults struct {
 	accept func(*sched.Call_Accept) acceptFault
+	call   func(*sched.Call) acceptFault // of any type; accept is not asked
 	update func(*mesos.TaskStatus) updateFault
-	refuse func(*sched.Call) bool // by 503
-	lose   func(*sched.Call) bool // the connection breaks before the master has read it
+	answer func(*mesos.TaskStatus) updateFault // of an update that the master makes itself; it is never late
 }
 
+// of says what goes wrong with a call.
+func (f *masterFaults) of(c *sched.Call) acceptFault {
+	switch {
+	case f.call != nil:
+		return f.call(c)
+	case f.accept != nil && c.Type == sched.Call_ACCEPT:
+		return f.accept(c.Accept)
+	}
+	return acceptNone
+}
+
+// acceptFault is what goes wrong with an ACCEPT, or with whatever call was asked for.
 type acceptFault int
 
 const (
@@ -131,6 +147,7 @@ func newMaster(t testing.TB, opt masterOptions) *master {
 		happened:   make(map[string]int),
 		behave:     func(*mesos.TaskInfo) taskOutcome { return taskOutcome{Forever: true} },
 		changed:    make(chan struct{}),
+		returned:   make(chan struct{}, 1),
 	}
 	if opt.Pipe {
 		m.net = &memoryNet{listeners: make(map[string]*pipeListener)}
@@ -221,6 +238,9 @@ func (m *master) config(info *mesos.FrameworkInfo, log *slog.Logger) mesosConfig
 
 // notify wakes whoever waits. The lock is held.
 func (m *master) notify() {
+	if m.opt.Eager {
+		nudge(m.returned)
+	}
 	close(m.changed)
 	m.changed = make(chan struct{})
 }

@@ -243,12 +243,12 @@ func TestDeclineThatFailsIsRepeated(t *testing.T) {
 		m := oneAgent(t, masterOptions{})
 		m.autoFinish(time.Second)
 		refused := 0
-		m.setFaults(masterFaults{refuse: func(c *sched.Call) bool {
+		m.setFaults(masterFaults{call: func(c *sched.Call) acceptFault {
 			if c.Type == sched.Call_DECLINE && refused < 3 {
 				refused++
-				return true
+				return acceptRefused
 			}
-			return false
+			return acceptNone
 		}})
 		cfg, st := testConfig(), newMemStore()
 		st.records[adoptKey] = []byte("0")

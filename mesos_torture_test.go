@@ -90,7 +90,10 @@ func (o *torture) job(name, more string) {
 // faults make the network and the agents what they are.
 func (o *torture) faults() masterFaults {
 	return masterFaults{
-		accept: func(*sched.Call_Accept) acceptFault {
+		call: func(c *sched.Call) acceptFault {
+			if c.Type != sched.Call_ACCEPT {
+				return o.faultOfOtherCall()
+			}
 			if o.chance(25) {
 				fault := acceptFault(1 + o.pick(5))
 				o.m.happened[acceptFaultNames[fault]]++ // its lock is held
@@ -98,8 +101,6 @@ func (o *torture) faults() masterFaults {
 			}
 			return acceptNone
 		},
-		refuse: o.oneInTwenty("call refused"),
-		lose:   o.oneInTwenty("call lost"),
 		update: func(*mesos.TaskStatus) updateFault {
 			f := updateFault{Lose: o.chance(10), Duplicate: o.chance(10)}
 			if o.chance(10) {
@@ -110,15 +111,17 @@ func (o *torture) faults() masterFaults {
 	}
 }
 
-// oneInTwenty calls that are no ACCEPT go wrong.
-func (o *torture) oneInTwenty(kind string) func(*sched.Call) bool {
-	return func(c *sched.Call) bool {
-		if c.Type == sched.Call_ACCEPT || !o.chance(5) {
-			return false
-		}
-		o.m.happened[kind]++ // its lock is held
-		return true
+// faultOfOtherCall lets one in ten calls that are no ACCEPT go wrong. The double's lock is held.
+func (o *torture) faultOfOtherCall() acceptFault {
+	switch o.pick(20) {
+	case 0:
+		o.m.happened["call refused"]++
+		return acceptRefused
+	case 1:
+		o.m.happened["call lost"]++
+		return acceptNotTaken
 	}
+	return acceptNone
 }
 
 var acceptFaultNames = map[acceptFault]string{

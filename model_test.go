@@ -50,25 +50,26 @@ type modelJob struct {
 func TestModel(t *testing.T) {
 	for seed := *modelSeed; seed < *modelSeed+*modelSeeds; seed++ {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { runModel(t, seed) })
+			onEachCluster(t, func(t *testing.T, c testCluster) { runModel(newBenchOn(t, c), seed) })
 		})
 	}
 }
 
-func runModel(t *testing.T, seed uint64) {
-	m := &model{bench: newBench(t), random: rand.New(&lockedSource{source: rand.NewPCG(seed, 0)}), jobs: map[string]*modelJob{}, deleted: map[string]bool{}}
+func runModel(b *bench, seed uint64) {
+	m := &model{bench: b, random: rand.New(&lockedSource{source: rand.NewPCG(seed, 0)}), jobs: map[string]*modelJob{}, deleted: map[string]bool{}}
 	m.cfg.historyKeep, m.cfg.historySize = 1<<20, 1<<40
 	m.cfg.observe = func(jobEvent) {}
 	m.cfg.disableAfter = 0
 	m.store.before = m.commitFate
-	m.cluster.strict = true
-	m.cluster.cpus = 1.5
-	m.cluster.outcome, m.cluster.fate, m.cluster.disturb = m.outcome, m.callFate, m.updateFate
+	m.cluster.resize(1.5)
+	m.cluster.behave(m.outcome)
+	m.cluster.intercept(m.callFate)
+	m.cluster.disturb(m.updateFate)
 	m.start()
 	for range *modelSteps {
 		m.step()
 		time.Sleep(time.Duration(m.random.IntN(40_000)+1) * time.Millisecond)
-		m.cluster.locked(m.cluster.resend)()
+		m.cluster.resend()
 		m.settle()
 	}
 	m.calm()
@@ -189,7 +190,7 @@ func (m *model) step() {
 	case n == 14:
 		m.cluster.drop(time.Duration(m.random.IntN(20)) * time.Second)
 	case n == 15:
-		m.cluster.locked(func() { m.cluster.cpus = float64(m.random.IntN(3)) })()
+		m.cluster.resize(float64(m.random.IntN(3)))
 	case n == 16:
 		for _, id := range m.cluster.running() {
 			m.cluster.tell(id, mesos.TaskStatus{State: mesos.TASK_UNREACHABLE.Enum()})
@@ -241,7 +242,7 @@ func (m *model) postJob(name string, v *jobView) {
 func (m *model) calm() {
 	m.crashes.Store(false)
 	m.settle()
-	m.cluster.locked(func() { m.cluster.cpus = 100 })()
+	m.cluster.resize(100)
 	for n := range 20 {
 		time.Sleep(time.Duration(n) * time.Minute)
 		m.callBack()
@@ -260,7 +261,7 @@ func (m *model) calm() {
 
 // callBack ends what waits for a callback.
 func (m *model) callBack() {
-	m.cluster.locked(m.cluster.resend)()
+	m.cluster.resend()
 	m.settle()
 	for _, v := range m.viewed() {
 		for _, r := range v.runs {

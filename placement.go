@@ -15,26 +15,26 @@ const (
 	starvation   = 30 * time.Second // a run that waits longer may have an agent kept for it
 	asideLimit   = 2 * time.Minute  // for so long, and then not for as long again
 	measureEvery = 5 * time.Second  // between looks at what our tasks take of each agent
-	unsentPause  = time.Second      // before a launch that could not be sent is tried again
+	unsentPause  = time.Second      // before a launch that did not get through is tried again
 	explainLimit = 10               // agents named in why a run waits
 )
 
 // An offerBook is the offers at hand and what was last said to the cluster about offers.
 type offerBook struct {
 	*market
-	suppressed bool
-	newWork    bool  // a run has joined the queue in this turn
-	revivedAt  int64 // ms; of the last REVIVE or SUBSCRIBED
-	offeredAt  int64
-	timer      alarm
-	largest    map[string]resources // the most known to be of each agent
-	measuredAt int64                // when largest was last told of running tasks
-	aside      aside
-	soon       resources // what was due soon at soonAt, when soonTop was next
-	soonAt     int64
-	soonTop    *alarm
-	undeclined []*sched.Call_Decline // what the cluster did not take, to be sent again
-	declineAt  int64                 // when
+	suppressed   bool
+	newWork      bool  // a run has joined the queue in this turn
+	revivedAt    int64 // ms; of the last REVIVE or SUBSCRIBED
+	offeredAt    int64
+	timer        alarm
+	largest      map[string]resources // the most known to be of each agent
+	measuredAt   int64                // ms; when that was last told of running tasks
+	aside        aside
+	undeclined   []*sched.Call_Decline // that the cluster may not have taken
+	undeclinedAt int64                 // ms; when that was last found
+	soon         resources             // what was due soon at soonAt, when soonTop was next
+	soonAt       int64
+	soonTop      *alarm
 }
 
 // aside is the agent that is kept for a run that has starved.
@@ -187,7 +187,7 @@ func (s *scheduler) post(event func()) {
 // offers are given back first: they would stay out, and the launch could still arrive
 // after the master has said that it does not know the task.
 func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err error) {
-	s.sendDecline(&sched.Call_Decline{OfferIDs: offers})
+	s.giveBack(&sched.Call_Decline{OfferIDs: offers})
 	for _, r := range runs {
 		if r.State != runLaunching || s.runs[r.ID] != r {
 			continue
@@ -197,6 +197,7 @@ func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err er
 			continue
 		}
 		s.log.Warn("launch was not confirmed; asking what became of it", "job", r.Job, "task", r.ID, "err", err)
+		r.unconfirmed = true
 		s.askAbout([]*openRun{r})
 	}
 }
@@ -277,7 +278,7 @@ func (s *scheduler) roomFor(c *class) string {
 // tendOffers asks for the offers that are wanted, gives back those that are
 // not, and sees to it that it is called again in time.
 func (s *scheduler) tendOffers() {
-	s.declineAgain()
+	s.giveBackAgain()
 	wanted, waiting := s.wanted()
 	if wanted == (resources{}) {
 		s.declineAll()
@@ -369,31 +370,35 @@ func (s *scheduler) decline(ids []string) {
 		decline.Filters = &mesos.Filters{RefuseSeconds: &seconds}
 	}
 	s.countOffers(0, 0, len(ids))
-	s.sendDecline(decline)
+	s.giveBack(decline)
 }
 
-// sendDecline gives offers back, and again if the cluster has not taken the call: what it never
-// gets back stays out, and no run is ever placed there. To decline twice does no harm.
-func (s *scheduler) sendDecline(decline *sched.Call_Decline) {
+// giveBack sends a DECLINE, again and again until the cluster has taken it: nobody else could use the
+// offers before the subscription ends.
+func (s *scheduler) giveBack(decline *sched.Call_Decline) {
+	subscription := s.subscriptions
 	s.send(&sched.Call{Type: sched.Call_DECLINE, Decline: decline}, func(err error) {
-		if err != nil {
-			s.post(func() {
-				s.offers.undeclined = append(s.offers.undeclined, decline)
-				s.offers.declineAt = s.now + unsentPause.Milliseconds()
-			})
+		if err == nil {
+			return
 		}
+		s.post(func() {
+			if subscription == s.subscriptions { // else the offers are void
+				s.offers.undeclined, s.offers.undeclinedAt = append(s.offers.undeclined, decline), s.now
+			}
+		})
 	})
 }
 
-// declineAgain sends what was not taken, after a pause.
-func (s *scheduler) declineAgain() {
-	if len(s.offers.undeclined) == 0 || s.now < s.offers.declineAt {
+// giveBackAgain repeats the DECLINEs that did not get through.
+func (s *scheduler) giveBackAgain() {
+	if s.now-s.offers.undeclinedAt < unsentPause.Milliseconds() {
 		return
 	}
-	for _, decline := range s.offers.undeclined {
-		s.sendDecline(decline)
-	}
+	again := s.offers.undeclined
 	s.offers.undeclined = nil
+	for _, decline := range again {
+		s.giveBack(decline)
+	}
 }
 
 // tendLater sets the timer for the next look at the offers: in time for what is
@@ -405,8 +410,8 @@ func (s *scheduler) tendLater(every time.Duration) {
 	} else if next := s.dues.next(); next != nil {
 		at = max(s.now+1, next.at-s.cfg.reviveEvery.Milliseconds()-lookAhead.Milliseconds())
 	}
-	if len(s.offers.undeclined) > 0 && (at == 0 || at > s.offers.declineAt) {
-		at = s.offers.declineAt
+	if again := s.offers.undeclinedAt + unsentPause.Milliseconds(); len(s.offers.undeclined) > 0 && (at == 0 || again < at) {
+		at = again
 	}
 	if at == 0 {
 		return

@@ -129,17 +129,18 @@ type scheduler struct {
 	queue          *queue
 	offers         *offerBook
 	launches       launches
-	wake           []string          // dependent jobs whose parents may have finished
-	used           map[string]int64  // of deleted jobs: the newest due that is part of an id
-	unlinked       map[string]bool   // stored dependent jobs whose parents do not all exist
-	seq            int64             // order of creation given to the newest job
-	sums           map[runState]int  // open runs by state, as sealed
-	kept           map[string]bool   // runs whose job can't be used: their records and tasks are left alone
-	orphans        map[string]string // tasks of no open run that we have asked to be killed, with their agent
+	wake           []string            // dependent jobs whose parents may have finished
+	retired        map[string]jobState // deleted jobs whose ids are remembered
+	unlinked       map[string]bool     // stored dependent jobs whose parents do not all exist
+	seq            int64               // order of creation given to the newest job
+	sums           map[runState]int    // open runs by state, as sealed
+	kept           map[string]bool     // runs whose job can't be used: their records and tasks are left alone
+	orphans        map[string]string   // tasks of no open run that we have asked to be killed, with their agent
 	invalid        []invalidRecord
 	framework      string
 	adoptBefore    int64 // tasks due up to then that have no record may be a JVM's, and are adopted
 	subscribed     bool
+	subscriptions  int // so far
 	reconcileIn    time.Duration
 	reconcileTimer alarm
 	dirty          []*entry
@@ -162,7 +163,7 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 		runs:    map[string]*openRun{},
 		queue:   newQueue(),
 		orphans: map[string]string{}, kept: map[string]bool{},
-		used:     map[string]int64{},
+		retired:  map[string]jobState{},
 		unlinked: map[string]bool{}, sums: map[runState]int{},
 	}
 	s.offers = newOfferBook(cfg.role)

@@ -20,7 +20,7 @@ import (
 type bench struct {
 	t       testing.TB
 	store   *memStore
-	cluster *fakeCluster
+	cluster testCluster
 	cfg     schedulerConfig
 	s       *scheduler
 	events  []jobEvent
@@ -37,9 +37,11 @@ func testConfig() schedulerConfig {
 	}
 }
 
-// newBench makes a bench whose scheduler is not started yet.
-func newBench(t testing.TB) *bench {
-	b := &bench{t: t, store: newMemStore(), cluster: newFakeCluster(), cfg: testConfig()}
+// newBench makes a bench with a cluster in memory whose scheduler is not started yet.
+func newBench(t testing.TB) *bench { return newBenchOn(t, newFakeCluster()) }
+
+func newBenchOn(t testing.TB, c testCluster) *bench {
+	b := &bench{t: t, store: newMemStore(), cluster: c, cfg: testConfig()}
 	b.store.records[adoptKey] = []byte("0")
 	b.cfg.observe = func(e jobEvent) { b.events = append(b.events, e) }
 	return b
@@ -52,7 +54,7 @@ func (b *bench) start() *bench {
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(testWriter{b.t}, nil))
 	}
-	b.s = newScheduler(b.cfg, b.store, b.cluster, log)
+	b.s = newScheduler(b.cfg, b.store, b.cluster.client(log), log)
 	if err := b.s.load(context.Background()); err != nil {
 		b.t.Fatalf("load: %v", err)
 	}
@@ -67,6 +69,7 @@ func (b *bench) start() *bench {
 func (b *bench) end() {
 	b.stop()
 	<-b.done
+	synctest.Wait() // until the cluster has noticed
 }
 
 // restart ends the term and begins the next one.
@@ -199,11 +202,11 @@ func taking(d time.Duration) func(mesos.TaskInfo) (time.Duration, mesos.TaskStat
 	}
 }
 
-// scenario runs a test of the scheduler in virtual time.
+// scenario runs a test of the scheduler in virtual time with each kind of cluster.
 func scenario(t *testing.T, name string, f func(b *bench)) {
 	t.Run(name, func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t)
+		onEachCluster(t, func(t *testing.T, c testCluster) {
+			b := newBenchOn(t, c)
 			defer func() {
 				if b.s != nil {
 					b.end()

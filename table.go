@@ -39,7 +39,12 @@ type jobState struct {
 	Generation    int64            `json:"generation,omitempty"`    // times the job has finished, for its children
 	Consumed      map[string]int64 `json:"consumed,omitempty"`      // parents' generations that this job's runs have used up
 	Missed        int64            `json:"missed,omitempty"`        // occurrences missed
+	Used          int64            `json:"used,omitempty"`          // newest due in an id of a deleted job of this name
+	Deleted       int64            `json:"deleted,omitempty"`       // when the job was; only Used is left then
 }
+
+// newestDue is the newest due that is part of an id of one of the job's tasks.
+func (st *jobState) newestDue() int64 { return max(st.Used, st.LastScheduled, st.LastDue) }
 
 // An openRun is a run that has not ended, with what only the loop needs to know.
 type openRun struct {
@@ -56,6 +61,7 @@ type openRun struct {
 	staging               alarm    // looks whether the launched task has started
 	answered              bool     // the cluster has told of it in this subscription
 	asked                 bool     // the cluster was asked about it since its launch
+	unconfirmed           bool     // the cluster may not have taken its launch
 	unreachable           int64    // since when, in ms
 	late                  alarm    // raises eventLate
 	counted               runState // state under which it is summed up
@@ -155,7 +161,7 @@ func (e *entry) records() []record {
 			put(waitKey(r.ID), nil)
 		}
 		put("J_"+e.job.Name, nil)
-		put("go/job/"+name, nil)
+		put("go/job/"+name, mustJSON(&jobState{Used: e.state.newestDue(), Deleted: e.state.Deleted}))
 		put("go/history/"+name, nil)
 		return out
 	}

@@ -162,6 +162,9 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig) {
 	}
 	e := &entry{job: j}
 	l.decodeRecord(records, "go/job/"+recordName(l.name), &e.state)
+	if e.state.Deleted != 0 { // by us, and another version has made it again
+		e.state = jobState{Used: e.state.Used}
+	}
 	l.decodeRecord(records, "go/history/"+recordName(l.name), &e.history)
 	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
 	l.entry = e
@@ -223,19 +226,26 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 	s.dropLeftovers(records)
 }
 
-// dropLeftovers removes what we keep of jobs that another version has deleted.
+// dropLeftovers removes what we keep of jobs that were deleted, except for a while their newest ids.
 func (s *scheduler) dropLeftovers(records map[string][]byte) {
-	for key := range records {
-		name, ok := strings.CutPrefix(key, "go/job/")
-		if !ok {
+	for key, value := range records {
+		name, isState := strings.CutPrefix(key, "go/job/")
+		if !isState {
+			var ok bool
 			if name, ok = strings.CutPrefix(key, "go/history/"); !ok {
 				continue
 			}
 		}
 		job, err := parseRecordName(name)
-		if err == nil && s.jobs[job] == nil && !s.unusable("J_"+job) {
-			s.extra = append(s.extra, record{key, nil})
+		if err != nil || s.jobs[job] != nil || s.unusable("J_"+job) {
+			continue
 		}
+		var st jobState
+		if isState && json.Unmarshal(value, &st) == nil && st.Deleted > s.now-retiredFor.Milliseconds() {
+			s.retired[job] = st
+			continue
+		}
+		s.extra = append(s.extra, record{key, nil})
 	}
 }
 

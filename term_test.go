@@ -10,12 +10,12 @@ import (
 // A talkative cluster tells the fate of many calls when its subscription ends, and
 // waits until it is heard.
 type talkative struct {
-	*fakeCluster
+	cluster
 	tell func(error)
 }
 
 func (c *talkative) run(ctx context.Context, id string, handle func(*sched.Event)) error {
-	err := c.fakeCluster.run(ctx, id, handle)
+	err := c.cluster.run(ctx, id, handle)
 	for range 5000 {
 		c.tell(errNotSent)
 	}
@@ -26,7 +26,7 @@ func TestEndOfTerm(t *testing.T) {
 	scenario(t, "the cluster is not left talking to nobody", func(b *bench) {
 		b.start().post(parked)
 		b.end()
-		c := &talkative{fakeCluster: newFakeCluster()}
+		c := &talkative{cluster: b.cluster.client(b.s.log)}
 		b.s = newScheduler(b.cfg, b.store, c, b.s.log)
 		c.tell = func(err error) { b.s.post(func() {}) }
 		b.do("load", b.s.load(b.t.Context()))

@@ -228,7 +228,6 @@ type mark struct {
 	id      string
 	due     int64
 	attempt int
-	at      int64 // ms
 }
 
 // marks is a directory with one file per job.
@@ -237,7 +236,7 @@ type marks string
 // command is the shell command that writes a mark. It writes the line with one call,
 // so that lines of several runs do not mix.
 func (m marks) command(job string) string {
-	return fmt.Sprintf(`echo "$mesos_task_id" "$CHRONOS_JOB_RUN_TIME" "$CHRONOS_JOB_RUN_ATTEMPT" $(date +%%s%%3N) >> %s`, filepath.Join(string(m), job))
+	return fmt.Sprintf(`echo "$mesos_task_id" "$CHRONOS_JOB_RUN_TIME" "$CHRONOS_JOB_RUN_ATTEMPT" >> %s`, filepath.Join(string(m), job))
 }
 
 // of returns the marks of a job.
@@ -249,14 +248,13 @@ func (m marks) of(t *testing.T, job string) (out []mark) {
 	}
 	for line := range strings.Lines(string(text)) {
 		f := strings.Fields(line)
-		if len(f) != 4 || !strings.HasSuffix(line, "\n") {
+		if len(f) != 3 || !strings.HasSuffix(line, "\n") {
 			t.Fatalf("file of job %s has a line %q", job, line)
 		}
 		k := mark{id: f[0]}
-		var errs [3]error
+		var errs [2]error
 		k.due, errs[0] = strconv.ParseInt(f[1], 10, 64)
 		k.attempt, errs[1] = strconv.Atoi(f[2])
-		k.at, errs[2] = strconv.ParseInt(f[3], 10, 64)
 		if err := errors.Join(errs[:]...); err != nil {
 			t.Fatalf("file of job %s has a line %q: %v", job, line, err)
 		}

@@ -53,6 +53,7 @@ func (s *scheduler) onSubscribed(e *sched.Event_Subscribed) {
 	}
 	s.log.Info("subscribed", "framework", id)
 	s.subscribed = true
+	s.subscriptions++
 	s.offers.clear()
 	s.offers.undeclined = nil
 	s.offers.suppressed = false
@@ -376,7 +377,11 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 			r.answered = false
 			return
 		}
-		s.requeue(r, statusText(u), 0)
+		pause := time.Duration(0)
+		if r.unconfirmed {
+			pause = unsentPause
+		}
+		s.requeue(r, statusText(u), pause)
 		return
 	}
 	if r.Killing != "" {

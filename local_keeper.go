@@ -1,0 +1,294 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// keeperWord is the first argument with which this binary becomes a keeper; see runKeeper.
+const keeperWord = "__keep"
+
+// keeperVariable is set in the environment of a keeper, which nobody starts by hand.
+const keeperVariable = "CHRONOS_KEEPER"
+
+// Exit statuses of a keeper that keeps nothing.
+const (
+	exitUsage  = 64 // started by hand
+	exitBroken = 70
+)
+
+// A keepRequest asks a keeper to claim and execute a run.
+type keepRequest struct {
+	Run   string `json:"run"`   // name of its directory
+	Epoch int64  `json:"epoch"` // number of the subscription that asks
+}
+
+// A keepAnswer tells what became of a request: the run is claimed, and executed,
+// unless Refusal says why not. A second answer tells that a claimed run is over.
+type keepAnswer struct {
+	Run     string `json:"run"`
+	Refusal string `json:"refusal,omitempty"`
+	Over    bool   `json:"over,omitempty"`
+}
+
+// A keeper watches over runs: it claims each, executes it and records its end. It is a
+// process of its own, so that neither the end of the instance that started it nor a
+// signal to that one's group touches them. It ends when that instance is gone and its
+// last run is over. If it is killed, its runs die with it.
+type keeper struct {
+	dir     string // data directory
+	name    string // of its FIFO in <dir>/keepers
+	answers *json.Encoder
+	answer  sync.Mutex // held while writing one
+	starts  chan func()
+
+	mu      sync.Mutex
+	kept    map[string]*keptRun // locked, by the name of their directory
+	started map[int]*program    // and not yet forgotten, by process id
+}
+
+// runKeeper is the program behind keeperWord. Only localCluster starts it: file descriptor 3 is a
+// pipe of requests, and 4 one for the answers, both as lines of JSON.
+func runKeeper(dir string) int {
+	if os.Getenv(keeperVariable) == "" {
+		fmt.Fprintf(os.Stderr, "chronos: %s is started by chronos itself only\n", keeperWord)
+		return exitUsage
+	}
+	adoptOrphans()
+	// Caught and dropped, not ignored: the commands would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	k := &keeper{
+		dir: dir, name: randomHex(), answers: json.NewEncoder(os.NewFile(4, "answers")),
+		starts: make(chan func()), kept: map[string]*keptRun{}, started: map[int]*program{},
+	}
+	control, err := k.openControl()
+	if err != nil {
+		_ = k.answers.Encode(keepAnswer{Refusal: err.Error()})
+		return exitBroken
+	}
+	defer os.Remove(control.Name())
+	go k.listen(control)
+	go k.startCommands()
+	k.serve(os.NewFile(3, "requests"))
+	return 0
+}
+
+// openControl makes the FIFO over which any instance reaches this keeper.
+func (k *keeper) openControl() (*os.File, error) {
+	path := filepath.Join(k.dir, "keepers", k.name)
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		return nil, fmt.Errorf("make FIFO %s: %w", path, err)
+	}
+	return os.OpenFile(path, os.O_RDWR, 0) // for both directions, so that it never comes to an end
+}
+
+// listen passes on what it is told of its runs.
+func (k *keeper) listen(control io.Reader) {
+	for lines := bufio.NewScanner(control); lines.Scan(); {
+		word, run, _ := strings.Cut(lines.Text(), " ")
+		k.mu.Lock()
+		if r := k.kept[run]; r != nil {
+			r.hears(word)
+		}
+		k.mu.Unlock()
+	}
+}
+
+// serve keeps the runs asked for, and returns when nobody can ask any more and the
+// last run is over.
+func (k *keeper) serve(requests io.Reader) {
+	var runs sync.WaitGroup
+	defer runs.Wait()
+	for d := json.NewDecoder(requests); ; {
+		var q keepRequest
+		if d.Decode(&q) != nil {
+			return
+		}
+		runs.Go(func() { k.keep(q) })
+	}
+}
+
+func (k *keeper) keep(q keepRequest) {
+	r := newKeptRun(sandbox(filepath.Join(k.dir, "runs", q.Run)), q.Epoch)
+	err := r.awaitLock()
+	if err == nil {
+		k.hold(q.Run, r)
+		if err = r.claim(k.dir); err != nil {
+			k.let(q.Run, r)
+		}
+	}
+	if err != nil {
+		k.reply(keepAnswer{Run: q.Run, Refusal: err.Error()})
+		return
+	}
+	k.reply(keepAnswer{Run: q.Run})
+	if err := r.box.settle(r.execute(k)); err != nil {
+		fmt.Fprintf(r.stderr, "chronos: record the end of the run: %v\n", err)
+	}
+	k.let(q.Run, r)
+	k.reply(keepAnswer{Run: q.Run, Over: true})
+}
+
+// hold makes a run that is locked known to those who have a word to say.
+func (k *keeper) hold(name string, r *keptRun) {
+	k.mu.Lock()
+	k.kept[name] = r
+	k.mu.Unlock()
+	// If this fails, nobody reaches us: a kill is heeded before the start only.
+	_, _ = r.lock.WriteAt([]byte(k.name), 0)
+	go r.hear()
+}
+
+// let gives a run up.
+func (k *keeper) let(name string, r *keptRun) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.kept, name)
+	r.release()
+}
+
+// reply sends an answer. If nobody reads it any more, somebody will adopt the run.
+func (k *keeper) reply(a keepAnswer) {
+	k.answer.Lock()
+	defer k.answer.Unlock()
+	_ = k.answers.Encode(a)
+}
+
+// startCommands starts commands for as long as the keeper lives, in one thread: the kernel
+// kills them (see jobAttributes) when the thread ends that has started them.
+func (k *keeper) startCommands() {
+	runtime.LockOSThread()
+	for start := range k.starts {
+		start()
+	}
+}
+
+// start starts a program.
+func (k *keeper) start(p *program) error {
+	done := make(chan error)
+	k.starts <- func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		err := p.start()
+		if err == nil {
+			k.started[p.cmd.Process.Pid] = p
+		}
+		done <- err
+	}
+	return <-done
+}
+
+// sweep ends what is left of a program whose first process has ended: the rest of
+// its group, and its descendants that have left the group. It returns how the
+// first process ended, which is reaped only here: until then no other group can
+// get its number.
+func (k *keeper) sweep(p *program) syscall.WaitStatus {
+	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	p.cmd.Wait()
+	for k.killOrphans(p) {
+		// What they have started is now ours in turn.
+	}
+	k.forget(p)
+	ws := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if p.container != "" && (ws.Signaled() || p.stopped) {
+		k.removeContainer(p.cmd.Path, p.container)
+	}
+	return ws
+}
+
+// killOrphans kills the orphans of a program, and reports whether there were any. The dead
+// ones of all programs are reaped.
+func (k *keeper) killOrphans(p *program) (found bool) {
+	for _, orphan := range k.orphans() {
+		if pid, err := syscall.Wait4(orphan, nil, syscall.WNOHANG, nil); pid == orphan || errors.Is(err, syscall.ECHILD) {
+			continue
+		}
+		if !k.condemned(orphan, p) {
+			continue
+		}
+		found = true
+		syscall.Kill(orphan, syscall.SIGKILL)
+		for {
+			if _, err := syscall.Wait4(orphan, nil, 0, nil); !errors.Is(err, syscall.EINTR) {
+				break
+			}
+		}
+	}
+	return found
+}
+
+// orphans lists the children of this process that it has not started itself.
+func (k *keeper) orphans() (pids []int) {
+	k.mu.Lock() // no start is half done meanwhile
+	defer k.mu.Unlock()
+	for _, pid := range children() {
+		if k.started[pid] == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// condemned reports whether an orphan has to go with a program: because it is in the session that
+// that began, or has its sandbox in the environment, or stems from a program that is over. One
+// that has left all of this behind goes with the last program.
+func (k *keeper) condemned(orphan int, p *program) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if owner := k.started[sessionOf(orphan)]; owner != nil {
+		return owner == p
+	}
+	work, marked := sandboxOf(orphan, k.dir)
+	for _, other := range k.started {
+		if other != p && (!marked || other.box.path("work") == work) {
+			return false
+		}
+	}
+	return true
+}
+
+// destroy ends a program.
+func (k *keeper) destroy(p *program) {
+	if p.container != "" {
+		k.removeContainer(p.cmd.Path, p.container)
+	}
+	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+}
+
+// removeContainer ends and removes a container, if it is still there.
+func (k *keeper) removeContainer(docker, name string) {
+	// That it is gone already is the usual answer.
+	k.help(docker, "kill", name)
+	k.help(docker, "rm", "--force", name)
+}
+
+// help runs a command of our own to its end.
+func (k *keeper) help(name string, args ...string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	p := &program{cmd: exec.CommandContext(ctx, name, args...)}
+	if k.start(p) != nil {
+		return
+	}
+	p.cmd.Wait()
+	k.forget(p)
+}
+
+func (k *keeper) forget(p *program) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.started, p.cmd.Process.Pid)
+}

@@ -1,0 +1,308 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
+)
+
+// maxKept is how many runs one keeper gets at a time: so many share its fate.
+const maxKept = 64
+
+// errKeeperEnded says that a keeper has ended, or was dismissed, before it answered.
+var errKeeperEnded = errors.New("the process that was to execute the run has ended")
+
+// keepers are the keeper processes of this instance. The first serves for as long as there
+// is a subscription, further ones as long as they have runs.
+type keepers struct {
+	command []string // with the data directory as its last argument
+
+	mu   sync.Mutex
+	all  []*keeperProcess
+	of   map[string]*keeperProcess // by id of the run
+	left []*exec.Cmd               // that may go on without us, and are not reaped
+}
+
+// A keeperProcess is a keeper as the instance sees it that started it.
+type keeperProcess struct {
+	cmd      *exec.Cmd
+	requests *os.File
+	answers  *os.File
+	runs     int // belongs to keepers
+
+	mu      sync.Mutex
+	waiting map[string]chan<- string // for the refusal, "" for none, by directory; nil when it has ended
+	over    map[string]chan struct{} // of the runs it has claimed, by directory; closed at their end
+	fault   string                   // why it ended, if it has said so
+}
+
+// start prepares a run's directory and has a keeper execute it. It returns nil once the keeper has
+// claimed the run, errClaimed if another has, errSuperseded if this subscription
+// is not the last, and any other error if the run can't be executed and wasn't.
+func (l *localCluster) start(ctx context.Context, box sandbox, id string, task *mesos.TaskInfo, epoch int64) error {
+	if err := box.create(id, task); err != nil {
+		return fmt.Errorf("prepare run: %w", err)
+	}
+	k, err := l.keepers.take(id)
+	if err != nil {
+		return fmt.Errorf("start keeper: %w", err)
+	}
+	err = k.keep(ctx, keepRequest{Run: filepath.Base(string(box)), Epoch: epoch})
+	if err != nil && ctx.Err() == nil {
+		l.keepers.release(id)
+	}
+	return err
+}
+
+// take returns a keeper that has room for the run, until that is released.
+func (s *keepers) take(id string) (*keeperProcess, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.all, func(k *keeperProcess) bool { return k.runs < maxKept })
+	if i < 0 {
+		k, err := startKeeper(s.command)
+		if err != nil {
+			return nil, err
+		}
+		i, s.all = len(s.all), append(s.all, k)
+		go s.listen(k)
+	}
+	k := s.all[i]
+	k.runs++
+	s.of[id] = k
+	return k, nil
+}
+
+// wait waits for the end of a run, which one of ours keeps or one of an instance before.
+func (s *keepers) wait(ctx context.Context, id string, box sandbox) (*runStatus, error) {
+	s.mu.Lock()
+	k := s.of[id]
+	s.mu.Unlock()
+	if k != nil {
+		if ended := k.ended(filepath.Base(string(box))); ended != nil {
+			select {
+			case <-ended:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+	}
+	return box.wait(ctx)
+}
+
+// clear removes the FIFOs that killed keepers have left. One that was made just now may not be open yet.
+func (s *keepers) clear(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		name := filepath.Join(dir, e.Name())
+		if info, err := e.Info(); err != nil || time.Since(info.ModTime()) < time.Minute {
+			continue
+		}
+		f, openErr := os.OpenFile(name, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if openErr == nil {
+			f.Close()
+		} else if errors.Is(openErr, syscall.ENXIO) {
+			err = errors.Join(err, os.Remove(name))
+		}
+	}
+	return err
+}
+
+// release notes that a run is over.
+func (s *keepers) release(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.of[id]
+	if k == nil {
+		return // adopted
+	}
+	delete(s.of, id)
+	k.runs--
+	if i := slices.Index(s.all, k); i > 0 && k.runs == 0 {
+		s.all = slices.Delete(s.all, i, i+1)
+		k.requests.Close() // it ends then
+	}
+}
+
+// listen hears a keeper's answers until it ends.
+func (s *keepers) listen(k *keeperProcess) {
+	var err error
+	for d := json.NewDecoder(k.answers); ; {
+		var a keepAnswer
+		if err = d.Decode(&a); err != nil {
+			break
+		}
+		k.heard(a)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = slices.DeleteFunc(s.all, func(other *keeperProcess) bool { return other == k })
+	k.requests.Close()
+	k.answers.Close()
+	k.end()
+	if errors.Is(err, os.ErrClosed) {
+		s.left = append(s.left, k.cmd)
+		return
+	}
+	go k.cmd.Wait()
+}
+
+// dismiss leaves the keepers to themselves. They end after their last run.
+func (s *keepers) dismiss() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.all {
+		k.answers.Close()
+	}
+	s.all = nil
+	clear(s.of)
+}
+
+// reap collects those that were left to themselves and have ended by now.
+func (s *keepers) reap() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = slices.DeleteFunc(s.left, func(cmd *exec.Cmd) bool {
+		pid, err := syscall.Wait4(cmd.Process.Pid, nil, syscall.WNOHANG, nil)
+		if pid == 0 && err == nil {
+			return false
+		}
+		cmd.Process.Release()
+		return true
+	})
+}
+
+// startKeeper starts a keeper in a session of its own, so that it outlives this process.
+func startKeeper(command []string) (*keeperProcess, error) {
+	theirRequests, requests, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer theirRequests.Close()
+	answers, theirAnswers, err := os.Pipe()
+	if err != nil {
+		requests.Close()
+		return nil, err
+	}
+	defer theirAnswers.Close()
+	k := &keeperProcess{requests: requests, answers: answers, waiting: map[string]chan<- string{}, over: map[string]chan struct{}{}}
+	k.cmd = &exec.Cmd{
+		Path:        command[0],
+		Args:        append([]string{"chronos"}, command[1:]...),
+		Env:         keeperEnviron(os.Environ()),
+		Dir:         "/",
+		ExtraFiles:  []*os.File{theirRequests, theirAnswers},
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if err := k.cmd.Start(); err != nil {
+		requests.Close()
+		answers.Close()
+		return nil, err
+	}
+	return k, nil
+}
+
+// keep asks the keeper to execute a run, and returns when that is claimed, or why it is not.
+func (k *keeperProcess) keep(ctx context.Context, q keepRequest) error {
+	refused := make(chan string, 1)
+	k.mu.Lock()
+	if k.waiting == nil {
+		k.mu.Unlock()
+		return errKeeperEnded
+	}
+	k.waiting[q.Run] = refused
+	err := json.NewEncoder(k.requests).Encode(q)
+	k.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errKeeperEnded, err)
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err() // the run will be adopted
+	case refusal := <-refused:
+		switch refusal {
+		case "":
+			return nil
+		case errClaimed.Error():
+			return errClaimed
+		case errSuperseded.Error():
+			return errSuperseded
+		}
+		return errors.New(refusal)
+	}
+}
+
+// heard takes an answer.
+func (k *keeperProcess) heard(a keepAnswer) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if a.Run == "" {
+		k.fault = a.Refusal
+	}
+	if a.Over {
+		if over := k.over[a.Run]; over != nil {
+			close(over)
+			delete(k.over, a.Run)
+		}
+		return
+	}
+	if refused := k.waiting[a.Run]; refused != nil {
+		if a.Refusal == "" {
+			k.over[a.Run] = make(chan struct{})
+		}
+		refused <- a.Refusal
+		delete(k.waiting, a.Run)
+	}
+}
+
+// end tells all who wait that there is nothing more to hear.
+func (k *keeperProcess) end() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, refused := range k.waiting {
+		refused <- cmp.Or(k.fault, errKeeperEnded.Error())
+	}
+	k.waiting = nil
+	for run, over := range k.over {
+		close(over)
+		delete(k.over, run)
+	}
+}
+
+// ended returns a channel that is closed when a run is over that this keeper has claimed, or
+// the keeper, nil if there is nothing to wait for.
+func (k *keeperProcess) ended(run string) <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.over[run]
+}
+
+// keeperEnviron picks what a keeper needs of our environment: to find programs,
+// to fetch, and to talk to docker. The commands get nothing of it but PATH.
+func keeperEnviron(environ []string) []string {
+	kept := []string{"GOMAXPROCS=2", keeperVariable + "=1"}
+	for _, v := range environ {
+		name, _, _ := strings.Cut(v, "=")
+		switch strings.ToUpper(name) {
+		case "PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY":
+			kept = append(kept, v)
+		default:
+			if strings.HasPrefix(name, "DOCKER_") {
+				kept = append(kept, v)
+			}
+		}
+	}
+	return kept
+}
