@@ -233,7 +233,7 @@ func (f *agentFiles) get(ctx context.Context, address string, as login, into any
 	case http.StatusNotFound:
 		return errNotFound
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("%s refused our credentials (%d): see --mesos_agent_principal and --mesos_agent_secret_file",
+		return fmt.Errorf("%s refused our credentials (%d): see --mesos_agent_principal, or for masters --mesos_authentication_principal",
 			req.URL.Host, resp.StatusCode)
 	}
 	return fmt.Errorf("%s answered %d: %s", req.URL.Host, resp.StatusCode, bodyText(resp))

@@ -109,7 +109,7 @@ func TestReadLogsAsWhoeverAgentsAdmit(t *testing.T) {
 		k, r := ranTask(t, m, []byte("hello\n"))
 		r.Sandbox = "" // so that the master is asked as well, with the framework's own
 		tests := []struct{ name, secret, want string }{
-			{"wrong", "other\n", "127.0.0.1:5051 refused our credentials (401): see --mesos_agent_principal and --mesos_agent_secret_file"},
+			{"wrong", "other\n", "127.0.0.1:5051 refused our credentials (401): see --mesos_agent_principal, or for masters --mesos_authentication_principal"},
 			{"right, replaced while we run", "read\n", ""},
 		}
 		files := newAgentFiles(k.mesosCluster, login)
