@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // linkState says what a link does to what goes over it.
@@ -24,6 +27,9 @@ type link struct {
 	target string
 	// opening, if not nil, reads the first bytes of a connection and returns what to send in their place.
 	opening func(io.Reader) ([]byte, error)
+	// patience is how long to try a target that refuses. A server that would wait for another one's
+	// port to open takes a connection that is accepted and then closed for the other one's end.
+	patience time.Duration
 
 	mu    sync.Mutex
 	moved sync.Cond
@@ -80,6 +86,12 @@ func (k *link) set(state linkState) {
 	k.moved.Broadcast()
 }
 
+func (k *link) is(state linkState) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state == state
+}
+
 // keep notes a connection to be closed by a cut, and reports whether it may be.
 func (k *link) keep(conn net.Conn) bool {
 	k.mu.Lock()
@@ -128,6 +140,10 @@ func (k *link) serve(conn net.Conn) {
 func (k *link) join(conn net.Conn, first []byte) {
 	k.pass(false)
 	far, err := net.Dial("tcp", k.target)
+	for start := time.Now(); errors.Is(err, syscall.ECONNREFUSED) && time.Since(start) < k.patience && !k.is(linkCut); {
+		time.Sleep(10 * time.Millisecond)
+		far, err = net.Dial("tcp", k.target)
+	}
 	if err != nil || !k.keep(far) {
 		return
 	}

@@ -52,6 +52,8 @@ func startLinkedEnsemble(t testing.TB, n int) ([]*zkServer, mesh) {
 		k := newLink(t, "127.0.0.1:"+strconv.Itoa(port))
 		if election {
 			k.opening = withoutAddress
+		} else {
+			k.patience = time.Second
 		}
 		m[from][to] = append(m[from][to], k)
 		_, port = splitAddress(k.addr)

@@ -90,7 +90,7 @@ func startMembers(t testing.TB, n int, route func(from, to, port int, election b
 			t.Fatal(err)
 		}
 		servers[i] = s
-		members := fmt.Sprintf("initLimit=50\nsyncLimit=%d\n", zkSyncLimit)
+		members := fmt.Sprintf("initLimit=25\nsyncLimit=%d\n", zkSyncLimit)
 		for k := range n {
 			ports := []int{peer[k], election[k]}
 			if k != i {
