@@ -37,9 +37,9 @@ type link struct {
 	conns map[net.Conn]bool
 }
 
-func newLink(t testing.TB, target string) *link {
+// listen opens the link for as long as the test lasts.
+func (k *link) listen(t testing.TB) *link {
 	t.Helper()
-	k := linkTo(target)
 	k.addr = accept(t, k.serve)
 	t.Cleanup(func() { k.set(linkCut) })
 	return k

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,13 +50,13 @@ func startLinkedEnsemble(t testing.TB, n int) ([]*zkServer, mesh) {
 	t.Helper()
 	m := newMesh(n)
 	servers := startMembers(t, n, func(from, to, port int, election bool) int {
-		k := newLink(t, "127.0.0.1:"+strconv.Itoa(port))
+		k := linkTo("127.0.0.1:" + strconv.Itoa(port))
 		if election {
 			k.opening = withoutAddress
 		} else {
 			k.patience = time.Second
 		}
-		m[from][to] = append(m[from][to], k)
+		m[from][to] = append(m[from][to], k.listen(t))
 		_, port = splitAddress(k.addr)
 		return port
 	})
@@ -128,6 +129,56 @@ func TestServerCutOffLeavesTheQuorumAndComesBack(t *testing.T) {
 		m.between(i, (i+1)%3).set(linkOpen)
 		waitUntil(t, "all serve", func() bool { return serving(0) && serving(1) && serving(2) })
 	}
+}
+
+// linkInstances has each instance reach each other one over a link of its own. All links to one begin
+// at the one address that it advertises; a forwarded request says who sends it.
+func linkInstances(t testing.TB, instances []*victim) mesh {
+	t.Helper()
+	m := newMesh(len(instances))
+	advertised := make(chan struct{})
+	for to, v := range instances {
+		for from := range instances {
+			if from != to {
+				m[from][to] = links{linkTo(v.addr)}
+			}
+		}
+		v.advertise(accept(t, func(conn net.Conn) {
+			<-advertised
+			defer conn.Close()
+			conn.SetReadDeadline(time.Now().Add(time.Minute))
+			head, err := readHead(conn)
+			conn.SetReadDeadline(time.Time{})
+			from := slices.IndexFunc(instances, func(v *victim) bool { return v.id == viaOf(head) })
+			if err != nil || from < 0 || from == to {
+				return
+			}
+			if k := m[from][to][0]; k.keep(conn) {
+				defer k.drop(conn)
+				k.join(conn, head)
+			}
+		}))
+	}
+	close(advertised)
+	t.Cleanup(func() {
+		for i := range m {
+			m.around(i).set(linkCut)
+		}
+	})
+	return m
+}
+
+// readHead reads up to the end of a request's header at least.
+func readHead(r io.Reader) (head []byte, err error) {
+	buffer := make([]byte, 4<<10)
+	for !bytes.Contains(head, []byte("\r\n\r\n")) {
+		n, err := r.Read(buffer)
+		if err != nil {
+			return nil, err
+		}
+		head = append(head, buffer[:n]...)
+	}
+	return head, nil
 }
 
 // viaOf returns which instance has sent the request that begins with head, "" if none has.

@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	zkJar  = "/usr/share/java/zookeeper.jar"
-	zkSimple  = "/usr/share/java/slf4j-simple.jar" // comes with it
-	zkTick = 200 * time.Millisecond
+	zkJar    = "/usr/share/java/zookeeper.jar"
+	zkSimple = "/usr/share/java/slf4j-simple.jar" // comes with it
+	zkTick   = 200 * time.Millisecond
 	// zkSyncLimit is after how many ticks of silence servers of an ensemble give each other up.
 	zkSyncLimit = 10
 )
