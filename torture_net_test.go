@@ -80,54 +80,65 @@ func withoutAddress(r io.Reader) ([]byte, error) {
 	return head[8:16], err
 }
 
-// mode returns what a server says of itself, "" if it does not serve, and how long the answer took.
+// mode returns what a server says of itself, and how long the answer took.
 func (s *zkServer) mode() (mode string, took time.Duration) {
 	start := time.Now()
-	_, text, _ := strings.Cut(s.ask("srvr"), "Mode: ")
-	mode, _, _ = strings.Cut(text, "\n")
-	return mode, time.Since(start)
+	answer := s.ask("srvr")
+	took = time.Since(start)
+	_, text, found := strings.Cut(answer, "Mode: ")
+	switch mode, _, _ = strings.Cut(text, "\n"); {
+	case found:
+		return mode, took
+	case strings.Contains(answer, "not currently serving"):
+		return "not serving", took
+	}
+	return "no answer", took
 }
+
+// leadingServer returns the number of the server that leads, -1 if none does.
+func leadingServer(servers []*zkServer) int {
+	return slices.IndexFunc(servers, func(s *zkServer) bool { mode, _ := s.mode(); return mode == "leader" })
+}
+
+func serving(mode string) bool { return mode == "leader" || mode == "follower" }
 
 // TestServerCutOffLeavesTheQuorumAndComesBack shows that the links between the servers of an
 // ensemble are all that joins them: cut off, a server serves no more, whichever it is and
 // whether the others hear of it or not, the others go on, and it is back once the links are open.
 func TestServerCutOffLeavesTheQuorumAndComesBack(t *testing.T) {
 	servers, m := startLinkedEnsemble(t, 3)
-	leader := func() int {
-		return slices.IndexFunc(servers, func(s *zkServer) bool { mode, _ := s.mode(); return mode == "leader" })
-	}
-	serving := func(i int) bool { mode, _ := servers[i].mode(); return mode != "" }
-	waitUntil(t, "a server leads", func() bool { return leader() >= 0 })
+	serves := func(i int) bool { mode, _ := servers[i].mode(); return serving(mode) }
+	waitUntil(t, "a server leads", func() bool { return leadingServer(servers) >= 0 })
 	for n, state := range []linkState{linkCut, linkSilent, linkCut, linkSilent} {
-		alone := leader()
+		alone := leadingServer(servers)
 		if n >= 2 {
 			alone = (alone + 1) % 3
 		}
 		a, b := (alone+1)%3, (alone+2)%3
 		began := time.Now()
 		m.around(alone).set(state)
-		waitUntil(t, "the server alone does not serve", func() bool { return !serving(alone) })
+		waitUntil(t, "the server alone does not serve", func() bool { return !serves(alone) })
 		left := time.Since(began)
-		waitUntil(t, "the others serve", func() bool { return serving(a) && serving(b) && (leader() == a || leader() == b) })
+		waitUntil(t, "the others serve", func() bool { return serves(a) && serves(b) && (leadingServer(servers) == a || leadingServer(servers) == b) })
 		t.Logf("server %d was out after %s, the others served after %s", alone, left, time.Since(began))
 		session := testSession(t, []string{servers[a].addr})
 		if err := session.mkdirAll(fmt.Sprintf("/while/%d-%d/is-alone", n, alone)); err != nil {
 			t.Errorf("write while server %d is alone: %v", alone, err)
 		}
-		if time.Sleep(2 * time.Second); serving(alone) {
+		if time.Sleep(2 * time.Second); serves(alone) {
 			t.Errorf("server %d serves without a link to any other", alone)
 		}
 		began = time.Now()
 		m.around(alone).set(linkOpen)
-		waitUntil(t, "the server is back", func() bool { return serving(alone) })
+		waitUntil(t, "the server is back", func() bool { return serves(alone) })
 		t.Logf("server %d was back after %s", alone, time.Since(began))
 	}
 	// One link less leaves a majority, whoever leads.
 	for i := range servers {
 		m.between(i, (i+1)%3).set(linkCut)
-		waitUntil(t, "two servers serve", func() bool { return serving((i+2)%3) && (serving(i) || serving((i+1)%3)) && leader() >= 0 })
+		waitUntil(t, "two servers serve", func() bool { return serves((i+2)%3) && (serves(i) || serves((i+1)%3)) && leadingServer(servers) >= 0 })
 		m.between(i, (i+1)%3).set(linkOpen)
-		waitUntil(t, "all serve", func() bool { return serving(0) && serving(1) && serving(2) })
+		waitUntil(t, "all serve", func() bool { return serves(0) && serves(1) && serves(2) })
 	}
 }
 
