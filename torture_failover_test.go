@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -270,7 +273,8 @@ func TestForeignStateIsPickedUpRunAndRewritten(t *testing.T) {
 			put(name, data)
 		}
 	}
-	v := newVictim(t, binary, t.ArtifactDir()+"/log", "--master", "local", "--zk_hosts", strings.Join(hosts, ","), "--zk_path", root, "--data_dir", t.TempDir())
+	data := t.TempDir()
+	v := newVictim(t, binary, t.ArtifactDir()+"/log", "--master", "local", "--zk_hosts", strings.Join(hosts, ","), "--zk_path", root, "--data_dir", data)
 	v.start(t)
 	v.serves(t)
 	for _, job := range []struct {
@@ -290,9 +294,28 @@ func TestForeignStateIsPickedUpRunAndRewritten(t *testing.T) {
 			t.Errorf("node %s = %q, %v after a run of the program, want %q", name, data, err, want)
 		}
 	}
+	// The term is known where the runs are, which keeps one before it from disturbing.
+	if _, err := subscribe(data, termBeforeLast(t, data)); !errors.Is(err, errSuperseded) {
+		t.Errorf("a subscription of the term before = %v, want %v", err, errSuperseded)
+	}
 	if text := v.mustCall(t, "GET", "/scheduler/problems", "", 200); !strings.Contains(text, "J_not-json") || !strings.Contains(text, "J_cut-short") {
 		t.Errorf("problems = %s, want J_not-json and J_cut-short among them", text)
 	}
+}
+
+// termBeforeLast returns the term before the one that has subscribed to a data directory.
+func termBeforeLast(t *testing.T, data string) termID {
+	t.Helper()
+	f, err := os.Open(filepath.Join(data, "subscription"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	last, err := readSubscribed(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return termID{last.term.counter, last.term.number - 1}
 }
 
 // revive has a stored job run at an instant and write that down, and gives it a field that no version knows.

@@ -119,7 +119,9 @@ func TestServerCutOffLeavesTheQuorumAndComesBack(t *testing.T) {
 		m.around(alone).set(state)
 		waitUntil(t, "the server alone does not serve", func() bool { return !serves(alone) })
 		left := time.Since(began)
-		waitUntil(t, "the others serve", func() bool { return serves(a) && serves(b) && (leadingServer(servers) == a || leadingServer(servers) == b) })
+		waitUntil(t, "the others serve", func() bool {
+			return serves(a) && serves(b) && (leadingServer(servers) == a || leadingServer(servers) == b)
+		})
 		t.Logf("server %d was out after %s, the others served after %s", alone, left, time.Since(began))
 		session := testSession(t, []string{servers[a].addr})
 		if err := session.mkdirAll(fmt.Sprintf("/while/%d-%d/is-alone", n, alone)); err != nil {
