@@ -179,9 +179,9 @@ func (s *storm) pick() (f fault) {
 
 // round does one fault, sometimes a second one to another part meanwhile, undoes them and waits.
 func (s *storm) round(t *testing.T) {
-	leader := s.leader(t)
-	undo := s.strike(t, s.pick(), leader)
-	if s.chance.IntN(4) == 0 {
+	leader, first := s.leader(t), s.pick()
+	undo := s.strike(t, first, leader)
+	if first.to == aPeer || s.chance.IntN(4) == 0 {
 		s.pause(1500 * time.Millisecond)
 		undoToo := s.strike(t, s.pick(), leader)
 		s.pause(1500 * time.Millisecond)
@@ -189,7 +189,7 @@ func (s *storm) round(t *testing.T) {
 	}
 	s.pause(3 * time.Second)
 	undo()
-	s.pause(3500 * time.Millisecond)
+	s.pause(2500 * time.Millisecond)
 }
 
 func (s *storm) pause(most time.Duration) { time.Sleep(time.Duration(s.chance.Int64N(int64(most)))) }
