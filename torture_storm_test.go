@@ -189,20 +189,21 @@ func (s *storm) round(t *testing.T) {
 	}
 	s.pause(3 * time.Second)
 	undo()
-	s.pause(2500 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond) // with less the share of quiet windows varies too much from seed to seed
+	s.pause(3 * time.Second)
 }
 
 func (s *storm) pause(most time.Duration) { time.Sleep(time.Duration(s.chance.Int64N(int64(most)))) }
 
-// strike does a fault to the leader, or one time in four to any instance, if that is not down already; to
+// strike does a fault to the leader, or one time in six to any instance, if that is not down already; to
 // servers likewise, but one time in two. An instance that is cut off from the others goes on scheduling: that is no excuse.
 func (s *storm) strike(t *testing.T, f fault, leader int) (undo func()) {
-	i, any, fromAny := leader, s.chance.IntN(3), s.chance.IntN(4)
+	i, anyone, share := leader, s.chance.IntN(3), s.chance.IntN(6)
 	if f.to == aServer {
-		i, fromAny = leadingServer(s.servers), fromAny%2
+		i, share = leadingServer(s.servers), share%2
 	}
-	if i < 0 || fromAny == 0 {
-		i = any
+	if i < 0 || share == 0 {
+		i = anyone
 	}
 	if s.isDown[f.to][i] {
 		return func() {}
