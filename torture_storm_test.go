@@ -177,6 +177,13 @@ func (s *storm) pick() (f fault) {
 	return f
 }
 
+// didAll reports whether there was a fault of each kind.
+func (s *storm) didAll() bool {
+	return !slices.ContainsFunc(s.faults, func(f fault) bool {
+		return !slices.ContainsFunc(s.timeline.events, func(e stormEvent) bool { return e.kind == f.what })
+	})
+}
+
 // round does one fault, sometimes a second one to another part meanwhile, undoes them and waits.
 func (s *storm) round(t *testing.T) {
 	leader, first := s.leader(t), s.pick()
@@ -206,6 +213,7 @@ func (s *storm) strike(t *testing.T, f fault, leader int) (undo func()) {
 		i = anyone
 	}
 	if s.isDown[f.to][i] {
+		s.deck = append(s.deck, f)
 		return func() {}
 	}
 	note := func(e stormEvent, down bool) {
@@ -270,7 +278,7 @@ func TestTortureFailoverLosesNothingAndRunsNothingTwice(t *testing.T) {
 	others.Go(func() { requests = c.insist(ctx.Done(), manual, chance) })
 	s := newStorm(c)
 	others.Go(func() { s.witness.watch(ctx, c.servers) })
-	for first := c.term(t); c.term(t)-first < failovers; {
+	for first := c.term(t); c.term(t)-first < failovers || !s.didAll(); {
 		s.round(t)
 	}
 	time.Sleep(tortureSpan)
