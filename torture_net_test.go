@@ -127,7 +127,7 @@ func TestServerCutOffLeavesTheQuorumAndComesBack(t *testing.T) {
 		if err := session.mkdirAll(fmt.Sprintf("/while/%d-%d/is-alone", n, alone)); err != nil {
 			t.Errorf("write while server %d is alone: %v", alone, err)
 		}
-		if time.Sleep(2 * time.Second); serves(alone) {
+		if time.Sleep(time.Second); serves(alone) {
 			t.Errorf("server %d serves without a link to any other", alone)
 		}
 		began = time.Now()

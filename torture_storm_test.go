@@ -13,10 +13,7 @@ import (
 )
 
 // A timeline is what was done when.
-type timeline struct {
-	mu     sync.Mutex
-	events []stormEvent
-}
+type timeline []stormEvent
 
 type stormEvent struct {
 	at     int64 // ms
@@ -28,19 +25,12 @@ type stormEvent struct {
 	idle   bool // from now on: no instance is left alone
 }
 
-func (l *timeline) add(e stormEvent) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	e.at = time.Now().UnixMilli()
-	l.events = append(l.events, e)
-}
-
 // breaks lists, in order, what ends a quiet span: each new fault, all the time in which ZooKeeper stored
 // nothing, and that in which no instance was left alone.
-func (l *timeline) breaks(outages []episode) []episode {
+func (l timeline) breaks(outages []episode) []episode {
 	all := slices.Clone(outages)
 	idle := episode{from: -1}
-	for _, e := range l.events {
+	for _, e := range l {
 		if e.excuse {
 			all = append(all, episode{e.at, e.at})
 		}
@@ -180,7 +170,7 @@ func (s *storm) pick() (f fault) {
 // didAll reports whether there was a fault of each kind.
 func (s *storm) didAll() bool {
 	return !slices.ContainsFunc(s.faults, func(f fault) bool {
-		return !slices.ContainsFunc(s.timeline.events, func(e stormEvent) bool { return e.kind == f.what })
+		return !slices.ContainsFunc(s.timeline, func(e stormEvent) bool { return e.kind == f.what })
 	})
 }
 
@@ -218,8 +208,8 @@ func (s *storm) strike(t *testing.T, f fault, leader int) (undo func()) {
 	}
 	note := func(e stormEvent, down bool) {
 		s.isDown[f.to][i] = down
-		e.kind, e.idle = f.what, !slices.Contains(s.isDown[anInstance][:], false)
-		s.timeline.add(e)
+		e.at, e.kind, e.idle = time.Now().UnixMilli(), f.what, !slices.Contains(s.isDown[anInstance][:], false)
+		s.timeline = append(s.timeline, e)
 	}
 	note(stormEvent{fault: true, excuse: f.to != aPeer, leader: f.to == anInstance && i == leader, what: fmt.Sprintf("%s: %d", f.what, i)}, true)
 	f.do(t, i)
@@ -233,7 +223,7 @@ func (s *storm) strike(t *testing.T, f fault, leader int) (undo func()) {
 // the cluster, as far as no other fault came between.
 func (s *storm) failovers(t *testing.T) (times []time.Duration) {
 	all := s.accessions(t)
-	for i, e := range s.timeline.events {
+	for i, e := range s.timeline {
 		if !e.leader {
 			continue
 		}
@@ -242,8 +232,8 @@ func (s *storm) failovers(t *testing.T) (times []time.Duration) {
 			if took <= 0 {
 				continue
 			}
-			if next := slices.IndexFunc(s.timeline.events[i+1:], func(e stormEvent) bool { return e.fault }); next < 0 ||
-				sub.at.Before(time.UnixMilli(s.timeline.events[i+1+next].at)) {
+			if next := slices.IndexFunc(s.timeline[i+1:], func(e stormEvent) bool { return e.fault }); next < 0 ||
+				sub.at.Before(time.UnixMilli(s.timeline[i+1+next].at)) {
 				times = append(times, took)
 				if took > tortureSpan {
 					t.Logf("fail-over after %s at %s took %s, until %s", e.what, isoInstant(e.at), took, isoInstant(sub.at.UnixMilli()))
@@ -348,7 +338,7 @@ func (s *storm) report(t *testing.T, requests []*request) {
 	for _, f := range s.faults {
 		kinds[f.what] = 0
 	}
-	events := s.timeline.events
+	events := slices.Clone(s.timeline)
 	for _, e := range events {
 		if e.fault {
 			kinds[e.kind]++
