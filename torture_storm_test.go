@@ -22,24 +22,15 @@ type stormEvent struct {
 	fault  bool // a new one
 	excuse bool // it is one for what should have run then
 	leader bool // it takes the leader's leadership
-	idle   bool // from now on: no instance is left alone
 }
 
-// breaks lists, in order, what ends a quiet span: each new fault, all the time in which ZooKeeper stored
-// nothing, and that in which no instance was left alone.
+// breaks lists, in order, what ends a quiet span: each new fault, and all the time in which ZooKeeper stored
+// nothing. There are two faults at a time at most, so one instance at least is always left alone.
 func (l timeline) breaks(outages []episode) []episode {
 	all := slices.Clone(outages)
-	idle := episode{from: -1}
 	for _, e := range l {
 		if e.excuse {
 			all = append(all, episode{e.at, e.at})
-		}
-		switch {
-		case e.idle && idle.from < 0:
-			idle.from = e.at
-		case !e.idle && idle.from >= 0:
-			all = append(all, episode{idle.from, e.at})
-			idle.from = -1
 		}
 	}
 	slices.SortFunc(all, func(a, b episode) int { return cmp.Compare(a.from, b.from) })
@@ -208,7 +199,7 @@ func (s *storm) strike(t *testing.T, f fault, leader int) (undo func()) {
 	}
 	note := func(e stormEvent, down bool) {
 		s.isDown[f.to][i] = down
-		e.at, e.kind, e.idle = time.Now().UnixMilli(), f.what, !slices.Contains(s.isDown[anInstance][:], false)
+		e.at, e.kind = time.Now().UnixMilli(), f.what
 		s.timeline = append(s.timeline, e)
 	}
 	note(stormEvent{fault: true, excuse: f.to != aPeer, leader: f.to == anInstance && i == leader, what: fmt.Sprintf("%s: %d", f.what, i)}, true)
