@@ -1,14 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-zookeeper/zk"
 )
 
 // An episode is from one instant to another, in ms.
@@ -29,6 +33,7 @@ const (
 type witness struct {
 	mu       sync.Mutex
 	stored   []int64     // when a write was answered, in order
+	zxids    []int64     // of these writes
 	accounts [][]account // by server
 }
 
@@ -67,19 +72,19 @@ func (w *witness) write(ctx context.Context, i int, s *zkServer) {
 	defer session.close()
 	for err == nil && rest(ctx, witnessPause) {
 		start := time.Now()
-		_, err = session.Set(witnessNode, nil, -1)
-		if ctx.Err() == nil {
-			w.note(i, start, err)
+		stat, e := session.Set(witnessNode, nil, -1)
+		if err = e; ctx.Err() == nil {
+			w.note(i, start, stat, err)
 		}
 	}
 }
 
-func (w *witness) note(i int, start time.Time, err error) {
+func (w *witness) note(i int, start time.Time, stat *zk.Stat, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	a := account{episode: episode{start.UnixMilli(), time.Now().UnixMilli()}}
 	if err == nil {
-		w.stored = append(w.stored, a.to)
+		w.stored, w.zxids = append(w.stored, a.to), append(w.zxids, stat.Mzxid)
 	} else {
 		a.text = err.Error()
 	}
@@ -112,6 +117,34 @@ func (w *witness) outages() (all []episode) {
 		}
 	}
 	return all
+}
+
+// broken says how ZooKeeper has broken its word, "" if it has not. What it has acknowledged is in the logs of
+// most servers for good; that is not so with ZOOKEEPER-4643, which Debian's version has: a server that has
+// taken part in an epoch for a moment, and has none of the transactions before it, wins the next
+// election, and the others forget them. Nothing that is built on it can keep its own word then.
+func (w *witness) broken(t *testing.T, servers []*zkServer) string {
+	logged := map[int64]int{}
+	for _, s := range servers {
+		own := map[int64]bool{}
+		for _, name := range s.transactionLogs(t) {
+			readTransactions(t, name, func(zxid uint64, _ int32, _ []byte) { own[int64(zxid)] = true })
+		}
+		for zxid := range own {
+			logged[zxid]++
+		}
+	}
+	for _, zxid := range w.zxids {
+		if logged[zxid] <= len(servers)/2 {
+			return fmt.Sprintf("transaction %x was acknowledged, and is in the logs of %d servers", zxid, logged[zxid])
+		}
+	}
+	for i, s := range servers {
+		if log, err := os.ReadFile(s.log); err != nil || bytes.Contains(log, []byte("digest mismatch")) {
+			return fmt.Sprintf("server %d has another state than its leader (%v)", i, err)
+		}
+	}
+	return ""
 }
 
 // tell words what each server had to say during an outage.
@@ -166,5 +199,12 @@ func TestSilentServerThatSaysItFollowsIsNoMajority(t *testing.T) {
 	}
 	for _, s := range outages {
 		t.Log(w.tell(s))
+	}
+	if how := w.broken(t, servers); how != "" {
+		t.Errorf("ZooKeeper has broken its word: %s", how)
+	}
+	w.zxids = append(w.zxids, 0x7fffffff)
+	if w.broken(t, servers) == "" {
+		t.Error("a write that no server knows is not missed")
 	}
 }

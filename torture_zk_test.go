@@ -212,11 +212,7 @@ func (c *threesome) checkTerms(t *testing.T) (stamps int) {
 	t.Helper()
 	terms := map[uint64]int64{} // by zxid
 	for _, s := range c.servers {
-		names, err := filepath.Glob(filepath.Join(s.dir, "version-2", "log.*"))
-		if err != nil || len(names) == 0 {
-			t.Fatalf("no transaction logs in %s: %v", s.dir, err)
-		}
-		for _, name := range names {
+		for _, name := range s.transactionLogs(t) {
 			readTransactions(t, name, func(zxid uint64, kind int32, content []byte) {
 				stamp := termStamp.FindSubmatch(content)
 				if kind == 14 && bytes.Contains(content, []byte(tortureRoot+"/go/term")) && stamp != nil {
@@ -238,6 +234,15 @@ func (c *threesome) checkTerms(t *testing.T) (stamps int) {
 		last = max(last, terms[zxid])
 	}
 	return len(order)
+}
+
+func (s *zkServer) transactionLogs(t *testing.T) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(s.dir, "version-2", "log.*"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no transaction logs in %s: %v", s.dir, err)
+	}
+	return names
 }
 
 // readTransactions reads a log of ZooKeeper: a header of 16 bytes, and then for each transaction

@@ -138,6 +138,9 @@ func (s *zkServer) run() error {
 	cmd := exec.Command("sh", "-c", `"$@" </dev/null >&2 & pid=$!; echo $pid; read end; kill -9 $pid; wait $pid; [ -z "$scrap" ] || rm -rf "$scrap"`, "sh",
 		"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1g", "-Dzookeeper.forceSync=no",
 		"-Dzookeeper.fastleader.maxNotificationInterval=800", // a server that was alone for long is to come back soon
+		// Up to 3.8.4 a follower that stores what its new leader has sent it sooner than it takes the leader for
+		// its own is not counted (ZOOKEEPER-4685), and what was acknowledged may be lost then (ZOOKEEPER-4643).
+		"-Dzookeeper.flushDelay=30", "-Dzookeeper.maxWriteQueuePollTime=10",
 		"-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
 		"-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.server.NIOServerCnxn=warn", // a line for each question of ask
 		"-cp", zkJar+":"+zkSimple, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(s.dir, "zoo.cfg"))
