@@ -28,13 +28,14 @@ const (
 
 // A zkServer is a real ZooKeeper server, a child of the test process.
 type zkServer struct {
-	addr  string // host:port for clients
-	dir   string
-	log   string // file; <dir>/log if ""
-	scrap string // directory to remove in the end
-	pid   int
-	wait  func() error // for the end of the process and the shell around it
-	hang  io.Closer    // standard input of that shell
+	addr    string // host:port for clients
+	dir     string
+	log     string   // file; <dir>/log if ""
+	options []string // of java
+	scrap   string   // directory to remove in the end
+	pid     int
+	wait    func() error // for the end of the process and the shell around it
+	hang    io.Closer    // standard input of that shell
 }
 
 // sharedServer serves all tests that don't harm it.
@@ -74,6 +75,14 @@ func startEnsemble(t testing.TB, n int) []*zkServer {
 	return startMembers(t, n, func(_, _ int, port int, _ bool) int { return port })
 }
 
+// memberOptions are java's for servers of an ensemble.
+var memberOptions = []string{
+	"-Dzookeeper.fastleader.maxNotificationInterval=800", // a server that was alone for long is to come back soon
+	// In Debian's 3.8.0 a follower that stores what its new leader has sent it sooner than it takes the leader for
+	// its own is not counted (ZOOKEEPER-4685), and what was acknowledged may be lost then (ZOOKEEPER-4643).
+	"-Dzookeeper.flushDelay=30", "-Dzookeeper.maxWriteQueuePollTime=10",
+}
+
 // startMembers is startEnsemble with a say in how the servers reach each other: route returns the
 // port at which the server from finds what the server to has at the port given, for followers or for the election.
 func startMembers(t testing.TB, n int, route func(from, to, port int, election bool) int) []*zkServer {
@@ -85,7 +94,7 @@ func startMembers(t testing.TB, n int, route func(from, to, port int, election b
 	servers := make([]*zkServer, n)
 	errs := make(chan error, n)
 	for i := range servers {
-		s := &zkServer{dir: t.TempDir(), log: filepath.Join(t.ArtifactDir(), fmt.Sprintf("zookeeper%d", i))}
+		s := &zkServer{dir: t.TempDir(), log: filepath.Join(t.ArtifactDir(), fmt.Sprintf("zookeeper%d", i)), options: memberOptions}
 		if err := os.WriteFile(filepath.Join(s.dir, "myid"), []byte(strconv.Itoa(i+1)), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -135,15 +144,13 @@ func (s *zkServer) run() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command("sh", "-c", `"$@" </dev/null >&2 & pid=$!; echo $pid; read end; kill -9 $pid; wait $pid; [ -z "$scrap" ] || rm -rf "$scrap"`, "sh",
-		"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1g", "-Dzookeeper.forceSync=no",
-		"-Dzookeeper.fastleader.maxNotificationInterval=800", // a server that was alone for long is to come back soon
-		// Up to 3.8.4 a follower that stores what its new leader has sent it sooner than it takes the leader for
-		// its own is not counted (ZOOKEEPER-4685), and what was acknowledged may be lost then (ZOOKEEPER-4643).
-		"-Dzookeeper.flushDelay=30", "-Dzookeeper.maxWriteQueuePollTime=10",
+	java := []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1g", "-Dzookeeper.forceSync=no",
 		"-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
 		"-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.server.NIOServerCnxn=warn", // a line for each question of ask
-		"-cp", zkJar+":"+zkSimple, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(s.dir, "zoo.cfg"))
+		"-cp", zkJar + ":" + zkSimple}
+	java = append(append(java, s.options...), "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(s.dir, "zoo.cfg"))
+	cmd := exec.Command("sh", "-c", `"$@" </dev/null >&2 & pid=$!; echo $pid; read end; kill -9 $pid; wait $pid; [ -z "$scrap" ] || rm -rf "$scrap"`, "sh")
+	cmd.Args = append(cmd.Args, java...)
 	cmd.Stderr = log
 	cmd.Env = append(os.Environ(), "scrap="+s.scrap)
 	hang, err := cmd.StdinPipe()
