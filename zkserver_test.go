@@ -78,9 +78,10 @@ func startEnsemble(t testing.TB, n int) []*zkServer {
 // memberOptions are java's for servers of an ensemble.
 var memberOptions = []string{
 	"-Dzookeeper.fastleader.maxNotificationInterval=800", // a server that was alone for long is to come back soon
-	// In Debian's 3.8.0 a follower that stores what its new leader has sent it sooner than it takes the leader for
-	// its own is not counted (ZOOKEEPER-4685), and what was acknowledged may be lost then (ZOOKEEPER-4643).
-	"-Dzookeeper.flushDelay=30", "-Dzookeeper.maxWriteQueuePollTime=10",
+	// Debian's 3.8.0 forgets what it has acknowledged if a server that catches up transaction by transaction is
+	// interrupted (ZOOKEEPER-4643, 4646, 4685), and logs them again, or in two places (ZOOKEEPER-4394, 4712). A
+	// whole snapshot is stored before the server counts as part of the new epoch.
+	"-Dzookeeper.forceSnapshotSync=true",
 }
 
 // startMembers is startEnsemble with a say in how the servers reach each other: route returns the
