@@ -69,6 +69,9 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 		seat: p.seat, cluster: cl, log: log, metrics: p.metrics,
 		config: p.schedulerConfig(),
 	}
+	if p.local != nil {
+		p.leader.enter = p.local.enter
+	}
 	p.watchdog = &watchdog{current: p.seat.current, metrics: p.metrics, log: log}
 	p.observe()
 	p.server = newServer(p.serverOptions(environ, level))

@@ -101,15 +101,29 @@ type leadership struct {
 	config  schedulerConfig
 	log     *slog.Logger
 	metrics *metrics
+	enter   func(termID) // told of each term before it begins; may be nil
 
 	refused string // key of the record whose refusal ended the last term, "" for none
+}
+
+// A termID is the number of a term and who has counted it. Only numbers of one counter tell which
+// term is the later one: another ZooKeeper, or another path in it, begins anew, and so does each
+// process on the file store, whose counter is "".
+type termID struct {
+	counter string
+	number  int64
+}
+
+// before reports whether the other term is certainly the later one.
+func (id termID) before(other termID) bool {
+	return id.counter != "" && id.counter == other.counter && id.number < other.number
 }
 
 // onFile leads alone, on a store that nobody else has. It returns when ctx ends.
 func (l *leadership) onFile(ctx context.Context, st store) {
 	l.seat.follow(l.seat.id, instance{})
 	for n := int64(1); ctx.Err() == nil; n++ {
-		err := l.term(ctx, st, n, false)
+		err := l.term(ctx, st, termID{number: n}, false)
 		if ctx.Err() != nil {
 			return
 		}
@@ -204,10 +218,10 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, c *candi
 	holding.Go(func() {
 		stop(fmt.Errorf("latch node: %w", errors.Join(c.hold(leading, session, latch), errNoLeader)))
 	})
-	err = l.term(leading, st, st.term, afterJVM)
+	err = l.term(leading, st, st.id(), afterJVM)
 	for errors.Is(err, errRestored) {
 		if st, err = openZKStore(session, o.root, latch); err == nil {
-			err = l.term(leading, st, st.term, false)
+			err = l.term(leading, st, st.id(), false)
 		}
 	}
 	stop(err)
@@ -225,9 +239,12 @@ func both(ctx, other context.Context) (context.Context, context.CancelCauseFunc)
 }
 
 // term loads the state and schedules until ctx ends or something fails.
-func (l *leadership) term(ctx context.Context, st store, number int64, afterJVM bool) error {
+func (l *leadership) term(ctx context.Context, st store, id termID, afterJVM bool) error {
+	if l.enter != nil {
+		l.enter(id)
+	}
 	cfg := l.config
-	cfg.term, cfg.afterJVM = number, afterJVM
+	cfg.term, cfg.afterJVM = id.number, afterJVM
 	s := newScheduler(cfg, st, l.cluster, l.log)
 	if err := s.load(ctx); err != nil {
 		return err

@@ -52,6 +52,7 @@ type localCluster struct {
 	keepers keepers
 
 	mu      sync.Mutex
+	term    termID        // that subscribes next
 	session *localSession // nil unless run is running
 }
 
@@ -127,10 +128,21 @@ func randomHex() string {
 	return hex.EncodeToString(b)
 }
 
+// enter says for which term the next subscription is.
+func (l *localCluster) enter(id termID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.term = id
+}
+
 // run is a subscription: see cluster. A later one to the same data directory, by
-// whatever instance, ends this one at its next launch, with errSuperseded.
+// whatever instance, ends this one at its next launch, with errSuperseded; one of a
+// later term ends it at once.
 func (l *localCluster) run(ctx context.Context, frameworkID string, handle func(*sched.Event)) error {
-	epoch, err := subscribe(l.dir)
+	l.mu.Lock()
+	term := l.term
+	l.mu.Unlock()
+	epoch, err := subscribe(l.dir, term)
 	if err != nil {
 		return fmt.Errorf("subscribe to %s: %w", l.dir, err)
 	}
@@ -181,11 +193,18 @@ func (l *localCluster) send(call *sched.Call, done func(error)) {
 
 var errSuperseded = errors.New("framework failed over: another instance has subscribed to this data directory")
 
+// A subscribed is what a data directory knows of the last one.
+type subscribed struct {
+	epoch int64 // how many there were
+	term  termID
+}
+
 // subscribe numbers the subscriptions to a data directory. A keeper does not
 // claim for a subscription that is not the last one, so an instance that was
 // stopped and wakes up late can't start what its successor has run, ended and
-// cleared away.
-func subscribe(dataDir string) (int64, error) {
+// cleared away. If it was stopped before it subscribed, its term is not the last one:
+// it gets errSuperseded and does not disturb its successor.
+func subscribe(dataDir string, term termID) (epoch int64, err error) {
 	f, err := os.OpenFile(filepath.Join(dataDir, "subscription"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return 0, err
@@ -194,13 +213,16 @@ func subscribe(dataDir string) (int64, error) {
 	if err := flock(f, syscall.LOCK_EX); err != nil {
 		return 0, err
 	}
-	epoch, err := readEpoch(f)
+	last, err := readSubscribed(f)
 	if err != nil {
 		return 0, err
 	}
-	epoch++
-	_, err = f.WriteAt(fmt.Appendf(nil, "%019d\n", epoch), 0)
-	return epoch, err
+	if term.before(last.term) {
+		return 0, errSuperseded
+	}
+	// If this is the shorter text, what is left of the longer one is a third line, which nobody reads.
+	_, err = f.WriteAt(fmt.Appendf(nil, "%019d\n%d %s\n", last.epoch+1, term.number, term.counter), 0)
+	return last.epoch + 1, err
 }
 
 // currentEpoch returns the number of the last subscription.
@@ -213,20 +235,25 @@ func currentEpoch(dataDir string) (int64, error) {
 	if err := flock(f, syscall.LOCK_SH); err != nil {
 		return 0, err
 	}
-	return readEpoch(f)
+	last, err := readSubscribed(f)
+	return last.epoch, err
 }
 
-func readEpoch(r io.Reader) (int64, error) {
+// readSubscribed takes for nothing what is empty, or torn by a power failure, which no older instance has survived.
+func readSubscribed(r io.Reader) (s subscribed, err error) {
 	text, err := io.ReadAll(r)
 	if err != nil {
-		return 0, err
+		return s, err
 	}
-	epoch, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	if err != nil {
-		// Empty, or torn by a power failure, which no older instance has survived.
-		return 0, nil
+	lines := strings.SplitN(string(text), "\n", 3)
+	if s.epoch, err = strconv.ParseInt(lines[0], 10, 64); err != nil || len(lines) < 2 {
+		return subscribed{epoch: s.epoch}, nil
 	}
-	return epoch, nil
+	number, counter, _ := strings.Cut(lines[1], " ")
+	if s.term.number, err = strconv.ParseInt(number, 10, 64); err == nil {
+		s.term.counter = counter
+	}
+	return s, nil
 }
 
 // sandbox returns the directory a run has or would have.

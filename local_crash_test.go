@@ -269,7 +269,7 @@ func TestLocalOneOfSeveralKeepersRunsTheCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	epoch, err := subscribe(l.dir)
+	epoch, err := subscribe(l.dir, termID{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +309,7 @@ func TestLocalKeeperThatComesLateKnowsTheRunIsOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	epoch, err := subscribe(l.dir)
+	epoch, err := subscribe(l.dir, termID{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,6 +353,71 @@ func TestLocalSupersededInstanceStartsNothing(t *testing.T) {
 	}
 	if text, err := os.ReadFile(tally); string(text) != "1\n2\n" {
 		t.Errorf("tally = %q, %v; want each run once", text, err)
+	}
+}
+
+// A leader that was stopped between its election and its subscription wakes up when its successor leads: it
+// must not end its successor's term.
+func TestLocalTermThatIsOverDoesNotSubscribe(t *testing.T) {
+	dir := t.TempDir()
+	leader := startLocalTerm(t, dir, localOptions{}, termID{"zookeeper", 12})
+	stale, err := newLocal(dir, localOptions{keeper: testKeeper}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.enter(termID{"zookeeper", 11})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	heard := 0
+	if err := stale.run(ctx, "", func(*sched.Event) { heard++ }); !errors.Is(err, errSuperseded) || heard > 0 {
+		t.Errorf("run of a term that is over = %v after %d events, want %v and none", err, heard, errSuperseded)
+	}
+	task := shellTask(runIDFor("undisturbed"), "true")
+	leader.launch(task)
+	if st := leader.end(task.TaskID.Value); st.GetState() != mesos.TASK_FINISHED {
+		t.Errorf("a run of the term that lasts = %v %q, want it to succeed", st.GetState(), st.GetMessage())
+	}
+}
+
+// Numbers of terms are compared only where the same counter counted both, so that a data
+// directory can be used with another ZooKeeper, or none.
+func TestSubscribe(t *testing.T) {
+	dir := t.TempDir()
+	for i, c := range []struct {
+		term termID
+		want int64 // 0 for a refusal
+	}{
+		{termID{"a", 7}, 1},
+		{termID{"a", 7}, 2}, // again in one term
+		{termID{"a", 6}, 0},
+		{termID{"a", 8}, 3},
+		{termID{"another", 1}, 4},
+		{termID{"another", 0}, 0},
+		{termID{"", 1}, 5}, // the file store's
+		{termID{"", 1}, 6},
+		{termID{"a", 5}, 7},
+	} {
+		got, err := subscribe(dir, c.term)
+		if got != c.want || (c.want == 0) != errors.Is(err, errSuperseded) || c.want > 0 && err != nil {
+			t.Errorf("%d: subscribe(%v) = %d, %v; want %d", i, c.term, got, err, c.want)
+		}
+		if got > 0 {
+			if now, err := currentEpoch(dir); now != got || err != nil {
+				t.Errorf("%d: currentEpoch = %d, %v; want %d", i, now, err, got)
+			}
+		}
+	}
+}
+
+func TestSubscribeAfterATornOrOlderFile(t *testing.T) {
+	for text, want := range map[string]int64{"": 1, "00000": 1, "0000000000000000041\n": 42, "0000000000000000041\n7": 42, "torn\n9 a\n": 1} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "subscription"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := subscribe(dir, termID{"a", 3}); got != want || err != nil {
+			t.Errorf("subscribe after %q = %d, %v; want %d", text, got, err, want)
+		}
 	}
 }
 

@@ -62,6 +62,11 @@ type testMesos struct {
 // startLocal subscribes to a data directory until the test ends or stop is called.
 func startLocal(t *testing.T, dir string, opts localOptions) *testMesos {
 	t.Helper()
+	return startLocalTerm(t, dir, opts, termID{})
+}
+
+func startLocalTerm(t *testing.T, dir string, opts localOptions, term termID) *testMesos {
+	t.Helper()
 	if opts.keeper == nil {
 		opts.keeper = testKeeper
 	}
@@ -69,6 +74,7 @@ func startLocal(t *testing.T, dir string, opts localOptions) *testMesos {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.enter(term)
 	ctx, stop := context.WithCancel(context.Background())
 	m := &testMesos{t: t, l: l, events: newMailbox[*sched.Event](), stop: stop, ended: make(chan error, 1)}
 	go func() {

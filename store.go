@@ -48,7 +48,8 @@ type zkStore struct {
 	latch   string
 
 	term        int64
-	termVersion int32 // of the node <root>/go/term
+	termVersion int32  // of the node <root>/go/term
+	counter     string // which such node it is
 
 	versions map[string]int32 // version of every node, by key
 	kinds    map[string]bool  // the folders below <root>/go
@@ -95,8 +96,11 @@ func (s *zkStore) beginTerm() error {
 		last.Term = int64(stat.Version) // somebody wrote there; each term counts the version up by one at least
 	}
 	s.term, s.termVersion = last.Term+1, stat.Version
+	s.counter = fmt.Sprintf("%d-%x", stat.Ctime, stat.Czxid)
 	return s.multi(nil)
 }
+
+func (s *zkStore) id() termID { return termID{s.counter, s.term} }
 
 func (s *zkStore) path(key string) string { return path.Join(s.root, key) }
 

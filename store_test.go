@@ -283,6 +283,30 @@ func TestEachCommitStampsItsTerm(t *testing.T) {
 	}
 }
 
+// Terms of one path in one ZooKeeper have an order, whoever asks; those of different paths have none.
+func TestTermsHaveAnOrder(t *testing.T) {
+	hosts, root := testZK(t)
+	first, c := lead(t, hosts, root)
+	mustCommit(t, first, put("J_a", "1"))
+	mustResign(t, c, first.session)
+	second, _ := lead(t, hosts, root)
+	elsewhere, _ := lead(t, hosts, root+"-elsewhere")
+	for _, x := range []struct {
+		name string
+		a, b *zkStore
+		want bool
+	}{
+		{"the first and the second", first, second, true},
+		{"the second and the first", second, first, false},
+		{"the first and itself", first, first, false},
+		{"the first elsewhere and the second", elsewhere, second, false},
+	} {
+		if got := x.a.id().before(x.b.id()); got != x.want {
+			t.Errorf("%s: %v before %v = %t, want %t", x.name, x.a.id(), x.b.id(), got, x.want)
+		}
+	}
+}
+
 func TestTermsGoOnWhenTheirRecordIsSpoilt(t *testing.T) {
 	hosts, root := testZK(t)
 	s, c := lead(t, hosts, root)

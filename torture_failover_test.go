@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -192,9 +195,7 @@ func TestDeposedLeaderIsFenced(t *testing.T) {
 	c.create(t, c.instances[0], 10, 2*time.Second, "")
 	time.Sleep(4 * time.Second)
 	deposed, since := c.leader(t), time.Now()
-	for _, k := range c.links[deposed] {
-		k.set(linkDeaf)
-	}
+	c.links[deposed].set(linkDeaf)
 	c.depose(t)
 	c.awaitAccession(t, since, deposed)
 	var requests []*request
@@ -217,9 +218,7 @@ func TestDeposedLeaderIsFenced(t *testing.T) {
 		}
 		return err
 	})
-	for _, k := range c.links[deposed] {
-		k.set(linkOpen)
-	}
+	c.links[deposed].set(linkOpen)
 	waiting.Wait()
 	end := c.stop(t, c.instances[0])
 	c.settleDown(t, end)
@@ -274,7 +273,8 @@ func TestForeignStateIsPickedUpRunAndRewritten(t *testing.T) {
 			put(name, data)
 		}
 	}
-	v := newVictim(t, binary, t.ArtifactDir()+"/log", "--master", "local", "--zk_hosts", strings.Join(hosts, ","), "--zk_path", root, "--data_dir", t.TempDir())
+	data := t.TempDir()
+	v := newVictim(t, binary, t.ArtifactDir()+"/log", "--master", "local", "--zk_hosts", strings.Join(hosts, ","), "--zk_path", root, "--data_dir", data)
 	v.start(t)
 	v.serves(t)
 	for _, job := range []struct {
@@ -294,9 +294,28 @@ func TestForeignStateIsPickedUpRunAndRewritten(t *testing.T) {
 			t.Errorf("node %s = %q, %v after a run of the program, want %q", name, data, err, want)
 		}
 	}
+	// The term is known where the runs are, which keeps one before it from disturbing.
+	if _, err := subscribe(data, termBeforeLast(t, data)); !errors.Is(err, errSuperseded) {
+		t.Errorf("a subscription of the term before = %v, want %v", err, errSuperseded)
+	}
 	if text := v.mustCall(t, "GET", "/scheduler/problems", "", 200); !strings.Contains(text, "J_not-json") || !strings.Contains(text, "J_cut-short") {
 		t.Errorf("problems = %s, want J_not-json and J_cut-short among them", text)
 	}
+}
+
+// termBeforeLast returns the term before the one that has subscribed to a data directory.
+func termBeforeLast(t *testing.T, data string) termID {
+	t.Helper()
+	f, err := os.Open(filepath.Join(data, "subscription"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	last, err := readSubscribed(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return termID{last.term.counter, last.term.number - 1}
 }
 
 // revive has a stored job run at an instant and write that down, and gives it a field that no version knows.
@@ -368,4 +387,39 @@ func awaitRewritten(t *testing.T, session *zkSession, root, name string, success
 	if schedule := doc.get("schedule").text(); !strings.HasSuffix(schedule, "/"+period) || schedule <= "R/"+time.Now().UTC().Format("2006-01-02T15:04") {
 		t.Errorf("stored schedule of %s = %s, want it to have moved on by %s", name, schedule, period)
 	}
+}
+
+// TestLeaderCutOffFromAFollowerServesTheOthers shows that a link between two instances is all that
+// joins them: over a link that is cut or silent a follower gets nothing done, while the other
+// follower does, and when it opens all that was held is done, once.
+func TestLeaderCutOffFromAFollowerServesTheOthers(t *testing.T) {
+	c := newThreesome(t, tortureTimeout)
+	leader := c.leader(t)
+	cut, other := (leader+1)%3, (leader+2)%3
+	var requests []*request
+	for n, state := range []linkState{linkCut, linkSilent} {
+		c.peers.between(cut, leader).set(state)
+		held, direct := c.creation(fmt.Sprintf("held%d", n)), c.creation(fmt.Sprintf("direct%d", n))
+		requests = append(requests, held, direct)
+		answered := make(chan string, 1)
+		go func() {
+			status, err := held.send(patientClient, c.instances[cut])
+			answered <- fmt.Sprint(status, err)
+		}()
+		if status, err := direct.send(patientClient, c.instances[other]); err != nil || status != 204 {
+			t.Errorf("creation by the follower with a link = %d, %v, want 204", status, err)
+		}
+		select {
+		case answer := <-answered:
+			t.Errorf("creation by the follower without a link = %s, want none", answer)
+		case <-time.After(2 * time.Second):
+		}
+		c.peers.between(cut, leader).set(linkOpen)
+		if answer := <-answered; answer != "204 <nil>" {
+			t.Errorf("creation by the follower that has its link again = %s, want 204", answer)
+		}
+		held.acknowledged, direct.acknowledged = true, true
+	}
+	time.Sleep(2 * time.Second)
+	c.judgeRequests(t, requests)
 }

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // linkState says what a link does to what goes over it.
@@ -21,6 +25,11 @@ const (
 type link struct {
 	addr   string
 	target string
+	// opening, if not nil, reads the first bytes of a connection and returns what to send in their place.
+	opening func(io.Reader) ([]byte, error)
+	// patience is how long to try a target that refuses. A server that would wait for another one's
+	// port to open takes a connection that is accepted and then closed for the other one's end.
+	patience time.Duration
 
 	mu    sync.Mutex
 	moved sync.Cond
@@ -28,14 +37,27 @@ type link struct {
 	conns map[net.Conn]bool
 }
 
-func newLink(t *testing.T, target string) *link {
+// listen opens the link for as long as the test lasts.
+func (k *link) listen(t testing.TB) *link {
+	t.Helper()
+	k.addr = accept(t, k.serve)
+	t.Cleanup(func() { k.set(linkCut) })
+	return k
+}
+
+func linkTo(target string) *link {
+	k := &link{target: target, conns: map[net.Conn]bool{}}
+	k.moved.L = &k.mu
+	return k
+}
+
+// accept serves connections to the address that it returns until the test ends.
+func accept(t testing.TB, serve func(net.Conn)) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &link{addr: l.Addr().String(), target: target, conns: map[net.Conn]bool{}}
-	k.moved.L = &k.mu
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -43,15 +65,12 @@ func newLink(t *testing.T, target string) *link {
 			if err != nil {
 				return
 			}
-			serving.Go(func() { k.serve(conn) })
+			serving.Go(func() { serve(conn) })
 		}
 	})
-	t.Cleanup(func() {
-		l.Close()
-		k.set(linkCut)
-		serving.Wait()
-	})
-	return k
+	t.Cleanup(serving.Wait)
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
 }
 
 // set changes the state. What a silent link has held back passes when it opens.
@@ -65,6 +84,12 @@ func (k *link) set(state linkState) {
 		}
 	}
 	k.moved.Broadcast()
+}
+
+func (k *link) is(state linkState) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.state == state
 }
 
 // keep notes a connection to be closed by a cut, and reports whether it may be.
@@ -101,11 +126,31 @@ func (k *link) serve(conn net.Conn) {
 	}
 	defer k.drop(conn)
 	k.pass(false)
+	var first []byte
+	if k.opening != nil {
+		var err error
+		if first, err = k.opening(conn); err != nil {
+			return
+		}
+	}
+	k.join(conn, first)
+}
+
+// join connects a connection that is kept to the target, which gets the bytes given first.
+func (k *link) join(conn net.Conn, first []byte) {
+	k.pass(false)
 	far, err := net.Dial("tcp", k.target)
+	for start := time.Now(); errors.Is(err, syscall.ECONNREFUSED) && time.Since(start) < k.patience && !k.is(linkCut); {
+		time.Sleep(10 * time.Millisecond)
+		far, err = net.Dial("tcp", k.target)
+	}
 	if err != nil || !k.keep(far) {
 		return
 	}
 	defer k.drop(far)
+	if _, err := far.Write(first); err != nil {
+		return
+	}
 	var back sync.WaitGroup
 	back.Go(func() {
 		k.pump(conn, far, true)

@@ -73,6 +73,7 @@ type victim struct {
 	binary string
 	args   []string
 	addr   string // host:port of its HTTP
+	id     string // what it tells the others, and the latch: the same, or where a link to it begins
 	log    string
 	cmd    *exec.Cmd
 	ended  chan error
@@ -80,10 +81,16 @@ type victim struct {
 
 func newVictim(t *testing.T, binary, log string, args ...string) *victim {
 	port := strconv.Itoa(freePort())
-	v := &victim{binary: binary, addr: "127.0.0.1:" + port, log: log}
+	v := &victim{binary: binary, addr: "127.0.0.1:" + port, id: "127.0.0.1:" + port, log: log}
 	v.args = append([]string{"--http_port", port, "--http_address", "127.0.0.1", "--hostname", "127.0.0.1", "--log_format", "json"}, args...)
 	t.Cleanup(v.kill)
 	return v
+}
+
+// advertise has the other instances reach this one at another address.
+func (v *victim) advertise(addr string) {
+	_, port := splitAddress(addr)
+	v.id, v.args = addr, append(v.args, "--advertise_port", strconv.Itoa(port))
 }
 
 // start starts the process and does not wait for it to serve.

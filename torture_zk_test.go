@@ -29,11 +29,13 @@ const (
 )
 
 // A threesome is three instances of the real binary with the local cluster on one data directory,
-// and a ZooKeeper of three servers, each reached by each instance over a link of its own.
+// and a ZooKeeper of three servers. Any two of the six have links of their own between them.
 type threesome struct {
 	chance    *rand.Rand
 	servers   []*zkServer
-	links     [][]*link // by instance, by server
+	links     []links // from an instance to each server
+	quorum    mesh    // of the servers
+	peers     mesh    // of the instances
 	instances []*victim
 	hosts     []string // of the servers, without a link between
 	observer  *zkSession
@@ -43,8 +45,8 @@ type threesome struct {
 func newThreesome(t *testing.T, timeout time.Duration, args ...string) *threesome {
 	t.Helper()
 	dir := t.TempDir()
-	c := &threesome{chance: tortureRand(t), servers: startEnsemble(t, 3),
-		workload: &workload{marks: marks(filepath.Join(dir, "marks")), recorded: histories{}}}
+	c := &threesome{chance: tortureRand(t), workload: &workload{marks: marks(filepath.Join(dir, "marks")), recorded: histories{}}}
+	c.servers, c.quorum = startLinkedEnsemble(t, 3)
 	if err := os.Mkdir(string(c.marks), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -53,19 +55,22 @@ func newThreesome(t *testing.T, timeout time.Duration, args ...string) *threesom
 	}
 	binary := buildChronos(t)
 	for i := range 3 {
-		var links []*link
+		var all links
 		var hosts []string
 		for _, s := range c.servers {
-			links = append(links, newLink(t, s.addr))
-			hosts = append(hosts, links[len(links)-1].addr)
+			k := linkTo(s.addr).listen(t)
+			all, hosts = append(all, k), append(hosts, k.addr)
 		}
 		c.chance.Shuffle(len(hosts), func(a, b int) { hosts[a], hosts[b] = hosts[b], hosts[a] })
-		c.links = append(c.links, links)
+		c.links = append(c.links, all)
 		v := newVictim(t, binary, filepath.Join(t.ArtifactDir(), fmt.Sprintf("log%d", i)), append([]string{
 			"--master", "local", "--zk_hosts", strings.Join(hosts, ","), "--zk_path", tortureRoot, "--zk_timeout", strconv.FormatInt(timeout.Milliseconds(), 10),
 			"--data_dir", filepath.Join(dir, "data"), "--failure_retry", "200", "--job_history_keep", "500",
 		}, args...)...)
 		c.instances = append(c.instances, v)
+	}
+	c.peers = linkInstances(t, c.instances)
+	for _, v := range c.instances {
 		v.start(t)
 	}
 	for _, v := range c.instances {
@@ -104,6 +109,10 @@ func (c *threesome) observe(t *testing.T, ask func(*zkSession) error) {
 func (c *threesome) leader(t *testing.T) (leader int) {
 	t.Helper()
 	c.observe(t, func(s *zkSession) error {
+		// A server cut off from the others would tell what was.
+		if _, err := s.Sync(tortureRoot); err != nil {
+			return err
+		}
 		names, err := latchNodes(s, tortureRoot+"/candidate", nil)
 		if err != nil {
 			return err
@@ -112,7 +121,7 @@ func (c *threesome) leader(t *testing.T) (leader int) {
 			return zk.ErrNoNode
 		}
 		id, _, err := s.Get(tortureRoot + "/candidate/" + names[0])
-		leader = slices.IndexFunc(c.instances, func(v *victim) bool { return v.addr == string(id) })
+		leader = slices.IndexFunc(c.instances, func(v *victim) bool { return v.id == string(id) })
 		return err
 	})
 	return leader
@@ -203,11 +212,7 @@ func (c *threesome) checkTerms(t *testing.T) (stamps int) {
 	t.Helper()
 	terms := map[uint64]int64{} // by zxid
 	for _, s := range c.servers {
-		names, err := filepath.Glob(filepath.Join(s.dir, "version-2", "log.*"))
-		if err != nil || len(names) == 0 {
-			t.Fatalf("no transaction logs in %s: %v", s.dir, err)
-		}
-		for _, name := range names {
+		for _, name := range s.transactionLogs(t) {
 			readTransactions(t, name, func(zxid uint64, kind int32, content []byte) {
 				stamp := termStamp.FindSubmatch(content)
 				if kind == 14 && bytes.Contains(content, []byte(tortureRoot+"/go/term")) && stamp != nil {
@@ -229,6 +234,15 @@ func (c *threesome) checkTerms(t *testing.T) (stamps int) {
 		last = max(last, terms[zxid])
 	}
 	return len(order)
+}
+
+func (s *zkServer) transactionLogs(t *testing.T) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(s.dir, "version-2", "log.*"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no transaction logs in %s: %v", s.dir, err)
+	}
+	return names
 }
 
 // readTransactions reads a log of ZooKeeper: a header of 16 bytes, and then for each transaction

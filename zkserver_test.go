@@ -19,18 +19,23 @@ import (
 )
 
 const (
-	zkJar  = "/usr/share/java/zookeeper.jar"
-	zkTick = 200 * time.Millisecond
+	zkJar    = "/usr/share/java/zookeeper.jar"
+	zkSimple = "/usr/share/java/slf4j-simple.jar" // comes with it
+	zkTick   = 200 * time.Millisecond
+	// zkSyncLimit is after how many ticks of silence servers of an ensemble give each other up.
+	zkSyncLimit = 10
 )
 
 // A zkServer is a real ZooKeeper server, a child of the test process.
 type zkServer struct {
-	addr  string // host:port for clients
-	dir   string
-	scrap string // directory to remove in the end
-	pid   int
-	wait  func() error // for the end of the process and the shell around it
-	hang  io.Closer    // standard input of that shell
+	addr    string // host:port for clients
+	dir     string
+	log     string   // file; <dir>/log if ""
+	options []string // of java
+	scrap   string   // directory to remove in the end
+	pid     int
+	wait    func() error // for the end of the process and the shell around it
+	hang    io.Closer    // standard input of that shell
 }
 
 // sharedServer serves all tests that don't harm it.
@@ -67,18 +72,42 @@ func startZK(t testing.TB) *zkServer {
 // startEnsemble starts n servers that form one ZooKeeper.
 func startEnsemble(t testing.TB, n int) []*zkServer {
 	t.Helper()
-	members := "initLimit=50\nsyncLimit=20\n"
+	return startMembers(t, n, func(_, _ int, port int, _ bool) int { return port })
+}
+
+// memberOptions are java's for servers of an ensemble.
+var memberOptions = []string{
+	"-Dzookeeper.fastleader.maxNotificationInterval=800", // a server that was alone for long is to come back soon
+	// Debian's 3.8.0 forgets what it has acknowledged if a server that catches up transaction by transaction is
+	// interrupted (ZOOKEEPER-4643, 4646, 4685), and logs them again, or in two places (ZOOKEEPER-4394, 4712). A
+	// whole snapshot is stored before the server counts as part of the new epoch.
+	"-Dzookeeper.forceSnapshotSync=true",
+}
+
+// startMembers is startEnsemble with a say in how the servers reach each other: route returns the
+// port at which the server from finds what the server to has at the port given, for followers or for the election.
+func startMembers(t testing.TB, n int, route func(from, to, port int, election bool) int) []*zkServer {
+	t.Helper()
+	peer, election := make([]int, n), make([]int, n)
 	for i := range n {
-		members += fmt.Sprintf("server.%d=127.0.0.1:%d:%d\n", i+1, freePort(), freePort())
+		peer[i], election[i] = freePort(), freePort()
 	}
 	servers := make([]*zkServer, n)
 	errs := make(chan error, n)
 	for i := range servers {
-		s := &zkServer{dir: t.TempDir()}
+		s := &zkServer{dir: t.TempDir(), log: filepath.Join(t.ArtifactDir(), fmt.Sprintf("zookeeper%d", i)), options: memberOptions}
 		if err := os.WriteFile(filepath.Join(s.dir, "myid"), []byte(strconv.Itoa(i+1)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		servers[i] = s
+		members := fmt.Sprintf("initLimit=25\nsyncLimit=%d\n", zkSyncLimit)
+		for k := range n {
+			ports := []int{peer[k], election[k]}
+			if k != i {
+				ports = []int{route(i, k, peer[k], false), route(i, k, election[k], true)}
+			}
+			members += fmt.Sprintf("server.%d=127.0.0.1:%d:%d\n", k+1, ports[0], ports[1])
+		}
 		t.Cleanup(s.kill)
 		go func() { errs <- s.start(members, freePort()) }()
 	}
@@ -108,14 +137,21 @@ func (s *zkServer) run() error {
 	if _, err := os.Stat(zkJar); err != nil {
 		return fmt.Errorf("these tests need a real ZooKeeper: apt-get install zookeeper (%w)", err)
 	}
-	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if s.log == "" {
+		s.log = filepath.Join(s.dir, "log")
+	}
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command("sh", "-c", `"$@" </dev/null >&2 & pid=$!; echo $pid; read end; kill -9 $pid; wait $pid; [ -z "$scrap" ] || rm -rf "$scrap"`, "sh",
-		"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1g", "-Dzookeeper.forceSync=no",
-		"-cp", zkJar, "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(s.dir, "zoo.cfg"))
+	java := []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1g", "-Dzookeeper.forceSync=no",
+		"-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
+		"-Dorg.slf4j.simpleLogger.log.org.apache.zookeeper.server.NIOServerCnxn=warn", // a line for each question of ask
+		"-cp", zkJar + ":" + zkSimple}
+	java = append(append(java, s.options...), "org.apache.zookeeper.server.quorum.QuorumPeerMain", filepath.Join(s.dir, "zoo.cfg"))
+	cmd := exec.Command("sh", "-c", `"$@" </dev/null >&2 & pid=$!; echo $pid; read end; kill -9 $pid; wait $pid; [ -z "$scrap" ] || rm -rf "$scrap"`, "sh")
+	cmd.Args = append(cmd.Args, java...)
 	cmd.Stderr = log
 	cmd.Env = append(os.Environ(), "scrap="+s.scrap)
 	hang, err := cmd.StdinPipe()
@@ -144,7 +180,7 @@ func (s *zkServer) ready() error {
 			return nil
 		}
 	}
-	log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+	log, _ := os.ReadFile(s.log)
 	return fmt.Errorf("ZooKeeper at %s does not serve after 60 s; its log: %s", s.addr, log)
 }
 
