@@ -76,6 +76,7 @@ func (r *recordingStore) mark() {
 // number and kinds of operations, names and sizes, and no fence, versions or encoding.
 type rerun struct {
 	session *zkSession
+	dir     string
 	multis  [][]any
 }
 
@@ -84,9 +85,8 @@ func (r *recordingStore) rerun(b *testing.B) *rerun {
 	b.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	again := &rerun{session: r.session}
-	dir := fmt.Sprintf("/bare-%d", rand.Uint64())
-	node := func(key string) string { return path.Join(dir, key) }
+	again := &rerun{session: r.session, dir: fmt.Sprintf("/bare-%d", rand.Uint64())}
+	node := func(key string) string { return path.Join(again.dir, key) }
 	there := map[string]bool{}
 	var planted []any
 	folders := map[string]bool{}
@@ -138,6 +138,37 @@ func (a *rerun) run(b *testing.B) time.Duration {
 	return time.Since(start)
 }
 
+// wipe removes the records below a path: the server's memory would fill up with what
+// measurements leave, and each be slower than the one before.
+func wipe(b *testing.B, session *zkSession, root string) {
+	b.Helper()
+	children := func(node string) []string {
+		names, _, err := session.Children(node)
+		if err != nil && !errors.Is(err, zk.ErrNoNode) {
+			b.Fatal(err)
+		}
+		return names
+	}
+	folders := []string{root, root + "/state"}
+	for _, kind := range children(root + "/go") {
+		folders = append(folders, root+"/go/"+kind)
+	}
+	for _, folder := range folders {
+		names := slices.DeleteFunc(children(folder), func(name string) bool {
+			return folder == root && (name == "go" || name == "state" || name == "candidate")
+		})
+		for some := range slices.Chunk(names, 1000) {
+			var ops []any
+			for _, name := range some {
+				ops = append(ops, &zk.DeleteRequest{Path: folder + "/" + name, Version: -1})
+			}
+			if _, err := session.Multi(ops...); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
 // size counts the operations and bytes of a rerun.
 func (a *rerun) size() (operations, bytes int) {
 	for _, ops := range a.multis {
@@ -175,6 +206,8 @@ func (m *measuredBurst) add(b *testing.B, st *recordingStore, all time.Duration,
 	m.over = append(m.over, all-3*bare/2)
 	operations, size := again.size()
 	b.Logf("all in %v, bare %v: %d multis, %d operations, %d KB", all, bare, len(again.multis), operations, size>>10)
+	wipe(b, st.session, again.dir)
+	wipe(b, st.session, st.root)
 }
 
 func (m *measuredBurst) report(b *testing.B) {
@@ -256,6 +289,8 @@ func BenchmarkChangesZooKeeper(b *testing.B) {
 		again := st.rerun(b)
 		bare := again.run(b)
 		b.Logf("%d changes in %v, bare %v, in %d multis", jobs, took, bare, len(again.multis))
+		wipe(b, st.session, again.dir)
+		wipe(b, st.session, st.root)
 		rates = append(rates, jobs/took.Seconds())
 		ratios = append(ratios, float64(bare)/float64(took))
 	}
