@@ -1,5 +1,5 @@
 // What the tests of the interface have in common: the program, a browser, jobs.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -64,7 +64,10 @@ export class Instance {
   async stop(signal = 'SIGTERM') {
     this.child.kill(signal);
     await this.ended;
-    if (this.own) await rm(this.dir, { recursive: true, force: true, maxRetries: 5 });
+    if (!this.own) return;
+    // Jobs outlive the program, and their keeper with them.
+    spawnSync('pkill', ['-KILL', '-f', `__keep ${this.dir}$`]);
+    await rm(this.dir, { recursive: true, force: true, maxRetries: 5 });
   }
 }
 
