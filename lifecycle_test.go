@@ -226,6 +226,25 @@ func TestStatusUpdates(t *testing.T) {
 		b.wantHistory("a", "manual lost 00:00:00")
 		b.wantRunning() // it was killed, should it live
 	})
+	scenario(t, "the time allowed to an unreachable task goes on with a new leader", func(b *bench) {
+		b.cluster.behave(forEver)
+		b.start().post(strings.Replace(parked, `"name"`, `"retries":0,"name"`, 1))
+		id := b.runNow("a")
+		b.cluster.disturb(func(u *mesos.TaskStatus) (int, time.Duration) {
+			if u.GetState() == mesos.TASK_RUNNING { // as the cluster has it
+				return 0, 0
+			}
+			return 1, 0
+		})
+		b.cluster.tell(id, status(mesos.TASK_UNREACHABLE))
+		b.wait(6 * time.Minute)
+		b.restart()
+		b.cluster.tell(id, status(mesos.TASK_UNREACHABLE))
+		b.wait(3 * time.Minute)
+		b.wantState("a", "running")
+		b.wait(time.Minute + time.Second)
+		b.wantHistory("a", "manual lost 00:00:00")
+	})
 	scenario(t, "an unreachable task that comes back goes on", func(b *bench) {
 		b.cluster.behave(taking(30 * time.Minute))
 		b.start().post(parked)

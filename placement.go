@@ -249,7 +249,7 @@ func (s *scheduler) measure() {
 	s.offers.measuredAt = s.now
 	sizes := map[string]resources{}
 	for _, r := range s.runs {
-		if r.AgentID != "" && r.unreachable == 0 && (r.State == runLaunching || r.State == runActive) {
+		if r.AgentID != "" && !r.agentAway && (r.State == runLaunching || r.State == runActive) {
 			sizes[r.AgentID] = sizes[r.AgentID].plus(taskNeed(r.entry.job, r.ID, s.cfg.task).resources)
 		}
 	}

@@ -49,11 +49,12 @@ type Run struct {
 	Started  int64 `json:"started,omitempty"`
 	Ended    int64 `json:"ended,omitempty"`
 
-	Count    int64  `json:"count,omitempty"`    // occurrences that one missed or skipped entry stands for
-	From     int64  `json:"from,omitempty"`     // due of the first of them
-	Killing  string `json:"killing,omitempty"`  // why a kill has been asked for
-	Callback *int   `json:"callback,omitempty"` // status code an async callback gave before the launcher ended
-	Elements int64  `json:"elements,omitempty"` // numElementsProcessed
+	Count       int64  `json:"count,omitempty"`       // occurrences that one missed or skipped entry stands for
+	From        int64  `json:"from,omitempty"`        // due of the first of them
+	Unreachable int64  `json:"unreachable,omitempty"` // since when its agent is, in ms since the epoch
+	Killing     string `json:"killing,omitempty"`     // why a kill has been asked for
+	Callback    *int   `json:"callback,omitempty"`    // status code an async callback gave before the launcher ended
+	Elements    int64  `json:"elements,omitempty"`    // numElementsProcessed
 }
 
 // dueTime returns Due as a time in UTC.

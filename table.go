@@ -62,7 +62,7 @@ type openRun struct {
 	answered              bool     // the cluster has told of it in this subscription
 	asked                 bool     // the cluster was asked about it since its launch
 	unconfirmed           bool     // the cluster may not have taken its launch
-	unreachable           int64    // since when, in ms
+	agentAway             bool     // and the time for it to come back is running
 	late                  alarm    // raises eventLate
 	counted               runState // state under which it is summed up
 }

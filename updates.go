@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -287,10 +288,10 @@ func hasRun(state mesos.TaskState) bool {
 // onAlive handles the news that a task exists. The first of it makes the run active.
 func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 	running := u.GetState() == mesos.TASK_RUNNING || u.GetState() == mesos.TASK_STARTING
-	if r.unreachable != 0 {
-		r.unreachable = 0
+	if r.Unreachable != 0 {
+		r.agentAway = false
 		s.watchStaging(r) // it may have been unreachable when it should have started
-		r.update(func(n *Run) { n.Reason = "" })
+		r.update(func(n *Run) { n.Unreachable, n.Reason = 0, "" })
 		s.touchRun(r)
 	}
 	first := r.State == runLaunching
@@ -416,21 +417,25 @@ func neverLaunched(u *mesos.TaskStatus) bool {
 	return false
 }
 
-// onUnreachable starts the time within which the agent may come back.
+// onUnreachable starts the time within which the agent may come back, or goes on with it where an
+// earlier leader has started it.
 func (s *scheduler) onUnreachable(r *openRun, u *mesos.TaskStatus) {
-	if r.unreachable != 0 {
+	if r.agentAway {
 		return
 	}
-	r.unreachable = s.now
-	s.timers.add(&alarm{at: s.now + s.cfg.unreachable.Milliseconds(), kind: timerUnreachable, run: r})
-	r.update(func(n *Run) { n.State, n.Reason = runActive, "agent unreachable since "+formatDate(msTime(s.now)) })
+	r.agentAway = true
+	since := cmp.Or(r.Unreachable, s.now)
+	s.timers.add(&alarm{at: since + s.cfg.unreachable.Milliseconds(), kind: timerUnreachable, run: r})
+	r.update(func(n *Run) {
+		n.State, n.Unreachable, n.Reason = runActive, since, "agent unreachable since "+formatDate(msTime(since))
+	})
 	s.touchRun(r)
 	s.log.Warn("agent unreachable", "job", r.Job, "task", r.ID, "agent", r.AgentID)
 }
 
 // giveUpUnreachable declares a task lost whose agent has been away for too long.
 func (s *scheduler) giveUpUnreachable(r *openRun) {
-	if s.runs[r.ID] != r || r.unreachable == 0 || s.now-r.unreachable < s.cfg.unreachable.Milliseconds() {
+	if s.runs[r.ID] != r || !r.agentAway || s.now-r.Unreachable < s.cfg.unreachable.Milliseconds() {
 		return
 	}
 	s.abandon(r, fmt.Sprintf("agent unreachable for %s", s.cfg.unreachable))
@@ -450,7 +455,7 @@ func (s *scheduler) abandon(r *openRun, why string) {
 // checkStaging looks at a task that should have started by now: it is asked
 // about once, and declared lost when the same time has passed again.
 func (s *scheduler) checkStaging(r *openRun) {
-	if s.runs[r.ID] != r || r.Started != 0 || (r.State != runLaunching && r.State != runActive) || r.unreachable != 0 {
+	if s.runs[r.ID] != r || r.Started != 0 || (r.State != runLaunching && r.State != runActive) || r.agentAway {
 		return
 	}
 	waited := s.now - r.Launched
