@@ -264,7 +264,9 @@ func race(t *testing.T, l *localCluster, box sandbox, epochs ...int64) {
 	}
 }
 
-func TestLocalOneOfSeveralKeepersRunsTheCommand(t *testing.T) {
+// subscribedLocal is a cluster that the test asks keepers for, with the number of its subscription.
+func subscribedLocal(t *testing.T) (*localCluster, int64) {
+	t.Helper()
 	l, err := newLocal(t.TempDir(), localOptions{keeper: testKeeper}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -273,6 +275,11 @@ func TestLocalOneOfSeveralKeepersRunsTheCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return l, epoch
+}
+
+func TestLocalOneOfSeveralKeepersRunsTheCommand(t *testing.T) {
+	l, epoch := subscribedLocal(t)
 	tally := filepath.Join(t.TempDir(), "tally")
 	const rounds = 50
 	for i := range rounds {
@@ -305,14 +312,7 @@ func TestLocalOneOfSeveralKeepersRunsTheCommand(t *testing.T) {
 // A keeper that gets the lock only when the run is over says so. It must not mistake what
 // the first one has cleared away for a fault, which would make a failure of the run.
 func TestLocalKeeperThatComesLateKnowsTheRunIsOver(t *testing.T) {
-	l, err := newLocal(t.TempDir(), localOptions{keeper: testKeeper}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	epoch, err := subscribe(l.dir, termID{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l, epoch := subscribedLocal(t)
 	id := runIDFor("late")
 	task := shellTask(id, "exit 3")
 	box := l.sandbox(id)

@@ -253,7 +253,7 @@ func (k *keeper) condemned(orphan int, p *program) bool {
 	}
 	work, marked := sandboxOf(orphan, k.dir)
 	for _, other := range k.started {
-		if other != p && (!marked || other.box.path("work") == work) {
+		if other != p && other.box != "" && (!marked || other.box.path("work") == work) {
 			return false
 		}
 	}
@@ -290,5 +290,7 @@ func (k *keeper) help(name string, args ...string) {
 func (k *keeper) forget(p *program) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.started, p.cmd.Process.Pid)
+	if k.started[p.cmd.Process.Pid] == p { // and not one that has got its number since
+		delete(k.started, p.cmd.Process.Pid)
+	}
 }
