@@ -14,8 +14,8 @@ import (
 // so this does.
 func TestPureFilesStayPure(t *testing.T) {
 	pure := []string{
-		"iso8601", "schedule", "cron", "zone", "job", "job_json", "job_decode", "job_decode_parts", "job_check", "json_value",
-		"graph", "task", "task_container", "offers", "market", "constraint", "run", "entry", "name", "view", "queue", "alarms",
+		"schedule_iso8601", "schedule", "schedule_cron", "schedule_zone", "job", "job_json", "job_decode", "job_decode_parts", "job_check", "job_value",
+		"graph", "task", "task_container", "offers", "market", "constraint", "run", "store_encoding", "name", "scheduler_view", "scheduler_queue", "scheduler_alarms",
 	}
 	forbidden := []string{"net", "os", "context", "log", "io", "syscall", "github.com/go-zookeeper"}
 	for _, name := range pure {
