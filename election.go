@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -261,4 +262,90 @@ func leaderOf(session *zkSession, root, name string) (string, instance, error) {
 	}
 	at, err := lookUpInstance(session, root, string(id))
 	return string(id), at, err
+}
+
+// An instance is what others need to know of a running instance beyond host:port,
+// which is all that latch nodes can say. The zero value stands for a JVM version.
+type instance struct {
+	Scheme  string `json:"scheme,omitempty"`  // "https" where plain HTTP is off
+	Port    int    `json:"port,omitempty"`    // of that scheme
+	Version string `json:"version,omitempty"` // of the program
+}
+
+// instanceNode returns the node of the instance with the id host:port.
+func instanceNode(root, id string) string { return root + "/go/instances/" + recordName(id) }
+
+// register tells the others how this instance is reached, for as long as the session
+// lasts. It comes before the candidacy, so that who sees a leader finds its instance.
+func register(session *zkSession, root, id string, at instance) error {
+	data, err := json.Marshal(at)
+	if err != nil {
+		return err
+	}
+	if err := session.mkdirAll(root + "/go/instances"); err != nil {
+		return err
+	}
+	node := instanceNode(root, id)
+	// A node under our own address is a lost session's, or a dead predecessor's.
+	if err := session.Delete(node, -1); err != nil && !errors.Is(err, zk.ErrNoNode) {
+		return fmt.Errorf("delete old instance node %q: %w", node, err)
+	}
+	if _, err := session.Create(node, data, zk.FlagEphemeral, session.acl); err != nil {
+		return fmt.Errorf("create instance node %q: %w", node, err)
+	}
+	return nil
+}
+
+// lookUpInstance returns how the instance with the id host:port is reached, the zero value if it has not said.
+func lookUpInstance(session *zkSession, root, id string) (instance, error) {
+	data, _, err := session.Get(instanceNode(root, id))
+	if errors.Is(err, zk.ErrNoNode) {
+		return instance{}, nil
+	}
+	if err != nil {
+		return instance{}, err
+	}
+	var at instance
+	if err := json.Unmarshal(data, &at); err != nil {
+		return instance{}, fmt.Errorf("instance node of %q: %w", id, err)
+	}
+	return at, nil
+}
+
+// watchMembers calls found with the ids of the instances that lead or stand by, in the
+// order in which they will lead, now and after each change, until ctx or the session ends.
+func watchMembers(ctx context.Context, session *zkSession, root string, found func(ids []string)) error {
+	dir := root + "/candidate"
+	if err := session.mkdirAll(dir); err != nil {
+		return err
+	}
+	known := map[string]string{} // id by node
+	for {
+		names, _, changed, err := session.ChildrenW(dir)
+		if err != nil {
+			return fmt.Errorf("watch members in %q: %w", dir, err)
+		}
+		names = inLine(names, nil)
+		ids, present := make([]string, 0, len(names)), make(map[string]string, len(names))
+		for _, name := range names {
+			id, ok := known[name]
+			if !ok {
+				data, _, err := session.Get(dir + "/" + name)
+				if errors.Is(err, zk.ErrNoNode) {
+					continue // it is gone already, which the watch tells
+				}
+				if err != nil {
+					return err
+				}
+				id = string(data)
+			}
+			present[name] = id
+			ids = append(ids, id)
+		}
+		known = present
+		found(ids)
+		if err := session.await(ctx, changed); err != nil {
+			return err
+		}
+	}
 }

@@ -5,6 +5,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -236,4 +240,158 @@ func (f *flags) withoutEffect() []string {
 		}
 	}
 	return names
+}
+
+const helpHead = `Usage: chronos [options]
+
+With no options at all jobs run as processes of this machine, the state is kept
+in chronos-data, and the API listens on http://127.0.0.1:8080. An option's value
+follows as the next word or after an equals sign; of an option given twice the
+last one counts. Passwords are never shown as defaults.
+`
+
+const helpTail = `
+      --version               Print the version and exit.
+      --help                  Print this and exit.
+`
+
+// helpColumn is where the descriptions start, helpWidth where they wrap.
+const helpColumn, helpWidth = 30, 80
+
+// printHelp writes the table by groups. Defaults that are secret or come from
+// the environment are left out.
+func printHelp(w io.Writer, table []option) {
+	fmt.Fprint(w, helpHead)
+	group := ""
+	for _, o := range table {
+		if o.group != group {
+			group = o.group
+			fmt.Fprintf(w, "\n%s:\n", group)
+		}
+		printOption(w, o)
+	}
+	fmt.Fprint(w, helpTail)
+}
+
+func printOption(w io.Writer, o option) {
+	left := "      --" + o.name
+	if o.short != "" {
+		left = "  -" + o.short + ", --" + o.name
+	}
+	if o.arg != "" {
+		left += " <" + o.arg + ">"
+	}
+	text := o.help
+	if o.env != "" {
+		text += " The variable " + o.env + " gives a default."
+	}
+	if def := o.value.String(); def != "" && !o.secret && !o.boolean() && !strings.Contains(o.help, "Default:") {
+		text += " (default " + def + ")"
+	}
+	for _, line := range wrapText(text, helpWidth-helpColumn) {
+		if len(left) > helpColumn-2 {
+			fmt.Fprintln(w, left)
+			left = ""
+		}
+		fmt.Fprintf(w, "%-*s%s\n", helpColumn, left, line)
+		left = ""
+	}
+}
+
+// wrapText breaks a text into lines of at most width letters, where its words allow.
+func wrapText(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == "":
+			line = word
+		case len(line)+1+len(word) > width:
+			lines = append(lines, line)
+			line = word
+		default:
+			line += " " + word
+		}
+	}
+	return append(lines, line)
+}
+
+// defaultPort is what plain HTTP listens on when nothing says otherwise.
+const defaultPort = 8080
+
+// listenPort is the port of plain HTTP: --http_port if given, else PORT0 where it is a
+// port of the container itself. Marathon in bridge mode also sets PORT_8080,
+// and then PORT0 is a port of the agent that leads to our 8080.
+func (f *flags) listenPort(environ func(string) (string, bool)) int {
+	if f.explicit("http_port") {
+		return f.httpPort
+	}
+	if _, bridged := environ("PORT_" + strconv.Itoa(defaultPort)); !bridged {
+		if port := portVariable(environ, "PORT0"); port > 0 {
+			return port
+		}
+	}
+	return f.httpPort
+}
+
+// listenHost is the address of plain HTTP, "" for all. Whoever reaches the
+// port runs commands on this machine in local mode, so that stays on loopback
+// unless another address, or "" for all, is asked for.
+func (f *flags) listenHost() string {
+	if f.httpAddress == "" && f.local() && !f.explicit("http_address") {
+		return "127.0.0.1"
+	}
+	return f.httpAddress
+}
+
+// httpsHost is the address of TLS. The rule is that of plain HTTP.
+func (f *flags) httpsHost() string {
+	if f.httpsAddress == "" && f.local() && !f.explicit("https_address") {
+		return "127.0.0.1"
+	}
+	return f.httpsAddress
+}
+
+// listenAddress is what to give to net.Listen for plain HTTP.
+func (f *flags) listenAddress(environ func(string) (string, bool)) string {
+	return net.JoinHostPort(f.listenHost(), strconv.Itoa(f.listenPort(environ)))
+}
+
+// advertised is the host:port under which the other instances and Mesos reach a
+// listener that is bound to port.
+func (f *flags) advertised(environ func(string) (string, bool), port int) string {
+	switch mapped := portVariable(environ, "PORT_"+strconv.Itoa(port)); {
+	case f.advertisePort > 0:
+		port = f.advertisePort
+	case mapped > 0:
+		port = mapped
+	}
+	host, _ := f.advertisedHost(environ)
+	return net.JoinHostPort(host, strconv.Itoa(port))
+}
+
+// advertisedHost also reports whether the name was only guessed from the
+// machine's own, which inside a container is useless to others.
+func (f *flags) advertisedHost(environ func(string) (string, bool)) (host string, guessed bool) {
+	if f.hostname != "" {
+		return f.hostname, false
+	}
+	if host, _ := environ("HOST"); host != "" {
+		return host, false
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "localhost"
+	}
+	return host, true
+}
+
+// portVariable is the port in a variable, or 0.
+func portVariable(environ func(string) (string, bool), name string) int {
+	s, _ := environ(name)
+	if checkPort(s) != nil {
+		return 0
+	}
+	port, _ := strconv.Atoi(s)
+	return port
 }

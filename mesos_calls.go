@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -197,5 +201,279 @@ func (s *subscription) outcome(resp *http.Response) error {
 		return fmt.Errorf("%w: %w", errNotSent, refusal)
 	default:
 		return &streamError{status, bodyText(resp)}
+	}
+}
+
+const (
+	schedulerPath = "/api/v1/scheduler"
+	mediaProtobuf = "application/x-protobuf"
+	streamHeader  = "Mesos-Stream-Id"
+	maxRedirects  = 5
+)
+
+// subscribe runs one subscription at the master at base and returns why it
+// ended. It ends when another master leads, too: leads is closed then.
+func (m *mesosCluster) subscribe(ctx context.Context, base string, leads <-chan struct{}, id *string,
+	retry *backoff, handle func(*sched.Event)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel(nil)
+	wg.Go(func() {
+		select {
+		case <-leads:
+			cancel(errors.New("another master leads"))
+		case <-ctx.Done():
+		}
+	})
+	silence := time.AfterFunc(subscribeTimeout, func() { cancel(errors.New("master is silent")) })
+	defer silence.Stop()
+
+	resp, err := m.openStream(ctx, base+schedulerPath, *id)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		m.tellRefusal(err, handle)
+		return err
+	}
+	defer resp.Body.Close()
+	s := &subscription{
+		mesosCluster: m, url: resp.Request.URL, streamID: resp.Header.Get(streamHeader),
+		id: id, handle: handle, alive: silence.Reset, ctx: ctx, end: cancel, wg: &wg,
+	}
+	err = s.read(newRecordReader(resp.Body))
+	// A master that ends each stream soon after it has begun is not asked again at once for ever.
+	if s.queue != nil && time.Since(s.since) >= lastRetry {
+		retry.reset()
+	}
+	// The scheduler learns that nothing can be launched before it takes launches back.
+	handle(&sched.Event{Type: sched.Event_UNKNOWN})
+	m.detach(s.queue)
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return err
+}
+
+// tellRefusal makes an ERROR event of a refused login, which masters answer
+// with a status only, so that it shows where other refusals show.
+func (m *mesosCluster) tellRefusal(err error, handle func(*sched.Event)) {
+	if refused, ok := errors.AsType[*streamError](err); ok &&
+		(refused.status == http.StatusUnauthorized || refused.status == http.StatusForbidden) {
+		handle(&sched.Event{Type: sched.Event_ERROR, Error: &sched.Event_Error{Message: err.Error()}})
+	}
+}
+
+// openStream sends SUBSCRIBE, following redirects of masters that don't lead.
+func (m *mesosCluster) openStream(ctx context.Context, address, id string) (*http.Response, error) {
+	info := *m.framework
+	call := &sched.Call{Type: sched.Call_SUBSCRIBE, Subscribe: &sched.Call_Subscribe{FrameworkInfo: &info}}
+	if id != "" {
+		info.ID = &mesos.FrameworkID{Value: id}
+		call.FrameworkID = info.ID
+	}
+	for range maxRedirects {
+		resp, err := m.post(ctx, address, "", call)
+		if err != nil {
+			return nil, err
+		}
+		switch resp.StatusCode {
+		case http.StatusOK:
+			if kind := resp.Header.Get("Content-Type"); kind != mediaProtobuf || resp.Header.Get(streamHeader) == "" {
+				resp.Body.Close()
+				return nil, fmt.Errorf("%s does not speak the scheduler API: its answer is %q", address, kind)
+			}
+			return resp, nil
+		case http.StatusTemporaryRedirect, http.StatusPermanentRedirect, http.StatusMovedPermanently, http.StatusFound:
+			next, err := redirected(resp)
+			if err != nil {
+				return nil, err
+			}
+			m.log.Info("redirected to the leading master", "from", address, "to", next)
+			address = next
+		default:
+			return nil, &streamError{status: resp.StatusCode, text: bodyText(resp)}
+		}
+	}
+	return nil, fmt.Errorf("more than %d redirects, last to %s", maxRedirects, address)
+}
+
+// redirected resolves the Location of a redirect, which masters send without a
+// scheme. A restarted master redirects to itself until it has been elected.
+func redirected(resp *http.Response) (string, error) {
+	text := bodyText(resp)
+	to, err := resp.Request.URL.Parse(resp.Header.Get("Location"))
+	if err != nil {
+		return "", fmt.Errorf("follow redirect %q: %w", resp.Header.Get("Location"), err)
+	}
+	if to.Host == resp.Request.URL.Host {
+		return "", fmt.Errorf("master redirects to itself: it has not been elected yet %s", text)
+	}
+	return to.String(), nil
+}
+
+// bodyText drains an answer that is an error and returns the start of its text.
+func bodyText(resp *http.Response) string {
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000)) // what there is will do
+	return strings.ToValidUTF8(strings.TrimSpace(string(text)), "?")
+}
+
+// post sends one call. It never follows a redirect itself: net/http would drop
+// the credentials.
+func (m *mesosCluster) post(ctx context.Context, address, streamID string, call *sched.Call) (*http.Response, error) {
+	body, err := call.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("encode %s call: %w", call.Type, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.GetBody = nil // never sent twice
+	req.Header.Set("Content-Type", mediaProtobuf)
+	req.Header.Set("Accept", mediaProtobuf)
+	req.Header.Set("User-Agent", "chronos")
+	if streamID != "" {
+		req.Header.Set(streamHeader, streamID)
+	}
+	if principal, secret := m.credentials(); secret != "" {
+		req.SetBasicAuth(principal, secret)
+	}
+	resp, err := m.http.Do(req)
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		err = wrapped.Err // the address is logged beside it
+	}
+	return resp, err
+}
+
+// subscription is one open stream of events.
+type subscription struct {
+	*mesosCluster
+	url      *url.URL
+	streamID string
+	id       *string // of the framework
+	handle   func(*sched.Event)
+	alive    func(time.Duration) bool // puts off the end by silence
+	silence  time.Duration
+	since    time.Time       // of SUBSCRIBED
+	ctx      context.Context // ends with the subscription
+	end      context.CancelCauseFunc
+	wg       *sync.WaitGroup
+	queue    *callQueue // nil before SUBSCRIBED
+}
+
+func (s *subscription) read(records *recordReader) error {
+	s.silence = subscribeTimeout
+	for {
+		record, err := records.next()
+		if errors.Is(err, io.EOF) {
+			return errors.New("master closed the stream")
+		}
+		if err != nil {
+			return err
+		}
+		event := &sched.Event{}
+		err = event.Unmarshal(record)
+		if err == nil && event.Type == sched.Event_UNKNOWN {
+			err = errors.New("it has no type") // and would tell the scheduler that the stream has ended
+		}
+		if err != nil {
+			s.log.Error("skip undecodable event", "master", s.url.Host, "bytes", len(record), "error", err)
+			s.onEvent(eventUndecodable)
+			continue
+		}
+		if event.Type == sched.Event_SUBSCRIBED {
+			if s.queue != nil {
+				return errors.New("master has subscribed twice on one stream")
+			}
+			s.begin(event.Subscribed)
+		}
+		s.alive(s.silence)
+		s.onEvent(event.Type.String())
+		s.handle(event)
+		if event.Type == sched.Event_ERROR {
+			return errorEvent(event.GetError().GetMessage())
+		}
+	}
+}
+
+// begin opens the queue for calls.
+func (s *subscription) begin(e *sched.Event_Subscribed) {
+	*s.id = e.GetFrameworkID().GetValue()
+	interval := defaultHeartbeat
+	if n := e.GetHeartbeatIntervalSeconds(); n >= shortestHeartbeat && n <= longestHeartbeat {
+		interval = time.Duration(n * float64(time.Second))
+	}
+	s.since = time.Now()
+	s.silence = missedHeartbeats * interval
+	s.log.Info("subscribed", "master", s.url.Host, "framework", *s.id, "version", e.GetMasterInfo().GetVersion())
+	s.queue = s.attach(s)
+	s.setStatus(s.url.Scheme+"://"+s.url.Host, nil)
+}
+
+// errorEvent tells the refusals that the scheduler has to deal with from others.
+func errorEvent(message string) error {
+	switch message {
+	case "Framework has been removed", "Completed framework attempted to re-register":
+		return errFrameworkRemoved
+	case "Framework failed over":
+		return errFrameworkTaken
+	}
+	return fmt.Errorf("master refused the framework: %s", message)
+}
+
+// recordLimit bounds one record of a master's event stream. mesos-go's own
+// reader gives up at 4 MiB, which the offers of a large cluster can exceed.
+const recordLimit = 64 << 20
+
+// recordReader reads RecordIO: a decimal length, a newline, that many bytes.
+type recordReader struct {
+	r   *bufio.Reader
+	buf []byte
+}
+
+func newRecordReader(r io.Reader) *recordReader {
+	return &recordReader{r: bufio.NewReaderSize(r, 64<<10)}
+}
+
+// next returns the next record, valid until the following call, or io.EOF where
+// the stream ends between records.
+func (r *recordReader) next() ([]byte, error) {
+	n, err := r.length()
+	if err != nil {
+		return nil, err
+	}
+	if cap(r.buf) < n {
+		r.buf = make([]byte, 0, n)
+	}
+	r.buf = r.buf[:n]
+	if _, err := io.ReadFull(r.r, r.buf); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, fmt.Errorf("read record of %d bytes: %w", n, err)
+	}
+	return r.buf, nil
+}
+
+func (r *recordReader) length() (int, error) {
+	n := 0
+	for digits := 0; ; digits++ {
+		b, err := r.r.ReadByte()
+		switch {
+		case errors.Is(err, io.EOF) && digits > 0:
+			return 0, io.ErrUnexpectedEOF
+		case err != nil:
+			return 0, err
+		case b == '\n' && digits > 0:
+			return n, nil
+		case b < '0' || b > '9':
+			return 0, fmt.Errorf("read record length: %q is no digit", b)
+		}
+		if n = n*10 + int(b-'0'); n > recordLimit {
+			return 0, fmt.Errorf("read record length: more than %d bytes", recordLimit)
+		}
 	}
 }
