@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -360,17 +359,6 @@ func (c *call) explain(err error) *apiError {
 		return &apiError{status: http.StatusInsufficientStorage, text: "the change could not be stored: " + pe.Err.Error()}
 	}
 	return &apiError{status: http.StatusInternalServerError, text: "internal error; see the log"}
-}
-
-// encode returns v as JSON on one line, without the escapes that HTML would need.
-func encode(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		panic(err) // only for types that have no JSON form
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 // json answers 200 with a document.

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 const (
@@ -35,10 +34,10 @@ func (j *jobView) row() []byte {
 func (j *jobView) appendRow(dst []byte) []byte {
 	job := j.job
 	dst = appendString(append(dst, `{"name":`...), job.Name)
-	dst = appendTextIfAny(dst, "command", cutText(job.Command))
+	dst = appendTextIfAny(dst, "command", cutText(job.Command, rowText, "…"))
 	dst = appendTextIfAny(dst, "owner", job.Owner)
 	dst = appendTextIfAny(dst, "ownerName", job.OwnerName)
-	dst = appendTextIfAny(dst, "description", cutText(job.Description))
+	dst = appendTextIfAny(dst, "description", cutText(job.Description, rowText, "…"))
 	if job.Dependent {
 		dst = appendList(dst, "parents", job.Parents, appendString)
 	} else {
@@ -108,18 +107,6 @@ func (j *jobView) appendRuns(dst []byte) []byte {
 		add(r)
 	}
 	return append(dst, ']')
-}
-
-// cutText cuts a long text between characters.
-func cutText(s string) string {
-	if len(s) <= rowText {
-		return s
-	}
-	end := rowText
-	for end > 0 && !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end] + "…"
 }
 
 // showOverview answers everything that a table of all jobs shows, in the order of their

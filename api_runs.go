@@ -159,7 +159,7 @@ func msText(ms int64) string {
 	if ms == 0 {
 		return ""
 	}
-	return formatDate(time.UnixMilli(ms))
+	return instant(time.UnixMilli(ms))
 }
 
 func describeRuns(runs []*Run) []runDocument {

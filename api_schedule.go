@@ -19,7 +19,7 @@ type occurrence struct {
 func occurrences(sched Schedule, after time.Time, n int) []occurrence {
 	list := []occurrence{}
 	for _, t := range sched.upcoming(after, n) {
-		list = append(list, occurrence{t.Format("2006-01-02T15:04:05.000Z07:00"), formatDate(t), sched.dstNote(t)})
+		list = append(list, occurrence{t.Format("2006-01-02T15:04:05.000Z07:00"), instant(t), sched.dstNote(t)})
 	}
 	return list
 }
@@ -84,7 +84,7 @@ func (s *server) upcoming(c *call) error {
 	j := jv.job
 	p := preview{Job: j.Name, Schedule: j.Schedule, Zone: j.ScheduleTimeZone, Parents: j.Parents, Disabled: j.Disabled, Upcoming: []occurrence{}}
 	if !jv.next.IsZero() {
-		p.Next = formatDate(jv.next)
+		p.Next = instant(jv.next)
 	}
 	if j.Dependent || j.Disabled {
 		return c.json(p)

@@ -205,7 +205,7 @@ func benchJob(i int, schedule string) string {
 }
 
 func every(start time.Time, period string) string {
-	return "R/" + start.UTC().Format(dateLayout) + "/" + period
+	return "R/" + start.UTC().Format(instantLayout) + "/" + period
 }
 
 // reportTimes reports the distribution of times in ms, as <name>-p50 and so on.

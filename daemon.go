@@ -78,20 +78,6 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	return p, nil
 }
 
-// afterlife is how long what a predecessor had open may stay so when it is gone: killed while
-// it starts a child, it lives on in that child until the child executes its program.
-const afterlife = time.Second
-
-// outlast takes what only one process can have, waiting a moment if it is occupied.
-func outlast[T any](occupied error, take func() (T, error)) (T, error) {
-	for end := time.Now().Add(afterlife); ; time.Sleep(10 * time.Millisecond) {
-		got, err := take()
-		if err == nil || !errors.Is(err, occupied) || time.Now().After(end) {
-			return got, err
-		}
-	}
-}
-
 // newReporters makes what tells others of runs and numbers.
 func (p *daemon) newReporters() (err error) {
 	f := p.flags

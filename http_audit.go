@@ -57,7 +57,7 @@ func (a *response) whatChanged(r *http.Request) []slog.Attr {
 	}
 	attrs = append(attrs, slog.Int("status", a.code()))
 	if reason := a.reason; reason != "" {
-		attrs = append(attrs, slog.String("reason", reason[:min(len(reason), reasonLimit)]))
+		attrs = append(attrs, slog.String("reason", cutText(reason, reasonLimit, "")))
 	}
 	return attrs
 }

@@ -231,13 +231,6 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, c *candi
 	return err
 }
 
-// both returns a context that ends with either of two.
-func both(ctx, other context.Context) (context.Context, context.CancelCauseFunc) {
-	joint, cancel := context.WithCancelCause(ctx)
-	undo := context.AfterFunc(other, func() { cancel(context.Cause(other)) })
-	return joint, func(err error) { undo(); cancel(err) }
-}
-
 // term loads the state and schedules until ctx ends or something fails.
 func (l *leadership) term(ctx context.Context, st store, id termID, afterJVM bool) error {
 	if l.enter != nil {
@@ -271,18 +264,6 @@ func (l *leadership) noteRefusal(err error) {
 		l.config.setAside[key] = err.Error()
 	}
 	l.refused = key
-}
-
-// rest waits, and reports whether ctx still lasts.
-func rest(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // peer says how the instance of that id is reached.

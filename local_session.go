@@ -199,7 +199,7 @@ func (s *localSession) watch(ctx context.Context, r *liveRun) {
 	for err != nil && ctx.Err() == nil && !errors.Is(err, fs.ErrNotExist) {
 		// No file descriptor left, say. To call the run lost would start it twice.
 		s.l.log.Error("watch run", "run", r.id, "err", err)
-		pause(ctx, time.Second)
+		rest(ctx, time.Second)
 		st, err = r.box.wait(ctx)
 	}
 	if ctx.Err() != nil {
@@ -308,7 +308,7 @@ func (s *localSession) stillborn(ctx context.Context, r *liveRun, cause error) {
 	st.Reason = mesos.REASON_CONTAINER_LAUNCH_FAILED.String()
 	err := r.box.bury(st)
 	for errors.Is(err, errLocked) && ctx.Err() == nil {
-		pause(ctx, 5*time.Millisecond)
+		rest(ctx, 5*time.Millisecond)
 		err = r.box.bury(st)
 	}
 	// If not even this can be written, it remains true: nobody is left to claim it.
@@ -322,14 +322,6 @@ func (s *localSession) stillborn(ctx context.Context, r *liveRun, cause error) {
 		s.release(r)
 		s.ended(r.id, &st)
 	})
-}
-
-// pause sleeps, but not beyond the end of ctx.
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }
 
 func (s *localSession) started(r *liveRun, since int64) {

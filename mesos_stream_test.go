@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/mesos/mesos-go/api/v1/lib"
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 )
@@ -95,7 +95,7 @@ func TestShortSubscriptionsDoNotResetTheBackoff(t *testing.T) {
 			mu.Lock()
 			d := lives
 			mu.Unlock()
-			sleepOr(r.Context(), d, nil)
+			rest(r.Context(), d)
 		}}
 		k := connect(t, brokenMaster(t, o.ServeHTTP), "")
 		time.Sleep(5 * time.Minute)

@@ -298,9 +298,6 @@ func idOf(r *Run) string {
 	return r.ID
 }
 
-// instant writes a time as Joda does: UTC, with milliseconds.
-func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
-
 // run delivers notices until ctx ends, then for a short while what still waits.
 func (n *notifier) run(ctx context.Context) {
 	var wg sync.WaitGroup
@@ -433,10 +430,7 @@ func (c *notifyClient) deliver(ctx, sending context.Context, n notice) {
 		if refused != nil {
 			pause = max(pause, min(refused.wait, noticeLastWait))
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
+		rest(ctx, pause)
 		wait = min(2*wait, noticeLastWait)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -27,7 +26,7 @@ type poster struct {
 func newPoster(flag, address string) (*poster, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, fmt.Errorf("read --%s: %w", flag, plainURLError(err))
+		return nil, fmt.Errorf("read --%s: %w", flag, withoutURL(err))
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("read --%s: it is not an http or https URL", flag)
@@ -53,19 +52,11 @@ func keepPosting(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// plainURLError drops the URL from an error about it.
-func plainURLError(err error) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		return u.Err
-	}
-	return err
-}
-
 // post sends a document. Extra headers are name and value in turn.
 func (p *poster) post(ctx context.Context, body []byte, header ...string) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url.String(), bytes.NewReader(body))
 	if err != nil {
-		return &deliveryError{err: plainURLError(err), final: true}
+		return &deliveryError{err: withoutURL(err), final: true}
 	}
 	r.Header = p.header.Clone()
 	for pair := range slices.Chunk(header, 2) {
@@ -73,7 +64,7 @@ func (p *poster) post(ctx context.Context, body []byte, header ...string) error 
 	}
 	resp, err := p.client.Do(r)
 	if err != nil {
-		return fmt.Errorf("post to %s: %w", p.url.Host, plainURLError(err))
+		return fmt.Errorf("post to %s: %w", p.url.Host, withoutURL(err))
 	}
 	defer resp.Body.Close()
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
@@ -92,18 +83,7 @@ func (p *poster) post(ctx context.Context, body []byte, header ...string) error 
 
 // excerpt is the start of an answer, on one line.
 func excerpt(answer []byte) string {
-	return shorten(strings.Join(strings.Fields(strings.ToValidUTF8(string(answer), "\uFFFD")), " "), 200)
-}
-
-// shorten cuts a text after n characters.
-func shorten(text string, n int) string {
-	for i := range text {
-		if n == 0 {
-			return text[:i]
-		}
-		n--
-	}
-	return text
+	return cutText(strings.Join(strings.Fields(strings.ToValidUTF8(string(answer), "\uFFFD")), " "), 200, "")
 }
 
 // chatSender posts to a webhook of Slack or Mattermost.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -29,7 +28,7 @@ type sentrySender struct {
 func newSentrySender(dsn string) (sentrySender, error) {
 	u, err := url.Parse(dsn)
 	if err != nil {
-		return sentrySender{}, fmt.Errorf("read --raven_dsn: %w", plainURLError(err))
+		return sentrySender{}, fmt.Errorf("read --raven_dsn: %w", withoutURL(err))
 	}
 	project := path.Base(u.Path)
 	if u.User.Username() == "" || project == "." || project == "/" {
@@ -50,16 +49,8 @@ func newSentrySender(dsn string) (sentrySender, error) {
 }
 
 func (s sentrySender) send(ctx context.Context, n notice) error {
-	return s.post(ctx, s.body(n, newEventID()), "X-Sentry-Auth", s.auth(time.Now()))
-}
-
-// newEventID is a random UUID (version 4) without dashes, as Sentry wants it.
-func newEventID() string {
-	var id [16]byte
-	rand.Read(id[:])
-	id[6] = id[6]&0x0f | 0x40
-	id[8] = id[8]&0x3f | 0x80
-	return hex.EncodeToString(id[:])
+	id := newUUID()
+	return s.post(ctx, s.body(n, hex.EncodeToString(id[:])), "X-Sentry-Auth", s.auth(time.Now()))
 }
 
 func (s sentrySender) auth(now time.Time) string {
@@ -102,5 +93,5 @@ func (s sentrySender) body(n notice, id string) []byte {
 
 // tagValue makes a text fit for a tag, which has one line.
 func tagValue(text string) string {
-	return shorten(strings.Join(strings.FieldsFunc(text, func(c rune) bool { return c == '\n' || c == '\r' }), " "), sentryTagLimit)
+	return cutText(strings.Join(strings.FieldsFunc(text, func(c rune) bool { return c == '\n' || c == '\r' }), " "), sentryTagLimit, "")
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -330,15 +329,6 @@ func kindOf(key string) string {
 	}
 	kind, _, _ := strings.Cut(rest, "/")
 	return kind
-}
-
-// newUUID returns a random UUID, version 4.
-func newUUID() [16]byte {
-	var id [16]byte
-	rand.Read(id[:]) // never fails
-	id[6] = id[6]&0x0f | 0x40
-	id[8] = id[8]&0x3f | 0x80
-	return id
 }
 
 // multi sends operations as one transaction behind the fence.
