@@ -8,8 +8,6 @@ import (
 )
 
 const (
-	// maxBackup bounds the document of a backup, which is held in memory.
-	maxBackup = 1 << 30
 	// restoreTimeout is how long its body may take to arrive.
 	restoreTimeout = 10 * time.Minute
 )

@@ -229,17 +229,3 @@ func describeChange(last, show *view) []byte {
 	event = append(event, bytes.Join(rows, []byte{','})...)
 	return append(event, "]}"...)
 }
-
-// changed returns a channel that is closed at the next publication of a view. It must be
-// asked for before the view.
-func (s *scheduler) changed() <-chan struct{} {
-	for {
-		if c := s.watch.Load(); c != nil {
-			return *c
-		}
-		c := make(chan struct{})
-		if s.watch.CompareAndSwap(nil, &c) {
-			return c
-		}
-	}
-}

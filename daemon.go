@@ -330,3 +330,31 @@ func (p *daemon) lead(ctx, alive context.Context) {
 		self: p.self,
 	})
 }
+
+// observe has the gauges ask the parts that they tell of. None of them waits for the scheduler.
+func (p *daemon) observe() {
+	m := p.metrics
+	leading := func(value func(*scheduler) float64) func() float64 {
+		return func() float64 {
+			if s := p.seat.current(); s != nil {
+				return value(s)
+			}
+			return 0
+		}
+	}
+	m.jobs.from(leading(func(s *scheduler) float64 { return float64(s.view().len()) }))
+	m.jobsDisabled.from(leading(func(s *scheduler) float64 { return float64(s.view().disabled) }))
+	m.jobsInvalid.from(leading(func(s *scheduler) float64 { return float64(len(s.view().invalid)) }))
+	m.queueHigh.from(leading(func(s *scheduler) float64 { return float64(s.view().queuedHigh) }))
+	m.queueNormal.from(leading(func(s *scheduler) float64 { v := s.view(); return float64(v.queued - v.queuedHigh) }))
+	m.queueAge.from(leading(func(s *scheduler) float64 { return s.view().queueAge(time.Now()).Seconds() }))
+	m.runsActive.from(leading(func(s *scheduler) float64 { return float64(s.view().running) }))
+	m.commitWaiting.from(leading(func(s *scheduler) float64 { return float64(s.writer.pending()) }))
+	m.mesosConnected.from(leading(func(s *scheduler) float64 { return asFloat(s.view().subscribed) }))
+	if p.mesos != nil {
+		m.mesosConnected.from(func() float64 { return asFloat(p.mesos.status().Subscribed) })
+	}
+	if p.certificates != nil {
+		m.tlsExpiry.from(func() float64 { return float64(p.certificates.expires().Unix()) })
+	}
+}

@@ -38,16 +38,6 @@ type peer struct {
 	native       bool   // knows request ids, so a write may be sent to it twice; the JVM versions don't
 }
 
-// requestIDKey is where the id of a write is found in the context of its request.
-type requestIDKey struct{}
-
-// requestID returns the id of the write that ctx belongs to, "" for none. A write
-// whose id has been committed already is done: it must not be done again.
-func requestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
-}
-
 var (
 	errLeaderChanged = errors.New("another instance leads now")
 	errNotExecuted   = errors.New("the leader has not executed the request")

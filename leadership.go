@@ -106,19 +106,6 @@ type leadership struct {
 	refused string // key of the record whose refusal ended the last term, "" for none
 }
 
-// A termID is the number of a term and who has counted it. Only numbers of one counter tell which
-// term is the later one: another ZooKeeper, or another path in it, begins anew, and so does each
-// process on the file store, whose counter is "".
-type termID struct {
-	counter string
-	number  int64
-}
-
-// before reports whether the other term is certainly the later one.
-func (id termID) before(other termID) bool {
-	return id.counter != "" && id.counter == other.counter && id.number < other.number
-}
-
 // onFile leads alone, on a store that nobody else has. It returns when ctx ends.
 func (l *leadership) onFile(ctx context.Context, st store) {
 	l.seat.follow(l.seat.id, instance{})

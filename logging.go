@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"html"
 	"io"
@@ -84,4 +85,52 @@ func (s *server) levelOptions() string {
 		fmt.Fprintf(&b, "<option%s>%s</option>", selected, word)
 	}
 	return b.String()
+}
+
+// A runLog writes what happens to runs. At ten thousand runs a second two lines for each would bury the
+// log and cost more than the runs, and history and metrics tell of them anyway: that a run was
+// queued, started or succeeded is for debugging. What a person may have to act on, or will ask for
+// later, is written by default: failed attempts, kills, skipped and late runs. Missed ones and
+// jobs that used up their repetitions are logged where they are found.
+type runLog struct{ *slog.Logger }
+
+func (l runLog) observe(e jobEvent) {
+	level, message := slog.LevelInfo, ""
+	switch e.Kind {
+	case eventQueued:
+		level, message = slog.LevelDebug, "run queued"
+	case eventStarted:
+		level, message = slog.LevelDebug, "run started"
+	case eventFinished:
+		level, message = slog.LevelDebug, "run succeeded"
+	case eventFailed:
+		message = "attempt ended without success"
+	case eventRetriesExhausted:
+		level, message = slog.LevelWarn, "run failed, no attempt follows"
+	case eventDisabled:
+		if e.Cause != causeFailures {
+			return
+		}
+		level, message = slog.LevelWarn, "run failed, the job is disabled"
+	case eventSkipped, eventExpired:
+		message = "run skipped"
+	case eventLate:
+		level, message = slog.LevelWarn, "run is late"
+	default:
+		return
+	}
+	if !l.Enabled(context.Background(), level) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("job", e.Job.Name)}
+	if r := e.Run; r != nil {
+		attrs = append(attrs, slog.String("task", r.ID), slog.Int("attempt", r.Attempt), slog.String("state", string(r.State)))
+		if r.Agent != "" || r.AgentID != "" {
+			attrs = append(attrs, slog.String("agent", r.Agent), slog.String("agentId", r.AgentID))
+		}
+		if r.Reason != "" {
+			attrs = append(attrs, slog.String("reason", r.Reason))
+		}
+	}
+	l.LogAttrs(context.Background(), level, message, attrs...)
 }

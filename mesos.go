@@ -19,13 +19,7 @@ import (
 )
 
 // What run returns when the scheduler has to act before it may run again.
-var (
-	// errFrameworkRemoved: the id is used up and all its tasks are gone.
-	errFrameworkRemoved = errors.New("framework has been removed")
-	// errFrameworkTaken: another scheduler has subscribed with the id. Who
-	// gets this must not fight over it.
-	errFrameworkTaken = errors.New("framework failed over to another scheduler")
-)
+var ()
 
 const (
 	// subscribeTimeout bounds the time from dialing to the first event.

@@ -366,3 +366,12 @@ func (m *metrics) resourceCall(name string, took time.Duration) {
 		t.observe(took)
 	}
 }
+
+// The clients, by the names that status and metrics show.
+const (
+	clientMail       = "mail"
+	clientSentry     = "sentry"
+	clientSlack      = "slack"
+	clientMattermost = "mattermost"
+	clientHTTP       = "http"
+)

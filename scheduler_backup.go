@@ -15,6 +15,9 @@ import (
 	"unicode/utf8"
 )
 
+// maxBackup bounds the document of a backup, which is held in memory.
+const maxBackup = 1 << 30
+
 const (
 	backupWord   = "state" // of Chronos: tells a backup from other documents
 	backupFormat = 1

@@ -54,3 +54,6 @@ func withoutURL(err error) error {
 	}
 	return err
 }
+
+// version is the release, stamped in by the linker (-X main.version=...).
+var version = "dev"
