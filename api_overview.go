@@ -2,9 +2,7 @@ package main
 
 import (
 	"bufio"
-	"net/http"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -111,10 +109,10 @@ func (j *jobView) appendRuns(dst []byte) []byte {
 
 // showOverview answers everything that a table of all jobs shows, in the order of their
 // creation, and the name of the event after which changes are to be asked for.
-func (s *server) showOverview(c *call) error {
+func (a *api) showOverview(c *call) error {
 	v := c.scheduler.view()
-	s.events.keep(v)
-	leader, _ := s.leader()
+	a.events.keep(v)
+	leader, _ := a.leader()
 	head := encode(struct {
 		Event      string         `json:"event"`
 		Time       int64          `json:"time"` // ms since the epoch, for clocks that are wrong
@@ -129,7 +127,7 @@ func (s *server) showOverview(c *call) error {
 		Running    int            `json:"running"`
 		Records    int            `json:"invalidRecords,omitempty"`
 		Totals     overviewTotals `json:"totals"`
-	}{s.events.name(v), time.Now().UnixMilli(), version, s.id, leader, s.memberIDs(), s.storeName, s.clusterName, v.subscribed,
+	}{a.events.name(v), time.Now().UnixMilli(), version, a.id, leader, a.memberIDs(), a.options.storeName, a.options.clusterName, v.subscribed,
 		v.queued, v.running, len(v.invalid), v.totals()})
 	c.w.Header().Set("Content-Type", typeJSON)
 	c.w.Header().Set("Cache-Control", "no-store")
@@ -152,11 +150,11 @@ func (s *server) showOverview(c *call) error {
 }
 
 // memberIDs is the ids of the instances, where that is known.
-func (s *server) memberIDs() []string {
-	if s.members == nil {
+func (a *api) memberIDs() []string {
+	if a.options.members == nil {
 		return nil
 	}
-	return s.members()
+	return a.options.members()
 }
 
 // overviewTotals count jobs.
@@ -226,9 +224,4 @@ func (v *view) since(old *view) (changed []*jobView, removed []string) {
 		}
 	}
 	return changed, removed
-}
-
-// isEventStream reports whether an answer is a stream of events.
-func isEventStream(h http.Header) bool {
-	return strings.HasPrefix(h.Get("Content-Type"), typeEvents)
 }

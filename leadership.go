@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -117,7 +115,7 @@ func (l *leadership) onFile(ctx context.Context, st store) {
 		if errors.Is(err, errRestored) {
 			continue
 		}
-		l.log.Error("the state could not be kept; loading it anew", "err", err)
+		l.log.Error("the state could not be kept; loading it anew", "error", err)
 		rest(ctx, termPause)
 	}
 }
@@ -141,7 +139,7 @@ func (l *leadership) onZooKeeper(ctx, alive context.Context, o zkOptions) {
 		if alive.Err() != nil {
 			return
 		}
-		l.log.Warn("session ended", "err", err)
+		l.log.Warn("session ended", "error", err)
 		rest(alive, termPause)
 	}
 }
@@ -251,20 +249,4 @@ func (l *leadership) noteRefusal(err error) {
 		l.config.setAside[key] = err.Error()
 	}
 	l.refused = key
-}
-
-// peer says how the instance of that id is reached.
-func (at instance) peer(id string) peer {
-	if at == (instance{}) {
-		return peer{scheme: "http", host: id} // a JVM version
-	}
-	p := peer{scheme: "http", host: id, native: true}
-	if at.Scheme == "https" {
-		host, _, err := net.SplitHostPort(id)
-		if err != nil {
-			host = id
-		}
-		p.scheme, p.host = "https", net.JoinHostPort(host, strconv.Itoa(at.Port))
-	}
-	return p
 }

@@ -38,9 +38,6 @@ const (
 	lastRetry  = 15 * time.Second
 )
 
-// eventUndecodable stands for the kind of an event that could not be read and was skipped.
-const eventUndecodable = "undecodable"
-
 // mesosConfig is what a connection to Mesos is made from.
 type mesosConfig struct {
 	follow            followMaster
@@ -125,7 +122,7 @@ func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(
 	defer m.setStatus("", errors.New("stopped"))
 
 	leader.wait(ctx, detectTimeout)
-	retry := backoff{}
+	retry := backoff{first: firstRetry, last: lastRetry}
 	for {
 		url, changed := leader.get()
 		err := errors.New("no Mesos master leads")

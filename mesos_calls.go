@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -477,14 +476,4 @@ func (r *recordReader) length() (int, error) {
 			return 0, fmt.Errorf("read record length: more than %d bytes", recordLimit)
 		}
 	}
-}
-
-// backoff spreads retries: random waits below a bound that doubles.
-type backoff struct{ bound time.Duration }
-
-func (b *backoff) reset() { b.bound = 0 }
-
-func (b *backoff) next() time.Duration {
-	b.bound = min(max(2*b.bound, firstRetry), lastRetry)
-	return b.bound/4 + rand.N(3*b.bound/4)
 }
