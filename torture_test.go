@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/chronos-go/chronos/internal/zktest"
 )
 
 // The torture tests run the real binary, break it at random moments, and count from
@@ -80,7 +82,7 @@ type victim struct {
 }
 
 func newVictim(t *testing.T, binary, log string, args ...string) *victim {
-	port := strconv.Itoa(freePort())
+	port := strconv.Itoa(zktest.FreePort())
 	v := &victim{binary: binary, addr: "127.0.0.1:" + port, id: "127.0.0.1:" + port, log: log}
 	v.args = append([]string{"--http_port", port, "--http_address", "127.0.0.1", "--hostname", "127.0.0.1", "--log_format", "json"}, args...)
 	t.Cleanup(v.kill)
