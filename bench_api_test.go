@@ -35,3 +35,16 @@ func BenchmarkListJobs(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkOverview(b *testing.B) {
+	sch := testScheduler(b)
+	s := newAPI(leading(sch))
+	do := func(request string) *http.Response { return send(b, s, request) }
+	for i := range 1000 {
+		given(b, do, scheduledJob(fmt.Sprintf("some.job.with-a-name-%d", i)))
+	}
+	for b.Loop() {
+		res := do("GET /v1/scheduler/overview")
+		b.SetBytes(int64(len(bodyOf(b, res))))
+	}
+}

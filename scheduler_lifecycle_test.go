@@ -13,30 +13,10 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-const parked = `{"name":"a","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H"}`
-
 // yearly is a job that is not due in any test.
 func yearly(name string) string {
 	return fmt.Sprintf(`{"name":%q,"command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y"}`, name)
 }
-
-// runNow starts a job by hand and returns the run's id.
-func (b *bench) runNow(name string) string {
-	b.t.Helper()
-	id, err := b.s.runJob(b.t.Context(), name, "", false)
-	b.do("run", err)
-	return id
-}
-
-func (b *bench) wantState(name, want string) {
-	b.t.Helper()
-	if got, _ := b.s.view().job(name).state(); got != want {
-		b.t.Errorf("state of %s = %q, want %q", name, got, want)
-	}
-}
-
-// status is an update without a uuid, as reconciliation sends.
-func status(state mesos.TaskState) mesos.TaskStatus { return mesos.TaskStatus{State: state.Enum()} }
 
 func TestRetries(t *testing.T) {
 	scenario(t, "a failed run is tried again after failure_retry, and counts once", func(b *bench) {
