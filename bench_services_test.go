@@ -8,6 +8,7 @@ import (
 	"path"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -364,4 +365,70 @@ func bareCreate(b *testing.B, session *zkSession, n int) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Since(start)
+}
+
+// Commits of jobs against bare multis of the same number and sizes of writes.
+func BenchmarkZKStoreCommit(b *testing.B) {
+	hosts, root := zktest.Shared(b)
+	s, _ := lead(b, hosts, root)
+	for _, n := range []int{1, 10, 250} {
+		b.Run(fmt.Sprint("jobs=", n), func(b *testing.B) {
+			records := jobRecords(n)
+			mustCommit(b, s, records...)
+			bare := bareMultis(b, s.session, root+fmt.Sprint("/bare-", b.N, "-", n), records)
+			var ours, theirs time.Duration
+			for b.Loop() { // by turns, so that both see the same server
+				start := time.Now()
+				mustCommit(b, s, records...)
+				ours += time.Since(start)
+				theirs += bare()
+			}
+			b.ReportMetric(float64(n*b.N)/ours.Seconds(), "jobs/s")
+			b.ReportMetric(float64(theirs)/float64(ours), "of-bare")
+			b.ReportMetric(float64(ours.Microseconds())/float64(b.N), "µs/commit")
+		})
+	}
+}
+
+// A new leader loads 10,000 jobs with as many records of ours.
+func BenchmarkZKStoreLoad(b *testing.B) {
+	hosts, root := zktest.Shared(b)
+	s, _ := lead(b, hosts, root)
+	for records := range slices.Chunk(jobRecords(10_000), 500) {
+		mustCommit(b, s, records...)
+	}
+	for b.Loop() {
+		records, err := s.load(b.Context())
+		if err != nil || len(records) != 20_000 {
+			b.Fatalf("load() = %d records, %v", len(records), err)
+		}
+	}
+}
+
+// bareMultis returns a function that does and times one multi of plain sets of as many bytes.
+func bareMultis(b *testing.B, session *zkSession, dir string, records []record) func() time.Duration {
+	nodes := map[string][]byte{}
+	var ops []any
+	for i, r := range records {
+		name := fmt.Sprint("node-", i)
+		nodes[name] = nil
+		ops = append(ops, &zk.SetDataRequest{Path: dir + "/" + name, Data: r.value, Version: -1})
+	}
+	plant(b, session, dir, nodes)
+	return func() time.Duration {
+		start := time.Now()
+		if _, err := session.Multi(ops...); err != nil {
+			b.Fatal(err)
+		}
+		return time.Since(start)
+	}
+}
+
+// jobRecords are the records that n jobs have, and what they take.
+func jobRecords(n int) (records []record) {
+	for i := range n {
+		name := fmt.Sprint("job-", i)
+		records = append(records, put("J_"+name, strings.Repeat("x", 700)), put("go/job/"+name, strings.Repeat("x", 200)))
+	}
+	return records
 }

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 func TestScheduledRuns(t *testing.T) {
@@ -180,6 +185,122 @@ func TestOverlap(t *testing.T) {
 		b.wantHistory("a", "manual finished 00:00:00", "manual finished 00:00:00", "manual finished 00:00:00")
 		if ids := b.cluster.launched(); len(ids) != 3 || ids[1] == ids[2] {
 			b.t.Errorf("launched %q, want three different ids", ids)
+		}
+	})
+}
+
+// A talkative cluster tells the fate of many calls when its subscription ends, and
+// waits until it is heard.
+type talkative struct {
+	cluster
+	tell func(error)
+}
+
+func (c *talkative) run(ctx context.Context, id string, handle func(*sched.Event)) error {
+	err := c.cluster.run(ctx, id, handle)
+	for range 5000 {
+		c.tell(errNotSent)
+	}
+	return err
+}
+
+func TestEndOfTerm(t *testing.T) {
+	scenario(t, "the cluster is not left talking to nobody", func(b *bench) {
+		b.start().post(parked)
+		b.end()
+		c := &talkative{cluster: b.cluster.client(b.s.log)}
+		b.s = newScheduler(b.cfg, b.store, c, b.s.log)
+		c.tell = func(err error) { b.s.post(func() {}) }
+		b.do("load", b.s.load(b.t.Context()))
+		ctx, stop := context.WithCancel(b.t.Context())
+		b.stop, b.done = stop, make(chan error, 1)
+		go func() { b.done <- b.s.run(ctx) }()
+		b.wait(0) // the end of the test ends the term, which must not hang
+	})
+}
+
+func TestTermsAndFailures(t *testing.T) {
+	scenario(t, "a failed commit ends the term, and the next one begins from what is stored", func(b *bench) {
+		b.start().post(parked)
+		b.store.before = func([]record) error { return errors.New("disk full") }
+		_, err := b.s.runJob(b.t.Context(), "a", "", false)
+		if err == nil || !strings.Contains(err.Error(), "disk full") {
+			b.t.Errorf("run = %v, want the store's error", err)
+		}
+		if err := <-b.done; err == nil || !strings.Contains(err.Error(), "disk full") {
+			b.t.Errorf("the term ended with %v", err)
+		}
+		b.done <- nil
+		if n := len(b.cluster.launched()); n != 0 {
+			b.t.Errorf("%d tasks were launched without being stored", n)
+		}
+		b.store.before = nil
+		b.restart()
+		b.runNow("a")
+		b.wantHistory("a", "manual finished 00:00:00")
+	})
+	scenario(t, "a record that is refused twice is set aside and the rest goes on", func(b *bench) {
+		b.cfg.setAside = map[string]string{"J_a": "too large"}
+		b.store.records["J_a"] = []byte(parked)
+		b.store.records["J_b"] = []byte(strings.Replace(parked, `"a"`, `"b"`, 1))
+		b.start()
+		if b.s.view().job("a") != nil || b.s.view().job("b") == nil || len(b.s.view().invalid) != 1 {
+			b.t.Errorf("jobs %d, invalid %v", b.s.view().len(), b.s.view().invalid)
+		}
+	})
+	scenario(t, "a change repeated under its request id is made once, by the next leader too", func(b *bench) {
+		b.start().post(parked)
+		ctx := withRequest(b.t.Context(), "request-1")
+		first, err := b.s.runJob(ctx, "a", "", false)
+		b.do("run", err)
+		again, err := b.s.runJob(ctx, "a", "", false)
+		b.do("run again", err)
+		b.restart()
+		third, err := b.s.runJob(ctx, "a", "", false)
+		b.do("run after a fail-over", err)
+		if first != again || first != third || len(b.cluster.launched()) != 1 {
+			b.t.Errorf("ids %q, %q, %q; launched %q", first, again, third, b.cluster.launched())
+		}
+		b.wait(11 * time.Minute)
+		b.runNow("a")
+		if keys := b.store.keys("go/request/"); len(keys) != 0 {
+			b.t.Errorf("old request ids are kept: %q", keys)
+		}
+	})
+	scenario(t, "high priority goes first, and a large task at the head holds up nobody (A24)", func(b *bench) {
+		b.cluster.resize(1)
+		b.cluster.behave(taking(10 * time.Second))
+		b.start().post(`{"name":"large","command":"x","cpus":4,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.post(`{"name":"low","command":"x","cpus":1,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.post(`{"name":"high","command":"x","cpus":1,"highPriority":true,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.post(`{"name":"off","command":"x","disabled":true,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		for _, name := range []string{"low", "large", "off", "low", "high"} {
+			b.runNow(name)
+		}
+		b.wait(time.Minute)
+		var order []string
+		for _, id := range b.cluster.launched() {
+			_, _, job, _, _ := parseRunID(id)
+			order = append(order, job)
+		}
+		if want := []string{"low", "high", "low"}; !slices.Equal(order, want) {
+			b.t.Errorf("launched %q, want %q", order, want)
+		}
+		why, err := b.s.whyQueued(b.t.Context(), "large")
+		if err != nil || len(why) != 1 || len(why[0].Reasons) == 0 || !strings.Contains(why[0].Reasons[0], "cpus") {
+			b.t.Errorf("whyQueued = %+v, %v", why, err)
+		}
+	})
+	scenario(t, "a large task is not starved by small ones", func(b *bench) {
+		b.cluster.resize(1)
+		b.cluster.behave(taking(20 * time.Second))
+		b.start().post(`{"name":"large","command":"x","cpus":1,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.post(`{"name":"small","command":"x","cpus":0.1,"concurrent":true,"schedule":"R/2000-01-01T00:00:00Z/PT2S"}`)
+		b.wait(10 * time.Second)
+		b.runNow("large")
+		b.wait(5 * time.Minute)
+		if got := b.history("large"); len(got) != 1 {
+			b.t.Errorf("history of the large job = %q, want one run", got)
 		}
 	})
 }

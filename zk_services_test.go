@@ -94,14 +94,6 @@ func TestSessionPassesOverAnUnknownHost(t *testing.T) {
 	testSession(t, append(hosts, "no-such-host.invalid:2181"))
 }
 
-func TestDialGivesUpWithItsContext(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if s, err := dialZK(ctx, []string{"127.0.0.1:1"}, time.Second, "", slog.New(slog.DiscardHandler)); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("dialZK = %v, %v, want %v", s, err, context.DeadlineExceeded)
-	}
-}
-
 // Ephemeral nodes of a closed session are gone when close returns.
 func TestCloseEndsTheSessionInZooKeeper(t *testing.T) {
 	hosts, root := zktest.Shared(t)
