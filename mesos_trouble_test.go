@@ -175,16 +175,6 @@ func TestStartWithMesosInTrouble(t *testing.T) {
 	}
 }
 
-// until asks again and again, since what is asked for has no signal.
-func (d *testDaemon) until(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s; the log: %s", what, d.log)
-		}
-	}
-}
-
 // TestMasterBehindABlackHole connects to an address that swallows everything: the attempt is given up
 // in time, told of, and made again.
 func TestMasterBehindABlackHole(t *testing.T) {
