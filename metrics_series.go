@@ -48,15 +48,6 @@ func (g *gauge) value() float64 {
 	return math.Float64frombits(g.bits.Load())
 }
 
-// setBool makes a gauge of 0 and 1.
-func (g *gauge) setBool(on bool) {
-	if on {
-		g.set(1)
-		return
-	}
-	g.set(0)
-}
-
 // rateTick is the interval at which Dropwizard folds new events into its moving averages.
 const rateTick = 5 * time.Second
 
@@ -279,8 +270,6 @@ func (s snapshot) normalised() snapshot {
 	}
 	return s
 }
-
-func (s snapshot) size() int { return len(s.samples) }
 
 // quantile is the value of the last sample for which the weights before it add up to
 // at most q, as Dropwizard has it: no interpolation. It is 0 for an empty sample.
