@@ -20,7 +20,7 @@ func TestJobSeriesAreBoundedAndDroppedWithTheJob(t *testing.T) {
 	if want := []string{"job0", "job2", "job3"}; !slices.Equal(names, want) {
 		t.Errorf("jobs = %q, want %q", names, want)
 	}
-	if n := table.times("job3").size(); n != 0 {
+	if n := len(table.byName["job3"].Value.(*jobSeries).times); n != 0 {
 		t.Errorf("a success without run time left %d samples", n)
 	}
 	table.drop("job0")
@@ -31,8 +31,8 @@ func TestJobSeriesAreBoundedAndDroppedWithTheJob(t *testing.T) {
 	for i := range 1000 {
 		table.succeeded("job2", float64(i))
 	}
-	if s := table.times("job2"); s.size() != jobSampleSize || s.min() != 1000-jobSampleSize || s.max() != 999 {
-		t.Errorf("sample = %d values from %v to %v, want the last %d of 1000", s.size(), s.min(), s.max(), jobSampleSize)
+	if s := snapshotOf(table.byName["job2"].Value.(*jobSeries).times); len(s.samples) != jobSampleSize || s.min() != 1000-jobSampleSize || s.max() != 999 {
+		t.Errorf("sample = %d values from %v to %v, want the last %d of 1000", len(s.samples), s.min(), s.max(), jobSampleSize)
 	}
 	if got := table.all()[0].timeCount; got != 1001 {
 		t.Errorf("timeCount = %d, want 1001", got)

@@ -46,8 +46,8 @@ func TestReservoirPrefersRecentValues(t *testing.T) {
 			h.observe(100)
 		}
 		s := h.sample.snapshot()
-		if s.size() != reservoirSize {
-			t.Errorf("sample has %d values, want %d", s.size(), reservoirSize)
+		if len(s.samples) != reservoirSize {
+			t.Errorf("sample has %d values, want %d", len(s.samples), reservoirSize)
 		}
 		if s.quantile(.5) != 100 || h.count() != 7000 {
 			t.Errorf("median = %v of %d, want 100 of 7000", s.quantile(.5), h.count())
@@ -73,9 +73,9 @@ func TestSnapshotTakesQuantilesWithoutInterpolation(t *testing.T) {
 func TestGaugesTellYesFromNo(t *testing.T) {
 	m := newMetrics("1")
 	for _, on := range []bool{true, false, true} {
-		m.leader.setBool(on)
+		m.leader.set(asFloat(on))
 		if got := m.leader.value() == 1; got != on {
-			t.Errorf("leader = %v after setBool(%v)", m.leader.value(), on)
+			t.Errorf("leader = %v after set(asFloat(%v))", m.leader.value(), on)
 		}
 	}
 }

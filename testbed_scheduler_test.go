@@ -81,7 +81,7 @@ func (b *bench) wait(d time.Duration) {
 	b.t.Helper()
 	time.Sleep(d)
 	synctest.Wait()
-	_, err := b.s.do(context.Background(), func() (string, error) { return "", b.s.check() })
+	err := b.s.do(context.Background(), b.s.check)
 	if err != nil && !errors.Is(err, errNoLeader) {
 		b.t.Fatalf("state: %v", err)
 	}
@@ -259,7 +259,7 @@ func schedulerOn(t testing.TB, st *memStore) *scheduler {
 
 // soundness checks the whole state of a scheduler within its loop, and what readers see of it.
 func soundness(t *testing.T, sch *scheduler) error {
-	_, err := sch.do(t.Context(), func() (string, error) { return "", sch.check() })
+	err := sch.do(t.Context(), sch.check)
 	return errors.Join(err, sch.view().check())
 }
 
