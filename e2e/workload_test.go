@@ -1,234 +1,20 @@
-package main
+package e2e
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"io/fs"
-	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
-
-// The torture tests run the real binary, break it at random moments, and count from
-// files that the jobs themselves have written what became of every occurrence.
-//
-//	go test -run 'Torture' -torture -seed 7 -timeout 3h -v
-//
-// runs their long form; with -artifacts the logs of all processes are kept. Faults and delays follow from the seed; the machine adds its own chance.
-var (
-	longTorture = flag.Bool("torture", false, "run the torture tests in their long form")
-	tortureSeed = flag.Uint64("seed", 0, "seed of the torture tests; 0 takes one from the clock")
-)
-
-// tortureRand returns the test's source of chance and prints its seed.
-func tortureRand(t *testing.T) *rand.Rand {
-	seed := *tortureSeed
-	if seed == 0 {
-		seed = uint64(time.Now().UnixNano()) % 1_000_000
-	}
-	t.Logf("seed %d (repeat with -seed %d)", seed, seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
-
-// buildChronos builds the program as it is shipped, once for all tests.
-func buildChronos(t testing.TB) string {
-	t.Helper()
-	binary, err := builtChronos()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return binary
-}
-
-// buildDir is where the tests build programs; TestMain removes it.
-var buildDir = filepath.Join(os.TempDir(), "chronos-test-"+strconv.Itoa(os.Getpid()))
-
-var builtChronos = sync.OnceValues(func() (string, error) {
-	binary := filepath.Join(buildDir, "chronos")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags=timetzdata", "-ldflags=-s -w -buildid=", "-o", binary, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return binary, nil
-})
-
-// A victim is an instance that is started and killed at will. What its processes
-// log goes into one file.
-type victim struct {
-	binary string
-	args   []string
-	addr   string // host:port of its HTTP
-	id     string // what it tells the others, and the latch: the same, or where a link to it begins
-	log    string
-	cmd    *exec.Cmd
-	ended  chan error
-}
-
-func newVictim(t *testing.T, binary, log string, args ...string) *victim {
-	port := strconv.Itoa(freePort())
-	v := &victim{binary: binary, addr: "127.0.0.1:" + port, id: "127.0.0.1:" + port, log: log}
-	v.args = append([]string{"--http_port", port, "--http_address", "127.0.0.1", "--hostname", "127.0.0.1", "--log_format", "json"}, args...)
-	t.Cleanup(v.kill)
-	return v
-}
-
-// advertise has the other instances reach this one at another address.
-func (v *victim) advertise(addr string) {
-	_, port := splitAddress(addr)
-	v.id, v.args = addr, append(v.args, "--advertise_port", strconv.Itoa(port))
-}
-
-// start starts the process and does not wait for it to serve.
-func (v *victim) start(t *testing.T) {
-	t.Helper()
-	log, err := os.OpenFile(v.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	v.cmd = exec.Command(v.binary, v.args...)
-	v.cmd.Stdout, v.cmd.Stderr = log, log
-	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := v.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	v.ended = ended
-	cmd := v.cmd
-	go func() { ended <- cmd.Wait() }()
-}
-
-// kill is kill -9. It reports the exit of a process that has ended by itself before.
-func (v *victim) kill() { v.end(syscall.SIGKILL) }
-
-func (v *victim) end(sig syscall.Signal) (early bool, err error) {
-	if v.cmd == nil {
-		return false, nil
-	}
-	select {
-	case err = <-v.ended:
-		early = true
-	default:
-		v.cmd.Process.Signal(sig)
-		v.cmd.Process.Signal(syscall.SIGCONT)
-		err = <-v.ended
-	}
-	v.cmd = nil
-	return early, err
-}
-
-func (v *victim) signal(sig syscall.Signal) { v.cmd.Process.Signal(sig) }
-
-// tortureClient has its own connections, none of which outlives its request: a
-// killed server must not be asked over an old one.
-var tortureClient = &http.Client{
-	Timeout:   60 * time.Second,
-	Transport: &http.Transport{DisableKeepAlives: true},
-}
-
-// call sends one request and returns the status, 0 with an error if there was no answer.
-func (v *victim) call(method, path, body string) (int, string, error) {
-	req, err := http.NewRequest(method, "http://"+v.addr+path, strings.NewReader(body))
-	if err != nil {
-		return 0, "", err
-	}
-	if body != "" {
-		req.Header.Set("Content-Type", typeJSON)
-	}
-	res, err := tortureClient.Do(req)
-	if err != nil {
-		return 0, "", err
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	return res.StatusCode, string(text), err
-}
-
-// mustCall is call where only one status will do.
-func (v *victim) mustCall(t *testing.T, method, path, body string, want int) string {
-	t.Helper()
-	status, text, err := v.call(method, path, body)
-	if err != nil || status != want {
-		t.Fatalf("%s %s = %d %q, %v, want %d", method, path, status, text, err, want)
-	}
-	return text
-}
-
-// serves waits until the instance answers as the leader, or through it.
-func (v *victim) serves(t *testing.T) {
-	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if status, _, err := v.call("GET", "/scheduler/jobs/summary", ""); err == nil && status == http.StatusOK {
-			return
-		}
-	}
-	log, _ := os.ReadFile(v.log)
-	t.Fatalf("chronos at %s does not serve after 60 s; its log ends: %s", v.addr, log[max(0, len(log)-4000):])
-}
-
-// A logLine is a line of a victim's log.
-type logLine struct {
-	at   time.Time
-	msg  string
-	rest map[string]any
-}
-
-func (v *victim) logLines(t *testing.T) []logLine {
-	t.Helper()
-	f, err := os.Open(v.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var lines []logLine
-	for s := bufio.NewScanner(f); s.Scan(); {
-		l := logLine{rest: map[string]any{}}
-		if json.Unmarshal(s.Bytes(), &l.rest) != nil {
-			continue // a panic, or a line that a kill has cut
-		}
-		at, _ := l.rest["time"].(string)
-		l.at, _ = time.Parse(time.RFC3339Nano, at)
-		l.msg, _ = l.rest["msg"].(string)
-		lines = append(lines, l)
-	}
-	return lines
-}
-
-// complaints are the lines of the log that tell of an error of our own, and what is not JSON: panics.
-func (v *victim) complaints(t *testing.T, expected ...string) (out []string) {
-	t.Helper()
-	text, err := os.ReadFile(v.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range bytes.Lines(text) {
-		var l struct{ Level, Msg string }
-		err := json.Unmarshal(line, &l)
-		if err == nil && (l.Level != "ERROR" || slices.Contains(expected, l.Msg)) {
-			continue
-		}
-		if len(out) == 20 {
-			return append(out, "...")
-		}
-		out = append(out, strings.TrimSpace(string(line)))
-	}
-	return out
-}
 
 // A mark is a line that a run has written: the id, due and attempt it was given.
 type mark struct {
@@ -275,7 +61,7 @@ func jobDocument(name, command, fields string) string {
 	return fmt.Sprintf(`{"name":%q,"command":%q,"cpus":0.01,"mem":1,"disk":1,"owner":"torture@example.com",%s}`, name, command, fields)
 }
 
-func isoInstant(ms int64) string { return msTime(ms).Format("2006-01-02T15:04:05.000Z") }
+func isoInstant(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") }
 
 // A cadence is a scheduled job with a fixed period, and what must become of each occurrence.
 type cadence struct {
@@ -298,7 +84,7 @@ func (s cadence) until(ms int64) (dues []int64) {
 
 // A gap is a span of occurrences that the program says it has not run.
 type gap struct {
-	state       runState
+	state       string
 	from, to    int64
 	recorded    int64
 	description string
@@ -307,14 +93,39 @@ type gap struct {
 // histories gathers, from the stored histories of jobs, which occurrences are recorded as not run.
 type histories map[string]map[string]gap // by job, by id and state
 
-func (h histories) add(t *testing.T, job string, value []byte) {
+// read adds what is stored now, whose backup an instance gives.
+func (h histories) read(t *testing.T, v *instance) {
 	t.Helper()
-	var runs []*Run
-	if err := json.Unmarshal(value, &runs); err != nil {
+	h.add(t, v.mustCall(t, "GET", backupPath, "", http.StatusOK))
+}
+
+const backupPath = "/v1/scheduler/backup"
+
+// add adds what is in a backup.
+func (h histories) add(t *testing.T, backup string) {
+	t.Helper()
+	var state struct{ Records []struct{ Key, Text string } }
+	if err := json.Unmarshal([]byte(backup), &state); err != nil {
+		t.Fatalf("backup: %v", err)
+	}
+	for _, r := range state.Records {
+		if job, ok := strings.CutPrefix(r.Key, "go/history/"); ok {
+			h.addOf(t, job, r.Text)
+		}
+	}
+}
+
+func (h histories) addOf(t *testing.T, job, history string) {
+	t.Helper()
+	var runs []struct {
+		ID, Kind, State, Reason string
+		Due, From, Ended        int64
+	}
+	if err := json.Unmarshal([]byte(history), &runs); err != nil {
 		t.Fatalf("history of %s: %v", job, err)
 	}
 	for _, r := range runs {
-		if r.State != runMissed && r.State != runSkipped || r.Kind != kindScheduled {
+		if r.State != "missed" && r.State != "skipped" || r.Kind != "scheduled" {
 			continue
 		}
 		m := gap{state: r.State, from: r.Due, to: r.Due, recorded: r.Ended, description: r.Reason}
@@ -324,7 +135,7 @@ func (h histories) add(t *testing.T, job string, value []byte) {
 		if h[job] == nil {
 			h[job] = map[string]gap{}
 		}
-		h[job][string(r.State)+r.ID] = m
+		h[job][r.State+r.ID] = m
 	}
 }
 
@@ -368,6 +179,10 @@ type workload struct {
 	recorded histories
 }
 
+func newWorkload(t *testing.T) *workload {
+	return &workload{marks: marks(t.TempDir()), recorded: histories{}}
+}
+
 // A once is a job that runs once, created while the instance is being killed.
 type once struct {
 	name         string
@@ -376,7 +191,7 @@ type once struct {
 
 // create makes the cadences, all due at a few instants of their period, so that commits come
 // in bursts, and beside them dependent jobs and jobs with retries.
-func (w *workload) create(t *testing.T, v *victim, jobs int, period time.Duration, fields string) {
+func (w *workload) create(t *testing.T, v *instance, jobs int, period time.Duration, fields string) {
 	t.Helper()
 	w.fields = fields
 	base := time.Now().Add(3 * time.Second).Truncate(time.Second).UnixMilli()
@@ -403,7 +218,7 @@ func (w *workload) create(t *testing.T, v *victim, jobs int, period time.Duratio
 func (w *workload) parent(i int) cadence { return w.cadences[2*i] }
 
 // post posts all cadences with the schedules given.
-func (w *workload) post(t *testing.T, v *victim, schedule func(cadence) string) {
+func (w *workload) post(t *testing.T, v *instance, schedule func(cadence) string) {
 	t.Helper()
 	var posting sync.WaitGroup
 	todo := make(chan cadence)
@@ -429,11 +244,44 @@ func (w *workload) post(t *testing.T, v *victim, schedule func(cadence) string) 
 }
 
 // stop ends all cadences and returns the instant up to which every occurrence must be accounted for.
-func (w *workload) stop(t *testing.T, v *victim) (end int64) {
+func (w *workload) stop(t *testing.T, v *instance) (end int64) {
+	t.Helper()
 	end = time.Now().UnixMilli()
-	time.Sleep(time.Second)
+	v.until(t, "all that was due has been seen to", func() bool { return w.pastDue(v, end) })
 	w.post(t, v, func(c cadence) string { return `"schedule":"R/2100-01-01T00:00:00.000Z/PT1H"` })
 	return end
+}
+
+// pastDue reports whether no cadence has an occurrence before end in front of it.
+func (w *workload) pastDue(v *instance, end int64) bool {
+	var overview struct {
+		Jobs []struct {
+			Name string
+			Next int64
+		}
+	}
+	if !v.get("/v1/scheduler/overview", &overview) {
+		return false
+	}
+	next := map[string]int64{}
+	for _, j := range overview.Jobs {
+		next[j.Name] = j.Next
+	}
+	return !slices.ContainsFunc(w.cadences, func(c cadence) bool { return next[c.name] < end })
+}
+
+// settle waits until every occurrence before end is accounted for, as far as that ever comes to be, and
+// nothing that could run twice waits or runs.
+func (w *workload) settle(t *testing.T, v *instance, end int64) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		w.recorded.read(t, v)
+		if w.open(t, end) == 0 {
+			break
+		}
+	}
+	v.until(t, "no run is open", v.isIdle)
+	w.recorded.read(t, v)
 }
 
 // open counts what is not yet accounted for.
