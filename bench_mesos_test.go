@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/zktest"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
@@ -101,7 +102,7 @@ func newSite(b *testing.B) *site {
 		}
 		return acceptNone
 	}})
-	s.hosts, s.root = testZK(b)
+	s.hosts, s.root = zktest.Shared(b)
 	st, _ := lead(b, s.hosts, s.root)
 	sch, stop := startTerm(b, st, newQuietCluster(true))
 	hold(b, sch, siteJobs, func(i int) string {
@@ -128,7 +129,7 @@ type process struct {
 
 func (s *site) start() *process {
 	s.b.Helper()
-	port := freePort()
+	port := zktest.FreePort()
 	p := &process{Cmd: exec.Command(s.binary, "--master", s.mesos.URL(), "--zk_hosts", s.hosts[0], "--zk_path", s.root,
 		"--zk_timeout", fmt.Sprint(siteTimeout.Milliseconds()), "--hostname", "127.0.0.1", "--http_port", fmt.Sprint(port), "--log_level", "error"),
 		url: fmt.Sprintf("http://127.0.0.1:%d", port), started: time.Now()}

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/zktest"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
@@ -124,11 +125,11 @@ func TestStartWithMesosInTrouble(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			hosts, root := testZK(t)
+			hosts, root := zktest.Shared(t)
 			m := newMaster(t, masterOptions{Principal: "chronos", Secret: "s3cret", Allocation: 50 * time.Millisecond})
 			m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
 			m.autoFinish(time.Millisecond)
-			f := &front{address: fmt.Sprintf("127.0.0.1:%d", freePort())}
+			f := &front{address: fmt.Sprintf("127.0.0.1:%d", zktest.FreePort())}
 			if !tt.closed {
 				f = newFront(t, m, f.address)
 			}

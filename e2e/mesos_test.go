@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/zktest"
 	"github.com/go-zookeeper/zk"
-	"github.com/mesos/mesos-go/api/v1/lib"
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
 // candidate makes the master at url, or the leading one if that is "", a candidate in
@@ -74,10 +75,10 @@ func (v *victim) endedRuns(t *testing.T, job string) []runDocument {
 // takes over from one that is killed, and both follow when another master leads.
 func TestProcessesOnMesosAndZooKeeper(t *testing.T) {
 	binary := buildChronos(t)
-	server := startZK(t)
-	_, port := splitAddress(server.addr)
-	hosts := fmt.Sprintf("zk://127.0.0.1:%d,127.0.0.1:%d,localhost:%d", freePort(), port, port)
-	session := testSession(t, []string{server.addr})
+	server := zktest.Start(t)
+	_, port := splitAddress(server.Addr)
+	hosts := fmt.Sprintf("zk://127.0.0.1:%d,127.0.0.1:%d,localhost:%d", zktest.FreePort(), port, port)
+	session := testSession(t, []string{server.Addr})
 	for _, node := range []string{"/mesos", "/mesos/log_replicas"} {
 		if _, err := session.Create(node, nil, 0, zk.WorldACL(zk.PermAll)); err != nil {
 			t.Fatal(err)

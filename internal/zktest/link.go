@@ -1,29 +1,33 @@
-package main
+package zktest
 
 import (
 	"errors"
 	"io"
 	"net"
+	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// linkState says what a link does to what goes over it.
-type linkState int
+// State says what a link does to what goes over it.
+type State int
 
+// What a link does.
 const (
-	linkOpen   linkState = iota
-	linkCut              // connections are ended, and new ones too
-	linkSilent           // nothing passes, and nobody is told
-	linkDeaf             // nothing comes back
+	Open   State = iota // all passes
+	Cut                 // connections are ended, and new ones too
+	Silent              // nothing passes, and nobody is told
+	Deaf                // nothing comes back
 )
 
-// A link is a connection between two parts of a test that can be disturbed: a TCP
+// A Link is a connection between two parts of a test that can be disturbed: a TCP
 // proxy before target.
-type link struct {
-	addr   string
+type Link struct {
+	Addr string // where to connect to, once it listens
+
 	target string
 	// opening, if not nil, reads the first bytes of a connection and returns what to send in their place.
 	opening func(io.Reader) ([]byte, error)
@@ -33,26 +37,27 @@ type link struct {
 
 	mu    sync.Mutex
 	moved sync.Cond
-	state linkState
+	state State
 	conns map[net.Conn]bool
 }
 
-// listen opens the link for as long as the test lasts.
-func (k *link) listen(t testing.TB) *link {
+// Listen opens the link for as long as the test lasts.
+func (k *Link) Listen(t testing.TB) *Link {
 	t.Helper()
-	k.addr = accept(t, k.serve)
-	t.Cleanup(func() { k.set(linkCut) })
+	k.Addr = Accept(t, k.serve)
+	t.Cleanup(func() { k.Set(Cut) })
 	return k
 }
 
-func linkTo(target string) *link {
-	k := &link{target: target, conns: map[net.Conn]bool{}}
+// LinkTo returns a link to an address, which takes no connections yet: see [Link.Listen] and [Link.Join].
+func LinkTo(target string) *Link {
+	k := &Link{target: target, conns: map[net.Conn]bool{}}
 	k.moved.L = &k.mu
 	return k
 }
 
-// accept serves connections to the address that it returns until the test ends.
-func accept(t testing.TB, serve func(net.Conn)) (addr string) {
+// Accept serves connections to the address that it returns until the test ends.
+func Accept(t testing.TB, serve func(net.Conn)) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -73,12 +78,12 @@ func accept(t testing.TB, serve func(net.Conn)) (addr string) {
 	return l.Addr().String()
 }
 
-// set changes the state. What a silent link has held back passes when it opens.
-func (k *link) set(state linkState) {
+// Set changes the state. What a silent link has held back passes when it opens.
+func (k *Link) Set(state State) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.state = state
-	if state == linkCut {
+	if state == Cut {
 		for conn := range k.conns {
 			conn.Close()
 		}
@@ -86,17 +91,17 @@ func (k *link) set(state linkState) {
 	k.moved.Broadcast()
 }
 
-func (k *link) is(state linkState) bool {
+func (k *Link) is(state State) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.state == state
 }
 
 // keep notes a connection to be closed by a cut, and reports whether it may be.
-func (k *link) keep(conn net.Conn) bool {
+func (k *Link) keep(conn net.Conn) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.state == linkCut {
+	if k.state == Cut {
 		conn.Close()
 		return false
 	}
@@ -104,7 +109,7 @@ func (k *link) keep(conn net.Conn) bool {
 	return true
 }
 
-func (k *link) drop(conn net.Conn) {
+func (k *Link) drop(conn net.Conn) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	conn.Close()
@@ -112,15 +117,21 @@ func (k *link) drop(conn net.Conn) {
 }
 
 // pass waits until something may pass, away from the target or back.
-func (k *link) pass(back bool) {
+func (k *Link) pass(back bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for k.state == linkSilent || k.state == linkDeaf && back {
+	for k.state == Silent || k.state == Deaf && back {
 		k.moved.Wait()
 	}
 }
 
-func (k *link) serve(conn net.Conn) {
+func (k *Link) port() int {
+	_, text, _ := net.SplitHostPort(k.Addr)
+	port, _ := strconv.Atoi(text)
+	return port
+}
+
+func (k *Link) serve(conn net.Conn) {
 	if !k.keep(conn) {
 		return
 	}
@@ -136,11 +147,19 @@ func (k *link) serve(conn net.Conn) {
 	k.join(conn, first)
 }
 
+// Join serves a connection that somebody else has accepted and from which first has been read already.
+func (k *Link) Join(conn net.Conn, first []byte) {
+	if k.keep(conn) {
+		defer k.drop(conn)
+		k.join(conn, first)
+	}
+}
+
 // join connects a connection that is kept to the target, which gets the bytes given first.
-func (k *link) join(conn net.Conn, first []byte) {
+func (k *Link) join(conn net.Conn, first []byte) {
 	k.pass(false)
 	far, err := net.Dial("tcp", k.target)
-	for start := time.Now(); errors.Is(err, syscall.ECONNREFUSED) && time.Since(start) < k.patience && !k.is(linkCut); {
+	for start := time.Now(); errors.Is(err, syscall.ECONNREFUSED) && time.Since(start) < k.patience && !k.is(Cut); {
 		time.Sleep(10 * time.Millisecond)
 		far, err = net.Dial("tcp", k.target)
 	}
@@ -162,7 +181,7 @@ func (k *link) join(conn net.Conn, first []byte) {
 }
 
 // pump moves bytes until either end is closed.
-func (k *link) pump(to, from net.Conn, back bool) {
+func (k *Link) pump(to, from net.Conn, back bool) {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
@@ -174,4 +193,37 @@ func (k *link) pump(to, from net.Conn, back bool) {
 			return
 		}
 	}
+}
+
+// Links are what may be disturbed together.
+type Links []*Link
+
+// Set changes the state of all of them.
+func (l Links) Set(state State) {
+	for _, k := range l {
+		k.Set(state)
+	}
+}
+
+// A Mesh is the links between any two of several, by who begins a connection and who is reached.
+type Mesh [][]Links
+
+// NewMesh returns the mesh of n parts, without a link so far.
+func NewMesh(n int) Mesh {
+	m := make(Mesh, n)
+	for i := range m {
+		m[i] = make([]Links, n)
+	}
+	return m
+}
+
+// Between returns the links from one to the other and back.
+func (m Mesh) Between(a, b int) Links { return slices.Concat(m[a][b], m[b][a]) }
+
+// Around returns the links between one and all others.
+func (m Mesh) Around(a int) (all Links) {
+	for b := range m {
+		all = append(all, m.Between(a, b)...)
+	}
+	return all
 }
