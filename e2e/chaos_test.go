@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"cmp"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chronos-go/chronos/internal/zktest"
+	"github.com/go-zookeeper/zk"
 )
 
 // A timeline is what was done when.
@@ -93,6 +94,7 @@ type fault struct {
 // A storm does faults to a threesome and keeps record of them.
 type storm struct {
 	*threesome
+	quorum   zktest.Mesh // of the servers
 	faults   []fault
 	deck     []fault // in which order they come next
 	timeline timeline
@@ -100,8 +102,8 @@ type storm struct {
 	isDown   [victimKinds][3]bool
 }
 
-func newStorm(c *threesome) *storm {
-	s := &storm{threesome: c}
+func newStorm(c *threesome, quorum zktest.Mesh) *storm {
+	s := &storm{threesome: c, quorum: quorum}
 	start := func(t *testing.T, i int) { c.instances[i].start(t) }
 	end := func(sig syscall.Signal) func(*testing.T, int) {
 		return func(t *testing.T, i int) {
@@ -132,10 +134,10 @@ func newStorm(c *threesome) *storm {
 		{"cut off from servers", 2, anInstance, zktest.Cut, func(i int) zktest.Links { return c.links[i] }},
 		{"silence to servers", 2, anInstance, zktest.Silent, func(i int) zktest.Links { return c.links[i] }},
 		{"nothing comes back from servers", 1, anInstance, zktest.Deaf, func(i int) zktest.Links { return c.links[i] }},
-		{"server cut off", 1, aServer, zktest.Cut, c.quorum.Around},
-		{"server silent", 2, aServer, zktest.Silent, c.quorum.Around},
-		{"link of two servers cut", 1, aServer, zktest.Cut, func(i int) zktest.Links { return c.quorum.Between(i, (i+1)%3) }},
-		{"link of two servers silent", 1, aServer, zktest.Silent, func(i int) zktest.Links { return c.quorum.Between(i, (i+1)%3) }},
+		{"server cut off", 1, aServer, zktest.Cut, quorum.Around},
+		{"server silent", 2, aServer, zktest.Silent, quorum.Around},
+		{"link of two servers cut", 1, aServer, zktest.Cut, func(i int) zktest.Links { return quorum.Between(i, (i+1)%3) }},
+		{"link of two servers silent", 1, aServer, zktest.Silent, func(i int) zktest.Links { return quorum.Between(i, (i+1)%3) }},
 		{"cut off from instances", 1, aPeer, zktest.Cut, c.peers.Around},
 		{"silence to instances", 1, aPeer, zktest.Silent, c.peers.Around},
 		{"link of two instances cut", 1, aPeer, zktest.Cut, func(i int) zktest.Links { return c.peers.Between(i, (i+1)%3) }},
@@ -242,6 +244,7 @@ func (s *storm) failovers(t *testing.T) (times []time.Duration) {
 // TestTortureFailoverLosesNothingAndRunsNothingTwice does all kinds of faults to three instances
 // and a ZooKeeper of three servers, while clients insist on their changes.
 func TestTortureFailoverLosesNothingAndRunsNothingTwice(t *testing.T) {
+	t.Parallel()
 	broken := ""
 	for n := range 2 {
 		t.Run(fmt.Sprint("storm ", n+1), func(t *testing.T) { broken = survive(t) })
@@ -258,7 +261,8 @@ func survive(t *testing.T) (broken string) {
 	if *longTorture {
 		failovers, jobs = 120, 80
 	}
-	c := newThreesome(t, tortureTimeout)
+	servers, quorum := zktest.StartLinkedEnsemble(t, 3)
+	c := newThreesome(t, servers, tortureTimeout)
 	const period = 10 * time.Second
 	c.create(t, c.instances[0], jobs, period, `,"epsilon":"PT10S"`)
 	var manual []string
@@ -266,13 +270,13 @@ func survive(t *testing.T) (broken string) {
 		manual = append(manual, fmt.Sprintf("manual%d", i))
 		c.createManual(t, c.instances[0], manual[i])
 	}
-	c.observe(t, func(s *zkSession) error { return s.mkdirAll(witnessNode) })
+	c.observe(t, func(s *zk.Conn) error { return mkdirAll(s, witnessNode) })
 	ctx, stop := context.WithCancel(t.Context())
 	var others sync.WaitGroup
 	var requests []*request
 	chance := rand.New(rand.NewPCG(c.chance.Uint64(), 0))
 	others.Go(func() { requests = c.insist(ctx.Done(), manual, chance) })
-	s := newStorm(c)
+	s := newStorm(c, quorum)
 	others.Go(func() { s.witness.watch(ctx, c.servers) })
 	for first := c.term(t); c.term(t)-first < failovers || !s.didAll(); {
 		s.round(t)
@@ -289,7 +293,7 @@ func survive(t *testing.T) (broken string) {
 		v.serves(t)
 	}
 	end := c.stop(t, c.instances[c.chance.IntN(3)])
-	c.settleDown(t, end)
+	c.settle(t, c.instances[c.chance.IntN(3)], end)
 	s.judge(t, end, period)
 	c.judgeRequests(t, requests)
 	c.judgeFollowers(t)

@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	
+	"github.com/chronos-go/chronos/internal/zktest"
 )
 
 const (
@@ -40,7 +40,7 @@ type instance struct {
 // newInstance returns one that is yet to be started, with a port of its own. Its log has the name given.
 func newInstance(t testing.TB, log string, args ...string) *instance {
 	t.Helper()
-	addr := fmt.Sprintf("127.0.0.1:%d", freePort())
+	addr := fmt.Sprintf("127.0.0.1:%d", zktest.FreePort())
 	v := &instance{addr: addr, id: addr, log: filepath.Join(t.ArtifactDir(), log)}
 	_, port, _ := strings.Cut(addr, ":")
 	v.args = append([]string{"--http_port", port, "--http_address", "127.0.0.1", "--hostname", "127.0.0.1", "--log_format", "json"}, args...)

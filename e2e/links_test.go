@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 
 // linkInstances has each instance reach each other one over a link of its own. All links to one begin
 // at the one address that it advertises; a forwarded request says who sends it.
-func linkInstances(t testing.TB, instances []*victim) zktest.Mesh {
+func linkInstances(t testing.TB, instances []*instance) zktest.Mesh {
 	t.Helper()
 	m := zktest.NewMesh(len(instances))
 	advertised := make(chan struct{})
@@ -30,7 +30,7 @@ func linkInstances(t testing.TB, instances []*victim) zktest.Mesh {
 			conn.SetReadDeadline(time.Now().Add(time.Minute))
 			head, err := readHead(conn)
 			conn.SetReadDeadline(time.Time{})
-			from := slices.IndexFunc(instances, func(v *victim) bool { return v.id == viaOf(head) })
+			from := slices.IndexFunc(instances, func(v *instance) bool { return v.id == viaOf(head) })
 			if err != nil || from < 0 || from == to {
 				return
 			}
@@ -58,6 +58,9 @@ func readHead(r io.Reader) (head []byte, err error) {
 	}
 	return head, nil
 }
+
+// viaHeader says which instance has forwarded a request.
+const viaHeader = "X-Chronos-Via"
 
 // viaOf returns which instance has sent the request that begins with head, "" if none has.
 func viaOf(head []byte) string {
