@@ -1,14 +1,18 @@
-package main
+package e2e
 
 import (
-	"encoding/json"
+	"bytes"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,7 +44,7 @@ type clientLoad struct {
 func startLoad(address string) *clientLoad {
 	l := &clientLoad{
 		base:   "http://" + address,
-		client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
+		client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
 		stop:   make(chan struct{}),
 		made:   map[string]bool{}, started: map[string]bool{},
 	}
@@ -126,7 +130,7 @@ func (l *clientLoad) more(t *testing.T, requests int) {
 	t.Helper()
 	answered := func() int { l.mu.Lock(); defer l.mu.Unlock(); return l.requests }
 	enough := answered() + requests
-	within(t, time.Minute, "the load goes on", func() bool { return answered() >= enough })
+	until(t, "the load goes on", func() bool { return answered() >= enough })
 }
 
 func (l *clientLoad) end() {
@@ -135,21 +139,20 @@ func (l *clientLoad) end() {
 }
 
 // leaderAmong waits until the instances that live agree on a leader that answers, and returns it.
-func leaderAmong(t *testing.T, instances []*victim) *victim {
+func leaderAmong(t *testing.T, instances []*instance) *instance {
 	t.Helper()
-	var leader *victim
-	within(t, time.Minute, "the instances agree on a leader", func() bool {
+	var leader *instance
+	until(t, "the instances agree on a leader", func() bool {
 		leader = nil
 		for _, v := range instances {
 			if v.cmd == nil {
 				continue
 			}
-			status, text, err := v.call("GET", "/scheduler/leader", "")
 			var answer struct{ Leader string }
-			if err != nil || status != http.StatusOK || json.Unmarshal([]byte(text), &answer) != nil {
+			if !v.get("/scheduler/leader", &answer) {
 				return false
 			}
-			i := slices.IndexFunc(instances, func(v *victim) bool { return v.addr == answer.Leader && v.cmd != nil })
+			i := slices.IndexFunc(instances, func(v *instance) bool { return v.addr == answer.Leader && v.cmd != nil })
 			if i < 0 || leader != nil && leader != instances[i] {
 				return false
 			}
@@ -164,19 +167,19 @@ func leaderAmong(t *testing.T, instances []*victim) *victim {
 // Clients of the bundle's HAProxy see nothing of leaders that are stopped, and next to
 // nothing of leaders that are killed.
 func TestFailOversBehindHAProxy(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
-	binary := buildChronos(t)
 	dir := t.TempDir()
 	ran := filepath.Join(dir, "ran")
-	var instances []*victim
+	var instances []*instance
 	var addresses []string
 	for i := range 3 {
-		v := newVictim(t, binary, filepath.Join(dir, fmt.Sprintf("log-%d", i)), "--zk_hosts", hosts[0], "--zk_path", root,
+		v := newInstance(t, fmt.Sprintf("log%d", i), "--zk_hosts", hosts[0], "--zk_path", root,
 			"--zk_timeout", fmt.Sprint(haproxySession.Milliseconds()), "--data_dir", filepath.Join(dir, "data"))
 		v.start(t)
 		t.Cleanup(func() {
-			if text, err := os.ReadFile(v.log); t.Failed() && err == nil {
-				t.Logf("%s logged at last: %s", v.addr, text[max(0, len(text)-6000):])
+			if t.Failed() {
+				t.Logf("%s logged at last: %s", v.addr, v.lastLog())
 			}
 		})
 		instances, addresses = append(instances, v), append(addresses, v.addr)
@@ -219,7 +222,7 @@ func TestFailOversBehindHAProxy(t *testing.T) {
 }
 
 // checkRestoreThroughFollower makes a backup and restores it, by way of an instance that does not lead.
-func checkRestoreThroughFollower(t *testing.T, instances []*victim) {
+func checkRestoreThroughFollower(t *testing.T, instances []*instance) {
 	t.Helper()
 	leader := leaderAmong(t, instances)
 	follower := instances[0]
@@ -239,12 +242,10 @@ func checkRestoreThroughFollower(t *testing.T, instances []*victim) {
 }
 
 // checkJobsMade wants each job that was answered 2xx exactly once, and each other one wholly or not at all.
-func checkJobsMade(t *testing.T, v *victim, made map[string]bool) {
+func checkJobsMade(t *testing.T, v *instance, made map[string]bool) {
 	t.Helper()
 	var jobs []struct{ Name, Command, Schedule, Owner string }
-	if err := json.Unmarshal([]byte(v.mustCall(t, "GET", "/scheduler/jobs", "", http.StatusOK)), &jobs); err != nil {
-		t.Fatal(err)
-	}
+	v.mustGet(t, "/scheduler/jobs", &jobs)
 	found := map[string]int{}
 	for _, j := range jobs {
 		if j.Name == "runner" {
@@ -287,7 +288,7 @@ func checkRunsStarted(t *testing.T, file string, started map[string]bool) {
 		return counts
 	}
 	var counts map[string]int
-	within(t, 60*time.Second, "every run that was answered 2xx has run", func() bool {
+	until(t, "every run that was answered 2xx has run", func() bool {
 		counts = count()
 		for argument, ok := range started {
 			if ok && counts[argument] == 0 {
@@ -302,4 +303,115 @@ func checkRunsStarted(t *testing.T, file string, started map[string]bool) {
 		}
 	}
 	t.Logf("%d runs asked for, %d ran, each once", len(started), len(counts))
+}
+
+// haproxyPath finds the program of Debian's package, which is not on every user's path.
+func haproxyPath(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("haproxy")
+	if err != nil {
+		path, err = exec.LookPath("/usr/sbin/haproxy")
+	}
+	if err != nil {
+		t.Fatalf("%v: install it with: apt-get install haproxy", err)
+	}
+	return path
+}
+
+func TestHAProxyConfiguration(t *testing.T) {
+	out, err := exec.Command(haproxyPath(t), "-c", "-f", filepath.Join(bundle, "haproxy.cfg")).CombinedOutput()
+	if err != nil || bytes.Contains(out, []byte("[WARNING]")) {
+		t.Errorf("haproxy -c: %v\n%s", err, out)
+	}
+	config := string(bundleFile(t, "haproxy.cfg"))
+	for _, want := range []string{"bind :" + strconv.Itoa(servicePort), "option httpchk GET /ping", ":" + strconv.Itoa(defaultPort) + " check inter 2s fall 2 rise 1"} {
+		if !strings.Contains(config, want) {
+			t.Errorf("haproxy.cfg lacks %q", want)
+		}
+	}
+}
+
+// startHAProxy runs the bundle's file with these servers, and returns its address.
+func startHAProxy(t *testing.T, servers ...string) string {
+	t.Helper()
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	socket, err := listener.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	config := strings.Replace(string(bundleFile(t, "haproxy.cfg")), "bind :"+strconv.Itoa(servicePort), "bind fd@3", 1)
+	config, last, _ := strings.Cut(config, "    server chronos-1 ")
+	_, options, _ := strings.Cut(strings.SplitN(last, "\n", 2)[0], " ")
+	for i, server := range servers {
+		config += fmt.Sprintf("    server chronos-%d %s %s\n", i+1, server, options)
+	}
+	file := filepath.Join(t.TempDir(), "haproxy.cfg")
+	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(haproxyPath(t), "-db", "-f", file)
+	cmd.ExtraFiles = []*os.File{socket} // connections wait in it until HAProxy is up
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if t.Failed() {
+			t.Logf("haproxy: %s", &out)
+		}
+	})
+	return listener.Addr().String()
+}
+
+// A write that reached an instance which died before it answered is sent to the other one
+// under the same name, by which Chronos knows it.
+func TestHAProxyRepeatsWritesUnderOneName(t *testing.T) {
+	type arrival struct{ server, id, forwarded string }
+	var mu sync.Mutex
+	var arrivals []arrival
+	var servers [2]string
+	for i := range servers {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/ping" {
+				io.WriteString(w, "pong\n")
+				return
+			}
+			mu.Lock()
+			arrivals = append(arrivals, arrival{servers[i], r.Header.Get(requestIDHeader), r.Header.Get("X-Forwarded-For")})
+			first := len(arrivals) == 1
+			mu.Unlock()
+			if !first {
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
+			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+				conn.Close()
+			}
+		}))
+		t.Cleanup(server.Close)
+		servers[i] = server.Listener.Addr().String()
+	}
+	address := startHAProxy(t, servers[:]...)
+
+	res, err := http.Post("http://"+address+"/scheduler/iso8601", "application/json", strings.NewReader(`{"name":"a"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	mu.Lock()
+	defer mu.Unlock()
+	if res.StatusCode != http.StatusNoContent || len(arrivals) != 2 {
+		t.Fatalf("POST = %d after %d arrivals, want 204 after 2", res.StatusCode, len(arrivals))
+	}
+	if a, b := arrivals[0], arrivals[1]; a.server == b.server || a.id != b.id || len(a.id) < 16 || a.forwarded != "127.0.0.1" {
+		t.Errorf("arrivals %+v, want two servers and one name", arrivals)
+	}
 }

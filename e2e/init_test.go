@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"errors"
@@ -9,15 +9,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // A PID namespace makes the program process 1, as in a container.
 func TestFirstProcessReapsAndPassesOn(t *testing.T) {
-	binary := buildChronos(t)
+	t.Parallel()
 	command := func(args ...string) *exec.Cmd {
-		cmd := exec.Command("sh", append([]string{"-c", `mount --make-rprivate / && mount -t proc proc /proc && exec "$@"`, "sh", binary}, args...)...)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+		cmd := exec.Command("sh", append([]string{"-c", `mount --make-rprivate / && mount -t proc proc /proc && exec "$@"`, "sh", program}, args...)...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
 		return cmd
 	}
 	if out, err := command("--version").CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "chronos ") {
@@ -27,51 +26,29 @@ func TestFirstProcessReapsAndPassesOn(t *testing.T) {
 		t.Errorf("a bad option as process 1 = %v, want status 1", exit)
 	}
 
-	v := newVictim(t, binary, filepath.Join(t.TempDir(), "log"), "--data_dir", t.TempDir())
-	cmd := command(v.args...)
-	log, err := os.Create(v.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill() })
+	v := newInstance(t, "log", "--data_dir", t.TempDir())
+	v.run(t, command(v.args...))
 	v.serves(t)
 	v.mustCall(t, "POST", "/scheduler/iso8601", `{"name":"j","command":"exit 3","schedule":"R/2090-01-01T00:00:00Z/P1D","retries":0}`, 204)
 	v.mustCall(t, "PUT", "/scheduler/job/j", "", 204)
-	within(t, 10*time.Second, "the run has ended with its own status", func() bool {
-		return strings.Contains(v.mustCall(t, "GET", "/scheduler/runs/j", "", 200), "exited with status 3")
-	})
+	if run := v.awaitEnd(t, "j", 1); !strings.Contains(run.Reason, "exited with status 3") {
+		t.Errorf("run = %+v, want its own status", run)
+	}
 
 	// As docker exec does: the shell comes from outside, and what it leaves behind is process 1's.
-	first := fmt.Sprint(cmd.Process.Pid)
-	if out, err := exec.Command("nsenter", "--target", first, "--pid", "sh", "-c", "sleep 0.5 >/dev/null 2>&1 & exit 0").CombinedOutput(); err != nil {
+	first, end := fmt.Sprint(v.cmd.Process.Pid), filepath.Join(t.TempDir(), "end")
+	if err := syscall.Mkfifo(end, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("nsenter", "--target", first, "--pid", "sh", "-c", `cat "$0" >/dev/null 2>&1 & exit 0`, end).CombinedOutput(); err != nil {
 		t.Fatalf("nsenter: %v: %s", err, out)
 	}
-	within(t, 5*time.Second, "process 1 has inherited the orphan", func() bool { return strings.Contains(childrenOf(t, first), "(sleep) S") })
-	within(t, 5*time.Second, "process 1 has reaped it", func() bool { return !strings.Contains(childrenOf(t, first), "(sleep)") })
-
-	start := time.Now()
-	cmd.Process.Signal(syscall.SIGTERM)
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("SIGTERM to process 1 = %v, want status 0", err)
+	until(t, "process 1 has inherited the orphan", func() bool { return strings.Contains(childrenOf(t, first), "(cat) S") })
+	if err := os.WriteFile(end, nil, 0); err != nil {
+		t.Fatal(err)
 	}
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("SIGTERM took %v, want less than a second", took)
-	}
-}
-
-// within waits for a state of other processes, which tell nobody when they reach it.
-func within(t *testing.T, limit time.Duration, what string, reached func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(limit); !reached(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("after %v: not true that %s", limit, what)
-		}
-	}
+	until(t, "process 1 has reaped it", func() bool { return !strings.Contains(childrenOf(t, first), "(cat)") })
+	v.terminate(t)
 }
 
 // childrenOf lists the children of a process, zombies too, as "(name) state ...".

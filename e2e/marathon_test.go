@@ -1,15 +1,11 @@
-package main
+package e2e
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -94,8 +90,14 @@ type upgradeStrategy struct {
 	MaximumOverCapacity   float64 `json:"maximumOverCapacity"`
 }
 
-// servicePort is the fixed port that clients use, the same in every file of the bundle.
-const servicePort = 10044
+const (
+	// servicePort is the fixed port that clients use, the same in every file of the bundle.
+	servicePort = 10044
+	// defaultPort is where the program listens if nobody says otherwise.
+	defaultPort = 8080
+
+	bundle = repository + "/marathon"
+)
 
 // mappings are the port mappings, wherever the networking form has them.
 func (a *marathonApp) mappings() []marathonPortMapping {
@@ -114,7 +116,7 @@ func (a *marathonApp) servicePorts() []int {
 // bundleFile reads one file of the bundle.
 func bundleFile(t *testing.T, name string) []byte {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join("marathon", name))
+	content, err := os.ReadFile(filepath.Join(bundle, name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,12 +250,8 @@ func TestChronosAppsFitTheProgram(t *testing.T) {
 			if app.ID != "/chronos" || app.Container.Docker.Image != "IMAGE" || app.Container.Type != "DOCKER" {
 				t.Errorf("id %q, image %q, type %q", app.ID, app.Container.Docker.Image, app.Container.Type)
 			}
-			f, err := parseFlags(app.Args, noEnviron, &bytes.Buffer{})
-			if err != nil {
-				t.Fatalf("args %q: %v", app.Args, err)
-			}
-			if f.local() || f.fileStore() || f.explicit("http_port") {
-				t.Errorf("args %q: want Mesos, ZooKeeper, and the port of the environment", app.Args)
+			if slices.Contains(app.Args, "--http_port") {
+				t.Errorf("args %q: want the port of the environment", app.Args)
 			}
 			if !slices.Equal(app.servicePorts(), []int{servicePort}) {
 				t.Errorf("service ports %v, want %d", app.servicePorts(), servicePort)
@@ -268,27 +266,50 @@ func TestChronosAppsFitTheProgram(t *testing.T) {
 				t.Errorf("health check %+v, want /ping by portIndex", c)
 			}
 			checkLabels(t, app.Labels, "internal")
-			checkListens(t, app, f)
+			checkListens(t, app)
 		})
 	}
 }
 
-// checkListens runs the address rules on the environment that Marathon makes of the app.
-func checkListens(t *testing.T, app *marathonApp, f *flags) {
+// checkListens starts the program as Marathon starts the app.
+func checkListens(t *testing.T, app *marathonApp) {
 	t.Helper()
-	environ := environOf(variables("HOST=agent1 PORT0=31234 PORT_" + strconv.Itoa(servicePort) + "=31234"))
-	want := 31234
+	port, environ := 31234, []string{"HOST=agent1", "PORT0=31234"}
 	if len(app.mappings()) > 0 {
-		environ = environOf(variables("HOST=agent1 PORT0=31234 PORT_" + strconv.Itoa(defaultPort) + "=31234"))
-		want = defaultPort
+		port, environ = defaultPort, append(environ, "PORT_"+strconv.Itoa(defaultPort)+"=31234")
+	} else {
+		environ = append(environ, "PORT_"+strconv.Itoa(servicePort)+"=31234")
 	}
-	port := f.listenPort(environ)
-	if got := f.advertised(environ, port); port != want || got != "agent1:31234" {
-		t.Errorf("listens on %d and advertises %s, want %d, agent1:31234", port, got, want)
+	got := startedAlone(t, environ, app.Args...)
+	if want := (serving{"[::]:" + strconv.Itoa(port), "agent1:31234", got.master}); got != want || !strings.HasPrefix(got.master, "zk://") {
+		t.Errorf("serves %+v, want %+v and a Mesos found by ZooKeeper", got, want)
 	}
-	if host := f.listenHost(); host != "" {
-		t.Errorf("listens on %q, want all addresses", host)
-	}
+}
+
+// serving is what an instance logs about itself.
+type serving struct{ address, id, master string }
+
+// startedAlone starts the program in a network of its own, in which all ports are free and nothing is reached,
+// until it serves.
+func startedAlone(t *testing.T, environ []string, args ...string) (s serving) {
+	t.Helper()
+	v := &instance{log: filepath.Join(t.TempDir(), "log")}
+	cmd := exec.Command(program, append(slices.Clone(args), "--log_format", "json")...)
+	cmd.Env = append(os.Environ(), environ...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	v.run(t, cmd)
+	t.Cleanup(v.kill)
+	v.until(t, "it serves", func() bool {
+		lines := v.logLines(t)
+		i := slices.IndexFunc(lines, func(l logLine) bool { return l.msg == "chronos serves" })
+		if i >= 0 {
+			said := lines[i].rest
+			s = serving{fmt.Sprint(said["address"]), fmt.Sprint(said["id"]), fmt.Sprint(said["master"])}
+		}
+		return i >= 0
+	})
+	v.terminate(t)
+	return s
 }
 
 // The labels that marathon-lb knows and that HAProxy from 1.8 on accepts.
@@ -345,159 +366,15 @@ func TestLoadBalancerServesTheServicePort(t *testing.T) {
 	}
 }
 
-// haproxyPath finds the program of Debian's package, which is not on every user's path.
-func haproxyPath(t *testing.T) string {
-	t.Helper()
-	path, err := exec.LookPath("haproxy")
-	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/haproxy")
-	}
-	if err != nil {
-		t.Fatalf("%v: install it with: apt-get install haproxy", err)
-	}
-	return path
-}
-
-func TestHAProxyConfiguration(t *testing.T) {
-	out, err := exec.Command(haproxyPath(t), "-c", "-f", filepath.Join("marathon", "haproxy.cfg")).CombinedOutput()
-	if err != nil || bytes.Contains(out, []byte("[WARNING]")) {
-		t.Errorf("haproxy -c: %v\n%s", err, out)
-	}
-	config := string(bundleFile(t, "haproxy.cfg"))
-	for _, want := range []string{"bind :" + strconv.Itoa(servicePort), "option httpchk GET /ping", ":" + strconv.Itoa(defaultPort) + " check inter 2s fall 2 rise 1"} {
-		if !strings.Contains(config, want) {
-			t.Errorf("haproxy.cfg lacks %q", want)
-		}
-	}
-}
-
-// startHAProxy runs the bundle's file with these servers, and returns its address.
-func startHAProxy(t *testing.T, servers ...string) string {
-	t.Helper()
-	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	socket, err := listener.File()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
-	config := strings.Replace(string(bundleFile(t, "haproxy.cfg")), "bind :"+strconv.Itoa(servicePort), "bind fd@3", 1)
-	config, last, _ := strings.Cut(config, "    server chronos-1 ")
-	_, options, _ := strings.Cut(strings.SplitN(last, "\n", 2)[0], " ")
-	for i, server := range servers {
-		config += fmt.Sprintf("    server chronos-%d %s %s\n", i+1, server, options)
-	}
-	file := filepath.Join(t.TempDir(), "haproxy.cfg")
-	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(haproxyPath(t), "-db", "-f", file)
-	cmd.ExtraFiles = []*os.File{socket} // connections wait in it until HAProxy is up
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("haproxy: %s", &out)
-		}
-	})
-	return listener.Addr().String()
-}
-
-// A write that reached an instance which died before it answered is sent to the other one
-// under the same name, by which Chronos knows it.
-func TestHAProxyRepeatsWritesUnderOneName(t *testing.T) {
-	type arrival struct{ server, id, forwarded string }
-	var mu sync.Mutex
-	var arrivals []arrival
-	var servers [2]string
-	for i := range servers {
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/ping" {
-				io.WriteString(w, "pong\n")
-				return
-			}
-			mu.Lock()
-			arrivals = append(arrivals, arrival{servers[i], r.Header.Get(requestIDHeader), r.Header.Get("X-Forwarded-For")})
-			first := len(arrivals) == 1
-			mu.Unlock()
-			if !first {
-				w.WriteHeader(http.StatusNoContent)
-				return
-			}
-			if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
-				conn.Close()
-			}
-		}))
-		t.Cleanup(server.Close)
-		servers[i] = server.Listener.Addr().String()
-	}
-	address := startHAProxy(t, servers[:]...)
-
-	res, err := http.Post("http://"+address+"/scheduler/iso8601", "application/json", strings.NewReader(`{"name":"a"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	mu.Lock()
-	defer mu.Unlock()
-	if res.StatusCode != http.StatusNoContent || len(arrivals) != 2 {
-		t.Fatalf("POST = %d after %d arrivals, want 204 after 2", res.StatusCode, len(arrivals))
-	}
-	if a, b := arrivals[0], arrivals[1]; a.server == b.server || a.id != b.id || len(a.id) < 16 || a.forwarded != "127.0.0.1" {
-		t.Errorf("arrivals %+v, want two servers and one name", arrivals)
-	}
-}
-
-func TestDockerfileAgreesWithTheProgram(t *testing.T) {
-	content, err := os.ReadFile("Dockerfile")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dockerfile := string(content)
-	for _, want := range []string{
-		"\nEXPOSE " + strconv.Itoa(defaultPort) + "\n",
-		"\nENTRYPOINT [\"/usr/bin/chronos\"]\n",
-		"\nVOLUME /data\n",
-		"-X main.version=${VERSION}",
-		"-tags timetzdata",
-		"\nSTOPSIGNAL SIGTERM\n",
-	} {
-		if !strings.Contains(dockerfile, want) {
-			t.Errorf("Dockerfile lacks %q", want)
-		}
-	}
-	if !regexp.MustCompile(`\nUSER [1-9][0-9]*:[1-9][0-9]*\n`).MatchString(dockerfile) {
-		t.Error("the image must not run as root")
-	}
-
-	// What the image's environment makes of no options at all.
-	env := map[string]string{}
-	for _, m := range regexp.MustCompile(`(CHRONOS_[A-Z_]+)=(\S+)`).FindAllStringSubmatch(dockerfile, -1) {
-		env[m[1]] = m[2]
-	}
-	f, err := parseFlags(nil, environOf(env), &bytes.Buffer{})
-	if err != nil || f.dataDir != "/data" || f.listenAddress(environOf(env)) != "0.0.0.0:8080" || !f.fileStore() {
-		t.Errorf("%v: data in %q, listens on %q, %v", env, f.dataDir, f.listenAddress(environOf(env)), err)
-	}
-}
-
 // Every file that the README's commands name exists, and every file of the bundle is in the README.
 func TestMarathonREADMENamesTheFiles(t *testing.T) {
 	readme := string(bundleFile(t, "README.md"))
 	for _, m := range regexp.MustCompile(`@(?:marathon/)?([a-z0-9.-]+\.json)`).FindAllStringSubmatch(readme, -1) {
-		if _, err := os.Stat(filepath.Join("marathon", m[1])); errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(bundle, m[1])); errors.Is(err, os.ErrNotExist) {
 			t.Errorf("README.md posts %s, which does not exist", m[1])
 		}
 	}
-	entries, err := os.ReadDir("marathon")
+	entries, err := os.ReadDir(bundle)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
-export const program = process.env.CHRONOS ?? new URL('../chronos', import.meta.url).pathname;
+export const program = process.env.CHRONOS ?? new URL('../../chronos', import.meta.url).pathname;
 const browserPath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
 export function freePort() {

@@ -10,7 +10,7 @@ try {
     const page = await open(browser, chronos.url + hash, { viewport: { width: 1180, height }, colorScheme });
     await page.locator(name === 'jobs' ? '.space .row' : '.log-panel .badge').first().waitFor();
     await page.waitForTimeout(1000);
-    await page.screenshot({ path: new URL(`../docs/ui-${name}.png`, import.meta.url).pathname });
+    await page.screenshot({ path: new URL(`../../docs/ui-${name}.png`, import.meta.url).pathname });
   }
   await browser.close();
 } finally {
