@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -87,6 +88,12 @@ func newVictim(t *testing.T, binary, log string, args ...string) *victim {
 	v.args = append([]string{"--http_port", port, "--http_address", "127.0.0.1", "--hostname", "127.0.0.1", "--log_format", "json"}, args...)
 	t.Cleanup(v.kill)
 	return v
+}
+
+func splitAddress(address string) (host string, port int) {
+	host, p, _ := net.SplitHostPort(address)
+	port, _ = strconv.Atoi(p)
+	return host, port
 }
 
 // advertise has the other instances reach this one at another address.
