@@ -96,7 +96,7 @@ func TestShortSubscriptionsDoNotResetTheBackoff(t *testing.T) {
 			mu.Lock()
 			d := lives
 			mu.Unlock()
-			sleepOr(r.Context(), d, nil)
+			rest(r.Context(), d)
 		}}
 		k := connect(t, brokenMaster(t, o.ServeHTTP), "")
 		time.Sleep(5 * time.Minute)

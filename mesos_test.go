@@ -552,7 +552,7 @@ func TestNoMasterAtAll(t *testing.T) {
 }
 
 func TestBackoffSpreadsAndIsBounded(t *testing.T) {
-	b := backoff{}
+	b := backoff{first: firstRetry, last: lastRetry}
 	var waits []time.Duration
 	for range 20 {
 		waits = append(waits, b.next())
