@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"mime"
 	"net/http"
 	"net/url"
@@ -24,6 +23,45 @@ func apiPath(path string) (rest string, d dialect, ok bool) {
 	rest, ok = strings.CutPrefix(path, "/v1/scheduler/")
 	return rest, dialect3, ok
 }
+
+// apiOptions are what the API needs to know of the rest.
+type apiOptions struct {
+	serverOptions
+	defaults    jobDefaults
+	location    *time.Location  // the zone of starts without an offset, nil for the process's
+	history     int             // entries in job/stat, 0 for all that is kept
+	members     func() []string // ids of the instances; nil: not known
+	storeName   string          // where the state is, for people
+	clusterName string          // where the tasks run, for people
+	// output reads what a run has written to stdout or stderr, a negative offset
+	// counting from the end. errNotFound means that there is no such file.
+	output func(run *Run, name string, offset int64, limit int) (data []byte, size int64, err error)
+	// resourceCall counts calls of the operations that the JVM versions time; nil for nobody.
+	resourceCall func(name string, took time.Duration)
+}
+
+// An api answers the requests of the REST API that a server gets.
+type api struct {
+	*server
+	options   apiOptions
+	resources []resource
+	lists     [2]jobCache // encoded jobs of GET jobs, by dialect
+	events    *eventHub
+}
+
+// newAPI returns the API with a server for it; serve makes that listen.
+func newAPI(o apiOptions) *api {
+	if o.location == nil {
+		o.location = time.Local
+	}
+	a := &api{server: newServer(o.serverOptions), options: o, events: newEventHub()}
+	a.resources = a.routes()
+	a.server.api = a.answer
+	return a
+}
+
+// now is the time in the zone that schedules are read in.
+func (a *api) now() time.Time { return time.Now().In(a.options.location) }
 
 // A resource is one path below both prefixes and what can be done with it.
 type resource struct {
@@ -44,14 +82,13 @@ type operation struct {
 }
 
 const (
-	typeJSON = "application/json"
 	typeText = "text/plain"
 )
 
 // routes is every path of the API: the union of what 2.4, 2.5 and 3.0 serve, and
 // our additions under first segments of their own. Where two paths match, the
 // earlier one counts.
-func (s *server) routes() []resource {
+func (a *api) routes() []resource {
 	get := func(h func(*call) error) operation { return operation{method: http.MethodGet, handle: h} }
 	put := func(h func(*call) error) operation { return operation{method: http.MethodPut, handle: h} }
 	del := func(h func(*call) error) operation { return operation{method: http.MethodDelete, handle: h} }
@@ -61,63 +98,58 @@ func (s *server) routes() []resource {
 	here := func(o operation) operation { o.local = true; return o }
 	timed := func(name string, o operation) operation { o.timed = name; return o }
 	return []resource{
-		{"jobs", typeJSON, true, []operation{timed("JobManagementResource.list", get(s.listJobs))}},
-		{"jobs/search", typeJSON, true, []operation{timed("JobManagementResource.search", get(s.searchJobs))}},
-		{"jobs/summary", typeJSON, true, []operation{get(s.summarizeJobs)}},
-		{"job/stat/{}", typeJSON, true, []operation{get(s.jobStatistics)}},
-		{"job/success/{}", typeJSON, true, []operation{timed("JobManagementResource.markJobSuccessful", put(s.markSuccess))}},
-		{"job/{}", typeJSON, true, []operation{get(s.showJob),
-			timed("JobManagementResource.trigger", put(s.runJob)), timed("JobManagementResource.delete", del(s.deleteJob))}},
-		{"job/{}/task/{}/progress", typeJSON, true, []operation{document(http.MethodPost, s.addProgress)}},
-		{"iso8601", typeJSON, true, []operation{timed("Iso8601JobResource.post", document(http.MethodPost, s.putScheduled)),
-			timed("Iso8601JobResource.put", document(http.MethodPut, s.putScheduled))}},
-		{"dependency", typeJSON, false, []operation{timed("DependentJobResource.post", document(http.MethodPost, s.putDependent)),
-			timed("DependentJobResource.put", document(http.MethodPut, s.putDependent))}},
-		{"task/kill/{}", typeJSON, false, []operation{del(s.killJob)}},
-		{"task/all", typeJSON, false, []operation{del(s.purge)}},
-		{"task/{}", typeJSON, false, []operation{document(http.MethodPut, s.finishTask)}},
-		{"graph/dot", typeText, true, []operation{timed("GraphManagementResource.dotGraph", get(s.graphDot))}},
-		{"graph/csv", typeText, true, []operation{timed("GraphManagementResource.jsonGraph", get(s.graphCSV))}},
-		{"stats/{}", typeJSON, false, []operation{timed("StatsResource.getPerf", get(s.percentiles))}},
-		{"leader", typeJSON, false, []operation{here(get(s.showLeader))}},
+		{"jobs", typeJSON, true, []operation{timed("JobManagementResource.list", get(a.listJobs))}},
+		{"jobs/search", typeJSON, true, []operation{timed("JobManagementResource.search", get(a.searchJobs))}},
+		{"jobs/summary", typeJSON, true, []operation{get(a.summarizeJobs)}},
+		{"job/stat/{}", typeJSON, true, []operation{get(a.jobStatistics)}},
+		{"job/success/{}", typeJSON, true, []operation{timed("JobManagementResource.markJobSuccessful", put(a.markSuccess))}},
+		{"job/{}", typeJSON, true, []operation{get(a.showJob),
+			timed("JobManagementResource.trigger", put(a.runJob)), timed("JobManagementResource.delete", del(a.deleteJob))}},
+		{"job/{}/task/{}/progress", typeJSON, true, []operation{document(http.MethodPost, a.addProgress)}},
+		{"iso8601", typeJSON, true, []operation{timed("Iso8601JobResource.post", document(http.MethodPost, a.putScheduled)),
+			timed("Iso8601JobResource.put", document(http.MethodPut, a.putScheduled))}},
+		{"dependency", typeJSON, false, []operation{timed("DependentJobResource.post", document(http.MethodPost, a.putDependent)),
+			timed("DependentJobResource.put", document(http.MethodPut, a.putDependent))}},
+		{"task/kill/{}", typeJSON, false, []operation{del(a.killJob)}},
+		{"task/all", typeJSON, false, []operation{del(a.purge)}},
+		{"task/{}", typeJSON, false, []operation{document(http.MethodPut, a.finishTask)}},
+		{"graph/dot", typeText, true, []operation{timed("GraphManagementResource.dotGraph", get(a.graphDot))}},
+		{"graph/csv", typeText, true, []operation{timed("GraphManagementResource.jsonGraph", get(a.graphCSV))}},
+		{"stats/{}", typeJSON, false, []operation{timed("StatsResource.getPerf", get(a.percentiles))}},
+		{"leader", typeJSON, false, []operation{here(get(a.showLeader))}},
 
-		{"schedule/preview", typeJSON, true, []operation{here(document(http.MethodPost, s.previewSchedule))}},
-		{"upcoming/{}", typeJSON, false, []operation{get(s.upcoming)}},
-		{"runs/{}", typeJSON, false, []operation{get(s.listRuns)}},
-		{"queued/{}", typeJSON, false, []operation{get(s.explainQueued)}},
-		{"run/{}/stdout", "", false, []operation{get(s.showOutput("stdout"))}},
-		{"run/{}/stderr", "", false, []operation{get(s.showOutput("stderr"))}},
-		{"overview", typeJSON, false, []operation{get(s.showOverview)}},
-		{"events", typeEvents, false, []operation{get(s.streamEvents)}},
-		{"problems", typeJSON, false, []operation{get(s.listProblems)}},
-		{"backup", typeJSON, false, []operation{get(s.makeBackup)}},
-		{"restore", typeJSON, false, []operation{{method: http.MethodPost, body: true, handle: s.restoreBackup, limit: maxBackup}}},
+		{"schedule/preview", typeJSON, true, []operation{here(document(http.MethodPost, a.previewSchedule))}},
+		{"upcoming/{}", typeJSON, false, []operation{get(a.upcoming)}},
+		{"runs/{}", typeJSON, false, []operation{get(a.listRuns)}},
+		{"queued/{}", typeJSON, false, []operation{get(a.explainQueued)}},
+		{"run/{}/stdout", "", false, []operation{get(a.showOutput("stdout"))}},
+		{"run/{}/stderr", "", false, []operation{get(a.showOutput("stderr"))}},
+		{"overview", typeJSON, false, []operation{get(a.showOverview)}},
+		{"events", typeEvents, false, []operation{get(a.streamEvents)}},
+		{"problems", typeJSON, false, []operation{get(a.listProblems)}},
+		{"backup", typeJSON, false, []operation{get(a.makeBackup)}},
+		{"restore", typeJSON, false, []operation{{method: http.MethodPost, body: true, handle: a.restoreBackup, limit: maxBackup}}},
 	}
 }
 
-// A call is one request on its way to an answer.
-type call struct {
-	w         *response
-	r         *http.Request
-	server    *server
-	api       bool // below one of the prefixes, so errors have the form of dialect
-	dialect   dialect
-	path      string // of the resource
-	operation *operation
-	params    []string // what the {} of the path stand for
-	scheduler *scheduler
-	body      []byte // all of it, once read
-	limit     int64  // of the body, 0 for bodyLimit
+// answer answers a call of the API.
+func (a *api) answer(c *call) (known bool, err error) {
+	rest, d, known := apiPath(c.r.URL.EscapedPath())
+	if !known {
+		return false, nil
+	}
+	c.api, c.dialect = true, d
+	return true, a.perform(c, rest)
 }
 
-// answerAPI finds the operation that is asked for and has it done here or by the leader.
-func (s *server) answerAPI(c *call, rest string) error {
+// perform finds the operation that is asked for and has it done here or by the leader.
+func (a *api) perform(c *call, rest string) error {
 	if rest == "" {
 		return methodNotAllowed(c, nil)
 	}
-	res := s.find(c, strings.TrimSuffix(rest, "/"))
+	res := a.find(c, strings.TrimSuffix(rest, "/"))
 	if res == nil {
-		return &apiError{status: http.StatusNotFound}
+		return &httpError{status: http.StatusNotFound}
 	}
 	if c.r.Method == http.MethodOptions {
 		c.w.Header().Set("Allow", allowed(res))
@@ -133,25 +165,24 @@ func (s *server) answerAPI(c *call, rest string) error {
 		return methodNotAllowed(c, res)
 	}
 	op := res.operations[i]
-	c.operation = &op
-	c.limit = op.limit
+	c.local, c.limit, c.subject = op.local, op.limit, subjectOf
 	if err := checkContentType(c.r.Header["Content-Type"], res.strict, op.body); err != nil {
 		return err
 	}
 	if res.produces != "" && !accepts(c.r.Header["Accept"], res.produces) {
-		return &apiError{status: http.StatusNotAcceptable}
+		return &httpError{status: http.StatusNotAcceptable}
 	}
-	if err := checkOrigin(c.r, s.hostname); err != nil {
+	if err := checkOrigin(c.r, a.hostname); err != nil {
 		return err
 	}
 	serve := func(sch *scheduler) (err error) {
 		start := time.Now()
-		s.respond(c, func(w http.ResponseWriter) {
-			err = op.handle(&call{w: &response{ResponseWriter: w}, r: c.r, server: s, api: true, dialect: c.dialect,
+		a.respond(c, func(w http.ResponseWriter) {
+			err = op.handle(&call{w: &response{ResponseWriter: w}, r: c.r, server: a.server, api: true, dialect: c.dialect,
 				params: c.params, scheduler: sch, body: c.body})
 		})
-		if op.timed != "" && s.resourceCall != nil {
-			s.resourceCall(op.timed, time.Since(start))
+		if op.timed != "" && a.options.resourceCall != nil {
+			a.options.resourceCall(op.timed, time.Since(start))
 		}
 		return err
 	}
@@ -161,11 +192,11 @@ func (s *server) answerAPI(c *call, rest string) error {
 		}
 		return serve(nil)
 	}
-	return s.dispatch(c, serve)
+	return a.dispatch(c, serve)
 }
 
 // find returns the first resource whose path matches, with its parameters in c.
-func (s *server) find(c *call, path string) *resource {
+func (a *api) find(c *call, path string) *resource {
 	segments := strings.Split(path, "/")
 	for i, raw := range segments {
 		raw, _, _ = strings.Cut(raw, ";") // matrix parameters are ignored
@@ -175,10 +206,10 @@ func (s *server) find(c *call, path string) *resource {
 		}
 		segments[i] = text
 	}
-	for i := range s.resources {
-		if params, ok := match(s.resources[i].path, segments); ok {
-			c.path, c.params = s.resources[i].path, params
-			return &s.resources[i]
+	for i := range a.resources {
+		if params, ok := match(a.resources[i].path, segments); ok {
+			c.path, c.params = a.resources[i].path, params
+			return &a.resources[i]
 		}
 	}
 	return nil
@@ -218,14 +249,14 @@ func allowed(res *resource) string {
 
 func methodNotAllowed(c *call, res *resource) error {
 	c.w.Header().Set("Allow", allowed(res))
-	return &apiError{status: http.StatusMethodNotAllowed}
+	return &httpError{status: http.StatusMethodNotAllowed}
 }
 
 // checkContentType applies the rules of the original's framework: a strict
 // resource refuses every other type than JSON even on requests without a body,
 // the others take any type called JSON, and a document needs to say what it is.
 func checkContentType(header []string, strict, body bool) error {
-	unsupported := &apiError{status: http.StatusUnsupportedMediaType}
+	unsupported := &httpError{status: http.StatusUnsupportedMediaType}
 	if len(header) == 0 || header[0] == "" {
 		if body {
 			return unsupported
@@ -274,21 +305,6 @@ func accepts(header []string, mediaType string) bool {
 	return best > 0
 }
 
-// An apiError is an answer that isn't a success. Without texts it has no body.
-type apiError struct {
-	status int
-	text   string // unprefixed paths
-	text3  string // /v1; text if empty
-	retry  int    // seconds for Retry-After, 0 for none
-}
-
-func (e *apiError) Error() string { return fmt.Sprintf("%d %s", e.status, e.text) }
-
-// refuse is a 400 that says why.
-func refuse(format string, args ...any) error {
-	return &apiError{status: http.StatusBadRequest, text: fmt.Sprintf(format, args...)}
-}
-
 // unmet is a 400 with the text of the original's failed requirement, which 3.0
 // sends as the first line of a stack trace.
 func unmet(format string, args ...any) error {
@@ -298,89 +314,13 @@ func unmet(format string, args ...any) error {
 
 // illegal is a 400 for the original's IllegalArgumentException.
 func illegal(text, text3 string) error {
-	return &apiError{status: http.StatusBadRequest, text: text, text3: "java.lang.IllegalArgumentException: " + text3 + "\n"}
+	return &httpError{status: http.StatusBadRequest, text: text, text3: "java.lang.IllegalArgumentException: " + text3 + "\n"}
 }
 
 // noJob says that there is no such job. 3.0 calls jobs JobSchedule where it changes them.
 func noJob(name, word3 string) error {
 	const format = "requirement failed: %s '%s' not found"
 	return illegal(fmt.Sprintf(format, "Job", name), fmt.Sprintf(format, word3, name))
-}
-
-// finish writes the answer to a call that failed; without an error everything has been written.
-func (c *call) finish(err error) {
-	if err == nil || c.r.Context().Err() != nil {
-		return
-	}
-	e, ok := errors.AsType[*apiError](err)
-	if !ok {
-		e = c.explain(err)
-	}
-	c.w.reason = e.text
-	h := c.w.Header()
-	h.Set("Access-Control-Allow-Origin", "*")
-	if e.retry > 0 {
-		h.Set("Retry-After", strconv.Itoa(e.retry))
-	}
-	if !c.api {
-		errorPage(c.w, e.status, e.text)
-		return
-	}
-	if e.text == "" {
-		h.Set("Content-Length", "0")
-		c.w.WriteHeader(e.status)
-		return
-	}
-	h.Set("Content-Type", typeJSON)
-	c.w.WriteHeader(e.status)
-	if c.dialect != dialect3 {
-		c.w.Write([]byte(e.text))
-		return
-	}
-	message := e.text3
-	if message == "" {
-		message = e.text
-	}
-	c.w.Write(encode(struct {
-		Message string `json:"message"`
-		Status  string `json:"status"`
-	}{message, http.StatusText(e.status)}))
-}
-
-// explain turns an error of the scheduler into an answer.
-func (c *call) explain(err error) *apiError {
-	if errors.Is(err, errBusy) {
-		return &apiError{status: http.StatusServiceUnavailable, text: err.Error(), retry: 1}
-	}
-	if je, ok := errors.AsType[*jobError](err); ok {
-		return &apiError{status: http.StatusBadRequest, text: je.Error()}
-	}
-	c.server.log.Error("request failed", "method", c.r.Method, "path", c.r.URL.EscapedPath(), "error", err)
-	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		return &apiError{status: http.StatusInsufficientStorage, text: "the change could not be stored: " + pe.Err.Error()}
-	}
-	return &apiError{status: http.StatusInternalServerError, text: "internal error; see the log"}
-}
-
-// encode returns v as JSON on one line, without the escapes that HTML would need.
-func encode(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		panic(err) // only for types that have no JSON form
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
-}
-
-// json answers 200 with a document.
-func (c *call) json(v any) error { return c.reply(typeJSON, encode(v)) }
-
-// reply answers 200.
-func (c *call) reply(contentType string, body []byte) error {
-	c.w.Header().Set("Content-Type", contentType)
-	c.w.Write(body)
-	return nil
 }
 
 // done answers a change: 204 without a body, which clients insist on, or err.
@@ -393,24 +333,6 @@ func (c *call) done(err error) error {
 	return nil
 }
 
-// query returns a query parameter. Broken percent escapes stand for themselves.
-func (c *call) query(name string) string {
-	for pair := range strings.SplitSeq(c.r.URL.RawQuery, "&") {
-		k, v, _ := strings.Cut(pair, "=")
-		if unescapeQuery(k) == name {
-			return unescapeQuery(v)
-		}
-	}
-	return ""
-}
-
-func unescapeQuery(s string) string {
-	if t, err := url.QueryUnescape(s); err == nil {
-		return t
-	}
-	return strings.ReplaceAll(s, "+", " ")
-}
-
 // number returns an integer query parameter, fallback if it is absent or empty.
 // One that isn't a number is answered with 404, as the original's framework did.
 func (c *call) number(name string, bits int, fallback int64) (int64, error) {
@@ -420,7 +342,7 @@ func (c *call) number(name string, bits int, fallback int64) (int64, error) {
 	}
 	n, err := strconv.ParseInt(text, 10, bits)
 	if err != nil {
-		return 0, &apiError{status: http.StatusNotFound}
+		return 0, &httpError{status: http.StatusNotFound}
 	}
 	return n, nil
 }
@@ -449,4 +371,22 @@ func refuseBody(body []byte, err error) error {
 		return refuse("the request has no body; a JSON document is needed")
 	}
 	return refuse("%v", err)
+}
+
+// subjectOf is the job and the task that a call of the API is about, as far as it says.
+func subjectOf(c *call) (job, task string) {
+	switch path := c.path; {
+	case path == "iso8601", path == "dependency":
+		var document struct{ Name string }
+		_ = json.Unmarshal(c.body, &document) // a body without a name is no news here
+		return document.Name, ""
+	case path == "task/{}":
+		_, _, job, _, _ = parseRunID(c.params[0])
+		return job, c.params[0]
+	case strings.HasPrefix(path, "job/{}/task/{}"):
+		return c.params[0], c.params[1]
+	case len(c.params) > 0:
+		return c.params[0], ""
+	}
+	return "", ""
 }

@@ -7,15 +7,8 @@ import (
 	"time"
 )
 
-const (
-	// maxBackup bounds the document of a backup, which is held in memory.
-	maxBackup = 1 << 30
-	// restoreTimeout is how long its body may take to arrive.
-	restoreTimeout = 10 * time.Minute
-)
-
 // makeBackup answers with the whole state.
-func (s *server) makeBackup(c *call) error {
+func (a *api) makeBackup(c *call) error {
 	b, err := c.scheduler.backup(c.r.Context())
 	if err != nil {
 		return err
@@ -29,7 +22,7 @@ func (s *server) makeBackup(c *call) error {
 }
 
 // restoreBackup replaces the whole state, and answers when the new one is in use.
-func (s *server) restoreBackup(c *call) error {
+func (a *api) restoreBackup(c *call) error {
 	b, err := readBackup(bytes.NewReader(c.body))
 	if err != nil {
 		return refuse("%v", err)
@@ -40,24 +33,24 @@ func (s *server) restoreBackup(c *call) error {
 	}
 	ends, err := c.scheduler.restore(c.r.Context(), b, replace == "true")
 	if errors.Is(err, errNotEmpty) || errors.Is(err, errRestores) {
-		return &apiError{status: http.StatusConflict, text: err.Error()}
+		return &httpError{status: http.StatusConflict, text: err.Error()}
 	}
 	if err != nil {
 		return err
 	}
 	if ends {
-		s.awaitSuccessor(c, c.scheduler)
+		a.awaitSuccessor(c, c.scheduler)
 	}
 	return c.done(nil)
 }
 
 // awaitSuccessor returns when another scheduler than the one given leads here, or another instance, or after the hold time.
-func (s *server) awaitSuccessor(c *call, sch *scheduler) {
-	limit := time.After(s.hold)
+func (a *api) awaitSuccessor(c *call, sch *scheduler) {
+	limit := time.After(a.hold)
 	for {
-		changed := s.changed()
-		now := s.current()
-		_, self := s.leader()
+		changed := a.changed()
+		now := a.current()
+		_, self := a.leader()
 		if now != nil && now != sch || now == nil && !self {
 			return
 		}

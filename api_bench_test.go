@@ -25,7 +25,7 @@ func BenchmarkListJobs(b *testing.B) {
 	}
 	for _, path := range []string{"/scheduler/jobs", "/v1/scheduler/jobs"} {
 		b.Run(path, func(b *testing.B) {
-			s := newServer(leading(sch))
+			s := newAPI(leading(sch))
 			r := httptest.NewRequest("GET", path, nil)
 			for b.Loop() {
 				w := &sink{header: http.Header{}}

@@ -12,7 +12,6 @@ import (
 )
 
 const (
-	typeEvents       = "text/event-stream"
 	maxSubscribers   = 256
 	eventPace        = 250 * time.Millisecond // between two events; what changes meanwhile is one
 	eventHeartbeat   = 15 * time.Second
@@ -126,11 +125,11 @@ func (h *eventHub) leave() {
 // streamEvents sends what changes, from the view on that the client has seen: the one of
 // its Last-Event-ID, or of the query, or, if it names none, the present one. If that
 // isn't kept any more, a reset event tells the client to get the overview again.
-func (s *server) streamEvents(c *call) error {
-	if !s.events.join() {
-		return &apiError{status: http.StatusServiceUnavailable, text: "too many clients listen", retry: 30}
+func (a *api) streamEvents(c *call) error {
+	if !a.events.join() {
+		return &httpError{status: http.StatusServiceUnavailable, text: "too many clients listen", retry: 30}
 	}
-	defer s.events.leave()
+	defer a.events.leave()
 	seen := c.r.Header.Get("Last-Event-ID")
 	if seen == "" {
 		seen = c.query("since")
@@ -142,12 +141,12 @@ func (s *server) streamEvents(c *call) error {
 		return nil
 	}
 	c.w.stream()
-	e := &eventStream{call: c, control: http.NewResponseController(c.w)}
-	last := s.events.find(seen)
+	e := &eventStream{hub: a.events, call: c, control: http.NewResponseController(c.w)}
+	last := a.events.find(seen)
 	switch {
 	case seen == "":
-		last, _ = s.events.newest(c.scheduler.view())
-		e.send("retry: 1000\nid: " + s.events.name(last) + "\ndata: {}\n\n")
+		last, _ = a.events.newest(c.scheduler.view())
+		e.send("retry: 1000\nid: " + a.events.name(last) + "\ndata: {}\n\n")
 	case last == nil || last.term != c.scheduler.view().term:
 		e.send("retry: 1000\nevent: reset\ndata: {}\n\n")
 		return nil
@@ -160,6 +159,7 @@ func (s *server) streamEvents(c *call) error {
 
 // An eventStream is one client that follows.
 type eventStream struct {
+	hub     *eventHub
 	call    *call
 	control *http.ResponseController
 	failed  bool
@@ -183,10 +183,10 @@ func (e *eventStream) follow(last *view) {
 	defer heartbeat.Stop()
 	for !e.failed {
 		changed := c.scheduler.changed()
-		show, wait := c.server.events.newest(c.scheduler.view())
+		show, wait := e.hub.newest(c.scheduler.view())
 		if show != last {
 			if event := describeChange(last, show); event != nil {
-				e.send("id: " + c.server.events.name(show) + "\ndata: " + string(event) + "\n\n")
+				e.send("id: " + e.hub.name(show) + "\ndata: " + string(event) + "\n\n")
 			}
 			last = show
 		}
@@ -228,18 +228,4 @@ func describeChange(last, show *view) []byte {
 	event = append(event, `,"jobs":[`...)
 	event = append(event, bytes.Join(rows, []byte{','})...)
 	return append(event, "]}"...)
-}
-
-// changed returns a channel that is closed at the next publication of a view. It must be
-// asked for before the view.
-func (s *scheduler) changed() <-chan struct{} {
-	for {
-		if c := s.watch.Load(); c != nil {
-			return *c
-		}
-		c := make(chan struct{})
-		if s.watch.CompareAndSwap(nil, &c) {
-			return c
-		}
-	}
 }

@@ -99,7 +99,7 @@ func eventsAt(t *testing.T) (*testInstance, *testSeat, func(string) *http.Respon
 	at := newTestSeat("")
 	n := startInstance(t, at, sch, nil)
 	at.set(n.id)
-	s := newServer(leading(sch))
+	s := newAPI(leading(sch))
 	return n, at, func(request string) *http.Response { return send(t, s, request) }
 }
 
@@ -245,7 +245,7 @@ func TestRowsOfTheOverview(t *testing.T) {
 
 func BenchmarkOverview(b *testing.B) {
 	sch := testScheduler(b)
-	s := newServer(leading(sch))
+	s := newAPI(leading(sch))
 	do := func(request string) *http.Response { return send(b, s, request) }
 	for i := range 1000 {
 		given(b, do, scheduledJob(fmt.Sprintf("some.job.with-a-name-%d", i)))

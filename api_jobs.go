@@ -53,9 +53,9 @@ func (c *jobCache) sweep(v *view) {
 }
 
 // listJobs writes every job in the order of creation, on one line.
-func (s *server) listJobs(c *call) error {
+func (a *api) listJobs(c *call) error {
 	v := c.scheduler.view()
-	cache := &s.lists[c.dialect]
+	cache := &a.lists[c.dialect]
 	c.w.Header().Set("Content-Type", typeJSON)
 	b := bufio.NewWriterSize(c.w, 64<<10)
 	separator := byte('[')
@@ -77,7 +77,7 @@ func (s *server) listJobs(c *call) error {
 
 // searchJobs answers the jobs whose name and command contain the texts asked for,
 // or one of them the text of any; without name and command every job matches, whatever any says.
-func (s *server) searchJobs(c *call) error {
+func (a *api) searchJobs(c *call) error {
 	limit, err := c.number("limit", 32, 10)
 	if err != nil {
 		return err
@@ -111,7 +111,7 @@ func (s *server) searchJobs(c *call) error {
 
 // summarizeJobs answers what 3.0's interface lists. The original swaps status and
 // state on their way into the record and swaps them back on the way out.
-func (s *server) summarizeJobs(c *call) error {
+func (a *api) summarizeJobs(c *call) error {
 	type summary struct {
 		Name     string   `json:"name"`
 		Status   string   `json:"status"`
@@ -136,7 +136,7 @@ func (s *server) summarizeJobs(c *call) error {
 }
 
 // showJob answers one job as it is stored.
-func (s *server) showJob(c *call) error {
+func (a *api) showJob(c *call) error {
 	jv := c.scheduler.view().job(c.params[0])
 	if jv == nil {
 		return noJob(c.params[0], "Job")
@@ -144,7 +144,7 @@ func (s *server) showJob(c *call) error {
 	return c.reply(typeJSON, jv.job.appendJSON(nil, c.dialect))
 }
 
-func (s *server) deleteJob(c *call) error {
+func (a *api) deleteJob(c *call) error {
 	name := c.params[0]
 	return c.done(foundJob(c.scheduler.deleteJob(c.r.Context(), name), name, "JobSchedule"))
 }
@@ -157,30 +157,30 @@ func foundJob(err error, name, word3 string) error {
 	return err
 }
 
-func (s *server) putScheduled(c *call) error { return s.putJob(c, false) }
-func (s *server) putDependent(c *call) error { return s.putJob(c, true) }
+func (a *api) putScheduled(c *call) error { return a.putJob(c, false) }
+func (a *api) putDependent(c *call) error { return a.putJob(c, true) }
 
 // putJob creates or replaces a job. The document is read once for its name, and
 // again in the loop, where the job that it replaces stands still.
-func (s *server) putJob(c *call, dependent bool) error {
-	j, err := s.decodePosted(c, dependent, nil)
+func (a *api) putJob(c *call, dependent bool) error {
+	j, err := a.decodePosted(c, dependent, nil)
 	if err != nil {
 		return err
 	}
 	var update atomic.Bool // the loop may still come to build when we have given up waiting
 	err = c.scheduler.putJob(c.r.Context(), j.Name, func(old *Job) (*Job, error) {
 		update.Store(old != nil)
-		j, err := s.decodePosted(c, dependent, old)
+		j, err := a.decodePosted(c, dependent, old)
 		if err != nil {
 			return nil, err
 		}
-		if err := j.check(old == nil, s.now()); err != nil {
+		if err := j.check(old == nil, a.now()); err != nil {
 			return nil, err
 		}
-		return j, s.checkStart(c.dialect, old, j)
+		return j, a.checkStart(c.dialect, old, j)
 	})
 	if e, ok := errors.AsType[*jobError](err); ok {
-		err = s.explainJob(e, j)
+		err = a.explainJob(e, j)
 	}
 	if e, ok := errors.AsType[*recordError](err); ok && refusedFor(e.key, j.Name) {
 		err = refuse("the store refuses job %q: %v", j.Name, e.err)
@@ -189,8 +189,8 @@ func (s *server) putJob(c *call, dependent bool) error {
 }
 
 // decodePosted reads the document of a call, which must be of the kind that its path is for.
-func (s *server) decodePosted(c *call, dependent bool, old *Job) (*Job, error) {
-	j, err := decodeJob(c.body, s.defaults, c.dialect, old)
+func (a *api) decodePosted(c *call, dependent bool, old *Job) (*Job, error) {
+	j, err := decodeJob(c.body, a.options.defaults, c.dialect, old)
 	switch {
 	case err != nil && len(bytes.TrimSpace(c.body)) == 0:
 		return nil, refuseBody(c.body, err)
@@ -212,13 +212,13 @@ func refusedFor(key, name string) bool {
 
 // explainJob gives what is wrong with a job's document the form of the dialects.
 // A schedule that can't be read has a text of its own in 3.0.
-func (s *server) explainJob(e *jobError, j *Job) error {
+func (a *api) explainJob(e *jobError, j *Job) error {
 	switch {
 	case strings.HasPrefix(e.text, "requirement failed: "):
 		return illegal(e.text, e.text)
 	case e.field == "schedule" && j != nil:
-		if _, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, s.now()); err != nil {
-			return &apiError{status: http.StatusBadRequest, text: e.text,
+		if _, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, a.now()); err != nil {
+			return &httpError{status: http.StatusBadRequest, text: e.text,
 				text3: fmt.Sprintf("Cannot parse schedule '%s' (wtf bro)", j.Schedule)}
 		}
 	}
@@ -226,11 +226,11 @@ func (s *server) explainJob(e *jobError, j *Job) error {
 }
 
 // checkStart refuses what 3.0 refuses of new jobs: a start before the second second of 1970.
-func (s *server) checkStart(d dialect, old, j *Job) error {
+func (a *api) checkStart(d dialect, old, j *Job) error {
 	if d != dialect3 || old != nil || j.Dependent {
 		return nil
 	}
-	schedule, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, s.now())
+	schedule, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, a.now())
 	if err != nil {
 		return nil // check has had its say
 	}
@@ -252,7 +252,7 @@ func explainPut(err error, name string, update bool) error {
 		const rest = " does not have all parents defined!"
 		return illegal("requirement failed: Job "+name+rest, "requirement failed: JobSchedule "+name+rest)
 	case errors.Is(err, errCycle):
-		return &apiError{status: http.StatusBadRequest, text: err.Error()}
+		return &httpError{status: http.StatusBadRequest, text: err.Error()}
 	}
 	return err
 }
@@ -268,7 +268,7 @@ func stateText(jv *jobView, d dialect) string {
 }
 
 // graphDot writes the dependency graph for Graphviz, the jobs numbered in the order of creation.
-func (s *server) graphDot(c *call) error {
+func (a *api) graphDot(c *call) error {
 	v := c.scheduler.view()
 	var b bytes.Buffer
 	b.WriteString("digraph G {\n")
@@ -286,7 +286,7 @@ func (s *server) graphDot(c *call) error {
 }
 
 // graphCSV writes a line for every job and one for every edge. Names are not quoted.
-func (s *server) graphCSV(c *call) error {
+func (a *api) graphCSV(c *call) error {
 	v := c.scheduler.view()
 	var b bytes.Buffer
 	for jv := range v.all() {

@@ -151,7 +151,7 @@ func TestMutatedRequests(t *testing.T) {
 	sch := testScheduler(t)
 	o := leading(sch)
 	o.output = func(*Run, string, int64, int) ([]byte, int64, error) { return nil, 0, nil }
-	s := newServer(o)
+	s := newAPI(o)
 	do := func(r string) *http.Response { return send(t, s, r) }
 	for i, sp := range specimens {
 		t.Run(sp.method+" "+strings.ReplaceAll(sp.path, "\n", " "), func(t *testing.T) {

@@ -2,11 +2,8 @@ package main
 
 import (
 	"bufio"
-	"net/http"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 const (
@@ -35,10 +32,10 @@ func (j *jobView) row() []byte {
 func (j *jobView) appendRow(dst []byte) []byte {
 	job := j.job
 	dst = appendString(append(dst, `{"name":`...), job.Name)
-	dst = appendTextIfAny(dst, "command", cutText(job.Command))
+	dst = appendTextIfAny(dst, "command", cutText(job.Command, rowText, "…"))
 	dst = appendTextIfAny(dst, "owner", job.Owner)
 	dst = appendTextIfAny(dst, "ownerName", job.OwnerName)
-	dst = appendTextIfAny(dst, "description", cutText(job.Description))
+	dst = appendTextIfAny(dst, "description", cutText(job.Description, rowText, "…"))
 	if job.Dependent {
 		dst = appendList(dst, "parents", job.Parents, appendString)
 	} else {
@@ -110,24 +107,12 @@ func (j *jobView) appendRuns(dst []byte) []byte {
 	return append(dst, ']')
 }
 
-// cutText cuts a long text between characters.
-func cutText(s string) string {
-	if len(s) <= rowText {
-		return s
-	}
-	end := rowText
-	for end > 0 && !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end] + "…"
-}
-
 // showOverview answers everything that a table of all jobs shows, in the order of their
 // creation, and the name of the event after which changes are to be asked for.
-func (s *server) showOverview(c *call) error {
+func (a *api) showOverview(c *call) error {
 	v := c.scheduler.view()
-	s.events.keep(v)
-	leader, _ := s.leader()
+	a.events.keep(v)
+	leader, _ := a.leader()
 	head := encode(struct {
 		Event      string         `json:"event"`
 		Time       int64          `json:"time"` // ms since the epoch, for clocks that are wrong
@@ -142,7 +127,7 @@ func (s *server) showOverview(c *call) error {
 		Running    int            `json:"running"`
 		Records    int            `json:"invalidRecords,omitempty"`
 		Totals     overviewTotals `json:"totals"`
-	}{s.events.name(v), time.Now().UnixMilli(), version, s.id, leader, s.memberIDs(), s.storeName, s.clusterName, v.subscribed,
+	}{a.events.name(v), time.Now().UnixMilli(), version, a.id, leader, a.memberIDs(), a.options.storeName, a.options.clusterName, v.subscribed,
 		v.queued, v.running, len(v.invalid), v.totals()})
 	c.w.Header().Set("Content-Type", typeJSON)
 	c.w.Header().Set("Cache-Control", "no-store")
@@ -165,11 +150,11 @@ func (s *server) showOverview(c *call) error {
 }
 
 // memberIDs is the ids of the instances, where that is known.
-func (s *server) memberIDs() []string {
-	if s.members == nil {
+func (a *api) memberIDs() []string {
+	if a.options.members == nil {
 		return nil
 	}
-	return s.members()
+	return a.options.members()
 }
 
 // overviewTotals count jobs.
@@ -239,9 +224,4 @@ func (v *view) since(old *view) (changed []*jobView, removed []string) {
 		}
 	}
 	return changed, removed
-}
-
-// isEventStream reports whether an answer is a stream of events.
-func isEventStream(h http.Header) bool {
-	return strings.HasPrefix(h.Get("Content-Type"), typeEvents)
 }

@@ -13,7 +13,7 @@ import (
 var taskIDInside = regexp.MustCompile(`ct:\d+:\d+:[\w\s.#-]`)
 
 // runJob starts a job now. Arguments that aren't blank replace the job's own for this run.
-func (s *server) runJob(c *call) error {
+func (a *api) runJob(c *call) error {
 	name, args := c.params[0], c.query("arguments")
 	given := strings.TrimSpace(args) != ""
 	if !given {
@@ -24,7 +24,7 @@ func (s *server) runJob(c *call) error {
 }
 
 // markSuccess counts a success that no run had, and starts children that waited for it.
-func (s *server) markSuccess(c *call) error {
+func (a *api) markSuccess(c *call) error {
 	name := c.params[0]
 	err := c.scheduler.markSuccess(c.r.Context(), name)
 	if err != nil && !errors.Is(err, errNotFound) {
@@ -33,15 +33,15 @@ func (s *server) markSuccess(c *call) error {
 	return c.reply(typeJSON, []byte("marked job "+name+" as successful: "+strconv.FormatBool(err == nil)))
 }
 
-func (s *server) killJob(c *call) error {
+func (a *api) killJob(c *call) error {
 	name := c.params[0]
 	return c.done(foundJob(c.scheduler.killJob(c.r.Context(), name), name, "JobSchedule"))
 }
 
-func (s *server) purge(c *call) error { return c.done(c.scheduler.purge(c.r.Context())) }
+func (a *api) purge(c *call) error { return c.done(c.scheduler.purge(c.r.Context())) }
 
 // finishTask is the callback of an async job. An unknown task is not an error.
-func (s *server) finishTask(c *call) error {
+func (a *api) finishTask(c *call) error {
 	doc, err := c.document("statusCode")
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func statusCode(v value) (int, error) {
 }
 
 // addProgress adds to the elements that a task says it has processed.
-func (s *server) addProgress(c *call) error {
+func (a *api) addProgress(c *call) error {
 	const key = "numAdditionalElementsProcessed"
 	doc, err := c.document(key, "taskId", "jobName", "taskSlaveId", "taskStartTs", "taskEndTs", "taskDuration", "taskStatus", "numElementsProcessed")
 	if err != nil {
@@ -107,7 +107,7 @@ func (s *server) addProgress(c *call) error {
 
 // missing is a 404 of our own additions.
 func missing(what, name string) error {
-	return &apiError{status: http.StatusNotFound, text: "no " + what + " " + strconv.Quote(name)}
+	return &httpError{status: http.StatusNotFound, text: "no " + what + " " + strconv.Quote(name)}
 }
 
 // A runDocument is a run as our additions show it. Times are UTC, durations in ms.
@@ -159,7 +159,7 @@ func msText(ms int64) string {
 	if ms == 0 {
 		return ""
 	}
-	return formatDate(time.UnixMilli(ms))
+	return instant(time.UnixMilli(ms))
 }
 
 func describeRuns(runs []*Run) []runDocument {
@@ -171,7 +171,7 @@ func describeRuns(runs []*Run) []runDocument {
 }
 
 // listRuns answers the runs of a job: those open, oldest first, then those that ended, newest first.
-func (s *server) listRuns(c *call) error {
+func (a *api) listRuns(c *call) error {
 	name := c.params[0]
 	jv := c.scheduler.view().job(name)
 	if jv == nil {
@@ -187,7 +187,7 @@ func (s *server) listRuns(c *call) error {
 }
 
 // explainQueued answers why the waiting runs of a job wait.
-func (s *server) explainQueued(c *call) error {
+func (a *api) explainQueued(c *call) error {
 	type entry struct {
 		Position int         `json:"position"` // runs before it in the queue, -1 if it isn't in the queue yet
 		Reasons  []string    `json:"reasons"`
@@ -209,7 +209,7 @@ func (s *server) explainQueued(c *call) error {
 }
 
 // listProblems answers what can't be scheduled: jobs, and stored records that can't be read.
-func (s *server) listProblems(c *call) error {
+func (a *api) listProblems(c *call) error {
 	type badJob struct {
 		Job    string `json:"job"`
 		Reason string `json:"reason"`
@@ -263,7 +263,7 @@ const outputChunk = 1 << 20
 
 // showOutput answers what a run has written, as it is: length bytes from offset, by
 // default all there is. A negative offset counts from the end.
-func (s *server) showOutput(file string) func(*call) error {
+func (a *api) showOutput(file string) func(*call) error {
 	return func(c *call) error {
 		offset, err := c.number("offset", 64, 0)
 		if err != nil {
@@ -280,15 +280,15 @@ func (s *server) showOutput(file string) func(*call) error {
 		if run == nil {
 			return missing("run", c.params[0])
 		}
-		if s.output == nil {
+		if a.options.output == nil {
 			return missing(file+" of run", run.ID)
 		}
-		data, size, err := s.output(run, file, offset, int(min(length, outputChunk)))
+		data, size, err := a.options.output(run, file, offset, int(min(length, outputChunk)))
 		if errors.Is(err, errNotFound) {
 			return missing(file+" of run", run.ID)
 		}
 		if err != nil {
-			return &apiError{status: http.StatusBadGateway, text: "cannot read " + file + ": " + err.Error()}
+			return &httpError{status: http.StatusBadGateway, text: "cannot read " + file + ": " + err.Error()}
 		}
 		if offset < 0 {
 			offset = max(0, size+offset)
@@ -297,12 +297,12 @@ func (s *server) showOutput(file string) func(*call) error {
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		h.Set("X-Content-Type-Options", "nosniff") // a job may write HTML
 		h.Set("X-Chronos-Size", strconv.FormatInt(size, 10))
-		return s.copyOutput(c, run, file, data, offset, min(length, size-offset))
+		return a.copyOutput(c, run, file, data, offset, min(length, size-offset))
 	}
 }
 
 // copyOutput writes n bytes of a run's output from offset on, of which data is the beginning.
-func (s *server) copyOutput(c *call, run *Run, file string, data []byte, offset, n int64) error {
+func (a *api) copyOutput(c *call, run *Run, file string, data []byte, offset, n int64) error {
 	for len(data) > 0 && n > 0 {
 		if _, err := c.w.Write(data[:min(n, int64(len(data)))]); err != nil {
 			return nil // the client has gone
@@ -312,7 +312,7 @@ func (s *server) copyOutput(c *call, run *Run, file string, data []byte, offset,
 			return nil
 		}
 		var err error
-		if data, _, err = s.output(run, file, offset, int(min(n, outputChunk))); err != nil {
+		if data, _, err = a.options.output(run, file, offset, int(min(n, outputChunk))); err != nil {
 			panic(http.ErrAbortHandler) // the answer has begun; only breaking it off tells the client
 		}
 	}

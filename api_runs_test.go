@@ -167,7 +167,7 @@ func TestOutputOfARun(t *testing.T) {
 		end := min(offset+int64(min(limit, 5)), int64(len(content))) // in pieces
 		return []byte(content[min(offset, end):end]), int64(len(content)), nil
 	}
-	s := newServer(o)
+	s := newAPI(o)
 	do := func(r string) *http.Response { return send(t, s, r) }
 	given(t, do, strings.Replace(jobA, `"a"`, `"a b"`, 1))
 	do("PUT /scheduler/job/a%20b?arguments=x/y:z")

@@ -19,7 +19,7 @@ type occurrence struct {
 func occurrences(sched Schedule, after time.Time, n int) []occurrence {
 	list := []occurrence{}
 	for _, t := range sched.upcoming(after, n) {
-		list = append(list, occurrence{t.Format("2006-01-02T15:04:05.000Z07:00"), formatDate(t), sched.dstNote(t)})
+		list = append(list, occurrence{t.Format("2006-01-02T15:04:05.000Z07:00"), instant(t), sched.dstNote(t)})
 	}
 	return list
 }
@@ -36,7 +36,7 @@ type preview struct {
 }
 
 // previewSchedule tells when a schedule that needn't belong to a job would be due.
-func (s *server) previewSchedule(c *call) error {
+func (a *api) previewSchedule(c *call) error {
 	doc, err := c.document("schedule", "scheduleTimeZone", "count")
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (s *server) previewSchedule(c *call) error {
 		return err
 	}
 	p := preview{Schedule: doc.get("schedule").text(), Zone: doc.get("scheduleTimeZone").text()}
-	now := s.now()
+	now := a.now()
 	sched, err := parseSchedule(p.Schedule, p.Zone, now)
 	if err == nil {
 		err = sched.check()
@@ -69,7 +69,7 @@ func checkCount(n int64) error {
 }
 
 // upcoming tells when a job will be due.
-func (s *server) upcoming(c *call) error {
+func (a *api) upcoming(c *call) error {
 	n, err := c.number("count", 32, defaultPreview)
 	if err != nil {
 		return err
@@ -84,12 +84,12 @@ func (s *server) upcoming(c *call) error {
 	j := jv.job
 	p := preview{Job: j.Name, Schedule: j.Schedule, Zone: j.ScheduleTimeZone, Parents: j.Parents, Disabled: j.Disabled, Upcoming: []occurrence{}}
 	if !jv.next.IsZero() {
-		p.Next = formatDate(jv.next)
+		p.Next = instant(jv.next)
 	}
 	if j.Dependent || j.Disabled {
 		return c.json(p)
 	}
-	now := s.now()
+	now := a.now()
 	if sched, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, now); err == nil {
 		p.Upcoming = occurrences(sched, now, int(n))
 	}
@@ -97,7 +97,7 @@ func (s *server) upcoming(c *call) error {
 }
 
 // showLeader answers the id of the instance that leads, "" for none.
-func (s *server) showLeader(c *call) error {
-	id, _ := s.leader()
+func (a *api) showLeader(c *call) error {
+	id, _ := a.leader()
 	return c.json(map[string]string{"leader": id})
 }

@@ -39,7 +39,7 @@ func TestPreviewShowsBothClocks(t *testing.T) {
 func TestPreviewNeedsNoLeader(t *testing.T) {
 	o := leading(nil)
 	o.leader = func() (string, bool) { return "", false }
-	res := send(t, newServer(o), post("/v1/scheduler/schedule/preview", `{"schedule":"0 3 * * *"}`))
+	res := send(t, newAPI(o), post("/v1/scheduler/schedule/preview", `{"schedule":"0 3 * * *"}`))
 	if p := previewOf(t, res); len(p.Upcoming) != defaultPreview {
 		t.Errorf("preview of a cron expression = %+v, want %d instants", p, defaultPreview)
 	}

@@ -67,7 +67,7 @@ func statistic(key string, sorted []int64) (value float64, known bool) {
 
 // percentiles lists one statistic of every job in seconds, the largest first,
 // of equal ones the job created last. (The count is divided by 1000 too.)
-func (s *server) percentiles(c *call) error {
+func (a *api) percentiles(c *call) error {
 	type entry struct {
 		Job  string `json:"jobNameLabel"`
 		Time double `json:"time"`
@@ -106,7 +106,7 @@ type taskStat struct {
 	Elements *int64  `json:"numElementsProcessed,omitempty"`
 }
 
-func (s *server) jobStatistics(c *call) error {
+func (a *api) jobStatistics(c *call) error {
 	jv := c.scheduler.view().job(c.params[0])
 	if jv == nil {
 		return noJob(c.params[0], "Job")
@@ -118,7 +118,7 @@ func (s *server) jobStatistics(c *call) error {
 	}{statHistogram{
 		P75: double(quantile(d, 0.75)), P95: double(quantile(d, 0.95)), P98: double(quantile(d, 0.98)),
 		P99: double(quantile(d, 0.99)), Median: double(quantile(d, 0.5)), Mean: double(mean(d)), Count: len(d),
-	}, taskStats(jv, s.history)})
+	}, taskStats(jv, a.options.history)})
 }
 
 // taskStats lists the tasks of a job that an agent has been given, newest start

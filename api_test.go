@@ -13,11 +13,14 @@ import (
 var never = make(chan struct{})
 
 // leading returns options of an instance that leads with a scheduler.
-func leading(sch *scheduler) serverOptions {
-	return serverOptions{
-		current:  func() *scheduler { return sch },
-		leader:   func() (string, bool) { return "me:8080", true },
-		changed:  func() <-chan struct{} { return never },
+func leading(sch *scheduler) apiOptions {
+	return apiOptions{
+		serverOptions: serverOptions{
+			current: func() *scheduler { return sch },
+			leader:  func() (string, bool) { return "me:8080", true },
+			changed: func() <-chan struct{} { return never },
+			ui:      newUI(),
+		},
 		defaults: jobDefaults{CPUs: 0.1, Mem: 128, Disk: 256, Epsilon: Period{Seconds: 60}, User: "root"},
 	}
 }
@@ -26,7 +29,7 @@ func leading(sch *scheduler) serverOptions {
 // The text of a request is its method and target, header lines, an empty line, the body.
 func testAPI(t testing.TB) (*scheduler, func(request string) *http.Response) {
 	sch := testScheduler(t)
-	s := newServer(leading(sch))
+	s := newAPI(leading(sch))
 	return sch, func(request string) *http.Response { return send(t, s, request) }
 }
 

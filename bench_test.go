@@ -205,7 +205,7 @@ func benchJob(i int, schedule string) string {
 }
 
 func every(start time.Time, period string) string {
-	return "R/" + start.UTC().Format(dateLayout) + "/" + period
+	return "R/" + start.UTC().Format(instantLayout) + "/" + period
 }
 
 // reportTimes reports the distribution of times in ms, as <name>-p50 and so on.
@@ -281,7 +281,7 @@ func BenchmarkCreateFile(b *testing.B) {
 // measureCreates times POSTs of new jobs, by turns to the handler, over HTTP, and
 // a bare commit of what such a job takes.
 func measureCreates(b *testing.B, s *scheduler, held int, bare func() time.Duration) {
-	handler := newServer(leading(s))
+	handler := newAPI(leading(s))
 	web := httptest.NewServer(handler)
 	defer web.Close()
 	runtime.GC()

@@ -130,7 +130,7 @@ func (d *dryRun) follow(ctx context.Context) error {
 	return nil
 }
 
-func stamp() string { return formatDate(time.Now().UTC()) }
+func stamp() string { return instant(time.Now().UTC()) }
 
 func (d *dryRun) root() string { return d.flags.zkChroot + d.flags.zkPath }
 
@@ -194,7 +194,7 @@ func (d *dryRun) summary(s *scheduler) error {
 		if due <= s.now {
 			continue // told below
 		}
-		fmt.Fprintf(d.out, "  %s  %s\n", formatDate(msTime(due)), e.job.Name)
+		fmt.Fprintf(d.out, "  %s  %s\n", instant(msTime(due)), e.job.Name)
 		shown++
 	}
 	if shown == 0 {
@@ -259,7 +259,7 @@ func (d *dryRun) moved(s *scheduler) []string {
 		after := before.upcoming(expected.Add(-time.Millisecond), ahead)
 		if !slices.ContainsFunc(after, func(t time.Time) bool { return t.UnixMilli() == due }) {
 			found = append(found, fmt.Sprintf("job %q has gone to %s, which none of the next occurrences after %s would have been (unless it was posted anew)",
-				name, formatDate(msTime(due)), formatDate(expected.UTC())))
+				name, instant(msTime(due)), instant(expected.UTC())))
 		}
 	}
 	return found
@@ -326,9 +326,9 @@ func (e *entry) overdue(now int64) string {
 	}
 	n, _, last, _ := e.sched.passed(msTime(now))
 	if late := now - last.UnixMilli(); late > e.epsilon() {
-		return fmt.Sprintf("has missed its occurrence of %s: %d would be recorded as missed and not run (epsilon %v)", formatDate(last.UTC()), n, e.job.Epsilon.approx())
+		return fmt.Sprintf("has missed its occurrence of %s: %d would be recorded as missed and not run (epsilon %v)", instant(last.UTC()), n, e.job.Epsilon.approx())
 	}
-	return fmt.Sprintf("is due since %s and would run at once", formatDate(last.UTC()))
+	return fmt.Sprintf("is due since %s and would run at once", instant(last.UTC()))
 }
 
 // waitingTask tells what would become of a T_ node.

@@ -21,7 +21,7 @@ type daemon struct {
 	notifier  *notifier
 	seat      *seat
 	leader    *leadership
-	server    *server
+	api       *api
 	store     *fileStore // nil where the state is in ZooKeeper
 	listeners []net.Listener
 	local     *localCluster // nil on Mesos
@@ -74,28 +74,14 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	}
 	p.watchdog = &watchdog{current: p.seat.current, metrics: p.metrics, log: log}
 	p.observe()
-	p.server = newServer(p.serverOptions(environ, level))
+	p.api = newAPI(p.apiOptions(environ, level))
 	return p, nil
 }
 
-// afterlife is how long what a predecessor had open may stay so when it is gone: killed while
-// it starts a child, it lives on in that child until the child executes its program.
-const afterlife = time.Second
-
-// outlast takes what only one process can have, waiting a moment if it is occupied.
-func outlast[T any](occupied error, take func() (T, error)) (T, error) {
-	for end := time.Now().Add(afterlife); ; time.Sleep(10 * time.Millisecond) {
-		got, err := take()
-		if err == nil || !errors.Is(err, occupied) || time.Now().After(end) {
-			return got, err
-		}
-	}
-}
-
 // newReporters makes what tells others of runs and numbers.
-func (p *daemon) newReporters() (err error) {
-	f := p.flags
-	p.graphite, err = newGraphite(graphiteOptions{HostPort: f.graphiteHostPort, Interval: f.graphiteReportingInterval, Prefix: f.graphiteGroupPrefix}, p.metrics, p.log)
+func (d *daemon) newReporters() (err error) {
+	f := d.flags
+	d.graphite, err = newGraphite(graphiteOptions{HostPort: f.graphiteHostPort, Interval: f.graphiteReportingInterval, Prefix: f.graphiteGroupPrefix}, d.metrics, d.log)
 	if err != nil {
 		return err
 	}
@@ -106,20 +92,20 @@ func (p *daemon) newReporters() (err error) {
 	if f.explicit("cassandra_ttl") {
 		o.TTL = f.cassandraTTL
 	}
-	p.cassandra, err = newCassandra(o, p.log, p.metrics)
+	d.cassandra, err = newCassandra(o, d.log, d.metrics)
 	return err
 }
 
 // schedulerConfig is what the flags say to the scheduler.
-func (p *daemon) schedulerConfig() schedulerConfig {
-	f := p.flags
+func (d *daemon) schedulerConfig() schedulerConfig {
+	f := d.flags
 	largestJob := maxJob
-	if p.store != nil {
+	if d.store != nil {
 		largestJob = 0
 	}
 	return schedulerConfig{
 		largestJob:   largestJob,
-		defaults:     p.jobDefaults(),
+		defaults:     d.jobDefaults(),
 		failureRetry: f.failureRetry, disableAfter: f.disableAfterFailures,
 		historyKeep: max(f.jobHistoryKeep, f.jobHistoryLimit, 1), role: f.mesosRole,
 		declineFor: f.declineOfferDuration, reviveForNew: f.reviveOffersForNewJobs, reviveEvery: f.minReviveOffersInterval,
@@ -127,77 +113,80 @@ func (p *daemon) schedulerConfig() schedulerConfig {
 		task:     taskConfig{CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk},
 		setAside: map[string]string{}, location: time.Local,
 		observe: func(e jobEvent) {
-			runLog{p.log}.observe(e)
-			p.metrics.observe(e)
-			p.notifier.observe(e)
-			if p.cassandra != nil {
-				p.cassandra.observe(e)
+			runLog{d.log}.observe(e)
+			d.metrics.observe(e)
+			d.notifier.observe(e)
+			if d.cassandra != nil {
+				d.cassandra.observe(e)
 			}
 		},
 		late: f.notifyLate,
 		count: schedulerCounts{
-			offersHeld:    func(n int) { p.metrics.offersHeld.set(float64(n)) },
-			unknownUpdate: p.metrics.unknownUpdates.inc,
-			inputSkipped:  p.metrics.inputsSkipped.inc,
+			offersHeld:    func(n int) { d.metrics.offersHeld.set(float64(n)) },
+			unknownUpdate: d.metrics.unknownUpdates.inc,
+			inputSkipped:  d.metrics.inputsSkipped.inc,
 		},
-		batchStored: func(_, records int, took time.Duration, err error) { p.metrics.committed(took, records, err) },
+		batchStored: func(_, records int, took time.Duration, err error) { d.metrics.committed(took, records, err) },
 		offerObserver: func(received, used, declined int) {
-			p.metrics.offersReceived.add(int64(received))
-			p.metrics.offersUsed.add(int64(used))
-			p.metrics.offersDeclined.add(int64(declined))
+			d.metrics.offersReceived.add(int64(received))
+			d.metrics.offersUsed.add(int64(used))
+			d.metrics.offersDeclined.add(int64(declined))
 		},
 		reviveWanted: func(sent bool) {
-			p.metrics.reviveRequests.inc()
+			d.metrics.reviveRequests.inc()
 			if sent {
-				p.metrics.revives.inc()
+				d.metrics.revives.inc()
 			}
 		},
 	}
 }
 
 // jobDefaults are the values for what a job's document leaves out.
-func (p *daemon) jobDefaults() jobDefaults {
-	f := p.flags
+func (d *daemon) jobDefaults() jobDefaults {
+	f := d.flags
 	return jobDefaults{
 		CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
 		Epsilon: Period{Seconds: int32(f.taskEpsilon / time.Second)}, User: f.user,
 	}
 }
 
-func (p *daemon) serverOptions(environ func(string) (string, bool), level *slog.LevelVar) serverOptions {
-	f := p.flags
+func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.LevelVar) apiOptions {
+	f := d.flags
 	host, _ := f.advertisedHost(environ)
-	o := serverOptions{
-		current: p.seat.current, leader: p.seat.known, changed: p.seat.changed, locate: p.seat.locate,
-		id: p.seat.id, hostname: host, credentials: f.httpCredentials, realm: f.httpRealm, compress: f.httpCompression,
-		defaults: p.jobDefaults(), history: f.jobHistoryLimit, metrics: p.metrics, level: level, log: p.log,
-		requestStarted: p.metrics.requestStarted, resourceCall: p.metrics.resourceCall,
-		forwarded: func(err error) {
-			p.metrics.forwarded.inc()
-			if err != nil {
-				p.metrics.forwardErrors.inc()
-			}
+	o := apiOptions{
+		serverOptions: serverOptions{
+			current: d.seat.current, leader: d.seat.known, changed: d.seat.changed, locate: d.seat.locate,
+			id: d.seat.id, hostname: host, credentials: f.httpCredentials, realm: f.httpRealm, compress: f.httpCompression,
+			metrics: d.metrics, ui: newUI(), level: level, log: d.log,
+			requestStarted: d.metrics.requestStarted,
+			forwarded: func(err error) {
+				d.metrics.forwarded.inc()
+				if err != nil {
+					d.metrics.forwardErrors.inc()
+				}
+			},
+			local: map[string]http.Handler{"/health": &health{
+				seat: d.seat, watchdog: d.watchdog, notifier: d.notifier, cassandra: d.cassandra, mesos: d.mesos, cluster: d.observed,
+				zookeeper: d.store == nil, connected: func() bool { return d.metrics.zkConnected.value() == 1 },
+			}},
 		},
-		local: map[string]http.Handler{"/health": &health{
-			seat: p.seat, watchdog: p.watchdog, notifier: p.notifier, cassandra: p.cassandra, mesos: p.mesos, cluster: p.observed,
-			zookeeper: p.store == nil, connected: func() bool { return p.metrics.zkConnected.value() == 1 },
-		}},
-		members: p.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos",
+		defaults: d.jobDefaults(), history: f.jobHistoryLimit, resourceCall: d.metrics.resourceCall,
+		members: d.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos",
 	}
-	if p.store != nil {
+	if d.store != nil {
 		o.storeName = "local files"
 	}
-	if p.certificates != nil {
-		o.dialTLS = p.certificates.dialPeer
+	if d.certificates != nil {
+		o.dialTLS = d.certificates.dialPeer
 	}
 	switch {
-	case p.local != nil:
+	case d.local != nil:
 		o.clusterName = "this machine"
 		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
-			return p.local.output(r.ID, name, offset, limit)
+			return d.local.output(r.ID, name, offset, limit)
 		}
-	case p.mesos != nil:
-		files := newAgentFiles(p.mesos, p.agentLogin())
+	case d.mesos != nil:
+		files := newAgentFiles(d.mesos, d.agentLogin())
 		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*agentTimeout)
 			defer cancel()
@@ -208,42 +197,42 @@ func (p *daemon) serverOptions(environ func(string) (string, bool), level *slog.
 }
 
 // newCluster makes what --master names, and has it counted what passes.
-func (p *daemon) newCluster(environ func(string) (string, bool)) (cluster, error) {
-	f := p.flags
-	p.observed = &observedCluster{metrics: p.metrics}
+func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error) {
+	f := d.flags
+	d.observed = &observedCluster{metrics: d.metrics}
 	if f.local() {
 		var err error
-		p.local, err = newLocal(f.dataDir, localOptions{}, p.log)
-		p.observed.cluster = p.local
-		return p.observed, err
+		d.local, err = newLocal(f.dataDir, localOptions{}, d.log)
+		d.observed.cluster = d.local
+		return d.observed, err
 	}
-	follow, err := newDetector(f.master, f.mesosSSL, p.openMasterZK, p.log)
+	follow, err := newDetector(f.master, f.mesosSSL, d.openMasterZK, d.log)
 	if err != nil {
 		return nil, err
 	}
 	host, _ := f.advertisedHost(environ)
 	c := mesosConfig{
-		follow: follow, principal: f.mesosAuthenticationPrincipal, log: p.log,
-		onEvent: p.observed.mesosEvent, onCall: p.observed.mesosCall,
+		follow: follow, principal: f.mesosAuthenticationPrincipal, log: d.log,
+		onEvent: d.observed.mesosEvent, onCall: d.observed.mesosCall,
 		framework: frameworkInfo(frameworkOptions{
-			User: f.user, Name: f.mesosFrameworkName, Role: f.mesosRole, Hostname: host, WebUI: p.webUI(host),
+			User: f.user, Name: f.mesosFrameworkName, Role: f.mesosRole, Hostname: host, WebUI: d.webUI(host),
 			Principal: f.mesosAuthenticationPrincipal, FailoverTimeout: f.failoverTimeout, Checkpoint: f.mesosCheckpoint,
 		}),
 	}
-	if err := p.readSecrets(&c); err != nil {
+	if err := d.readSecrets(&c); err != nil {
 		return nil, err
 	}
-	p.mesos = newMesos(c)
-	p.observed.cluster = p.mesos
-	return p.observed, nil
+	d.mesos = newMesos(c)
+	d.observed.cluster = d.mesos
+	return d.observed, nil
 }
 
 // readSecrets reads those for Mesos, so that a wrong path shows at the start.
-func (p *daemon) readSecrets(c *mesosConfig) (err error) {
-	f := p.flags
+func (d *daemon) readSecrets(c *mesosConfig) (err error) {
+	f := d.flags
 	if f.mesosAuthenticationPrincipal != "" && f.mesosAuthenticationSecretFile != "" {
 		c.secretFile = f.mesosAuthenticationSecretFile
-		if c.secret, err = p.readSecret("mesos_authentication_secret_file", c.secretFile); err != nil {
+		if c.secret, err = d.readSecret("mesos_authentication_secret_file", c.secretFile); err != nil {
 			return err
 		}
 	}
@@ -251,57 +240,57 @@ func (p *daemon) readSecrets(c *mesosConfig) (err error) {
 		return errors.New("--mesos_agent_principal and --mesos_agent_secret_file are of use only together")
 	}
 	if f.mesosAgentSecretFile != "" {
-		_, err = p.readSecret("mesos_agent_secret_file", f.mesosAgentSecretFile)
+		_, err = d.readSecret("mesos_agent_secret_file", f.mesosAgentSecretFile)
 	}
 	return err
 }
 
 // readSecret reads the file that an option names, and warns of what is likely a mistake.
-func (p *daemon) readSecret(option, file string) (string, error) {
+func (d *daemon) readSecret(option, file string) (string, error) {
 	contents, err := os.ReadFile(file)
 	if err != nil {
 		return "", fmt.Errorf("--%s: %w", option, err)
 	}
 	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o006 != 0 {
-		p.log.Warn("everybody on this machine may read or write the secret", "option", "--"+option, "file", file, "mode", info.Mode().Perm())
+		d.log.Warn("everybody on this machine may read or write the secret", "option", "--"+option, "file", file, "mode", info.Mode().Perm())
 	}
 	secret := trimSecret(contents)
 	if secret == "" {
-		p.log.Warn("the secret is empty, so no credentials are sent", "option", "--"+option, "file", file)
+		d.log.Warn("the secret is empty, so no credentials are sent", "option", "--"+option, "file", file)
 	}
 	return secret, nil
 }
 
 // agentLogin is what agents get to see, nil for the credentials of the framework.
-func (p *daemon) agentLogin() login {
-	f := p.flags
+func (d *daemon) agentLogin() login {
+	f := d.flags
 	if f.mesosAgentSecretFile == "" {
 		return nil
 	}
 	return func() (principal, secret string) {
 		contents, err := os.ReadFile(f.mesosAgentSecretFile) // again each time: it may have been replaced
 		if err != nil {
-			p.log.Warn("--mesos_agent_secret_file can't be read", "error", err)
+			d.log.Warn("--mesos_agent_secret_file can't be read", "error", err)
 		}
 		return f.mesosAgentPrincipal, trimSecret(contents)
 	}
 }
 
 // webUI is the address that Mesos shows for the framework.
-func (p *daemon) webUI(host string) string {
-	f := p.flags
+func (d *daemon) webUI(host string) string {
+	f := d.flags
 	switch {
 	case f.webuiURL != "":
 		return f.webuiURL
-	case p.certificates != nil && p.self.Scheme == "http":
-		return "https://" + net.JoinHostPort(host, strconv.Itoa(p.httpsPort))
+	case d.certificates != nil && d.self.Scheme == "http":
+		return "https://" + net.JoinHostPort(host, strconv.Itoa(d.httpsPort))
 	}
-	return p.self.Scheme + "://" + p.id
+	return d.self.Scheme + "://" + d.id
 }
 
 // openMasterZK opens a session for finding the leading Mesos master.
-func (p *daemon) openMasterZK(ctx context.Context, hosts []string, auth string) (context.Context, zkReader, error) {
-	session, err := dialZK(ctx, hosts, p.flags.zkTimeout, auth, p.log)
+func (d *daemon) openMasterZK(ctx context.Context, hosts []string, auth string) (context.Context, zkReader, error) {
+	session, err := dialZK(ctx, hosts, d.flags.zkTimeout, auth, d.log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -310,37 +299,65 @@ func (p *daemon) openMasterZK(ctx context.Context, hosts []string, auth string) 
 
 // run serves, and schedules while this instance leads, until ctx ends. Then it gives up
 // leadership at once, answers what is under way with the successor's help, and returns.
-func (p *daemon) run(ctx context.Context) error {
+func (d *daemon) run(ctx context.Context) error {
 	alive, die := context.WithCancel(context.Background())
 	defer die()
 	var parts sync.WaitGroup
-	parts.Go(func() { p.notifier.run(alive) })
-	parts.Go(func() { p.watchdog.run(alive) })
-	if p.graphite != nil {
-		parts.Go(func() { p.graphite.run(alive) })
+	parts.Go(func() { d.notifier.run(alive) })
+	parts.Go(func() { d.watchdog.run(alive) })
+	if d.graphite != nil {
+		parts.Go(func() { d.graphite.run(alive) })
 	}
-	if p.cassandra != nil {
-		parts.Go(func() { p.cassandra.run(alive) })
+	if d.cassandra != nil {
+		parts.Go(func() { d.cassandra.run(alive) })
 	}
-	parts.Go(func() { p.lead(ctx, alive) })
-	p.log.Info("chronos serves", "version", version, "address", p.listeners[0].Addr().String(), "id", p.seat.id, "master", redact(p.flags.master))
-	err := p.server.serve(ctx, p.listeners...)
+	parts.Go(func() { d.lead(ctx, alive) })
+	d.log.Info("chronos serves", "version", version, "address", d.listeners[0].Addr().String(), "id", d.seat.id, "master", redact(d.flags.master))
+	err := d.api.serve(ctx, d.listeners...)
 	die()
 	parts.Wait()
-	if p.store != nil {
-		err = errors.Join(err, p.store.Close())
+	if d.store != nil {
+		err = errors.Join(err, d.store.Close())
 	}
 	return err
 }
 
-func (p *daemon) lead(ctx, alive context.Context) {
-	if p.store != nil {
-		p.leader.onFile(ctx, p.store)
+func (d *daemon) lead(ctx, alive context.Context) {
+	if d.store != nil {
+		d.leader.onFile(ctx, d.store)
 		return
 	}
-	f := p.flags
-	p.leader.onZooKeeper(ctx, alive, zkOptions{
+	f := d.flags
+	d.leader.onZooKeeper(ctx, alive, zkOptions{
 		hosts: f.zkHosts, root: f.zkChroot + f.zkPath, timeout: f.zkTimeout, auth: f.zkAuth,
-		self: p.self,
+		self: d.self,
 	})
+}
+
+// observe has the gauges ask the parts that they tell of. None of them waits for the scheduler.
+func (d *daemon) observe() {
+	m := d.metrics
+	leading := func(value func(*scheduler) float64) func() float64 {
+		return func() float64 {
+			if s := d.seat.current(); s != nil {
+				return value(s)
+			}
+			return 0
+		}
+	}
+	m.jobs.from(leading(func(s *scheduler) float64 { return float64(s.view().len()) }))
+	m.jobsDisabled.from(leading(func(s *scheduler) float64 { return float64(s.view().disabled) }))
+	m.jobsInvalid.from(leading(func(s *scheduler) float64 { return float64(len(s.view().invalid)) }))
+	m.queueHigh.from(leading(func(s *scheduler) float64 { return float64(s.view().queuedHigh) }))
+	m.queueNormal.from(leading(func(s *scheduler) float64 { v := s.view(); return float64(v.queued - v.queuedHigh) }))
+	m.queueAge.from(leading(func(s *scheduler) float64 { return s.view().queueAge(time.Now()).Seconds() }))
+	m.runsActive.from(leading(func(s *scheduler) float64 { return float64(s.view().running) }))
+	m.commitWaiting.from(leading(func(s *scheduler) float64 { return float64(s.writer.pending()) }))
+	m.mesosConnected.from(leading(func(s *scheduler) float64 { return asFloat(s.view().subscribed) }))
+	if d.mesos != nil {
+		m.mesosConnected.from(func() float64 { return asFloat(d.mesos.status().Subscribed) })
+	}
+	if d.certificates != nil {
+		m.tlsExpiry.from(func() float64 { return float64(d.certificates.expires().Unix()) })
+	}
 }

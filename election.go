@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -348,4 +350,26 @@ func watchMembers(ctx context.Context, session *zkSession, root string, found fu
 			return err
 		}
 	}
+}
+
+// A peer is another instance as a forwarder sees it.
+type peer struct {
+	scheme, host string // http or https, host:port
+	native       bool   // knows request ids, so a write may be sent to it twice; the JVM versions don't
+}
+
+// peer says how the instance of that id is reached.
+func (at instance) peer(id string) peer {
+	if at == (instance{}) {
+		return peer{scheme: "http", host: id} // a JVM version
+	}
+	p := peer{scheme: "http", host: id, native: true}
+	if at.Scheme == "https" {
+		host, _, err := net.SplitHostPort(id)
+		if err != nil {
+			host = id
+		}
+		p.scheme, p.host = "https", net.JoinHostPort(host, strconv.Itoa(at.Port))
+	}
+	return p
 }

@@ -12,9 +12,6 @@ import (
 	"time"
 )
 
-// version is the release, stamped in by the linker (-X main.version=...).
-var version = "dev"
-
 // flags holds the value of every option. Names and meanings are those of
 // Chronos 2.4, 2.5 and 3.0 together; optionTable says what each one does.
 type flags struct {

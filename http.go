@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"html"
 	"io"
 	"log/slog"
 	"net"
@@ -21,14 +19,15 @@ import (
 
 // Limits of the server. A job is at most 1 MiB, because ZooKeeper takes no more.
 const (
-	headerLimit   = 64 << 10
-	bodyLimit     = 1 << 20
-	headerTimeout = 10 * time.Second
-	bodyTimeout   = 30 * time.Second
-	answerTimeout = 5 * time.Minute // a long list to a slow client, a held request
-	idleTimeout   = 2 * time.Minute
-	streamTimeout = 30 * time.Second // one write of an answer without end
-	shutdownGrace = 5 * time.Second  // for requests under way when the server is told to stop
+	headerLimit      = 64 << 10
+	bodyLimit        = 1 << 20
+	headerTimeout    = 10 * time.Second
+	bodyTimeout      = 30 * time.Second
+	largeBodyTimeout = 10 * time.Minute // for one that may be larger than bodyLimit: a backup
+	answerTimeout    = 5 * time.Minute  // a long list to a slow client, a held request
+	idleTimeout      = 2 * time.Minute
+	streamTimeout    = 30 * time.Second // one write of an answer without end
+	shutdownGrace    = 5 * time.Second  // for requests under way when the server is told to stop
 )
 
 // serverOptions are what the HTTP side needs to know of the rest. Only the first three must be set.
@@ -51,26 +50,16 @@ type serverOptions struct {
 	credentials string // user:password, "" for none
 	realm       string
 	compress    bool
-	defaults    jobDefaults
-	location    *time.Location  // the zone of starts without an offset, nil for the process's
-	history     int             // entries in job/stat, 0 for all that is kept
-	hold        time.Duration   // how long a request waits for a leader, 0 for 20 s
-	ui          http.Handler    // everything outside the API; nil: the web interface
-	members     func() []string // ids of the instances; nil: not known
-	storeName   string          // where the state is, for people
-	clusterName string          // where the tasks run, for people
-	metrics     http.Handler    // /metrics and below
+	hold        time.Duration // how long a request waits for a leader, 0 for 20 s
+	metrics     http.Handler  // /metrics and below
 	local       map[string]http.Handler
-	// output reads what a run has written to stdout or stderr, a negative offset
-	// counting from the end. errNotFound means that there is no such file.
-	output func(run *Run, name string, offset int64, limit int) (data []byte, size int64, err error)
-	level  *slog.LevelVar
-	log    *slog.Logger
+	ui          http.Handler // everything else outside the API, nil for nothing
+	level       *slog.LevelVar
+	log         *slog.Logger
 
 	// What is counted, each nil for nobody: requests, with a function for their
-	// end; calls of the operations that the JVM versions time; requests sent to the leader.
+	// end; requests sent to the leader.
 	requestStarted func(method string) func(status int)
-	resourceCall   func(name string, took time.Duration)
 	forwarded      func(err error)
 }
 
@@ -78,11 +67,10 @@ type serverOptions struct {
 // the rest through the scheduler or through the instance that leads.
 type server struct {
 	serverOptions
-	resources []resource
+	// api answers a call of the REST API; for any other path it reports false. nil for no API.
+	api       func(c *call) (known bool, err error)
 	secret    [sha256.Size]byte
-	lists     [2]jobCache // encoded jobs of GET jobs, by dialect
 	transport *http.Transport
-	events    *eventHub
 	stopping  chan struct{} // closed when the server is told to stop
 }
 
@@ -97,17 +85,13 @@ func newServer(o serverOptions) *server {
 	if o.level == nil {
 		o.level = new(slog.LevelVar)
 	}
-	if o.location == nil {
-		o.location = time.Local
-	}
 	if o.ui == nil {
-		o.ui = newUI()
+		o.ui = http.NotFoundHandler()
 	}
 	if o.realm == "" {
 		o.realm = "Mesosphere"
 	}
-	s := &server{serverOptions: o, secret: sha256.Sum256([]byte(o.credentials)), events: newEventHub(), stopping: make(chan struct{})}
-	s.resources = s.routes()
+	s := &server{serverOptions: o, secret: sha256.Sum256([]byte(o.credentials)), stopping: make(chan struct{})}
 	s.transport = &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
 		DialTLSContext:        o.dialTLS,
@@ -119,9 +103,6 @@ func newServer(o serverOptions) *server {
 	}
 	return s
 }
-
-// now is the time in the zone that schedules are read in.
-func (s *server) now() time.Time { return time.Now().In(s.location) }
 
 // serve answers requests on the listeners, each plain or TLS already, until ctx
 // ends or one of them fails. It then lets requests under way finish for a while.
@@ -204,10 +185,11 @@ func (s *server) answer(w *response, r *http.Request) {
 	}
 	c := &call{w: w, r: r, server: s}
 	w.call = c
-	if rest, d, ok := apiPath(r.URL.EscapedPath()); ok {
-		c.api, c.dialect = true, d
-		c.finish(s.answerAPI(c, rest))
-		return
+	if s.api != nil {
+		if known, err := s.api(c); known {
+			c.finish(err)
+			return
+		}
 	}
 	c.finish(s.answerOther(c))
 }
@@ -275,10 +257,10 @@ func checkOrigin(r *http.Request, hostname string) error {
 		return nil
 	}
 	if err := new(http.CrossOriginProtection).Check(r); err != nil && !sameForwardedHost(r) {
-		return &apiError{status: http.StatusForbidden, text: fmt.Sprintf("changes from another origin (%s) are refused", r.Header.Get("Origin"))}
+		return &httpError{status: http.StatusForbidden, text: fmt.Sprintf("changes from another origin (%s) are refused", r.Header.Get("Origin"))}
 	}
 	if loopback, _ := r.Context().Value(loopbackKey{}).(bool); loopback && !localHost(r.Host, hostname) {
-		return &apiError{status: http.StatusForbidden, text: fmt.Sprintf("changes for the host %q are refused on loopback", r.Host)}
+		return &httpError{status: http.StatusForbidden, text: fmt.Sprintf("changes for the host %q are refused on loopback", r.Host)}
 	}
 	return nil
 }
@@ -328,55 +310,3 @@ func ping(w http.ResponseWriter, r *http.Request) {
 		errorPage(w, http.StatusMethodNotAllowed, "HTTP method "+r.Method+" is not supported by this URL")
 	}
 }
-
-// errorPage writes what answers a request outside the API that failed.
-func errorPage(w http.ResponseWriter, status int, reason string) {
-	w.Header().Set("Content-Type", "text/html;charset=utf-8")
-	w.Header().Set("Cache-Control", "must-revalidate,no-cache,no-store")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "<html><head><title>Error %d %s</title></head>\n<body><h2>HTTP ERROR: %d</h2>\n<pre>%s</pre></body></html>\n",
-		status, http.StatusText(status), status, html.EscapeString(reason))
-	w.Write(b.Bytes())
-}
-
-// A response is a ResponseWriter that remembers what was sent.
-type response struct {
-	http.ResponseWriter
-	status    int
-	size      int64
-	streams   bool   // has no end; see stream
-	forwarded string // the leader that made it
-	call      *call  // nil if it never came to one
-	reason    string // why the call failed
-}
-
-func (a *response) WriteHeader(status int) {
-	if a.status == 0 && status >= 200 {
-		a.status = status
-	}
-	a.ResponseWriter.WriteHeader(status)
-}
-
-func (a *response) Write(p []byte) (int, error) {
-	if a.status == 0 {
-		a.status = http.StatusOK
-	}
-	if a.streams {
-		http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(streamTimeout)) // not every writer has one
-	}
-	n, err := a.ResponseWriter.Write(p)
-	a.size += int64(n)
-	return n, err
-}
-
-// stream says that the answer may last for as long as the client reads it. The
-// deadlines of the server are for whole requests and answers.
-func (a *response) stream() {
-	a.streams = true
-	http.NewResponseController(a.ResponseWriter).SetReadDeadline(time.Time{}) // not every writer has one
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (a *response) Unwrap() http.ResponseWriter { return a.ResponseWriter }

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"cmp"
-	"encoding/json"
+	"fmt"
+	"html"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -37,14 +37,17 @@ func (s *server) logRequest(a *response, r *http.Request, took time.Duration) {
 
 // changes reports whether a request asks for a change, also if it never got as far as a call.
 func changes(c *call, r *http.Request) bool {
-	return !safe(r.Method) && (c == nil || c.operation == nil || !c.operation.local)
+	return !safe(r.Method) && (c == nil || !c.local)
 }
 
 // whatChanged says what was asked for and what came of it.
 func (a *response) whatChanged(r *http.Request) []slog.Attr {
 	attrs := []slog.Attr{slog.String("outcome", outcome(a.code())), slog.String("method", r.Method), slog.String("path", r.URL.EscapedPath())}
 	if c := a.call; c != nil && c.api {
-		job, task := c.subject()
+		var job, task string
+		if c.subject != nil {
+			job, task = c.subject(c)
+		}
 		attrs = append(attrs, slog.String("job", job))
 		if task != "" {
 			attrs = append(attrs, slog.String("task", task))
@@ -57,7 +60,7 @@ func (a *response) whatChanged(r *http.Request) []slog.Attr {
 	}
 	attrs = append(attrs, slog.Int("status", a.code()))
 	if reason := a.reason; reason != "" {
-		attrs = append(attrs, slog.String("reason", reason[:min(len(reason), reasonLimit)]))
+		attrs = append(attrs, slog.String("reason", cutText(reason, reasonLimit, "")))
 	}
 	return attrs
 }
@@ -79,9 +82,6 @@ func (a *response) whoAsked(r *http.Request, took time.Duration) []slog.Attr {
 	return attrs
 }
 
-// code is the status sent, which is 200 if nobody has said anything.
-func (a *response) code() int { return cmp.Or(a.status, http.StatusOK) }
-
 // outcome sums a status up.
 func outcome(status int) string {
 	switch {
@@ -95,20 +95,53 @@ func outcome(status int) string {
 	return "done"
 }
 
-// subject is the job and the task that a call of the API is about, as far as it says.
-func (c *call) subject() (job, task string) {
-	switch path := c.path; {
-	case path == "iso8601", path == "dependency":
-		var document struct{ Name string }
-		_ = json.Unmarshal(c.body, &document) // a body without a name is no news here
-		return document.Name, ""
-	case path == "task/{}":
-		_, _, job, _, _ = parseRunID(c.params[0])
-		return job, c.params[0]
-	case strings.HasPrefix(path, "job/{}/task/{}"):
-		return c.params[0], c.params[1]
-	case len(c.params) > 0:
-		return c.params[0], ""
+// logLevels are the words of the form, by the level they set. The original's
+// others are taken too.
+var logLevels = map[string]slog.Level{
+	"DEBUG": slog.LevelDebug, "TRACE": slog.LevelDebug, "ALL": slog.LevelDebug, "INFO": slog.LevelInfo, "INHERIT": slog.LevelInfo,
+	"WARN": slog.LevelWarn, "ERROR": slog.LevelError, "FATAL": slog.LevelError + 4, "OFF": slog.LevelError + 8,
+}
+
+// logging shows the log level and, on POST, sets it. There is one logger.
+func (s *server) logging(w http.ResponseWriter, r *http.Request) {
+	said := ""
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+	case http.MethodPost:
+		r.Body = http.MaxBytesReader(w, r.Body, bodyLimit)
+		word := strings.ToUpper(r.FormValue("level"))
+		if level, ok := logLevels[word]; ok {
+			s.level.Set(level)
+			said = "<p>Level set to " + word + ".</p>"
+		} else {
+			said = "<p>Unknown level " + html.EscapeString(word) + ".</p>"
+		}
+	default:
+		w.Header().Set("Allow", "GET, HEAD, POST")
+		errorPage(w, http.StatusMethodNotAllowed, "HTTP method "+r.Method+" is not supported by this URL")
+		return
 	}
-	return "", ""
+	w.Header().Set("Content-Type", "text/html;charset=utf-8")
+	fmt.Fprintf(w, loggingPage, said, s.levelOptions())
+}
+
+const loggingPage = `<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Logging</title></head><body><h1>Logging</h1>
+%s
+<form method="post"><input type="hidden" name="logger" value="root">root
+<select name="level">%s</select>
+<input type="submit" value="Set"></form></body></html>
+`
+
+// levelOptions lists the levels that the form offers, with the present one selected.
+func (s *server) levelOptions() string {
+	var b strings.Builder
+	for _, word := range []string{"DEBUG", "INFO", "WARN", "ERROR", "FATAL", "OFF"} {
+		selected := ""
+		if logLevels[word] == s.level.Level() {
+			selected = " selected"
+		}
+		fmt.Fprintf(&b, "<option%s>%s</option>", selected, word)
+	}
+	return b.String()
 }

@@ -2,11 +2,9 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -31,22 +29,6 @@ const (
 	// is tried again: nothing tells when it is back.
 	refusedPause = 250 * time.Millisecond
 )
-
-// A peer is another instance as a forwarder sees it.
-type peer struct {
-	scheme, host string // http or https, host:port
-	native       bool   // knows request ids, so a write may be sent to it twice; the JVM versions don't
-}
-
-// requestIDKey is where the id of a write is found in the context of its request.
-type requestIDKey struct{}
-
-// requestID returns the id of the write that ctx belongs to, "" for none. A write
-// whose id has been committed already is done: it must not be done again.
-func requestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
-}
 
 var (
 	errLeaderChanged = errors.New("another instance leads now")
@@ -105,7 +87,7 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 }
 
 func unavailable(text string) error {
-	return &apiError{status: http.StatusServiceUnavailable, text: text, retry: 1}
+	return &httpError{status: http.StatusServiceUnavailable, text: text, retry: 1}
 }
 
 // termEnded reports whether err means that the scheduler stopped leading, so that the
@@ -115,7 +97,7 @@ func termEnded(ctx context.Context, err error) bool {
 	if err == nil || ctx.Err() != nil || errors.Is(err, errBusy) {
 		return false
 	}
-	if _, ok := errors.AsType[*apiError](err); ok {
+	if _, ok := errors.AsType[*httpError](err); ok {
 		return false
 	}
 	if _, ok := errors.AsType[*jobError](err); ok {
@@ -123,27 +105,6 @@ func termEnded(ctx context.Context, err error) bool {
 	}
 	_, disk := errors.AsType[*fs.PathError](err) // the file store's; waiting won't make room
 	return !disk
-}
-
-// readBody reads the whole body, which is small, so that the request can be sent again.
-func (c *call) readBody() error {
-	limit := cmp.Or(c.limit, bodyLimit)
-	if c.limit > bodyLimit {
-		// Fails only where there is no connection behind the response, and so no deadline.
-		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(restoreTimeout))
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, limit))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return &apiError{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body is larger than %d MiB", limit>>20)}
-	}
-	if err != nil {
-		return refuse("the body could not be read: %v", err)
-	}
-	// ReadTimeout was for the request; the answer may take longer. An error means that there is no deadline.
-	http.NewResponseController(c.w).SetReadDeadline(time.Time{})
-	c.body = body
-	c.r.Body = io.NopCloser(bytes.NewReader(body))
-	return nil
 }
 
 // nameWrite gives a write its id.
@@ -231,7 +192,7 @@ func (s *server) forward(c *call, id string) error {
 		return errNotExecuted
 	}
 	s.log.Warn("forwarding failed", "leader", id, "method", c.r.Method, "path", c.r.URL.EscapedPath(), "error", failure)
-	return &apiError{status: http.StatusBadGateway, text: "the leader " + id + " did not answer; the change may have been made or not"}
+	return &httpError{status: http.StatusBadGateway, text: "the leader " + id + " did not answer; the change may have been made or not"}
 }
 
 // leadershipMoves waits until another instance than id leads, or returns false
@@ -286,4 +247,9 @@ func (s *server) address(p *httputil.ProxyRequest, to peer, body []byte) {
 	p.Out.ContentLength = int64(len(body))
 	p.Out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	p.Out.Body, _ = p.Out.GetBody()
+}
+
+// isEventStream reports whether an answer is a stream of events.
+func isEventStream(h http.Header) bool {
+	return strings.HasPrefix(h.Get("Content-Type"), typeEvents)
 }

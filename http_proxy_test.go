@@ -48,7 +48,7 @@ type testInstance struct {
 }
 
 // startInstance runs an instance until the test ends or stop is called. sch may be nil.
-func startInstance(t *testing.T, at *testSeat, sch *scheduler, adjust func(*serverOptions)) *testInstance {
+func startInstance(t *testing.T, at *testSeat, sch *scheduler, adjust func(*apiOptions)) *testInstance {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -70,7 +70,7 @@ func startInstance(t *testing.T, at *testSeat, sch *scheduler, adjust func(*serv
 	if adjust != nil {
 		adjust(&o)
 	}
-	s := newServer(o)
+	s := newAPI(o)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -181,7 +181,7 @@ func TestRequestIsHeldUntilThereIsALeader(t *testing.T) {
 	at := newTestSeat("")
 	leader := startInstance(t, at, testScheduler(t), nil)
 	asked := make(chan struct{}, 10)
-	follower := startInstance(t, at, nil, func(o *serverOptions) {
+	follower := startInstance(t, at, nil, func(o *apiOptions) {
 		leader := o.leader
 		o.leader = func() (string, bool) { asked <- struct{}{}; return leader() }
 	})
@@ -201,7 +201,7 @@ func TestLoadingLeaderHolds(t *testing.T) {
 	var mu sync.Mutex
 	var loaded *scheduler
 	asked := make(chan struct{}, 10)
-	leader := startInstance(t, at, nil, func(o *serverOptions) {
+	leader := startInstance(t, at, nil, func(o *apiOptions) {
 		o.current = func() *scheduler {
 			mu.Lock()
 			defer mu.Unlock()
@@ -225,7 +225,7 @@ func TestLoadingLeaderHolds(t *testing.T) {
 }
 
 func TestHoldingEnds(t *testing.T) {
-	follower := startInstance(t, newTestSeat(""), nil, func(o *serverOptions) { o.hold = time.Millisecond })
+	follower := startInstance(t, newTestSeat(""), nil, func(o *apiOptions) { o.hold = time.Millisecond })
 	for path, want := range map[string]string{"/scheduler/jobs": "no leader could be reached for 1ms: there is none",
 		"/v1/scheduler/jobs": `{"message":"no leader could be reached for 1ms: there is none","status":"Service Unavailable"}`} {
 		res, body := ask(t, "GET", follower.url+path, "")
@@ -246,7 +246,7 @@ func TestDeadLeaderIsWaitedOut(t *testing.T) {
 	at := newTestSeat(dead.id)
 	successor := startInstance(t, at, testScheduler(t), nil)
 	refused := make(chan struct{}, 10)
-	follower := startInstance(t, at, nil, func(o *serverOptions) {
+	follower := startInstance(t, at, nil, func(o *apiOptions) {
 		o.locate = func(id string) peer { refused <- struct{}{}; return peer{"http", id, false} }
 	})
 	var clients sync.WaitGroup
@@ -284,7 +284,7 @@ func TestLeaderDiesMidway(t *testing.T) {
 				panic(http.ErrAbortHandler)
 			})
 			at.set(dying)
-			follower := startInstance(t, at, nil, func(o *serverOptions) {
+			follower := startInstance(t, at, nil, func(o *apiOptions) {
 				o.locate = func(id string) peer { return peer{"http", id, tt.native} }
 			})
 			if res, body := ask(t, tt.method, follower.url+"/v1/scheduler/job/a", ""); res.StatusCode != tt.status {
@@ -330,7 +330,7 @@ func TestLoopEndsWhenOneLeads(t *testing.T) {
 	first, second := newTestSeat(""), newTestSeat("")
 	a := startInstance(t, first, testScheduler(t), nil)
 	hops := make(chan struct{}, 10)
-	b := startInstance(t, second, nil, func(o *serverOptions) {
+	b := startInstance(t, second, nil, func(o *apiOptions) {
 		leader := o.leader
 		o.leader = func() (string, bool) { hops <- struct{}{}; return leader() }
 	})
@@ -356,7 +356,7 @@ func TestChangeOutlivesTheTerm(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	sch := testScheduler(t)
-	s := newServer(leading(nil))
+	s := newAPI(leading(nil))
 	s.changed = func() <-chan struct{} { _, c := at.state(); return c }
 	s.leader = func() (string, bool) { id, _ := at.state(); return id, id == "me" }
 	s.current = func() *scheduler {
@@ -366,7 +366,7 @@ func TestChangeOutlivesTheTerm(t *testing.T) {
 		return sch
 	}
 	at.set("me")
-	c := testCall(t, s, "PUT /scheduler/job/a")
+	c := testCall(t, s.server, "PUT /scheduler/job/a")
 	var first string
 	err := s.dispatch(c, func(*scheduler) error {
 		first = requestID(c.r.Context())
@@ -411,7 +411,7 @@ func TestFailingStore(t *testing.T) {
 				}
 				return first
 			}
-			s := newServer(o)
+			s := newAPI(o)
 			var terms sync.WaitGroup
 			terms.Go(func() { <-first.ended; at.set("second") })
 			res := send(t, s, post("/scheduler/iso8601", jobA))

@@ -39,16 +39,16 @@ func requests() []string {
 }
 
 // leaderAndFollower returns two servers, the second of which forwards to the first.
-func leaderAndFollower(t *testing.T, adjust func(*serverOptions)) map[string]http.Handler {
+func leaderAndFollower(t *testing.T, adjust func(*apiOptions)) map[string]http.Handler {
 	o := leading(testScheduler(t))
 	o.metrics = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "{}") })
 	o.local = map[string]http.Handler{"/health": o.metrics}
 	adjust(&o)
-	leader := newServer(o)
+	leader := newAPI(o)
 	id := standIn(t, leader.ServeHTTP)
 	o.current = func() *scheduler { return nil }
 	o.leader = func() (string, bool) { return id, false }
-	return map[string]http.Handler{"leader": leader, "follower": newServer(o)}
+	return map[string]http.Handler{"leader": leader, "follower": newAPI(o)}
 }
 
 // Who may do what, on the leader and through a follower: everything is for those who know the
@@ -67,7 +67,7 @@ func TestAccessMatrix(t *testing.T) {
 		{"other origin, right password", basic("u:right") + foreign, answers{0, 403}},
 		{"other origin, wrong password", basic("u:wrong") + foreign, answers{401, 401}},
 	}
-	servers := leaderAndFollower(t, func(o *serverOptions) { o.credentials = "u:right" })
+	servers := leaderAndFollower(t, func(o *apiOptions) { o.credentials = "u:right" })
 	state := func() string { return bodyOf(t, send(t, servers["leader"], "GET /scheduler/jobs"+basic("u:right"))) }
 	for role, s := range servers {
 		for _, caller := range callers {
@@ -96,7 +96,7 @@ func TestAccessMatrix(t *testing.T) {
 
 // The matrix is as good as its list.
 func TestEndpointsAreListed(t *testing.T) {
-	s := newServer(leading(nil))
+	s := newAPI(leading(nil))
 	for _, res := range s.resources {
 		for _, op := range res.operations {
 			listed := false
@@ -114,7 +114,7 @@ func TestEndpointsAreListed(t *testing.T) {
 }
 
 func TestCredentials(t *testing.T) {
-	servers := leaderAndFollower(t, func(o *serverOptions) { o.credentials, o.realm = "user:pa:ss", `a "realm"` })
+	servers := leaderAndFollower(t, func(o *apiOptions) { o.credentials, o.realm = "user:pa:ss", `a "realm"` })
 	tests := []struct {
 		name, header string
 		open         bool
@@ -165,7 +165,7 @@ func TestForeignOriginChangesNothing(t *testing.T) {
 		{"sandboxed page", "\nHost: c.example\nOrigin: null", true},
 		{"cross-site by its own word", "\nHost: c.example\nSec-Fetch-Site: cross-site", true},
 	}
-	for role, s := range leaderAndFollower(t, func(*serverOptions) {}) {
+	for role, s := range leaderAndFollower(t, func(*apiOptions) {}) {
 		for _, tt := range tests {
 			for _, request := range requests() {
 				res := send(t, s, request+asJSONHeader(request)+tt.header)
@@ -187,7 +187,7 @@ func asJSONHeader(request string) string {
 
 // A page can point a name of its own to 127.0.0.1; then Origin and Host agree.
 func TestForeignHostOnLoopback(t *testing.T) {
-	n := startInstance(t, newTestSeat("x"), testScheduler(t), func(o *serverOptions) {
+	n := startInstance(t, newTestSeat("x"), testScheduler(t), func(o *apiOptions) {
 		o.hostname = "build7"
 		leading := leading(testScheduler(t))
 		o.leader, o.current = leading.leader, leading.current
@@ -226,7 +226,7 @@ func TestMetricsAreTheLeadersUnlessAskedFor(t *testing.T) {
 	o := leading(nil)
 	o.hold = 1
 	o.metrics = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "mine") })
-	s := newServer(o) // without a scheduler, so that only what is local is answered
+	s := newAPI(o) // without a scheduler, so that only what is local is answered
 	for request, status := range map[string]int{"GET /metrics": 503, "GET /metrics?local": 200, "GET /metrics/prometheus": 200,
 		"GET /metrics\nAccept: text/plain;version=0.0.4": 200} {
 		if res := send(t, s, request); res.StatusCode != status {
@@ -239,7 +239,7 @@ func TestLoggingSetsTheLevel(t *testing.T) {
 	sch, _ := testAPI(t)
 	o := leading(sch)
 	o.level = new(slog.LevelVar)
-	s := newServer(o)
+	s := newAPI(o)
 	form := "POST /logging\nContent-Type: application/x-www-form-urlencoded\n\nlogger=root&level="
 	for _, tt := range []struct {
 		request string
@@ -262,7 +262,7 @@ func TestCompression(t *testing.T) {
 	sch := testScheduler(t)
 	o := leading(sch)
 	o.compress = true
-	s := newServer(o)
+	s := newAPI(o)
 	for i := range 50 {
 		given(t, func(r string) *http.Response { return send(t, s, r) }, strings.Replace(jobA, `"a"`, fmt.Sprintf(`"a%d"`, i), 1))
 	}
@@ -288,7 +288,7 @@ func TestPanicIsAnswered(t *testing.T) {
 	o.local = map[string]http.Handler{"/broken": http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("no") })}
 	var log strings.Builder
 	o.log = slog.New(slog.NewTextHandler(&log, nil))
-	if res := send(t, newServer(o), "GET /broken"); res.StatusCode != 500 || !strings.Contains(log.String(), "panic=no") {
+	if res := send(t, newAPI(o), "GET /broken"); res.StatusCode != 500 || !strings.Contains(log.String(), "panic=no") {
 		t.Errorf("panicking handler = %d, log %s", res.StatusCode, &log)
 	}
 }
@@ -322,7 +322,7 @@ func TestChangesAreAudited(t *testing.T) {
 	o.credentials, o.level = right, new(slog.LevelVar)
 	var log strings.Builder
 	o.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: o.level}))
-	s := newServer(o)
+	s := newAPI(o)
 	for _, tt := range tests {
 		log.Reset()
 		send(t, s, tt.request)
@@ -346,7 +346,7 @@ func TestWrongCredentialsAreLogged(t *testing.T) {
 	o.credentials = "u:right"
 	var log strings.Builder
 	o.log = slog.New(slog.NewTextHandler(&log, nil))
-	s := newServer(o)
+	s := newAPI(o)
 	send(t, s, "GET /scheduler/jobs") // what every browser sends first
 	if log.Len() > 0 {
 		t.Errorf("log = %s, want nothing without credentials", &log)

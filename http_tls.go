@@ -14,10 +14,8 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/pavlo-v-chernykh/keystore-go/v4"
@@ -368,73 +366,4 @@ func readPEM(data []byte) ([]tls.Certificate, error) {
 	}
 	one, err := tls.X509KeyPair(data, data)
 	return []tls.Certificate{one}, err
-}
-
-// listen opens the listeners that the flags ask for, plain and TLS, and notes how this
-// instance is reached. On an error none is left open.
-func (p *daemon) listen(environ func(string) (string, bool)) (err error) {
-	defer func() {
-		if err != nil {
-			p.closeListeners()
-		}
-	}()
-	f := p.flags
-	keystore := tlsOptions{Path: f.sslKeystorePath, Password: f.sslKeystorePassword}
-	secure := keystore.enabled()
-	if f.sslKeystorePath != "" && !secure {
-		p.log.Warn("TLS is off: --ssl_keystore_path is given without --ssl_keystore_password and is no PEM file", "path", f.sslKeystorePath)
-	}
-	if f.disableHTTP && !secure {
-		return errors.New("invalid configuration: neither HTTP nor HTTPS support has been configured: " +
-			"--disable_http needs --ssl_keystore_path, with --ssl_keystore_password unless that is a PEM file")
-	}
-	if !f.disableHTTP {
-		port, err := p.listenOn("--http_port", f.listenAddress(environ))
-		if err != nil {
-			return err
-		}
-		p.self = instance{Scheme: "http", Version: version}
-		p.id = f.advertised(environ, port)
-	}
-	if !secure {
-		return nil
-	}
-	if p.certificates, err = newCertificates(keystore, p.log); err != nil {
-		return fmt.Errorf("--ssl_keystore_path: %w", err)
-	}
-	if p.httpsPort, err = p.listenOn("--https_port", net.JoinHostPort(f.httpsHost(), strconv.Itoa(f.httpsPort))); err != nil {
-		return err
-	}
-	last := len(p.listeners) - 1
-	p.listeners[last] = tls.NewListener(p.listeners[last], p.certificates.config())
-	p.log.Info("TLS is on", "address", p.listeners[last].Addr().String(), "expires", p.certificates.expires())
-	if !f.disableHTTP {
-		return nil
-	}
-	// Plain HTTP is off: the id names the TLS port, and the instance's node says so. JVM versions
-	// went on naming a plain port that nobody listened on.
-	p.id = f.advertised(environ, p.httpsPort)
-	_, port, err := net.SplitHostPort(p.id)
-	if err != nil {
-		return err
-	}
-	p.self = instance{Scheme: "https", Version: version}
-	p.self.Port, err = strconv.Atoi(port)
-	return err
-}
-
-// listenOn opens one listener and returns its port.
-func (p *daemon) listenOn(option, address string) (port int, err error) {
-	l, err := outlast(syscall.EADDRINUSE, func() (net.Listener, error) { return net.Listen("tcp", address) })
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", option, err)
-	}
-	p.listeners = append(p.listeners, l)
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
-func (p *daemon) closeListeners() {
-	for _, l := range p.listeners {
-		l.Close()
-	}
 }

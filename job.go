@@ -138,12 +138,6 @@ type jobDefaults struct {
 	Now             time.Time // start of a job posted under /v1 without a schedule; zero leaves it empty
 }
 
-// dateLayout is how lastSuccess and lastError are written, always in UTC.
-const dateLayout = "2006-01-02T15:04:05.000Z"
-
-// formatDate returns t as lastSuccess and lastError show it.
-func formatDate(t time.Time) string { return t.UTC().Format(dateLayout) }
-
 // parseDate reads a lastSuccess or lastError text. Clients may have put anything
 // there, so besides our own form it takes the usual shapes of ISO 8601, in UTC
 // where they name no offset, and reports false for the rest.

@@ -224,7 +224,7 @@ func (d *jobDecoder) trigger(j *Job, doc object) {
 		j.Schedule = schedule.text()
 		j.ScheduleTimeZone = doc.get("scheduleTimeZone").text()
 	case d.from == dialect3 && !d.defaults.Now.IsZero():
-		j.Schedule = "R1/" + formatDate(d.defaults.Now) + "/PT24H"
+		j.Schedule = "R1/" + instant(d.defaults.Now) + "/PT24H"
 	default:
 		j.Schedule = "R1//PT24H"
 	}

@@ -152,8 +152,8 @@ func TestCloneSharesNothing(t *testing.T) {
 
 func TestDates(t *testing.T) {
 	at := time.Date(2014, 3, 8, 17, 57, 17, 507_999_999, time.FixedZone("", 3600))
-	if got := formatDate(at); got != "2014-03-08T16:57:17.507Z" {
-		t.Errorf("formatDate(%v) = %s, want 2014-03-08T16:57:17.507Z", at, got)
+	if got := instant(at); got != "2014-03-08T16:57:17.507Z" {
+		t.Errorf("instant(%v) = %s, want 2014-03-08T16:57:17.507Z", at, got)
 	}
 	tests := []struct {
 		in, want string // "" for no date
@@ -168,7 +168,7 @@ func TestDates(t *testing.T) {
 	}
 	for _, tt := range tests {
 		got, ok := parseDate(tt.in)
-		if ok != (tt.want != "") || ok && formatDate(got) != tt.want {
+		if ok != (tt.want != "") || ok && instant(got) != tt.want {
 			t.Errorf("parseDate(%q) = %v, %v, want %q", tt.in, got, ok, tt.want)
 		}
 	}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -106,19 +104,6 @@ type leadership struct {
 	refused string // key of the record whose refusal ended the last term, "" for none
 }
 
-// A termID is the number of a term and who has counted it. Only numbers of one counter tell which
-// term is the later one: another ZooKeeper, or another path in it, begins anew, and so does each
-// process on the file store, whose counter is "".
-type termID struct {
-	counter string
-	number  int64
-}
-
-// before reports whether the other term is certainly the later one.
-func (id termID) before(other termID) bool {
-	return id.counter != "" && id.counter == other.counter && id.number < other.number
-}
-
 // onFile leads alone, on a store that nobody else has. It returns when ctx ends.
 func (l *leadership) onFile(ctx context.Context, st store) {
 	l.seat.follow(l.seat.id, instance{})
@@ -130,7 +115,7 @@ func (l *leadership) onFile(ctx context.Context, st store) {
 		if errors.Is(err, errRestored) {
 			continue
 		}
-		l.log.Error("the state could not be kept; loading it anew", "err", err)
+		l.log.Error("the state could not be kept; loading it anew", "error", err)
 		rest(ctx, termPause)
 	}
 }
@@ -154,7 +139,7 @@ func (l *leadership) onZooKeeper(ctx, alive context.Context, o zkOptions) {
 		if alive.Err() != nil {
 			return
 		}
-		l.log.Warn("session ended", "err", err)
+		l.log.Warn("session ended", "error", err)
 		rest(alive, termPause)
 	}
 }
@@ -231,13 +216,6 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, c *candi
 	return err
 }
 
-// both returns a context that ends with either of two.
-func both(ctx, other context.Context) (context.Context, context.CancelCauseFunc) {
-	joint, cancel := context.WithCancelCause(ctx)
-	undo := context.AfterFunc(other, func() { cancel(context.Cause(other)) })
-	return joint, func(err error) { undo(); cancel(err) }
-}
-
 // term loads the state and schedules until ctx ends or something fails.
 func (l *leadership) term(ctx context.Context, st store, id termID, afterJVM bool) error {
 	if l.enter != nil {
@@ -271,32 +249,4 @@ func (l *leadership) noteRefusal(err error) {
 		l.config.setAside[key] = err.Error()
 	}
 	l.refused = key
-}
-
-// rest waits, and reports whether ctx still lasts.
-func rest(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// peer says how the instance of that id is reached.
-func (at instance) peer(id string) peer {
-	if at == (instance{}) {
-		return peer{scheme: "http", host: id} // a JVM version
-	}
-	p := peer{scheme: "http", host: id, native: true}
-	if at.Scheme == "https" {
-		host, _, err := net.SplitHostPort(id)
-		if err != nil {
-			host = id
-		}
-		p.scheme, p.host = "https", net.JoinHostPort(host, strconv.Itoa(at.Port))
-	}
-	return p
 }

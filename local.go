@@ -305,7 +305,7 @@ func (l *localCluster) forget(box sandbox) {
 		return
 	}
 	if err := os.Rename(string(box), filepath.Join(l.dir, "trash", randomHex())); err != nil {
-		l.log.Warn("remove abandoned run", "dir", string(box), "err", err)
+		l.log.Warn("remove abandoned run", "dir", string(box), "error", err)
 	}
 }
 

@@ -120,7 +120,7 @@ func (f *fetcher) get(ctx context.Context, uri, name string) error {
 	defer stalled.Stop()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, uri, nil)
 	if err != nil {
-		return urlCause(err)
+		return withoutURL(err)
 	}
 	client := &http.Client{Transport: &http.Transport{
 		Proxy:       http.ProxyFromEnvironment,
@@ -131,7 +131,7 @@ func (f *fetcher) get(ctx context.Context, uri, name string) error {
 	defer client.CloseIdleConnections()
 	resp, err := client.Do(req)
 	if err != nil {
-		return stallCause(ctx, urlCause(err))
+		return stallCause(ctx, withoutURL(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -147,14 +147,6 @@ func (f *fetcher) get(ctx context.Context, uri, name string) error {
 type readerFunc func([]byte) (int, error)
 
 func (r readerFunc) Read(p []byte) (int, error) { return r(p) }
-
-// urlCause strips the URL, which may hold a password, off an error of net/http.
-func urlCause(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
-}
 
 // stallCause says why a context ended, where that is why err came about.
 func stallCause(ctx context.Context, err error) error {

@@ -276,7 +276,7 @@ func (b sandbox) wait(ctx context.Context) (*runStatus, error) {
 		if err := b.awaitKeeper(ctx); err != nil {
 			return nil, err
 		}
-		pause(ctx, 5*time.Millisecond) // a keeper that has just begun, or is about to give up the lock
+		rest(ctx, 5*time.Millisecond) // a keeper that has just begun, or is about to give up the lock
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -324,7 +324,7 @@ func (b sandbox) kill(ctx context.Context, grace time.Duration) error {
 		}
 		// Somebody holds the lock who does not listen: a keeper that has just
 		// begun and will find the file, or another observer, for microseconds.
-		if pause(ctx, 5*time.Millisecond); ctx.Err() != nil {
+		if !rest(ctx, 5*time.Millisecond) {
 			return ctx.Err()
 		}
 	}

@@ -151,7 +151,7 @@ func (s *localSession) adoptAll(ctx context.Context) {
 		claimed, st, err := box.look()
 		switch {
 		case err != nil:
-			s.l.log.Error("look at run", "run", id, "err", err)
+			s.l.log.Error("look at run", "run", id, "error", err)
 		case !claimed:
 			s.l.forget(box)
 		case st != nil:
@@ -166,13 +166,13 @@ func (s *localSession) adoptAll(ctx context.Context) {
 func (l *localCluster) runIDs() []string {
 	entries, err := os.ReadDir(filepath.Join(l.dir, "runs"))
 	if err != nil {
-		l.log.Error("list runs", "err", err)
+		l.log.Error("list runs", "error", err)
 	}
 	var ids []string
 	for _, e := range entries {
 		id, err := sandbox(filepath.Join(l.dir, "runs", e.Name())).runID()
 		if err != nil {
-			l.log.Warn("skip directory that is no run", "name", e.Name(), "err", err)
+			l.log.Warn("skip directory that is no run", "name", e.Name(), "error", err)
 			continue
 		}
 		ids = append(ids, id)
@@ -184,7 +184,7 @@ func (l *localCluster) runIDs() []string {
 func (s *localSession) adopt(ctx context.Context, id string, box sandbox) {
 	r := &liveRun{id: id, box: box, attended: true, running: true, since: box.claimTime()}
 	if task, err := box.task(); err != nil {
-		s.l.log.Warn("resources of a running task are unknown", "run", id, "err", err)
+		s.l.log.Warn("resources of a running task are unknown", "run", id, "error", err)
 	} else {
 		r.need = taskAmounts(task)
 	}
@@ -198,8 +198,8 @@ func (s *localSession) watch(ctx context.Context, r *liveRun) {
 	st, err := s.l.keepers.wait(ctx, r.id, r.box)
 	for err != nil && ctx.Err() == nil && !errors.Is(err, fs.ErrNotExist) {
 		// No file descriptor left, say. To call the run lost would start it twice.
-		s.l.log.Error("watch run", "run", r.id, "err", err)
-		pause(ctx, time.Second)
+		s.l.log.Error("watch run", "run", r.id, "error", err)
+		rest(ctx, time.Second)
 		st, err = r.box.wait(ctx)
 	}
 	if ctx.Err() != nil {
@@ -308,12 +308,12 @@ func (s *localSession) stillborn(ctx context.Context, r *liveRun, cause error) {
 	st.Reason = mesos.REASON_CONTAINER_LAUNCH_FAILED.String()
 	err := r.box.bury(st)
 	for errors.Is(err, errLocked) && ctx.Err() == nil {
-		pause(ctx, 5*time.Millisecond)
+		rest(ctx, 5*time.Millisecond)
 		err = r.box.bury(st)
 	}
 	// If not even this can be written, it remains true: nobody is left to claim it.
 	if err != nil {
-		s.l.log.Error("record failed start", "run", r.id, "err", err)
+		s.l.log.Error("record failed start", "run", r.id, "error", err)
 	} else if now := r.box.status(); now == nil || now.State != st.State {
 		s.watch(ctx, r) // another keeper was there first
 		return
@@ -322,14 +322,6 @@ func (s *localSession) stillborn(ctx context.Context, r *liveRun, cause error) {
 		s.release(r)
 		s.ended(r.id, &st)
 	})
-}
-
-// pause sleeps, but not beyond the end of ctx.
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }
 
 func (s *localSession) started(r *liveRun, since int64) {
@@ -366,7 +358,7 @@ func (s *localSession) kill(ctx context.Context, kill *sched.Call_Kill) {
 			err = box.kill(ctx, grace)
 		}
 		if err != nil && ctx.Err() == nil {
-			s.l.log.Error("kill run", "run", id, "err", err)
+			s.l.log.Error("kill run", "run", id, "error", err)
 		}
 		s.post(func() { s.killed(ctx, id) })
 	})
@@ -421,7 +413,7 @@ func (s *localSession) reconcileTask(ctx context.Context, id string) {
 		switch {
 		case err != nil:
 			// No answer is the truth here: the scheduler asks again.
-			s.l.log.Error("look at run", "run", id, "err", err)
+			s.l.log.Error("look at run", "run", id, "error", err)
 			return
 		case st != nil:
 			s.ended(id, st)
@@ -485,7 +477,7 @@ func seconds(ms int64) *float64 {
 // clear archives acknowledged runs.
 func (s *localSession) clear(ctx context.Context) {
 	if err := errors.Join(s.l.emptyTrash(), s.l.keepers.clear(filepath.Join(s.l.dir, "keepers"))); err != nil {
-		s.l.log.Warn("clear away what is left", "err", err)
+		s.l.log.Warn("clear away what is left", "error", err)
 	}
 	for {
 		select {
@@ -495,7 +487,7 @@ func (s *localSession) clear(ctx context.Context) {
 		}
 		for _, id := range s.janitor.take() {
 			if err := s.l.archive(id); err != nil {
-				s.l.log.Warn("archive run", "run", id, "err", err)
+				s.l.log.Warn("archive run", "run", id, "error", err)
 			}
 			if ctx.Err() != nil {
 				return

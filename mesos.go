@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -15,18 +14,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mesos/mesos-go/api/v1/lib"
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // What run returns when the scheduler has to act before it may run again.
-var (
-	// errFrameworkRemoved: the id is used up and all its tasks are gone.
-	errFrameworkRemoved = errors.New("framework has been removed")
-	// errFrameworkTaken: another scheduler has subscribed with the id. Who
-	// gets this must not fight over it.
-	errFrameworkTaken = errors.New("framework failed over to another scheduler")
-)
+var ()
 
 const (
 	// subscribeTimeout bounds the time from dialing to the first event.
@@ -44,9 +37,6 @@ const (
 	firstRetry = 500 * time.Millisecond
 	lastRetry  = 15 * time.Second
 )
-
-// eventUndecodable stands for the kind of an event that could not be read and was skipped.
-const eventUndecodable = "undecodable"
 
 // mesosConfig is what a connection to Mesos is made from.
 type mesosConfig struct {
@@ -132,7 +122,7 @@ func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(
 	defer m.setStatus("", errors.New("stopped"))
 
 	leader.wait(ctx, detectTimeout)
-	retry := backoff{}
+	retry := backoff{first: firstRetry, last: lastRetry}
 	for {
 		url, changed := leader.get()
 		err := errors.New("no Mesos master leads")
@@ -150,29 +140,8 @@ func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(
 		m.setStatus(url, err)
 		wait := retry.next()
 		m.log.Warn("no subscription", "master", url, "error", err, "retry", wait.Round(time.Millisecond))
-		sleepOr(ctx, wait, changed)
+		restOr(ctx, wait, changed)
 	}
-}
-
-// sleepOr waits for d, or until ctx ends or wake is closed.
-func sleepOr(ctx context.Context, d time.Duration, wake <-chan struct{}) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	case <-wake:
-	}
-}
-
-// backoff spreads retries: random waits below a bound that doubles.
-type backoff struct{ bound time.Duration }
-
-func (b *backoff) reset() { b.bound = 0 }
-
-func (b *backoff) next() time.Duration {
-	b.bound = min(max(2*b.bound, firstRetry), lastRetry)
-	return b.bound/4 + rand.N(3*b.bound/4)
 }
 
 // leaderWatch hands the newest answer of a detector to run.
@@ -193,7 +162,7 @@ func (l *leaderWatch) get() (url string, changed <-chan struct{}) {
 // wait returns when there is an answer, or after d.
 func (l *leaderWatch) wait(ctx context.Context, d time.Duration) {
 	if url, changed := l.get(); url == "" {
-		sleepOr(ctx, d, changed)
+		restOr(ctx, d, changed)
 	}
 }
 

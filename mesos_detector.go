@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/go-zookeeper/zk"
-	"github.com/mesos/mesos-go/api/v1/lib"
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
 // followMaster reports the URL of the leading Mesos master, at once and after
@@ -119,7 +119,7 @@ func (d *zkDetector) follow(ctx context.Context, report func(string)) {
 			return
 		}
 		d.log.Warn("no session to find the Mesos master with", "zookeeper", strings.Join(d.hosts, ","), "error", err)
-		sleepOr(ctx, zkPause, nil)
+		rest(ctx, zkPause)
 	}
 }
 

@@ -56,16 +56,6 @@ func newAgentFiles(m *mesosCluster, agents login) *agentFiles {
 	}
 }
 
-// sandboxURL lists the sandbox of an executor on the agent at base. Agents know
-// this form of path since Mesos 1.5. A command's executor has the task's id.
-func sandboxURL(base, frameworkID, executorID string) string {
-	if base == "" {
-		return ""
-	}
-	path := "/frameworks/" + frameworkID + "/executors/" + executorID + "/latest"
-	return base + "/files/browse?path=" + url.QueryEscape(path)
-}
-
 // read returns up to limit bytes of stdout or stderr in the sandbox of a run,
 // from offset, and the size of the file. A negative offset counts from
 // the end. It returns errNotFound where the agent has no such run or file

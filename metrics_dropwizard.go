@@ -145,41 +145,6 @@ func writeSection[T any](w *fieldWriter, name string, list []named[T], write fun
 	w.close()
 }
 
-// A fieldWriter writes a JSON object whose keys keep the order they are written in.
-type fieldWriter struct{ bytes.Buffer }
-
-// key writes a key, "" for none, and what separates it from the value before.
-func (w *fieldWriter) key(name string) {
-	if b := w.Bytes(); len(b) > 0 && b[len(b)-1] != '{' {
-		w.WriteByte(',')
-	}
-	if name != "" || w.Len() > 0 {
-		w.quote(name)
-		w.WriteByte(':')
-	}
-}
-
-// quote writes a text as JSON, with nothing escaped for the sake of HTML.
-func (w *fieldWriter) quote(text string) {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(text); err == nil {
-		w.Truncate(w.Len() - 1) // Encode ends it with a newline
-	}
-}
-
-func (w *fieldWriter) open(name string) { w.key(name); w.WriteByte('{') }
-func (w *fieldWriter) close()           { w.WriteByte('}') }
-
-func (w *fieldWriter) text(name, value string) { w.key(name); w.quote(value) }
-
-func (w *fieldWriter) integer(name string, v int64) {
-	w.key(name)
-	w.WriteString(strconv.FormatInt(v, 10))
-}
-
-func (w *fieldWriter) double(name string, v float64) { w.key(name); w.WriteString(javaDouble(v)) }
-
 // number writes a gauge: whole values as integers, like the JVM's own.
 func (w *fieldWriter) number(name string, v float64) {
 	if whole(v) {

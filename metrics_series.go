@@ -327,3 +327,15 @@ func (s snapshot) stddev() float64 {
 	}
 	return math.Sqrt(variance)
 }
+
+type failure struct {
+	text string
+	time time.Time
+}
+
+func asFloat(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -12,42 +12,6 @@ import (
 	"time"
 )
 
-// eventKind names what happened to a job or a run.
-type eventKind string
-
-const (
-	eventQueued           eventKind = "queued"
-	eventStarted          eventKind = "started" // once for a run
-	eventFinished         eventKind = "finished"
-	eventFailed           eventKind = "failed"           // one attempt; Run.State tells failed, killed and lost apart
-	eventRetriesExhausted eventKind = "retriesExhausted" // after eventFailed, when no attempt follows
-	eventDisabled         eventKind = "disabled"         // after eventFailed, instead of eventRetriesExhausted
-	eventRemoved          eventKind = "removed"
-	eventExpired          eventKind = "expired" // waited when its job was disabled
-	eventMissed           eventKind = "missed"
-	eventSkipped          eventKind = "skipped"
-	eventLate             eventKind = "late"     // waits longer than it should
-	eventProgress         eventKind = "progress" // has handled more elements
-)
-
-// The causes of eventDisabled. Any other text is sent as it is.
-const (
-	causeFailures    = "failures"    // disable_after_failures was reached
-	causeRecurrences = "recurrences" // the schedule has no repetition left
-	causeRequest     = "request"     // somebody disabled it; nobody is told
-)
-
-// A jobEvent is something that has happened and is stored.
-type jobEvent struct {
-	Kind     eventKind
-	Job      *Job      // as it was before the event: its counters are the old ones
-	Run      *Run      // nil where no run is concerned
-	Message  string    // what Mesos said about the task
-	Cause    string    // of eventDisabled
-	Elements int64     // of eventProgress: how many more
-	Time     time.Time // when it happened
-}
-
 // notifyOptions are what the notification flags say. The zero value notifies nobody.
 type notifyOptions struct {
 	ClusterName     string
@@ -76,15 +40,6 @@ const (
 	noticeFirstWait = time.Second      // doubled after each failure in a row
 	noticeLastWait  = time.Minute
 	noticeDrain     = 5 * time.Second // time for what waits when the program stops
-)
-
-// The clients, by the names that status and metrics show.
-const (
-	clientMail       = "mail"
-	clientSentry     = "sentry"
-	clientSlack      = "slack"
-	clientMattermost = "mattermost"
-	clientHTTP       = "http"
 )
 
 // A notice is one message to one receiver.
@@ -298,9 +253,6 @@ func idOf(r *Run) string {
 	return r.ID
 }
 
-// instant writes a time as Joda does: UTC, with milliseconds.
-func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
-
 // run delivers notices until ctx ends, then for a short while what still waits.
 func (n *notifier) run(ctx context.Context) {
 	var wg sync.WaitGroup
@@ -346,11 +298,6 @@ type notifyClient struct {
 
 	failure atomic.Pointer[failure] // nil after a success
 	last    atomic.Pointer[failure] // the last one there was
-}
-
-type failure struct {
-	text string
-	time time.Time
 }
 
 func (c *notifyClient) status() notifyStatus {
@@ -433,10 +380,7 @@ func (c *notifyClient) deliver(ctx, sending context.Context, n notice) {
 		if refused != nil {
 			pause = max(pause, min(refused.wait, noticeLastWait))
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
+		rest(ctx, pause)
 		wait = min(2*wait, noticeLastWait)
 	}
 }

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +30,7 @@ type poster struct {
 func newPoster(flag, address string) (*poster, error) {
 	u, err := url.Parse(address)
 	if err != nil {
-		return nil, fmt.Errorf("read --%s: %w", flag, plainURLError(err))
+		return nil, fmt.Errorf("read --%s: %w", flag, withoutURL(err))
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("read --%s: it is not an http or https URL", flag)
@@ -53,19 +56,11 @@ func keepPosting(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// plainURLError drops the URL from an error about it.
-func plainURLError(err error) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		return u.Err
-	}
-	return err
-}
-
 // post sends a document. Extra headers are name and value in turn.
 func (p *poster) post(ctx context.Context, body []byte, header ...string) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url.String(), bytes.NewReader(body))
 	if err != nil {
-		return &deliveryError{err: plainURLError(err), final: true}
+		return &deliveryError{err: withoutURL(err), final: true}
 	}
 	r.Header = p.header.Clone()
 	for pair := range slices.Chunk(header, 2) {
@@ -73,7 +68,7 @@ func (p *poster) post(ctx context.Context, body []byte, header ...string) error 
 	}
 	resp, err := p.client.Do(r)
 	if err != nil {
-		return fmt.Errorf("post to %s: %w", p.url.Host, plainURLError(err))
+		return fmt.Errorf("post to %s: %w", p.url.Host, withoutURL(err))
 	}
 	defer resp.Body.Close()
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
@@ -92,18 +87,7 @@ func (p *poster) post(ctx context.Context, body []byte, header ...string) error 
 
 // excerpt is the start of an answer, on one line.
 func excerpt(answer []byte) string {
-	return shorten(strings.Join(strings.Fields(strings.ToValidUTF8(string(answer), "\uFFFD")), " "), 200)
-}
-
-// shorten cuts a text after n characters.
-func shorten(text string, n int) string {
-	for i := range text {
-		if n == 0 {
-			return text[:i]
-		}
-		n--
-	}
-	return text
+	return cutText(strings.Join(strings.Fields(strings.ToValidUTF8(string(answer), "\uFFFD")), " "), 200, "")
 }
 
 // chatSender posts to a webhook of Slack or Mattermost.
@@ -195,4 +179,87 @@ func jobURIs(j *Job) []string {
 		}
 	}
 	return list
+}
+
+// sentryTagLimit is how many characters Sentry takes as the value of a tag.
+const sentryTagLimit = 200
+
+// sentrySender reports events over version 7 of Sentry's store protocol.
+type sentrySender struct {
+	*poster
+	key, secret string // secret is "" in newer DSNs
+	host        string
+}
+
+// newSentrySender reads a DSN, scheme://key[:secret]@host[:port]/[path/]project. The scheme may
+// have a prefix such as "async+", and options may follow; both belong to the Java library.
+func newSentrySender(dsn string) (sentrySender, error) {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return sentrySender{}, fmt.Errorf("read --raven_dsn: %w", withoutURL(err))
+	}
+	project := path.Base(u.Path)
+	if u.User.Username() == "" || project == "." || project == "/" {
+		return sentrySender{}, errors.New("read --raven_dsn: it has no key or no project")
+	}
+	store := url.URL{Scheme: u.Scheme[strings.LastIndex(u.Scheme, "+")+1:], Host: u.Host,
+		Path: path.Join("/", path.Dir(u.Path), "api", project, "store") + "/"}
+	p, err := newPoster("raven_dsn", store.String())
+	if err != nil {
+		return sentrySender{}, err
+	}
+	secret, _ := u.User.Password()
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return sentrySender{poster: p, key: u.User.Username(), secret: secret, host: host}, nil
+}
+
+func (s sentrySender) send(ctx context.Context, n notice) error {
+	id := newUUID()
+	return s.post(ctx, s.body(n, hex.EncodeToString(id[:])), "X-Sentry-Auth", s.auth(time.Now()))
+}
+
+func (s sentrySender) auth(now time.Time) string {
+	header := "Sentry sentry_version=7, sentry_client=chronos/1, sentry_timestamp=" + strconv.FormatInt(now.Unix(), 10) + ", sentry_key=" + s.key
+	if s.secret != "" {
+		header += ", sentry_secret=" + s.secret
+	}
+	return header
+}
+
+func (s sentrySender) body(n notice, id string) []byte {
+	message := n.subject
+	if n.message != "" {
+		message += "\n\n" + n.message
+	}
+	w := &fieldWriter{}
+	w.open("")
+	w.text("event_id", id)
+	w.text("timestamp", n.time.UTC().Format("2006-01-02T15:04:05"))
+	w.text("level", "error")
+	w.text("logger", "chronos")
+	w.text("platform", "other")
+	w.text("server_name", s.host)
+	w.text("message", message)
+	w.open("tags")
+	for _, f := range []textField{{"owner", n.owner}, {"job", n.job.Name}, {"command", n.job.Command}} {
+		if value := tagValue(f.value); value != "" { // Sentry refuses empty ones
+			w.text(f.name, value)
+		}
+	}
+	w.close()
+	w.open("extra")
+	for _, f := range jobFields(n.job) {
+		w.text(f.name, f.value)
+	}
+	w.close()
+	w.close()
+	return w.Bytes()
+}
+
+// tagValue makes a text fit for a tag, which has one line.
+func tagValue(text string) string {
+	return cutText(strings.Join(strings.FieldsFunc(text, func(c rune) bool { return c == '\n' || c == '\r' }), " "), sentryTagLimit, "")
 }

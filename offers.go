@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mesos/mesos-go/api/v1/lib"
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
 // resources is an amount of what agents have, in thousandths of a core and of

@@ -14,7 +14,7 @@ import (
 // behindPrefix serves an instance below /service/chronos of another host, as DC/OS's Admin Router does.
 func behindPrefix(t *testing.T) (base string) {
 	t.Helper()
-	instance := httptest.NewServer(newServer(leading(testScheduler(t))))
+	instance := httptest.NewServer(newAPI(leading(testScheduler(t))))
 	t.Cleanup(instance.Close)
 	target, err := url.Parse(instance.URL)
 	if err != nil {

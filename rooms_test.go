@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -72,17 +73,25 @@ type house struct {
 	info  *types.Info
 }
 
-// openHouse parses and type-checks the production files of the package for one platform.
-// Bodies that only another platform compiles are not seen.
+// openHouse parses and type-checks the production files of the package, once for all tests.
+// Bodies that only another platform compiles are not checked.
 func openHouse(t *testing.T) *house {
 	t.Helper()
+	h, err := theHouse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+var theHouse = sync.OnceValues(func() (*house, error) {
 	h := &house{
 		fset: token.NewFileSet(), files: map[string]*ast.File{},
-		info: &types.Info{Uses: map[*ast.Ident]types.Object{}, Selections: map[*ast.SelectorExpr]*types.Selection{}},
+		info: &types.Info{Uses: map[*ast.Ident]types.Object{}},
 	}
 	names, err := filepath.Glob("*.go")
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	var checked []*ast.File
 	for _, name := range names {
@@ -91,22 +100,17 @@ func openHouse(t *testing.T) *house {
 		}
 		f, err := parser.ParseFile(h.fset, name, nil, parser.ParseComments|parser.SkipObjectResolution)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		h.files[name] = f
 		if !otherPlatform(name) {
 			checked = append(checked, f)
 		}
 	}
-	conf := types.Config{
-		// What is imported does not matter here, so nothing is read from disk: types of other packages are unknown.
-		Importer: importer.ForCompiler(h.fset, "source", nil),
-	}
-	if _, err := conf.Check("main", h.fset, checked, h.info); err != nil {
-		t.Fatal(err)
-	}
-	return h
-}
+	conf := types.Config{Importer: importer.ForCompiler(h.fset, "source", nil)}
+	_, err = conf.Check("main", h.fset, checked, h.info)
+	return h, err
+})
 
 // otherPlatform reports whether a file is compiled for another system only.
 func otherPlatform(name string) bool {
@@ -118,36 +122,115 @@ func otherPlatform(name string) bool {
 	return false
 }
 
-func TestLowerRoomsKnowNothingOfHigherOnes(t *testing.T) {
-	rooms, h := readRooms(t), openHouse(t)
-	roomOf := map[string]*room{}
+// roomsOf returns the room of each file, and complains of a file that has none or several.
+func (h *house) roomsOf(t *testing.T, rooms []room) map[string]*room {
+	t.Helper()
+	of := map[string]*room{}
 	for _, name := range slices.Sorted(maps.Keys(h.files)) {
 		for i := range rooms {
-			if rooms[i].has(name) {
-				if roomOf[name] != nil {
-					t.Errorf("%s belongs to two rooms, %v and %v", name, roomOf[name], rooms[i])
-				}
-				roomOf[name] = &rooms[i]
+			if !rooms[i].has(name) {
+				continue
 			}
+			if of[name] != nil {
+				t.Errorf("%s belongs to two rooms, %v and %v", name, of[name], rooms[i])
+			}
+			of[name] = &rooms[i]
 		}
-		if roomOf[name] == nil {
+		if of[name] == nil {
 			t.Errorf("%s belongs to no room", name)
 		}
 	}
+	return of
+}
+
+// fileOf is the name of the file that something is written in.
+func (h *house) fileOf(pos token.Pos) string { return h.fset.Position(pos).Filename }
+
+func TestLowerRoomsKnowNothingOfHigherOnes(t *testing.T) {
+	rooms, h := readRooms(t), openHouse(t)
+	of := h.roomsOf(t, rooms)
 	var wrong []string
 	for id, obj := range h.info.Uses {
 		if obj.Pkg() == nil || obj.Pkg().Path() != "main" {
 			continue
 		}
-		from, to := h.fset.Position(id.Pos()), h.fset.Position(obj.Pos()).Filename
-		user, used := roomOf[from.Filename], roomOf[to]
+		user, used := of[h.fileOf(id.Pos())], of[h.fileOf(obj.Pos())]
 		if user == nil || used == nil || user == used || used.level < user.level {
 			continue
 		}
-		wrong = append(wrong, fmt.Sprintf("%s:%d: room %v uses %s of room %v (%s)", from.Filename, from.Line, user, id.Name, used, to))
+		wrong = append(wrong, fmt.Sprintf("%s: room %v uses %s of room %v (%s)", h.fset.Position(id.Pos()), user, id.Name, used, h.fileOf(obj.Pos())))
 	}
 	slices.Sort(wrong)
 	for _, w := range wrong {
 		t.Error(w)
+	}
+}
+
+// A method written in another room than its type would be a way around the order.
+func TestMethodsLiveInTheRoomOfTheirType(t *testing.T) {
+	rooms, h := readRooms(t), openHouse(t)
+	of := h.roomsOf(t, rooms)
+	for file, f := range h.files {
+		for _, d := range f.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || fn.Recv == nil || otherPlatform(file) {
+				continue
+			}
+			ast.Inspect(fn.Recv.List[0].Type, func(n ast.Node) bool {
+				if id, ok := n.(*ast.Ident); ok && h.info.Uses[id] != nil {
+					if home := h.fileOf(h.info.Uses[id].Pos()); of[home] != of[file] {
+						t.Errorf("%s: method %s of %s, which lives in %s", file, fn.Name.Name, id.Name, home)
+					}
+				}
+				return true
+			})
+		}
+	}
+}
+
+// The pure rooms take values and the present instant and return values: they do no I/O,
+// log nothing, and never ask for the time.
+func TestPureRoomsStayPure(t *testing.T) {
+	rooms, h := readRooms(t), openHouse(t)
+	forbidden := []string{"net", "os", "context", "log", "io", "syscall", "github.com/go-zookeeper"}
+	pure := 0
+	for name, r := range h.roomsOf(t, rooms) {
+		if !r.pure {
+			continue
+		}
+		pure++
+		for _, spec := range h.files[name].Imports {
+			path, _ := strconv.Unquote(spec.Path.Value)
+			for _, bad := range forbidden {
+				if path == bad || strings.HasPrefix(path, bad+"/") && path != "net/url" { // which only parses
+					t.Errorf("%s imports %q", name, path)
+				}
+			}
+		}
+		ast.Inspect(h.files[name], func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok {
+				if p, ok := sel.X.(*ast.Ident); ok && p.Name == "time" && slices.Contains([]string{"Now", "Since", "Until", "After", "Sleep", "NewTimer"}, sel.Sel.Name) {
+					t.Errorf("%s asks for the time", h.fset.Position(n.Pos()))
+				}
+			}
+			return true
+		})
+	}
+	if pure < 10 {
+		t.Errorf("%d pure files, want those of schedule, job and run", pure)
+	}
+}
+
+// Files are of a size that can be read at a sitting, and worth opening.
+func TestFilesAreNeitherLongNorTiny(t *testing.T) {
+	h := openHouse(t)
+	if n := len(h.files); n > 100 {
+		t.Errorf("%d production files, want at most 100", n)
+	}
+	for name, f := range h.files {
+		platform := strings.HasSuffix(name, "_linux.go") || strings.HasSuffix(name, "_darwin.go")
+		if lines := h.fset.File(f.Pos()).LineCount(); lines > 650 || lines < 60 && !platform {
+			t.Errorf("%s has %d lines, want 60 to 650", name, lines)
+		}
 	}
 }

@@ -14,38 +14,6 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// A record is one named value of the state. A nil value deletes it.
-//
-// Keys are J_<job>, T_<run id> and frameworkId as in the JVM versions, and
-// go/job/<job>, go/run/<run id>, go/history/<job> for what has no place there.
-// The part after the last slash is percent-encoded by recordName, so that a key
-// has slashes only where written here.
-type record struct {
-	key   string
-	value []byte
-}
-
-// A store keeps records durably. Its methods are called from one goroutine at a time.
-type store interface {
-	// load returns every record. A record that can't be read is reported by a
-	// *recordError among the errors joined into err, with the rest returned;
-	// any other error means that nothing could be read.
-	load(ctx context.Context) (map[string][]byte, error)
-	// commit applies all records or none, durably, before it returns nil.
-	// A *recordError says which record was refused for good (too large, say);
-	// any other error leaves the outcome unknown and ends the term.
-	commit(ctx context.Context, records []record) error
-}
-
-// A recordError is a definite refusal of one record.
-type recordError struct {
-	key string
-	err error
-}
-
-func (e *recordError) Error() string { return "record " + e.key + ": " + e.err.Error() }
-func (e *recordError) Unwrap() error { return e.err }
-
 // A cluster runs tasks. It speaks the messages of the Mesos v1 scheduler API,
 // whether a Mesos master or this machine is behind it.
 type cluster interface {
@@ -65,6 +33,13 @@ var (
 	errNotFound = errors.New("not found")
 	errBusy     = errors.New("too many changes are waiting to be stored; try again")
 	errNoLeader = errors.New("this instance is not the leader any more")
+
+	// What a cluster's run returns when the scheduler has to act before it may run again.
+	// errFrameworkRemoved: the id is used up and all its tasks are gone.
+	errFrameworkRemoved = errors.New("framework has been removed")
+	// errFrameworkTaken: another scheduler has subscribed with the id. Who
+	// gets this must not fight over it.
+	errFrameworkTaken = errors.New("framework failed over to another scheduler")
 )
 
 // schedulerConfig is what the flags say about scheduling.
@@ -414,4 +389,17 @@ func (s *scheduler) after(effect func()) {
 // send queues a call to the cluster as an effect.
 func (s *scheduler) send(call *sched.Call, done func(error)) {
 	s.after(func() { s.cluster.send(call, done) })
+}
+
+// A termID is the number of a term and who has counted it. Only numbers of one counter tell which
+// term is the later one: another ZooKeeper, or another path in it, begins anew, and so does each
+// process on the file store, whose counter is "".
+type termID struct {
+	counter string
+	number  int64
+}
+
+// before reports whether the other term is certainly the later one.
+func (id termID) before(other termID) bool {
+	return id.counter != "" && id.counter == other.counter && id.number < other.number
 }

@@ -15,6 +15,9 @@ import (
 	"unicode/utf8"
 )
 
+// maxBackup bounds the document of a backup, which is held in memory.
+const maxBackup = 1 << 30
+
 const (
 	backupWord   = "state" // of Chronos: tells a backup from other documents
 	backupFormat = 1
@@ -50,7 +53,7 @@ type unreadableRecord struct {
 // newBackup makes a backup of what a store's load returned, the error of which may only be about
 // single records. The answers to past requests are left out: nobody repeats a request after a restore.
 func newBackup(records map[string][]byte, err error, term int64, at time.Time) (*backup, error) {
-	b := &backup{Chronos: backupWord, Format: backupFormat, Version: version, Term: term, At: formatDate(at.UTC())}
+	b := &backup{Chronos: backupWord, Format: backupFormat, Version: version, Term: term, At: instant(at.UTC())}
 	if b.Unreadable, err = unreadableOf(err); err != nil {
 		return nil, err
 	}

@@ -215,7 +215,7 @@ func restorable(t *testing.T, st store) (base string) {
 	var leading sync.WaitGroup
 	leading.Go(func() { l.onFile(ctx, st) })
 	t.Cleanup(func() { cancel(); leading.Wait() })
-	web := httptest.NewServer(newServer(serverOptions{current: at.current, leader: at.known, changed: at.changed, id: at.id}))
+	web := httptest.NewServer(newAPI(apiOptions{serverOptions: serverOptions{current: at.current, leader: at.known, changed: at.changed, id: at.id}}))
 	t.Cleanup(web.Close)
 	return web.URL
 }

@@ -384,7 +384,7 @@ func (s *scheduler) finishUnknown(id string, code int, message string) {
 }
 
 func (s *scheduler) applyCallback(r *openRun, code int, message string) {
-	message = briefly(message)
+	message = cutText(message, maxReason, "...")
 	if code == 0 {
 		s.succeed(r, message)
 		return
@@ -476,7 +476,7 @@ func (s *scheduler) explain(r *openRun) waiting {
 	w := waiting{Run: r.Run, Position: -1}
 	switch {
 	case r.delayed:
-		w.Reasons = append(w.Reasons, "waits until "+formatDate(r.dueTime())+" before it is tried again")
+		w.Reasons = append(w.Reasons, "waits until "+instant(r.dueTime())+" before it is tried again")
 	case r.blocked:
 		w.Reasons = append(w.Reasons, "another run of the job is under way or before it, and the job is not concurrent")
 	case !s.subscribed:

@@ -247,7 +247,7 @@ func (s *scheduler) countSuccess(e *entry) {
 	j := e.job.clone()
 	j.SuccessCount++
 	j.ErrorsSinceLastSuccess = 0
-	j.LastSuccess = formatDate(msTime(s.now))
+	j.LastSuccess = instant(msTime(s.now))
 	s.setJob(e, j)
 	s.passOn(e)
 }
@@ -289,7 +289,7 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 	j := before.clone()
 	j.ErrorCount++
 	j.ErrorsSinceLastSuccess++
-	j.LastError = formatDate(msTime(s.now))
+	j.LastError = instant(msTime(s.now))
 	broken := s.cfg.disableAfter > 0 && j.ErrorsSinceLastSuccess >= s.cfg.disableAfter
 	j.Disabled = j.Disabled || broken
 	s.setJob(e, j)

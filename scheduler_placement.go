@@ -196,7 +196,7 @@ func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err er
 			s.requeue(r, err.Error(), unsentPause)
 			continue
 		}
-		s.log.Warn("launch was not confirmed; asking what became of it", "job", r.Job, "task", r.ID, "err", err)
+		s.log.Warn("launch was not confirmed; asking what became of it", "job", r.Job, "task", r.ID, "error", err)
 		r.unconfirmed = true
 		s.askAbout([]*openRun{r})
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"time"
 )
@@ -61,3 +62,13 @@ func (l *requestLog) load(id string, value []byte) error {
 }
 
 func requestRecord(id string) string { return "go/request/" + recordName(id) }
+
+// requestIDKey is where the id of a write is found in the context of its request.
+type requestIDKey struct{}
+
+// requestID returns the id of the write that ctx belongs to, "" for none. A write
+// whose id has been committed already is done: it must not be done again.
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}

@@ -270,7 +270,7 @@ func (s *scheduler) restoreSchedule(e *entry) {
 	schedule, err := parseSchedule(e.job.Schedule, e.job.ScheduleTimeZone, s.serverTime())
 	if err != nil {
 		e.problem = err.Error()
-		s.log.Error("stored schedule can't be read; the job only runs by hand", "job", e.job.Name, "schedule", e.job.Schedule, "err", err)
+		s.log.Error("stored schedule can't be read; the job only runs by hand", "job", e.job.Name, "schedule", e.job.Schedule, "error", err)
 		return
 	}
 	st := s.state(e)
@@ -304,7 +304,7 @@ func (s *scheduler) linkStored(e *entry) {
 	if err := s.graph.check(name, e.job.Parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
 		e.problem = err.Error()
 		s.unlinked[name] = true
-		s.log.Error("stored job can't be linked to its parents; it only runs by hand", "job", name, "err", err)
+		s.log.Error("stored job can't be linked to its parents; it only runs by hand", "job", name, "error", err)
 		s.touch(e)
 		return
 	}

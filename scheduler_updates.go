@@ -427,7 +427,7 @@ func (s *scheduler) onUnreachable(r *openRun, u *mesos.TaskStatus) {
 	since := cmp.Or(r.Unreachable, s.now)
 	s.timers.add(&alarm{at: since + s.cfg.unreachable.Milliseconds(), kind: timerUnreachable, run: r})
 	r.update(func(n *Run) {
-		n.State, n.Unreachable, n.Reason = runActive, since, "agent unreachable since "+formatDate(msTime(since))
+		n.State, n.Unreachable, n.Reason = runActive, since, "agent unreachable since "+instant(msTime(since))
 	})
 	s.touchRun(r)
 	s.log.Warn("agent unreachable", "job", r.Job, "task", r.ID, "agent", r.AgentID)
@@ -545,18 +545,10 @@ func exitStatusOf(u *mesos.TaskStatus) *int {
 // maxReason is how much of what somebody says of a task's end is kept.
 const maxReason = 2000
 
-// briefly cuts a text that is to be stored with a run.
-func briefly(s string) string {
-	if len(s) <= maxReason {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxReason], "") + "..."
-}
-
 // statusText is what an update says for people.
 func statusText(u *mesos.TaskStatus) string {
 	if m := u.GetMessage(); m != "" {
-		return briefly(m)
+		return cutText(m, maxReason, "...")
 	}
 	if u.GetState() == mesos.TASK_FINISHED {
 		return ""

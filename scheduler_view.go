@@ -241,3 +241,25 @@ func (v *view) check() error {
 	}
 	return nil
 }
+
+// changed returns a channel that is closed at the next publication of a view. It must be
+// asked for before the view.
+func (s *scheduler) changed() <-chan struct{} {
+	for {
+		if c := s.watch.Load(); c != nil {
+			return *c
+		}
+		c := make(chan struct{})
+		if s.watch.CompareAndSwap(nil, &c) {
+			return c
+		}
+	}
+}
+
+// queueAge is how long the oldest waiting run has waited.
+func (v *view) queueAge(now time.Time) time.Duration {
+	if v.oldestQueued == 0 {
+		return 0
+	}
+	return max(0, now.Sub(time.UnixMilli(v.oldestQueued)))
+}

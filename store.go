@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,9 +16,6 @@ import (
 )
 
 const (
-	// maxRecord is the most that a node may hold, to stay below the server's
-	// jute.maxbuffer (1,048,575 bytes for a whole request by default).
-	maxRecord = 1_000_000
 	// maxMulti is the most that the records of one commit may take together.
 	maxMulti = 1_040_000
 
@@ -31,12 +27,8 @@ const (
 	loadReaders = 64
 )
 
-var (
-	// errFenced is a commit's answer when another instance leads.
-	errFenced = errors.New("no longer the leader")
-	// errRecordTooLarge is why a record is refused for its size.
-	errRecordTooLarge = fmt.Errorf("larger than ZooKeeper takes (%d bytes)", maxRecord)
-)
+// errFenced is a commit's answer when another instance leads.
+var errFenced = errors.New("no longer the leader")
 
 // A zkStore keeps records in ZooKeeper for one term of leadership: the listing of
 // the JVM versions in <root>/state, in Mesos' encoding, and what has no place there
@@ -320,25 +312,6 @@ func (s *zkStore) data(r record) []byte {
 		return r.value
 	}
 	return encodeEntry(r.key, newUUID(), r.value)
-}
-
-// kindOf returns <kind> for go/<kind>/<name>, and "" for a key of the JVM versions.
-func kindOf(key string) string {
-	rest, ok := strings.CutPrefix(key, "go/")
-	if !ok {
-		return ""
-	}
-	kind, _, _ := strings.Cut(rest, "/")
-	return kind
-}
-
-// newUUID returns a random UUID, version 4.
-func newUUID() [16]byte {
-	var id [16]byte
-	rand.Read(id[:]) // never fails
-	id[6] = id[6]&0x0f | 0x40
-	id[8] = id[8]&0x3f | 0x80
-	return id
 }
 
 // multi sends operations as one transaction behind the fence.

@@ -226,7 +226,7 @@ func (s *fileStore) commit(ctx context.Context, records []record) error {
 	if s.end > max(2*s.live+s.slack, s.retry) {
 		if err := s.rewrite(); err != nil {
 			s.retry = s.end + s.slack
-			s.log.Warn("state could not be compacted, trying again later", "file", name, "err", err)
+			s.log.Warn("state could not be compacted, trying again later", "file", name, "error", err)
 		}
 	}
 	return nil

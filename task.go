@@ -2,12 +2,13 @@ package main
 
 import (
 	"math"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/mesos/mesos-go/api/v1/lib"
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
 // taskIDLimit is the longest task id, in bytes, that Mesos takes.
@@ -332,4 +333,14 @@ func parameters(labels []Label) []mesos.Parameter {
 		out = append(out, mesos.Parameter{Key: l.Key, Value: l.Value})
 	}
 	return out
+}
+
+// sandboxURL lists the sandbox of an executor on the agent at base. Agents know
+// this form of path since Mesos 1.5. A command's executor has the task's id.
+func sandboxURL(base, frameworkID, executorID string) string {
+	if base == "" {
+		return ""
+	}
+	path := "/frameworks/" + frameworkID + "/executors/" + executorID + "/latest"
+	return base + "/files/browse?path=" + url.QueryEscape(path)
 }

@@ -12,7 +12,7 @@ func TestInterfaceIsServedByEveryInstance(t *testing.T) {
 	o := leading(nil) // nobody leads
 	o.leader = func() (string, bool) { return "", false }
 	o.ui = newUI()
-	s := newServer(o)
+	s := newAPI(o)
 	tests := []struct {
 		request string
 		status  int

@@ -133,7 +133,7 @@ func dialOnce(session context.Context, timeout time.Duration, logger *slog.Logge
 		}
 		if session.Err() == nil && time.Since(warned) > 30*time.Second {
 			warned = time.Now()
-			logger.Warn("ZooKeeper can't be reached, trying on", "address", address, "err", err)
+			logger.Warn("ZooKeeper can't be reached, trying on", "address", address, "error", err)
 		}
 		return nil, err
 	}

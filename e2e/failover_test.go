@@ -239,7 +239,7 @@ func TestDeposedLeaderIsFenced(t *testing.T) {
 	c.judgeFollowers(t)
 	c.judgeRequests(t, requests)
 	fenced := slices.ContainsFunc(c.instances[deposed].logLines(t), func(l logLine) bool {
-		err, _ := l.rest["err"].(string)
+		err, _ := l.rest["error"].(string)
 		return strings.Contains(err, "no longer the leader")
 	})
 	if !fenced {

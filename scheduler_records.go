@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+const hexDigits = "0123456789ABCDEF"
+
+// recordName encodes any text as one element of a ZooKeeper path. What ZooKeeper
+// or its Java server refuses there is percent-encoded, the rest stays readable.
+// Two texts never have the same encoding.
+func recordName(name string) string {
+	switch name {
+	case "":
+		return "%"
+	case ".":
+		return "%2E"
+	case "..":
+		return "%2E%2E"
+	}
+	var b strings.Builder
+	for at := 0; at < len(name); {
+		r, n := utf8.DecodeRuneInString(name[at:])
+		if legalInName(r, n) {
+			b.WriteString(name[at : at+n])
+		} else {
+			for _, c := range []byte(name[at : at+n]) {
+				b.Write([]byte{'%', hexDigits[c>>4], hexDigits[c&15]})
+			}
+		}
+		at += n
+	}
+	return b.String()
+}
+
+// legalInName reports whether a rune of n bytes may stay as it is. Java sees those
+// beyond the basic plane as surrogates, which ZooKeeper refuses.
+func legalInName(r rune, n int) bool {
+	switch {
+	case r == utf8.RuneError && n == 1, r == '/', r == '%', r < ' ', r >= 0x7f && r <= 0x9f, r >= 0xd800 && r <= 0xf8ff, r >= 0xfff0:
+		return false
+	}
+	return true
+}
+
+// parseRecordName is the inverse of recordName. It refuses what recordName never returns.
+func parseRecordName(encoded string) (string, error) {
+	if encoded == "%" {
+		return "", nil
+	}
+	var b strings.Builder
+	for at := 0; at < len(encoded); at++ {
+		if encoded[at] != '%' {
+			b.WriteByte(encoded[at])
+			continue
+		}
+		c, err := strconv.ParseUint(encoded[at+1:min(at+3, len(encoded))], 16, 8)
+		if err != nil {
+			return "", fmt.Errorf("decode name %q: %w", encoded, err)
+		}
+		b.WriteByte(byte(c))
+		at += 2
+	}
+	if name := b.String(); recordName(name) == encoded {
+		return name, nil
+	}
+	return "", fmt.Errorf("decode name %q: not in the form that names have", encoded)
+}
+
+// A record is one named value of the state. A nil value deletes it.
+//
+// Keys are J_<job>, T_<run id> and frameworkId as in the JVM versions, and
+// go/job/<job>, go/run/<run id>, go/history/<job> for what has no place there.
+// The part after the last slash is percent-encoded by recordName, so that a key
+// has slashes only where written here.
+type record struct {
+	key   string
+	value []byte
+}
+
+// A store keeps records durably. Its methods are called from one goroutine at a time.
+type store interface {
+	// load returns every record. A record that can't be read is reported by a
+	// *recordError among the errors joined into err, with the rest returned;
+	// any other error means that nothing could be read.
+	load(ctx context.Context) (map[string][]byte, error)
+	// commit applies all records or none, durably, before it returns nil.
+	// A *recordError says which record was refused for good (too large, say);
+	// any other error leaves the outcome unknown and ends the term.
+	commit(ctx context.Context, records []record) error
+}
+
+// A recordError is a definite refusal of one record.
+type recordError struct {
+	key string
+	err error
+}
+
+func (e *recordError) Error() string { return "record " + e.key + ": " + e.err.Error() }
+
+func (e *recordError) Unwrap() error { return e.err }
+
+// kindOf returns <kind> for go/<kind>/<name>, and "" for a key of the JVM versions.
+func kindOf(key string) string {
+	rest, ok := strings.CutPrefix(key, "go/")
+	if !ok {
+		return ""
+	}
+	kind, _, _ := strings.Cut(rest, "/")
+	return kind
+}
+
+// maxRecord is the most that a node may hold, to stay below the server's
+// jute.maxbuffer (1,048,575 bytes for a whole request by default).
+const maxRecord = 1_000_000
+
+// errRecordTooLarge is why a record is refused for its size.
+var errRecordTooLarge = fmt.Errorf("larger than ZooKeeper takes (%d bytes)", maxRecord)
