@@ -13,23 +13,6 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-func (m *testMesos) decline(offer mesos.Offer, seconds float64) {
-	m.t.Helper()
-	m.send(&sched.Call{Type: sched.Call_DECLINE, Decline: &sched.Call_Decline{
-		OfferIDs: []mesos.OfferID{offer.ID}, Filters: &mesos.Filters{RefuseSeconds: &seconds},
-	}})
-}
-
-func (m *testMesos) hasOffer() bool {
-	m.seen = append(m.seen, m.events.take()...)
-	for _, e := range m.seen {
-		if e.Type == sched.Event_OFFERS {
-			return true
-		}
-	}
-	return false
-}
-
 func offeredAmounts(o mesos.Offer) resources {
 	return taskAmounts(&mesos.TaskInfo{Resources: o.Resources})
 }

@@ -1,44 +1,12 @@
 package main
 
 import (
-	"context"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/chronos-go/chronos/internal/zktest"
 )
-
-// TestInterface runs the tests in uitest: the program, and a real browser on it.
-func TestInterface(t *testing.T) {
-	for tool, install := range map[string]string{"node": "nodejs", "npm": "npm", "chromium": "chromium"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatalf("the interface is tested in a real browser: apt-get install %s (%v)", install, err)
-		}
-	}
-	run := func(dir string, environ []string, name string, args ...string) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, name, args...)
-		cmd.Dir, cmd.Env = dir, append(os.Environ(), environ...)
-		cmd.WaitDelay = time.Second
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-		}
-	}
-	if _, err := os.Stat("uitest/node_modules/axe-core"); err != nil {
-		run("uitest", nil, "npm", "ci")
-	}
-	program := filepath.Join(t.TempDir(), "chronos")
-	run("", nil, "go", "build", "-o", program, ".")
-	hosts, root := zktest.Shared(t)
-	run("uitest", []string{"CHRONOS=" + program, "ZK=" + hosts[0], "ZK_PATH=" + root}, "node", "--test", "--test-reporter=spec", "ui.test.mjs")
-}
 
 func TestInterfaceIsServedByEveryInstance(t *testing.T) {
 	o := leading(nil) // nobody leads

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// long asks for the long forms of the tests: go test -long -timeout 3h . (test.sh long does.)
+var long = flag.Bool("long", false, "run the long forms of the tests")
+
+// instanceWord makes the test binary an instance that can be killed; see runInstance.
+const instanceWord = "__instance"
+
+// keeperCover is where the keepers of local runs leave what -cover asks them for, which nobody reads.
+var keeperCover = filepath.Join(os.TempDir(), fmt.Sprint("chronos-test-", os.Getpid()))
+
+// TestMain makes the test binary the keeper of the runs that tests start, like
+// the real one.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == keeperWord {
+		os.Exit(runKeeper(os.Args[2]))
+	}
+	if len(os.Args) > 3 && os.Args[1] == instanceWord {
+		os.Exit(runInstance(os.Args[2], os.Args[3:]))
+	}
+	if err := os.MkdirAll(keeperCover, 0o777); err != nil {
+		panic(err)
+	}
+	status := m.Run()
+	os.RemoveAll(keeperCover)
+	os.Exit(status)
+}
