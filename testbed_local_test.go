@@ -12,8 +12,6 @@ import (
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
-
-	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // testKeeper starts the test binary. Under -cover, a process would complain of a missing
