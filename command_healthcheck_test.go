@@ -1,18 +1,14 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"testing"
 
 	"io"
 	"net/url"
-
-	"github.com/chronos-go/chronos/internal/zktest"
 )
 
 func TestHealthcheckKnowsWhereTheInstanceListens(t *testing.T) {
@@ -87,7 +83,9 @@ func TestHealthcheckAsks(t *testing.T) {
 		}
 	}
 	var said strings.Builder
-	err := run(context.Background(), []string{"healthcheck", "--http_port", strconv.Itoa(zktest.FreePort())}, strings.NewReader(""), io.Discard, &said)
+	u, _ := url.Parse(plain.URL)
+	plain.Close()
+	err := run(t.Context(), []string{"healthcheck", "--http_port", u.Port()}, strings.NewReader(""), io.Discard, &said)
 	if exitStatus(err) != 1 || !strings.Contains(said.String(), "refused") {
 		t.Errorf("healthcheck of nobody = %v, saying %q, want a refused connection", err, said.String())
 	}

@@ -1,3 +1,5 @@
+//go:build services
+
 package main
 
 import (
@@ -18,30 +20,11 @@ import (
 	"github.com/chronos-go/chronos/internal/zktest"
 )
 
-// patience is how long tests wait for what should happen soon.
-const patience = 30 * time.Second
-
-// next returns the next value of a channel.
-func next[T any](t *testing.T, c <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("no %s after %v", what, patience)
-		panic("unreachable")
-	}
-}
-
 // A victory is the outcome of a campaign.
 type victory struct {
 	latch    string
 	afterJVM bool
 	err      error
-}
-
-func newTestCandidate(root, id string) *candidate {
-	return newCandidate(root+"/candidate", id, slog.New(slog.DiscardHandler))
 }
 
 // campaigning runs a campaign in the background, once its node stands in line.
@@ -83,13 +66,6 @@ func (v victory) mustLead(t *testing.T) victory {
 		t.Fatal(v.err)
 	}
 	return v
-}
-
-func mustResign(t *testing.T, c *candidate, session *zkSession) {
-	t.Helper()
-	if err := c.resign(session); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestCandidatesLeadInTurn(t *testing.T) {

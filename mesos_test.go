@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -571,4 +573,36 @@ func TestTrimSecret(t *testing.T) {
 			t.Errorf("trimSecret(%q) = %q, want %q", in, got, want)
 		}
 	}
+}
+
+// TestMasterBehindABlackHole connects to an address that swallows everything: the attempt is given up
+// in time, told of, and made again.
+func TestMasterBehindABlackHole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, mesostest.Options{})
+		c := configFor(m, testFramework(), nil)
+		var open atomic.Bool
+		c.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if open.Load() {
+				return m.Dial(ctx, network, address)
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		k := connect(t, c, "")
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		if n := strings.Count(k.log.String(), "master is silent"); n < 5 || n > 9 {
+			t.Errorf("%d attempts in three minutes, want one every 20 s and the back-off between: %s", n, k.log)
+		}
+		if s := k.status(); s.Subscribed || s.Error != "master is silent" {
+			t.Errorf("status = %+v", s)
+		}
+		open.Store(true)
+		time.Sleep(subscribeTimeout + lastRetry)
+		synctest.Wait()
+		if n := len(k.seen(sched.Event_SUBSCRIBED)); n != 1 {
+			t.Errorf("%d subscriptions once the way is open, want 1: %s", n, k.log)
+		}
+	})
 }

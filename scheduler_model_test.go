@@ -225,7 +225,7 @@ func (m *model) postJob(name string, v *jobView) {
 		if j.times >= 0 {
 			n = fmt.Sprint(j.times)
 		}
-		doc = fmt.Sprintf(`{"name":%q,"command":"x",%s,"schedule":"R%s/%s/PT%dS"}`, name, more, n, isoInstant(j.start), j.period/1000)
+		doc = fmt.Sprintf(`{"name":%q,"command":"x",%s,"schedule":"R%s/%s/PT%dS"}`, name, more, n, instant(msTime(j.start)), j.period/1000)
 	}
 	known := m.jobs[name] == j
 	err := m.tryPost(doc)
@@ -337,12 +337,12 @@ func (m *model) compareOccurrences(name string, j *modelJob, v *jobView) {
 	}
 	for due, n := j.start, int64(0); due <= state.LastScheduled && (j.times < 0 || n < j.times); due, n = due+j.period, n+1 {
 		if accounted[due] != 1 {
-			m.t.Errorf("occurrence %s of %q is accounted for %d times", isoInstant(due), name, accounted[due])
+			m.t.Errorf("occurrence %s of %q is accounted for %d times", instant(msTime(due)), name, accounted[due])
 		}
 		delete(accounted, due)
 	}
 	for due := range accounted {
-		m.t.Errorf("job %q has a run of %s, which is no instant of its schedule", name, isoInstant(due))
+		m.t.Errorf("job %q has a run of %s, which is no instant of its schedule", name, instant(msTime(due)))
 	}
 }
 

@@ -3,39 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/hex"
-	"maps"
-	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
-
-// corpusUUID is the UUID of all entries in testdata/state.
-var corpusUUID = [16]byte{0x6f, 0xa4, 0x59, 0xea, 0xee, 0x8a, 0x4c, 0xa4, 0x89, 0x4e, 0xdb, 0x77, 0xe1, 0x60, 0x35, 0x5e}
-
-// stateCorpus returns the nodes in testdata/state/<version>, by name.
-func stateCorpus(t testing.TB, version string) map[string][]byte {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join("testdata/state", version, "*"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no stored entries of %s: %v", version, err)
-	}
-	nodes := map[string][]byte{}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		name, err := url.PathUnescape(filepath.Base(file)) // colons are not for file names
-		if err != nil {
-			t.Fatal(err)
-		}
-		nodes[name] = data
-	}
-	return nodes
-}
 
 func unhex(t *testing.T, s string) []byte {
 	t.Helper()
@@ -182,6 +152,3 @@ func FuzzRecordName(f *testing.F) {
 		}
 	})
 }
-
-// keysOf returns the sorted keys of a map.
-func keysOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

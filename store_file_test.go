@@ -17,41 +17,6 @@ import (
 	"testing"
 )
 
-func openTestStore(t testing.TB, dir string) *fileStore {
-	t.Helper()
-	s, err := openFileStore(dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return s
-}
-
-func mustCommit(t testing.TB, s store, records ...record) {
-	t.Helper()
-	if err := s.commit(t.Context(), records); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// wantRecords checks what a store holds; want maps keys to values.
-func wantRecords(t testing.TB, s store, want map[string]string) {
-	t.Helper()
-	got, err := s.load(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !sameRecords(got, want) {
-		t.Fatalf("load() = %q, want %q", got, want)
-	}
-}
-
-func sameRecords(got map[string][]byte, want map[string]string) bool {
-	return maps.EqualFunc(got, want, func(v []byte, w string) bool { return v != nil && string(v) == w })
-}
-
-func put(key, value string) record { return record{key, []byte(value)} }
-
 func TestFileStoreKeepsWhatWasCommitted(t *testing.T) {
 	dir := t.TempDir()
 	s := openTestStore(t, dir)

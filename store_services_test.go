@@ -1,3 +1,5 @@
+//go:build services
+
 package main
 
 import (
@@ -16,36 +18,6 @@ import (
 	"github.com/chronos-go/chronos/internal/zktest"
 	"github.com/go-zookeeper/zk"
 )
-
-// lead wins the latch of root in a new session and opens the store of its term.
-func lead(t testing.TB, hosts []string, root string) (*zkStore, *candidate) {
-	t.Helper()
-	c := newTestCandidate(root, "127.0.0.1:1")
-	return leadIn(t, testSession(t, hosts), c, root), c
-}
-
-func leadIn(t testing.TB, session *zkSession, c *candidate, root string) *zkStore {
-	t.Helper()
-	s := takeOffice(t, session, c, root)
-	if _, err := s.load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// takeOffice is leadIn without the load.
-func takeOffice(t testing.TB, session *zkSession, c *candidate, root string) *zkStore {
-	t.Helper()
-	latch, _, err := c.campaign(t.Context(), session)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := openZKStore(session, root, latch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
 
 // refused checks that commit blames key, with an error that is want.
 func refused(t *testing.T, err error, key string, want error) {
@@ -98,19 +70,6 @@ func TestZKStoreWritesTheJVMsLayout(t *testing.T) {
 	}
 	if len(uuids) != 3 {
 		t.Errorf("three writes made %d UUIDs", len(uuids))
-	}
-}
-
-// plant writes nodes as another program would.
-func plant(t testing.TB, session *zkSession, dir string, nodes map[string][]byte) {
-	t.Helper()
-	if err := session.mkdirAll(dir); err != nil {
-		t.Fatal(err)
-	}
-	for name, data := range nodes {
-		if _, err := session.Create(dir+"/"+name, data, 0, session.acl); err != nil {
-			t.Fatalf("create %q: %v", name, err)
-		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // long asks for the long forms of the tests: go test -long -timeout 3h . (test.sh long does.)
@@ -32,4 +33,19 @@ func TestMain(m *testing.M) {
 	status := m.Run()
 	os.RemoveAll(keeperCover)
 	os.Exit(status)
+}
+
+// patience is how long tests wait for what should happen soon.
+const patience = 30 * time.Second
+
+// next returns the next value of a channel.
+func next[T any](t *testing.T, c <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("no %s after %v", what, patience)
+		panic("unreachable")
+	}
 }

@@ -1,3 +1,5 @@
+//go:build services
+
 package main
 
 import (
@@ -12,32 +14,6 @@ import (
 	"github.com/chronos-go/chronos/internal/zktest"
 	"github.com/go-zookeeper/zk"
 )
-
-// ended waits for a session's context.
-func ended(t *testing.T, s *zkSession, within time.Duration) {
-	t.Helper()
-	select {
-	case <-s.ctx.Done():
-	case <-time.After(within):
-		t.Fatalf("the session lives on after %v", within)
-	}
-}
-
-// testSession opens a session that ends with the test.
-func testSession(t testing.TB, hosts []string) *zkSession {
-	t.Helper()
-	return authSession(t, hosts, "")
-}
-
-func authSession(t testing.TB, hosts []string, auth string) *zkSession {
-	t.Helper()
-	s, err := dialZK(t.Context(), hosts, 10*time.Second, auth, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.close)
-	return s
-}
 
 func TestSessionEndsWithItsConnection(t *testing.T) {
 	server := zktest.Start(t)

@@ -1,7 +1,8 @@
+//go:build services
+
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -11,12 +12,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/chronos-go/chronos/internal/mesostest"
 	"github.com/chronos-go/chronos/internal/zktest"
-	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // front serves a master at an address of its own, with something else in its place while out is set.
@@ -182,36 +181,4 @@ func TestStartWithMesosInTrouble(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestMasterBehindABlackHole connects to an address that swallows everything: the attempt is given up
-// in time, told of, and made again.
-func TestMasterBehindABlackHole(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, mesostest.Options{})
-		c := configFor(m, testFramework(), nil)
-		var open atomic.Bool
-		c.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-			if open.Load() {
-				return m.Dial(ctx, network, address)
-			}
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}
-		k := connect(t, c, "")
-		time.Sleep(3 * time.Minute)
-		synctest.Wait()
-		if n := strings.Count(k.log.String(), "master is silent"); n < 5 || n > 9 {
-			t.Errorf("%d attempts in three minutes, want one every 20 s and the back-off between: %s", n, k.log)
-		}
-		if s := k.status(); s.Subscribed || s.Error != "master is silent" {
-			t.Errorf("status = %+v", s)
-		}
-		open.Store(true)
-		time.Sleep(subscribeTimeout + lastRetry)
-		synctest.Wait()
-		if n := len(k.seen(sched.Event_SUBSCRIBED)); n != 1 {
-			t.Errorf("%d subscriptions once the way is open, want 1: %s", n, k.log)
-		}
-	})
 }
