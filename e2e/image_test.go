@@ -354,7 +354,6 @@ func TestDockerfileAgreesWithTheProgram(t *testing.T) {
 		"\nENTRYPOINT [\"/usr/bin/chronos\"]\n",
 		"\nVOLUME /data\n",
 		"-X main.version=${VERSION}",
-		"-tags timetzdata",
 		"\nSTOPSIGNAL SIGTERM\n",
 	} {
 		if !strings.Contains(dockerfile, want) {

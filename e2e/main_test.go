@@ -70,7 +70,7 @@ func buildProgram(path string) error {
 	if raceDetector {
 		args = append(args, "-race")
 	} else {
-		args = append(args, "-trimpath", "-buildvcs=false", "-tags=timetzdata", "-ldflags=-s -w -buildid=")
+		args = append(args, "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=")
 		env = append(env, "CGO_ENABLED=0")
 	}
 	if covered := os.Getenv("GOCOVERDIR"); covered != "" {
