@@ -2,13 +2,12 @@ package main
 
 import (
 	"crypto/tls"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
-
-	"io"
-	"net/url"
 )
 
 func TestHealthcheckKnowsWhereTheInstanceListens(t *testing.T) {

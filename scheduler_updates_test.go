@@ -9,7 +9,6 @@ import (
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
-
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
