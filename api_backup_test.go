@@ -35,6 +35,7 @@ func recordLines(document string) string {
 }
 
 func TestBackupAndRestoreOverTheAPI(t *testing.T) {
+	t.Parallel()
 	base := restorable(t, newMemStore())
 	for n := range 3 {
 		job := fmt.Sprintf(`{"name":"old-%d","command":"true","schedule":"R/2090-01-01T00:00:00Z/P1D"}`, n)
@@ -83,6 +84,7 @@ func TestBackupAndRestoreOverTheAPI(t *testing.T) {
 // A restore whose answer was lost is asked for again under its name: it is not done twice, and
 // jobs made since then stay.
 func TestRestoreAskedForTwice(t *testing.T) {
+	t.Parallel()
 	st := newMemStore()
 	base := restorable(t, st)
 	document := string(written(t, aBackup(t, largeState(2))))

@@ -104,6 +104,7 @@ func eventsAt(t *testing.T) (*testInstance, *testSeat, func(string) *http.Respon
 }
 
 func TestEventsTellWhatChanges(t *testing.T) {
+	t.Parallel()
 	n, _, do := eventsAt(t)
 	given(t, do, scheduledJob("a"), scheduledJob("b"))
 	next := follow(t, n.url+"/v1/scheduler/events?since="+overviewEvent(t, n.url))
@@ -123,6 +124,7 @@ func TestEventsTellWhatChanges(t *testing.T) {
 }
 
 func TestEventsSinceAnUnknownOneAreReset(t *testing.T) {
+	t.Parallel()
 	n, _, _ := eventsAt(t)
 	next := follow(t, n.url+"/scheduler/events?since=other-1-1")
 	if got := next(); got.name != "reset" {
@@ -134,6 +136,7 @@ func TestEventsSinceAnUnknownOneAreReset(t *testing.T) {
 }
 
 func TestEventsOfManyChangesAreOne(t *testing.T) {
+	t.Parallel()
 	n, _, do := eventsAt(t)
 	next := follow(t, n.url+"/scheduler/events")
 	next() // the present
@@ -156,6 +159,7 @@ func TestEventsOfManyChangesAreOne(t *testing.T) {
 }
 
 func TestEventsEndWithTheLeadership(t *testing.T) {
+	t.Parallel()
 	n, at, do := eventsAt(t)
 	follower := startInstance(t, at, nil, nil)
 	next := follow(t, follower.url+"/scheduler/events")
@@ -170,6 +174,7 @@ func TestEventsEndWithTheLeadership(t *testing.T) {
 }
 
 func TestEventsEndWhenAFollowerStops(t *testing.T) {
+	t.Parallel()
 	_, at, _ := eventsAt(t)
 	follower := startInstance(t, at, nil, nil)
 	next := follow(t, follower.url+"/scheduler/events")
@@ -185,6 +190,7 @@ func TestEventsEndWhenAFollowerStops(t *testing.T) {
 }
 
 func TestEventsHaveABoundOfListeners(t *testing.T) {
+	t.Parallel()
 	h := newEventHub()
 	for i := range maxSubscribers {
 		if !h.join() {

@@ -7,6 +7,7 @@ import (
 )
 
 func TestViewsAreComparedByWhatChanged(t *testing.T) {
+	t.Parallel()
 	job := func(slot int, name string) *jobView { return &jobView{slot: slot, job: &Job{Name: name}} }
 	a, b, far := job(0, "a"), job(1, "b"), job(1000, "far")
 	v1 := newView().with([]viewChange{{set: []*jobView{a, b, far}}})
@@ -36,6 +37,7 @@ func TestViewsAreComparedByWhatChanged(t *testing.T) {
 }
 
 func TestRowsOfTheOverview(t *testing.T) {
+	t.Parallel()
 	jv := &jobView{
 		job:     &Job{Name: "a", Command: strings.Repeat("é", rowText), Dependent: true, Parents: []string{"p"}, LastError: "2030-01-01T00:00:00.000Z", Disabled: true},
 		runs:    []*Run{{State: runActive, Due: 5000, Started: 5010}, {State: runQueued, Due: 6000}},

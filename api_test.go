@@ -8,6 +8,7 @@ import (
 )
 
 func TestHeaderRules(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, jobA, jobDep)
 	tests := []struct {
@@ -73,6 +74,7 @@ func TestHeaderRules(t *testing.T) {
 
 // Each of the refusals in both dialects.
 func TestErrorTexts(t *testing.T) {
+	t.Parallel()
 	const java = "java.lang.IllegalArgumentException: "
 	const data = `{"name":"data","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1D","dataProcessingJobType":true}`
 	bad := func(method, path, body string) string { return method + " BASE/" + path + asJSON + body }
@@ -136,6 +138,7 @@ func TestErrorTexts(t *testing.T) {
 
 // 3.0 refuses some starts that 2.x takes.
 func TestStartBefore1970(t *testing.T) {
+	t.Parallel()
 	const old = `{"name":"old","command":"x","schedule":"R1/1969-12-31T23:00:00Z/P1D","disabled":true}`
 	_, do := testAPI(t)
 	want := `{"message":"Scheduled start date '1969-12-31T23:00:00.000Z' is before 1970!","status":"Bad Request"}`
@@ -148,6 +151,7 @@ func TestStartBefore1970(t *testing.T) {
 }
 
 func TestUnparsableScheduleHasTheTextOf3(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	want := `{"message":"Cannot parse schedule 'whenever' (wtf bro)","status":"Bad Request"}`
 	if got := bodyOf(t, do(post("/v1/scheduler/iso8601", `{"name":"b","command":"x","schedule":"whenever"}`))); got != want {
@@ -157,6 +161,7 @@ func TestUnparsableScheduleHasTheTextOf3(t *testing.T) {
 
 // What is refused must say what and where, in whatever words.
 func TestRefusalsNameTheCause(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, path, document, want string }{
 		{"malformed", "iso8601", "{\"name\":\"b\",\n \"command\"}", "line 2"},
 		{"bad schedule", "iso8601", `{"name":"b","command":"x","schedule":"whenever"}`, "whenever"},
@@ -183,6 +188,7 @@ func TestRefusalsNameTheCause(t *testing.T) {
 }
 
 func TestBodyIsBounded(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	if res := do(post("/scheduler/iso8601", strings.Repeat(" ", bodyLimit)+jobA)); res.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("a body beyond the limit = %d, want 413", res.StatusCode)
@@ -190,6 +196,7 @@ func TestBodyIsBounded(t *testing.T) {
 }
 
 func TestParametersAreDecodedOnce(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, `{"name":"a b#c","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1D"}`,
 		`{"name":"stat","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1D"}`)

@@ -38,6 +38,7 @@ func receiversInTrouble(tb testing.TB) (urls map[string]string, answered *atomic
 // refuses them, or answers none. Every run starts and ends all the same: nothing
 // waits for a notice.
 func TestReceiversOfNoticesDoNotDelayRuns(t *testing.T) {
+	t.Parallel()
 	urls, answered := receiversInTrouble(t)
 	for name, url := range urls {
 		t.Run(name, func(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 //
 //	CHRONOS_CASSANDRA=127.0.0.1:9042 go test -tags cassandra -run TestRealCassandra
 func TestRealCassandraTakesTheStatements(t *testing.T) {
+	t.Parallel()
 	host, port, err := net.SplitHostPort(cmp.Or(os.Getenv("CHRONOS_CASSANDRA"), "127.0.0.1:9042"))
 	if err != nil {
 		t.Fatal(err)

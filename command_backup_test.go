@@ -9,6 +9,7 @@ import (
 )
 
 func TestBackupCommandsOnADirectory(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	from, to, file := filepath.Join(dir, "from"), filepath.Join(dir, "to"), filepath.Join(dir, "backup.json")
 	st, err := openFileStore(from, slog.New(slog.DiscardHandler))

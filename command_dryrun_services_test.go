@@ -39,6 +39,7 @@ func asJVM(name, document string) map[string][]byte {
 }
 
 func TestDryRunTellsAndWritesNothing(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	session := testSession(t, hosts)
 	for _, version := range []string{"2.4", "odd"} {
@@ -88,6 +89,7 @@ func TestDryRunTellsAndWritesNothing(t *testing.T) {
 }
 
 func TestDryRunFollows(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	session := testSession(t, hosts)
 	document := func(name, start string) []byte {
@@ -132,6 +134,7 @@ func TestDryRunFollows(t *testing.T) {
 }
 
 func TestDryRunWithoutAState(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	var out bytes.Buffer
 	err := run(t.Context(), []string{"dry-run", "--once", "--zk_hosts", hosts[0], "--zk_path", root}, strings.NewReader(""), &out, &out)

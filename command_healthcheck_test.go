@@ -11,6 +11,7 @@ import (
 )
 
 func TestHealthcheckKnowsWhereTheInstanceListens(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		args    string
 		environ map[string]string
@@ -40,6 +41,7 @@ func TestHealthcheckKnowsWhereTheInstanceListens(t *testing.T) {
 }
 
 func TestHealthcheckTakesTheArgumentsOfTheFirstProcess(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ cmdline, want string }{
 		{"/usr/bin/chronos\x00--http_port\x009000\x00", "--http_port 9000"},
 		{"/sbin/docker-init\x00--\x00/usr/bin/chronos\x00--http_port\x009000\x00", "--http_port 9000"},
@@ -55,6 +57,7 @@ func TestHealthcheckTakesTheArgumentsOfTheFirstProcess(t *testing.T) {
 }
 
 func TestHealthcheckAsks(t *testing.T) {
+	t.Parallel()
 	status := http.StatusOK
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/ping" {

@@ -64,6 +64,7 @@ func (f *front) replace(h http.HandlerFunc) { f.out.Store(&h) }
 // flags say of it. The log, /health, the metrics and the waiting run say what; nothing ends; and when the
 // cause is gone the run takes place without anybody touching the instance.
 func TestStartWithMesosInTrouble(t *testing.T) {
+	t.Parallel()
 	stream := func(body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", mediaProtobuf)

@@ -12,6 +12,7 @@ import (
 // Two instances without plain HTTP find each other through ZooKeeper, and the one that follows
 // forwards over TLS, credentials and all.
 func TestFollowerForwardsOverTLS(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	data := t.TempDir()
 	args := []string{"--disable_http", "--ssl_keystore_path", newIdentity(t, "shared", nil).jksFile(), "--ssl_keystore_password", storePassword,

@@ -14,6 +14,7 @@ import (
 )
 
 func TestPlainAndTLSAreServedTogether(t *testing.T) {
+	t.Parallel()
 	d := startDaemon(t, "--ssl_keystore_path", newIdentity(t, "both", nil).pkcs12File(), "--ssl_keystore_password", storePassword)
 	for n := range 2 {
 		if res, body := d.ask(t, n, "GET", "/scheduler/jobs", ""); res.StatusCode != 200 || body != "[]" {
@@ -40,6 +41,7 @@ func TestPlainAndTLSAreServedTogether(t *testing.T) {
 }
 
 func TestTLSAlone(t *testing.T) {
+	t.Parallel()
 	alone := newIdentity(t, "alone", nil)
 	for name, args := range map[string][]string{
 		"PKCS12":              {"--ssl_keystore_path", alone.pkcs12File(), "--ssl_keystore_password", storePassword},
@@ -72,6 +74,7 @@ func TestTLSAlone(t *testing.T) {
 }
 
 func TestConfigurationsThatCannotServe(t *testing.T) {
+	t.Parallel()
 	p12 := newIdentity(t, "x", nil).pkcs12File()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -110,6 +113,7 @@ func TestConfigurationsThatCannotServe(t *testing.T) {
 }
 
 func TestKeystoreWithoutPasswordIsWarnedOf(t *testing.T) {
+	t.Parallel()
 	var log bytes.Buffer
 	d, err := tryDaemon(t, &log, "--ssl_keystore_path", newIdentity(t, "x", nil).pkcs12File())
 	if err != nil {
@@ -123,6 +127,7 @@ func TestKeystoreWithoutPasswordIsWarnedOf(t *testing.T) {
 }
 
 func TestSecretFilesAreWarnedOf(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "secret")
 	for _, tt := range []struct {
 		contents string
@@ -154,6 +159,7 @@ func TestSecretFilesAreWarnedOf(t *testing.T) {
 
 // Whatever secret an operator gives is in no log line, no answer, and not in the help text.
 func TestSecretsStaySecret(t *testing.T) {
+	t.Parallel()
 	args := []string{
 		"--http_credentials", "user:hunter2-http", "--ssl_keystore_path", newIdentity(t, "x", nil).pkcs12File(), "--ssl_keystore_password", storePassword,
 		"--mail_server", "127.0.0.1:1", "--mail_from", "a@b", "--mail_user", "u", "--mail_password", "hunter2-mail",

@@ -69,6 +69,7 @@ func (v victory) mustLead(t *testing.T) victory {
 }
 
 func TestCandidatesLeadInTurn(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	var candidates []*candidate
 	var sessions []*zkSession
@@ -100,6 +101,7 @@ func TestCandidatesLeadInTurn(t *testing.T) {
 // A session that ends without a word leaves its node for a while; nobody leads
 // until it is gone, except its own process, which may remove it.
 func TestCandidateRemovesOnlyItsOwnLostNodes(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	c := newTestCandidate(root, "a:1")
 	lost := testSession(t, hosts)
@@ -128,6 +130,7 @@ func TestCandidateRemovesOnlyItsOwnLostNodes(t *testing.T) {
 }
 
 func TestCandidateStandsAgainWhenItsNodeIsDeleted(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	leader, leaderSession := newTestCandidate(root, "a:1"), testSession(t, hosts)
 	latch := next(t, campaigning(t, leader, leaderSession), "leader").mustLead(t).latch
@@ -154,6 +157,7 @@ func TestCandidateStandsAgainWhenItsNodeIsDeleted(t *testing.T) {
 }
 
 func TestCampaignEndsWithItsContextOrSession(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	leader := newTestCandidate(root, "a:1")
 	next(t, campaigning(t, leader, testSession(t, hosts)), "leader").mustLead(t)
@@ -180,6 +184,7 @@ func TestCampaignEndsWithItsContextOrSession(t *testing.T) {
 }
 
 func TestForeignNodesDoNotBlockTheElection(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	session := testSession(t, hosts)
 	plant(t, session, root+"/candidate", map[string][]byte{"0": nil, "_c_": nil, "zzz": nil})
@@ -212,6 +217,7 @@ func watching(t *testing.T, session *zkSession, root string) <-chan sighting {
 }
 
 func TestWatchLeader(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	seen := watching(t, testSession(t, hosts), root)
 	expect := func(want sighting) {
@@ -248,6 +254,7 @@ func TestWatchLeader(t *testing.T) {
 
 // The leader's server dies: a candidate on another server leads after the session's timeout.
 func TestLeadershipMovesWithinAnEnsemble(t *testing.T) {
+	t.Parallel()
 	ensemble := zktest.StartEnsemble(t, 3)
 	const root = "/chronos/state"
 	const timeout = time.Second
@@ -347,6 +354,7 @@ func (j *jvmLatch) ask(t *testing.T, command, want string) {
 
 // Leadership passes both ways between us and the original recipe, each knowing the other.
 func TestElectionBesideCurator(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	session := testSession(t, hosts)
 	seen := watching(t, testSession(t, hosts), root)

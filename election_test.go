@@ -6,6 +6,7 @@ import (
 )
 
 func TestCandidatesSortAsInCurator(t *testing.T) {
+	t.Parallel()
 	got := inLine([]string{
 		"_c_ffffffffffffffffffffffffffffffff-latch-0000000002",
 		"stray",

@@ -10,6 +10,7 @@ import (
 )
 
 func TestOptionsOfEveryVersionExist(t *testing.T) {
+	t.Parallel()
 	const all = `assets_path cassandra_consistency cassandra_contact_points cassandra_keyspace cassandra_port cassandra_stat_count_table
 		cassandra_table cassandra_ttl cluster_name decline_offer_duration disable_after_failures failover_timeout failure_retry graphite_group_prefix
 		graphite_host_port graphite_reporting_interval hostname http_address http_credentials http_notification_credentials http_notification_url http_port
@@ -35,6 +36,7 @@ func TestOptionsOfEveryVersionExist(t *testing.T) {
 
 // The short options are those of the manual of 2.4.
 func TestShortOptions(t *testing.T) {
+	t.Parallel()
 	want := map[string]string{"c": "cassandra_contact_points", "d": "decline_offer_duration", "f": "failover_timeout", "g": "graphite_host_port", "h": "hostname",
 		"j": "job_history_limit", "l": "leader_max_idle_time", "m": "mail_from", "r": "raven_dsn", "s": "schedule_horizon", "t": "task_epsilon", "u": "user", "z": "zk_hosts"}
 	for _, o := range defaultFlags().optionTable() {
@@ -53,6 +55,7 @@ func TestShortOptions(t *testing.T) {
 
 // To change the golden file: UPDATE_GOLDEN=1 go test -run TestHelpText
 func TestHelpText(t *testing.T) {
+	t.Parallel()
 	var stdout bytes.Buffer
 	secret := environOf(map[string]string{"MESOSPHERE_HTTP_CREDENTIALS": "bob:hunter2", "MESOSPHERE_KEYSTORE_PASS": "hunter2"})
 	parseFlags([]string{"--help"}, secret, &stdout)
@@ -81,6 +84,7 @@ func TestHelpText(t *testing.T) {
 
 // The defaults of the manual, as text in the option's own unit.
 func TestDefaults(t *testing.T) {
+	t.Parallel()
 	want := map[string]string{
 		"http_port": "8080", "https_port": "8443", "http_realm": "Mesosphere", "disable_http": "false", "http_compression": "true", "disable_http_compression": "false",
 		"user": "root", "schedule_horizon": "60", "leader_max_idle_time": "5000", "failure_retry": "60000", "disable_after_failures": "0", "task_epsilon": "60", "job_history_limit": "5",
@@ -103,6 +107,7 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestWithoutEffect(t *testing.T) {
+	t.Parallel()
 	f := mustParseFlags(t, "--leader_max_idle_time 1 --schedule_horizon 20 --user bob")
 	if got, want := f.withoutEffect(), []string{"--schedule_horizon", "--leader_max_idle_time"}; !slices.Equal(got, want) {
 		t.Errorf("withoutEffect() = %v, want %v", got, want)

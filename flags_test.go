@@ -63,6 +63,7 @@ func complaint(t *testing.T, args ...string) string {
 // The command lines below were tried on the JVM versions; where the three differed, what any of
 // them accepted is accepted. A comment says where we are more lenient than all.
 func TestCommandLinesAccepted(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ line, option, want string }{
 		{"--zk_path /x", "zk_path", "/x"},
 		{"--zk_path=/x", "zk_path", "/x"},
@@ -121,6 +122,7 @@ func TestCommandLinesAccepted(t *testing.T) {
 }
 
 func TestCommandLinesRefused(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ line, want string }{
 		{"--zk_path /x /y", "Excess arguments provided: '/y' - --zk_path takes one value"},
 		{"--zk_path=/x /y", "Excess arguments provided: '/y' - --zk_path takes one value"},
@@ -160,6 +162,7 @@ func TestCommandLinesRefused(t *testing.T) {
 }
 
 func TestComplaintsNeverShowSecrets(t *testing.T) {
+	t.Parallel()
 	const secret = "hunter2"
 	for _, o := range defaultFlags().optionTable() {
 		if !o.secret {
@@ -181,6 +184,7 @@ func TestComplaintsNeverShowSecrets(t *testing.T) {
 }
 
 func TestEnvironmentGivesDefaults(t *testing.T) {
+	t.Parallel()
 	environ := environOf(map[string]string{
 		"MESOSPHERE_HTTP_CREDENTIALS": "bob:secret", "MESOSPHERE_KEYSTORE_PATH": "/k.jks", "MESOSPHERE_KEYSTORE_PASS": "changeit",
 		"CHRONOS_DATA_DIR": "/data", "CHRONOS_HTTP_ADDRESS": "0.0.0.0", "CHRONOS_USER": "not read without the packages' files",
@@ -211,6 +215,7 @@ func TestEnvironmentGivesDefaults(t *testing.T) {
 }
 
 func TestHelpAndVersionAnywhere(t *testing.T) {
+	t.Parallel()
 	for _, line := range []string{"--help", "--help --nonsense", "--user bob --help", "--user --help", "nonsense --help"} {
 		var stdout bytes.Buffer
 		_, err := parseFlags(strings.Fields(line), noEnviron, &stdout)
@@ -228,6 +233,7 @@ func TestHelpAndVersionAnywhere(t *testing.T) {
 }
 
 func TestFileStoreOrZooKeeper(t *testing.T) {
+	t.Parallel()
 	for line, want := range map[string]bool{
 		"":                          true,
 		"--master local":            true,
@@ -267,6 +273,7 @@ func variables(text string) map[string]string {
 
 // The cases are what Marathon, docker run, and the 3.0 image give their containers.
 func TestListenAndAdvertise(t *testing.T) {
+	t.Parallel()
 	own, err := os.Hostname()
 	if err != nil {
 		t.Fatal(err)
@@ -305,6 +312,7 @@ func TestListenAndAdvertise(t *testing.T) {
 }
 
 func TestListenAddress(t *testing.T) {
+	t.Parallel()
 	for line, want := range map[string]string{
 		"":                       "127.0.0.1:8080",
 		"--http_address 0.0.0.0": "0.0.0.0:8080",

@@ -8,6 +8,7 @@ import (
 )
 
 func TestUnitsOfDurations(t *testing.T) {
+	t.Parallel()
 	f := mustParseFlags(t, "--failure_retry 1500 --task_epsilon 90 --decline_offer_duration 250 --failover_timeout 3600 --zk_timeout 2000 --reconciliation_interval 30 --min_revive_offers_interval 100 --graphite_reporting_interval 5 --cassandra_ttl 60")
 	tests := []struct {
 		name      string
@@ -31,6 +32,7 @@ func TestUnitsOfDurations(t *testing.T) {
 }
 
 func TestZooKeeperHosts(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ in, hosts, chroot, auth string }{
 		{"h1:2181", "h1:2181", "", ""},
 		{"h1:2181,h2:2182", "h1:2181,h2:2182", "", ""},
@@ -57,6 +59,7 @@ func TestZooKeeperHosts(t *testing.T) {
 }
 
 func TestMasterFlagForms(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"local": "local", "h:5050": "h:5050", "master@10.0.0.1:5050": "10.0.0.1:5050",
 		"http://h:5050": "http://h:5050", "https://h:5050/": "https://h:5050",
@@ -75,6 +78,7 @@ func TestMasterFlagForms(t *testing.T) {
 }
 
 func TestPathsAndNames(t *testing.T) {
+	t.Parallel()
 	for _, args := range []string{"--zk_path=chronos", "--zk_path=/a//b", "--zk_path=/a/../b", "--hostname=h:8080", "--hostname=http://h", "--http_address=127.0.0.1:80",
 		"--http_credentials=bob", "--http_credentials=:x", "--http_credentials=x:", "--mail_server=h:x", "--mail_server=h", "--graphite_host_port=h", "--slack_url=hooks.slack.com/x", "--data_dir=",
 		"--log_level=trace", "--log_format=xml", "--unreachable_timeout=600", "--unreachable_timeout=-1s", "--cassandra_consistency=MOST"} {
@@ -89,6 +93,7 @@ func TestPathsAndNames(t *testing.T) {
 // Every option that checks its value is fed nonsense; the list comes from the
 // FlagSet, so that none can be forgotten.
 func TestNonsenseIsRefusedByName(t *testing.T) {
+	t.Parallel()
 	nonsense := []string{"nonsense value", "12:34:56:x", "\x00\n\x1b[31m", "-1e999", "99999999999999999999", "zk://", "ftp://", "a//b:c/"}
 	table := defaultFlags().optionTable()
 	newFlagSet(table).VisitAll(func(fl *flag.Flag) {

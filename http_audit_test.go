@@ -8,6 +8,7 @@ import (
 
 // An audit line says who wanted what and what came of it, whatever the log level; nothing else does.
 func TestChangesAreAudited(t *testing.T) {
+	t.Parallel()
 	const right, wrong = "u:secret", "u:hunter2"
 	tests := []struct {
 		name, request string
@@ -55,6 +56,7 @@ func TestChangesAreAudited(t *testing.T) {
 }
 
 func TestWrongCredentialsAreLogged(t *testing.T) {
+	t.Parallel()
 	o := leading(testScheduler(t))
 	o.credentials = "u:right"
 	var log strings.Builder

@@ -10,6 +10,7 @@ import (
 )
 
 func TestCompression(t *testing.T) {
+	t.Parallel()
 	sch := testScheduler(t)
 	o := leading(sch)
 	o.compress = true

@@ -16,6 +16,7 @@ import (
 )
 
 func TestFollowerForwards(t *testing.T) {
+	t.Parallel()
 	at := newTestSeat("")
 	leader := startInstance(t, at, testScheduler(t), nil)
 	follower := startInstance(t, at, nil, nil)
@@ -41,6 +42,7 @@ func TestFollowerForwards(t *testing.T) {
 }
 
 func TestForwardedRequestIsTheSame(t *testing.T) {
+	t.Parallel()
 	var got *http.Request
 	var gotBody string
 	leader := standIn(t, func(w http.ResponseWriter, r *http.Request) {
@@ -71,6 +73,7 @@ func TestForwardedRequestIsTheSame(t *testing.T) {
 }
 
 func TestRequestIsHeldUntilThereIsALeader(t *testing.T) {
+	t.Parallel()
 	at := newTestSeat("")
 	leader := startInstance(t, at, testScheduler(t), nil)
 	asked := make(chan struct{}, 10)
@@ -90,6 +93,7 @@ func TestRequestIsHeldUntilThereIsALeader(t *testing.T) {
 }
 
 func TestLoadingLeaderHolds(t *testing.T) {
+	t.Parallel()
 	at := newTestSeat("")
 	var mu sync.Mutex
 	var loaded *scheduler
@@ -118,6 +122,7 @@ func TestLoadingLeaderHolds(t *testing.T) {
 }
 
 func TestHoldingEnds(t *testing.T) {
+	t.Parallel()
 	follower := startInstance(t, newTestSeat(""), nil, func(o *apiOptions) { o.hold = time.Millisecond })
 	for path, want := range map[string]string{"/scheduler/jobs": "no leader could be reached for 1ms: there is none",
 		"/v1/scheduler/jobs": `{"message":"no leader could be reached for 1ms: there is none","status":"Service Unavailable"}`} {
@@ -134,6 +139,7 @@ func TestHoldingEnds(t *testing.T) {
 }
 
 func TestDeadLeaderIsWaitedOut(t *testing.T) {
+	t.Parallel()
 	dead := startInstance(t, newTestSeat(""), nil, nil)
 	dead.stop()
 	at := newTestSeat(dead.id)
@@ -156,6 +162,7 @@ func TestDeadLeaderIsWaitedOut(t *testing.T) {
 
 // A leader that dies after it has read a request may have done what it asks for.
 func TestLeaderDiesMidway(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, method string
 		native       bool
@@ -189,6 +196,7 @@ func TestLeaderDiesMidway(t *testing.T) {
 
 // A leader that was stopped says nothing at all; the next one answers.
 func TestSilentLeaderIsLeft(t *testing.T) {
+	t.Parallel()
 	at := newTestSeat("")
 	successor := startInstance(t, at, testScheduler(t), nil)
 	waiting := make(chan struct{})
@@ -210,6 +218,7 @@ func TestSilentLeaderIsLeft(t *testing.T) {
 }
 
 func TestForwardedRequestIsNotForwardedAgain(t *testing.T) {
+	t.Parallel()
 	at := newTestSeat("127.0.0.1:1")
 	follower := startInstance(t, at, nil, nil)
 	res, _ := ask(t, "GET", follower.url+"/scheduler/jobs", "", viaHeader, "other:8080")
@@ -220,6 +229,7 @@ func TestForwardedRequestIsNotForwardedAgain(t *testing.T) {
 
 // Two instances that take each other for the leader must not bounce a request.
 func TestLoopEndsWhenOneLeads(t *testing.T) {
+	t.Parallel()
 	first, second := newTestSeat(""), newTestSeat("")
 	a := startInstance(t, first, testScheduler(t), nil)
 	hops := make(chan struct{}, 10)
@@ -242,6 +252,7 @@ func TestLoopEndsWhenOneLeads(t *testing.T) {
 
 // A term that ends under a change leaves it to the next leader, under the same id.
 func TestChangeOutlivesTheTerm(t *testing.T) {
+	t.Parallel()
 	at := newTestSeat("")
 	id := make(chan string, 1)
 	next := standIn(t, func(w http.ResponseWriter, r *http.Request) {
@@ -273,6 +284,7 @@ func TestChangeOutlivesTheTerm(t *testing.T) {
 
 // A store that fails ends the term. What it says decides whether the client hears of it.
 func TestFailingStore(t *testing.T) {
+	t.Parallel()
 	full := &fs.PathError{Op: "write", Path: "state/log", Err: syscall.ENOSPC}
 	tests := []struct {
 		name   string
@@ -317,6 +329,7 @@ func TestFailingStore(t *testing.T) {
 }
 
 func TestBrokenAnswerIsBrokenOff(t *testing.T) {
+	t.Parallel()
 	leader := standIn(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "100")
 		io.WriteString(w, "half")

@@ -52,6 +52,7 @@ func leaderAndFollower(t *testing.T, adjust func(*apiOptions)) map[string]http.H
 // Who may do what, on the leader and through a follower: everything is for those who know the
 // credentials but /ping, and no page of another origin changes anything, with credentials or without.
 func TestAccessMatrix(t *testing.T) {
+	t.Parallel()
 	const foreign = "\nHost: c.example\nOrigin: https://evil.example"
 	type answers struct{ read, change int } // 0 for anything but 401 and 403
 	callers := []struct {
@@ -94,6 +95,7 @@ func TestAccessMatrix(t *testing.T) {
 
 // The matrix is as good as its list.
 func TestEndpointsAreListed(t *testing.T) {
+	t.Parallel()
 	s := newAPI(leading(nil))
 	for _, res := range s.resources {
 		for _, op := range res.operations {
@@ -112,6 +114,7 @@ func TestEndpointsAreListed(t *testing.T) {
 }
 
 func TestCredentials(t *testing.T) {
+	t.Parallel()
 	servers := leaderAndFollower(t, func(o *apiOptions) { o.credentials, o.realm = "user:pa:ss", `a "realm"` })
 	tests := []struct {
 		name, header string
@@ -150,6 +153,7 @@ func TestCredentials(t *testing.T) {
 }
 
 func TestForeignOriginChangesNothing(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, header string
 		refused      bool
@@ -185,6 +189,7 @@ func asJSONHeader(request string) string {
 
 // A page can point a name of its own to 127.0.0.1; then Origin and Host agree.
 func TestForeignHostOnLoopback(t *testing.T) {
+	t.Parallel()
 	n := startInstance(t, newTestSeat("x"), testScheduler(t), func(o *apiOptions) {
 		o.hostname = "build7"
 		leading := leading(testScheduler(t))
@@ -208,6 +213,7 @@ func TestForeignHostOnLoopback(t *testing.T) {
 }
 
 func TestPing(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	res := do("GET /ping\nOrigin: http://x")
 	if got := bodyOf(t, res); got != "pong\n" || res.Header.Get("Access-Control-Allow-Origin") != "http://x" || res.Header.Get("Access-Control-Allow-Credentials") != "true" {
@@ -221,6 +227,7 @@ func TestPing(t *testing.T) {
 }
 
 func TestMetricsAreTheLeadersUnlessAskedFor(t *testing.T) {
+	t.Parallel()
 	o := leading(nil)
 	o.hold = 1
 	o.metrics = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "mine") })
@@ -234,6 +241,7 @@ func TestMetricsAreTheLeadersUnlessAskedFor(t *testing.T) {
 }
 
 func TestLoggingSetsTheLevel(t *testing.T) {
+	t.Parallel()
 	sch, _ := testAPI(t)
 	o := leading(sch)
 	o.level = new(slog.LevelVar)
@@ -257,6 +265,7 @@ func TestLoggingSetsTheLevel(t *testing.T) {
 }
 
 func TestPanicIsAnswered(t *testing.T) {
+	t.Parallel()
 	o := leading(testScheduler(t))
 	o.local = map[string]http.Handler{"/broken": http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("no") })}
 	var log strings.Builder

@@ -53,6 +53,7 @@ func pemFile(t *testing.T, keystore string, args ...string) string {
 }
 
 func TestCertificatesComeFromEveryKindOfKeystore(t *testing.T) {
+	t.Parallel()
 	p12 := keystoreFile(t, "PKCS12", "from-pkcs12")
 	for _, tt := range []struct{ name, path, password, want string }{
 		{"JKS", keystoreFile(t, "JKS", "from-jks", "-keypass", storePassword), storePassword, "from-jks"},
@@ -80,6 +81,7 @@ func TestCertificatesComeFromEveryKindOfKeystore(t *testing.T) {
 }
 
 func TestUnusableKeystoresOfKeytoolAndOpenSSLSayWhy(t *testing.T) {
+	t.Parallel()
 	jks, p12 := keystoreFile(t, "JKS", "x"), keystoreFile(t, "PKCS12", "x")
 	trust := func(kind string) string {
 		cert := filepath.Join(t.TempDir(), "cert")

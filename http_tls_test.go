@@ -45,6 +45,7 @@ func handshake(t *testing.T, c *certificates, client *tls.Config) (name string, 
 }
 
 func TestTLSVersionsBelow12AreRefused(t *testing.T) {
+	t.Parallel()
 	c := newIdentity(t, "x", nil).certificates()
 	for version, want := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
 		_, got, err := handshake(t, c, &tls.Config{MinVersion: version, MaxVersion: version})
@@ -55,6 +56,7 @@ func TestTLSVersionsBelow12AreRefused(t *testing.T) {
 }
 
 func TestTLSIsOffWithoutPassword(t *testing.T) {
+	t.Parallel()
 	p12 := newIdentity(t, "x", nil).pkcs12File()
 	for _, o := range []tlsOptions{{}, {"", storePassword}, {p12, ""}, {filepath.Join(t.TempDir(), "none"), ""}} {
 		if o.enabled() {
@@ -64,6 +66,7 @@ func TestTLSIsOffWithoutPassword(t *testing.T) {
 }
 
 func TestBadDatesAreWarnedOfAndServed(t *testing.T) {
+	t.Parallel()
 	const day = 24 * time.Hour
 	for _, tt := range []struct {
 		start, valid time.Duration
@@ -90,6 +93,7 @@ func TestBadDatesAreWarnedOfAndServed(t *testing.T) {
 }
 
 func TestChangedKeystoreIsServedWithoutRestart(t *testing.T) {
+	t.Parallel()
 	first, second := newIdentity(t, "first", nil).pkcs12File(), newIdentity(t, "second", nil).jksFile()
 	path := filepath.Join(t.TempDir(), "keystore")
 	replace := func(source string) {
@@ -148,6 +152,7 @@ func TestChangedKeystoreIsServedWithoutRestart(t *testing.T) {
 }
 
 func TestInstancesTrustTheirKeystore(t *testing.T) {
+	t.Parallel()
 	ours, others := newIdentity(t, "authority", nil), newIdentity(t, "authority", nil)
 	own := newIdentity(t, "own.example", ours).certificates()
 	for _, tt := range []struct {
@@ -195,6 +200,7 @@ func wantUnusable(t *testing.T, path, password, want string) {
 }
 
 func TestUnusableKeystoresSayWhy(t *testing.T) {
+	t.Parallel()
 	x, dir := newIdentity(t, "x", nil), t.TempDir()
 	for _, tt := range []struct{ name, path, password, want string }{
 		{"no file", filepath.Join(dir, "none"), storePassword, "no such file"},

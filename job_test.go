@@ -85,6 +85,7 @@ func randomJob(r *rand.Rand) *Job {
 }
 
 func TestStoringLosesNothing(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 2000 {
 		j := randomJob(r)
@@ -97,6 +98,7 @@ func TestStoringLosesNothing(t *testing.T) {
 }
 
 func TestReadModifyWriteLosesNothing(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 2000 {
 		j := randomJob(r)
@@ -138,6 +140,7 @@ func scramble(v reflect.Value) {
 }
 
 func TestCloneSharesNothing(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(5, 6))
 	for range 500 {
 		j := randomJob(r)
@@ -154,6 +157,7 @@ func TestCloneSharesNothing(t *testing.T) {
 }
 
 func TestDates(t *testing.T) {
+	t.Parallel()
 	at := time.Date(2014, 3, 8, 17, 57, 17, 507_999_999, time.FixedZone("", 3600))
 	if got := instant(at); got != "2014-03-08T16:57:17.507Z" {
 		t.Errorf("instant(%v) = %s, want 2014-03-08T16:57:17.507Z", at, got)
@@ -178,6 +182,7 @@ func TestDates(t *testing.T) {
 }
 
 func TestLastResult(t *testing.T) {
+	t.Parallel()
 	const early, late = "2014-03-08T16:57:17.507Z", "2014-03-08T16:57:17.508Z"
 	tests := []struct{ success, failure, want string }{
 		{"", "", "fresh"},
@@ -200,6 +205,7 @@ func TestLastResult(t *testing.T) {
 }
 
 func TestJobNames(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		want bool
@@ -218,6 +224,7 @@ func TestJobNames(t *testing.T) {
 }
 
 func TestNameRefusalNamesThePatternOfTheDialect(t *testing.T) {
+	t.Parallel()
 	j := &Job{Name: "a/b"}
 	tests := []struct {
 		d    dialect
@@ -238,6 +245,7 @@ func TestNameRefusalNamesThePatternOfTheDialect(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	scheduled := func(change func(*Job)) *Job {
 		j := &Job{Name: "n", Schedule: "R/2030-01-01T00:00:00Z/P1D", CPUs: 1, Mem: 1, Disk: 1}
 		change(j)
@@ -306,6 +314,7 @@ func TestCheck(t *testing.T) {
 
 // Schedules that existing clients post, the odd ones included.
 func TestCheckAcceptsTheSchedulesOfClients(t *testing.T) {
+	t.Parallel()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, text := range []string{
 		"R1//PT2M", "R1//PT1S", "R1//P", "R0//PT0M", "R0/2014-01-01T00:00:00Z/PT24H",
@@ -320,6 +329,7 @@ func TestCheckAcceptsTheSchedulesOfClients(t *testing.T) {
 }
 
 func TestEntrySize(t *testing.T) {
+	t.Parallel()
 	j := &Job{Name: "a"}
 	doc := len(j.appendJSON(nil, dialectStored))
 	// tag and length, twice one byte and once two: the document has more than 127 bytes

@@ -13,6 +13,7 @@ import (
 )
 
 func TestLocalCommandEnds(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	three, zero := 3, 0
 	for _, tt := range []struct {
@@ -56,6 +57,7 @@ func TestLocalCommandEnds(t *testing.T) {
 }
 
 func TestLocalStartsItsOwnBinary(t *testing.T) {
+	t.Parallel()
 	self, err := ownBinary()
 	if err != nil {
 		t.Fatal(err)
@@ -90,6 +92,7 @@ func TestLocalEnvironmentIsTheTasksOwn(t *testing.T) {
 }
 
 func TestLocalUnknownUser(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Fatal("this test changes users: run it as root, as in `sudo go test`")
 	}
@@ -117,6 +120,7 @@ func publicDir(t *testing.T) string {
 }
 
 func TestLocalRunsAsUser(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Fatal("this test changes users: run it as root, as in `sudo go test`")
 	}
@@ -140,6 +144,7 @@ func TestLocalRunsAsUser(t *testing.T) {
 }
 
 func TestLocalMaxCompletionTime(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	task := shellTask(runIDFor("slow"), "sleep 1000")
 	task.MaxCompletionTime = &mesos.DurationInfo{Nanoseconds: int64(100 * time.Millisecond)}
@@ -157,6 +162,7 @@ func alive(pid string) bool {
 }
 
 func TestLocalKillEndsTheGroupThatIgnoresSIGTERM(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	id := runIDFor("stubborn")
 	m.launch(shellTask(id, `trap "" TERM
@@ -178,6 +184,7 @@ func TestLocalKillEndsTheGroupThatIgnoresSIGTERM(t *testing.T) {
 }
 
 func TestLocalKillLetsTheCommandCleanUp(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	id := runIDFor("polite")
 	m.launch(shellTask(id, `trap "echo cleaned; exit 0" TERM; echo > ready; while :; do sleep 0.01; done`))
@@ -189,6 +196,7 @@ func TestLocalKillLetsTheCommandCleanUp(t *testing.T) {
 }
 
 func TestLocalKillBeforeTheClaimForbidsTheRun(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	id := runIDFor("early")
 	m.kill(id, 0)
@@ -207,6 +215,7 @@ func TestLocalKillBeforeTheClaimForbidsTheRun(t *testing.T) {
 }
 
 func TestLocalKillOfPendingTasks(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{cpus: 100, mem: 1e6, disk: 1e6})
 	var tasks []mesos.TaskInfo
 	for i := range 40 {

@@ -40,6 +40,7 @@ func shown(rs []mesos.Resource) []string {
 }
 
 func TestPlaceTakesReservedResourcesFirst(t *testing.T) {
+	t.Parallel()
 	reserved := mesos.Resource{Name: "cpus", Type: mesos.SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: 0.5},
 		Reservations: []mesos.Resource_ReservationInfo{{Type: mesos.Resource_ReservationInfo_DYNAMIC.Enum(), Role: new("jobs")}},
 		ProviderID:   &mesos.ResourceProviderID{Value: "p"}}
@@ -68,6 +69,7 @@ func TestPlaceTakesReservedResourcesFirst(t *testing.T) {
 }
 
 func TestPlaceCountsInThousandths(t *testing.T) {
+	t.Parallel()
 	m := newMarket("*")
 	m.add(plain("O1", "a1", 1, 1000, 1000), time.Time{})
 	for i := range 10 {
@@ -81,6 +83,7 @@ func TestPlaceCountsInThousandths(t *testing.T) {
 }
 
 func TestPlaceJoinsOffersOfOneAgent(t *testing.T) {
+	t.Parallel()
 	m := newMarket("*")
 	m.add(plain("O1", "a1", 1, 100, 100), time.Time{})
 	m.add(plain("O2", "a2", 1, 100, 100), time.Time{})
@@ -96,6 +99,7 @@ func TestPlaceJoinsOffersOfOneAgent(t *testing.T) {
 }
 
 func TestPlaceSkipsWhatIsSetAside(t *testing.T) {
+	t.Parallel()
 	m := newMarket("*")
 	m.add(plain("O1", "a1", 4, 100, 100), time.Time{})
 	m.setAside("a1", "big")
@@ -114,6 +118,7 @@ func TestPlaceSkipsWhatIsSetAside(t *testing.T) {
 }
 
 func TestRemovedOffersAreNotUsed(t *testing.T) {
+	t.Parallel()
 	m := newMarket("*")
 	m.add(plain("O1", "a1", 1, 100, 100), time.Time{})
 	m.add(plain("O2", "a1", 1, 100, 100), time.Time{})
@@ -137,6 +142,7 @@ func TestRemovedOffersAreNotUsed(t *testing.T) {
 }
 
 func TestExplain(t *testing.T) {
+	t.Parallel()
 	o := plain("O1", "a1", 1.5, 256, 1000)
 	o.Attributes = []mesos.Attribute{textAttribute("rack", "r2")}
 	tests := []struct {
@@ -167,6 +173,7 @@ func TestExplain(t *testing.T) {
 }
 
 func TestSurplusAndExpired(t *testing.T) {
+	t.Parallel()
 	start := time.UnixMilli(0)
 	m := newMarket("*")
 	for i := range 4 {
@@ -188,6 +195,7 @@ func TestSurplusAndExpired(t *testing.T) {
 func constraintTestOf(c Constraint) constraintTest { return newMarket("*").tests([]Constraint{c})[0] }
 
 func TestMatchConstraint(t *testing.T) {
+	t.Parallel()
 	set := mesos.Attribute{Name: "tags", Type: mesos.SET, Set: &mesos.Value_Set{Item: []string{"ssd", "gpu"}}}
 	number := mesos.Attribute{Name: "gen", Type: mesos.SCALAR, Scalar: &mesos.Value_Scalar{Value: 4}}
 	span := mesos.Attribute{Name: "span", Type: mesos.RANGES, Ranges: &mesos.Value_Ranges{Range: []mesos.Value_Range{{Begin: 1, End: 2}}}}

@@ -10,6 +10,7 @@ import (
 )
 
 func TestDropwizardJSONHasTheNamesClientsRead(t *testing.T) {
+	t.Parallel()
 	w := httptest.NewRecorder()
 	demoMetrics().dropwizard(w, httptest.NewRequest("GET", "/metrics", nil))
 	if got := w.Header().Get("Content-Type") + "; " + w.Header().Get("Cache-Control"); got != "application/json; must-revalidate,no-cache,no-store" {
@@ -75,6 +76,7 @@ func jsonKeys(object json.RawMessage) (keys []string) {
 }
 
 func TestDropwizardJSONIsIndentedWhenAsked(t *testing.T) {
+	t.Parallel()
 	for query, want := range map[string]bool{"": false, "?pretty=true": true, "?pretty": true, "?pretty=false": false} {
 		w := httptest.NewRecorder()
 		newMetrics("1").dropwizard(w, httptest.NewRequest("GET", "/metrics"+query, nil))

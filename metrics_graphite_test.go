@@ -12,6 +12,7 @@ import (
 )
 
 func TestGraphiteLinesAreThoseOfDropwizardsReporter(t *testing.T) {
+	t.Parallel()
 	now := time.Unix(1462068000, 0)
 	lines := string(demoMetrics().graphiteLines("prod", now))
 	for _, line := range []string{
@@ -45,6 +46,7 @@ func TestGraphiteLinesAreThoseOfDropwizardsReporter(t *testing.T) {
 }
 
 func TestGraphiteReadsItsAddressAsBefore(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		hostPort string
 		on, fail bool
@@ -64,6 +66,7 @@ func TestGraphiteReadsItsAddressAsBefore(t *testing.T) {
 }
 
 func TestGraphiteConnectsAgain(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 )
 
 func TestJobSeriesAreBoundedAndDroppedWithTheJob(t *testing.T) {
+	t.Parallel()
 	table := newJobTable(3)
 	for i := range 3 {
 		table.succeeded(fmt.Sprint("job", i), 10)
@@ -40,6 +41,7 @@ func TestJobSeriesAreBoundedAndDroppedWithTheJob(t *testing.T) {
 }
 
 func TestJobSeriesShowRunsAfterTheLastReport(t *testing.T) {
+	t.Parallel()
 	table := newJobTable(10)
 	for _, want := range []float64{1, 5, 9} {
 		table.succeeded("nightly", want)

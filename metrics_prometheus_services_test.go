@@ -24,9 +24,11 @@ func promtool(t *testing.T, stdin []byte, args ...string) {
 }
 
 func TestPrometheusTextPassesPromtool(t *testing.T) {
+	t.Parallel()
 	promtool(t, demoMetrics().prometheusText(), "check", "metrics")
 }
 
 func TestAlertsPassPromtool(t *testing.T) {
+	t.Parallel()
 	promtool(t, nil, "check", "rules", "ops/alerts.yml")
 }

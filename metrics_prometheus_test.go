@@ -10,6 +10,7 @@ import (
 )
 
 func TestWantsPrometheusOnlyWhenTheScraperSaysSo(t *testing.T) {
+	t.Parallel()
 	for accept, want := range map[string]bool{
 		"":                         false,
 		"*/*":                      false,
@@ -30,6 +31,7 @@ func TestWantsPrometheusOnlyWhenTheScraperSaysSo(t *testing.T) {
 }
 
 func TestMetricsAnswerInTheFormAskedFor(t *testing.T) {
+	t.Parallel()
 	const scraper = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 	for _, tt := range []struct {
 		path, accept string
@@ -66,6 +68,7 @@ func metricNames(m *metrics) map[string]bool {
 var metricName = regexp.MustCompile(`\b(chronos|process|go)_[a-z0-9_]+\b`)
 
 func TestDashboardAndAlertsUseMetricsThatExist(t *testing.T) {
+	t.Parallel()
 	names := metricNames(newMetrics("1"))
 	used := map[string]bool{}
 	for _, file := range []string{"ops/grafana-dashboard.json", "ops/alerts.yml"} {
@@ -96,6 +99,7 @@ func TestDashboardAndAlertsUseMetricsThatExist(t *testing.T) {
 }
 
 func TestPrometheusText(t *testing.T) {
+	t.Parallel()
 	w := httptest.NewRecorder()
 	demoMetrics().prometheus(w, httptest.NewRequest("GET", "/metrics/prometheus", nil))
 	if got := w.Header().Get("Content-Type"); got != "text/plain; version=0.0.4; charset=utf-8" {

@@ -8,6 +8,7 @@ import (
 )
 
 func TestMeterDecaysAsDropwizardDoes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := newMeter(time.Now())
 		for range 300 {
@@ -36,6 +37,7 @@ func TestMeterDecaysAsDropwizardDoes(t *testing.T) {
 }
 
 func TestReservoirPrefersRecentValues(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHistogram(nil, time.Now())
 		for range 5000 {
@@ -56,6 +58,7 @@ func TestReservoirPrefersRecentValues(t *testing.T) {
 }
 
 func TestSnapshotTakesQuantilesWithoutInterpolation(t *testing.T) {
+	t.Parallel()
 	s := snapshotOf([]float64{5, 1, 2, 3, 4})
 	for _, tt := range []struct{ q, want float64 }{{0, 1}, {.19, 1}, {.5, 3}, {.75, 4}, {.98, 5}, {1, 5}} {
 		if got := s.quantile(tt.q); got != tt.want {
@@ -71,6 +74,7 @@ func TestSnapshotTakesQuantilesWithoutInterpolation(t *testing.T) {
 }
 
 func TestGaugesTellYesFromNo(t *testing.T) {
+	t.Parallel()
 	m := newMetrics("1")
 	for _, on := range []bool{true, false, true} {
 		m.leader.set(asFloat(on))

@@ -35,6 +35,7 @@ func demoMetrics() *metrics {
 }
 
 func TestMetricsTakeConcurrentUse(t *testing.T) {
+	t.Parallel()
 	m := newMetrics("1")
 	var wg sync.WaitGroup
 	for range 8 {
@@ -60,6 +61,7 @@ func TestMetricsTakeConcurrentUse(t *testing.T) {
 }
 
 func TestRequestsAreCountedOutEvenWithStrangeStatus(t *testing.T) {
+	t.Parallel()
 	m := newMetrics("1")
 	for _, status := range []int{0, 99, 100, 204, 302, 599, 1000} {
 		done := m.requestStarted(http.MethodPut)

@@ -39,6 +39,7 @@ func aBackup(t testing.TB, records map[string][]byte) *backup {
 }
 
 func TestBackupComesBackAsItWas(t *testing.T) {
+	t.Parallel()
 	document := written(t, aBackup(t, aState()))
 	b, err := readBackup(bytes.NewReader(document))
 	if err != nil {
@@ -61,6 +62,7 @@ func TestBackupComesBackAsItWas(t *testing.T) {
 }
 
 func TestBackupNamesWhatItLacks(t *testing.T) {
+	t.Parallel()
 	b, err := newBackup(aState(), errors.Join(&recordError{"J_bad", errors.New("no entry")}), 1, time.Now())
 	if err != nil || len(b.Unreadable) != 1 || b.Unreadable[0] != (unreadableRecord{"J_bad", "no entry"}) {
 		t.Errorf("newBackup = %+v, %v, want J_bad as unreadable", b, err)
@@ -71,6 +73,7 @@ func TestBackupNamesWhatItLacks(t *testing.T) {
 }
 
 func TestDocumentsThatAreNoBackups(t *testing.T) {
+	t.Parallel()
 	document := func(records string) string {
 		return `{"chronos":"state","format":1,"version":"x","at":"","records":[` + records + `]}`
 	}

@@ -12,6 +12,7 @@ import (
 )
 
 func TestUpdates(t *testing.T) {
+	t.Parallel()
 	scenario(t, "posting the same schedule again keeps position and repetitions (#332)", func(b *bench) {
 		const doc = `{"name":"a","command":"x","schedule":"R5/2000-01-01T00:01:00Z/PT1M"}`
 		b.start().post(doc)
@@ -94,6 +95,7 @@ func TestUpdates(t *testing.T) {
 }
 
 func TestDeletion(t *testing.T) {
+	t.Parallel()
 	const root = `{"name":"root","command":"x","schedule":"R/2000-01-01T01:00:00Z/PT1H","scheduleTimeZone":"UTC"}`
 	scenario(t, "the only child of a scheduled job takes over its schedule and keeps all its fields (A22)", func(b *bench) {
 		b.start().post(root)
@@ -191,6 +193,7 @@ func TestDeletion(t *testing.T) {
 }
 
 func TestKill(t *testing.T) {
+	t.Parallel()
 	scenario(t, "kill ends what waits at once and what runs when the cluster says so", func(b *bench) {
 		b.cluster.behave(forEver)
 		b.start().post(parked)
@@ -246,6 +249,7 @@ func TestKill(t *testing.T) {
 }
 
 func TestAsyncJobs(t *testing.T) {
+	t.Parallel()
 	const async = `{"name":"a","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y","async":true,"retries":0}`
 	finish := func(b *bench, id string, code int) {
 		b.t.Helper()
@@ -305,6 +309,7 @@ func TestAsyncJobs(t *testing.T) {
 }
 
 func TestJobTooLargeForTheStoreIsRefused(t *testing.T) {
+	t.Parallel()
 	scenario(t, "before anything changes", func(b *bench) {
 		b.cfg.largestJob = 2000
 		const doc = `{"name":"a","command":"true","description":"x","schedule":"R/2100-01-01T00:00:00Z/P1D"}`
@@ -320,6 +325,7 @@ func TestJobTooLargeForTheStoreIsRefused(t *testing.T) {
 }
 
 func TestHistoryIsBoundedBySize(t *testing.T) {
+	t.Parallel()
 	e := &entry{}
 	for i := range 10_000 {
 		e.addHistory(&Run{ID: fmt.Sprintf("ct:%d:0:a:", i), Reason: strings.Repeat("x", i%500)}, 10_000, maxHistory)

@@ -17,6 +17,7 @@ func yearly(name string) string {
 }
 
 func TestRetries(t *testing.T) {
+	t.Parallel()
 	scenario(t, "a failed run is tried again after failure_retry, and counts once", func(b *bench) {
 		b.cluster.behave(failing)
 		b.start().post(`{"name":"a","command":"x","schedule":"R1//PT24H","retries":2}`)
@@ -102,6 +103,7 @@ func TestRetries(t *testing.T) {
 }
 
 func TestDependentJobs(t *testing.T) {
+	t.Parallel()
 	const a, c = `{"name":"a","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y"}`, `{"name":"c","command":"x","parents":["a"]}`
 	b2 := strings.Replace(a, `"a"`, `"b"`, 1)
 	const both = `{"name":"c","command":"x","parents":["a","b"]}`

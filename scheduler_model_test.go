@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -21,15 +20,6 @@ import (
 
 // The model test lets chance do to a scheduler whatever clients, clusters and crashes do, and
 // holds what comes of it against what must be true of every run. Time is virtual.
-//
-//	go test -run Model -model-seeds 2000 -model-steps 300 -timeout 2h
-//
-// is the long form; -model-seed N -model-seeds 1 -v repeats one scenario.
-var (
-	modelSeed  = flag.Uint64("model-seed", 1, "first seed of the model test")
-	modelSeeds = flag.Uint64("model-seeds", 6, "scenarios of the model test")
-	modelSteps = flag.Int("model-steps", 120, "steps of each scenario of the model test")
-)
 
 // A model is a scenario of chance, and what is known of its jobs.
 type model struct {
@@ -48,8 +38,11 @@ type modelJob struct {
 }
 
 func TestModel(t *testing.T) {
-	for seed := *modelSeed; seed < *modelSeed+*modelSeeds; seed++ {
+	t.Parallel()
+	for i := range inForm(6, 100) {
+		seed := *firstSeed + uint64(i)
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
 			onEachCluster(t, func(t *testing.T, c testCluster) { runModel(newBenchOn(t, c), seed) })
 		})
 	}
@@ -66,7 +59,7 @@ func runModel(b *bench, seed uint64) {
 	m.cluster.intercept(m.callFate)
 	m.cluster.disturb(m.updateFate)
 	m.start()
-	for range *modelSteps {
+	for range inForm(60, 300) {
 		m.step()
 		time.Sleep(time.Duration(m.random.IntN(40_000)+1) * time.Millisecond)
 		m.cluster.resend()
@@ -243,7 +236,7 @@ func (m *model) calm() {
 	m.crashes.Store(false)
 	m.settle()
 	m.cluster.resize(100)
-	for n := range 20 {
+	for n := range 8 {
 		time.Sleep(time.Duration(n) * time.Minute)
 		m.callBack()
 	}

@@ -9,6 +9,7 @@ import (
 )
 
 func TestRequestLogForgetsABurstLittleByLittle(t *testing.T) {
+	t.Parallel()
 	l := newRequestLog()
 	const burst = 10_000
 	for i := range burst {
@@ -29,6 +30,7 @@ func TestRequestLogForgetsABurstLittleByLittle(t *testing.T) {
 }
 
 func TestAnswerToARequestIsStoredWithItsChange(t *testing.T) {
+	t.Parallel()
 	scenario(t, "also when many come at once", func(b *bench) {
 		const burst = 400
 		b.start()

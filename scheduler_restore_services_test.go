@@ -12,6 +12,7 @@ import (
 )
 
 func TestRestoreIntoZooKeeper(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	st, _ := lead(t, hosts, root)
 	want := largeState(1200)

@@ -22,6 +22,7 @@ func largeState(jobs int) map[string][]byte {
 
 // A restore that is cut off at any commit is either not begun or finished later, never half done.
 func TestRestoreIsWholeOrNot(t *testing.T) {
+	t.Parallel()
 	quiet := slog.New(slog.DiscardHandler)
 	before, target := aState(), largeState(800)
 	b := aBackup(t, target)
@@ -71,6 +72,7 @@ func TestRestoreIsWholeOrNot(t *testing.T) {
 }
 
 func TestRestoreRefusesJobsUnlessTold(t *testing.T) {
+	t.Parallel()
 	quiet := slog.New(slog.DiscardHandler)
 	for _, test := range []struct {
 		records map[string][]byte

@@ -9,6 +9,7 @@ import (
 )
 
 func TestTakeoverKeepsWhatItCannotUse(t *testing.T) {
+	t.Parallel()
 	scenario(t, "the open run of a job that can't be read is neither dropped nor killed", func(b *bench) {
 		b.cluster.behave(forEver)
 		b.start().post(parked)
@@ -85,6 +86,7 @@ func TestTakeoverKeepsWhatItCannotUse(t *testing.T) {
 }
 
 func TestTakeoverFromAnEarlierVersion(t *testing.T) {
+	t.Parallel()
 	const job = `{"name":"a","command":"x","shell":true,"epsilon":"PT60S","schedule":"R/2000-01-01T01:00:00.000Z/PT1H","scheduleTimeZone":"","custom":{"k":[1]}}`
 	plant := func(b *bench, records map[string]string) *bench {
 		delete(b.store.records, adoptKey)

@@ -12,6 +12,7 @@ import (
 )
 
 func TestScheduledRuns(t *testing.T) {
+	t.Parallel()
 	scenario(t, "a job runs at each of its instants", func(b *bench) {
 		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M"}`)
 		b.wait(59 * time.Second)
@@ -95,6 +96,7 @@ func TestScheduledRuns(t *testing.T) {
 }
 
 func TestMissedOccurrences(t *testing.T) {
+	t.Parallel()
 	scenario(t, "only the newest one younger than epsilon runs; all use up repetitions", func(b *bench) {
 		b.start().post(`{"name":"a","command":"x","schedule":"R10/2000-01-01T00:01:00Z/PT1M"}`)
 		b.end()
@@ -138,6 +140,7 @@ func TestMissedOccurrences(t *testing.T) {
 }
 
 func TestOverlap(t *testing.T) {
+	t.Parallel()
 	scenario(t, "a running job delays its occurrence within epsilon", func(b *bench) {
 		b.cluster.behave(taking(90 * time.Second))
 		b.start().post(`{"name":"a","command":"x","schedule":"R2//PT1M"}`)
@@ -205,6 +208,7 @@ func (c *talkative) run(ctx context.Context, id string, handle func(*sched.Event
 }
 
 func TestEndOfTerm(t *testing.T) {
+	t.Parallel()
 	scenario(t, "the cluster is not left talking to nobody", func(b *bench) {
 		b.start().post(parked)
 		b.end()
@@ -220,6 +224,7 @@ func TestEndOfTerm(t *testing.T) {
 }
 
 func TestTermsAndFailures(t *testing.T) {
+	t.Parallel()
 	scenario(t, "a failed commit ends the term, and the next one begins from what is stored", func(b *bench) {
 		b.start().post(parked)
 		b.store.before = func([]record) error { return errors.New("disk full") }

@@ -13,6 +13,7 @@ import (
 )
 
 func TestStatusUpdates(t *testing.T) {
+	t.Parallel()
 	outcomes := []struct {
 		state      mesos.TaskState
 		want       runState

@@ -17,6 +17,7 @@ func unhex(t *testing.T, s string) []byte {
 }
 
 func TestEntryIsWhatLibmesosWrites(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ name, value, hex string }{
 		{"frameworkId", "\n$20150828-101010-16777343-5050-1-0000",
 			`0a 0b 66 72 61 6d 65 77 6f 72 6b 49 64
@@ -41,6 +42,7 @@ func TestEntryIsWhatLibmesosWrites(t *testing.T) {
 }
 
 func TestEntriesOfAllVersionsSurviveUnchanged(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"2.4", "2.5", "3.0"} {
 		for name, data := range stateCorpus(t, version) {
 			e, err := decodeVariable(data)
@@ -56,6 +58,7 @@ func TestEntriesOfAllVersionsSurviveUnchanged(t *testing.T) {
 }
 
 func TestDecodeEntry(t *testing.T) {
+	t.Parallel()
 	const name, id, value = "0a 01 4a", "12 10 6fa459eaee8a4ca4894edb77e160355e", "1a 02 7b7d"
 	for _, test := range []struct {
 		what, hex string
@@ -108,6 +111,7 @@ func FuzzDecodeEntry(f *testing.F) {
 }
 
 func TestRecordNames(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]string{
 		"":                         "%",
 		".":                        "%2E",

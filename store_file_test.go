@@ -18,6 +18,7 @@ import (
 )
 
 func TestFileStoreKeepsWhatWasCommitted(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	wantRecords(t, s, map[string]string{})
@@ -32,6 +33,7 @@ func TestFileStoreKeepsWhatWasCommitted(t *testing.T) {
 }
 
 func TestFileStoreLocksItsDirectory(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	_, err := openFileStore(dir, slog.New(slog.DiscardHandler))
@@ -44,6 +46,7 @@ func TestFileStoreLocksItsDirectory(t *testing.T) {
 
 // A process that dies without Close leaves no lock behind.
 func TestFileStoreLockDiesWithItsProcess(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if os.Getenv("FILESTORE_HOLDER") != "" {
 		openTestStore(t, os.Getenv("FILESTORE_HOLDER"))
@@ -59,6 +62,7 @@ func TestFileStoreLockDiesWithItsProcess(t *testing.T) {
 
 // A crash may leave any part of the last commit, or zeros where it should be.
 func TestFileStoreCutsOffATornTail(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	mustCommit(t, s, put("J_a", "1"))
@@ -97,6 +101,7 @@ func TestFileStoreCutsOffATornTail(t *testing.T) {
 }
 
 func TestFileStoreRefusesDamage(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	mustCommit(t, s, put("J_a", "1"))
@@ -137,6 +142,7 @@ func TestFileStoreRefusesDamage(t *testing.T) {
 
 // A value that holds a copy of the log is no frame: neither offset nor salt fit.
 func TestFileStoreIsNotFooledByItsOwnImage(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	mustCommit(t, s, put("J_a", "1"))
@@ -157,6 +163,7 @@ func TestFileStoreIsNotFooledByItsOwnImage(t *testing.T) {
 }
 
 func TestFileStoreCompacts(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	s.slack = 10_000
@@ -284,6 +291,7 @@ func commitMany(t *testing.T, s *fileStore, stop bool) (acked, maybe map[string]
 // Every single operation on the disk fails once: what was acknowledged is there,
 // a refused commit is not, and the store works on.
 func TestFileStoreSurvivesAnyFailure(t *testing.T) {
+	t.Parallel()
 	for failAt := 1; ; failAt++ {
 		d := &faultyDisk{osDisk: osDisk(t.TempDir())}
 		s, err := openLog(d, slog.New(slog.DiscardHandler))
@@ -314,6 +322,7 @@ func TestFileStoreSurvivesAnyFailure(t *testing.T) {
 // The machine dies at every single operation on the disk: what was acknowledged
 // is there, and the commit under way is there wholly or not at all.
 func TestFileStoreSurvivesACrashAnywhere(t *testing.T) {
+	t.Parallel()
 	for failAt := 1; ; failAt++ {
 		d := &faultyDisk{osDisk: osDisk(t.TempDir()), dead: true}
 		s, err := openLog(d, slog.New(slog.DiscardHandler))
@@ -343,6 +352,7 @@ func TestFileStoreSurvivesACrashAnywhere(t *testing.T) {
 }
 
 func TestFileStoreRefusesUntilTheDiskIsWellAgain(t *testing.T) {
+	t.Parallel()
 	d := &faultyDisk{osDisk: osDisk(t.TempDir())}
 	s, err := openLog(d, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -367,6 +377,7 @@ func TestFileStoreRefusesUntilTheDiskIsWellAgain(t *testing.T) {
 
 // Random commits, failures, reopenings and crashes against a map.
 func TestFileStoreAgainstAModel(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))

@@ -14,6 +14,7 @@ import (
 
 // Reading nodes together gives the answers that reading each one does.
 func TestReadingManyNodes(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	owner := authSession(t, hosts, "chronos:secret")
 	nodes := map[string][]byte{"J_empty": nil, "J_private": []byte("secret"), "J_hidden": []byte("hidden")}
@@ -56,6 +57,7 @@ func TestReadingManyNodes(t *testing.T) {
 }
 
 func TestOldServersAreTold(t *testing.T) {
+	t.Parallel()
 	hosts, _ := zktest.Shared(t)
 	r, err := openBulkReader(t.Context(), testSession(t, hosts))
 	if err != nil {

@@ -28,6 +28,7 @@ func refused(t *testing.T, err error, key string, want error) {
 }
 
 func TestZKStoreKeepsWhatWasCommitted(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	s, c := lead(t, hosts, root)
 	wantRecords(t, s, map[string]string{})
@@ -48,6 +49,7 @@ func TestZKStoreKeepsWhatWasCommitted(t *testing.T) {
 
 // What JVM versions list and read is as they would have written it.
 func TestZKStoreWritesTheJVMsLayout(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	s, _ := lead(t, hosts, root)
 	mustCommit(t, s, put("J_a", "{}"), put("frameworkId", "\n\x02id"), put("go/job/a", "ours"))
@@ -74,6 +76,7 @@ func TestZKStoreWritesTheJVMsLayout(t *testing.T) {
 }
 
 func TestZKStoreLoadsWhatJVMVersionsWrote(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"2.4", "2.5", "3.0"} {
 		t.Run(version, func(t *testing.T) {
 			hosts, root := zktest.Shared(t)
@@ -95,6 +98,7 @@ func TestZKStoreLoadsWhatJVMVersionsWrote(t *testing.T) {
 }
 
 func TestZKStoreReportsAndKeepsWhatItCannotDecode(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	session := testSession(t, hosts)
 	corpus := stateCorpus(t, "odd")
@@ -123,6 +127,7 @@ func TestZKStoreReportsAndKeepsWhatItCannotDecode(t *testing.T) {
 // A commit is refused as a whole, and names the record, when somebody else has
 // changed one of its nodes. A deleted node is not resurrected.
 func TestZKStoreNoticesForeignWriters(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		meddle func(z *zkSession, dir string) error
@@ -168,6 +173,7 @@ func TestZKStoreNoticesForeignWriters(t *testing.T) {
 }
 
 func TestZKStoreRefusesWhatIsTooLarge(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	s, _ := lead(t, hosts, root)
 	fits := record{"J_fits", bytes.Repeat([]byte("x"), maxRecord-100)}
@@ -184,6 +190,7 @@ func TestZKStoreRefusesWhatIsTooLarge(t *testing.T) {
 // A commit that arrives after leadership has passed changes nothing. The second
 // half shows that nothing but the fence prevents it.
 func TestDeposedLeaderCannotWrite(t *testing.T) {
+	t.Parallel()
 	for _, fenced := range []bool{true, false} {
 		t.Run(fmt.Sprint("fenced=", fenced), func(t *testing.T) {
 			hosts, root := zktest.Shared(t)
@@ -216,6 +223,7 @@ func TestDeposedLeaderCannotWrite(t *testing.T) {
 }
 
 func TestEachCommitStampsItsTerm(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	stamp := func(s *zkStore) termRecord {
 		var r termRecord
@@ -245,6 +253,7 @@ func TestEachCommitStampsItsTerm(t *testing.T) {
 
 // Terms of one path in one ZooKeeper have an order, whoever asks; those of different paths have none.
 func TestTermsHaveAnOrder(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	first, c := lead(t, hosts, root)
 	mustCommit(t, first, put("J_a", "1"))
@@ -268,6 +277,7 @@ func TestTermsHaveAnOrder(t *testing.T) {
 }
 
 func TestTermsGoOnWhenTheirRecordIsSpoilt(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	s, c := lead(t, hosts, root)
 	if _, err := s.session.Set(root+"/go/term", []byte("spoilt"), -1); err != nil {
@@ -284,6 +294,7 @@ func TestTermsGoOnWhenTheirRecordIsSpoilt(t *testing.T) {
 
 // T_ nodes that 2.x versions leaked by the thousands must not keep a leader from starting.
 func TestZKStoreHoldsAHundredThousandRecords(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	s, _ := lead(t, hosts, root)
 	const n, batch = 100_000, 2500
@@ -303,6 +314,7 @@ func TestZKStoreHoldsAHundredThousandRecords(t *testing.T) {
 }
 
 func TestZKStoreReportsALostConnection(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	s, _ := lead(t, []string{server.Addr}, "/chronos/state")
 	server.Kill()
@@ -316,6 +328,7 @@ func TestZKStoreReportsALostConnection(t *testing.T) {
 }
 
 func TestZKStoreWithCredentials(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	session := authSession(t, hosts, "chronos:secret")
 	s := leadIn(t, session, newTestCandidate(root, "127.0.0.1:1"), root)
@@ -333,6 +346,7 @@ func TestZKStoreWithCredentials(t *testing.T) {
 
 // Random commits by changing leaders against a map.
 func TestZKStoreAgainstAModel(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))

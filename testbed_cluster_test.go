@@ -49,9 +49,11 @@ type testCluster interface {
 // onEachCluster runs a test in virtual time with each of the two.
 func onEachCluster(t *testing.T, f func(*testing.T, testCluster)) {
 	t.Run("in memory", func(t *testing.T) {
+		t.Parallel()
 		synctest.Test(t, func(t *testing.T) { f(t, newFakeCluster()) })
 	})
 	t.Run("on Mesos", func(t *testing.T) {
+		t.Parallel()
 		synctest.Test(t, func(t *testing.T) { f(t, newDoubleCluster(t)) })
 	})
 }
@@ -196,6 +198,7 @@ func boolInt(b bool) int {
 
 // TestClustersOfTheTests holds both clusters to what the scenarios rely on.
 func TestClustersOfTheTests(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("connection broken")
 	fates := []struct {
 		name    string

@@ -221,6 +221,7 @@ func taking(d time.Duration) func(mesos.TaskInfo) (time.Duration, mesos.TaskStat
 // scenario runs a test of the scheduler in virtual time with each kind of cluster.
 func scenario(t *testing.T, name string, f func(b *bench)) {
 	t.Run(name, func(t *testing.T) {
+		t.Parallel()
 		onEachCluster(t, func(t *testing.T, c testCluster) {
 			b := newBenchOn(t, c)
 			defer func() {

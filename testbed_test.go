@@ -9,8 +9,20 @@ import (
 	"time"
 )
 
-// long asks for the long forms of the tests: go test -long -timeout 3h . (test.sh long does.)
-var long = flag.Bool("long", false, "run the long forms of the tests")
+// go test -timeout 3h . -long is what ./test.sh long runs. A test that leaves things to chance says its seed when it
+// fails, and go test -run 'TestModel/seed_7$' . -seed 7 repeats one scenario of it.
+var (
+	long      = flag.Bool("long", false, "run the long forms of the tests")
+	firstSeed = flag.Uint64("seed", 1, "first seed of the tests that leave things to chance")
+)
+
+// inForm returns how much of something a test does: in its short form, or in its long one.
+func inForm(short, longer int) int {
+	if *long {
+		return longer
+	}
+	return short
+}
 
 // instanceWord makes the test binary an instance that can be killed; see runInstance.
 const instanceWord = "__instance"

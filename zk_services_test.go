@@ -16,6 +16,7 @@ import (
 )
 
 func TestSessionEndsWithItsConnection(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	s := testSession(t, []string{server.Addr})
 	if _, err := s.Create("/a", nil, 0, s.acl); err != nil {
@@ -37,6 +38,7 @@ func TestSessionEndsWithItsConnection(t *testing.T) {
 }
 
 func TestSessionEndsWhenTheServerFreezes(t *testing.T) {
+	t.Parallel()
 	server := zktest.Start(t)
 	s, err := dialZK(t.Context(), []string{server.Addr}, time.Second, "", slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -50,6 +52,7 @@ func TestSessionEndsWhenTheServerFreezes(t *testing.T) {
 
 // A server that accepts connections and never answers costs one session timeout.
 func TestSessionPassesOverAFrozenServer(t *testing.T) {
+	t.Parallel()
 	frozen, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -66,12 +69,14 @@ func TestSessionPassesOverAFrozenServer(t *testing.T) {
 }
 
 func TestSessionPassesOverAnUnknownHost(t *testing.T) {
+	t.Parallel()
 	hosts, _ := zktest.Shared(t)
 	testSession(t, append(hosts, "no-such-host.invalid:2181"))
 }
 
 // Ephemeral nodes of a closed session are gone when close returns.
 func TestCloseEndsTheSessionInZooKeeper(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	s, other := testSession(t, hosts), testSession(t, hosts)
 	if err := s.mkdirAll(root); err != nil {
@@ -87,6 +92,7 @@ func TestCloseEndsTheSessionInZooKeeper(t *testing.T) {
 }
 
 func TestAuthenticatedNodesAreOpenForReadingOnly(t *testing.T) {
+	t.Parallel()
 	hosts, root := zktest.Shared(t)
 	owner := authSession(t, hosts, "chronos:secret")
 	if err := owner.mkdirAll(root); err != nil {
