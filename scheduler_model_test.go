@@ -18,9 +18,6 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// The model test lets chance do to a scheduler whatever clients, clusters and crashes do, and
-// holds what comes of it against what must be true of every run. Time is virtual.
-
 // A model is a scenario of chance, and what is known of its jobs.
 type model struct {
 	*bench
@@ -37,6 +34,8 @@ type modelJob struct {
 	parent        string
 }
 
+// TestModel lets chance do to a scheduler whatever clients, clusters and crashes do, and
+// holds what comes of it against what must be true of every run. Time is virtual.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	for i := range inForm(6, 100) {
@@ -236,7 +235,7 @@ func (m *model) calm() {
 	m.crashes.Store(false)
 	m.settle()
 	m.cluster.resize(100)
-	for n := range 8 {
+	for n := range 8 { // half an hour, longer than anything waits for an agent
 		time.Sleep(time.Duration(n) * time.Minute)
 		m.callBack()
 	}

@@ -3,18 +3,25 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/chronos-go/chronos/internal/mesostest"
 )
 
 // A testSeat says who leads, to the servers of one test.
 type testSeat struct {
+	memory    *mesostest.Net // that the servers listen on, for virtual time; nil for TCP
+	instances atomic.Int64
+
 	mu      sync.Mutex
 	id      string
 	changed chan struct{}
@@ -34,7 +41,28 @@ func (s *testSeat) state() (string, chan struct{}) {
 	return s.id, s.changed
 }
 
+// client returns a client of the servers.
+func (s *testSeat) client() *http.Client {
+	if s.memory == nil {
+		return http.DefaultClient
+	}
+	return &http.Client{Transport: &http.Transport{DialContext: s.memory.Dial, DisableKeepAlives: true}}
+}
+
 func newTestSeat(id string) *testSeat { return &testSeat{id: id, changed: make(chan struct{})} }
+
+// listen listens on a port of its own.
+func (s *testSeat) listen(t *testing.T) net.Listener {
+	t.Helper()
+	if s.memory != nil {
+		return s.memory.Listen(fmt.Sprintf("instance-%d:80", s.instances.Add(1)))
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
 
 // A testInstance is a server on a port of its own. It leads when the seat has its id,
 // with its scheduler once that is there.
@@ -46,13 +74,10 @@ type testInstance struct {
 // startInstance runs an instance until the test ends or stop is called. sch may be nil.
 func startInstance(t *testing.T, at *testSeat, sch *scheduler, adjust func(*apiOptions)) *testInstance {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := at.listen(t)
 	n := &testInstance{id: l.Addr().String(), url: "http://" + l.Addr().String()}
 	o := leading(nil)
-	o.id, o.hold = n.id, 10*time.Second
+	o.id, o.hold = n.id, patience
 	o.leader = func() (string, bool) { id, _ := at.state(); return id, id == n.id }
 	o.changed = func() <-chan struct{} { _, c := at.state(); return c }
 	o.current = func() *scheduler {
@@ -67,6 +92,9 @@ func startInstance(t *testing.T, at *testSeat, sch *scheduler, adjust func(*apiO
 		adjust(&o)
 	}
 	s := newAPI(o)
+	if at.memory != nil {
+		s.transport.DialContext = at.memory.Dial
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
