@@ -164,6 +164,7 @@ func (p *podman) build() {
 		p.t.Fatalf("go mod download: %v\n%s", err, out)
 	}
 	p.makeBase()
+	noteSource()
 	start := time.Now()
 	p.must("build", "--isolation", "chroot", "--pull=never", "--format", "docker", "--build-arg", "VERSION=1.2.3", "--tag", imageName,
 		"--volume", goEnv(p.t, "GOROOT")+":/usr/local/go:ro", "--volume", goEnv(p.t, "GOMODCACHE")+":/go/pkg/mod",
