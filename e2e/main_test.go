@@ -33,8 +33,8 @@ func program() string {
 	return built
 }
 
-// noteSource reads what the program, and the browser's tests, are made of. What a test has read is the same where go test
-// gives the result that it had before; what the compiler reads it does not know.
+// noteSource reads what the program and the browser's tests are made of: go test repeats a result
+// without running anything if all that the tests read is as it was, and does not know what a compiler reads.
 var noteSource = sync.OnceFunc(func() {
 	for _, dir := range []string{repository, filepath.Join(repository, "ui"), "browser"} {
 		if _, err := os.ReadDir(dir); err != nil {
