@@ -13,7 +13,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags timetzdata \
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false \
         -ldflags "-s -w -buildid= -X main.version=${VERSION}" -o /out/usr/bin/chronos .
 RUN mkdir -p /out/bin /out/etc/ssl/certs /data && mkdir -m 1777 /out/tmp \
     && cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ \

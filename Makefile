@@ -3,7 +3,7 @@ IMAGE ?= chronos
 
 # Nothing of this machine gets into the binaries: the same source and Go version
 # give the same bytes anywhere.
-GOFLAGS := -trimpath -buildvcs=false -tags=timetzdata
+GOFLAGS := -trimpath -buildvcs=false
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
 BUILD = CGO_ENABLED=0 GOOS=linux go build $(GOFLAGS) -ldflags "$(LDFLAGS)"
 

@@ -45,7 +45,6 @@ type api struct {
 	*server
 	options   apiOptions
 	resources []resource
-	lists     [2]jobCache // encoded jobs of GET jobs, by dialect
 	events    *eventHub
 }
 

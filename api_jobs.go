@@ -8,61 +8,30 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 )
 
-// A jobCache keeps the JSON of jobs as GET jobs shows them. Jobs don't change, so
-// an entry is good for as long as its job is in the view.
-type jobCache struct {
-	mu   sync.RWMutex
-	json map[*Job][]byte
-}
-
-func (c *jobCache) encoded(j *Job, d dialect) []byte {
-	c.mu.RLock()
-	b := c.json[j]
-	c.mu.RUnlock()
-	if b != nil {
-		return b
+// list returns the job as GET jobs shows it, which is made once for each document and dialect.
+func (j *jobView) list(d dialect) []byte {
+	made := &j.lists[d]
+	if b := made.Load(); b != nil {
+		return *b
 	}
-	b = j.appendListJSON(nil, d)
-	c.mu.Lock()
-	if c.json == nil {
-		c.json = make(map[*Job][]byte)
-	}
-	c.json[j] = b
-	c.mu.Unlock()
+	b := j.job.appendListJSON(nil, d)
+	made.Store(&b)
 	return b
-}
-
-// sweep drops jobs that are gone once they may be as many as those in the view.
-func (c *jobCache) sweep(v *view) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.json) <= 2*v.len()+64 {
-		return
-	}
-	kept := make(map[*Job][]byte, v.len())
-	for jv := range v.all() {
-		if b := c.json[jv.job]; b != nil {
-			kept[jv.job] = b
-		}
-	}
-	c.json = kept
 }
 
 // listJobs writes every job in the order of creation, on one line.
 func (a *api) listJobs(c *call) error {
 	v := c.scheduler.view()
-	cache := &a.lists[c.dialect]
 	c.w.Header().Set("Content-Type", typeJSON)
 	b := bufio.NewWriterSize(c.w, 64<<10)
 	separator := byte('[')
 	for jv := range v.all() {
 		b.WriteByte(separator)
 		separator = ','
-		if _, err := b.Write(cache.encoded(jv.job, c.dialect)); err != nil {
+		if _, err := b.Write(jv.list(c.dialect)); err != nil {
 			return nil // the client has gone
 		}
 	}
@@ -71,7 +40,6 @@ func (a *api) listJobs(c *call) error {
 	}
 	b.WriteByte(']')
 	b.Flush()
-	cache.sweep(v)
 	return nil
 }
 

@@ -50,7 +50,7 @@ func (a *api) finishTask(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.done(c.scheduler.finishTask(c.r.Context(), c.params[0], code, ""))
+	return c.done(c.scheduler.finishTask(c.r.Context(), c.params[0], code))
 }
 
 // statusCode reads what the original's JSON library takes for an int: absent is 0,

@@ -44,6 +44,6 @@ func testCall(t *testing.T, s *server, request string) *call {
 
 // soundness checks the whole state of a scheduler within its loop, and what readers see of it.
 func soundness(t *testing.T, sch *scheduler) error {
-	_, err := sch.do(t.Context(), func() (string, error) { return "", sch.check() })
+	err := sch.do(t.Context(), func() error { return sch.check() })
 	return errors.Join(err, sch.view().check())
 }

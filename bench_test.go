@@ -180,7 +180,7 @@ func startTerm(b *testing.B, st store, cl cluster) (s *scheduler, stop func()) {
 func hold(b *testing.B, s *scheduler, n int, document func(i int) string) {
 	b.Helper()
 	for from := 0; from < n; from += 500 {
-		_, err := s.do(b.Context(), func() (string, error) {
+		_, err := s.ask(b.Context(), func() (string, error) {
 			for i := from; i < min(from+500, n); i++ {
 				j, err := decodeJob([]byte(document(i)), s.cfg.defaults, dialect2, nil)
 				if err != nil {
@@ -334,7 +334,7 @@ func liveHeap() int64 {
 // giveHistory gives every job five ended runs.
 func giveHistory(b *testing.B, s *scheduler) {
 	b.Helper()
-	_, err := s.do(b.Context(), func() (string, error) {
+	_, err := s.ask(b.Context(), func() (string, error) {
 		for _, e := range s.jobs {
 			for k := range int64(5) {
 				due := s.now - (5-k)*3600_000
@@ -380,7 +380,7 @@ func BenchmarkIdle(b *testing.B) {
 					b.Fatal(err)
 				}
 				s, stop := startTerm(b, st, newQuietCluster(true))
-				if _, err := s.do(b.Context(), func() (string, error) { return "", nil }); err != nil {
+				if err := s.do(b.Context(), func() error { return nil }); err != nil {
 					b.Fatal(err)
 				}
 				heap = float64(liveHeap()-before) / held

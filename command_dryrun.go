@@ -144,9 +144,8 @@ func (d *dryRun) look(ctx context.Context) error {
 		return fmt.Errorf("there is no state at %s/state: --zk_path is another one, or nothing has been stored", d.root())
 	}
 	st := &stateReader{zkStore: &zkStore{session: d.session, root: d.root()}}
-	p := &daemon{flags: d.flags, metrics: newMetrics(version)}
-	cfg := p.schedulerConfig()
-	cfg.observe, cfg.afterJVM = nil, true
+	cfg := d.flags.schedulerConfig()
+	cfg.afterJVM = true
 	s := newScheduler(cfg, st, nil, slog.New(slog.DiscardHandler))
 	if err := s.load(ctx); errors.Is(err, errReadOnly) {
 		return errors.New("a restore is under way, or was cut off; look again when an instance leads")

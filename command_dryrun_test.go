@@ -33,7 +33,7 @@ func zkTree(t *testing.T, session *zkSession, path string) map[string]string {
 
 // asJVM is a node as a JVM version writes it.
 func asJVM(name, document string) map[string][]byte {
-	return map[string][]byte{name: encodeEntry(name, corpusUUID, []byte(document))}
+	return map[string][]byte{name: encodeVariable(name, corpusUUID, []byte(document))}
 }
 
 func TestDryRunTellsAndWritesNothing(t *testing.T) {
@@ -65,7 +65,7 @@ func TestDryRunTellsAndWritesNothing(t *testing.T) {
 	for _, want := range []string{
 		"led by old:4400 (a JVM version)", "framework 20",
 		"\nnext:\n", "2090-01-01T00:00:00.000Z  weirdöname\n",
-		`record "J_cut-short" can't be used and would be kept as it is: decode entry`,
+		`record "J_cut-short" can't be used and would be kept as it is: decode variable`,
 		`record "J_not-json" can't be used`,
 		`job "weirdöname" would run, but can't be made again under this name`,
 		`job "lookahead": constraint rack LIKE (?=a)b is no regular expression in RE2 syntax`,

@@ -40,42 +40,41 @@ type daemon struct {
 // newDaemon makes the parts and listens, so that whatever is wrong with the flags or the
 // machine shows before anything runs.
 func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
-	p := &daemon{flags: f, log: log, metrics: newMetrics(version)}
-	err := p.listen(environ)
+	d := &daemon{flags: f, log: log, metrics: newMetrics(version)}
+	err := d.listen(environ)
 	if err != nil {
 		return nil, err
 	}
-	p.seat = newSeat(p.id)
+	d.seat = newSeat(d.id)
 	if f.fileStore() {
-		p.store, err = outlast(errInUse, func() (*fileStore, error) { return openFileStore(f.dataDir, log) })
+		d.store, err = outlast(errInUse, func() (*fileStore, error) { return openFileStore(f.dataDir, log) })
 		if err != nil {
 			return nil, fmt.Errorf("--data_dir: %w", err)
 		}
 	}
-	cl, err := p.newCluster(environ)
+	cl, err := d.newCluster(environ)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.newReporters(); err != nil {
+	if err := d.newReporters(); err != nil {
 		return nil, err
 	}
-	p.notifier = newNotifier(notifyOptions{
+	d.notifier = newNotifier(notifyOptions{
 		ClusterName: f.clusterName, MailServer: f.mailServer, MailFrom: f.mailFrom, MailUser: f.mailUser,
 		MailPassword: f.mailPassword, MailSSL: f.mailSSL, RavenDSN: f.ravenDSN, SlackURL: f.slackURL,
 		MattermostURL: f.mattermostURL, HTTPURL: f.httpNotificationURL, HTTPCredentials: f.httpNotificationCredentials,
 		Missed: f.notifyMissed, Late: f.notifyLate,
-	}, log, p.metrics)
-	p.leader = &leadership{
-		seat: p.seat, cluster: cl, log: log, metrics: p.metrics,
-		config: p.schedulerConfig(),
+	}, log, d.metrics)
+	config := f.schedulerConfig()
+	config.hooks = d.hooks()
+	d.leader = &leadership{seat: d.seat, cluster: cl, log: log, metrics: d.metrics, config: config}
+	if d.local != nil {
+		d.leader.enter = d.local.enter
 	}
-	if p.local != nil {
-		p.leader.enter = p.local.enter
-	}
-	p.watchdog = &watchdog{current: p.seat.current, metrics: p.metrics, log: log}
-	p.observe()
-	p.api = newAPI(p.apiOptions(environ, level))
-	return p, nil
+	d.watchdog = &watchdog{current: d.seat.current, metrics: d.metrics, log: log}
+	d.observe()
+	d.api = newAPI(d.apiOptions(environ, level))
+	return d, nil
 }
 
 // newReporters makes what tells others of runs and numbers.
@@ -96,63 +95,39 @@ func (d *daemon) newReporters() (err error) {
 	return err
 }
 
-// schedulerConfig is what the flags say to the scheduler.
-func (d *daemon) schedulerConfig() schedulerConfig {
-	f := d.flags
-	largestJob := maxJob
-	if d.store != nil {
-		largestJob = 0
-	}
-	return schedulerConfig{
-		largestJob:   largestJob,
-		defaults:     d.jobDefaults(),
-		failureRetry: f.failureRetry, disableAfter: f.disableAfterFailures,
-		historyKeep: max(f.jobHistoryKeep, f.jobHistoryLimit, 1), role: f.mesosRole,
-		declineFor: f.declineOfferDuration, reviveForNew: f.reviveOffersForNewJobs, reviveEvery: f.minReviveOffersInterval,
-		reconcile: f.reconciliationInterval, unreachable: f.unreachableTimeout, staging: f.stageTimeout,
-		task:     taskConfig{CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk},
-		setAside: map[string]string{}, location: time.Local,
+// hooks are what the parts are told of a term.
+func (d *daemon) hooks() hooks {
+	m := d.metrics
+	return hooks{
 		observe: func(e jobEvent) {
 			runLog{d.log}.observe(e)
-			d.metrics.observe(e)
+			m.observe(e)
 			d.notifier.observe(e)
 			if d.cassandra != nil {
 				d.cassandra.observe(e)
 			}
 		},
-		late: f.notifyLate,
-		count: schedulerCounts{
-			offersHeld:    func(n int) { d.metrics.offersHeld.set(float64(n)) },
-			unknownUpdate: d.metrics.unknownUpdates.inc,
-			inputSkipped:  d.metrics.inputsSkipped.inc,
-		},
-		batchStored: func(_, records int, took time.Duration, err error) { d.metrics.committed(took, records, err) },
-		offerObserver: func(received, used, declined int) {
-			d.metrics.offersReceived.add(int64(received))
-			d.metrics.offersUsed.add(int64(used))
-			d.metrics.offersDeclined.add(int64(declined))
+		offersHeld:    func(n int) { m.offersHeld.set(float64(n)) },
+		unknownUpdate: m.unknownUpdates.inc,
+		inputSkipped:  m.inputsSkipped.inc,
+		batchStored:   func(_, records int, took time.Duration, err error) { m.committed(took, records, err) },
+		offersMoved: func(received, used, declined int) {
+			m.offersReceived.add(int64(received))
+			m.offersUsed.add(int64(used))
+			m.offersDeclined.add(int64(declined))
 		},
 		reviveWanted: func(sent bool) {
-			d.metrics.reviveRequests.inc()
+			m.reviveRequests.inc()
 			if sent {
-				d.metrics.revives.inc()
+				m.revives.inc()
 			}
 		},
 	}
 }
 
-// jobDefaults are the values for what a job's document leaves out.
-func (d *daemon) jobDefaults() jobDefaults {
-	f := d.flags
-	return jobDefaults{
-		CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
-		Epsilon: Period{Seconds: int32(f.taskEpsilon / time.Second)}, User: f.user,
-	}
-}
-
 func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.LevelVar) apiOptions {
 	f := d.flags
-	host, _ := f.advertisedHost(environ)
+	host := f.advertisedHost(environ)
 	o := apiOptions{
 		serverOptions: serverOptions{
 			current: d.seat.current, leader: d.seat.known, changed: d.seat.changed, locate: d.seat.locate,
@@ -170,7 +145,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 				zookeeper: d.store == nil, connected: func() bool { return d.metrics.zkConnected.value() == 1 },
 			}},
 		},
-		defaults: d.jobDefaults(), history: f.jobHistoryLimit, resourceCall: d.metrics.resourceCall,
+		defaults: f.jobDefaults(), history: f.jobHistoryLimit, resourceCall: d.metrics.resourceCall,
 		members: d.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos",
 	}
 	if d.store != nil {
@@ -210,7 +185,7 @@ func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 	if err != nil {
 		return nil, err
 	}
-	host, _ := f.advertisedHost(environ)
+	host := f.advertisedHost(environ)
 	c := mesosConfig{
 		follow: follow, principal: f.mesosAuthenticationPrincipal, log: d.log,
 		onEvent: d.observed.mesosEvent, onCall: d.observed.mesosCall,

@@ -363,24 +363,23 @@ func (f *flags) advertised(environ func(string) (string, bool), port int) string
 	case mapped > 0:
 		port = mapped
 	}
-	host, _ := f.advertisedHost(environ)
-	return net.JoinHostPort(host, strconv.Itoa(port))
+	return net.JoinHostPort(f.advertisedHost(environ), strconv.Itoa(port))
 }
 
-// advertisedHost also reports whether the name was only guessed from the
-// machine's own, which inside a container is useless to others.
-func (f *flags) advertisedHost(environ func(string) (string, bool)) (host string, guessed bool) {
+// advertisedHost is the name under which this instance is known. Without --hostname and HOST it is
+// the machine's own, which inside a container is useless to others.
+func (f *flags) advertisedHost(environ func(string) (string, bool)) string {
 	if f.hostname != "" {
-		return f.hostname, false
+		return f.hostname
 	}
 	if host, _ := environ("HOST"); host != "" {
-		return host, false
+		return host
 	}
 	host, err := os.Hostname()
 	if err != nil || host == "" {
-		host = "localhost"
+		return "localhost"
 	}
-	return host, true
+	return host
 }
 
 // portVariable is the port in a variable, or 0.
@@ -391,4 +390,30 @@ func portVariable(environ func(string) (string, bool), name string) int {
 	}
 	port, _ := strconv.Atoi(s)
 	return port
+}
+
+// schedulerConfig is what the flags say to the scheduler.
+func (f *flags) schedulerConfig() schedulerConfig {
+	largestJob := maxJob
+	if f.fileStore() {
+		largestJob = 0
+	}
+	return schedulerConfig{
+		largestJob:   largestJob,
+		defaults:     f.jobDefaults(),
+		failureRetry: f.failureRetry, disableAfter: f.disableAfterFailures,
+		historyKeep: max(f.jobHistoryKeep, f.jobHistoryLimit, 1), role: f.mesosRole,
+		declineFor: f.declineOfferDuration, reviveForNew: f.reviveOffersForNewJobs, reviveEvery: f.minReviveOffersInterval,
+		reconcile: f.reconciliationInterval, unreachable: f.unreachableTimeout, staging: f.stageTimeout,
+		task:     taskConfig{CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk},
+		setAside: map[string]string{}, location: time.Local, late: f.notifyLate,
+	}
+}
+
+// jobDefaults are the values for what a job's document leaves out.
+func (f *flags) jobDefaults() jobDefaults {
+	return jobDefaults{
+		CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
+		Epsilon: Period{Seconds: int32(f.taskEpsilon / time.Second)}, User: f.user,
+	}
 }

@@ -205,7 +205,6 @@ func TestRunLogTellsWhatMatters(t *testing.T) {
 		{eventFailed, "", `level=INFO msg="attempt ended without success"`},
 		{eventRetriesExhausted, "", `level=WARN msg="run failed, no attempt follows"`},
 		{eventDisabled, causeFailures, `level=WARN msg="run failed, the job is disabled"`},
-		{eventDisabled, causeRequest, ""},
 		{eventSkipped, "", `level=INFO msg="run skipped"`},
 		{eventExpired, "", `level=INFO msg="run skipped"`},
 		{eventLate, "", `level=WARN msg="run is late"`},

@@ -467,7 +467,6 @@ func TestDockerfileAgreesWithTheProgram(t *testing.T) {
 		"\nENTRYPOINT [\"/usr/bin/chronos\"]\n",
 		"\nVOLUME /data\n",
 		"-X main.version=${VERSION}",
-		"-tags timetzdata",
 		"\nSTOPSIGNAL SIGTERM\n",
 	} {
 		if !strings.Contains(dockerfile, want) {

@@ -291,17 +291,6 @@ func (t constraintTest) finding(a *agentOffers) string {
 	return "agent " + a.hostname + " has " + t.Attribute + "=" + strings.Join(values, ", ")
 }
 
-// matchConstraint reports whether an agent meets a constraint, by the rules of
-// 3.0. An operator that no version knows constrains nothing: such a job can
-// only come from the state of a JVM version, which dropped the constraint.
-func matchConstraint(c Constraint, attributes []mesos.Attribute, hostname string) bool {
-	t := constraintTest{Constraint: c}
-	if c.Operator == "LIKE" || c.Operator == "UNLIKE" {
-		t.pattern, _ = constraintPattern(c.Value)
-	}
-	return t.matches(attributes, hostname)
-}
-
 func (t constraintTest) matches(attributes []mesos.Attribute, hostname string) bool {
 	switch t.Operator {
 	case "EQUALS":

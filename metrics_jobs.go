@@ -123,13 +123,3 @@ func (t *jobTable) keep(copied, original *jobSeries) {
 		original.shown = copied.shown
 	}
 }
-
-// times returns the sample of a job's run times in ms, an empty one for a job that has none.
-func (t *jobTable) times(job string) snapshot {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if e, ok := t.byName[job]; ok {
-		return snapshotOf(e.Value.(*jobSeries).times)
-	}
-	return snapshot{}
-}

@@ -86,8 +86,8 @@ func TestReservoirPrefersRecentValues(t *testing.T) {
 			h.observe(100)
 		}
 		s := h.sample.snapshot()
-		if s.size() != reservoirSize {
-			t.Errorf("sample has %d values, want %d", s.size(), reservoirSize)
+		if len(s.samples) != reservoirSize {
+			t.Errorf("sample has %d values, want %d", len(s.samples), reservoirSize)
 		}
 		if s.quantile(.5) != 100 || h.count() != 7000 {
 			t.Errorf("median = %v of %d, want 100 of 7000", s.quantile(.5), h.count())
@@ -286,7 +286,7 @@ func TestJobSeriesAreBoundedAndDroppedWithTheJob(t *testing.T) {
 	if want := []string{"job0", "job2", "job3"}; !slices.Equal(names, want) {
 		t.Errorf("jobs = %q, want %q", names, want)
 	}
-	if n := table.times("job3").size(); n != 0 {
+	if n := len(table.byName["job3"].Value.(*jobSeries).times); n != 0 {
 		t.Errorf("a success without run time left %d samples", n)
 	}
 	table.drop("job0")
@@ -297,8 +297,8 @@ func TestJobSeriesAreBoundedAndDroppedWithTheJob(t *testing.T) {
 	for i := range 1000 {
 		table.succeeded("job2", float64(i))
 	}
-	if s := table.times("job2"); s.size() != jobSampleSize || s.min() != 1000-jobSampleSize || s.max() != 999 {
-		t.Errorf("sample = %d values from %v to %v, want the last %d of 1000", s.size(), s.min(), s.max(), jobSampleSize)
+	if s := snapshotOf(table.byName["job2"].Value.(*jobSeries).times); len(s.samples) != jobSampleSize || s.min() != 1000-jobSampleSize || s.max() != 999 {
+		t.Errorf("sample = %d values from %v to %v, want the last %d of 1000", len(s.samples), s.min(), s.max(), jobSampleSize)
 	}
 	if got := table.all()[0].timeCount; got != 1001 {
 		t.Errorf("timeCount = %d, want 1001", got)
@@ -486,9 +486,9 @@ func TestRequestsAreCountedOutEvenWithStrangeStatus(t *testing.T) {
 func TestGaugesTellYesFromNo(t *testing.T) {
 	m := newMetrics("1")
 	for _, on := range []bool{true, false, true} {
-		m.leader.setBool(on)
+		m.leader.set(asFloat(on))
 		if got := m.leader.value() == 1; got != on {
-			t.Errorf("leader = %v after setBool(%v)", m.leader.value(), on)
+			t.Errorf("leader = %v after set(asFloat(%v))", m.leader.value(), on)
 		}
 	}
 }

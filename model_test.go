@@ -144,7 +144,7 @@ func (m *model) settle() {
 			continue
 		default:
 		}
-		_, err := m.s.do(m.t.Context(), func() (string, error) { return "", m.s.check() })
+		err := m.s.do(m.t.Context(), func() error { return m.s.check() })
 		synctest.Wait()
 		if err == nil {
 			break
@@ -181,7 +181,7 @@ func (m *model) step() {
 	case n == 11:
 		m.s.purge(m.t.Context())
 	case n == 12 && v != nil && len(v.runs) > 0:
-		m.s.finishTask(m.t.Context(), v.runs[0].ID, m.random.IntN(2), "")
+		m.s.finishTask(m.t.Context(), v.runs[0].ID, m.random.IntN(2))
 	case n == 13:
 		m.stop()
 		<-m.done
@@ -266,7 +266,7 @@ func (m *model) callBack() {
 	for _, v := range m.viewed() {
 		for _, r := range v.runs {
 			if r.State == runAwaiting {
-				m.do("finish", m.s.finishTask(m.t.Context(), r.ID, 0, ""))
+				m.do("finish", m.s.finishTask(m.t.Context(), r.ID, 0))
 			}
 		}
 	}

@@ -173,9 +173,7 @@ func (n *notifier) texts(e jobEvent) []noticeText {
 		return n.text("[Chronos] job '%s' failed!", e, fmt.Sprintf("\n'%s'. Retries attempted: %d.\nTask id: %s\n%s",
 			instant(e.Time), e.Job.Retries, idOf(e.Run), mesosPart(e.Message)))
 	case eventDisabled:
-		if e.Cause != causeRequest {
-			return n.text("[Chronos] job '%s' disabled", e, disabledMessage(e))
-		}
+		return n.text("[Chronos] job '%s' disabled", e, disabledMessage(e))
 	case eventMissed:
 		if n.options.Missed {
 			return n.text("[Chronos] job '%s' missed a run!", e, missedMessage(e))

@@ -70,7 +70,7 @@ func TestNoticesKeepSilentOtherwise(t *testing.T) {
 	for _, e := range []jobEvent{
 		{Kind: eventQueued}, {Kind: eventStarted, Run: nightlyRun()}, {Kind: eventFinished, Run: nightlyRun()}, {Kind: eventFinished},
 		{Kind: eventFailed, Run: nightlyRun()}, {Kind: eventExpired}, {Kind: eventSkipped, Run: nightlyRun()},
-		{Kind: eventMissed, Run: nightlyRun()}, {Kind: eventLate, Run: nightlyRun()}, {Kind: eventDisabled, Cause: causeRequest},
+		{Kind: eventMissed, Run: nightlyRun()}, {Kind: eventLate, Run: nightlyRun()},
 	} {
 		e.Job, e.Time = nightlyJob(), noticeTime
 		for _, n := range []*notifier{off, late} {

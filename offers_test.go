@@ -221,12 +221,12 @@ func TestMatchConstraint(t *testing.T) {
 	}
 	for _, tt := range tests {
 		c := Constraint{tt.attribute, tt.operator, tt.value}
-		if got := matchConstraint(c, attributes, "h1"); got != tt.want {
-			t.Errorf("matchConstraint(%v) = %v, want %v", c, got, tt.want)
+		if got := constraintTestOf(c).matches(attributes, "h1"); got != tt.want {
+			t.Errorf("constraint %v matches: %v, want %v", c, got, tt.want)
 		}
 	}
 	own := []mesos.Attribute{textAttribute("hostname", "alias")}
-	if matchConstraint(Constraint{"hostname", "EQUALS", "h1"}, own, "h1") {
+	if constraintTestOf(Constraint{"hostname", "EQUALS", "h1"}).matches(own, "h1") {
 		t.Error("an attribute called hostname does not hide the host name")
 	}
 }
@@ -255,3 +255,6 @@ func BenchmarkPlace(b *testing.B) {
 		b.ReportMetric(float64(placed), "placed/op")
 	}
 }
+
+// constraintTestOf is the test of one constraint.
+func constraintTestOf(c Constraint) constraintTest { return newMarket("*").tests([]Constraint{c})[0] }

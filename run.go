@@ -93,7 +93,6 @@ const (
 const (
 	causeFailures    = "failures"    // disable_after_failures was reached
 	causeRecurrences = "recurrences" // the schedule has no repetition left
-	causeRequest     = "request"     // somebody disabled it; nobody is told
 )
 
 // A jobEvent is something that has happened and is stored.

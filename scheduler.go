@@ -44,37 +44,63 @@ var (
 
 // schedulerConfig is what the flags say about scheduling.
 type schedulerConfig struct {
-	defaults      jobDefaults
-	failureRetry  time.Duration // --failure_retry
-	disableAfter  int64         // --disable_after_failures; 0 means never
-	historyKeep   int           // ended runs kept per job
-	historySize   int           // about how many bytes of them at most; 0 means maxHistory
-	largestJob    int           // bytes that a job's document may have; 0 means any number
-	role          string        // --mesos_role
-	declineFor    time.Duration // --decline_offer_duration; 0 means the cluster's default
-	reviveForNew  bool          // --revive_offers_for_new_jobs
-	reviveEvery   time.Duration // --min_revive_offers_interval
-	reconcile     time.Duration // --reconciliation_interval
-	unreachable   time.Duration // how long an unreachable task may stay so
-	staging       time.Duration // how long a launched task may stay unheard of
-	task          taskConfig
-	afterJVM      bool              // the last leader was a JVM; its tasks are ours to adopt
-	setAside      map[string]string // keys of records not to be used, with the reason
-	location      *time.Location    // the server's zone, for starts without an offset
-	term          int64
-	observe       func(jobEvent) // may be nil; must not block
-	batchStored   func(changes, records int, took time.Duration, err error)
-	offerObserver func(received, used, declined int) // may be nil
-	reviveWanted  func(sent bool)                    // may be nil
-	late          time.Duration                      // raise eventLate for a run that waits this long after its due; 0 for never
-	count         schedulerCounts
+	defaults     jobDefaults
+	failureRetry time.Duration // --failure_retry
+	disableAfter int64         // --disable_after_failures; 0 means never
+	historyKeep  int           // ended runs kept per job
+	historySize  int           // about how many bytes of them at most; 0 means maxHistory
+	largestJob   int           // bytes that a job's document may have; 0 means any number
+	role         string        // --mesos_role
+	declineFor   time.Duration // --decline_offer_duration; 0 means the cluster's default
+	reviveForNew bool          // --revive_offers_for_new_jobs
+	reviveEvery  time.Duration // --min_revive_offers_interval
+	reconcile    time.Duration // --reconciliation_interval
+	unreachable  time.Duration // how long an unreachable task may stay so
+	staging      time.Duration // how long a launched task may stay unheard of
+	task         taskConfig
+	afterJVM     bool              // the last leader was a JVM; its tasks are ours to adopt
+	setAside     map[string]string // keys of records not to be used, with the reason
+	location     *time.Location    // the server's zone, for starts without an offset
+	term         int64
+	late         time.Duration // raise eventLate for a run that waits this long after its due; 0 for never
+	hooks
 }
 
-// schedulerCounts are told what happens, for metrics. Each may be nil and must not block.
-type schedulerCounts struct {
+// hooks are told what happens in a term, for notices and numbers. Each may be nil, and must not block.
+type hooks struct {
+	observe       func(jobEvent) // once what caused the event is stored
+	batchStored   func(changes, records int, took time.Duration, err error)
+	offersMoved   func(received, used, declined int)
 	offersHeld    func(n int)
+	reviveWanted  func(sent bool)
 	unknownUpdate func() // of a task that no run knows
 	inputSkipped  func() // something stored or sent was logged and stepped over
+}
+
+// complete returns the hooks with one that does nothing for each that is nil.
+func (h hooks) complete() hooks {
+	if h.observe == nil {
+		h.observe = func(jobEvent) {}
+	}
+	if h.batchStored == nil {
+		h.batchStored = func(int, int, time.Duration, error) {}
+	}
+	if h.offersMoved == nil {
+		h.offersMoved = func(int, int, int) {}
+	}
+	if h.offersHeld == nil {
+		h.offersHeld = func(int) {}
+	}
+	if h.reviveWanted == nil {
+		h.reviveWanted = func(bool) {}
+	}
+	if h.unknownUpdate == nil {
+		h.unknownUpdate = func() {}
+	}
+	if h.inputSkipped == nil {
+		h.inputSkipped = func() {}
+	}
+	return h
 }
 
 // A scheduler is one term of leadership: all jobs and runs, owned by one
@@ -142,11 +168,12 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 		unlinked: map[string]bool{}, sums: map[runState]int{},
 	}
 	s.offers = newOfferBook(cfg.role)
+	s.cfg.hooks = cfg.hooks.complete()
 	s.cfg.historySize = cmp.Or(cfg.historySize, maxHistory)
 	s.reconcileTimer = alarm{kind: timerReconcile}
 	s.requests = newRequestLog()
 	s.writer = newWriter(st, s.publish)
-	s.writer.onBatch = cfg.batchStored
+	s.writer.onBatch = s.cfg.batchStored
 	first := newView()
 	first.term = cfg.term
 	s.current.Store(first)
@@ -182,7 +209,7 @@ func (s *scheduler) connect(ctx context.Context, framework string) error {
 		if !errors.Is(err, errFrameworkRemoved) {
 			return err
 		}
-		if _, err := s.do(ctx, func() (string, error) { return "", nil }); err != nil {
+		if err := s.do(ctx, func() error { return nil }); err != nil {
 			return err
 		}
 		framework = ""
@@ -192,12 +219,18 @@ func (s *scheduler) connect(ctx context.Context, framework string) error {
 // handle brings an event of the cluster to the loop.
 func (s *scheduler) handle(e *sched.Event) { s.post(func() { s.clusterEvent(e) }) }
 
-// do runs fn in the loop and returns what it answers once everything fn
+// do is ask for those that answer nothing.
+func (s *scheduler) do(ctx context.Context, fn func() error) error {
+	_, err := s.ask(ctx, func() (string, error) { return "", fn() })
+	return err
+}
+
+// ask runs fn in the loop and returns what it answers once everything fn
 // changed, and everything before it, is stored. When fn fails it must have
 // changed nothing. If the term ends first, the outcome is unknown and the error
 // wraps errNoLeader or the store's. A request id in ctx makes a repeated call harmless:
 // the answer given first is given again, and fn does not run.
-func (s *scheduler) do(ctx context.Context, fn func() (string, error)) (string, error) {
+func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string, error) {
 	if s.writer.full() {
 		return "", errBusy
 	}
@@ -287,9 +320,7 @@ func (s *scheduler) turn() (more bool) {
 		more = more || len(s.wake) > 0
 		last := !more || round == maxRounds
 		s.place(last)
-		if s.cfg.count.offersHeld != nil {
-			s.cfg.count.offersHeld(s.offers.held())
-		}
+		s.cfg.offersHeld(s.offers.held())
 		s.seal()
 		if last {
 			return more || len(s.wake) > 0 // a launch may have made room for the next run of a child
@@ -369,9 +400,6 @@ func (s *scheduler) fire(t *alarm) {
 
 // emit tells the observer of an event when what caused it is stored.
 func (s *scheduler) emit(e jobEvent) {
-	if s.cfg.observe == nil {
-		return
-	}
 	e.Time = time.UnixMilli(s.now).UTC()
 	s.after(func() { s.cfg.observe(e) })
 }

@@ -23,7 +23,7 @@ const (
 	backupFormat = 1
 
 	// entryOverhead is what a record's node takes besides its key and value, at most.
-	entryOverhead = 48
+	nodeOverhead = 48
 )
 
 // A backup is the whole state at one instant, as one document.
@@ -170,7 +170,7 @@ func (r backupRecord) check() error {
 	if r.Text != nil && r.Base64 != nil {
 		return errors.New("it has both a text and base64")
 	}
-	if len(r.Key)+len(r.value())+entryOverhead > maxRecord {
+	if len(r.Key)+len(r.value())+nodeOverhead > maxRecord {
 		return errRecordTooLarge
 	}
 	return nil
@@ -191,7 +191,7 @@ func (b *backup) jobs() int {
 func (s *scheduler) backup(ctx context.Context) (*backup, error) {
 	var b *backup
 	var failed error
-	_, err := s.do(ctx, func() (string, error) {
+	err := s.do(ctx, func() error {
 		// Effects run in the goroutine that commits.
 		s.effects = append(s.effects, func(stored error) {
 			if stored == nil {
@@ -199,7 +199,7 @@ func (s *scheduler) backup(ctx context.Context) (*backup, error) {
 				b, failed = newBackup(records, err, s.cfg.term, time.Now())
 			}
 		})
-		return "", nil
+		return nil
 	})
 	if err := errors.Join(err, failed); err != nil {
 		return nil, err

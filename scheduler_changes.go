@@ -16,7 +16,7 @@ var errUnknownTask = errors.New("task not found")
 // stands, or nil, within the loop, and returns the new document; its errors
 // are handed back and nothing changes.
 func (s *scheduler) putJob(ctx context.Context, name string, build func(old *Job) (*Job, error)) error {
-	_, err := s.do(ctx, func() (string, error) {
+	return s.do(ctx, func() error {
 		e := s.jobs[name]
 		var old *Job
 		if e != nil {
@@ -24,14 +24,13 @@ func (s *scheduler) putJob(ctx context.Context, name string, build func(old *Job
 		}
 		j, err := build(old)
 		if err != nil {
-			return "", err
+			return err
 		}
 		if j.Name != name {
-			return "", fmt.Errorf("job %q cannot be renamed to %q", name, j.Name)
+			return fmt.Errorf("job %q cannot be renamed to %q", name, j.Name)
 		}
-		return "", s.put(e, j)
+		return s.put(e, j)
 	})
-	return err
 }
 
 // put checks everything before it changes anything.
@@ -202,7 +201,7 @@ func (s *scheduler) deleteJob(ctx context.Context, name string) error {
 
 // onJob is do for what concerns one job that there must be.
 func (s *scheduler) onJob(ctx context.Context, name string, fn func(*entry) (string, error)) (string, error) {
-	return s.do(ctx, func() (string, error) {
+	return s.ask(ctx, func() (string, error) {
 		e := s.jobs[name]
 		if e == nil {
 			return "", fmt.Errorf("job %q: %w", name, errNotFound)
@@ -352,27 +351,26 @@ func (s *scheduler) markSuccess(ctx context.Context, name string) error {
 
 // finishTask is the callback of an async task, or of any other: 0 is success.
 // An id that stands for nothing is only logged, as in every version.
-func (s *scheduler) finishTask(ctx context.Context, id string, code int, message string) error {
-	_, err := s.do(ctx, func() (string, error) {
+func (s *scheduler) finishTask(ctx context.Context, id string, code int) error {
+	return s.do(ctx, func() error {
 		r := s.runs[id]
 		if r == nil {
-			s.finishUnknown(id, code, message)
-			return "", nil
+			s.finishUnknown(id, code)
+			return nil
 		}
 		if r.entry.job.Async && (r.State == runLaunching || r.State == runActive) {
 			// The launcher is still there; the run ends with it, and so is not killed as a leftover.
 			r.update(func(n *Run) { n.Callback = &code })
 			s.touchRun(r)
-			return "", nil
+			return nil
 		}
-		s.applyCallback(r, code, message)
-		return "", nil
+		s.applyCallback(r, code)
+		return nil
 	})
-	return err
 }
 
 // finishUnknown takes the callback of an async task that an earlier version has launched.
-func (s *scheduler) finishUnknown(id string, code int, message string) {
+func (s *scheduler) finishUnknown(id string, code int) {
 	due, attempt, name, args, ok := parseRunID(id)
 	e := s.jobs[name]
 	if !ok || e == nil || !e.job.Async || !s.adoptable(e, id, due) {
@@ -380,32 +378,27 @@ func (s *scheduler) finishUnknown(id string, code int, message string) {
 		return
 	}
 	r := s.open(e, &Run{ID: id, Job: name, Kind: kindScheduled, Due: due, Attempt: attempt, Args: args, State: runAwaiting, Queued: due})
-	s.applyCallback(r, code, message)
+	s.applyCallback(r, code)
 }
 
-func (s *scheduler) applyCallback(r *openRun, code int, message string) {
-	message = cutText(message, maxReason, "...")
+func (s *scheduler) applyCallback(r *openRun, code int) {
 	if code == 0 {
-		s.succeed(r, message)
+		s.succeed(r, "")
 		return
 	}
-	if message == "" {
-		message = fmt.Sprintf("reported status %d", code)
-	}
-	s.fail(r, runFailed, message)
+	s.fail(r, runFailed, fmt.Sprintf("reported status %d", code))
 }
 
 // purge ends every run that waits.
 func (s *scheduler) purge(ctx context.Context) error {
-	_, err := s.do(ctx, func() (string, error) {
+	return s.do(ctx, func() error {
 		for _, r := range s.sortedRuns() {
 			if r.State == runQueued {
 				s.kill(r, "purged by request")
 			}
 		}
-		return "", nil
+		return nil
 	})
-	return err
 }
 
 // sortedRuns is the open runs in an order that does not depend on chance.

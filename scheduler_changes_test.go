@@ -252,7 +252,7 @@ func TestAsyncJobs(t *testing.T) {
 	const async = `{"name":"a","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y","async":true,"retries":0}`
 	finish := func(b *bench, id string, code int) {
 		b.t.Helper()
-		b.do("callback", b.s.finishTask(b.t.Context(), id, code, ""))
+		b.do("callback", b.s.finishTask(b.t.Context(), id, code))
 		b.wait(0)
 	}
 	scenario(t, "the launcher's end says nothing; the callback does", func(b *bench) {

@@ -64,9 +64,7 @@ func (s *scheduler) receive(offers []mesos.Offer) {
 }
 
 func (s *scheduler) countOffers(received, used, declined int) {
-	if s.cfg.offerObserver != nil {
-		s.cfg.offerObserver(received, used, declined)
-	}
+	s.cfg.offersMoved(received, used, declined)
 }
 
 // place gives the waiting runs to the offers at hand: high priority first, then
@@ -332,9 +330,7 @@ func (s *scheduler) mayAskAgain() bool {
 // that the framework may be woken at any time.
 func (s *scheduler) revive() {
 	sent := s.offers.suppressed || s.now-s.offers.revivedAt >= s.cfg.reviveEvery.Milliseconds()
-	if s.cfg.reviveWanted != nil {
-		s.cfg.reviveWanted(sent)
-	}
+	s.cfg.reviveWanted(sent)
 	if !sent {
 		return
 	}

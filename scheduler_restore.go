@@ -223,28 +223,28 @@ func (s *scheduler) restore(ctx context.Context, b *backup, replace bool) (ends 
 	ctx = context.WithoutCancel(ctx)
 	id, done := requestID(ctx), false
 	unnamed := context.WithValue(ctx, requestIDKey{}, "") // the pieces are no requests of their own
-	_, err = s.do(unnamed, func() (string, error) {
+	err = s.do(unnamed, func() error {
 		if _, done = s.requests.answer(id); done {
-			return "", nil
+			return nil
 		}
-		return "", s.mayRestore(replace)
+		return s.mayRestore(replace)
 	})
 	if err != nil || done {
 		return false, err
 	}
 	// If this is cut off, another restore overwrites the pieces, or the next term deletes them.
 	for _, piece := range pieces {
-		if _, err := s.do(unnamed, func() (string, error) { s.extra = append(s.extra, piece); return "", nil }); err != nil {
+		if err := s.do(unnamed, func() error { s.extra = append(s.extra, piece); return nil }); err != nil {
 			return false, err
 		}
 	}
-	_, err = s.do(ctx, func() (string, error) {
+	err = s.do(ctx, func() error {
 		if err := s.mayRestore(replace); err != nil {
-			return "", err
+			return err
 		}
 		s.extra = append(s.extra, marker)
 		s.after(func() { s.endTerm(errRestored) })
-		return "", nil
+		return nil
 	})
 	return err == nil, err
 }

@@ -77,9 +77,7 @@ func (s *scheduler) unusable(key string) bool {
 func (s *scheduler) setAsideRecord(key, reason string) {
 	s.log.Error("stored record can't be used; it is kept as it is", "record", key, "reason", reason)
 	s.invalid = append(s.invalid, invalidRecord{key, reason})
-	if s.cfg.count.inputSkipped != nil {
-		s.cfg.count.inputSkipped()
-	}
+	s.cfg.inputSkipped()
 }
 
 func (s *scheduler) loadMeta(records map[string][]byte) {

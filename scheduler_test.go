@@ -84,7 +84,7 @@ func (b *bench) wait(d time.Duration) {
 	b.t.Helper()
 	time.Sleep(d)
 	synctest.Wait()
-	_, err := b.s.do(context.Background(), func() (string, error) { return "", b.s.check() })
+	err := b.s.do(context.Background(), b.s.check)
 	if err != nil && !errors.Is(err, errNoLeader) {
 		b.t.Fatalf("state: %v", err)
 	}

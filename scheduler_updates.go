@@ -234,9 +234,7 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 }
 
 func (s *scheduler) countUnknown() {
-	if s.cfg.count.unknownUpdate != nil {
-		s.cfg.count.unknownUpdate()
-	}
+	s.cfg.unknownUpdate()
 }
 
 // adoptable reports whether a task without a record can be one that a JVM
@@ -318,7 +316,7 @@ func (s *scheduler) onFinished(r *openRun, u *mesos.TaskStatus) {
 		return
 	}
 	if r.Callback != nil {
-		s.applyCallback(r, *r.Callback, "")
+		s.applyCallback(r, *r.Callback)
 		return
 	}
 	r.update(func(n *Run) { n.State = runAwaiting })

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"hash/maphash"
 	"iter"
 	"maps"
@@ -38,8 +37,13 @@ type jobView struct {
 	children []string
 	missed   int64 // occurrences missed since the job was made
 
-	rowJSON atomic.Pointer[[]byte] // see row
+	rowJSON atomic.Pointer[[]byte] // as JSON for a table, once asked for
+	lists   *lists
 }
+
+// lists are the JSON of a job's document as each dialect lists it, once asked for. All
+// pictures of the job share them for as long as it has that document.
+type lists [2]atomic.Pointer[[]byte]
 
 // An invalidRecord is a stored record that cannot be used. It is kept as it is.
 type invalidRecord struct{ key, reason string }
@@ -221,25 +225,6 @@ func asDisabled(j *jobView) int {
 		return 1
 	}
 	return 0
-}
-
-// check reports the first contradiction within the view, for tests.
-func (v *view) check() error {
-	n, disabled := 0, 0
-	for j := range v.all() {
-		n++
-		disabled += asDisabled(j)
-		if v.job(j.job.Name) != j {
-			return fmt.Errorf("view: job %q is not found by its name", j.job.Name)
-		}
-	}
-	if n != v.count {
-		return fmt.Errorf("view: count is %d, jobs are %d", v.count, n)
-	}
-	if disabled != v.disabled {
-		return fmt.Errorf("view: disabled is %d, disabled jobs are %d", v.disabled, disabled)
-	}
-	return nil
 }
 
 // changed returns a channel that is closed at the next publication of a view. It must be

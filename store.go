@@ -191,7 +191,7 @@ func (s *zkStore) loaded(keys []string, nodes []zkNode) (map[string][]byte, erro
 		s.versions[key] = n.version
 		value := n.data
 		if kindOf(key) == "" {
-			e, err := decodeEntry(n.data)
+			e, err := decodeVariable(n.data)
 			if err != nil {
 				unread = append(unread, &recordError{key, err})
 				continue
@@ -311,7 +311,7 @@ func (s *zkStore) data(r record) []byte {
 	if kindOf(r.key) != "" {
 		return r.value
 	}
-	return encodeEntry(r.key, newUUID(), r.value)
+	return encodeVariable(r.key, newUUID(), r.value)
 }
 
 // multi sends operations as one transaction behind the fence.

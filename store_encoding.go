@@ -5,9 +5,9 @@ import (
 	"errors"
 )
 
-// A stateEntry is what Mesos' replicated state keeps in a node: a protobuf message of
+// A stateEntry is what Mesos' replicated state keeps in a node, its Entry: a protobuf message of
 // package mesos.internal.state, the same from Mesos 0.22 on.
-type stateEntry struct {
+type stateVariable struct {
 	name  string // the node's own
 	uuid  []byte // 16 bytes, a new one for every write
 	value []byte
@@ -15,7 +15,7 @@ type stateEntry struct {
 
 // encodeEntry returns the bytes that libmesos writes. uuid must be a real version
 // 4 UUID: libmesos 1.0 and later abort on anything else.
-func encodeEntry(name string, uuid [16]byte, value []byte) []byte {
+func encodeVariable(name string, uuid [16]byte, value []byte) []byte {
 	b := make([]byte, 0, len(name)+len(uuid)+len(value)+3*(1+binary.MaxVarintLen32))
 	b = appendField(b, 1, name)
 	b = appendField(b, 2, uuid[:])
@@ -30,19 +30,19 @@ func appendField[T string | []byte](b []byte, number byte, content T) []byte {
 
 // decodeEntry accepts fields in any order, and fields unknown to it. The result
 // shares memory with b.
-func decodeEntry(b []byte) (stateEntry, error) {
-	var e stateEntry
+func decodeVariable(b []byte) (stateVariable, error) {
+	var e stateVariable
 	var seen [4]bool
 	groups := 0 // how many groups, which are unknown fields, we are in
 	for len(b) > 0 {
 		tag, n := binary.Uvarint(b)
 		if n <= 0 || tag>>3 == 0 {
-			return stateEntry{}, errors.New("decode entry: bad tag")
+			return stateVariable{}, errors.New("decode variable: bad tag")
 		}
 		b = b[n:]
 		content, rest, ok := cutField(b, tag&7)
 		if !ok {
-			return stateEntry{}, errors.New("decode entry: bad field")
+			return stateVariable{}, errors.New("decode variable: bad field")
 		}
 		b = rest
 		switch tag & 7 {
@@ -65,7 +65,7 @@ func decodeEntry(b []byte) (stateEntry, error) {
 		}
 	}
 	if !seen[1] || !seen[2] || !seen[3] || groups != 0 {
-		return stateEntry{}, errors.New("decode entry: name, uuid or value is missing")
+		return stateVariable{}, errors.New("decode variable: name, uuid or value is missing")
 	}
 	return e, nil
 }

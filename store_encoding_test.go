@@ -56,15 +56,15 @@ func TestEntryIsWhatLibmesosWrites(t *testing.T) {
 			`0a 03 4a 5f 61 12 10 6f a4 59 ea ee 8a 4c a4 89 4e db 77 e1 60 35 5e 1a 0c 7b 22 6e 61 6d 65 22 3a 22 61 22 7d`},
 	} {
 		want := unhex(t, test.hex)
-		if got := encodeEntry(test.name, corpusUUID, []byte(test.value)); !bytes.Equal(got, want) {
+		if got := encodeVariable(test.name, corpusUUID, []byte(test.value)); !bytes.Equal(got, want) {
 			t.Errorf("encodeEntry(%q) = % x, want % x", test.name, got, want)
 		}
-		e, err := decodeEntry(want)
+		e, err := decodeVariable(want)
 		if err != nil || e.name != test.name || !bytes.Equal(e.uuid, corpusUUID[:]) || string(e.value) != test.value {
 			t.Errorf("decodeEntry(%q) = %q, %v", test.name, e, err)
 		}
 	}
-	long := encodeEntry("J_a", corpusUUID, make([]byte, 300))
+	long := encodeVariable("J_a", corpusUUID, make([]byte, 300))
 	if want := unhex(t, "1a ac 02 00"); !bytes.Contains(long, want) {
 		t.Errorf("an entry with a value of 300 bytes has no % x", want)
 	}
@@ -73,12 +73,12 @@ func TestEntryIsWhatLibmesosWrites(t *testing.T) {
 func TestEntriesOfAllVersionsSurviveUnchanged(t *testing.T) {
 	for _, version := range []string{"2.4", "2.5", "3.0"} {
 		for name, data := range stateCorpus(t, version) {
-			e, err := decodeEntry(data)
+			e, err := decodeVariable(data)
 			if err != nil || e.name != name {
 				t.Errorf("decodeEntry(%s/%s) has name %q, %v", version, name, e.name, err)
 				continue
 			}
-			if again := encodeEntry(e.name, corpusUUID, e.value); !bytes.Equal(again, data) {
+			if again := encodeVariable(e.name, corpusUUID, e.value); !bytes.Equal(again, data) {
 				t.Errorf("%s/%s encodes as %q, want %q", version, name, again, data)
 			}
 		}
@@ -111,7 +111,7 @@ func TestDecodeEntry(t *testing.T) {
 		{"huge length", name + id + "1a ff ff ff ff ff ff ff ff ff 01", false},
 		{"unknown wire type", name + id + value + "07", false},
 	} {
-		e, err := decodeEntry(unhex(t, test.hex))
+		e, err := decodeVariable(unhex(t, test.hex))
 		if (err == nil) != test.ok {
 			t.Errorf("%s: decodeEntry = %v, want success: %v", test.what, err, test.ok)
 		}
@@ -126,11 +126,11 @@ func FuzzDecodeEntry(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		e, err := decodeEntry(data)
+		e, err := decodeVariable(data)
 		if err != nil || len(e.uuid) != 16 {
 			return
 		}
-		again, err := decodeEntry(encodeEntry(e.name, [16]byte(e.uuid), e.value))
+		again, err := decodeVariable(encodeVariable(e.name, [16]byte(e.uuid), e.value))
 		if err != nil || again.name != e.name || !bytes.Equal(again.value, e.value) {
 			t.Errorf("decodeEntry(encodeEntry(%q)) = %q, %v", e, again, err)
 		}

@@ -89,7 +89,7 @@ func TestZKStoreWritesTheJVMsLayout(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := decodeEntry(data)
+		e, err := decodeVariable(data)
 		if err != nil || e.name != "J_a" || len(e.uuid) != 16 || e.uuid[6]>>4 != 4 || e.uuid[8]>>6 != 2 {
 			t.Fatalf("decodeEntry = %q, %v, want J_a with a version 4 UUID", e, err)
 		}
@@ -126,7 +126,7 @@ func TestZKStoreLoadsWhatJVMVersionsWrote(t *testing.T) {
 				t.Fatalf("load() = %q, %v, want %q", keysOf(records), err, keysOf(corpus))
 			}
 			for key, value := range records {
-				if e, err := decodeEntry(corpus[key]); err != nil || !bytes.Equal(e.value, value) {
+				if e, err := decodeVariable(corpus[key]); err != nil || !bytes.Equal(e.value, value) {
 					t.Errorf("record %q = %q, want %q (%v)", key, value, e.value, err)
 				}
 				mustCommit(t, s, record{key, value})
@@ -171,16 +171,16 @@ func TestZKStoreNoticesForeignWriters(t *testing.T) {
 		want   error
 	}{
 		{"changed", func(z *zkSession, dir string) error {
-			_, err := z.Set(dir+"/J_a", encodeEntry("J_a", corpusUUID, nil), -1)
+			_, err := z.Set(dir+"/J_a", encodeVariable("J_a", corpusUUID, nil), -1)
 			return err
 		}, put("J_a", "2"), zk.ErrBadVersion},
 		{"changed before a delete", func(z *zkSession, dir string) error {
-			_, err := z.Set(dir+"/J_a", encodeEntry("J_a", corpusUUID, nil), -1)
+			_, err := z.Set(dir+"/J_a", encodeVariable("J_a", corpusUUID, nil), -1)
 			return err
 		}, record{key: "J_a"}, zk.ErrBadVersion},
 		{"deleted", func(z *zkSession, dir string) error { return z.Delete(dir+"/J_a", -1) }, put("J_a", "2"), zk.ErrNoNode},
 		{"created", func(z *zkSession, dir string) error {
-			_, err := z.Create(dir+"/J_b", encodeEntry("J_b", corpusUUID, nil), 0, z.acl)
+			_, err := z.Create(dir+"/J_b", encodeVariable("J_b", corpusUUID, nil), 0, z.acl)
 			return err
 		}, put("J_b", "2"), zk.ErrNodeExists},
 		{"locked", func(z *zkSession, dir string) error {

@@ -322,7 +322,7 @@ func termBeforeLast(t *testing.T, data string) termID {
 // revive has a stored job run at an instant and write that down, and gives it a field that no version knows.
 func (w *workload) revive(t *testing.T, name string, data []byte, due time.Time) []byte {
 	t.Helper()
-	e, err := decodeEntry(data)
+	e, err := decodeVariable(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +342,7 @@ func (w *workload) revive(t *testing.T, name string, data []byte, due time.Time)
 		}
 		fmt.Fprintf(&out, "%q:%s,", m.key, m.value)
 	}
-	return encodeEntry(name, newUUID(), []byte("{"+out.String()+inventedLater+"}"))
+	return encodeVariable(name, newUUID(), []byte("{"+out.String()+inventedLater+"}"))
 }
 
 // inventedLater is a field of jobs that no version knows.
@@ -372,7 +372,7 @@ func awaitRewritten(t *testing.T, session *zkSession, root, name string, success
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := decodeEntry(data)
+		e, err := decodeVariable(data)
 		if err != nil || e.name != "J_"+name || len(e.uuid) != 16 {
 			t.Fatalf("entry of %s = %+v, %v", name, e, err)
 		}

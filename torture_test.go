@@ -62,7 +62,7 @@ var buildDir = filepath.Join(os.TempDir(), "chronos-test-"+strconv.Itoa(os.Getpi
 
 var builtChronos = sync.OnceValues(func() (string, error) {
 	binary := filepath.Join(buildDir, "chronos")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags=timetzdata", "-ldflags=-s -w -buildid=", "-o", binary, ".")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=", "-o", binary, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// check reports contradictions within the state. It is for tests and must be
+// called within the loop.
+func (s *scheduler) check() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	open, inQueue := 0, 0
+	for name, e := range s.jobs {
+		if e.job.Name != name || e.gone {
+			bad("entry %q holds job %q, gone=%t", name, e.job.Name, e.gone)
+		}
+		if e.job.Dependent && !s.unlinked[name] && !slices.Equal(e.job.Parents, s.graph.parents[name]) {
+			bad("job %q: parents %q, edges from %q", name, e.job.Parents, s.graph.parents[name])
+		}
+		if _, due := e.nextDue(); due != e.timer.set() {
+			bad("job %q: has an occurrence: %t, has a timer: %t", name, due, e.timer.set())
+		}
+		busy := 0
+		for _, r := range e.runs {
+			open++
+			if s.runs[r.ID] != r || r.ended() {
+				bad("run %q of job %q is not open", r.ID, name)
+			}
+			if r.class != nil {
+				inQueue++
+			}
+			if r.class != nil && r.State != runQueued {
+				bad("run %q is %s and in the queue", r.ID, r.State)
+			}
+			if r.State == runQueued && r.class == nil && !r.delayed && !r.blocked {
+				bad("run %q waits for nothing", r.ID)
+			}
+			if r.State == runLaunching || r.State == runActive {
+				busy++
+			}
+		}
+		if len(e.history) > max(s.cfg.historyKeep, 1) {
+			bad("job %q keeps %d ended runs, more than %d", name, len(e.history), s.cfg.historyKeep)
+		}
+	}
+	if open != len(s.runs) {
+		bad("jobs have %d open runs, the table %d", open, len(s.runs))
+	}
+	if inQueue != s.queue.len() {
+		bad("%d runs are in the queue, which counts %d", inQueue, s.queue.len())
+	}
+	for child, parents := range s.graph.parents {
+		if err := s.graph.check(child, parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
+			bad("graph: %w", err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// check reports the first contradiction within the view, for tests.
+func (v *view) check() error {
+	n, disabled := 0, 0
+	for j := range v.all() {
+		n++
+		disabled += asDisabled(j)
+		if v.job(j.job.Name) != j {
+			return fmt.Errorf("view: job %q is not found by its name", j.job.Name)
+		}
+	}
+	if n != v.count {
+		return fmt.Errorf("view: count is %d, jobs are %d", v.count, n)
+	}
+	if disabled != v.disabled {
+		return fmt.Errorf("view: disabled is %d, disabled jobs are %d", v.disabled, disabled)
+	}
+	return nil
+}
