@@ -74,6 +74,7 @@ func crashInstance(t *testing.T, dir, id, command string) {
 }
 
 func TestLocalAdoptsARunThatOutlivedItsInstance(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	id, latch := runIDFor("outlive"), filepath.Join(t.TempDir(), "latch")
 	if err := syscall.Mkfifo(latch, 0o600); err != nil {
@@ -101,6 +102,7 @@ func TestLocalAdoptsARunThatOutlivedItsInstance(t *testing.T) {
 }
 
 func TestLocalTellsTheEndOfARunThatEndedMeanwhile(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	id := runIDFor("meanwhile")
 	mark := filepath.Join(t.TempDir(), "mark")
@@ -120,6 +122,7 @@ func TestLocalTellsTheEndOfARunThatEndedMeanwhile(t *testing.T) {
 }
 
 func TestLocalKillsARunOfAnotherInstance(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	id := runIDFor("adopted")
 	crashInstance(t, dir, id, "sleep 1000")
@@ -131,6 +134,7 @@ func TestLocalKillsARunOfAnotherInstance(t *testing.T) {
 }
 
 func TestLocalRunOfARestartedMachineIsLost(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	id := runIDFor("reboot")
 	m := startLocal(t, dir, localOptions{})
@@ -152,6 +156,7 @@ func TestLocalRunOfARestartedMachineIsLost(t *testing.T) {
 }
 
 func TestLocalRunWhoseKeeperIsKilledIsLostAndDead(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	id := runIDFor("orphan")
 	m.launch(shellTask(id, "echo $$ $PPID > pids; exec sleep 1000"))
@@ -176,6 +181,7 @@ func TestLocalRunWhoseKeeperIsKilledIsLostAndDead(t *testing.T) {
 // An instance is killed at some moment of launching; its successor asks about every
 // run and launches again what was never claimed. Each command runs once.
 func TestLocalKilledWhileLaunching(t *testing.T) {
+	t.Parallel()
 	const rounds, perRound = 8, 10
 	dir, tally := t.TempDir(), filepath.Join(t.TempDir(), "tally")
 	for round := range rounds {
@@ -279,6 +285,7 @@ func subscribedLocal(t *testing.T) (*localCluster, int64) {
 }
 
 func TestLocalOneOfSeveralKeepersRunsTheCommand(t *testing.T) {
+	t.Parallel()
 	l, epoch := subscribedLocal(t)
 	tally := filepath.Join(t.TempDir(), "tally")
 	const rounds = 50
@@ -312,6 +319,7 @@ func TestLocalOneOfSeveralKeepersRunsTheCommand(t *testing.T) {
 // A keeper that gets the lock only when the run is over says so. It must not mistake what
 // the first one has cleared away for a fault, which would make a failure of the run.
 func TestLocalKeeperThatComesLateKnowsTheRunIsOver(t *testing.T) {
+	t.Parallel()
 	l, epoch := subscribedLocal(t)
 	id := runIDFor("late")
 	task := shellTask(id, "exit 3")
@@ -331,6 +339,7 @@ func TestLocalKeeperThatComesLateKnowsTheRunIsOver(t *testing.T) {
 // A leader that was stopped wakes up when its successor has run and cleared away
 // the same run: nothing of it is left, and still it must not run again.
 func TestLocalSupersededInstanceStartsNothing(t *testing.T) {
+	t.Parallel()
 	dir, tally := t.TempDir(), filepath.Join(t.TempDir(), "tally")
 	old := startLocal(t, dir, localOptions{})
 	offer := old.offer()
@@ -359,6 +368,7 @@ func TestLocalSupersededInstanceStartsNothing(t *testing.T) {
 // A leader that was stopped between its election and its subscription wakes up when its successor leads: it
 // must not end its successor's term.
 func TestLocalTermThatIsOverDoesNotSubscribe(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	leader := startLocalTerm(t, dir, localOptions{}, termID{"zookeeper", 12})
 	stale, err := newLocal(dir, localOptions{keeper: testKeeper}, slog.New(slog.DiscardHandler))
@@ -382,6 +392,7 @@ func TestLocalTermThatIsOverDoesNotSubscribe(t *testing.T) {
 // Numbers of terms are compared only where the same counter counted both, so that a data
 // directory can be used with another ZooKeeper, or none.
 func TestSubscribe(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for i, c := range []struct {
 		term termID
@@ -410,6 +421,7 @@ func TestSubscribe(t *testing.T) {
 }
 
 func TestSubscribeAfterATornOrOlderFile(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]int64{"": 1, "00000": 1, "0000000000000000041\n": 42, "0000000000000000041\n7": 42, "torn\n9 a\n": 1} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "subscription"), []byte(text), 0o600); err != nil {
@@ -431,6 +443,7 @@ func waitUntil(t *testing.T, what string, is func() bool) {
 }
 
 func TestLocalTwoHundredQuickTasks(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{cpus: 3, mem: 1e6, disk: 1e6})
 	tally := filepath.Join(t.TempDir(), "tally")
 	waiting := make(map[string]bool)

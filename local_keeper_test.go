@@ -36,6 +36,7 @@ func newLatch(t *testing.T) (path string, open func()) {
 // Several runs share a keeper, to which the kernel hands their orphans. Each of these ends with its own run,
 // and one that has shed all that shows whose it is with the last.
 func TestLocalOrphansEndWithTheirOwnRun(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	long, short := runIDFor("long"), runIDFor("short")
 	latch, open := newLatch(t)
@@ -74,6 +75,7 @@ func TestLocalOrphansEndWithTheirOwnRun(t *testing.T) {
 }
 
 func TestLocalKeeperOutlivesItsInstanceByItsLastRun(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	id := runIDFor("outlive")
 	latch, open := newLatch(t)
@@ -94,6 +96,7 @@ func TestLocalKeeperOutlivesItsInstanceByItsLastRun(t *testing.T) {
 }
 
 func TestLocalManyRunsTakeSeveralKeepers(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{cpus: 1000, mem: 1e6, disk: 1e6})
 	keeperOf := make(map[string]string)
 	var tasks []mesos.TaskInfo
@@ -132,6 +135,7 @@ func TestLocalManyRunsTakeSeveralKeepers(t *testing.T) {
 
 // One that was made just now may belong to a keeper that is about to open it.
 func TestLocalFIFOsOfKilledKeepersAreClearedAway(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	id := runIDFor("live")
 	m.launch(shellTask(id, "exec sleep 1000"))

@@ -13,28 +13,12 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-func (m *testMesos) decline(offer mesos.Offer, seconds float64) {
-	m.t.Helper()
-	m.send(&sched.Call{Type: sched.Call_DECLINE, Decline: &sched.Call_Decline{
-		OfferIDs: []mesos.OfferID{offer.ID}, Filters: &mesos.Filters{RefuseSeconds: &seconds},
-	}})
-}
-
-func (m *testMesos) hasOffer() bool {
-	m.seen = append(m.seen, m.events.take()...)
-	for _, e := range m.seen {
-		if e.Type == sched.Event_OFFERS {
-			return true
-		}
-	}
-	return false
-}
-
 func offeredAmounts(o mesos.Offer) resources {
 	return taskAmounts(&mesos.TaskInfo{Resources: o.Resources})
 }
 
 func TestLocalOffersWhatIsFree(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{cpus: 1, mem: 1000, disk: 2000, hostname: "here"})
 	first := m.offer()
 	if got, want := offeredAmounts(first), (resources{1000, 1000e3, 2000e3}); got != want || first.Hostname != "here" {
@@ -79,6 +63,7 @@ func TestLocalOffersWhatIsFree(t *testing.T) {
 }
 
 func TestLocalDeclineHoldsOffersBack(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{cpus: 1, mem: 1000, disk: 2000})
 	m.decline(m.offer(), 0.05)
 	again := m.offer() // after the 50 ms
@@ -102,6 +87,7 @@ func TestLocalDeclineHoldsOffersBack(t *testing.T) {
 }
 
 func TestLocalOfferAfterDeclineWhenMoreComesFree(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{cpus: 1, mem: 1e5, disk: 1e5})
 	id := runIDFor("ends")
 	m.launch(shellTask(id, "sleep 1000"))
@@ -115,6 +101,7 @@ func TestLocalOfferAfterDeclineWhenMoreComesFree(t *testing.T) {
 }
 
 func TestLocalKeepsTheLastRunsOfAJob(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{keep: 2})
 	ids := []string{"ct:1000:0:a job:", "ct:2000:0:a job:", "ct:2000:1:a job:x y", "ct:10000:0:a job:"}
 	other := "ct:1:0:other:"
@@ -140,6 +127,7 @@ func TestLocalKeepsTheLastRunsOfAJob(t *testing.T) {
 }
 
 func TestLocalOutput(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	id := runIDFor("out")
 	m.launch(shellTask(id, "printf 0123456789; echo oops >&2; rm -f ../stdin; ln -s /etc/passwd ../link"))
@@ -180,6 +168,7 @@ func TestLocalOutput(t *testing.T) {
 }
 
 func TestSandboxName(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ id, want string }{
 		{"ct:1:0:job:", "ct%3A1%3A0%3Ajob%3A"},
 		{"a/../b", "a%2F..%2Fb"},
@@ -207,6 +196,7 @@ func TestSandboxName(t *testing.T) {
 }
 
 func TestLocalAgentIsTheSameForAllInstances(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	a, err := newLocal(dir, localOptions{}, nil)
 	if err != nil {
@@ -232,6 +222,7 @@ func TestLocalKeeperIsNotForUsers(t *testing.T) {
 }
 
 func TestLocalCustomExecutorFails(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	task := shellTask(runIDFor("executor"), "true")
 	task.Executor = &mesos.ExecutorInfo{Command: task.Command}

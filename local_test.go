@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -13,230 +10,10 @@ import (
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
-	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// instanceWord makes the test binary an instance that can be killed; see runInstance.
-const instanceWord = "__instance"
-
-// TestMain makes the test binary the keeper of the runs that tests start, like
-// the real one.
-func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == keeperWord {
-		os.Exit(runKeeper(os.Args[2]))
-	}
-	if len(os.Args) > 3 && os.Args[1] == instanceWord {
-		os.Exit(runInstance(os.Args[2], os.Args[3:]))
-	}
-	if err := os.MkdirAll(buildDir, 0o777); err != nil {
-		panic(err)
-	}
-	status := m.Run()
-	os.RemoveAll(buildDir)
-	os.Exit(status)
-}
-
-// testKeeper starts the test binary. Under -cover, a process would complain of a missing
-// directory. Under -race, a process would sleep for a
-// second at its end.
-var testKeeper = []string{"/usr/bin/env", "GORACE=atexit_sleep_ms=0", "GOCOVERDIR=" + buildDir, testBinary(), keeperWord}
-
-func testBinary() string {
-	path, err := os.Executable()
-	if err != nil {
-		panic(err)
-	}
-	return path
-}
-
-// testMesos is a scheduler's view of a localCluster: it keeps the events.
-type testMesos struct {
-	t      *testing.T
-	l      *localCluster
-	events *mailbox[*sched.Event]
-	seen   []*sched.Event // taken from events, not yet asked for
-	stop   context.CancelFunc
-	ended  chan error
-}
-
-// startLocal subscribes to a data directory until the test ends or stop is called.
-func startLocal(t *testing.T, dir string, opts localOptions) *testMesos {
-	t.Helper()
-	return startLocalTerm(t, dir, opts, termID{})
-}
-
-func startLocalTerm(t *testing.T, dir string, opts localOptions, term termID) *testMesos {
-	t.Helper()
-	if opts.keeper == nil {
-		opts.keeper = testKeeper
-	}
-	l, err := newLocal(dir, opts, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.enter(term)
-	ctx, stop := context.WithCancel(context.Background())
-	m := &testMesos{t: t, l: l, events: newMailbox[*sched.Event](), stop: stop, ended: make(chan error, 1)}
-	go func() {
-		m.ended <- l.run(ctx, "", func(e *sched.Event) { m.events.put(e) })
-		close(m.ended)
-	}()
-	t.Cleanup(func() {
-		stop()
-		<-m.ended
-	})
-	m.next("SUBSCRIBED", func(e *sched.Event) bool { return e.Type == sched.Event_SUBSCRIBED })
-	return m
-}
-
-// next returns the first event not yet returned that matches; others stay.
-func (m *testMesos) next(what string, match func(*sched.Event) bool) *sched.Event {
-	m.t.Helper()
-	timeout := time.After(60 * time.Second)
-	for {
-		for i, e := range m.seen {
-			if match(e) {
-				m.seen = append(m.seen[:i:i], m.seen[i+1:]...)
-				return e
-			}
-		}
-		select {
-		case <-m.events.ready:
-			m.seen = append(m.seen, m.events.take()...)
-		case <-timeout:
-			m.t.Fatalf("no event: %s; there are %v", what, m.seen)
-		}
-	}
-}
-
-// offer returns the last offer there is, waiting for one.
-func (m *testMesos) offer() mesos.Offer {
-	m.t.Helper()
-	isOffer := func(e *sched.Event) bool { return e.Type == sched.Event_OFFERS }
-	e := m.next("OFFERS", isOffer)
-	for _, later := range m.seen {
-		if isOffer(later) {
-			e = m.next("OFFERS", isOffer)
-		}
-	}
-	return e.Offers.Offers[0]
-}
-
-// update returns the next update of a task in one of the states.
-func (m *testMesos) update(id string, states ...mesos.TaskState) mesos.TaskStatus {
-	m.t.Helper()
-	e := m.next(fmt.Sprintf("update of %s to %v", id, states), func(e *sched.Event) bool {
-		if e.Type != sched.Event_UPDATE || e.Update.Status.TaskID.Value != id {
-			return false
-		}
-		for _, s := range states {
-			if e.Update.Status.GetState() == s {
-				return true
-			}
-		}
-		return false
-	})
-	return e.Update.Status
-}
-
-var endStates = []mesos.TaskState{
-	mesos.TASK_FINISHED, mesos.TASK_FAILED, mesos.TASK_KILLED, mesos.TASK_LOST, mesos.TASK_ERROR, mesos.TASK_DROPPED,
-}
-
-func (m *testMesos) end(id string) mesos.TaskStatus {
-	m.t.Helper()
-	return m.update(id, endStates...)
-}
-
-func (m *testMesos) send(call *sched.Call) {
-	m.t.Helper()
-	done := make(chan error, 1)
-	m.l.send(call, func(err error) { done <- err })
-	if err := <-done; err != nil {
-		m.t.Fatalf("send(%v) = %v", call.Type, err)
-	}
-}
-
-func (m *testMesos) launch(tasks ...mesos.TaskInfo) {
-	m.t.Helper()
-	m.accept(m.offer().ID, tasks...)
-}
-
-func (m *testMesos) accept(offer mesos.OfferID, tasks ...mesos.TaskInfo) {
-	m.t.Helper()
-	for i := range tasks {
-		tasks[i].AgentID = mesos.AgentID{Value: m.l.agent}
-	}
-	m.send(&sched.Call{Type: sched.Call_ACCEPT, Accept: &sched.Call_Accept{
-		OfferIDs: []mesos.OfferID{offer},
-		Operations: []mesos.Offer_Operation{{
-			Type: mesos.Offer_Operation_LAUNCH, Launch: &mesos.Offer_Operation_Launch{TaskInfos: tasks},
-		}},
-	}})
-}
-
-func (m *testMesos) kill(id string, grace time.Duration) {
-	m.t.Helper()
-	m.send(&sched.Call{Type: sched.Call_KILL, Kill: &sched.Call_Kill{
-		TaskID:     mesos.TaskID{Value: id},
-		KillPolicy: &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: int64(grace)}},
-	}})
-}
-
-func (m *testMesos) reconcile(ids ...string) {
-	m.t.Helper()
-	call := &sched.Call{Type: sched.Call_RECONCILE, Reconcile: new(sched.Call_Reconcile)}
-	for _, id := range ids {
-		call.Reconcile.Tasks = append(call.Reconcile.Tasks, sched.Call_Reconcile_Task{TaskID: mesos.TaskID{Value: id}})
-	}
-	m.send(call)
-}
-
-func (m *testMesos) acknowledge(st mesos.TaskStatus) {
-	m.t.Helper()
-	m.send(&sched.Call{Type: sched.Call_ACKNOWLEDGE, Acknowledge: &sched.Call_Acknowledge{
-		AgentID: *st.AgentID, TaskID: st.TaskID, UUID: st.UUID,
-	}})
-}
-
-func (m *testMesos) output(id, name string) string {
-	m.t.Helper()
-	text, _, err := m.l.output(id, name, 0, maxOutput)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	return string(text)
-}
-
-// shellTask is a task of 0.1 cpus that runs a shell command.
-func shellTask(id, command string) mesos.TaskInfo {
-	return mesos.TaskInfo{
-		Name: "ChronosTask:test", TaskID: mesos.TaskID{Value: id},
-		Resources: resources{100, 1000, 1000}.scalars(),
-		Command:   &mesos.CommandInfo{Value: &command},
-	}
-}
-
-func execTask(id, program string, args ...string) mesos.TaskInfo {
-	task, shell := shellTask(id, program), false
-	task.Command.Shell, task.Command.Arguments = &shell, args
-	return task
-}
-
-func runIDFor(name string) string { return "ct:1420843781398:0:" + name + ":" }
-
-func waitForFile(t *testing.T, path string) string {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if text, err := os.ReadFile(path); err == nil && bytes.HasSuffix(text, []byte("\n")) {
-			return strings.TrimSpace(string(text))
-		}
-	}
-	t.Fatalf("no file %s", path)
-	return ""
-}
-
 func TestLocalCommandEnds(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	three, zero := 3, 0
 	for _, tt := range []struct {
@@ -280,6 +57,7 @@ func TestLocalCommandEnds(t *testing.T) {
 }
 
 func TestLocalStartsItsOwnBinary(t *testing.T) {
+	t.Parallel()
 	self, err := ownBinary()
 	if err != nil {
 		t.Fatal(err)
@@ -314,6 +92,7 @@ func TestLocalEnvironmentIsTheTasksOwn(t *testing.T) {
 }
 
 func TestLocalUnknownUser(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Fatal("this test changes users: run it as root, as in `sudo go test`")
 	}
@@ -341,6 +120,7 @@ func publicDir(t *testing.T) string {
 }
 
 func TestLocalRunsAsUser(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Fatal("this test changes users: run it as root, as in `sudo go test`")
 	}
@@ -364,6 +144,7 @@ func TestLocalRunsAsUser(t *testing.T) {
 }
 
 func TestLocalMaxCompletionTime(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	task := shellTask(runIDFor("slow"), "sleep 1000")
 	task.MaxCompletionTime = &mesos.DurationInfo{Nanoseconds: int64(100 * time.Millisecond)}
@@ -381,6 +162,7 @@ func alive(pid string) bool {
 }
 
 func TestLocalKillEndsTheGroupThatIgnoresSIGTERM(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	id := runIDFor("stubborn")
 	m.launch(shellTask(id, `trap "" TERM
@@ -402,6 +184,7 @@ func TestLocalKillEndsTheGroupThatIgnoresSIGTERM(t *testing.T) {
 }
 
 func TestLocalKillLetsTheCommandCleanUp(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	id := runIDFor("polite")
 	m.launch(shellTask(id, `trap "echo cleaned; exit 0" TERM; echo > ready; while :; do sleep 0.01; done`))
@@ -413,6 +196,7 @@ func TestLocalKillLetsTheCommandCleanUp(t *testing.T) {
 }
 
 func TestLocalKillBeforeTheClaimForbidsTheRun(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	id := runIDFor("early")
 	m.kill(id, 0)
@@ -431,6 +215,7 @@ func TestLocalKillBeforeTheClaimForbidsTheRun(t *testing.T) {
 }
 
 func TestLocalKillOfPendingTasks(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{cpus: 100, mem: 1e6, disk: 1e6})
 	var tasks []mesos.TaskInfo
 	for i := range 40 {

@@ -16,6 +16,7 @@ import (
 // TestLargeJobIsNotStarved: small jobs want more than the agents have, all the time. First fit alone would
 // never find room for a large one.
 func TestLargeJobIsNotStarved(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, constraints string
 		takeover          bool // by a leader that has seen no agent empty
@@ -31,6 +32,7 @@ func TestLargeJobIsNotStarved(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				m := mesostest.NewMaster(t, mesostest.Options{Pipe: true})
 				for i := range 2 {
@@ -83,6 +85,7 @@ func TestLargeJobIsNotStarved(t *testing.T) {
 
 // A task takes what is offered in several parts: to anybody, to its role for good, to its role for now.
 func TestTaskTakesAllPartsOfAnOffer(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := mesostest.NewMaster(t, mesostest.Options{Pipe: true})
 		cpus := func(n float64, reservations ...mesos.Resource_ReservationInfo) mesos.Resource {

@@ -63,6 +63,7 @@ func deliver(t *testing.T, o notifyOptions, events ...jobEvent) *notifier {
 }
 
 func TestCallbackBodyToTheByte(t *testing.T) {
+	t.Parallel()
 	plain := failedEvent()
 	rich := failedEvent()
 	rich.Message = "Straße <&> 東京"
@@ -100,6 +101,7 @@ func TestCallbackBodyToTheByte(t *testing.T) {
 }
 
 func TestCallbackWithoutCredentialsHasNoAuthorization(t *testing.T) {
+	t.Parallel()
 	url, posts := receiver(t, 200)
 	deliver(t, notifyOptions{HTTPURL: url}, failedEvent())
 	if got := posts(); len(got) != 1 || got[0].header.Get("Authorization") != "" {
@@ -108,6 +110,7 @@ func TestCallbackWithoutCredentialsHasNoAuthorization(t *testing.T) {
 }
 
 func TestChatBodyToTheByte(t *testing.T) {
+	t.Parallel()
 	event := failedEvent()
 	event.Job.Owner = "a@x,b@x" // a channel is told once
 	want := []string{
@@ -131,6 +134,7 @@ func TestChatBodyToTheByte(t *testing.T) {
 }
 
 func TestSentryGetsAnEventOfProtocol7(t *testing.T) {
+	t.Parallel()
 	event := failedEvent()
 	event.Job.Command = strings.Repeat("é", 150) + "\n" + strings.Repeat("x", 150)
 	event.Job.Owner = ""
@@ -154,6 +158,7 @@ func TestSentryGetsAnEventOfProtocol7(t *testing.T) {
 }
 
 func TestSentryReadsDSNs(t *testing.T) {
+	t.Parallel()
 	for dsn, want := range map[string]string{
 		"https://k@sentry.io/7":            "https://sentry.io/api/7/store/",
 		"https://k:s@host:9000/a/b/7":      "https://host:9000/a/b/api/7/store/",
@@ -178,6 +183,7 @@ func TestSentryReadsDSNs(t *testing.T) {
 }
 
 func TestPostErrorsSayWhetherToTryAgain(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		status int
 		final  bool
@@ -202,6 +208,7 @@ func TestPostErrorsSayWhetherToTryAgain(t *testing.T) {
 }
 
 func TestErrorsOfDeadReceiverShowNoSecret(t *testing.T) {
+	t.Parallel()
 	s, err := newChatSender("slack_url", "http://127.0.0.1:1/secret-token")
 	if err != nil {
 		t.Fatal(err)
@@ -215,6 +222,7 @@ func TestErrorsOfDeadReceiverShowNoSecret(t *testing.T) {
 // TestBadReceiversNeverHoldUpObserve raises a thousand failures while receivers are dead,
 // slow or refusing. Queueing them must take about as long as with one that answers.
 func TestBadReceiversNeverHoldUpObserve(t *testing.T) {
+	t.Parallel()
 	const failures = 1000
 	raise := func(t *testing.T, o notifyOptions) (took time.Duration, s notifyStatus) {
 		o.firstWait, o.drain, o.MailFrom = 10*time.Millisecond, time.Millisecond, "c@example.com"

@@ -25,6 +25,7 @@ func nightlyRun() *Run {
 }
 
 func TestNoticesSayWhatTheyAlwaysSaid(t *testing.T) {
+	t.Parallel()
 	const mesos = "The scheduler provided this message:\n\n"
 	for _, tt := range []struct {
 		name             string
@@ -65,6 +66,7 @@ func TestNoticesSayWhatTheyAlwaysSaid(t *testing.T) {
 }
 
 func TestNoticesKeepSilentOtherwise(t *testing.T) {
+	t.Parallel()
 	off := &notifier{}
 	late := &notifier{options: notifyOptions{Late: time.Minute}}
 	for _, e := range []jobEvent{
@@ -82,6 +84,7 @@ func TestNoticesKeepSilentOtherwise(t *testing.T) {
 }
 
 func TestLateRunIsToldOfOnce(t *testing.T) {
+	t.Parallel()
 	n := &notifier{options: notifyOptions{Late: time.Second}}
 	told := func(kind eventKind) int {
 		return len(n.texts(jobEvent{Kind: kind, Job: nightlyJob(), Run: nightlyRun(), Time: noticeTime}))
@@ -96,6 +99,7 @@ func TestLateRunIsToldOfOnce(t *testing.T) {
 }
 
 func TestOwnersSplitAsJavaDoes(t *testing.T) {
+	t.Parallel()
 	for list, want := range map[string][]string{
 		"":                {""},
 		"a@x":             {"a@x"},
@@ -130,6 +134,7 @@ func failedEvent() jobEvent {
 }
 
 func TestNoticeIsTriedAgainWithGrowingPauses(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var at []time.Duration
@@ -161,6 +166,7 @@ func TestNoticeIsTriedAgainWithGrowingPauses(t *testing.T) {
 }
 
 func TestNoticeIsGivenUp(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name     string
 		err      error
@@ -191,6 +197,7 @@ func TestNoticeIsGivenUp(t *testing.T) {
 }
 
 func TestDeadReceiverDropsWhatTheQueueDoesNotHold(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := notifierTo(scriptedSender(func(ctx context.Context, _ notice) error { <-ctx.Done(); return ctx.Err() }), notifyOptions{})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -217,6 +224,7 @@ func TestDeadReceiverDropsWhatTheQueueDoesNotHold(t *testing.T) {
 }
 
 func TestWaitingNoticesAreSentBeforeTheStop(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n, _ := notifierTo(scriptedSender(func(context.Context, notice) error { time.Sleep(10 * time.Millisecond); return nil }), notifyOptions{})
 		for range 100 {
@@ -232,6 +240,7 @@ func TestWaitingNoticesAreSentBeforeTheStop(t *testing.T) {
 }
 
 func TestClientsStartFromTheirFlags(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		options notifyOptions

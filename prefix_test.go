@@ -30,6 +30,7 @@ func behindPrefix(t *testing.T) (base string) {
 }
 
 func TestInterfaceBelowAPathPrefix(t *testing.T) {
+	t.Parallel()
 	base := behindPrefix(t)
 	res, page := ask(t, "GET", base+"/", "")
 	if res.StatusCode != http.StatusOK {
@@ -56,6 +57,7 @@ func TestInterfaceBelowAPathPrefix(t *testing.T) {
 
 // A browser's changes carry the origin that it sees, which is the proxy's.
 func TestChangesThroughAProxyOfAnotherName(t *testing.T) {
+	t.Parallel()
 	base := behindPrefix(t)
 	outside, _, _ := strings.Cut(strings.TrimPrefix(base, "http://"), "/")
 	job := `{"name":"a","command":"true","schedule":"R/2090-01-01T00:00:00Z/P1D"}`

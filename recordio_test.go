@@ -16,6 +16,7 @@ import (
 )
 
 func TestRecordReader(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, in, want string
 		err            string
@@ -56,6 +57,7 @@ func allRecords(r io.Reader) (records []string, err error) {
 }
 
 func TestRecordReaderTakesLargeRecords(t *testing.T) {
+	t.Parallel()
 	const size = 9 << 20 // beyond what mesos-go's own reader takes
 	in := io.MultiReader(strings.NewReader(fmt.Sprintf("%d\n", size)), strings.NewReader(strings.Repeat("x", size)))
 	record, err := newRecordReader(in).next()
@@ -66,6 +68,7 @@ func TestRecordReaderTakesLargeRecords(t *testing.T) {
 
 // TestRecordedStreams reads raw bytes that a master has sent.
 func TestRecordedStreams(t *testing.T) {
+	t.Parallel()
 	raw := mesostest.ReadFile(t, "raw-protobuf/subscribe-response.bin")
 	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(raw)), nil)
 	if err != nil {

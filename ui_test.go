@@ -9,6 +9,7 @@ import (
 )
 
 func TestInterfaceIsServedByEveryInstance(t *testing.T) {
+	t.Parallel()
 	o := leading(nil) // nobody leads
 	o.leader = func() (string, bool) { return "", false }
 	o.ui = newUI()
@@ -49,6 +50,7 @@ func TestInterfaceIsServedByEveryInstance(t *testing.T) {
 
 // The policy forbids what is inline, and nothing may be loaded from elsewhere.
 func TestInterfaceHasNothingInlineOrForeign(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("ui/*")
 	if err != nil || len(files) < 10 {
 		t.Fatalf("files of the interface: %q, %v", files, err)
