@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -21,58 +19,6 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// runInstance subscribes to dir, launches one task per pair of run id and shell
-// command, and prints an update a line, until it is killed.
-func runInstance(dir string, tasks []string) int {
-	l, err := newLocal(dir, localOptions{keeper: testKeeper}, slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	launched := false
-	err = l.run(context.Background(), "", func(e *sched.Event) {
-		switch {
-		case e.Type == sched.Event_UPDATE:
-			fmt.Println(e.Update.Status.TaskID.Value, e.Update.Status.GetState())
-		case e.Type == sched.Event_OFFERS && !launched:
-			launched = true
-			launch := new(mesos.Offer_Operation_Launch)
-			for i := 0; i+1 < len(tasks); i += 2 {
-				task := shellTask(tasks[i], tasks[i+1])
-				task.AgentID.Value = l.agent
-				launch.TaskInfos = append(launch.TaskInfos, task)
-			}
-			l.send(&sched.Call{Type: sched.Call_ACCEPT, Accept: &sched.Call_Accept{
-				OfferIDs:   []mesos.OfferID{e.Offers.Offers[0].ID},
-				Operations: []mesos.Offer_Operation{{Type: mesos.Offer_Operation_LAUNCH, Launch: launch}},
-			}}, nil)
-		}
-	})
-	fmt.Fprintln(os.Stderr, err)
-	return 1
-}
-
-// crashInstance starts an instance with one task and kills it with SIGKILL as soon
-// as the task runs.
-func crashInstance(t *testing.T, dir, id, command string) {
-	t.Helper()
-	cmd := exec.Command(testBinary(), instanceWord, dir, id, command)
-	cmd.Stderr = t.Output()
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil || !strings.HasSuffix(line, " TASK_RUNNING\n") {
-		t.Fatalf("instance said %q, %v", line, err)
-	}
-	cmd.Process.Kill()
-	cmd.Wait()
-}
-
 func TestLocalAdoptsARunThatOutlivedItsInstance(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -80,7 +26,7 @@ func TestLocalAdoptsARunThatOutlivedItsInstance(t *testing.T) {
 	if err := syscall.Mkfifo(latch, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	crashInstance(t, dir, id, "echo begun; read x < "+latch+"; exit 7")
+	leaveBehind(t, dir, id, "echo begun; read x < "+latch+"; exit 7")
 	m := startLocal(t, dir, localOptions{cpus: 1, mem: 1000, disk: 1000})
 	if o := m.offer(); o.Resources[0].Scalar.Value != 0.9 {
 		t.Errorf("offer beside an adopted run of 0.1 cpus = %v cpus, want 0.9", o.Resources[0].Scalar.Value)
@@ -106,7 +52,7 @@ func TestLocalTellsTheEndOfARunThatEndedMeanwhile(t *testing.T) {
 	dir := t.TempDir()
 	id := runIDFor("meanwhile")
 	mark := filepath.Join(t.TempDir(), "mark")
-	crashInstance(t, dir, id, "echo done > "+mark+"; exit 5")
+	leaveBehind(t, dir, id, "echo done > "+mark+"; exit 5")
 	waitForFile(t, mark)
 	m := startLocal(t, dir, localOptions{})
 	st := m.end(id) // without being asked: nobody has acknowledged it
@@ -125,7 +71,7 @@ func TestLocalKillsARunOfAnotherInstance(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	id := runIDFor("adopted")
-	crashInstance(t, dir, id, "sleep 1000")
+	leaveBehind(t, dir, id, "sleep 1000")
 	m := startLocal(t, dir, localOptions{})
 	m.kill(id, time.Hour)
 	if st := m.end(id); st.GetState() != mesos.TASK_KILLED {
@@ -175,62 +121,6 @@ func TestLocalRunWhoseKeeperIsKilledIsLostAndDead(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the command outlives its keeper")
 		}
-	}
-}
-
-// An instance is killed at some moment of launching; its successor asks about every
-// run and launches again what was never claimed. Each command runs once.
-func TestLocalKilledWhileLaunching(t *testing.T) {
-	t.Parallel()
-	const rounds, perRound = 8, 10
-	dir, tally := t.TempDir(), filepath.Join(t.TempDir(), "tally")
-	for round := range rounds {
-		args := []string{instanceWord, dir}
-		tasks := make(map[string]string)
-		for i := range perRound {
-			id := fmt.Sprintf("ct:%d:0:torture%d:", round, i)
-			tasks[id] = fmt.Sprintf("echo %s >> %s; exit 3", id, tally)
-			args = append(args, id, tasks[id])
-		}
-		cmd := exec.Command(testBinary(), args...)
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Duration(20+round*20) * time.Millisecond)
-		cmd.Process.Kill()
-		cmd.Wait()
-		m := startLocal(t, dir, localOptions{cpus: 100, mem: 1e6, disk: 1e6})
-		for id, command := range tasks {
-			m.reconcile(id)
-			st := m.update(id, append(endStates, mesos.TASK_UNKNOWN, mesos.TASK_RUNNING)...)
-			if st.GetState() == mesos.TASK_UNKNOWN {
-				m.launch(shellTask(id, command))
-			}
-		}
-		for id := range tasks {
-			m.reconcile(id)
-			if st := m.end(id); st.GetMessage() != "Command exited with status 3" {
-				t.Errorf("round %d: %s = %v %q", round, id, st.GetState(), st.GetMessage())
-			}
-		}
-		m.stop()
-		<-m.ended
-	}
-	text, err := os.ReadFile(tally)
-	if err != nil {
-		t.Fatal(err)
-	}
-	counts := make(map[string]int)
-	for _, id := range strings.Fields(string(text)) {
-		counts[id]++
-	}
-	for id, n := range counts {
-		if n != 1 {
-			t.Errorf("%s ran %d times, want once", id, n)
-		}
-	}
-	if len(counts) != rounds*perRound {
-		t.Errorf("%d commands ran, want %d", len(counts), rounds*perRound)
 	}
 }
 

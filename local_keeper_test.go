@@ -79,7 +79,7 @@ func TestLocalKeeperOutlivesItsInstanceByItsLastRun(t *testing.T) {
 	dir := t.TempDir()
 	id := runIDFor("outlive")
 	latch, open := newLatch(t)
-	crashInstance(t, dir, id, "echo $PPID > keeper; read x < "+latch)
+	leaveBehind(t, dir, id, "echo $PPID > keeper; read x < "+latch)
 	m := startLocal(t, dir, localOptions{})
 	keeper := waitForFile(t, m.l.sandbox(id).path("work/keeper"))
 	if !alive(keeper) {

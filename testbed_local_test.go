@@ -54,6 +54,17 @@ func (m *testMesos) hasOffer() bool {
 	return false
 }
 
+// leaveBehind launches a run and ends the subscription while it runs. What the end of the whole process does
+// is tested from outside, in e2e.
+func leaveBehind(t *testing.T, dir, id, command string) {
+	t.Helper()
+	m := startLocal(t, dir, localOptions{})
+	m.launch(shellTask(id, command))
+	m.update(id, mesos.TASK_RUNNING)
+	m.stop()
+	<-m.ended
+}
+
 // next returns the first event not yet returned that matches; others stay.
 func (m *testMesos) next(what string, match func(*sched.Event) bool) *sched.Event {
 	m.t.Helper()

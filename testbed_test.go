@@ -24,9 +24,6 @@ func inForm(short, longer int) int {
 	return short
 }
 
-// instanceWord makes the test binary an instance that can be killed; see runInstance.
-const instanceWord = "__instance"
-
 // keeperCover is where the keepers of local runs leave what -cover asks them for, which nobody reads.
 var keeperCover = filepath.Join(os.TempDir(), fmt.Sprint("chronos-test-", os.Getpid()))
 
@@ -35,9 +32,6 @@ var keeperCover = filepath.Join(os.TempDir(), fmt.Sprint("chronos-test-", os.Get
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == keeperWord {
 		os.Exit(runKeeper(os.Args[2]))
-	}
-	if len(os.Args) > 3 && os.Args[1] == instanceWord {
-		os.Exit(runInstance(os.Args[2], os.Args[3:]))
 	}
 	if err := os.MkdirAll(keeperCover, 0o777); err != nil {
 		panic(err)

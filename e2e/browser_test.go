@@ -36,5 +36,5 @@ func TestInterface(t *testing.T) {
 		run(nil, "npm", "ci")
 	}
 	hosts, root := zktest.Shared(t)
-	run([]string{"CHRONOS=" + program, "ZK=" + hosts[0], "ZK_PATH=" + root}, "node", "--test", "--test-reporter=spec", "ui.test.mjs")
+	run([]string{"CHRONOS=" + program(), "ZK=" + hosts[0], "ZK_PATH=" + root}, "node", "--test", "--test-reporter=spec", "ui.test.mjs")
 }

@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -56,36 +55,24 @@ func (c *crashTest) killAgainAndAgain(t *testing.T) {
 		if c.chance.IntN(2) == 0 {
 			at = at.Truncate(500 * time.Millisecond).Add(500*time.Millisecond + time.Duration(c.chance.Int64N(int64(60*time.Millisecond))))
 		}
-		backup := c.awaitBackup(at)
 		c.createOnces(n, at)
 		time.Sleep(time.Until(at))
 		if early, err := c.victim.end(syscall.SIGKILL); early {
 			t.Fatalf("chronos ended by itself: %v; its log: %q", err, c.victim.complaints(t))
 		}
-		if text := <-backup; text != "" {
-			c.recorded.add(t, text) // before newer runs displace what it tells
-		}
 		if c.chance.IntN(10) == 0 {
 			time.Sleep(time.Duration(c.chance.Int64N(2 * int64(c.size.period)))) // so that occurrences are missed
 		}
 		c.victim.start(t)
+		if n%readEvery == readEvery-1 {
+			c.victim.serves(t)
+			c.readHistories(c.victim) // before newer runs displace what it tells
+		}
 	}
 }
 
-// awaitBackup asks for a backup until there is one, or the kill has come.
-func (c *crashTest) awaitBackup(until time.Time) <-chan string {
-	got := make(chan string, 1)
-	go func() {
-		defer close(got)
-		for ; time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
-			if status, text, err := c.victim.call("GET", backupPath, ""); err == nil && status == http.StatusOK {
-				got <- text
-				return
-			}
-		}
-	}()
-	return got
-}
+// readEvery is after how many kills the histories are read. They have room for the occurrences of that time.
+const readEvery = 5
 
 // createOnces posts jobs until the kill comes. An error means only that nobody knows.
 func (c *crashTest) createOnces(n int, until time.Time) {

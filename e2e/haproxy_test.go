@@ -138,30 +138,31 @@ func (l *clientLoad) end() {
 	l.done.Wait()
 }
 
-// leaderAmong waits until the instances that live agree on a leader that answers, and returns it.
-func leaderAmong(t *testing.T, instances []*instance) *instance {
+// leaderAmong waits until instances agree on a leader that answers, and returns it.
+func leaderAmong(t *testing.T, instances []*instance) (leader *instance) {
 	t.Helper()
-	var leader *instance
 	until(t, "the instances agree on a leader", func() bool {
 		leader = nil
 		for _, v := range instances {
-			if v.cmd == nil {
-				continue
-			}
 			var answer struct{ Leader string }
 			if !v.get("/scheduler/leader", &answer) {
 				return false
 			}
-			i := slices.IndexFunc(instances, func(v *instance) bool { return v.addr == answer.Leader && v.cmd != nil })
+			i := slices.IndexFunc(instances, func(v *instance) bool { return v.addr == answer.Leader })
 			if i < 0 || leader != nil && leader != instances[i] {
 				return false
 			}
 			leader = instances[i]
 		}
-		return leader != nil
+		return true
 	})
 	leader.serves(t)
 	return leader
+}
+
+// others returns all instances but one.
+func others(instances []*instance, but *instance) []*instance {
+	return slices.DeleteFunc(slices.Clone(instances), func(v *instance) bool { return v == but })
 }
 
 // Clients of the bundle's HAProxy see nothing of leaders that are stopped, and next to
@@ -197,7 +198,7 @@ func TestFailOversBehindHAProxy(t *testing.T) {
 			if early, err := leader.end(signal); early || signal == syscall.SIGTERM && err != nil {
 				t.Errorf("the leader ended by itself: %t, with %v, want status 0", early, err)
 			}
-			leaderAmong(t, instances)
+			leaderAmong(t, others(instances, leader))
 			leader.start(t)
 			leader.serves(t)
 		}
@@ -225,17 +226,17 @@ func TestFailOversBehindHAProxy(t *testing.T) {
 func checkRestoreThroughFollower(t *testing.T, instances []*instance) {
 	t.Helper()
 	leader := leaderAmong(t, instances)
-	follower := instances[0]
-	if follower == leader {
-		follower = instances[1]
+	follower := others(instances, leader)[0]
+	jobs := func() string {
+		follower.until(t, "no run is open, which would show", follower.isIdle)
+		return follower.mustCall(t, "GET", "/scheduler/graph/csv", "", http.StatusOK)
 	}
-	names := func() string { return follower.mustCall(t, "GET", "/scheduler/graph/csv", "", http.StatusOK) }
-	before, saved := names(), follower.mustCall(t, "GET", "/v1/scheduler/backup", "", http.StatusOK)
+	before, saved := jobs(), follower.mustCall(t, "GET", "/v1/scheduler/backup", "", http.StatusOK)
 	follower.mustCall(t, "POST", "/scheduler/iso8601", jobBehindHAProxy("later"), http.StatusNoContent)
 	follower.mustCall(t, "POST", "/v1/scheduler/restore", saved, http.StatusConflict)
 	start := time.Now()
 	follower.mustCall(t, "POST", "/v1/scheduler/restore?replace=true", saved, http.StatusNoContent)
-	if after := names(); after != before {
+	if after := jobs(); after != before {
 		t.Errorf("after the restore there are other jobs than before: %d bytes of them, want %d", len(after), len(before))
 	}
 	t.Logf("a backup of %d bytes was restored in %v", len(saved), time.Since(start).Round(time.Millisecond))

@@ -164,6 +164,7 @@ func (p *podman) build() {
 		p.t.Fatalf("go mod download: %v\n%s", err, out)
 	}
 	p.makeBase()
+	noteSource()
 	start := time.Now()
 	p.must("build", "--isolation", "chroot", "--pull=never", "--format", "docker", "--build-arg", "VERSION=1.2.3", "--tag", imageName,
 		"--volume", goEnv(p.t, "GOROOT")+":/usr/local/go:ro", "--volume", goEnv(p.t, "GOMODCACHE")+":/go/pkg/mod",
@@ -270,7 +271,6 @@ func imageTwice(t *testing.T, p *podman) {
 			"--zk_hosts", "zk://"+hosts[0], "--zk_path", root, "--zk_timeout", "4000")
 		v := answering(t, "127.0.0.1:"+port)
 		p.must("exec", name, "/usr/bin/chronos", "healthcheck")
-		v.cmd = new(exec.Cmd) // alive, for leaderAmong
 		instances = append(instances, v)
 	}
 	leader := leaderAmong(t, instances)
@@ -311,8 +311,8 @@ func imageStartedAsBefore(t *testing.T, p *podman) {
 	p.container("dcos", []string{"--network", "host", "--env", "PORT0=" + port, "--env", "HOST=127.0.0.1"},
 		"/usr/bin/chronos", "run_jar", "--http_port", "$PORT0", "--hostname", "$HOST", "--mesos_framework_name", "chronos", "--mail_ssl", "true", "--slack_token", "secret")
 	dcos := answering(t, "127.0.0.1:"+port)
-	if leader := dcos.mustCall(t, "GET", "/scheduler/leader", "", http.StatusOK); !strings.Contains(leader, dcos.addr) {
-		t.Errorf("the leader is %s, want %s", leader, dcos.addr)
+	if leader := leaderAmong(t, []*instance{dcos}); leader != dcos {
+		t.Errorf("the leader is %s, want %s", leader.addr, dcos.addr)
 	}
 	wantLog(t, p, "dcos", "option --slack_token is unknown and ignored", "$PORT0 in --http_port is replaced from the environment")
 	p.stop("dcos")

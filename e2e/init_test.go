@@ -15,7 +15,7 @@ import (
 func TestFirstProcessReapsAndPassesOn(t *testing.T) {
 	t.Parallel()
 	command := func(args ...string) *exec.Cmd {
-		cmd := exec.Command("sh", append([]string{"-c", `mount --make-rprivate / && mount -t proc proc /proc && exec "$@"`, "sh", program}, args...)...)
+		cmd := exec.Command("sh", append([]string{"-c", `mount --make-rprivate / && mount -t proc proc /proc && exec "$@"`, "sh", program()}, args...)...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS}
 		return cmd
 	}

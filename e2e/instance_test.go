@@ -57,7 +57,7 @@ func (v *instance) advertise(addr string) {
 // start starts the process and does not wait for it to serve.
 func (v *instance) start(t testing.TB) {
 	t.Helper()
-	v.run(t, exec.Command(program, v.args...))
+	v.run(t, exec.Command(program(), v.args...))
 }
 
 // run makes a command the instance's process, which ends with the tests.

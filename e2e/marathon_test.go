@@ -294,7 +294,7 @@ type serving struct{ address, id, master string }
 func startedAlone(t *testing.T, environ []string, args ...string) (s serving) {
 	t.Helper()
 	v := &instance{log: filepath.Join(t.TempDir(), "log")}
-	cmd := exec.Command(program, append(slices.Clone(args), "--log_format", "json")...)
+	cmd := exec.Command(program(), append(slices.Clone(args), "--log_format", "json")...)
 	cmd.Env = append(os.Environ(), environ...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	v.run(t, cmd)

@@ -1,11 +1,9 @@
 package e2e
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,47 +88,23 @@ type gap struct {
 	description string
 }
 
-// histories gathers, from the stored histories of jobs, which occurrences are recorded as not run.
+// histories gathers which occurrences of jobs are recorded as not run.
 type histories map[string]map[string]gap // by job, by id and state
 
-// read adds what is stored now, whose backup an instance gives.
-func (h histories) read(t *testing.T, v *instance) {
-	t.Helper()
-	h.add(t, v.mustCall(t, "GET", backupPath, "", http.StatusOK))
+// A recordedRun is what is stored of a run that has ended.
+type recordedRun struct {
+	ID, Kind, State, Reason string
+	Due, From, Ended        time.Time
 }
 
-const backupPath = "/v1/scheduler/backup"
-
-// add adds what is in a backup.
-func (h histories) add(t *testing.T, backup string) {
-	t.Helper()
-	var state struct{ Records []struct{ Key, Text string } }
-	if err := json.Unmarshal([]byte(backup), &state); err != nil {
-		t.Fatalf("backup: %v", err)
-	}
-	for _, r := range state.Records {
-		if job, ok := strings.CutPrefix(r.Key, "go/history/"); ok {
-			h.addOf(t, job, r.Text)
-		}
-	}
-}
-
-func (h histories) addOf(t *testing.T, job, history string) {
-	t.Helper()
-	var runs []struct {
-		ID, Kind, State, Reason string
-		Due, From, Ended        int64
-	}
-	if err := json.Unmarshal([]byte(history), &runs); err != nil {
-		t.Fatalf("history of %s: %v", job, err)
-	}
-	for _, r := range runs {
+func (h histories) add(job string, ended []recordedRun) {
+	for _, r := range ended {
 		if r.State != "missed" && r.State != "skipped" || r.Kind != "scheduled" {
 			continue
 		}
-		m := gap{state: r.State, from: r.Due, to: r.Due, recorded: r.Ended, description: r.Reason}
-		if r.From != 0 {
-			m.from = r.From
+		m := gap{state: r.State, from: r.Due.UnixMilli(), to: r.Due.UnixMilli(), recorded: r.Ended.UnixMilli(), description: r.Reason}
+		if !r.From.IsZero() {
+			m.from = r.From.UnixMilli()
 		}
 		if h[job] == nil {
 			h[job] = map[string]gap{}
@@ -275,13 +249,25 @@ func (w *workload) pastDue(v *instance, end int64) bool {
 func (w *workload) settle(t *testing.T, v *instance, end int64) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		w.recorded.read(t, v)
+		w.readHistories(v)
 		if w.open(t, end) == 0 {
 			break
 		}
 	}
 	v.until(t, "no run is open", v.isIdle)
-	w.recorded.read(t, v)
+	v.until(t, "all histories are read", func() bool { return w.readHistories(v) })
+}
+
+// readHistories reads what is recorded of the cadences, and reports whether it got all of that.
+func (w *workload) readHistories(v *instance) (all bool) {
+	for _, c := range w.cadences {
+		var answer struct{ History []recordedRun }
+		if !v.get("/scheduler/runs/"+c.name, &answer) {
+			return false
+		}
+		w.recorded.add(c.name, answer.History)
+	}
+	return true
 }
 
 // open counts what is not yet accounted for.

@@ -9,6 +9,8 @@ import { chromium } from 'playwright-core';
 export const program = process.env.CHRONOS ?? new URL('../../chronos', import.meta.url).pathname;
 const browserPath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
+const patience = 120e3; // ms
+
 export function freePort() {
   return new Promise((resolve, reject) => {
     const server = createServer();
@@ -17,8 +19,9 @@ export function freePort() {
   });
 }
 
-export async function until(what, text, ms = 20000) {
-  const end = Date.now() + ms;
+// until asks until something is so. The deadline, like that of a page, is a guard against hanging.
+export async function until(what, text) {
+  const end = Date.now() + patience;
   for (;;) {
     const value = await Promise.resolve().then(what).catch(() => false);
     if (value) return value;
@@ -83,7 +86,7 @@ export function launch() {
 export async function open(browser, url, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, timezoneId: 'Europe/Berlin', locale: 'en-GB', ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(15000);
+  page.setDefaultTimeout(patience);
   page.wrong = [];
   page.on('request', r => { if (!r.url().startsWith(new URL(url).origin) && !r.url().startsWith('data:') && !r.url().startsWith('blob:')) page.wrong.push('request to ' + r.url()); });
   page.on('pageerror', e => page.wrong.push('error: ' + e.stack));

@@ -47,7 +47,7 @@ test('a job is created, with a preview of its schedule while one types', () => o
   assert.equal(await page.locator('.preview tbody tr').count(), 10);
   await page.getByLabel('Command', { exact: true }).fill('echo hello');
   await page.getByRole('button', { name: 'Create' }).click();
-  await page.getByRole('heading', { level: 1, name: 'made.here' }).waitFor();
+  await page.getByRole('heading', { level: 1, name: 'made.here', exact: true }).waitFor();
   assert.equal((await chronos.job('made.here')).command, 'echo hello');
 }));
 
@@ -107,7 +107,7 @@ test('every field of a full job survives an edit, in the form and as JSON', asyn
     await page.getByRole('dialog').getByText('Changed in the form').waitFor();
     assert.deepEqual(await page.locator('.change h3').allTextContents(), ['description']);
     await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
-    await page.getByRole('heading', { level: 1, name: 'full' }).waitFor();
+    await page.getByRole('heading', { level: 1, name: 'full', exact: true }).waitFor();
   });
   assert.deepEqual(await stored('full'), { ...before, description: 'Changed in the form' });
   await on('#jobs/full/edit', async page => {
@@ -119,7 +119,7 @@ test('every field of a full job survives an edit, in the form and as JSON', asyn
     await page.getByLabel('Environment 1, value').fill('changed');
     await page.getByRole('button', { name: 'Review and save' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
-    await page.getByRole('heading', { level: 1, name: 'full' }).waitFor();
+    await page.getByRole('heading', { level: 1, name: 'full', exact: true }).waitFor();
   });
   assert.deepEqual(await stored('full'), {
     ...before, description: 'Changed in the form', epsilon: 'PT46M', maxCompletionTime: 60, environmentVariables: [{ name: 'A', value: 'changed' }, full.environmentVariables[1]],
@@ -140,7 +140,7 @@ test('what others changed meanwhile is kept, and conflicts are told', async () =
     await page.getByRole('button', { name: 'Review and save' }).click();
     await page.getByText('Somebody else has meanwhile changed description too').waitFor();
     await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
-    await page.getByRole('heading', { level: 1, name: 'shared' }).waitFor();
+    await page.getByRole('heading', { level: 1, name: 'shared', exact: true }).waitFor();
   });
   const job = await chronos.job('shared');
   assert.deepEqual([job.owner, job.description], ['second', 'mine']);
@@ -174,7 +174,7 @@ test('a dependent job is made from the graph', async () => {
     await page.getByLabel('Name', { exact: true }).fill('grown');
     await page.getByLabel('Command', { exact: true }).fill('echo grown');
     await page.getByRole('button', { name: 'Create' }).click();
-    await page.getByRole('heading', { level: 1, name: 'grown' }).waitFor();
+    await page.getByRole('heading', { level: 1, name: 'grown', exact: true }).waitFor();
     await page.goto(chronos.url + '#graph/root.job');
     await info.getByRole('button', { name: 'grown' }).waitFor();
     await page.getByText('3 jobs').waitFor();
@@ -182,7 +182,7 @@ test('a dependent job is made from the graph', async () => {
     await page.keyboard.press('ArrowRight');
     await page.keyboard.press('ArrowDown');
     await page.keyboard.press('Enter');
-    await page.getByRole('heading', { level: 1, name: /grown|other.leaf/ }).waitFor();
+    await page.getByRole('heading', { level: 1, name: /^(grown|other.leaf)$/ }).waitFor();
   });
   assert.deepEqual((await chronos.job('grown')).parents, ['root.job']);
 });
@@ -220,7 +220,7 @@ test('the table is used with the keyboard alone', () => on('#jobs?q=bulk.', asyn
   await page.keyboard.press('Escape');
   await page.locator('.scroller').focus();
   await page.keyboard.press('Enter');
-  await page.getByRole('heading', { level: 1, name: 'bulk.b' }).waitFor();
+  await page.getByRole('heading', { level: 1, name: 'bulk.b', exact: true }).waitFor();
 }));
 
 test('deleting a job says what becomes of its children', async () => {
@@ -254,7 +254,7 @@ test('a job whose every text is a script stays text', async () => {
   }
 });
 
-test('links of older versions lead to the job', () => on('#jobs/bulk.a', page => page.getByRole('heading', { level: 1, name: 'bulk.a' }).waitFor()));
+test('links of older versions lead to the job', () => on('#jobs/bulk.a', page => page.getByRole('heading', { level: 1, name: 'bulk.a', exact: true }).waitFor()));
 
 test('pages have no serious flaw for people with assistive tools, and are shot', async () => {
   const own = await Instance.start();
@@ -316,7 +316,7 @@ test('it works below another path, with credentials', async () => {
     await page.getByLabel('Name', { exact: true }).fill('below');
     await page.getByLabel('Schedule', { exact: true }).fill(yearly.schedule);
     await page.getByRole('button', { name: 'Create' }).click();
-    await page.getByRole('heading', { level: 1, name: 'below' }).waitFor();
+    await page.getByRole('heading', { level: 1, name: 'below', exact: true }).waitFor();
     assert.deepEqual(page.wrong, []);
     await page.context().close();
   } finally {
@@ -346,7 +346,7 @@ test('the page recovers by itself when another instance takes over', async () =>
     await page.getByLabel('Select survivor').check();
     await page.getByRole('toolbar').getByRole('button', { name: 'Run' }).click();
     await page.getByRole('button', { name: 'Run 1 job' }).click();
-    await page.waitForSelector('.link-state.live', { timeout: 30000 });
+    await page.waitForSelector('.link-state.live');
     await until(async () => (await second.runs('survivor')).history.length === 1, 'the run has been made once');
     await second.put({ name: 'after.all', command: 'true', ...yearly });
     await seen(page, 'after.all');

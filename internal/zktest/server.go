@@ -205,20 +205,33 @@ func (s *Server) Serves() bool {
 	return false
 }
 
-// given are the ports that FreePort has returned.
-var given sync.Map
+// taken are the ports that FreePort has returned in this process.
+var taken sync.Map
+
+// portLocks is a file with a lock on one byte for each port that FreePort has returned in any process that still
+// runs: whoever gets a port may not listen on it yet, or not at the moment.
+var portLocks = sync.OnceValue(func() *os.File {
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), fmt.Sprintf("chronos-test-ports-%d", os.Getuid())), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		panic(err) // without a directory for temporary files no test works
+	}
+	return f
+})
 
 // FreePort returns a port that is free on 127.0.0.1, lies below those that the system gives to clients, and is
-// returned once only.
+// returned once only, to one test process at a time.
 func FreePort() int {
 	for {
 		port := 12000 + rand.IntN(20000)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
+		if _, known := taken.LoadOrStore(port, true); known {
 			continue
 		}
-		l.Close()
-		if _, known := given.LoadOrStore(port, true); !known {
+		lock := syscall.Flock_t{Type: syscall.F_WRLCK, Start: int64(port), Len: 1}
+		if err := syscall.FcntlFlock(portLocks().Fd(), syscall.F_SETLK, &lock); err != nil {
+			continue // another process has it
+		}
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
 			return port
 		}
 	}
