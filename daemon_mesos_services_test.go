@@ -153,8 +153,8 @@ func TestStartWithMesosInTrouble(t *testing.T) {
 			if res, body := d.ask(t, 0, "POST", "/scheduler/iso8601", `{"name":"a","command":"true","schedule":"R1//PT1H"}`); res.StatusCode != 204 {
 				t.Fatalf("POST = %d %s", res.StatusCode, body)
 			}
-			d.until(t, "the cause in the log", func() bool { return strings.Contains(d.log.String(), tt.log) })
-			d.until(t, "the cause in /health", func() bool {
+			d.until(t, "the cause is in the log", func() bool { return strings.Contains(d.log.String(), tt.log) })
+			d.until(t, "the cause is in /health", func() bool {
 				var report healthReport
 				_, body := d.ask(t, 0, "GET", "/health", "")
 				if err := json.Unmarshal([]byte(body), &report); err != nil {
@@ -169,7 +169,7 @@ func TestStartWithMesosInTrouble(t *testing.T) {
 				t.Errorf("why the run waits = %s", body)
 			}
 			tt.cure(t, m, f)
-			d.until(t, "the end of the run", func() bool {
+			d.until(t, "the run has ended", func() bool {
 				_, body := d.ask(t, 0, "GET", "/scheduler/runs/a", "")
 				return strings.Contains(body, `"state":"finished"`)
 			})

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestPlainAndTLSAreServedTogether(t *testing.T) {
@@ -24,11 +23,7 @@ func TestPlainAndTLSAreServedTogether(t *testing.T) {
 	if _, port, _ := net.SplitHostPort(d.listeners[0].Addr().String()); d.id != "127.0.0.1:"+port || d.self.Scheme != "http" {
 		t.Errorf("id, instance = %s, %+v, want the plain listener", d.id, d.self)
 	}
-	for limit := time.Now().Add(20 * time.Second); !d.subscribed(); time.Sleep(time.Millisecond) {
-		if time.Now().After(limit) {
-			t.Fatalf("never subscribed:\n%s", d.log)
-		}
-	}
+	d.until(t, "it has subscribed", d.subscribed)
 	_, body := d.ask(t, 1, "GET", "/metrics/prometheus", "")
 	for _, want := range []string{"\nchronos_leader 1\n", "\nchronos_mesos_connected 1\n", "\nchronos_jobs 0\n"} {
 		if !strings.Contains(body, want) {
@@ -173,11 +168,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	login := []string{"Authorization", strings.TrimPrefix(basic("user:hunter2-http"), "\nAuthorization: ")}
 	d.ask(t, 0, "POST", "/scheduler/iso8601", strings.Replace(jobA, `"a"`, `"a","owner":"o@x","environmentVariables":[{"name":"P","value":"hunter2-env"}]`, 1), login...)
 	d.ask(t, 0, "DELETE", "/scheduler/job/a", "", login...) // notifies everybody, in vain
-	for deadline := time.Now().Add(20 * time.Second); strings.Count(d.log.String(), "notice not delivered yet") < 5; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not every client has tried:\n%s", d.log)
-		}
-	}
+	d.until(t, "every client has tried", func() bool { return strings.Count(d.log.String(), "notice not delivered yet") >= 5 })
 	for _, request := range requests() {
 		method, path, _ := strings.Cut(request, " ")
 		if method != "GET" {

@@ -280,7 +280,7 @@ func TestLeadershipMovesWithinAnEnsemble(t *testing.T) {
 	mustCommit(t, old, put("J_a", "1"))
 	won := campaigning(t, b, bSession)
 	ensemble[follower].Kill()
-	ended(t, aSession, patience)
+	ended(t, aSession)
 	v = next(t, won, "leader").mustLead(t)
 	s, err := openZKStore(bSession, root, v.latch)
 	if err != nil {

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -15,7 +19,7 @@ import (
 // waitForDeath waits for the end of a process.
 func waitForDeath(t *testing.T, what, pid string) {
 	t.Helper()
-	waitUntil(t, what+" "+pid+" has ended", func() bool { return !alive(pid) })
+	until(t, what+" "+pid+" has ended", func() bool { return !alive(pid) })
 }
 
 // newLatch returns a FIFO: who opens it for reading waits until the test opens it.
@@ -166,4 +170,151 @@ func TestLocalFIFOsOfKilledKeepersAreClearedAway(t *testing.T) {
 	}
 	m.kill(id, 0)
 	m.end(id)
+}
+
+// contend asks a keeper of its own to execute a run.
+func contend(t *testing.T, l *localCluster, box sandbox, epoch int64) error {
+	t.Helper()
+	s := keepers{command: l.keepers.command, of: map[string]*keeperProcess{}}
+	k, err := s.take("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.dismiss()
+	return k.keep(t.Context(), keepRequest{filepath.Base(string(box)), epoch})
+}
+
+// race has several keepers execute a run at the same moment, one of which claims it, and waits for its end.
+func race(t *testing.T, l *localCluster, box sandbox, epochs ...int64) {
+	t.Helper()
+	var claims atomic.Int32
+	var wg sync.WaitGroup
+	for _, epoch := range epochs {
+		wg.Go(func() {
+			switch err := contend(t, l, box, epoch); {
+			case err == nil:
+				claims.Add(1)
+			case !errors.Is(err, errClaimed):
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := claims.Load(); n != 1 {
+		t.Errorf("%d keepers have claimed the run, want one", n)
+	}
+	if _, err := box.wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// subscribedLocal is a cluster that the test asks keepers for, with the number of its subscription.
+func subscribedLocal(t *testing.T) (*localCluster, int64) {
+	t.Helper()
+	l, err := newLocal(t.TempDir(), localOptions{keeper: testKeeper}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	epoch, err := subscribe(l.dir, termID{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, epoch
+}
+
+func TestLocalRunWhoseKeeperIsKilledIsLostAndDead(t *testing.T) {
+	t.Parallel()
+	m := startLocal(t, t.TempDir(), localOptions{})
+	id := runIDFor("orphan")
+	m.launch(shellTask(id, "echo $$ $PPID > pids; exec sleep 1000"))
+	pids := strings.Fields(waitForFile(t, m.l.sandbox(id).path("work/pids")))
+	var keeper int
+	if _, err := fmt.Sscan(pids[1], &keeper); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(keeper, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if st := m.end(id); st.GetState() != mesos.TASK_LOST {
+		t.Errorf("keeper killed = %v, want TASK_LOST", st.GetState())
+	}
+	for deadline := time.Now().Add(10 * time.Second); alive(pids[0]); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the command outlives its keeper")
+		}
+	}
+}
+
+func TestLocalOneOfSeveralKeepersRunsTheCommand(t *testing.T) {
+	t.Parallel()
+	l, epoch := subscribedLocal(t)
+	tally := filepath.Join(t.TempDir(), "tally")
+	const rounds = 50
+	for i := range rounds {
+		id := runIDFor(fmt.Sprint("race", i))
+		task := shellTask(id, fmt.Sprintf("echo %d >> %s", i, tally))
+		box := l.sandbox(id)
+		if err := box.create(id, &task); err != nil {
+			t.Fatal(err)
+		}
+		race(t, l, box, epoch, epoch, epoch)
+		if st := box.status(); st == nil || st.State != "TASK_FINISHED" {
+			t.Fatalf("round %d: status = %+v", i, st)
+		}
+	}
+	text, err := os.ReadFile(tally)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := make(map[string]int)
+	for _, line := range strings.Fields(string(text)) {
+		counts[line]++
+	}
+	for i := range rounds {
+		if n := counts[fmt.Sprint(i)]; n != 1 {
+			t.Errorf("the command of round %d ran %d times, want once", i, n)
+		}
+	}
+}
+
+// A keeper that gets the lock only when the run is over says so. It must not mistake what
+// the first one has cleared away for a fault, which would make a failure of the run.
+func TestLocalKeeperThatComesLateKnowsTheRunIsOver(t *testing.T) {
+	t.Parallel()
+	l, epoch := subscribedLocal(t)
+	id := runIDFor("late")
+	task := shellTask(id, "exit 3")
+	box := l.sandbox(id)
+	if err := box.create(id, &task); err != nil {
+		t.Fatal(err)
+	}
+	race(t, l, box, epoch)
+	if err := contend(t, l, box, epoch); !errors.Is(err, errClaimed) {
+		t.Errorf("late keeper answers %v, want %v", err, errClaimed)
+	}
+	if st := box.status(); st == nil || st.Message != "Command exited with status 3" {
+		t.Errorf("status = %+v, want that of the first keeper", st)
+	}
+}
+
+func TestLocalStartsItsOwnBinary(t *testing.T) {
+	t.Parallel()
+	self, err := ownBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := startLocal(t, t.TempDir(), localOptions{keeper: []string{self, keeperWord}})
+	id := runIDFor("self")
+	m.launch(shellTask(id, `tr '\0' ' ' < /proc/$PPID/cmdline`))
+	m.end(id)
+	if got, want := m.output(id, "stdout"), "chronos __keep "+m.l.dir+" "; got != want {
+		t.Errorf("keeper = %q, want %q", got, want)
+	}
+}
+
+func TestLocalKeeperIsNotForUsers(t *testing.T) {
+	t.Setenv(keeperVariable, "")
+	if code := runKeeper(t.TempDir()); code != exitUsage {
+		t.Errorf("runKeeper by hand = %d, want %d", code, exitUsage)
+	}
 }

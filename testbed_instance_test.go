@@ -191,11 +191,12 @@ func (d *testDaemon) subscribed() bool {
 // until asks again and again, since what is asked for has no signal.
 func (d *testDaemon) until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s; the log: %s", what, d.log)
+	defer func() {
+		if t.Failed() {
+			t.Log(d.log)
 		}
-	}
+	}()
+	until(t, what, cond)
 }
 
 // startDaemon runs an instance with the given options until the test ends.
@@ -233,7 +234,7 @@ func tryDaemon(t *testing.T, log io.Writer, args ...string) (*daemon, error) {
 // awaitRole waits until an instance has a role.
 func awaitRole(t *testing.T, d *testDaemon, role string) {
 	t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(patience)
 	h := &health{seat: d.seat}
 	for {
 		changed := d.seat.changed()

@@ -68,7 +68,7 @@ func leaveBehind(t *testing.T, dir, id, command string) {
 // next returns the first event not yet returned that matches; others stay.
 func (m *testMesos) next(what string, match func(*sched.Event) bool) *sched.Event {
 	m.t.Helper()
-	timeout := time.After(60 * time.Second)
+	timeout := time.After(patience)
 	for {
 		for i, e := range m.seen {
 			if match(e) {
@@ -233,11 +233,16 @@ func runIDFor(name string) string { return "ct:1420843781398:0:" + name + ":" }
 
 func waitForFile(t *testing.T, path string) string {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if text, err := os.ReadFile(path); err == nil && bytes.HasSuffix(text, []byte("\n")) {
-			return strings.TrimSpace(string(text))
-		}
-	}
-	t.Fatalf("no file %s", path)
-	return ""
+	var text []byte
+	until(t, "there is a line in "+path, func() bool {
+		text, _ = os.ReadFile(path)
+		return bytes.HasSuffix(text, []byte("\n"))
+	})
+	return strings.TrimSpace(string(text))
+}
+
+// alive reports whether a process runs: a zombie does not.
+func alive(pid string) bool {
+	text, err := os.ReadFile("/proc/" + pid + "/stat")
+	return err == nil && !strings.Contains(string(text), ") Z ")
 }

@@ -41,8 +41,9 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// patience is how long tests wait for what should happen soon.
-const patience = 30 * time.Second
+// patience is how long tests wait for what should happen soon: a guard against hanging, which
+// no machine is too slow for.
+const patience = 2 * time.Minute
 
 // next returns the next value of a channel.
 func next[T any](t *testing.T, c <-chan T, what string) T {
@@ -53,5 +54,15 @@ func next[T any](t *testing.T, c <-chan T, what string) T {
 	case <-time.After(patience):
 		t.Fatalf("no %s after %v", what, patience)
 		panic("unreachable")
+	}
+}
+
+// until asks again and again: for states of other processes, and those of our own that nobody tells of.
+func until(t *testing.T, what string, reached func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !reached(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v in vain until %s", patience, what)
+		}
 	}
 }

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// ended waits for a session's context.
-func ended(t *testing.T, s *zkSession, within time.Duration) {
+// ended waits for the end of a session.
+func ended(t *testing.T, s *zkSession) {
 	t.Helper()
 	select {
 	case <-s.ctx.Done():
-	case <-time.After(within):
-		t.Fatalf("the session lives on after %v", within)
+	case <-time.After(patience):
+		t.Fatalf("the session lives on after %v", patience)
 	}
 }
 

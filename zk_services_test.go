@@ -23,7 +23,7 @@ func TestSessionEndsWithItsConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Kill()
-	ended(t, s, 5*time.Second)
+	ended(t, s)
 	if cause := context.Cause(s.ctx); !errors.Is(cause, errDisconnected) {
 		t.Errorf("cause of the end = %v, want %v", cause, errDisconnected)
 	}
@@ -47,7 +47,7 @@ func TestSessionEndsWhenTheServerFreezes(t *testing.T) {
 	defer s.close()
 	server.Pause()
 	defer server.Resume()
-	ended(t, s, 3*time.Second)
+	ended(t, s)
 }
 
 // A server that accepts connections and never answers costs one session timeout.

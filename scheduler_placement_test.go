@@ -9,8 +9,6 @@ import (
 
 	"github.com/chronos-go/chronos/internal/mesostest"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
-	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
-	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 )
 
 // TestLargeJobIsNotStarved: small jobs want more than the agents have, all the time. First fit alone would
@@ -81,36 +79,4 @@ func TestLargeJobIsNotStarved(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A task takes what is offered in several parts: to anybody, to its role for good, to its role for now.
-func TestTaskTakesAllPartsOfAnOffer(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		m := mesostest.NewMaster(t, mesostest.Options{Pipe: true})
-		cpus := func(n float64, reservations ...mesos.Resource_ReservationInfo) mesos.Resource {
-			return mesos.Resource{Name: "cpus", Type: mesos.SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: n}, Reservations: reservations}
-		}
-		m.AddAgent(mesostest.AgentSpec{Resources: []mesos.Resource{
-			cpus(4),
-			cpus(2, mesos.Resource_ReservationInfo{Type: mesos.Resource_ReservationInfo_STATIC.Enum(), Role: new("jobs")}),
-			cpus(1, mesos.Resource_ReservationInfo{Type: mesos.Resource_ReservationInfo_DYNAMIC.Enum(), Role: new("jobs"), Principal: new("p")}),
-			cpus(8, mesos.Resource_ReservationInfo{Type: mesos.Resource_ReservationInfo_STATIC.Enum(), Role: new("others")}),
-		}})
-		info := testFramework()
-		info.Role = new("jobs")
-		k := connect(t, configFor(m, info, nil), "")
-		synctest.Wait()
-		o := k.seen(sched.Event_OFFERS)[0].Offers.Offers[0]
-		market := newMarket("jobs")
-		market.add(&o, time.Time{})
-		p, ok := market.place(needs(6.5, 0, 0))
-		if !ok {
-			t.Fatal("no room for what is offered in three parts")
-		}
-		task := taskInfo(&Job{Name: "T", Command: "true", Shell: true}, &Run{ID: "T"}, p)
-		if err := k.outcome(calls.Accept(calls.OfferOperations{calls.OpLaunch(*task)}.WithOffers(o.ID))); err != nil || m.Launches("T") != 1 {
-			t.Errorf("a task in all three parts: %v, %d launches, want it taken", err, m.Launches("T"))
-		}
-	})
 }
