@@ -87,7 +87,7 @@ func randomJob(r *rand.Rand) *Job {
 func TestStoringLosesNothing(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 2000 {
+	for range inForm(500, 50_000) {
 		j := randomJob(r)
 		doc := j.appendJSON(nil, dialectStored)
 		got, err := decodeStoredJob(doc, testDefaults())
@@ -100,7 +100,7 @@ func TestStoringLosesNothing(t *testing.T) {
 func TestReadModifyWriteLosesNothing(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 4))
-	for range 2000 {
+	for range inForm(500, 50_000) {
 		j := randomJob(r)
 		for _, d := range []dialect{dialect2, dialect3} {
 			doc := j.appendJSON(nil, d)

@@ -238,11 +238,7 @@ func TestLocalRunWhoseKeeperIsKilledIsLostAndDead(t *testing.T) {
 	if st := m.end(id); st.GetState() != mesos.TASK_LOST {
 		t.Errorf("keeper killed = %v, want TASK_LOST", st.GetState())
 	}
-	for deadline := time.Now().Add(10 * time.Second); alive(pids[0]); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the command outlives its keeper")
-		}
-	}
+	waitForDeath(t, "the command, which must not outlive its keeper,", pids[0])
 }
 
 func TestLocalOneOfSeveralKeepersRunsTheCommand(t *testing.T) {

@@ -378,7 +378,7 @@ func TestFileStoreRefusesUntilTheDiskIsWellAgain(t *testing.T) {
 // Random commits, failures, reopenings and crashes against a map.
 func TestFileStoreAgainstAModel(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
+	seed := *firstSeed
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	d := &faultyDisk{osDisk: osDisk(t.TempDir())}
@@ -396,7 +396,7 @@ func TestFileStoreAgainstAModel(t *testing.T) {
 	}
 	reopen()
 	model := map[string]string{}
-	for range 1000 {
+	for range inForm(1_000, 100_000) {
 		if r.IntN(20) == 0 {
 			d.n, d.failAt = 0, 1+r.IntN(10)
 		}

@@ -347,13 +347,13 @@ func TestZKStoreWithCredentials(t *testing.T) {
 // Random commits by changing leaders against a map.
 func TestZKStoreAgainstAModel(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64()
+	seed := *firstSeed
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	hosts, root := zktest.Shared(t)
 	s, c := lead(t, hosts, root)
 	model := map[string]string{}
-	for range 300 {
+	for range inForm(300, 10_000) {
 		if r.IntN(30) == 0 {
 			mustResign(t, c, s.session)
 			s, c = lead(t, hosts, root)
