@@ -171,6 +171,7 @@ func TestLateRunIsToldOfWhileItWaits(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			onEachCluster(t, func(t *testing.T, c testCluster) {
 				b := newBenchOn(t, c)
 				b.cfg.late = tt.late

@@ -213,6 +213,7 @@ func TestClustersOfTheTests(t *testing.T) {
 	}
 	for _, tt := range fates {
 		t.Run("a call that is "+tt.name, func(t *testing.T) {
+			t.Parallel()
 			onEachCluster(t, func(t *testing.T, c testCluster) {
 				client := runClient(t, c, func(*sched.Event) {})
 				c.intercept(func(*sched.Call) (bool, error) { return tt.arrives, tt.err })
@@ -233,6 +234,7 @@ func TestClustersOfTheTests(t *testing.T) {
 	}
 	for _, copies := range []int{0, 1, 2} {
 		t.Run(fmt.Sprintf("an update that arrives %d times", copies), func(t *testing.T) {
+			t.Parallel()
 			onEachCluster(t, func(t *testing.T, c testCluster) {
 				seen := 0
 				runClient(t, c, func(e *sched.Event) { seen += boolInt(e.Type == sched.Event_UPDATE) })
@@ -246,6 +248,7 @@ func TestClustersOfTheTests(t *testing.T) {
 		})
 	}
 	t.Run("a subscription that is interrupted", func(t *testing.T) {
+		t.Parallel()
 		onEachCluster(t, func(t *testing.T, c testCluster) {
 			var seen []string
 			runClient(t, c, func(e *sched.Event) {
