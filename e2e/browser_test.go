@@ -19,22 +19,29 @@ func TestInterface(t *testing.T) {
 			t.Fatalf("the interface is tested in a real browser: apt-get install %s (%v)", install, err)
 		}
 	}
-	run := func(environ []string, name string, args ...string) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, name, args...)
-		cmd.Dir, cmd.Env = "browser", append(os.Environ(), environ...)
-		cmd.WaitDelay = time.Second
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-		}
-		t.Logf("%s", out)
-	}
 	if _, err := os.Stat("browser/node_modules/axe-core"); err != nil {
-		run(nil, "npm", "ci")
+		inBrowser(t, nil, "npm", "ci")
 	}
-	hosts, root := zktest.Shared(t)
-	run([]string{"CHRONOS=" + program(), "ZK=" + hosts[0], "ZK_PATH=" + root}, "node", "--test", "--test-reporter=spec", "ui.test.mjs")
+	for _, file := range []string{"ui.test.mjs", "pages.test.mjs"} {
+		t.Run(file, func(t *testing.T) {
+			t.Parallel()
+			hosts, root := zktest.Shared(t)
+			inBrowser(t, []string{"CHRONOS=" + program(), "ZK=" + hosts[0], "ZK_PATH=" + root}, "node", "--test", "--test-reporter=spec", file)
+		})
+	}
+}
+
+// inBrowser runs a command in the folder browser.
+func inBrowser(t *testing.T, environ []string, name string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Env = "browser", append(os.Environ(), environ...)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	t.Logf("%s", out)
 }

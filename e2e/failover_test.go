@@ -34,6 +34,9 @@ func TestFailOver(t *testing.T) {
 	}
 }
 
+// longSession outlasts any test, so that a leader stays until it ends or is deposed.
+const longSession = time.Minute
+
 // judgeMarks checks that every occurrence ran once or is recorded as missed.
 func (c *threesome) judgeMarks(t *testing.T, end int64) {
 	t.Helper()
@@ -57,13 +60,13 @@ func (c *threesome) judgeMarks(t *testing.T, end int64) {
 }
 
 func leaderIsTerminated(t *testing.T, servers []*zktest.Server) {
-	const session = time.Minute // a successor that waited for the session to expire would take as long
-	c := newThreesome(t, servers, session)
+	c := newThreesome(t, servers, longSession) // a successor that waited for the session to expire would take as long
 	c.create(t, c.instances[0], 10, 2*time.Second, "")
 	var took []time.Duration
 	for range 3 {
 		c.awaitRuns(t, 10)
-		leader, told := c.leader(t), time.Now()
+		leader := c.leader(t)
+		told := time.Now()
 		ended := make(chan error, 1)
 		go func() {
 			_, err := c.instances[leader].end(syscall.SIGTERM)
@@ -77,7 +80,7 @@ func leaderIsTerminated(t *testing.T, servers []*zktest.Server) {
 		c.instances[leader].serves(t)
 	}
 	t.Logf("fail-overs after SIGTERM: %s", spread(took))
-	if slices.Max(took) >= session {
+	if slices.Max(took) >= longSession {
 		t.Errorf("a fail-over after SIGTERM took %s, as if the session had to expire", slices.Max(took))
 	}
 	end := c.stop(t, c.instances[0])
@@ -144,7 +147,8 @@ func clientOfFollower(t *testing.T, servers []*zktest.Server) {
 
 // fell ends the term of the leader: by a signal, or if that is the instance to be spared, by its latch node.
 func (c *threesome) fell(t *testing.T, spared int) {
-	leader, since := c.leader(t), time.Now()
+	since := time.Now()
+	leader := c.leader(t)
 	if leader == spared {
 		c.depose(t)
 		c.awaitAccession(t, since, leader)
@@ -173,8 +177,8 @@ func leaderWakesUpLate(t *testing.T, servers []*zktest.Server) {
 	var waiting sync.WaitGroup
 	for n := range 3 {
 		time.Sleep(time.Until(time.Now().Truncate(500 * time.Millisecond).Add(1500 * time.Millisecond))) // when jobs are due
-		leader, since := c.leader(t), time.Now()
-		c.instances[leader].signal(syscall.SIGSTOP)
+		since := time.Now()
+		leader := c.pauseLeader(t)
 		for i := range 5 { // what it finds to do when it wakes up
 			requests = append(requests, c.creationBy(t, &waiting, fmt.Sprintf("late%d-%d", n, i), leader))
 		}
@@ -189,6 +193,19 @@ func leaderWakesUpLate(t *testing.T, servers []*zktest.Server) {
 	c.judgeFollowers(t)
 	c.judgeRequests(t, requests)
 	t.Logf("terms %d, commits %d", c.term(t), c.checkTerms(t))
+}
+
+// pauseLeader stops the process that leads, and returns its number.
+func (c *threesome) pauseLeader(t *testing.T) int {
+	t.Helper()
+	for {
+		leader := c.leader(t)
+		c.instances[leader].signal(syscall.SIGSTOP)
+		if c.leader(t) == leader {
+			return leader
+		}
+		c.instances[leader].signal(syscall.SIGCONT) // it had just lost it
+	}
 }
 
 // creationBy has a deposed leader asked to create a job, which its successor is to do.
@@ -208,13 +225,14 @@ func (c *threesome) creationBy(t *testing.T, waiting *sync.WaitGroup, name strin
 func TestDeposedLeaderIsFenced(t *testing.T) {
 	t.Parallel()
 	server := zktest.Start(t) // alone, so that what it refuses is the deposed leader's
-	c := newThreesome(t, []*zktest.Server{server}, time.Minute)
+	c := newThreesome(t, []*zktest.Server{server}, longSession)
 	c.create(t, c.instances[0], 10, 2*time.Second, "")
 	c.awaitRuns(t, 20)
 	if hasRefused(t, server) {
 		t.Error("ZooKeeper has refused a commit before the leader was deposed")
 	}
-	deposed, since := c.leader(t), time.Now()
+	since := time.Now()
+	deposed := c.leader(t)
 	c.links[deposed].Set(zktest.Deaf)
 	c.depose(t)
 	c.awaitAccession(t, since, deposed)
@@ -252,7 +270,7 @@ func TestDeposedLeaderIsFenced(t *testing.T) {
 // joins them: over a link that is cut or silent a follower gets nothing done, while the other
 // follower does, and when it opens all that was held is done, once.
 func leaderCutOffFromFollower(t *testing.T, servers []*zktest.Server) {
-	c := newThreesome(t, servers, tortureTimeout)
+	c := newThreesome(t, servers, longSession) // so that the leader stays
 	leader := c.leader(t)
 	cut, other := (leader+1)%3, (leader+2)%3
 	var requests []*request
@@ -270,7 +288,7 @@ func leaderCutOffFromFollower(t *testing.T, servers []*zktest.Server) {
 		}
 		select {
 		case answer := <-answered:
-			t.Errorf("creation by the follower without a link = %s, want none", answer)
+			t.Fatalf("creation by the follower without a link = %s, want none", answer)
 		case <-time.After(2 * time.Second):
 		}
 		c.peers.Between(cut, leader).Set(zktest.Open)

@@ -1,13 +1,11 @@
 // The interface in a real browser, against the real program.
 import assert from 'node:assert/strict';
 import { createServer, request } from 'node:http';
-import { createRequire } from 'node:module';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
-import { Instance, iso, launch, open, seed, until } from './chronos.mjs';
+import { Instance, iso, launch, open, until } from './chronos.mjs';
 
 const shots = new URL('screenshots/', import.meta.url).pathname;
-const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 let browser, chronos;
 
@@ -255,40 +253,6 @@ test('a job whose every text is a script stays text', async () => {
 });
 
 test('links of older versions lead to the job', () => on('#jobs/bulk.a', page => page.getByRole('heading', { level: 1, name: 'bulk.a', exact: true }).waitFor()));
-
-test('pages have no serious flaw for people with assistive tools, and are shot', async () => {
-  const own = await Instance.start();
-  try {
-    await seed(own);
-    const run = (await own.runs('backup.db')).open[0].id;
-    const pages = {
-      overview: '#overview', jobs: '#jobs', job: '#jobs/ingest.orders', log: `#jobs/backup.db?run=${encodeURIComponent(run)}&file=stdout`, waits: '#jobs/too.big',
-      edit: '#jobs/ingest.clicks/edit', graph: '#graph', focus: '#graph/warehouse.sessions',
-    };
-    for (const colorScheme of ['light', 'dark']) {
-      for (const width of [1440, 390]) {
-        const page = await open(browser, own.url, { colorScheme, viewport: { width, height: width === 390 ? 844 : 900 }, bypassCSP: true, deviceScaleFactor: 1 });
-        await page.waitForSelector('.tile');
-        await page.evaluate(axe);
-        for (const [name, hash] of Object.entries(pages)) {
-          await page.evaluate(h => { location.hash = h; }, hash);
-          await page.waitForFunction(() => document.querySelector('main').children.length > 0 && !/Loading …/.test(document.querySelector('main').textContent));
-          await page.waitForTimeout(150);
-          await page.screenshot({ path: `${shots}${name}-${colorScheme}-${width}.png` });
-          const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-          const serious = found.violations.filter(v => v.impact === 'serious' || v.impact === 'critical');
-          assert.deepEqual(serious.map(v => `${name} ${colorScheme} ${width}: ${v.id}: ${v.nodes.slice(0, 3).map(n => n.html + ' ' + n.failureSummary).join('\n')}`), []);
-          const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-          assert.ok(wide <= 0, `${name} at ${width} is ${wide} px too wide`);
-        }
-        assert.deepEqual(page.wrong, []);
-        await page.context().close();
-      }
-    }
-  } finally {
-    await own.stop();
-  }
-});
 
 test('it works below another path, with credentials', async () => {
   const own = await Instance.start({ args: ['--http_credentials', 'admin:a:b'] }); // a password may hold a colon
