@@ -46,6 +46,12 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 		return nil, err
 	}
 	d.seat = newSeat(d.id)
+	if f.local() {
+		// Before the store: its files are ours alone, but jobs pass through the directory.
+		if err := makePassable(f.dataDir); err != nil {
+			return nil, fmt.Errorf("--data_dir: %w", err)
+		}
+	}
 	if f.fileStore() {
 		d.store, err = outlast(errInUse, func() (*fileStore, error) { return openFileStore(f.dataDir, log) })
 		if err != nil {
@@ -105,6 +111,9 @@ func (d *daemon) hooks() hooks {
 			d.notifier.observe(e)
 			if d.cassandra != nil {
 				d.cassandra.observe(e)
+			}
+			if d.local != nil && e.Kind == eventRemoved {
+				d.local.removeJob(e.Job.Name)
 			}
 		},
 		offersHeld:    func(n int) { m.offersHeld.set(float64(n)) },
@@ -177,7 +186,13 @@ func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 	d.observed = &observedCluster{metrics: d.metrics}
 	if f.local() {
 		var err error
-		d.local, err = newLocal(f.dataDir, localOptions{}, d.log)
+		d.local, err = newLocal(f.dataDir, localOptions{
+			keep: f.localKeepRuns, keepBytes: int64(f.localKeepSize) << 20, outputBytes: int64(f.localOutputSize) << 20,
+			hasJob: func(name string) bool {
+				s := d.seat.current()
+				return s == nil || s.view().job(name) != nil
+			},
+		}, d.log)
 		d.observed.cluster = d.local
 		return d.observed, err
 	}

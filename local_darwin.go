@@ -10,6 +10,9 @@ import (
 // What local_linux.go does, as far as macOS has it: what leaves the process group
 // of a command outlives it, and so does a command whose keeper is killed.
 
+// descriptors is where a process finds the numbers of its open files.
+const descriptors = "/dev/fd"
+
 func ownBinary() (string, error) { return os.Executable() }
 
 func adoptOrphans() {}

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -67,9 +68,15 @@ func runKeeper(dir string) int {
 		fmt.Fprintf(os.Stderr, "chronos: %s is started by chronos itself only\n", keeperWord)
 		return exitUsage
 	}
+	keepDescriptors()
 	adoptOrphans()
-	// Caught and dropped, not ignored: the commands would inherit that.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	// Caught and dropped, not ignored: the commands would inherit that. What was ignored
+	// when the program was started stays so for them.
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT} {
+		if !signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 	k := &keeper{
 		dir: dir, name: randomHex(), answers: json.NewEncoder(os.NewFile(4, "answers")),
 		starts: make(chan func()), kept: map[string]*keptRun{}, started: map[int]*program{},
@@ -84,6 +91,23 @@ func runKeeper(dir string) int {
 	go k.startCommands()
 	k.serve(os.NewFile(3, "requests"))
 	return 0
+}
+
+// keepDescriptors has everything that is open, but input and outputs, closed in the commands: our pipes
+// above all, over which a command could swallow the start of another run, and what whoever
+// started the program has left open. Go opens all files so by itself.
+func keepDescriptors() {
+	entries, err := os.ReadDir(descriptors)
+	if err != nil {
+		syscall.CloseOnExec(3)
+		syscall.CloseOnExec(4)
+		return
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
 }
 
 // openControl makes the FIFO over which any instance reaches this keeper.

@@ -163,3 +163,49 @@ func TestLocalFIFOsOfKilledKeepersAreClearedAway(t *testing.T) {
 	m.kill(id, 0)
 	m.end(id)
 }
+
+// A job has its input and outputs open and nothing else, however it is started: neither the pipes of
+// its keeper, nor what whoever started this program had open.
+func TestLocalJobsHaveNothingOpenButInputAndOutputs(t *testing.T) {
+	leak, err := syscall.Open("/dev/zero", syscall.O_RDONLY, 0) // is inherited, unlike what os.Open opens
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(leak)
+	dir := publicDir(t)
+	script := filepath.Join(dir, "script")
+	if err := os.WriteFile(script, []byte("ls -l /proc/self/fd\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	m := startLocal(t, filepath.Join(dir, "data"), localOptions{})
+	another := shellTask("", "ls -l /proc/self/fd")
+	if os.Getuid() == 0 {
+		name := "nobody"
+		another.Command.User = &name
+	}
+	tasks := map[string]mesos.TaskInfo{
+		"by the shell": shellTask("", "ls -l /proc/self/fd"), "without a shell": execTask("", "ls", "ls", "-l", "/proc/self/fd"),
+		"without interpreter line": execTask("", script), "as another user": another,
+	}
+	for name, task := range tasks {
+		id := runIDFor(name)
+		task.TaskID.Value = id
+		m.launch(task)
+		if st := m.end(id); st.GetState() != mesos.TASK_FINISHED {
+			t.Fatalf("%s: %v %s %s", name, st.GetState(), st.GetMessage(), m.output(id, "stderr"))
+		}
+		for line := range strings.Lines(m.output(id, "stdout")) {
+			_, link, ok := strings.Cut(strings.TrimSpace(line), " -> ")
+			number := ""
+			if f := strings.Fields(line); ok && len(f) > 3 {
+				number = f[len(f)-3]
+			}
+			switch {
+			case !ok, number == "0" && link == "/dev/null", number == "1" && strings.HasSuffix(link, "/stdout"),
+				number == "2" && strings.HasSuffix(link, "/stderr"), strings.HasPrefix(link, "/proc/") && strings.HasSuffix(link, "/fd"):
+			default:
+				t.Errorf("%s: %s is open: %s", name, number, link)
+			}
+		}
+	}
+}

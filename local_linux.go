@@ -13,6 +13,9 @@ import (
 
 const prSetChildSubreaper = 36 // PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
 
+// descriptors is where a process finds the numbers of its open files.
+const descriptors = "/proc/self/fd"
+
 // ownBinary names this program as it was started, even if the file has been
 // replaced by another version since.
 func ownBinary() (string, error) { return "/proc/self/exe", nil }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"os/user"
@@ -107,6 +108,11 @@ func runAs(name string) (*user.User, *syscall.Credential, error) {
 	}
 	account, err := user.Lookup(name)
 	if err != nil {
+		// Asked for by number. C libraries cut a larger one to 32 bits, and 2^32 is root again;
+		// the largest means to change nothing.
+		if n, bad := parseID(name); bad != nil || n == math.MaxUint32 {
+			return nil, nil, fmt.Errorf("run as user %q: there is no such user", name)
+		}
 		if account, err = user.LookupId(name); err != nil {
 			return nil, nil, fmt.Errorf("run as user %q: there is no such user", name)
 		}

@@ -88,7 +88,7 @@ func (b sandbox) claimTime() int64 {
 // create makes the directory and what a keeper needs in it. What another
 // instance has put there stays, except that the task is written anew.
 func (b sandbox) create(id string, task *mesos.TaskInfo) error {
-	if err := os.Mkdir(string(b), 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := makePassable(string(b)); err != nil {
 		return err
 	}
 	if strings.Contains(filepath.Base(string(b)), "~") {
@@ -387,21 +387,20 @@ const maxSandboxName = 200
 // sandboxName turns any text into a file name. What does not fit is cut and
 // followed by ~ and a digest; such a name cannot be turned back.
 func sandboxName(id string) string {
-	var s strings.Builder
+	name := make([]byte, 0, maxSandboxName+3)
 	for i := range len(id) {
-		c := id[i]
-		switch {
+		switch c := id[i]; {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.' && i > 0:
-			s.WriteByte(c)
+			name = append(name, c)
 		default:
-			fmt.Fprintf(&s, "%%%02X", c)
+			name = append(name, '%', hexDigits[c>>4], hexDigits[c&15])
+		}
+		if len(name) > maxSandboxName { // however long the rest is
+			sum := sha256.Sum256([]byte(id))
+			return string(name[:maxSandboxName-33]) + "~" + hex.EncodeToString(sum[:16])
 		}
 	}
-	if s.Len() > maxSandboxName {
-		sum := sha256.Sum256([]byte(id))
-		return s.String()[:maxSandboxName-33] + "~" + hex.EncodeToString(sum[:16])
-	}
-	return s.String()
+	return string(name)
 }
 
 // runID returns the id whose sandbox this is.

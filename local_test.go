@@ -363,6 +363,70 @@ func TestLocalRunsAsUser(t *testing.T) {
 	}
 }
 
+// C libraries cut a larger number to 32 bits, and 2^32 is root again; the largest means no change.
+func TestLocalNumbersThatAreNoUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("who is not root stays what they are, whatever user is named")
+	}
+	for _, number := range []string{"4294967296", "4294967297", "4294967295", "-1", "18446744073709551616"} {
+		if account, cred, err := runAs(number); err == nil {
+			t.Errorf("runAs(%s) = %v, %v, want an error", number, account, cred)
+		}
+	}
+}
+
+// Jobs that run as somebody else reach their working directories, whoever made the way there, and
+// whatever umask is for the files of jobs.
+func TestLocalMakesTheWayToSandboxesPassable(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b", "data")
+	if err := makePassable(dir); err != nil {
+		t.Fatal(err)
+	}
+	st, err := openFileStore(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	m := startLocal(t, dir, localOptions{})
+	m.launch(shellTask("ct:1:0:j:", "sleep 1000"))
+	m.update("ct:1:0:j:", mesos.TASK_RUNNING)
+	for _, sub := range []string{"", "runs", "ended", string(m.l.sandbox("ct:1:0:j:"))} {
+		at := sub
+		if !filepath.IsAbs(sub) {
+			at = filepath.Join(dir, sub)
+		}
+		if info, err := os.Stat(at); err != nil || info.Mode().Perm() != 0o711 {
+			t.Errorf("%s: %v, %v, want mode 0711", at, info.Mode(), err)
+		}
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err == nil && info.Mode().IsRegular() && f.Name() != "subscription" && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v: others may read it", f.Name(), info.Mode())
+		}
+	}
+}
+
+func TestSandboxNamesAreShortWhateverTheID(t *testing.T) {
+	for _, tt := range []struct{ id, want string }{
+		{"ct:1:0:a b:", "ct%3A1%3A0%3Aa%20b%3A"}, {".x", "%2Ex"}, {"", ""}, {"ü", "%C3%BC"},
+		{strings.Repeat("x", maxSandboxName), strings.Repeat("x", maxSandboxName)},
+	} {
+		if got := sandboxName(tt.id); got != tt.want {
+			t.Errorf("sandboxName(%q) = %q, want %q", tt.id, got, tt.want)
+		}
+	}
+	for _, id := range []string{strings.Repeat(":", 60_000), strings.Repeat("x", maxSandboxName+1)} {
+		var name string
+		if n := testing.AllocsPerRun(1, func() { name = sandboxName(id) }); len(name) > maxSandboxName || n > 10 {
+			t.Errorf("sandboxName of %d bytes has %d, made with %v allocations", len(id), len(name), n)
+		}
+	}
+}
+
 func TestLocalMaxCompletionTime(t *testing.T) {
 	m := startLocal(t, t.TempDir(), localOptions{})
 	task := shellTask(runIDFor("slow"), "sleep 1000")
