@@ -166,15 +166,16 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 	switch {
 	case d.local != nil:
 		o.clusterName = "this machine"
-		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
+		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			return d.local.output(r.ID, name, offset, limit)
 		}
 	case d.mesos != nil:
 		files := newAgentFiles(d.mesos, d.agentLogin())
-		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
+		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*agentTimeout)
 			defer cancel()
-			return files.read(ctx, r, name, offset, int64(limit))
+			text, size, err := files.read(ctx, r, name, offset, int64(limit))
+			return outputPiece{text: text, size: size}, err
 		}
 	}
 	return o

@@ -237,7 +237,7 @@ func contend(t *testing.T, l *localCluster, box sandbox, epoch int64) error {
 		t.Fatal(err)
 	}
 	defer s.dismiss()
-	return k.keep(t.Context(), keepRequest{filepath.Base(string(box)), epoch})
+	return k.keep(t.Context(), keepRequest{Run: filepath.Base(string(box)), Epoch: epoch})
 }
 
 // race has several keepers execute a run at the same moment, one of which claims it, and waits for its end.

@@ -33,8 +33,9 @@ const (
 
 // A keepRequest asks a keeper to claim and execute a run.
 type keepRequest struct {
-	Run   string `json:"run"`   // name of its directory
-	Epoch int64  `json:"epoch"` // number of the subscription that asks
+	Run    string `json:"run"`    // name of its directory
+	Epoch  int64  `json:"epoch"`  // number of the subscription that asks
+	Output int64  `json:"output"` // bytes to keep of each of its outputs; all if 0
 }
 
 // A keepAnswer tells what became of a request: the run is claimed, and executed,
@@ -57,6 +58,7 @@ type keeper struct {
 	starts  chan func()
 
 	mu      sync.Mutex
+	cutting bool                // the outputs of kept are looked after
 	kept    map[string]*keptRun // locked, by the name of their directory
 	started map[int]*program    // and not yet forgotten, by process id
 }
@@ -122,10 +124,11 @@ func (k *keeper) openControl() (*os.File, error) {
 // listen passes on what it is told of its runs.
 func (k *keeper) listen(control io.Reader) {
 	for lines := bufio.NewScanner(control); lines.Scan(); {
-		word, run, _ := strings.Cut(lines.Text(), " ")
+		word, rest, _ := strings.Cut(lines.Text(), " ")
+		run, detail, _ := strings.Cut(rest, " ")
 		k.mu.Lock()
 		if r := k.kept[run]; r != nil {
-			r.hears(word)
+			r.hears(word, detail)
 		}
 		k.mu.Unlock()
 	}
@@ -146,7 +149,7 @@ func (k *keeper) serve(requests io.Reader) {
 }
 
 func (k *keeper) keep(q keepRequest) {
-	r := newKeptRun(sandbox(filepath.Join(k.dir, "runs", q.Run)), q.Epoch)
+	r := newKeptRun(sandbox(filepath.Join(k.dir, "runs", q.Run)), q)
 	err := r.awaitLock()
 	if err == nil {
 		k.hold(q.Run, r)
@@ -159,7 +162,9 @@ func (k *keeper) keep(q keepRequest) {
 		return
 	}
 	k.reply(keepAnswer{Run: q.Run})
-	if err := r.box.settle(r.execute(k)); err != nil {
+	st := r.execute(k)
+	r.cutOutputs()
+	if err := r.box.settle(st); err != nil {
 		fmt.Fprintf(r.stderr, "chronos: record the end of the run: %v\n", err)
 	}
 	k.let(q.Run, r)
@@ -170,10 +175,31 @@ func (k *keeper) keep(q keepRequest) {
 func (k *keeper) hold(name string, r *keptRun) {
 	k.mu.Lock()
 	k.kept[name] = r
+	if r.outputs > 0 && !k.cutting {
+		k.cutting = true
+		go k.cutOutputs()
+	}
 	k.mu.Unlock()
 	// If this fails, nobody reaches us: a kill is heeded before the start only.
 	_, _ = r.lock.WriteAt([]byte(k.name), 0)
 	go r.hear()
+}
+
+// cutOutputs keeps the outputs of all runs within their bounds for as long as there are any.
+func (k *keeper) cutOutputs() {
+	for {
+		time.Sleep(outputPace)
+		k.mu.Lock()
+		if len(k.kept) == 0 {
+			k.cutting = false
+			k.mu.Unlock()
+			return
+		}
+		for _, r := range k.kept {
+			r.cutOutputs()
+		}
+		k.mu.Unlock()
+	}
 }
 
 // let gives a run up.

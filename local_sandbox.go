@@ -91,7 +91,7 @@ func (b sandbox) create(id string, task *mesos.TaskInfo) error {
 	if err := makePassable(string(b)); err != nil {
 		return err
 	}
-	if strings.Contains(filepath.Base(string(b)), "~") {
+	if strings.Contains(filepath.Base(string(b)), "~") && !b.has("id") {
 		if err := b.replace("id", []byte(id)); err != nil {
 			return err
 		}
@@ -312,6 +312,10 @@ func (b sandbox) kill(ctx context.Context, grace time.Duration) error {
 		return nil
 	}
 	if err := b.replace("kill", strconv.AppendInt(nil, int64(grace), 10)); err != nil {
+		// The disk is full, perhaps by this very run. Its keeper can be told without a file.
+		if b.tell(wordKill, strconv.FormatInt(int64(grace), 10)) {
+			return nil
+		}
 		return err
 	}
 	for {
@@ -348,12 +352,12 @@ func (b sandbox) bury(st runStatus) error {
 
 // What a keeper can be told of a run, over its FIFO.
 const (
-	wordKill  = "kill"  // the file kill is there
+	wordKill  = "kill"  // the file kill is there, or the grace period follows
 	wordWatch = "watch" // the FIFO alive is there
 )
 
 // tell sends a word to the keeper of the run, and reports whether there is one.
-func (b sandbox) tell(word string) bool {
+func (b sandbox) tell(word string, details ...string) bool {
 	name, err := os.ReadFile(b.path("lock"))
 	if err != nil || len(name) == 0 {
 		return false
@@ -364,7 +368,7 @@ func (b sandbox) tell(word string) bool {
 		return false
 	}
 	defer f.Close()
-	_, err = f.Write([]byte(word + " " + filepath.Base(string(b)) + "\n"))
+	_, err = f.Write([]byte(strings.Join(append([]string{word, filepath.Base(string(b))}, details...), " ") + "\n"))
 	return err == nil
 }
 

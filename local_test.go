@@ -201,11 +201,11 @@ func (m *testMesos) acknowledge(st mesos.TaskStatus) {
 
 func (m *testMesos) output(id, name string) string {
 	m.t.Helper()
-	text, _, err := m.l.output(id, name, 0, maxOutput)
+	piece, err := m.l.output(id, name, 0, maxOutput)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return string(text)
+	return string(piece.text)
 }
 
 // shellTask is a task of 0.1 cpus that runs a shell command.
