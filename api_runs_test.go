@@ -8,6 +8,7 @@ import (
 )
 
 func TestRunNow(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, query, args string }{
 		{"without arguments", "", ""},
 		{"a stray parameter", "?arguments=", ""},
@@ -45,6 +46,7 @@ func openRuns(t *testing.T, res *http.Response) []runDocument {
 }
 
 func TestWritesByIDHappenOnce(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, jobA)
 	for range 3 {
@@ -58,6 +60,7 @@ func TestWritesByIDHappenOnce(t *testing.T) {
 }
 
 func TestMarkSuccess(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, jobA)
 	for name, want := range map[string]string{"a": "marked job a as successful: true", "x": "marked job x as successful: false"} {
@@ -69,6 +72,7 @@ func TestMarkSuccess(t *testing.T) {
 }
 
 func TestTaskChanges(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, jobA)
 	for request, status := range map[string]int{
@@ -92,6 +96,7 @@ func TestTaskChanges(t *testing.T) {
 }
 
 func TestStatusCode(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]int{"": 0, "0": 0, "7": 7, "-1": -1, `"3"`: 3, `" 3 "`: 3, "2.9": 2, "-2.9": -2} {
 		if got, err := statusCode(value(in)); got != want || err != nil {
 			t.Errorf("statusCode(%s) = %d, %v, want %d", in, got, err, want)
@@ -105,6 +110,7 @@ func TestStatusCode(t *testing.T) {
 }
 
 func TestDescribeRun(t *testing.T) {
+	t.Parallel()
 	exit := 3
 	r := &Run{ID: "ct:1000:1:a:", Job: "a", Kind: kindRetry, Due: 1000, Attempt: 1, State: runFailed, Reason: "exit status 3", Exit: &exit,
 		Agent: "h1", AgentID: "s-1", Sandbox: "http://h1:5051/files/browse?path=x", Queued: 900, Launched: 1500, Started: 2000, Ended: 5000}
@@ -117,6 +123,7 @@ func TestDescribeRun(t *testing.T) {
 }
 
 func TestOwnAdditionsSay404(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	for _, path := range []string{"runs/x", "queued/x", "upcoming/x", "run/ct:1:0:x:/stdout"} {
 		if res := do("GET /v1/scheduler/" + path); res.StatusCode != 404 || !strings.Contains(bodyOf(t, res), `"message":"no `) {
@@ -126,6 +133,7 @@ func TestOwnAdditionsSay404(t *testing.T) {
 }
 
 func TestWhyQueued(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, jobA)
 	do("PUT /scheduler/job/a")
@@ -147,6 +155,7 @@ func TestWhyQueued(t *testing.T) {
 }
 
 func TestProblemsOfNothing(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	if got := bodyOf(t, do("GET /scheduler/problems")); got != `{"jobs":[],"records":[]}` {
 		t.Errorf("problems = %s, want none", got)
@@ -154,6 +163,7 @@ func TestProblemsOfNothing(t *testing.T) {
 }
 
 func TestOutputOfARun(t *testing.T) {
+	t.Parallel()
 	const content = "<b>0123456789</b>\xff"
 	sch := testScheduler(t)
 	o := leading(sch)

@@ -14,6 +14,7 @@ import (
 // A run may write as much as it likes: of more than the bound, the beginning and the end are kept, at the
 // offsets where they were written.
 func TestLocalOutputIsBounded(t *testing.T) {
+	t.Parallel()
 	const most = 1 << 20
 	m := startLocal(t, t.TempDir(), localOptions{outputBytes: most})
 	id := runIDFor("chatty")
@@ -53,6 +54,7 @@ func TestLocalOutputIsBounded(t *testing.T) {
 }
 
 func TestCutOutputKeepsBothEnds(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int64{0, 1, 99_999, 100_000, 100_001, 1_000_000, 10_000_000} {
 		f, err := os.OpenFile(filepath.Join(t.TempDir(), "out"), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 		if err != nil {
@@ -85,6 +87,7 @@ func TestCutOutputKeepsBothEnds(t *testing.T) {
 
 // A run that has filled the disk can still be ended: its keeper is told without a file.
 func TestLocalKillNeedsNoRoom(t *testing.T) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
 	id := runIDFor("filler")
 	m.launch(shellTask(id, "sleep 1000"))
