@@ -33,6 +33,7 @@ type localOptions struct {
 	outputBytes     int64                  // kept of each output of a run; all of it if zero
 	keepBytes       int64                  // of all ended runs kept; a tenth of the disk if zero
 	hasJob          func(name string) bool // false only for a job that certainly is no more; nil for always true
+	patience        time.Duration          // for a keeper's answer to a start; 30 s if zero
 	keeper          []string               // command line of a keeper, to which the data directory is added
 }
 
