@@ -151,7 +151,7 @@ func TestMutatedRequests(t *testing.T) {
 	each := inForm(150, 5000)
 	sch := testScheduler(t)
 	o := leading(sch)
-	o.output = func(*Run, string, int64, int) ([]byte, int64, error) { return nil, 0, nil }
+	o.output = func(*Run, string, int64, int) (outputPiece, error) { return outputPiece{}, nil }
 	s := newAPI(o)
 	do := func(r string) *http.Response { return send(t, s, r) }
 	for i, sp := range specimens {

@@ -167,15 +167,15 @@ func TestOutputOfARun(t *testing.T) {
 	const content = "<b>0123456789</b>\xff"
 	sch := testScheduler(t)
 	o := leading(sch)
-	o.output = func(run *Run, name string, offset int64, limit int) ([]byte, int64, error) {
+	o.output = func(run *Run, name string, offset int64, limit int) (outputPiece, error) {
 		if name != "stdout" {
-			return nil, 0, errNotFound
+			return outputPiece{}, errNotFound
 		}
 		if offset < 0 {
 			offset = max(0, int64(len(content))+offset)
 		}
 		end := min(offset+int64(min(limit, 5)), int64(len(content))) // in pieces
-		return []byte(content[min(offset, end):end]), int64(len(content)), nil
+		return outputPiece{text: []byte(content[min(offset, end):end]), size: int64(len(content))}, nil
 	}
 	s := newAPI(o)
 	do := func(r string) *http.Response { return send(t, s, r) }
@@ -197,6 +197,51 @@ func TestOutputOfARun(t *testing.T) {
 	for path, status := range map[string]int{id + "/stderr": 404, id + "x/stdout": 404, id + "/stdout?length=-1": 400, id + "/stdout?offset=x": 404} {
 		if res := do("GET /scheduler/run/" + path); res.StatusCode != status {
 			t.Errorf("GET %s = %d, want %d", path, res.StatusCode, status)
+		}
+	}
+}
+
+// What was left out of an output is told where it was, and offsets stay those of all that was written.
+func TestOutputWithAGap(t *testing.T) {
+	const head, gap, tail = "begin", 1_000_000, "end"
+	const size = len(head) + gap + len(tail)
+	sch := testScheduler(t)
+	o := leading(sch)
+	o.output = func(_ *Run, _ string, offset int64, limit int) (outputPiece, error) {
+		p := outputPiece{size: int64(size)}
+		if offset < 0 {
+			offset = max(0, p.size+offset)
+		}
+		switch at := int(offset); {
+		case at < len(head):
+			p.text = []byte(head[at:min(at+limit, len(head))])
+		case at < len(head)+gap:
+			p.gap = int64(len(head) + gap - at)
+		case at < size:
+			p.text = []byte(tail[at-len(head)-gap:][:min(limit, size-at)])
+		}
+		return p, nil
+	}
+	s := newAPI(o)
+	do := func(r string) *http.Response { return send(t, s, r) }
+	given(t, do, jobA)
+	do("PUT /scheduler/job/a")
+	id := openRuns(t, do("GET /scheduler/runs/a"))[0].ID
+	const all = "begin\n[1000000 bytes were left out here]\nend"
+	tests := []struct{ query, want, next string }{
+		{"", all, "1000008"},
+		{"?offset=2&length=3", "gin", "5"},
+		{"?offset=2&length=10", "gin\n[7 bytes were left out here]\n", "12"},
+		{"?offset=5&length=100", "\n[100 bytes were left out here]\n", "105"},
+		{"?offset=105", "\n[999900 bytes were left out here]\nend", "1000008"},
+		{"?offset=-5", "\n[2 bytes were left out here]\nend", "1000008"},
+		{"?offset=-3", "end", "1000008"},
+		{"?offset=2000000", "", "2000000"},
+	}
+	for _, tt := range tests {
+		res := do("GET /scheduler/run/" + id + "/stdout" + tt.query)
+		if got := bodyOf(t, res); got != tt.want || res.Header.Get("X-Chronos-Next") != tt.next || res.Header.Get("X-Chronos-Size") != "1000008" {
+			t.Errorf("stdout%s = %q, next %s, size %s, want %q, %s", tt.query, got, res.Header.Get("X-Chronos-Next"), res.Header.Get("X-Chronos-Size"), tt.want, tt.next)
 		}
 	}
 }

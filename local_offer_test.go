@@ -111,8 +111,8 @@ func TestLocalKeepsTheLastRunsOfAJob(t *testing.T) {
 	has := func(id string) bool { _, ok := m.l.find(id); return ok }
 	until(t, "the older runs are gone", func() bool { return !has(ids[0]) && !has(ids[1]) })
 	for _, id := range append([]string{other}, ids[2:]...) {
-		if text, size, err := m.l.output(id, "stdout", 0, 100); string(text) != "text\n" || size != 5 || err != nil {
-			t.Errorf("output(%q) = %q, %d, %v", id, text, size, err)
+		if got, err := m.l.output(id, "stdout", 0, 100); string(got.text) != "text\n" || got.size != 5 || err != nil {
+			t.Errorf("output(%q) = %q, %d, %v", id, got.text, got.size, err)
 		}
 	}
 	m.reconcile(ids[3])

@@ -61,3 +61,20 @@ func TestLocalRunsAsUser(t *testing.T) {
 		t.Errorf("as nobody = %v %q %q %q, want %q", st.GetState(), st.GetMessage(), got, m.output(task.TaskID.Value, "stderr"), want)
 	}
 }
+
+func TestLocalJobsOfOthersHaveNothingOpenButInputAndOutputs(t *testing.T) {
+	leaveOpen(t)
+	m := startLocal(t, filepath.Join(publicDir(t), "data"), localOptions{})
+	task, name := shellTask("", "ls -l /proc/self/fd"), "nobody"
+	task.Command.User = &name
+	wantNothingOpen(m, "as another user", task)
+}
+
+// C libraries cut a larger number to 32 bits, and 2^32 is root again; the largest means no change.
+func TestLocalNumbersThatAreNoUser(t *testing.T) {
+	for _, number := range []string{"4294967296", "4294967297", "4294967295", "-1", "18446744073709551616"} {
+		if account, cred, err := runAs(number); err == nil {
+			t.Errorf("runAs(%s) = %v, %v, want an error", number, account, cred)
+		}
+	}
+}

@@ -33,3 +33,20 @@ func TestSandboxName(t *testing.T) {
 		}
 	}
 }
+
+func TestSandboxNamesAreShortWhateverTheID(t *testing.T) {
+	for _, tt := range []struct{ id, want string }{
+		{"ct:1:0:a b:", "ct%3A1%3A0%3Aa%20b%3A"}, {".x", "%2Ex"}, {"", ""}, {"ü", "%C3%BC"},
+		{strings.Repeat("x", maxSandboxName), strings.Repeat("x", maxSandboxName)},
+	} {
+		if got := sandboxName(tt.id); got != tt.want {
+			t.Errorf("sandboxName(%q) = %q, want %q", tt.id, got, tt.want)
+		}
+	}
+	for _, id := range []string{strings.Repeat(":", 60_000), strings.Repeat("x", maxSandboxName+1)} {
+		var name string
+		if n := testing.AllocsPerRun(1, func() { name = sandboxName(id) }); len(name) > maxSandboxName || n > 10 {
+			t.Errorf("sandboxName of %d bytes has %d, made with %v allocations", len(id), len(name), n)
+		}
+	}
+}

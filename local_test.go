@@ -99,13 +99,13 @@ func TestLocalOutput(t *testing.T) {
 		{"stdout", 0, -1, "", 10},
 		{"stderr", 0, 100, "oops\n", 5},
 	} {
-		got, size, err := m.l.output(id, tt.name, tt.offset, tt.limit)
-		if string(got) != tt.want || size != tt.size || err != nil {
-			t.Errorf("output(%s, %d, %d) = %q, %d, %v, want %q, %d", tt.name, tt.offset, tt.limit, got, size, err, tt.want, tt.size)
+		got, err := m.l.output(id, tt.name, tt.offset, tt.limit)
+		if string(got.text) != tt.want || got.size != tt.size || got.gap != 0 || err != nil {
+			t.Errorf("output(%s, %d, %d) = %q, %d, %v, want %q, %d", tt.name, tt.offset, tt.limit, got.text, got.size, err, tt.want, tt.size)
 		}
 	}
 	for _, bad := range [][2]string{{id, "link"}, {id, "../agent"}, {id, ""}, {"none", "stdout"}, {"../..", "stdout"}} {
-		if _, _, err := m.l.output(bad[0], bad[1], 0, 1); !errors.Is(err, errNotFound) {
+		if _, err := m.l.output(bad[0], bad[1], 0, 1); !errors.Is(err, errNotFound) {
 			t.Errorf("output(%q, %q) = %v, want %v", bad[0], bad[1], err, errNotFound)
 		}
 	}
@@ -113,8 +113,8 @@ func TestLocalOutput(t *testing.T) {
 	if err := errors.Join(os.Remove(path), os.Symlink("/etc/passwd", path)); err != nil {
 		t.Fatal(err)
 	}
-	if text, _, err := m.l.output(id, "stdout", 0, 1); err == nil {
-		t.Errorf("output through a symbolic link = %q, want an error", text)
+	if got, err := m.l.output(id, "stdout", 0, 1); err == nil {
+		t.Errorf("output through a symbolic link = %q, want an error", got.text)
 	}
 }
 

@@ -173,11 +173,11 @@ func (m *testMesos) acknowledge(st mesos.TaskStatus) {
 
 func (m *testMesos) output(id, name string) string {
 	m.t.Helper()
-	text, _, err := m.l.output(id, name, 0, maxOutput)
+	piece, err := m.l.output(id, name, 0, maxOutput)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return string(text)
+	return string(piece.text)
 }
 
 // startLocal subscribes to a data directory until the test ends or stop is called.
