@@ -85,6 +85,11 @@ func (r *Run) ended() bool {
 	return true
 }
 
+// waitsAt reports whether the run waits to be started, other than for the time of a retry.
+func (r *Run) waitsAt(now int64) bool {
+	return r.State == runQueued && (r.Kind != kindRetry || r.Due <= now)
+}
+
 // eventKind names what happened to a job or a run.
 type eventKind string
 
