@@ -145,9 +145,9 @@ func TestExplain(t *testing.T) {
 	}{
 		{needs(4, 1, 1), "needs 4 cpus, agent a1 offers 1.5"},
 		{needs(1, 512, 1), "needs 512 mem, agent a1 offers 256"},
-		{needs(1, 1, 1, Constraint{"rack", "EQUALS", "r1"}), "constraint rack EQUALS r1: agent a1 has rack=r2"},
-		{needs(1, 1, 1, Constraint{"zone", "LIKE", "x.*"}), "constraint zone LIKE x.*: agent a1 has no attribute zone"},
-		{needs(1, 1, 1, Constraint{"rack", "LIKE", "("}), "constraint rack LIKE (: the pattern is not a valid regular expression"},
+		{needs(1, 1, 1, constraint("rack", "EQUALS", "r1")), "constraint rack EQUALS r1: agent a1 has rack=r2"},
+		{needs(1, 1, 1, constraint("zone", "LIKE", "x.*")), "constraint zone LIKE x.*: agent a1 has no attribute zone"},
+		{needs(1, 1, 1, constraint("rack", "LIKE", "(")), "constraint rack LIKE (: the pattern is not a regular expression in RE2 syntax: error parsing regexp: missing closing ): `(`"},
 		{needs(1, 1, 1), ""},
 	}
 	for _, tt := range tests {
@@ -220,21 +220,63 @@ func TestMatchConstraint(t *testing.T) {
 		{"rack", "GROUP_BY", "x", true},
 	}
 	for _, tt := range tests {
-		c := Constraint{tt.attribute, tt.operator, tt.value}
-		if got := constraintTestOf(c).matches(attributes, "h1"); got != tt.want {
-			t.Errorf("constraint %v matches: %v, want %v", c, got, tt.want)
+		c := constraint(tt.attribute, tt.operator, tt.value)
+		if got := newMarket("*").meets(&agentOffers{attributes: attributes, hostname: "h1"}, &c); got != verdictOf(tt.want) {
+			t.Errorf("constraint %s %s %s: verdict %d, want %d", c.Attribute, c.Operator, c.Value, got, verdictOf(tt.want))
 		}
 	}
 	own := []mesos.Attribute{textAttribute("hostname", "alias")}
-	if constraintTestOf(Constraint{"hostname", "EQUALS", "h1"}).matches(own, "h1") {
+	name := constraint("hostname", "EQUALS", "h1")
+	if newMarket("*").meets(&agentOffers{attributes: own, hostname: "h1"}, &name) != verdictNo {
 		t.Error("an attribute called hostname does not hide the host name")
+	}
+}
+
+// TestComparisonsOfATurnAreBounded: thousands of patterns, each as large as may be, and many agents. Each
+// turn takes so many steps, and after some turns everything has been compared, once.
+func TestComparisonsOfATurnAreBounded(t *testing.T) {
+	m := newMarket("*")
+	for i := range 10 {
+		m.add(plain(fmt.Sprint("O", i), fmt.Sprintf("agent-%040d", i), 1, 100, 100), time.Time{})
+	}
+	var waiting []need
+	for i := range 20 {
+		waiting = append(waiting, needs(1, 1, 1, constraint("hostname", "LIKE", fmt.Sprintf("(a?){1000}%d", i))))
+	}
+	const turns = 1000
+	for turn := 1; ; turn++ {
+		m.compared.begin()
+		for _, n := range waiting {
+			if _, ok := m.place(n); ok {
+				t.Fatal("placed on an agent that does not match")
+			}
+		}
+		if m.compared.left < -maxProgram*100 {
+			t.Fatalf("a turn took %d steps more than %d", -m.compared.left, comparedPerTurn)
+		}
+		if !m.compared.short {
+			break
+		}
+		if turn == turns {
+			t.Fatalf("not everything is compared after %d turns", turn)
+		}
+	}
+	if n := len(m.compared.known); n != 10*20 {
+		t.Errorf("%d comparisons are known, want each of 20 patterns with each of 10 agents", n)
+	}
+	m.compared.begin()
+	for _, n := range waiting {
+		m.place(n)
+	}
+	if m.compared.left != comparedPerTurn {
+		t.Error("what is known was compared again")
 	}
 }
 
 // BenchmarkPlace matches 10,000 tasks of mixed sizes, a tenth of them with a
 // constraint, with the offers of 200 agents that have room for half of them.
 func BenchmarkPlace(b *testing.B) {
-	racks := Constraint{"rack", "LIKE", "r[0-4]"}
+	racks := constraint("rack", "LIKE", "r[0-4]")
 	for b.Loop() {
 		m := newMarket("*")
 		for i := range 200 {
@@ -256,5 +298,9 @@ func BenchmarkPlace(b *testing.B) {
 	}
 }
 
-// constraintTestOf is the test of one constraint.
-func constraintTestOf(c Constraint) constraintTest { return newMarket("*").tests([]Constraint{c})[0] }
+// constraint is a constraint as it is decoded.
+func constraint(attribute, operator, value string) Constraint {
+	all := []Constraint{{Attribute: attribute, Operator: operator, Value: value}}
+	newPatterns().compile(all)
+	return all[0]
+}
