@@ -282,7 +282,7 @@ func differences(s *scheduler, records map[string][]byte) []string {
 		}
 		for _, c := range e.job.Constraints {
 			if text := constraintDifference(c); text != "" {
-				add("job %q: constraint %s %s %s %s", name, c.Attribute, c.Operator, c.Value, text)
+				add("job %q: constraint %s %s %s %s", name, c.Attribute, c.Operator, cutText(c.Value, maxShownPattern, "..."), text)
 			}
 		}
 		if err := e.job.checkNumbers(); err != nil {
@@ -306,8 +306,8 @@ func constraintDifference(c Constraint) string {
 	case "EQUALS":
 		return ""
 	case "LIKE", "UNLIKE":
-		if _, err := constraintPattern(c.Value); err != nil {
-			return fmt.Sprintf("is no regular expression in RE2 syntax, so no offer would match: %v", err)
+		if c.fault() != "" {
+			return c.pattern.fault + ", so no offer would match"
 		}
 		if c.Operator == "UNLIKE" {
 			return "would be honoured; 2.4 ignored it"

@@ -314,6 +314,7 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 // stores what the first did while the next are under way, but no event comes between
 // them: an agent's offers can be accepted only once, with the tasks of all rounds.
 func (s *scheduler) turn() (more bool) {
+	s.offers.compared.begin()
 	for round := 1; ; round++ {
 		more = s.fireTimers()
 		s.wakeChildren()
@@ -323,7 +324,8 @@ func (s *scheduler) turn() (more bool) {
 		s.cfg.offersHeld(s.offers.held())
 		s.seal()
 		if last {
-			return more || len(s.wake) > 0 // a launch may have made room for the next run of a child
+			// A launch may have made room for the next run of a child.
+			return more || len(s.wake) > 0 || s.offers.compared.short
 		}
 	}
 }
