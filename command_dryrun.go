@@ -145,7 +145,6 @@ func (d *dryRun) look(ctx context.Context) error {
 	}
 	st := &stateReader{zkStore: &zkStore{session: d.session, root: d.root()}}
 	cfg := d.flags.schedulerConfig()
-	cfg.afterJVM = true
 	s := newScheduler(cfg, st, nil, slog.New(slog.DiscardHandler))
 	if err := s.load(ctx); errors.Is(err, errReadOnly) {
 		return errors.New("a restore is under way, or was cut off; look again when an instance leads")

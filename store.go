@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -42,6 +43,8 @@ type zkStore struct {
 	term        int64
 	termVersion int32  // of the node <root>/go/term
 	counter     string // which such node it is
+	copied      bool   // the node has been copied from another tree
+	foreign     others
 
 	versions map[string]int32 // version of every node, by key
 	kinds    map[string]bool  // the folders below <root>/go
@@ -57,7 +60,7 @@ type termRecord struct {
 // openZKStore begins a term: latch is the path of the node that campaign returned.
 // The result serves until the session ends or a commit fails.
 func openZKStore(session *zkSession, root, latch string) (*zkStore, error) {
-	s := &zkStore{session: session, root: root, latch: latch}
+	s := &zkStore{session: session, root: root, latch: latch, versions: map[string]int32{}}
 	for _, dir := range []string{s.path("state"), s.path("go/instances")} {
 		if err := session.mkdirAll(dir); err != nil {
 			return nil, err
@@ -69,7 +72,7 @@ func openZKStore(session *zkSession, root, latch string) (*zkStore, error) {
 	return s, nil
 }
 
-// beginTerm takes the number after the last term's.
+// beginTerm takes the number after the last term's, and looks who has led since that.
 func (s *zkStore) beginTerm() error {
 	name := s.path("go/term")
 	if _, err := s.session.Create(name, []byte("{}"), 0, s.session.acl); err != nil && !errors.Is(err, zk.ErrNodeExists) {
@@ -89,7 +92,70 @@ func (s *zkStore) beginTerm() error {
 	}
 	s.term, s.termVersion = last.Term+1, stat.Version
 	s.counter = fmt.Sprintf("%d-%x", stat.Ctime, stat.Czxid)
-	return s.multi(nil)
+	mark, err := s.lookBack(last.Term, stat)
+	if err != nil {
+		return err
+	}
+	return s.multi(mark)
+}
+
+// reignKey is the node that holds the last reign of another version. It stands below go/term,
+// where builds that know nothing of it, backups and restores leave it alone.
+const reignKey = "go/term/jvm"
+
+// A reignRecord is a reign as stored. What was written after it began is told by After, and
+// when it was over by the node itself, which the next term of ours wrote.
+type reignRecord struct {
+	At    int64 `json:"at"`
+	After int64 `json:"after"`
+}
+
+// lookBack finds out who has led since the term of that number, the last of ours, whose node has that
+// stat. A JVM version writes frameworkId whenever it registers, and without registering it launches
+// and counts nothing. What lookBack returns belongs into the transaction that ends that question.
+func (s *zkStore) lookBack(term int64, stat *zk.Stat) ([]zkOp, error) {
+	var known reignRecord
+	data, node, err := s.session.Get(s.path(reignKey))
+	exists := err == nil
+	switch {
+	case exists:
+		_ = json.Unmarshal(data, &known) // what cannot be read says nothing
+		s.foreign.reign = reign{known.At, known.After, node.Mzxid}
+	case !errors.Is(err, zk.ErrNoNode):
+		return nil, err
+	}
+	if term == 0 {
+		return nil, nil
+	}
+	if s.copied = stat.Version == 0; s.copied {
+		if known.After == 0 {
+			return nil, nil
+		}
+		known.After = 0
+		s.foreign.reign = reign{ended: known.At}
+	} else {
+		s.foreign.lastOwn = stat.Mzxid
+		registered, framework, err := s.session.Exists(s.node(frameworkIDKey))
+		if err != nil {
+			return nil, err
+		}
+		if !registered || framework.Mzxid <= stat.Mzxid {
+			return nil, nil
+		}
+		known = reignRecord{time.Now().UnixMilli(), stat.Mzxid}
+		s.foreign.reign = reign{known.At, known.After, math.MaxInt64}
+	}
+	if exists {
+		return []zkOp{{reignKey, &zk.SetDataRequest{Path: s.path(reignKey), Data: mustJSON(known), Version: node.Version}}}, nil
+	}
+	return []zkOp{{reignKey, &zk.CreateRequest{Path: s.path(reignKey), Data: mustJSON(known), Acl: s.session.acl}}}, nil
+}
+
+// others implements sharedStore.
+func (s *zkStore) others() others {
+	foreign := s.foreign
+	s.foreign.orders = nil
+	return foreign
 }
 
 func (s *zkStore) id() termID { return termID{s.counter, s.term} }
@@ -163,7 +229,7 @@ func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
 				s.session.took(start)
 				nodes[i] = zkNode{data: data, err: err}
 				if err == nil {
-					nodes[i].version = stat.Version
+					nodes[i].version, nodes[i].order = stat.Version, order{stat.Czxid, stat.Mzxid}
 				}
 			}
 		})
@@ -176,6 +242,7 @@ func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
 func (s *zkStore) loaded(keys []string, nodes []zkNode) (map[string][]byte, error) {
 	records := make(map[string][]byte, len(keys))
 	s.versions = make(map[string]int32, len(keys))
+	s.foreign.orders = map[string]order{}
 	var unread []error
 	for i, key := range keys {
 		n := nodes[i]
@@ -189,6 +256,9 @@ func (s *zkStore) loaded(keys []string, nodes []zkNode) (map[string][]byte, erro
 			return nil, fmt.Errorf("read node %q: %w", s.node(key), n.err)
 		}
 		s.versions[key] = n.version
+		if s.foreign.wants(key) {
+			s.foreign.orders[key] = n.order
+		}
 		value := n.data
 		if kindOf(key) == "" {
 			e, err := decodeVariable(n.data)
