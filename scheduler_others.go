@@ -60,7 +60,7 @@ func (o *others) from(key string, at int64) bool {
 // each run changes, or the T_ node of what 2.x keeps waiting.
 func (o *others) rewritten(key string) bool {
 	written := o.orders[key].written
-	return o.after < written && written < o.before
+	return o.after != 0 && o.after < written && written < o.before
 }
 
 // edited reports whether somebody has written the job's document since our last term.

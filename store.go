@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"path"
 	"slices"
 	"strings"
@@ -82,13 +81,9 @@ func (s *zkStore) beginTerm() error {
 	if _, err := s.session.Sync(name); err != nil {
 		return err
 	}
-	data, stat, err := s.session.Get(name)
+	last, stat, err := s.readTerm()
 	if err != nil {
 		return err
-	}
-	var last termRecord
-	if err := json.Unmarshal(data, &last); err != nil {
-		last.Term = int64(stat.Version) // somebody wrote there; each term counts the version up by one at least
 	}
 	s.term, s.termVersion = last.Term+1, stat.Version
 	s.counter = fmt.Sprintf("%d-%x", stat.Ctime, stat.Czxid)
@@ -99,63 +94,13 @@ func (s *zkStore) beginTerm() error {
 	return s.multi(mark)
 }
 
-// reignKey is the node that holds the last reign of another version. It stands below go/term,
-// where builds that know nothing of it, backups and restores leave it alone.
-const reignKey = "go/term/jvm"
-
-// A reignRecord is a reign as stored. What was written after it began is told by After, and
-// when it was over by the node itself, which the next term of ours wrote.
-type reignRecord struct {
-	At    int64 `json:"at"`
-	After int64 `json:"after"`
-}
-
-// lookBack finds out who has led since the term of that number, the last of ours, whose node has that
-// stat. A JVM version writes frameworkId whenever it registers, and without registering it launches
-// and counts nothing. What lookBack returns belongs into the transaction that ends that question.
-func (s *zkStore) lookBack(term int64, stat *zk.Stat) ([]zkOp, error) {
-	var known reignRecord
-	data, node, err := s.session.Get(s.path(reignKey))
-	exists := err == nil
-	switch {
-	case exists:
-		_ = json.Unmarshal(data, &known) // what cannot be read says nothing
-		s.foreign.reign = reign{known.At, known.After, node.Mzxid}
-	case !errors.Is(err, zk.ErrNoNode):
-		return nil, err
+// readTerm returns what the last commit of this program has left.
+func (s *zkStore) readTerm() (last termRecord, stat *zk.Stat, err error) {
+	data, stat, err := s.session.Get(s.path("go/term"))
+	if err == nil && json.Unmarshal(data, &last) != nil {
+		last.Term = int64(stat.Version) // somebody wrote there; each term counts the version up by one at least
 	}
-	if term == 0 {
-		return nil, nil
-	}
-	if s.copied = stat.Version == 0; s.copied {
-		if known.After == 0 {
-			return nil, nil
-		}
-		known.After = 0
-		s.foreign.reign = reign{ended: known.At}
-	} else {
-		s.foreign.lastOwn = stat.Mzxid
-		registered, framework, err := s.session.Exists(s.node(frameworkIDKey))
-		if err != nil {
-			return nil, err
-		}
-		if !registered || framework.Mzxid <= stat.Mzxid {
-			return nil, nil
-		}
-		known = reignRecord{time.Now().UnixMilli(), stat.Mzxid}
-		s.foreign.reign = reign{known.At, known.After, math.MaxInt64}
-	}
-	if exists {
-		return []zkOp{{reignKey, &zk.SetDataRequest{Path: s.path(reignKey), Data: mustJSON(known), Version: node.Version}}}, nil
-	}
-	return []zkOp{{reignKey, &zk.CreateRequest{Path: s.path(reignKey), Data: mustJSON(known), Acl: s.session.acl}}}, nil
-}
-
-// others implements sharedStore.
-func (s *zkStore) others() others {
-	foreign := s.foreign
-	s.foreign.orders = nil
-	return foreign
+	return last, stat, err
 }
 
 func (s *zkStore) id() termID { return termID{s.counter, s.term} }
