@@ -58,7 +58,6 @@ type schedulerConfig struct {
 	unreachable  time.Duration // how long an unreachable task may stay so
 	staging      time.Duration // how long a launched task may stay unheard of
 	task         taskConfig
-	afterJVM     bool              // the last leader was a JVM; its tasks are ours to adopt
 	setAside     map[string]string // keys of records not to be used, with the reason
 	location     *time.Location    // the server's zone, for starts without an offset
 	term         int64
@@ -139,7 +138,8 @@ type scheduler struct {
 	orphans        map[string]string   // tasks of no open run that we have asked to be killed, with their agent
 	invalid        []invalidRecord
 	framework      string
-	adoptBefore    int64 // tasks due up to then that have no record may be a JVM's, and are adopted
+	adoptBefore    int64  // tasks due up to then that have no record may be a JVM's, and are adopted
+	others         others // while loading
 	subscribed     bool
 	subscriptions  int // so far
 	reconcileIn    time.Duration

@@ -66,6 +66,7 @@ type openRun struct {
 	asked                 bool     // the cluster was asked about it since its launch
 	unconfirmed           bool     // the cluster may not have taken its launch
 	agentAway             bool     // and the time for it to come back is running
+	doubtful              bool     // another version led after its launch, and nothing has been heard of it since
 	late                  alarm    // raises eventLate
 	counted               runState // state under which it is summed up
 }

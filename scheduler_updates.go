@@ -206,8 +206,9 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 	due, attempt, name, args, ours := parseRunID(id)
 	if terminal(u.GetState()) {
+		_, orphan := s.orphans[id]
 		delete(s.orphans, id)
-		if e := s.jobs[name]; ours && e != nil && s.adoptable(e, id, due) && u.GetState() != mesos.TASK_UNKNOWN {
+		if e := s.jobs[name]; ours && e != nil && !orphan && s.adoptable(e, id, due) && u.GetState() != mesos.TASK_UNKNOWN {
 			return s.adopt(e, id, due, attempt, args, u)
 		}
 		return nil
@@ -217,7 +218,8 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 		s.log.Warn("update of a task that is not ours", "task", id, "state", u.GetState())
 		return nil
 	}
-	if e := s.jobs[name]; e != nil && s.adoptable(e, id, due) {
+	_, orphan := s.orphans[id]
+	if e := s.jobs[name]; e != nil && !orphan && s.adoptable(e, id, due) {
 		return s.adopt(e, id, due, attempt, args, u)
 	}
 	if u.GetState() == mesos.TASK_UNREACHABLE {
@@ -292,6 +294,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 		r.update(func(n *Run) { n.Unreachable, n.Reason = 0, "" })
 		s.touchRun(r)
 	}
+	r.doubtful = false // it is ours again, as is its end
 	first := r.State == runLaunching
 	if first || running && r.Started == 0 {
 		r.update(func(n *Run) {
@@ -375,14 +378,16 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 			r.answered = false
 			return
 		}
-		pause := time.Duration(0)
-		if r.unconfirmed {
-			pause = unsentPause
+		if !r.doubtful {
+			pause := time.Duration(0)
+			if r.unconfirmed {
+				pause = unsentPause
+			}
+			s.requeue(r, statusText(u), pause)
+			return
 		}
-		s.requeue(r, statusText(u), pause)
-		return
 	}
-	s.fail(r, runLost, statusText(u))
+	s.lose(r, statusText(u))
 }
 
 // outdated reports whether a status that denies a launch is about an earlier one of the
@@ -438,7 +443,7 @@ func (s *scheduler) giveUpUnreachable(r *openRun) {
 func (s *scheduler) abandon(r *openRun, why string) {
 	s.orphans[r.ID] = r.AgentID
 	s.send(killCall(r.ID, r.AgentID), nil)
-	s.fail(r, runLost, why)
+	s.lose(r, why)
 }
 
 // checkStaging looks at a task that should have started by now: it is asked
@@ -474,7 +479,7 @@ func (s *scheduler) onError(message string) {
 	s.extra = append(s.extra, record{frameworkIDKey, nil})
 	for _, r := range s.sortedRuns() {
 		if r.State == runLaunching || r.State == runActive {
-			s.fail(r, runLost, message)
+			s.lose(r, message)
 		}
 	}
 }
