@@ -114,7 +114,7 @@ func (c *crashTest) readHistories(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh := map[string][]byte{}
-	_, err = head.scan(f, info.Size(), func(_ int64, payload []byte) error {
+	_, err = head.scan(f, int64(logStart), info.Size(), func(_ int64, payload []byte) error {
 		return eachRecord(payload, func(key string, at, n int) {
 			if job, ok := strings.CutPrefix(key, "go/history/"); ok && n >= 0 {
 				fresh[job] = slices.Clone(payload[at : at+n])
