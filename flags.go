@@ -104,6 +104,8 @@ type flags struct {
 	unreachableTimeout   time.Duration
 	stageTimeout         time.Duration
 	jobHistoryKeep       int
+	acceptEmptyState     string // a node, as termMark has it; "" for none
+	acceptDamagedState   int64  // an offset; noDamage for none
 
 	set map[string]bool // the options given on the command line
 }

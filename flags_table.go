@@ -84,6 +84,7 @@ func defaultFlags() *flags {
 		unreachableTimeout:        10 * time.Minute,
 		stageTimeout:              15 * time.Minute,
 		jobHistoryKeep:            20,
+		acceptDamagedState:        noDamage,
 		set:                       map[string]bool{},
 	}
 }
@@ -306,5 +307,9 @@ func (f *flags) ourOptions() []option {
 			help: "Give a task up as lost when it has been launched and nothing more was heard of it for so long."},
 		{name: "job_history_keep", arg: "count", value: intValue{&f.jobHistoryKeep, 0, 10000},
 			help: "Runs remembered for each job, if --job_history_limit is not more."},
+		{name: "accept_empty_state", arg: "node", value: checkedText(&f.acceptEmptyState, checkTermNode),
+			help: "Lead a state in ZooKeeper that has been emptied, for once: node is what the log and /health then say."},
+		{name: "accept_damaged_state", arg: "offset", value: offsetValue{&f.acceptDamagedState},
+			help: "Start on a damaged state file with every record that is whole, for once: offset is where the program said that the damage is."},
 	}
 }

@@ -23,6 +23,9 @@ func (m *memStore) load(context.Context) (map[string][]byte, error) {
 	return maps.Clone(m.records), nil
 }
 
+// ready implements localStore.
+func (m *memStore) ready() error { return nil }
+
 // commit implements store.
 func (m *memStore) commit(_ context.Context, records []record) error {
 	if m.before != nil {
