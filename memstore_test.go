@@ -12,19 +12,29 @@ type memStore struct {
 	records map[string][]byte
 	before  func([]record) error // called first by commit; its error is commit's
 	commits int
+	loaded  func()       // called by load; may be nil
+	well    func() error // what ready returns; nil for a store that always is
 }
 
 func newMemStore() *memStore { return &memStore{records: map[string][]byte{}} }
 
 // load implements store.
 func (m *memStore) load(context.Context) (map[string][]byte, error) {
+	if m.loaded != nil {
+		m.loaded()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.records), nil
 }
 
 // ready implements localStore.
-func (m *memStore) ready() error { return nil }
+func (m *memStore) ready() error {
+	if m.well == nil {
+		return nil
+	}
+	return m.well()
+}
 
 // commit implements store.
 func (m *memStore) commit(_ context.Context, records []record) error {

@@ -120,7 +120,7 @@ func (s *fileStore) eachPlaced(visit func(key string, value []byte) error) error
 	keys := slices.SortedFunc(maps.Keys(s.index), func(a, b string) int { return cmp.Compare(s.index[a].offset, s.index[b].offset) })
 	for _, key := range keys {
 		value := make([]byte, s.index[key].length)
-		if _, err := s.file.ReadAt(value, s.index[key].offset); err != nil {
+		if n, err := s.file.ReadAt(value, s.index[key].offset); n < len(value) {
 			return err
 		}
 		if err := visit(key, value); err != nil {

@@ -28,6 +28,7 @@ type logFile interface {
 type disk interface {
 	open(name string, flag int) (logFile, error)
 	stat(name string) (os.FileInfo, error)
+	same(a, b os.FileInfo) bool // whether both are of one file
 	rename(from, to string) error
 	link(from, to string) error
 	sync() error // makes renames durable
@@ -48,6 +49,8 @@ func (d osDisk) open(name string, flag int) (logFile, error) {
 }
 
 func (d osDisk) stat(name string) (os.FileInfo, error) { return os.Stat(d.path(name)) }
+
+func (d osDisk) same(a, b os.FileInfo) bool { return os.SameFile(a, b) }
 
 func (d osDisk) rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
 
@@ -102,7 +105,7 @@ func (s *fileStore) hold() error {
 	if err != nil {
 		return err
 	}
-	if there, err := s.disk.stat(lockName); err == nil && os.SameFile(held, there) {
+	if there, err := s.disk.stat(lockName); err == nil && s.disk.same(held, there) {
 		return nil
 	}
 	dir := s.disk.path("")
@@ -139,7 +142,7 @@ func (s *fileStore) foreign() string {
 		return "is gone"
 	case err != nil:
 		return "can't be looked at (" + err.Error() + ")"
-	case !os.SameFile(there, s.seen):
+	case !s.disk.same(there, s.seen):
 		return "is another file than the one in use"
 	case there.Size() != s.seen.Size():
 		return fmt.Sprintf("has %d bytes, of which this process has written %d", there.Size(), s.seen.Size())

@@ -184,11 +184,12 @@ func (s *fileStore) replay(size int64) (damage string, err error) {
 		return fmt.Sprintf("it began with %d records, of which %d are there", counted, whole), nil
 	case err == nil:
 		return "", nil
-	case s.end == int64(logStart):
-		return "none of its records is whole", nil
 	}
 	if next, found := head.goesOn(s.file, s.end, size); found {
 		return fmt.Sprintf("it goes on at offset %d", next), nil
+	}
+	if s.end == int64(logStart) {
+		return "none of its records is whole", nil
 	}
 	return "", nil
 }
@@ -342,7 +343,8 @@ func (s *fileStore) settle() error {
 	}
 	if err := s.rewrite(); err != nil {
 		if foreign != "" {
-			return &os.PathError{Op: "write anew", Path: s.disk.path(logName), Err: fmt.Errorf("it %s, and can't be written anew: %w", foreign, err)}
+			name := s.disk.path(logName)
+			return &os.PathError{Op: "keep", Path: name, Err: fmt.Errorf("%s %s, and can't be written anew: %w", name, foreign, err)}
 		}
 		return fmt.Errorf("rewrite state after an earlier failure (%w): %w", s.suspect, err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -226,7 +227,11 @@ type faultyDisk struct {
 	osDisk
 	n, failAt int
 	dead      bool
+	cause     error // of what fails, errDisk if nil
+	full      bool  // while set, every write fails
 }
+
+func (d *faultyDisk) error() error { return cmp.Or(d.cause, errDisk) }
 
 func (d *faultyDisk) fails() bool {
 	d.n++
@@ -235,7 +240,7 @@ func (d *faultyDisk) fails() bool {
 
 func (d *faultyDisk) open(name string, flag int) (logFile, error) {
 	if flag&os.O_CREATE != 0 && d.fails() {
-		return nil, errDisk
+		return nil, d.error()
 	}
 	f, err := d.osDisk.open(name, flag)
 	if err != nil {
@@ -246,14 +251,14 @@ func (d *faultyDisk) open(name string, flag int) (logFile, error) {
 
 func (d *faultyDisk) rename(from, to string) error {
 	if d.fails() {
-		return errDisk
+		return d.error()
 	}
 	return d.osDisk.rename(from, to)
 }
 
 func (d *faultyDisk) sync() error {
 	if d.fails() {
-		return errDisk
+		return d.error()
 	}
 	return d.osDisk.sync()
 }
@@ -264,26 +269,26 @@ type faultyFile struct {
 }
 
 func (f faultyFile) WriteAt(b []byte, offset int64) (int, error) {
-	if f.disk.fails() {
+	if f.disk.fails() || f.disk.full {
 		n := 0
 		if f.disk.n == f.disk.failAt {
 			n, _ = f.logFile.WriteAt(b[:len(b)/2], offset)
 		}
-		return n, errDisk
+		return n, f.disk.error()
 	}
 	return f.logFile.WriteAt(b, offset)
 }
 
 func (f faultyFile) Truncate(size int64) error {
 	if f.disk.fails() {
-		return errDisk
+		return f.disk.error()
 	}
 	return f.logFile.Truncate(size)
 }
 
 func (f faultyFile) Sync() error {
 	if f.disk.fails() {
-		return errDisk
+		return f.disk.error()
 	}
 	return f.logFile.Sync()
 }
