@@ -104,6 +104,9 @@ type flags struct {
 	unreachableTimeout   time.Duration
 	stageTimeout         time.Duration
 	jobHistoryKeep       int
+	localKeepRuns        int
+	localKeepSize        int    // MiB; 0 for a tenth of the disk
+	localOutputSize      int    // MiB; 0 for any
 	acceptEmptyState     string // a node, as termMark has it; "" for none
 	acceptDamagedState   int64  // an offset; noDamage for none
 

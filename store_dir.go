@@ -109,7 +109,7 @@ func (s *fileStore) hold() error {
 		return nil
 	}
 	dir := s.disk.path("")
-	made := os.Mkdir(dir, 0o700)
+	made := os.Mkdir(dir, 0o711)
 	lock, err := lockDir(dir)
 	if err != nil {
 		if made != nil && !errors.Is(made, fs.ErrExist) {

@@ -307,7 +307,7 @@ func TestChangesAreAnsweredWith507AndReadersGoOn(t *testing.T) {
 	if again := set(nil); again != before {
 		t.Errorf("the state was loaded %d times meanwhile", again-before)
 	}
-	within(t, patience, "changes are taken again", func() bool { status, _ := post("e"); return status == http.StatusNoContent })
+	until(t, "changes are taken again", func() bool { status, _ := post("e"); return status == http.StatusNoContent })
 	if keys := strings.Join(st.keys("J_"), " "); !strings.Contains(keys, "J_a") || !strings.Contains(keys, "J_e") || len(st.keys("J_")) != 2 {
 		t.Errorf("stored %q, want J_a and J_e", keys)
 	}

@@ -69,7 +69,7 @@ func openFileStore(dir string, log *slog.Logger) (*fileStore, error) {
 // openDamagedStore is openFileStore, except that damage at the offset accepted is no error: the store has
 // every record that is whole then.
 func openDamagedStore(dir string, accepted int64, log *slog.Logger) (*fileStore, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o711); err != nil { // jobs pass through it to their sandboxes; the files are ours alone
 		return nil, fmt.Errorf("create state directory: %w", err)
 	}
 	lock, err := lockDir(dir)
