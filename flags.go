@@ -105,8 +105,10 @@ type flags struct {
 	stageTimeout         time.Duration
 	jobHistoryKeep       int
 	localKeepRuns        int
-	localKeepSize        int // MiB; 0 for a tenth of the disk
-	localOutputSize      int // MiB; 0 for any
+	localKeepSize        int    // MiB; 0 for a tenth of the disk
+	localOutputSize      int    // MiB; 0 for any
+	acceptEmptyState     string // a node, as termMark has it; "" for none
+	acceptDamagedState   int64  // an offset; noDamage for none
 
 	set map[string]bool // the options given on the command line
 }

@@ -40,6 +40,9 @@ type metrics struct {
 	commitRecords *histogram // records per commit
 	commitErrors  counter
 	commitWaiting gauge // records that wait for the commit in flight
+	storeRefuses  gauge // 1 while the file store takes no changes
+	stateEmptied  gauge // 1 while this instance does not lead because the state is gone
+	stateSetBack  counter
 
 	zkConnected gauge
 	zkSessions  counter
@@ -192,6 +195,9 @@ func (m *metrics) addStorage(now time.Time) {
 	m.add("chronos_store_commit_records", "chronos.store.commitRecords", "Records in a commit.", m.commitRecords)
 	m.add("chronos_store_errors_total", "chronos.store.errors", "Commits that failed.", &m.commitErrors)
 	m.add("chronos_store_waiting_records", "chronos.store.waiting", "Records that wait for the commit in flight.", &m.commitWaiting)
+	m.add("chronos_store_refuses", "chronos.store.refuses", "1 while no change can be stored in --data_dir, else 0.", &m.storeRefuses)
+	m.add("chronos_state_emptied", "chronos.state.emptied", "1 while this instance does not lead because the state in ZooKeeper is gone, else 0.", &m.stateEmptied)
+	m.add("chronos_state_set_back_total", "chronos.state.setBack", "Times that a new leader found an older state in ZooKeeper than there had been.", &m.stateSetBack)
 	m.add("chronos_zookeeper_connected", "chronos.zookeeper.connected", "1 while there is a ZooKeeper session, else 0.", &m.zkConnected)
 	m.add("chronos_zookeeper_sessions_total", "chronos.zookeeper.sessions", "ZooKeeper sessions begun.", &m.zkSessions)
 	m.add("chronos_zookeeper_request_duration_seconds", "chronos.zookeeper.latency", "Time from a ZooKeeper request to its answer.", m.zkLatency)

@@ -149,6 +149,7 @@ type scheduler struct {
 	effects        []func(error)
 	requests       *requestLog
 	restoring      sync.Mutex              // held by the restore that is under way
+	refusal        atomic.Pointer[error]   // of all changes, once the term is over; nil for none
 	endTerm        context.CancelCauseFunc // ends run; nothing is committed after the effect that calls it
 }
 
@@ -231,6 +232,9 @@ func (s *scheduler) do(ctx context.Context, fn func() error) error {
 // wraps errNoLeader or the store's. A request id in ctx makes a repeated call harmless:
 // the answer given first is given again, and fn does not run.
 func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string, error) {
+	if err := s.refused(); err != nil {
+		return "", err
+	}
 	if s.writer.full() {
 		return "", errBusy
 	}
@@ -274,6 +278,18 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 	default:
 		return "", errNoLeader
 	}
+}
+
+// refuse has every change from now on answered with this. It is for a term that is over, with
+// which readers have to make do until there is another.
+func (s *scheduler) refuse(why error) { s.refusal.Store(&why) }
+
+// refused returns why changes are refused, nil if they are not.
+func (s *scheduler) refused() error {
+	if why := s.refusal.Load(); why != nil {
+		return *why
+	}
+	return nil
 }
 
 const (
