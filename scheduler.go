@@ -122,7 +122,6 @@ type scheduler struct {
 	// What follows belongs to the loop.
 	now            int64 // ms since the epoch, of the event being handled
 	jobs           map[string]*entry
-	slots          int // view slots given out
 	graph          *graph
 	runs           map[string]*openRun // open runs by id
 	dues           alarms              // of occurrences

@@ -89,9 +89,8 @@ func (s *scheduler) nextSeq() int64 {
 
 // newEntry puts a job into the table.
 func (s *scheduler) newEntry(j *Job) *entry {
-	e := &entry{job: j, slot: s.slots}
+	e := &entry{job: j}
 	e.timer = alarm{kind: timerDue, entry: e}
-	s.slots++
 	s.jobs[j.Name] = e
 	return e
 }

@@ -26,7 +26,7 @@ func (s *scheduler) sealUpTo(size int) {
 		s.sum(e)
 		c.add(e.records())
 		if e.gone {
-			c.view.clear = append(c.view.clear, &jobView{job: e.job, slot: e.slot})
+			c.view.clear = append(c.view.clear, e.job.Name)
 		} else {
 			c.view.set = append(c.view.set, e.publish(s.graph))
 		}

@@ -14,9 +14,8 @@ type entry struct {
 	state   jobState
 	runs    []*openRun // open, oldest first
 	history []*Run     // ended, newest first; replaced, never changed
-	slot    int
-	timer   alarm // of the next occurrence
-	listed  *Job  // whose JSON lists are
+	timer   alarm      // of the next occurrence
+	listed  *Job       // whose JSON lists are
 	lists   *lists
 	gone    bool
 
@@ -220,7 +219,7 @@ func (e *entry) publish(g *graph) *jobView {
 		e.listed, e.lists = e.job, new(lists)
 	}
 	v := &jobView{
-		job: e.job, lists: e.lists, slot: e.slot, history: e.history, problem: e.problem,
+		job: e.job, lists: e.lists, history: e.history, problem: e.problem,
 		parents: g.parents[e.job.Name], children: g.children[e.job.Name], missed: e.state.Missed,
 	}
 	if len(e.runs) > 0 {

@@ -445,7 +445,8 @@ func (s *scheduler) admitLoaded() {
 // showAll publishes the loaded state. What loading has changed is stored with the first turn of the loop.
 func (s *scheduler) showAll() {
 	all := viewChange{}
-	for _, e := range s.jobs {
+	bySeq := func(a, b *entry) int { return cmp.Compare(a.state.Seq, b.state.Seq) }
+	for _, e := range slices.SortedFunc(maps.Values(s.jobs), bySeq) {
 		all.set = append(all.set, e.publish(s.graph))
 		for _, r := range e.runs {
 			r.counted = r.State
