@@ -171,7 +171,7 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 	s.cfg.historySize = cmp.Or(cfg.historySize, maxHistory)
 	s.reconcileTimer = alarm{kind: timerReconcile}
 	s.requests = newRequestLog()
-	s.writer = newWriter(st, s.publish)
+	s.writer = newWriter(st, s.publish, log)
 	s.writer.onBatch = s.cfg.batchStored
 	first := newView()
 	first.term = cfg.term
@@ -202,7 +202,8 @@ func (s *scheduler) run(ctx context.Context) error {
 
 // connect keeps the cluster's subscription. A framework that the master has removed
 // starts afresh once that, and the end of all its tasks, is stored.
-func (s *scheduler) connect(ctx context.Context, framework string) error {
+func (s *scheduler) connect(ctx context.Context, framework string) (err error) {
+	defer recoverAs(s.log, "cluster", &err)
 	for {
 		err := s.cluster.run(ctx, framework, s.handle)
 		if !errors.Is(err, errFrameworkRemoved) {
@@ -275,6 +276,15 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 	}
 }
 
+// recoverAs makes a panic the error of the function that defers it. A panic is a fault of ours, and
+// ends the term and not the process: the next term starts from what is stored.
+func recoverAs(log *slog.Logger, part string, err *error) {
+	if p := recover(); p != nil {
+		log.Error(part+" failed; loading the state anew", "panic", p, "stack", string(debug.Stack()))
+		*err = fmt.Errorf("%s: %v", part, p)
+	}
+}
+
 const (
 	maxEventsPerTurn = 256
 	maxTimers        = 2000 // before what they did goes to the writer
@@ -283,15 +293,9 @@ const (
 )
 
 // loop handles events and timers, one at a time, until ctx ends. It never waits
-// for the network or the disk. A panic, which is a fault of ours, ends the term
-// and not the process: the next term starts from what is stored.
+// for the network or the disk.
 func (s *scheduler) loop(ctx context.Context) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.log.Error("scheduler loop failed; loading the state anew", "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("scheduler loop: %v", p)
-		}
-	}()
+	defer recoverAs(s.log, "scheduler loop", &err)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

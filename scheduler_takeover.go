@@ -22,7 +22,8 @@ const adoptKey = "go/meta/adopt"
 
 // load reads the state and builds the table of jobs and runs from it. Records
 // that can't be used are kept as they are, logged, and shown.
-func (s *scheduler) load(ctx context.Context) error {
+func (s *scheduler) load(ctx context.Context) (err error) {
+	defer recoverAs(s.log, "load", &err)
 	records, err := s.store.load(ctx)
 	if err := s.unreadable(err); err != nil {
 		return fmt.Errorf("load state: %w", err)
@@ -150,6 +151,11 @@ func (s *scheduler) decodeJobs(records map[string][]byte) []loadedJob {
 
 func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig) {
 	key := "J_" + l.name
+	defer func() {
+		if p := recover(); p != nil { // no record keeps all others from being used
+			l.entry, l.faults = nil, append(l.faults, invalidRecord{key, fmt.Sprintf("reading it failed: %v", p)})
+		}
+	}()
 	j, err := decodeStoredJob(records[key], cfg.defaults)
 	if err == nil && j.Name != l.name {
 		err = fmt.Errorf("it holds job %q", j.Name)
