@@ -6,33 +6,49 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/mesostest"
+	"github.com/chronos-go/chronos/internal/zktest"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // roomyMaster is a Mesos double with agents for 16,000 tasks.
-func roomyMaster(b *testing.B) *master {
+func roomyMaster(b *testing.B) *mesostest.Master {
 	b.Helper()
-	m := newMaster(b, masterOptions{})
+	m := mesostest.NewMaster(b, mesostest.Options{})
 	for range 100 {
-		m.addAgent(agentSpec{CPUs: 16, Mem: 64 << 10, Disk: 1 << 20})
+		m.AddAgent(mesostest.AgentSpec{CPUs: 16, Mem: 64 << 10, Disk: 1 << 20})
 	}
 	return m
 }
 
-// timeAccepts notes when each task was in an ACCEPT.
-func (m *master) timeAccepts() map[string]time.Time {
-	at := map[string]time.Time{}
-	m.setFaults(masterFaults{accept: func(a *sched.Call_Accept) acceptFault {
+// acceptTimes are when each task was in an ACCEPT.
+type acceptTimes struct {
+	mu sync.Mutex
+	at map[string]time.Time
+}
+
+func (a *acceptTimes) tasks() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.at)
+}
+
+func timeAccepts(m *mesostest.Master) *acceptTimes {
+	times := &acceptTimes{at: map[string]time.Time{}}
+	m.SetFaults(mesostest.Faults{Accept: func(a *sched.Call_Accept) mesostest.CallFault {
+		times.mu.Lock()
+		defer times.mu.Unlock()
 		for _, t := range a.Operations[0].Launch.TaskInfos {
-			at[t.TaskID.Value] = time.Now()
+			times.at[t.TaskID.Value] = time.Now()
 		}
-		return acceptNone
+		return mesostest.NoFault
 	}})
-	return at
+	return times
 }
 
 // Ten thousand jobs due in the same second, on ZooKeeper and a Mesos of a hundred agents.
@@ -40,16 +56,16 @@ func BenchmarkBurstMesos(b *testing.B) {
 	var m measuredBurst
 	for b.Loop() {
 		st, cluster := zkTerm(b), roomyMaster(b)
-		s, stop := startTerm(b, st, newMesos(cluster.config(testFramework(), slog.New(slog.DiscardHandler))))
+		s, stop := startTerm(b, st, newMesos(configFor(cluster, testFramework(), slog.New(slog.DiscardHandler))))
 		due := holdBurst(b, s)
-		at := cluster.timeAccepts()
+		times := timeAccepts(cluster)
 		st.mark()
-		cluster.await("all tasks", func() bool { return len(at) >= burst && len(cluster.launched) >= burst })
+		cluster.Await("all tasks", func() bool { return times.tasks() >= burst && len(cluster.Launched()) >= burst })
 		stop()
 		var late []time.Duration
 		all := time.Duration(0)
-		for id, t := range at {
-			if n := cluster.launches(id); n != 1 {
+		for id, t := range times.at {
+			if n := cluster.Launches(id); n != 1 {
 				b.Fatalf("task %q was launched %d times", id, n)
 			}
 			late = append(late, t.Sub(due))
@@ -81,7 +97,7 @@ type site struct {
 	binary   string
 	hosts    []string
 	root     string
-	mesos    *master
+	mesos    *mesostest.Master
 	accepted chan struct{} // has an element after an ACCEPT
 }
 
@@ -93,15 +109,15 @@ const (
 func newSite(b *testing.B) *site {
 	b.Helper()
 	s := &site{b: b, binary: buildChronos(b), mesos: roomyMaster(b), accepted: make(chan struct{}, 1)}
-	s.mesos.autoFinish(100 * time.Millisecond)
-	s.mesos.setFaults(masterFaults{accept: func(*sched.Call_Accept) acceptFault {
+	s.mesos.AutoFinish(100 * time.Millisecond)
+	s.mesos.SetFaults(mesostest.Faults{Accept: func(*sched.Call_Accept) mesostest.CallFault {
 		select {
 		case s.accepted <- struct{}{}:
 		default:
 		}
-		return acceptNone
+		return mesostest.NoFault
 	}})
-	s.hosts, s.root = testZK(b)
+	s.hosts, s.root = zktest.Shared(b)
 	st, _ := lead(b, s.hosts, s.root)
 	sch, stop := startTerm(b, st, newQuietCluster(true))
 	hold(b, sch, siteJobs, func(i int) string {
@@ -128,7 +144,7 @@ type process struct {
 
 func (s *site) start() *process {
 	s.b.Helper()
-	port := freePort()
+	port := zktest.FreePort()
 	p := &process{Cmd: exec.Command(s.binary, "--master", s.mesos.URL(), "--zk_hosts", s.hosts[0], "--zk_path", s.root,
 		"--zk_timeout", fmt.Sprint(siteTimeout.Milliseconds()), "--hostname", "127.0.0.1", "--http_port", fmt.Sprint(port), "--log_level", "error"),
 		url: fmt.Sprintf("http://127.0.0.1:%d", port), started: time.Now()}
@@ -163,9 +179,9 @@ func (s *site) answers(p *process) {
 // Mesos about its tasks, and until it has launched one.
 func (s *site) succession(begin func() time.Time) (reconciled, launched time.Duration) {
 	s.b.Helper()
-	asked := len(s.mesos.received(sched.Call_RECONCILE))
+	asked := len(s.mesos.Received(sched.Call_RECONCILE))
 	start := begin()
-	s.mesos.await("a reconciliation", func() bool { return len(s.mesos.receivedLocked(sched.Call_RECONCILE)) > asked })
+	s.mesos.Await("a reconciliation", func() bool { return len(s.mesos.Received(sched.Call_RECONCILE)) > asked })
 	reconciled = time.Since(start)
 	select {
 	case <-s.accepted: // of the old leader, perhaps

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/zktest"
 	"github.com/go-zookeeper/zk"
 )
 
@@ -188,7 +189,7 @@ func (a *rerun) size() (operations, bytes int) {
 // zkTerm begins a term on a path of its own.
 func zkTerm(b *testing.B) *recordingStore {
 	b.Helper()
-	hosts, root := testZK(b)
+	hosts, root := zktest.Shared(b)
 	st, _ := lead(b, hosts, root)
 	return recordStore(st)
 }

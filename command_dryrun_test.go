@@ -9,6 +9,8 @@ import (
 	"maps"
 	"strings"
 	"testing"
+
+	"github.com/chronos-go/chronos/internal/zktest"
 )
 
 // zkTree describes every node from a path on: who wrote it, when, and how often.
@@ -35,7 +37,7 @@ func asJVM(name, document string) map[string][]byte {
 }
 
 func TestDryRunTellsAndWritesNothing(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	session := testSession(t, hosts)
 	for _, version := range []string{"2.4", "odd"} {
 		nodes := stateCorpus(t, version)
@@ -84,7 +86,7 @@ func TestDryRunTellsAndWritesNothing(t *testing.T) {
 }
 
 func TestDryRunFollows(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	session := testSession(t, hosts)
 	document := func(name, start string) []byte {
 		return asJVM("J_"+name, `{"name":"`+name+`","command":"true","schedule":"R/`+start+`/PT1H"}`)["J_"+name]
@@ -128,7 +130,7 @@ func TestDryRunFollows(t *testing.T) {
 }
 
 func TestDryRunWithoutAState(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	var out bytes.Buffer
 	err := run(t.Context(), []string{"dry-run", "--once", "--zk_hosts", hosts[0], "--zk_path", root}, strings.NewReader(""), &out, &out)
 	if exitStatus(err) != 1 || !strings.Contains(out.String(), "there is no state at "+root+"/state") {

@@ -11,6 +11,8 @@ import (
 
 	"io"
 	"net/url"
+
+	"github.com/chronos-go/chronos/internal/zktest"
 )
 
 func TestHealthcheckKnowsWhereTheInstanceListens(t *testing.T) {
@@ -85,7 +87,7 @@ func TestHealthcheckAsks(t *testing.T) {
 		}
 	}
 	var said strings.Builder
-	err := run(context.Background(), []string{"healthcheck", "--http_port", strconv.Itoa(freePort())}, strings.NewReader(""), io.Discard, &said)
+	err := run(context.Background(), []string{"healthcheck", "--http_port", strconv.Itoa(zktest.FreePort())}, strings.NewReader(""), io.Discard, &said)
 	if exitStatus(err) != 1 || !strings.Contains(said.String(), "refused") {
 		t.Errorf("healthcheck of nobody = %v, saying %q, want a refused connection", err, said.String())
 	}

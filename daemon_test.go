@@ -23,6 +23,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/chronos-go/chronos/internal/zktest"
 )
 
 // A testDaemon is an instance with all its parts, on ports of its own.
@@ -241,7 +243,7 @@ func TestSecretFilesAreWarnedOf(t *testing.T) {
 // Two instances without plain HTTP find each other through ZooKeeper, and the one that follows
 // forwards over TLS, credentials and all.
 func TestFollowerForwardsOverTLS(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	data := t.TempDir()
 	args := []string{"--disable_http", "--ssl_keystore_path", keystoreFile(t, "JKS", "shared"), "--ssl_keystore_password", "changeit",
 		"--zk_hosts", hosts[0], "--zk_path", root, "--data_dir", data, "--http_credentials", "u:secret"}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chronos-go/chronos/internal/zktest"
 )
 
 // patience is how long tests wait for what should happen soon.
@@ -91,7 +93,7 @@ func mustResign(t *testing.T, c *candidate, session *zkSession) {
 }
 
 func TestCandidatesLeadInTurn(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	var candidates []*candidate
 	var sessions []*zkSession
 	var victories []<-chan victory
@@ -122,7 +124,7 @@ func TestCandidatesLeadInTurn(t *testing.T) {
 // A session that ends without a word leaves its node for a while; nobody leads
 // until it is gone, except its own process, which may remove it.
 func TestCandidateRemovesOnlyItsOwnLostNodes(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	c := newTestCandidate(root, "a:1")
 	lost := testSession(t, hosts)
 	first, _, err := c.campaign(t.Context(), lost)
@@ -150,7 +152,7 @@ func TestCandidateRemovesOnlyItsOwnLostNodes(t *testing.T) {
 }
 
 func TestCandidateStandsAgainWhenItsNodeIsDeleted(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	leader, leaderSession := newTestCandidate(root, "a:1"), testSession(t, hosts)
 	latch := next(t, campaigning(t, leader, leaderSession), "leader").mustLead(t).latch
 	c, session := newTestCandidate(root, "b:1"), testSession(t, hosts)
@@ -176,7 +178,7 @@ func TestCandidateStandsAgainWhenItsNodeIsDeleted(t *testing.T) {
 }
 
 func TestCampaignEndsWithItsContextOrSession(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	leader := newTestCandidate(root, "a:1")
 	next(t, campaigning(t, leader, testSession(t, hosts)), "leader").mustLead(t)
 
@@ -202,7 +204,7 @@ func TestCampaignEndsWithItsContextOrSession(t *testing.T) {
 }
 
 func TestForeignNodesDoNotBlockTheElection(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	session := testSession(t, hosts)
 	plant(t, session, root+"/candidate", map[string][]byte{"0": nil, "_c_": nil, "zzz": nil})
 	log := &strings.Builder{}
@@ -256,7 +258,7 @@ func watching(t *testing.T, session *zkSession, root string) <-chan sighting {
 }
 
 func TestWatchLeader(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	seen := watching(t, testSession(t, hosts), root)
 	expect := func(want sighting) {
 		t.Helper()
@@ -292,18 +294,18 @@ func TestWatchLeader(t *testing.T) {
 
 // The leader's server dies: a candidate on another server leads after the session's timeout.
 func TestLeadershipMovesWithinAnEnsemble(t *testing.T) {
-	ensemble := startEnsemble(t, 3)
+	ensemble := zktest.StartEnsemble(t, 3)
 	const root = "/chronos/state"
 	const timeout = time.Second
-	dial := func(s *zkServer) *zkSession {
-		session, err := dialZK(t.Context(), []string{s.addr}, timeout, "", slog.New(slog.DiscardHandler))
+	dial := func(s *zktest.Server) *zkSession {
+		session, err := dialZK(t.Context(), []string{s.Addr}, timeout, "", slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(session.close)
 		return session
 	}
-	follower := slices.IndexFunc(ensemble, func(s *zkServer) bool { return strings.Contains(s.ask("srvr"), "Mode: follower") })
+	follower := slices.IndexFunc(ensemble, func(s *zktest.Server) bool { return s.Mode() == "follower" })
 	a, aSession := newTestCandidate(root, "a:1"), dial(ensemble[follower])
 	b, bSession := newTestCandidate(root, "b:1"), dial(ensemble[(follower+1)%3])
 	v := next(t, campaigning(t, a, aSession), "leader").mustLead(t)
@@ -316,7 +318,7 @@ func TestLeadershipMovesWithinAnEnsemble(t *testing.T) {
 	}
 	mustCommit(t, old, put("J_a", "1"))
 	won := campaigning(t, b, bSession)
-	ensemble[follower].kill()
+	ensemble[follower].Kill()
 	ended(t, aSession, patience)
 	v = next(t, won, "leader").mustLead(t)
 	s, err := openZKStore(bSession, root, v.latch)
@@ -391,7 +393,7 @@ func (j *jvmLatch) ask(t *testing.T, command, want string) {
 
 // Leadership passes both ways between us and the original recipe, each knowing the other.
 func TestElectionBesideCurator(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	session := testSession(t, hosts)
 	seen := watching(t, testSession(t, hosts), root)
 	next(t, seen, "sighting") // none

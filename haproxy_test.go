@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/chronos-go/chronos/internal/zktest"
 )
 
 // haproxySession is the session timeout of the instances behind HAProxy.
@@ -162,7 +164,7 @@ func leaderAmong(t *testing.T, instances []*victim) *victim {
 // Clients of the bundle's HAProxy see nothing of leaders that are stopped, and next to
 // nothing of leaders that are killed.
 func TestFailOversBehindHAProxy(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	binary := buildChronos(t)
 	dir := t.TempDir()
 	ran := filepath.Join(dir, "ran")

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chronos-go/chronos/internal/zktest"
 )
 
 const (
@@ -221,7 +223,7 @@ func TestImage(t *testing.T) {
 // imageAlone is docker run -p 8080:8080 IMAGE.
 func imageAlone(t *testing.T, p *podman) {
 	start := time.Now()
-	port := fmt.Sprint(freePort())
+	port := fmt.Sprint(zktest.FreePort())
 	p.container("alone", []string{"--publish", "127.0.0.1:" + port + ":8080"})
 	created := time.Since(start)
 	v := answering(t, "127.0.0.1:"+port)
@@ -269,10 +271,10 @@ func imageAlone(t *testing.T, p *podman) {
 
 // imageTwice is what Marathon does with host networking: two instances, one address for each.
 func imageTwice(t *testing.T, p *podman) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	names, instances := []string{"first", "second"}, []*victim{}
 	for _, name := range names {
-		port := fmt.Sprint(freePort())
+		port := fmt.Sprint(zktest.FreePort())
 		p.container(name, []string{"--network", "host", "--env", "HOST=127.0.0.1", "--env", "PORT0=" + port, "--volume", "shared:/data"},
 			"--zk_hosts", "zk://"+hosts[0], "--zk_path", root, "--zk_timeout", "4000")
 		v := answering(t, "127.0.0.1:"+port)
@@ -298,7 +300,7 @@ func imageTwice(t *testing.T, p *podman) {
 // imageStartedAsBefore starts the program by what used to start the JVM versions: the packages' files and
 // variables, and the words of DC/OS's package.
 func imageStartedAsBefore(t *testing.T, p *podman) {
-	conf, port := t.TempDir(), fmt.Sprint(freePort())
+	conf, port := t.TempDir(), fmt.Sprint(zktest.FreePort())
 	if err := os.Chmod(conf, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +316,7 @@ func imageStartedAsBefore(t *testing.T, p *podman) {
 	wantLog(t, p, "packaged", "options of /etc/chronos/conf: disable_http_compression cluster_name http_port", "CHRONOS_PORT_80_TCP of the environment is no option")
 	p.stop("packaged")
 
-	port = fmt.Sprint(freePort())
+	port = fmt.Sprint(zktest.FreePort())
 	p.container("dcos", []string{"--network", "host", "--env", "PORT0=" + port, "--env", "HOST=127.0.0.1"},
 		"/usr/bin/chronos", "run_jar", "--http_port", "$PORT0", "--hostname", "$HOST", "--mesos_framework_name", "chronos", "--mail_ssl", "true", "--slack_token", "secret")
 	dcos := answering(t, "127.0.0.1:"+port)

@@ -16,15 +16,16 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/mesostest"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // ranTask is a task on the double that has ended, with a log.
-func ranTask(t *testing.T, m *master, log []byte) (*connection, *Run) {
+func ranTask(t *testing.T, m *mesostest.Master, log []byte) (*connection, *Run) {
 	info := testFramework()
-	info.Principal = nonEmpty(m.opt.Principal)
-	k := connect(t, m.config(info, nil), "")
+	info.Principal = nonEmpty(m.Options().Principal)
+	k := connect(t, configFor(m, info, nil), "")
 	k.reactWith(k.acknowledgeAll)
 	synctest.Wait()
 	if err := k.outcome(k.launchCall("ct:1:0:a:x y")); err != nil {
@@ -35,7 +36,7 @@ func ranTask(t *testing.T, m *master, log []byte) (*connection, *Run) {
 	if got, want := k.states("ct:1:0:a:x y"), "STARTING RUNNING FINISHED"; got != want {
 		t.Fatalf("updates = %s, want %s", got, want)
 	}
-	m.writeFile("ct:1:0:a:x y", "stdout", log)
+	m.WriteFile("ct:1:0:a:x y", "stdout", log)
 	offer := k.seen(sched.Event_OFFERS)[0].Offers.Offers[0]
 	return k, &Run{
 		ID: "ct:1:0:a:x y", AgentID: offer.AgentID.Value,
@@ -45,8 +46,8 @@ func ranTask(t *testing.T, m *master, log []byte) (*connection, *Run) {
 
 func TestReadLogsOfARun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{Principal: "chronos", Secret: "s3cret"})
-		m.autoFinish(time.Second)
+		m := oneAgent(t, mesostest.Options{Principal: "chronos", Secret: "s3cret"})
+		m.AutoFinish(time.Second)
 		log := []byte(strings.Repeat("größe \"quoted\" \\ \t\x00\xff€\n", 20_000)) // many pages, cut within characters
 		k, r := ranTask(t, m, log)
 		files := newAgentFiles(k.mesosCluster, nil)
@@ -104,8 +105,8 @@ func TestReadLogsAsWhoeverAgentsAdmit(t *testing.T) {
 		t.Error("agents get other credentials than the framework's, and none were given")
 	}
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{Principal: "chronos", Secret: "s3cret", AgentPrincipal: "reader", AgentSecret: "read"})
-		m.autoFinish(time.Second)
+		m := oneAgent(t, mesostest.Options{Principal: "chronos", Secret: "s3cret", AgentPrincipal: "reader", AgentSecret: "read"})
+		m.AutoFinish(time.Second)
 		k, r := ranTask(t, m, []byte("hello\n"))
 		r.Sandbox = "" // so that the master is asked as well, with the framework's own
 		tests := []struct{ name, secret, want string }{
@@ -133,17 +134,14 @@ func TestReadLogsAsWhoeverAgentsAdmit(t *testing.T) {
 
 // TestReadLogsOverTLS reads from an agent that speaks https, whose certificate must be trusted.
 func TestReadLogsOverTLS(t *testing.T) {
-	m := newMaster(t, masterOptions{Principal: "chronos", Secret: "s3cret"})
-	a := m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
-	agent := httptest.NewTLSServer(http.HandlerFunc(a.serveHTTP))
+	m := mesostest.NewMaster(t, mesostest.Options{Principal: "chronos", Secret: "s3cret"})
+	a := m.AddAgent(mesostest.AgentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
+	agent := httptest.NewTLSServer(a)
 	defer agent.Close()
-	task := &fakeTask{agent: a, framework: "F", info: &mesos.TaskInfo{TaskID: mesos.TaskID{Value: "T"}}}
-	m.mu.Lock()
-	a.past = append(a.past, task)
-	m.mu.Unlock()
-	m.writeFile("T", "stderr", []byte("hello\n"))
+	a.AddEnded("F", "T")
+	m.WriteFile("T", "stderr", []byte("hello\n"))
 	r := &Run{ID: "T", Sandbox: sandboxURL(agent.URL, "F", "T")}
-	c := m.config(testFramework(), nil)
+	c := configFor(m, testFramework(), nil)
 	for _, trusted := range []bool{false, true} {
 		if trusted {
 			pool := x509.NewCertPool()
@@ -163,7 +161,7 @@ func TestReadLogsOverTLS(t *testing.T) {
 func TestFilesOfARecordedAgent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answers := make(map[string]string)
-		for _, it := range readRecording(t, "30-operator-endpoints") {
+		for _, it := range mesostest.ReadRecording(t, "30-operator-endpoints") {
 			if it.Kind != "response" {
 				continue
 			}

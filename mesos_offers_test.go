@@ -7,7 +7,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/mesostest"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
+	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 )
 
 // TestLargeJobIsNotStarved: small jobs want more than the agents have, all the time. First fit alone would
@@ -29,18 +32,18 @@ func TestLargeJobIsNotStarved(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := newMaster(t, masterOptions{Pipe: true})
+				m := mesostest.NewMaster(t, mesostest.Options{Pipe: true})
 				for i := range 2 {
-					m.addAgent(agentSpec{Host: fmt.Sprint("a", i), CPUs: 4, Mem: 4096, Disk: 10240,
+					m.AddAgent(mesostest.AgentSpec{Host: fmt.Sprint("a", i), CPUs: 4, Mem: 4096, Disk: 10240,
 						Attributes: []mesos.Attribute{textAttribute("rack", fmt.Sprint("r", i))}})
 				}
 				for range tt.lost {
-					m.addAgent(agentSpec{Host: "gone", CPUs: 4, Mem: 4096, Disk: 10240})
+					m.AddAgent(mesostest.AgentSpec{Host: "gone", CPUs: 4, Mem: 4096, Disk: 10240})
 				}
-				m.autoFinish(6 * time.Second)
+				m.AutoFinish(6 * time.Second)
 				cfg, st := testConfig(), newMemStore()
 				st.records[adoptKey] = []byte("0")
-				k := leadOn(t, newLifeline(m, st), cfg, m.config(testFramework(), slog.New(slog.DiscardHandler)))
+				k := leadOn(t, newLifeline(m, st), cfg, configFor(m, testFramework(), slog.New(slog.DiscardHandler)))
 				defer func() { k.die() }()
 				put := func(name, more string) {
 					j, err := decodeJob([]byte(`{"name":"`+name+`","command":"true","mem":64,"disk":10,`+more+`}`), cfg.defaults, dialect2, nil)
@@ -58,10 +61,10 @@ func TestLargeJobIsNotStarved(t *testing.T) {
 				if tt.takeover {
 					time.Sleep(30 * time.Second)
 					k.die()
-					k = leadOn(t, newLifeline(m, st), cfg, m.config(testFramework(), slog.New(slog.DiscardHandler)))
+					k = leadOn(t, newLifeline(m, st), cfg, configFor(m, testFramework(), slog.New(slog.DiscardHandler)))
 				}
-				for _, a := range m.agents[2:] {
-					m.cutOff(a.id)
+				for _, a := range m.Agents()[2:] {
+					a.CutOff()
 				}
 				time.Sleep(10 * time.Minute)
 				synctest.Wait()
@@ -76,4 +79,35 @@ func TestLargeJobIsNotStarved(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A task takes what is offered in several parts: to anybody, to its role for good, to its role for now.
+func TestTaskTakesAllPartsOfAnOffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := mesostest.NewMaster(t, mesostest.Options{Pipe: true})
+		cpus := func(n float64, reservations ...mesos.Resource_ReservationInfo) mesos.Resource {
+			return mesos.Resource{Name: "cpus", Type: mesos.SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: n}, Reservations: reservations}
+		}
+		m.AddAgent(mesostest.AgentSpec{Resources: []mesos.Resource{
+			cpus(4),
+			cpus(2, mesos.Resource_ReservationInfo{Type: mesos.Resource_ReservationInfo_STATIC.Enum(), Role: new("jobs")}),
+			cpus(1, mesos.Resource_ReservationInfo{Type: mesos.Resource_ReservationInfo_DYNAMIC.Enum(), Role: new("jobs"), Principal: new("p")}),
+			cpus(8, mesos.Resource_ReservationInfo{Type: mesos.Resource_ReservationInfo_STATIC.Enum(), Role: new("others")}),
+		}})
+		info := testFramework()
+		info.Role = new("jobs")
+		k := connect(t, configFor(m, info, nil), "")
+		synctest.Wait()
+		o := k.seen(sched.Event_OFFERS)[0].Offers.Offers[0]
+		market := newMarket("jobs")
+		market.add(&o, time.Time{})
+		p, ok := market.place(needs(6.5, 0, 0))
+		if !ok {
+			t.Fatal("no room for what is offered in three parts")
+		}
+		task := taskInfo(&Job{Name: "T", Command: "true", Shell: true}, &Run{ID: "T"}, p)
+		if err := k.outcome(calls.Accept(calls.OfferOperations{calls.OpLaunch(*task)}.WithOffers(o.ID))); err != nil || m.Launches("T") != 1 {
+			t.Errorf("a task in all three parts: %v, %d launches, want it taken", err, m.Launches("T"))
+		}
+	})
 }

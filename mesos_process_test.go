@@ -10,23 +10,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/mesostest"
+	"github.com/chronos-go/chronos/internal/zktest"
 	"github.com/go-zookeeper/zk"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
-// candidate makes the master at url, or the leading one if that is "", a candidate in
+// standForMaster makes the master at url, or the leading one if that is "", a candidate in
 // ZooKeeper as real masters are, and returns its node.
-func (m *master) candidate(t *testing.T, s *zkSession, url string) string {
+func standForMaster(t *testing.T, s *zkSession, m *mesostest.Master, url string) string {
 	t.Helper()
-	if url == "" {
-		url = m.URL()
-	}
-	address := strings.TrimPrefix(url, "http://")
-	host, port := splitAddress(address)
-	node, err := s.Create("/mesos/json.info_", fmt.Appendf(nil,
-		`{"address":{"hostname":%q,"ip":%q,"port":%d},"capabilities":[{"type":"AGENT_UPDATE"},{"type":"QUOTA_V2"}],`+
-			`"hostname":%q,"id":%q,"ip":16777343,"pid":"master@%s","port":%d,"version":"1.12.0"}`,
-		host, host, port, host, m.opt.ID, address, port), zk.FlagEphemeral|zk.FlagSequence, zk.WorldACL(zk.PermAll))
+	node, err := s.Create("/mesos/json.info_", m.Candidacy(url), zk.FlagEphemeral|zk.FlagSequence, zk.WorldACL(zk.PermAll))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,24 +68,24 @@ func (v *victim) endedRuns(t *testing.T, job string) []runDocument {
 // takes over from one that is killed, and both follow when another master leads.
 func TestProcessesOnMesosAndZooKeeper(t *testing.T) {
 	binary := buildChronos(t)
-	server := startZK(t)
-	_, port := splitAddress(server.addr)
-	hosts := fmt.Sprintf("zk://127.0.0.1:%d,127.0.0.1:%d,localhost:%d", freePort(), port, port)
-	session := testSession(t, []string{server.addr})
+	server := zktest.Start(t)
+	_, port := splitAddress(server.Addr)
+	hosts := fmt.Sprintf("zk://127.0.0.1:%d,127.0.0.1:%d,localhost:%d", zktest.FreePort(), port, port)
+	session := testSession(t, []string{server.Addr})
 	for _, node := range []string{"/mesos", "/mesos/log_replicas"} {
 		if _, err := session.Create(node, nil, 0, zk.WorldACL(zk.PermAll)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	m := newMaster(t, masterOptions{Allocation: 100 * time.Millisecond})
-	m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
-	m.setBehaviour(func(task *mesos.TaskInfo) taskOutcome {
+	m := mesostest.NewMaster(t, mesostest.Options{Allocation: 100 * time.Millisecond})
+	m.AddAgent(mesostest.AgentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
+	m.SetBehaviour(func(task *mesos.TaskInfo) mesostest.Outcome {
 		if strings.HasSuffix(task.TaskID.Value, ":long:") {
-			return taskOutcome{Forever: true}
+			return mesostest.Outcome{Forever: true}
 		}
-		return taskOutcome{After: 50 * time.Millisecond, State: mesos.TASK_FINISHED, Message: "Command exited with status 0"}
+		return mesostest.Outcome{After: 50 * time.Millisecond, State: mesos.TASK_FINISHED, Message: "Command exited with status 0"}
 	})
-	standby := m.standby()
+	standby := m.Standby()
 
 	var instances []*victim
 	for i := range 2 {
@@ -106,8 +100,8 @@ func TestProcessesOnMesosAndZooKeeper(t *testing.T) {
 	first.until(t, "word of the missing master", func() bool {
 		return strings.Contains(first.mesosHealth(t).Error, "no Mesos master leads")
 	})
-	node := m.candidate(t, session, "")
-	m.candidate(t, session, standby)
+	node := standForMaster(t, session, m, "")
+	standForMaster(t, session, m, standby)
 	first.until(t, "a subscription", func() bool { return first.mesosHealth(t).Subscribed })
 
 	start := time.Now().Add(time.Second).UTC().Format("2006-01-02T15:04:05Z")
@@ -120,10 +114,10 @@ func TestProcessesOnMesosAndZooKeeper(t *testing.T) {
 
 	// The task ends while nobody leads; the successor hears of it.
 	long := "ct:" + fmt.Sprint(mustInstant(t, start)) + ":0:long:"
-	m.await("the long task", func() bool { return m.launched[long] == 1 })
-	m.writeFile(long, "stdout", []byte("hello\n"))
+	m.Await("the long task", func() bool { return m.Launches(long) == 1 })
+	m.WriteFile(long, "stdout", []byte("hello\n"))
 	first.end(syscall.SIGKILL)
-	m.finish(long, mesos.TASK_FAILED, "Command exited with status 3")
+	m.Finish(long, mesos.TASK_FAILED, "Command exited with status 3")
 	second.until(t, "the end of the long run", func() bool {
 		status, text, err := second.call("GET", "/scheduler/runs/long", "")
 		return err == nil && status == 200 && strings.Contains(text, `"state":"failed"`)
@@ -132,7 +126,7 @@ func TestProcessesOnMesosAndZooKeeper(t *testing.T) {
 	if run.ID != long || run.Exit == nil || *run.Exit != 3 {
 		t.Errorf("run = %+v, want %s with status 3", run, long)
 	}
-	if want := "/files/browse?path=%2Fframeworks%2F" + m.opt.ID + "-0000%2Fexecutors%2F"; !strings.Contains(run.Sandbox, want) {
+	if want := "/files/browse?path=%2Fframeworks%2F" + m.Options().ID + "-0000%2Fexecutors%2F"; !strings.Contains(run.Sandbox, want) {
 		t.Errorf("its sandbox = %q, want %q in it", run.Sandbox, want)
 	}
 	if text := second.mustCall(t, "GET", "/scheduler/run/"+long+"/stdout", "", 200); text != "hello\n" {
@@ -140,11 +134,11 @@ func TestProcessesOnMesosAndZooKeeper(t *testing.T) {
 	}
 
 	// Another master leads: its node is the lowest now.
-	m.lead(standby)
+	m.Lead(standby)
 	if err := session.Delete(node, -1); err != nil {
 		t.Fatal(err)
 	}
-	m.restore(m.agents[0].id)
+	m.Agents()[0].Restore()
 	second.until(t, "a subscription at the new master", func() bool {
 		s := second.mesosHealth(t)
 		return s.Subscribed && s.Master == standby
@@ -152,15 +146,15 @@ func TestProcessesOnMesosAndZooKeeper(t *testing.T) {
 	second.mustCall(t, "POST", "/scheduler/iso8601", `{"name":"later","command":"true","schedule":"R1//PT1H"}`, 204)
 	second.until(t, "a run at the new master", func() bool { return len(second.endedRuns(t, "later")) == 1 })
 
-	for id, n := range m.allLaunches() {
+	for id, n := range m.AllLaunches() {
 		if n != 1 {
 			t.Errorf("%s was launched %d times, want once", id, n)
 		}
 	}
-	if n := len(m.allLaunches()); n != 8 {
+	if n := len(m.AllLaunches()); n != 8 {
 		t.Errorf("%d tasks launched, want three short ones, their children, the long one and the later one", n)
 	}
-	if n := m.numbers.framework; n != 1 {
+	if n := m.FrameworkIDs(); n != 1 {
 		t.Errorf("%d framework ids given out, want one whatever the instance and the master", n)
 	}
 	if early, err := second.end(syscall.SIGTERM); early || err != nil {

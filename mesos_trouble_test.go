@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/mesostest"
+	"github.com/chronos-go/chronos/internal/zktest"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
@@ -24,7 +26,7 @@ type front struct {
 	file    string // with the framework's secret
 }
 
-func newFront(t *testing.T, m *master, address string) *front {
+func newFront(t *testing.T, m *mesostest.Master, address string) *front {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -36,7 +38,7 @@ func newFront(t *testing.T, m *master, address string) *front {
 			(*h)(w, r)
 			return
 		}
-		m.serveMaster(w, r)
+		m.ServeHTTP(w, r)
 	})}
 	done := make(chan struct{})
 	go func() {
@@ -74,61 +76,69 @@ func TestStartWithMesosInTrouble(t *testing.T) {
 	tests := []struct {
 		name   string
 		args   []string
-		begin  func(m *master, f *front)
-		cure   func(t *testing.T, m *master, f *front)
+		begin  func(m *mesostest.Master, f *front)
+		cure   func(t *testing.T, m *mesostest.Master, f *front)
 		closed bool   // nothing listens where the master should be
 		log    string // a line of it
 		why    string // what /health says
 	}{
 		{name: "wrong secret",
-			begin: func(m *master, _ *front) { m.configure(func(o *masterOptions) { o.Secret = "changed" }) },
-			cure:  func(_ *testing.T, m *master, _ *front) { m.configure(func(o *masterOptions) { o.Secret = "s3cret" }) },
-			log:   `level=ERROR msg="the cluster has ended the subscription" message="master refused authentication (401): check the principal and the secret`,
-			why:   "master refused authentication (401)"},
+			begin: func(m *mesostest.Master, _ *front) { m.Configure(func(o *mesostest.Options) { o.Secret = "changed" }) },
+			cure: func(_ *testing.T, m *mesostest.Master, _ *front) {
+				m.Configure(func(o *mesostest.Options) { o.Secret = "s3cret" })
+			},
+			log: `level=ERROR msg="the cluster has ended the subscription" message="master refused authentication (401): check the principal and the secret`,
+			why: "master refused authentication (401)"},
 		{name: "principal of somebody else",
-			begin: func(m *master, _ *front) { m.configure(func(o *masterOptions) { o.Principal = "marathon" }) },
-			cure: func(_ *testing.T, m *master, _ *front) {
-				m.configure(func(o *masterOptions) { o.Principal = "chronos" })
+			begin: func(m *mesostest.Master, _ *front) {
+				m.Configure(func(o *mesostest.Options) { o.Principal = "marathon" })
+			},
+			cure: func(_ *testing.T, m *mesostest.Master, _ *front) {
+				m.Configure(func(o *mesostest.Options) { o.Principal = "chronos" })
 			},
 			log: "master refused authentication (401)",
 			why: "master refused authentication (401)"},
 		{name: "wrong secret in the file",
-			begin: func(_ *master, f *front) { f.secret("wrong") },
-			cure:  func(_ *testing.T, _ *master, f *front) { f.secret("s3cret") },
+			begin: func(_ *mesostest.Master, f *front) { f.secret("wrong") },
+			cure:  func(_ *testing.T, _ *mesostest.Master, f *front) { f.secret("s3cret") },
 			log:   "master refused authentication (401)",
 			why:   "master refused authentication (401)"},
 		{name: "unknown role", args: []string{"--mesos_role", "batch"},
-			begin: func(m *master, _ *front) { m.configure(func(o *masterOptions) { o.Roles = []string{"*"} }) },
-			cure:  func(_ *testing.T, m *master, _ *front) { m.configure(func(o *masterOptions) { o.Roles = nil }) },
-			log:   `level=ERROR msg="the cluster has ended the subscription" message="Roles { batch } are not present in the master's --roles"`,
-			why:   "master refused the framework: Roles { batch } are not present in the master's --roles"},
+			begin: func(m *mesostest.Master, _ *front) {
+				m.Configure(func(o *mesostest.Options) { o.Roles = []string{"*"} })
+			},
+			cure: func(_ *testing.T, m *mesostest.Master, _ *front) {
+				m.Configure(func(o *mesostest.Options) { o.Roles = nil })
+			},
+			log: `level=ERROR msg="the cluster has ended the subscription" message="Roles { batch } are not present in the master's --roles"`,
+			why: "master refused the framework: Roles { batch } are not present in the master's --roles"},
 		{name: "nothing listens", closed: true,
-			cure: func(t *testing.T, m *master, f *front) { newFront(t, m, f.address) },
+			cure: func(t *testing.T, m *mesostest.Master, f *front) { newFront(t, m, f.address) },
 			log:  `msg="no subscription"`,
 			why:  "connection refused"},
 		{name: "a web server that is no master",
-			begin: func(_ *master, f *front) { f.replace(html) },
-			cure:  func(_ *testing.T, _ *master, f *front) { f.out.Store(nil) },
+			begin: func(_ *mesostest.Master, f *front) { f.replace(html) },
+			cure:  func(_ *testing.T, _ *mesostest.Master, f *front) { f.out.Store(nil) },
 			log:   "does not speak the scheduler API",
 			why:   "does not speak the scheduler API"},
 		{name: "garbage for records",
-			begin: func(_ *master, f *front) { f.replace(stream("hello")) },
-			cure:  func(_ *testing.T, _ *master, f *front) { f.out.Store(nil) },
+			begin: func(_ *mesostest.Master, f *front) { f.replace(stream("hello")) },
+			cure:  func(_ *testing.T, _ *mesostest.Master, f *front) { f.out.Store(nil) },
 			log:   "is no digit",
 			why:   "is no digit"},
 		{name: "garbage for events",
-			begin: func(_ *master, f *front) { f.replace(stream("3\nabc")) },
-			cure:  func(_ *testing.T, _ *master, f *front) { f.out.Store(nil) },
+			begin: func(_ *mesostest.Master, f *front) { f.replace(stream("3\nabc")) },
+			cure:  func(_ *testing.T, _ *mesostest.Master, f *front) { f.out.Store(nil) },
 			log:   `level=ERROR msg="skip undecodable event"`,
 			why:   "master closed the stream"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			hosts, root := testZK(t)
-			m := newMaster(t, masterOptions{Principal: "chronos", Secret: "s3cret", Allocation: 50 * time.Millisecond})
-			m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
-			m.autoFinish(time.Millisecond)
-			f := &front{address: fmt.Sprintf("127.0.0.1:%d", freePort())}
+			hosts, root := zktest.Shared(t)
+			m := mesostest.NewMaster(t, mesostest.Options{Principal: "chronos", Secret: "s3cret", Allocation: 50 * time.Millisecond})
+			m.AddAgent(mesostest.AgentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
+			m.AutoFinish(time.Millisecond)
+			f := &front{address: fmt.Sprintf("127.0.0.1:%d", zktest.FreePort())}
 			if !tt.closed {
 				f = newFront(t, m, f.address)
 			}
@@ -188,12 +198,12 @@ func (d *testDaemon) until(t *testing.T, what string, cond func() bool) {
 // in time, told of, and made again.
 func TestMasterBehindABlackHole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{})
-		c := m.config(testFramework(), nil)
+		m := oneAgent(t, mesostest.Options{})
+		c := configFor(m, testFramework(), nil)
 		var open atomic.Bool
 		c.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			if open.Load() {
-				return m.dial(ctx, network, address)
+				return m.Dial(ctx, network, address)
 			}
 			<-ctx.Done()
 			return nil, ctx.Err()

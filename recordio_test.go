@@ -2,15 +2,16 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"testing/iotest"
 
+	"github.com/chronos-go/chronos/internal/mesostest"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
@@ -65,12 +66,8 @@ func TestRecordReaderTakesLargeRecords(t *testing.T) {
 
 // TestRecordedStreams reads raw bytes that a master has sent.
 func TestRecordedStreams(t *testing.T) {
-	f, err := os.Open("testdata/mesos/raw-protobuf/subscribe-response.bin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	resp, err := http.ReadResponse(bufio.NewReader(f), nil)
+	raw := mesostest.ReadFile(t, "raw-protobuf/subscribe-response.bin")
+	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(raw)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

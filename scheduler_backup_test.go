@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/chronos-go/chronos/internal/zktest"
 )
 
 // aState is a state with a record of every kind.
@@ -166,7 +168,7 @@ func TestRestoreIsWholeOrNot(t *testing.T) {
 }
 
 func TestRestoreIntoZooKeeper(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	st, _ := lead(t, hosts, root)
 	want := largeState(1200)
 	for _, state := range []map[string][]byte{aState(), want} {

@@ -6,12 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/zktest"
 	"github.com/go-zookeeper/zk"
 )
 
 // Reading nodes together gives the answers that reading each one does.
 func TestReadingManyNodes(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	owner := authSession(t, hosts, "chronos:secret")
 	nodes := map[string][]byte{"J_empty": nil, "J_private": []byte("secret"), "J_hidden": []byte("hidden")}
 	var keys []string
@@ -53,7 +54,7 @@ func TestReadingManyNodes(t *testing.T) {
 }
 
 func TestOldServersAreTold(t *testing.T) {
-	hosts, _ := testZK(t)
+	hosts, _ := zktest.Shared(t)
 	r, err := openBulkReader(t.Context(), testSession(t, hosts))
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/zktest"
 	"github.com/go-zookeeper/zk"
 )
 
@@ -55,7 +56,7 @@ func refused(t *testing.T, err error, key string, want error) {
 }
 
 func TestZKStoreKeepsWhatWasCommitted(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	s, c := lead(t, hosts, root)
 	wantRecords(t, s, map[string]string{})
 	mustCommit(t, s, put("J_a b#c.d", "1"), put("J_b", "2"), put("frameworkId", "\n\x02id"), put("T_"+recordName("ct:1:0:a:/x"), "{}"))
@@ -75,7 +76,7 @@ func TestZKStoreKeepsWhatWasCommitted(t *testing.T) {
 
 // What JVM versions list and read is as they would have written it.
 func TestZKStoreWritesTheJVMsLayout(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	s, _ := lead(t, hosts, root)
 	mustCommit(t, s, put("J_a", "{}"), put("frameworkId", "\n\x02id"), put("go/job/a", "ours"))
 	names, _, err := s.session.Children(root + "/state")
@@ -116,7 +117,7 @@ func plant(t testing.TB, session *zkSession, dir string, nodes map[string][]byte
 func TestZKStoreLoadsWhatJVMVersionsWrote(t *testing.T) {
 	for _, version := range []string{"2.4", "2.5", "3.0"} {
 		t.Run(version, func(t *testing.T) {
-			hosts, root := testZK(t)
+			hosts, root := zktest.Shared(t)
 			corpus := stateCorpus(t, version)
 			plant(t, testSession(t, hosts), root+"/state", corpus)
 			s, _ := lead(t, hosts, root)
@@ -135,7 +136,7 @@ func TestZKStoreLoadsWhatJVMVersionsWrote(t *testing.T) {
 }
 
 func TestZKStoreReportsAndKeepsWhatItCannotDecode(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	session := testSession(t, hosts)
 	corpus := stateCorpus(t, "odd")
 	plant(t, session, root+"/state", corpus)
@@ -188,7 +189,7 @@ func TestZKStoreNoticesForeignWriters(t *testing.T) {
 		}, put("J_a", "2"), zk.ErrNoAuth},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			hosts, root := testZK(t)
+			hosts, root := zktest.Shared(t)
 			s, _ := lead(t, hosts, root)
 			mustCommit(t, s, put("J_a", "1"))
 			if err := test.meddle(testSession(t, hosts), root+"/state"); err != nil {
@@ -208,7 +209,7 @@ func TestZKStoreNoticesForeignWriters(t *testing.T) {
 }
 
 func TestZKStoreRefusesWhatIsTooLarge(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	s, _ := lead(t, hosts, root)
 	fits := record{"J_fits", bytes.Repeat([]byte("x"), maxRecord-100)}
 	mustCommit(t, s, fits)
@@ -226,7 +227,7 @@ func TestZKStoreRefusesWhatIsTooLarge(t *testing.T) {
 func TestDeposedLeaderCannotWrite(t *testing.T) {
 	for _, fenced := range []bool{true, false} {
 		t.Run(fmt.Sprint("fenced=", fenced), func(t *testing.T) {
-			hosts, root := testZK(t)
+			hosts, root := zktest.Shared(t)
 			old, oldCandidate := lead(t, hosts, root)
 			mustCommit(t, old, put("J_a", "old"))
 			if err := oldCandidate.resign(old.session); err != nil {
@@ -256,7 +257,7 @@ func TestDeposedLeaderCannotWrite(t *testing.T) {
 }
 
 func TestEachCommitStampsItsTerm(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	stamp := func(s *zkStore) termRecord {
 		var r termRecord
 		data, _, err := s.session.Get(root + "/go/term")
@@ -285,7 +286,7 @@ func TestEachCommitStampsItsTerm(t *testing.T) {
 
 // Terms of one path in one ZooKeeper have an order, whoever asks; those of different paths have none.
 func TestTermsHaveAnOrder(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	first, c := lead(t, hosts, root)
 	mustCommit(t, first, put("J_a", "1"))
 	mustResign(t, c, first.session)
@@ -308,7 +309,7 @@ func TestTermsHaveAnOrder(t *testing.T) {
 }
 
 func TestTermsGoOnWhenTheirRecordIsSpoilt(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	s, c := lead(t, hosts, root)
 	if _, err := s.session.Set(root+"/go/term", []byte("spoilt"), -1); err != nil {
 		t.Fatal(err)
@@ -324,7 +325,7 @@ func TestTermsGoOnWhenTheirRecordIsSpoilt(t *testing.T) {
 
 // T_ nodes that 2.x versions leaked by the thousands must not keep a leader from starting.
 func TestZKStoreHoldsAHundredThousandRecords(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	s, _ := lead(t, hosts, root)
 	const n, batch = 100_000, 2500
 	for from := 0; from < n; from += batch {
@@ -343,9 +344,9 @@ func TestZKStoreHoldsAHundredThousandRecords(t *testing.T) {
 }
 
 func TestZKStoreReportsALostConnection(t *testing.T) {
-	server := startZK(t)
-	s, _ := lead(t, []string{server.addr}, "/chronos/state")
-	server.kill()
+	server := zktest.Start(t)
+	s, _ := lead(t, []string{server.Addr}, "/chronos/state")
+	server.Kill()
 	err := s.commit(t.Context(), []record{put("J_a", "1")})
 	if _, definite := errors.AsType[*recordError](err); err == nil || definite || errors.Is(err, errFenced) {
 		t.Errorf("commit without a server = %v, want an error of unknown outcome", err)
@@ -356,7 +357,7 @@ func TestZKStoreReportsALostConnection(t *testing.T) {
 }
 
 func TestZKStoreWithCredentials(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	session := authSession(t, hosts, "chronos:secret")
 	s := leadIn(t, session, newTestCandidate(root, "127.0.0.1:1"), root)
 	mustCommit(t, s, put("J_a", "1"), put("go/job/a", "2"))
@@ -376,7 +377,7 @@ func TestZKStoreAgainstAModel(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	s, c := lead(t, hosts, root)
 	model := map[string]string{}
 	for range 300 {
@@ -414,7 +415,7 @@ func jobRecords(n int) (records []record) {
 
 // Commits of jobs against bare multis of the same number and sizes of writes.
 func BenchmarkZKStoreCommit(b *testing.B) {
-	hosts, root := testZK(b)
+	hosts, root := zktest.Shared(b)
 	s, _ := lead(b, hosts, root)
 	for _, n := range []int{1, 10, 250} {
 		b.Run(fmt.Sprint("jobs=", n), func(b *testing.B) {
@@ -456,7 +457,7 @@ func bareMultis(b *testing.B, session *zkSession, dir string, records []record) 
 
 // A new leader loads 10,000 jobs with as many records of ours.
 func BenchmarkZKStoreLoad(b *testing.B) {
-	hosts, root := testZK(b)
+	hosts, root := zktest.Shared(b)
 	s, _ := lead(b, hosts, root)
 	for records := range slices.Chunk(jobRecords(10_000), 500) {
 		mustCommit(b, s, records...)

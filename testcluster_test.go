@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/mesostest"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
@@ -58,151 +59,139 @@ func onEachCluster(t *testing.T, f func(*testing.T, testCluster)) {
 // doubleCluster is the double of a master with an agent of the same size as that of fakeCluster.
 // Nothing on the way takes time, and its allocator never sleeps.
 type doubleCluster struct {
-	*master
+	*mesostest.Master
+	agent *mesostest.Agent
+
+	mu      sync.Mutex
 	outcome func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus)
 	unrest  func(*mesos.TaskStatus) (int, time.Duration)
 	last    map[string]bool // uuids of terminal updates
 }
 
 func newDoubleCluster(t testing.TB) *doubleCluster {
-	c := &doubleCluster{master: newMaster(t, masterOptions{Pipe: true, Eager: true}), last: map[string]bool{}}
-	c.addAgent(agentSpec{ID: "agent-1", Host: "host-1", CPUs: 1e6, Mem: 1e9, Disk: 1e9})
-	c.setBehaviour(c.behaviour)
-	c.setFaults(masterFaults{update: c.updateFault, answer: c.updateFault})
+	c := &doubleCluster{Master: mesostest.NewMaster(t, mesostest.Options{Pipe: true, Eager: true}), last: map[string]bool{}}
+	c.agent = c.AddAgent(mesostest.AgentSpec{ID: "agent-1", Host: "host-1", CPUs: 1e6, Mem: 1e9, Disk: 1e9})
+	c.SetBehaviour(c.behaviour)
+	c.intercept(nil)
 	return c
 }
 
 func (c *doubleCluster) client(log *slog.Logger) cluster {
 	const week = 7 * 24 * time.Hour // as --failover_timeout is
 	info := frameworkInfo(frameworkOptions{User: "root", Name: "chronos", Role: "*", Hostname: "localhost", FailoverTimeout: week, Checkpoint: true})
-	return newMesos(c.config(info, log))
+	return newMesos(configFor(c.Master, info, log))
 }
 
-// change changes something under the lock.
-func (c *doubleCluster) change(f func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f()
-	c.notify()
-}
-
-func (c *doubleCluster) resize(cpus float64) {
-	c.change(func() {
-		for i := range c.agents[0].total {
-			if r := &c.agents[0].total[i]; r.Name == "cpus" {
-				r.Scalar = &mesos.Value_Scalar{Value: cpus}
-			}
-		}
-	})
-}
+func (c *doubleCluster) resize(cpus float64) { c.agent.SetCPUs(cpus) }
 
 func (c *doubleCluster) behave(outcome func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus)) {
-	c.change(func() { c.outcome = outcome })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.outcome = outcome
 }
 
-func (c *doubleCluster) behaviour(t *mesos.TaskInfo) taskOutcome {
-	if c.outcome == nil {
-		return taskOutcome{State: mesos.TASK_FINISHED}
+func (c *doubleCluster) behaviour(t *mesos.TaskInfo) mesostest.Outcome {
+	c.mu.Lock()
+	outcome := c.outcome
+	c.mu.Unlock()
+	if outcome == nil {
+		return mesostest.Outcome{State: mesos.TASK_FINISHED}
 	}
-	after, status := c.outcome(*t)
-	return taskOutcome{
+	after, status := outcome(*t)
+	return mesostest.Outcome{
 		After: after, State: status.GetState(), Message: status.GetMessage(), Silent: status.GetState() == mesos.TASK_STAGING,
 	}
 }
 
 func (c *doubleCluster) intercept(fate func(*sched.Call) (bool, error)) {
-	c.change(func() {
-		c.faults.call = nil
-		if fate == nil {
-			return
-		}
-		c.faults.call = func(call *sched.Call) acceptFault {
+	faults := mesostest.Faults{Update: c.updateFault, Answer: c.updateFault}
+	if fate != nil {
+		faults.Call = func(call *sched.Call) mesostest.CallFault {
 			switch arrives, err := fate(call); {
 			case arrives && err == nil:
-				return acceptNone
+				return mesostest.NoFault
 			case arrives: // a master never acts on what it refuses, so errNotSent is not to be had
-				return acceptUnanswered
+				return mesostest.Unanswered
 			case errors.Is(err, errNotSent):
-				return acceptRefused
+				return mesostest.Refused
 			case err != nil:
-				return acceptNotTaken
+				return mesostest.NotTaken
 			}
-			return acceptForgotten
+			return mesostest.Forgotten
 		}
-	})
+	}
+	c.SetFaults(faults)
 }
 
 func (c *doubleCluster) disturb(unrest func(*mesos.TaskStatus) (int, time.Duration)) {
-	c.change(func() { c.unrest = unrest })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unrest = unrest
 }
 
-func (c *doubleCluster) updateFault(s *mesos.TaskStatus) updateFault {
+func (c *doubleCluster) updateFault(s *mesos.TaskStatus) mesostest.UpdateFault {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if len(s.UUID) > 0 && terminal(s.GetState()) {
 		c.last[string(s.UUID)+s.TaskID.Value] = true
 	}
 	if c.unrest == nil {
-		return updateFault{}
+		return mesostest.UpdateFault{}
 	}
 	copies, late := c.unrest(s)
-	return updateFault{Lose: copies == 0, Duplicate: copies > 1, Delay: late}
+	return mesostest.UpdateFault{Lose: copies == 0, Duplicate: copies > 1, Delay: late}
 }
 
-func (c *doubleCluster) finish(id string, state mesos.TaskState) { c.master.finish(id, state, "") }
+func (c *doubleCluster) finish(id string, state mesos.TaskState) { c.Finish(id, state, "") }
 
 func (c *doubleCluster) tell(id string, s mesos.TaskStatus) {
 	s.TaskID = mesos.TaskID{Value: id}
 	if s.AgentID == nil {
-		s.AgentID = &mesos.AgentID{Value: c.agents[0].id}
+		s.AgentID = &mesos.AgentID{Value: c.agent.ID()}
 	}
-	c.change(func() {
-		if len(s.UUID) > 0 {
-			s.UUID = append(s.UUID, make([]byte, 16)...)[:16] // all that masters accept
-		}
-		for _, f := range c.sorted() {
-			c.masterUpdate(f, s)
-		}
-	})
+	if len(s.UUID) > 0 {
+		s.UUID = append(s.UUID, make([]byte, 16)...)[:16] // all that masters accept
+	}
+	c.Tell(s)
 }
 
-func (c *doubleCluster) arrive(call *sched.Call) {
-	c.change(func() { c.act(c.frameworks[call.FrameworkID.Value], call) })
-}
+func (c *doubleCluster) arrive(call *sched.Call) { c.Deliver(call) }
 
 // drop cuts the stream of events, and lets the master refuse everything for a while.
 func (c *doubleCluster) drop(d time.Duration) {
-	c.dropStreams()
-	c.answerAll(http.StatusServiceUnavailable)
-	time.AfterFunc(d, func() { c.answerAll(0) })
+	c.DropStreams()
+	c.AnswerAll(http.StatusServiceUnavailable)
+	time.AfterFunc(d, func() { c.AnswerAll(0) })
 }
 
-func (c *doubleCluster) resend() {
-	c.change(func() {
-		for _, f := range c.sorted() {
-			c.agents[0].resend(f)
-		}
-	})
-}
+func (c *doubleCluster) resend() { c.Resend() }
 
-func (c *doubleCluster) launched() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.order)
-}
+func (c *doubleCluster) running() []string { return c.Running() }
 
-func (c *doubleCluster) launchCounts() map[string]int { return c.allLaunches() }
+func (c *doubleCluster) launched() []string { return c.Launched() }
 
-func (c *doubleCluster) called(kind sched.Call_Type) int { return len(c.received(kind)) }
+func (c *doubleCluster) launchCounts() map[string]int { return c.AllLaunches() }
+
+func (c *doubleCluster) called(kind sched.Call_Type) int { return len(c.Received(kind)) }
 
 func (c *doubleCluster) acknowledged() []string {
+	acknowledgements := c.Received(sched.Call_ACKNOWLEDGE)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var ids []string
-	for _, call := range c.receivedLocked(sched.Call_ACKNOWLEDGE) {
+	for _, call := range acknowledgements {
 		if a := call.Acknowledge; c.last[string(a.UUID)+a.TaskID.Value] {
 			ids = append(ids, a.TaskID.Value)
 		}
 	}
 	return ids
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // TestClustersOfTheTests holds both clusters to what the scenarios rely on.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/zktest"
 	"github.com/go-zookeeper/zk"
 )
 
@@ -195,7 +196,7 @@ func TestDeposedLeaderIsFenced(t *testing.T) {
 	c.create(t, c.instances[0], 10, 2*time.Second, "")
 	time.Sleep(4 * time.Second)
 	deposed, since := c.leader(t), time.Now()
-	c.links[deposed].set(linkDeaf)
+	c.links[deposed].Set(zktest.Deaf)
 	c.depose(t)
 	c.awaitAccession(t, since, deposed)
 	var requests []*request
@@ -218,7 +219,7 @@ func TestDeposedLeaderIsFenced(t *testing.T) {
 		}
 		return err
 	})
-	c.links[deposed].set(linkOpen)
+	c.links[deposed].Set(zktest.Open)
 	waiting.Wait()
 	end := c.stop(t, c.instances[0])
 	c.settleDown(t, end)
@@ -238,7 +239,7 @@ func TestDeposedLeaderIsFenced(t *testing.T) {
 // TestForeignStateIsPickedUpRunAndRewritten puts nodes as 2.4, 2.5 and 3.0 leave them into a
 // ZooKeeper and starts the program on them.
 func TestForeignStateIsPickedUpRunAndRewritten(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	session := testSession(t, hosts)
 	if err := session.mkdirAll(root + "/state"); err != nil {
 		t.Fatal(err)
@@ -397,8 +398,8 @@ func TestLeaderCutOffFromAFollowerServesTheOthers(t *testing.T) {
 	leader := c.leader(t)
 	cut, other := (leader+1)%3, (leader+2)%3
 	var requests []*request
-	for n, state := range []linkState{linkCut, linkSilent} {
-		c.peers.between(cut, leader).set(state)
+	for n, state := range []zktest.State{zktest.Cut, zktest.Silent} {
+		c.peers.Between(cut, leader).Set(state)
 		held, direct := c.creation(fmt.Sprintf("held%d", n)), c.creation(fmt.Sprintf("direct%d", n))
 		requests = append(requests, held, direct)
 		answered := make(chan string, 1)
@@ -414,7 +415,7 @@ func TestLeaderCutOffFromAFollowerServesTheOthers(t *testing.T) {
 			t.Errorf("creation by the follower without a link = %s, want none", answer)
 		case <-time.After(2 * time.Second):
 		}
-		c.peers.between(cut, leader).set(linkOpen)
+		c.peers.Between(cut, leader).Set(zktest.Open)
 		if answer := <-answered; answer != "204 <nil>" {
 			t.Errorf("creation by the follower that has its link again = %s, want 204", answer)
 		}

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/chronos-go/chronos/internal/zktest"
 )
 
 // A timeline is what was done when.
@@ -116,32 +118,32 @@ func newStorm(c *threesome) *storm {
 		{what: "SIGTERM", weight: 1, do: end(syscall.SIGTERM), undo: start},
 		{what: "SIGSTOP", weight: 4, do: signal(syscall.SIGSTOP), undo: signal(syscall.SIGCONT)},
 		{what: "server killed", weight: 2, to: aServer,
-			do: func(_ *testing.T, i int) { c.servers[i].kill() }, undo: func(t *testing.T, i int) { c.servers[i].restart(t) }},
+			do: func(_ *testing.T, i int) { c.servers[i].Kill() }, undo: func(t *testing.T, i int) { c.servers[i].Restart(t) }},
 		{what: "server stopped", weight: 1, to: aServer,
-			do: func(_ *testing.T, i int) { c.servers[i].stop() }, undo: func(_ *testing.T, i int) { c.servers[i].cont() }},
+			do: func(_ *testing.T, i int) { c.servers[i].Pause() }, undo: func(_ *testing.T, i int) { c.servers[i].Resume() }},
 	}
 	for _, l := range []struct {
 		what   string
 		weight int
 		to     int
-		state  linkState
-		of     func(i int) links
+		state  zktest.State
+		of     func(i int) zktest.Links
 	}{
-		{"cut off from servers", 2, anInstance, linkCut, func(i int) links { return c.links[i] }},
-		{"silence to servers", 2, anInstance, linkSilent, func(i int) links { return c.links[i] }},
-		{"nothing comes back from servers", 1, anInstance, linkDeaf, func(i int) links { return c.links[i] }},
-		{"server cut off", 1, aServer, linkCut, c.quorum.around},
-		{"server silent", 2, aServer, linkSilent, c.quorum.around},
-		{"link of two servers cut", 1, aServer, linkCut, func(i int) links { return c.quorum.between(i, (i+1)%3) }},
-		{"link of two servers silent", 1, aServer, linkSilent, func(i int) links { return c.quorum.between(i, (i+1)%3) }},
-		{"cut off from instances", 1, aPeer, linkCut, c.peers.around},
-		{"silence to instances", 1, aPeer, linkSilent, c.peers.around},
-		{"link of two instances cut", 1, aPeer, linkCut, func(i int) links { return c.peers.between(i, (i+1)%3) }},
+		{"cut off from servers", 2, anInstance, zktest.Cut, func(i int) zktest.Links { return c.links[i] }},
+		{"silence to servers", 2, anInstance, zktest.Silent, func(i int) zktest.Links { return c.links[i] }},
+		{"nothing comes back from servers", 1, anInstance, zktest.Deaf, func(i int) zktest.Links { return c.links[i] }},
+		{"server cut off", 1, aServer, zktest.Cut, c.quorum.Around},
+		{"server silent", 2, aServer, zktest.Silent, c.quorum.Around},
+		{"link of two servers cut", 1, aServer, zktest.Cut, func(i int) zktest.Links { return c.quorum.Between(i, (i+1)%3) }},
+		{"link of two servers silent", 1, aServer, zktest.Silent, func(i int) zktest.Links { return c.quorum.Between(i, (i+1)%3) }},
+		{"cut off from instances", 1, aPeer, zktest.Cut, c.peers.Around},
+		{"silence to instances", 1, aPeer, zktest.Silent, c.peers.Around},
+		{"link of two instances cut", 1, aPeer, zktest.Cut, func(i int) zktest.Links { return c.peers.Between(i, (i+1)%3) }},
 	} {
-		set := func(state linkState) func(*testing.T, int) {
-			return func(_ *testing.T, i int) { l.of(i).set(state) }
+		set := func(state zktest.State) func(*testing.T, int) {
+			return func(_ *testing.T, i int) { l.of(i).Set(state) }
 		}
-		s.faults = append(s.faults, fault{l.what, l.weight, l.to, set(l.state), set(linkOpen)})
+		s.faults = append(s.faults, fault{l.what, l.weight, l.to, set(l.state), set(zktest.Open)})
 	}
 	return s
 }
@@ -189,7 +191,7 @@ func (s *storm) pause(most time.Duration) { time.Sleep(time.Duration(s.chance.In
 func (s *storm) strike(t *testing.T, f fault, leader int) (undo func()) {
 	i, anyone, share := leader, s.chance.IntN(3), s.chance.IntN(6)
 	if f.to == aServer {
-		i, share = leadingServer(s.servers), share%2
+		i, share = zktest.Leader(s.servers), share%2
 	}
 	if i < 0 || share == 0 {
 		i = anyone

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -21,6 +22,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/chronos-go/chronos/internal/zktest"
 )
 
 // The torture tests run the real binary, break it at random moments, and count from
@@ -80,11 +83,17 @@ type victim struct {
 }
 
 func newVictim(t *testing.T, binary, log string, args ...string) *victim {
-	port := strconv.Itoa(freePort())
+	port := strconv.Itoa(zktest.FreePort())
 	v := &victim{binary: binary, addr: "127.0.0.1:" + port, id: "127.0.0.1:" + port, log: log}
 	v.args = append([]string{"--http_port", port, "--http_address", "127.0.0.1", "--hostname", "127.0.0.1", "--log_format", "json"}, args...)
 	t.Cleanup(v.kill)
 	return v
+}
+
+func splitAddress(address string) (host string, port int) {
+	host, p, _ := net.SplitHostPort(address)
+	port, _ = strconv.Atoi(p)
+	return host, port
 }
 
 // advertise has the other instances reach this one at another address.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/zktest"
 	"github.com/go-zookeeper/zk"
 )
 
@@ -44,13 +45,13 @@ type account struct {
 }
 
 // watch is the witness's work until ctx ends.
-func (w *witness) watch(ctx context.Context, servers []*zkServer) {
+func (w *witness) watch(ctx context.Context, servers []*zktest.Server) {
 	w.accounts = make([][]account, len(servers))
 	var watching sync.WaitGroup
 	for i, s := range servers {
 		watching.Go(func() {
 			for rest(ctx, witnessPause) {
-				if mode, _ := s.mode(); serving(mode) {
+				if s.Serves() {
 					w.write(ctx, i, s)
 				}
 			}
@@ -61,11 +62,11 @@ func (w *witness) watch(ctx context.Context, servers []*zkServer) {
 }
 
 // write writes over one server as long as the connection lasts.
-func (w *witness) write(ctx context.Context, i int, s *zkServer) {
+func (w *witness) write(ctx context.Context, i int, s *zktest.Server) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	impatience := time.AfterFunc(2*time.Second, cancel)
-	session, err := dialZK(ctx, []string{s.addr}, 30*time.Second, "", slog.New(slog.DiscardHandler))
+	session, err := dialZK(ctx, []string{s.Addr}, 30*time.Second, "", slog.New(slog.DiscardHandler))
 	if !impatience.Stop() || err != nil {
 		return
 	}
@@ -94,10 +95,11 @@ func (w *witness) note(i int, start time.Time, stat *zk.Stat, err error) {
 }
 
 // ask notes how a server's mode changes, and slow answers.
-func (w *witness) ask(ctx context.Context, i int, s *zkServer) {
+func (w *witness) ask(ctx context.Context, i int, s *zktest.Server) {
 	for last := ""; rest(ctx, witnessPause); {
 		start := time.Now()
-		mode, took := s.mode()
+		mode := s.Mode()
+		took := time.Since(start)
 		if mode == last && took < tortureTimeout/3 {
 			continue
 		}
@@ -123,13 +125,11 @@ func (w *witness) outages() (all []episode) {
 // most servers for good; that is not so with ZOOKEEPER-4643, which Debian's version has: a server that has
 // taken part in an epoch for a moment, and has none of the transactions before it, wins the next
 // election, and the others forget them. Nothing that is built on it can keep its own word then.
-func (w *witness) broken(t *testing.T, servers []*zkServer) string {
+func (w *witness) broken(t *testing.T, servers []*zktest.Server) string {
 	logged := map[int64]int{}
 	for _, s := range servers {
 		own := map[int64]bool{}
-		for _, name := range s.transactionLogs(t) {
-			readTransactions(t, name, func(zxid uint64, _ int32, _ []byte) { own[int64(zxid)] = true })
-		}
+		s.Transactions(t, func(zxid uint64, _ int32, _ []byte) { own[int64(zxid)] = true })
 		for zxid := range own {
 			logged[zxid]++
 		}
@@ -140,7 +140,7 @@ func (w *witness) broken(t *testing.T, servers []*zkServer) string {
 		}
 	}
 	for i, s := range servers {
-		if log, err := os.ReadFile(s.log); err != nil || bytes.Contains(log, []byte("digest mismatch")) {
+		if log, err := os.ReadFile(s.Log); err != nil || bytes.Contains(log, []byte("digest mismatch")) {
 			return fmt.Sprintf("server %d has another state than its leader (%v)", i, err)
 		}
 	}
@@ -171,8 +171,8 @@ func (w *witness) tell(s episode) string {
 // TestSilentServerThatSaysItFollowsIsNoMajority shows why the witness writes: with the leader's
 // links silent its followers serve on by their own account, and store nothing.
 func TestSilentServerThatSaysItFollowsIsNoMajority(t *testing.T) {
-	servers, quorum := startLinkedEnsemble(t, 3)
-	if err := testSession(t, []string{servers[0].addr}).mkdirAll(witnessNode); err != nil {
+	servers, quorum := zktest.StartLinkedEnsemble(t, 3)
+	if err := testSession(t, []string{servers[0].Addr}).mkdirAll(witnessNode); err != nil {
 		t.Fatal(err)
 	}
 	var w witness
@@ -180,15 +180,15 @@ func TestSilentServerThatSaysItFollowsIsNoMajority(t *testing.T) {
 	var watching sync.WaitGroup
 	watching.Go(func() { w.watch(ctx, servers) })
 	time.Sleep(time.Second)
-	leader := leadingServer(servers)
+	leader := zktest.Leader(servers)
 	begin := time.Now()
-	quorum.around(leader).set(linkSilent)
+	quorum.Around(leader).Set(zktest.Silent)
 	time.Sleep(tortureTimeout / 2)
-	if mode, _ := servers[(leader+1)%3].mode(); mode != "follower" {
+	if mode := servers[(leader+1)%3].Mode(); mode != "follower" {
 		t.Errorf("a follower of the silent leader says: %s, want follower", mode)
 	}
 	time.Sleep(3 * tortureTimeout)
-	quorum.around(leader).set(linkOpen)
+	quorum.Around(leader).Set(zktest.Open)
 	end := time.Now()
 	time.Sleep(time.Second)
 	cancel()

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/zktest"
 	"github.com/go-zookeeper/zk"
 )
 
@@ -25,17 +25,17 @@ const (
 	tortureRoot    = "/torture/state" // --zk_path
 	tortureTimeout = time.Second      // --zk_timeout
 	// tortureSpan is how long nothing new must happen for an occurrence to have no excuse.
-	tortureSpan = tortureTimeout + zkTick + 2*time.Second
+	tortureSpan = tortureTimeout + zktest.Tick + 2*time.Second
 )
 
 // A threesome is three instances of the real binary with the local cluster on one data directory,
 // and a ZooKeeper of three servers. Any two of the six have links of their own between them.
 type threesome struct {
 	chance    *rand.Rand
-	servers   []*zkServer
-	links     []links // from an instance to each server
-	quorum    mesh    // of the servers
-	peers     mesh    // of the instances
+	servers   []*zktest.Server
+	links     []zktest.Links // from an instance to each server
+	quorum    zktest.Mesh    // of the servers
+	peers     zktest.Mesh    // of the instances
 	instances []*victim
 	hosts     []string // of the servers, without a link between
 	observer  *zkSession
@@ -46,20 +46,20 @@ func newThreesome(t *testing.T, timeout time.Duration, args ...string) *threesom
 	t.Helper()
 	dir := t.TempDir()
 	c := &threesome{chance: tortureRand(t), workload: &workload{marks: marks(filepath.Join(dir, "marks")), recorded: histories{}}}
-	c.servers, c.quorum = startLinkedEnsemble(t, 3)
+	c.servers, c.quorum = zktest.StartLinkedEnsemble(t, 3)
 	if err := os.Mkdir(string(c.marks), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range c.servers {
-		c.hosts = append(c.hosts, s.addr)
+		c.hosts = append(c.hosts, s.Addr)
 	}
 	binary := buildChronos(t)
 	for i := range 3 {
-		var all links
+		var all zktest.Links
 		var hosts []string
 		for _, s := range c.servers {
-			k := linkTo(s.addr).listen(t)
-			all, hosts = append(all, k), append(hosts, k.addr)
+			k := zktest.LinkTo(s.Addr).Listen(t)
+			all, hosts = append(all, k), append(hosts, k.Addr)
 		}
 		c.chance.Shuffle(len(hosts), func(a, b int) { hosts[a], hosts[b] = hosts[b], hosts[a] })
 		c.links = append(c.links, all)
@@ -212,14 +212,12 @@ func (c *threesome) checkTerms(t *testing.T) (stamps int) {
 	t.Helper()
 	terms := map[uint64]int64{} // by zxid
 	for _, s := range c.servers {
-		for _, name := range s.transactionLogs(t) {
-			readTransactions(t, name, func(zxid uint64, kind int32, content []byte) {
-				stamp := termStamp.FindSubmatch(content)
-				if kind == 14 && bytes.Contains(content, []byte(tortureRoot+"/go/term")) && stamp != nil {
-					terms[zxid], _ = strconv.ParseInt(string(stamp[1]), 10, 64)
-				}
-			})
-		}
+		s.Transactions(t, func(zxid uint64, kind int32, content []byte) {
+			stamp := termStamp.FindSubmatch(content)
+			if kind == 14 && bytes.Contains(content, []byte(tortureRoot+"/go/term")) && stamp != nil {
+				terms[zxid], _ = strconv.ParseInt(string(stamp[1]), 10, 64)
+			}
+		})
 	}
 	last := int64(0)
 	order := make([]uint64, 0, len(terms))
@@ -234,34 +232,6 @@ func (c *threesome) checkTerms(t *testing.T) (stamps int) {
 		last = max(last, terms[zxid])
 	}
 	return len(order)
-}
-
-func (s *zkServer) transactionLogs(t *testing.T) []string {
-	t.Helper()
-	names, err := filepath.Glob(filepath.Join(s.dir, "version-2", "log.*"))
-	if err != nil || len(names) == 0 {
-		t.Fatalf("no transaction logs in %s: %v", s.dir, err)
-	}
-	return names
-}
-
-// readTransactions reads a log of ZooKeeper: a header of 16 bytes, and then for each transaction
-// a checksum, a length, session, cxid, zxid, time, type, content, and the byte B.
-func readTransactions(t *testing.T, name string, visit func(zxid uint64, kind int32, content []byte)) {
-	t.Helper()
-	log, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for at := 16; at+12 <= len(log); {
-		size := int(binary.BigEndian.Uint32(log[at+8:]))
-		if size < 32 || at+12+size > len(log) {
-			return
-		}
-		entry := log[at+12 : at+12+size]
-		visit(binary.BigEndian.Uint64(entry[12:]), int32(binary.BigEndian.Uint32(entry[28:])), entry[32:])
-		at += 12 + size + 1
-	}
 }
 
 // A request is a change that a client insists on: it sends it under one request id, to any

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chronos-go/chronos/internal/zktest"
 )
 
 // TestInterface runs the tests in uitest: the program, and a real browser on it.
@@ -34,7 +36,7 @@ func TestInterface(t *testing.T) {
 	}
 	program := filepath.Join(t.TempDir(), "chronos")
 	run("", nil, "go", "build", "-o", program, ".")
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	run("uitest", []string{"CHRONOS=" + program, "ZK=" + hosts[0], "ZK_PATH=" + root}, "node", "--test", "--test-reporter=spec", "ui.test.mjs")
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/zktest"
 	"github.com/go-zookeeper/zk"
 )
 
@@ -22,36 +23,52 @@ func ended(t *testing.T, s *zkSession, within time.Duration) {
 	}
 }
 
+// testSession opens a session that ends with the test.
+func testSession(t testing.TB, hosts []string) *zkSession {
+	t.Helper()
+	return authSession(t, hosts, "")
+}
+
+func authSession(t testing.TB, hosts []string, auth string) *zkSession {
+	t.Helper()
+	s, err := dialZK(t.Context(), hosts, 10*time.Second, auth, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	return s
+}
+
 func TestSessionEndsWithItsConnection(t *testing.T) {
-	server := startZK(t)
-	s := testSession(t, []string{server.addr})
+	server := zktest.Start(t)
+	s := testSession(t, []string{server.Addr})
 	if _, err := s.Create("/a", nil, 0, s.acl); err != nil {
 		t.Fatal(err)
 	}
-	server.kill()
+	server.Kill()
 	ended(t, s, 5*time.Second)
 	if cause := context.Cause(s.ctx); !errors.Is(cause, errDisconnected) {
 		t.Errorf("cause of the end = %v, want %v", cause, errDisconnected)
 	}
-	server.restart(t)
+	server.Restart(t)
 	if _, _, err := s.Get("/a"); err == nil {
 		t.Error("the session works again after its end")
 	}
-	again := testSession(t, []string{server.addr})
+	again := testSession(t, []string{server.Addr})
 	if _, _, err := again.Get("/a"); err != nil {
 		t.Errorf("Get in a new session = %v", err)
 	}
 }
 
 func TestSessionEndsWhenTheServerFreezes(t *testing.T) {
-	server := startZK(t)
-	s, err := dialZK(t.Context(), []string{server.addr}, time.Second, "", slog.New(slog.DiscardHandler))
+	server := zktest.Start(t)
+	s, err := dialZK(t.Context(), []string{server.Addr}, time.Second, "", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.close()
-	server.stop()
-	defer server.cont()
+	server.Pause()
+	defer server.Resume()
 	ended(t, s, 3*time.Second)
 }
 
@@ -62,7 +79,7 @@ func TestSessionPassesOverAFrozenServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer frozen.Close()
-	hosts, _ := testZK(t)
+	hosts, _ := zktest.Shared(t)
 	for range 4 { // the client tries hosts in random order
 		s, err := dialZK(t.Context(), append(hosts, frozen.Addr().String()), 500*time.Millisecond, "", slog.New(slog.DiscardHandler))
 		if err != nil {
@@ -73,7 +90,7 @@ func TestSessionPassesOverAFrozenServer(t *testing.T) {
 }
 
 func TestSessionPassesOverAnUnknownHost(t *testing.T) {
-	hosts, _ := testZK(t)
+	hosts, _ := zktest.Shared(t)
 	testSession(t, append(hosts, "no-such-host.invalid:2181"))
 }
 
@@ -87,7 +104,7 @@ func TestDialGivesUpWithItsContext(t *testing.T) {
 
 // Ephemeral nodes of a closed session are gone when close returns.
 func TestCloseEndsTheSessionInZooKeeper(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	s, other := testSession(t, hosts), testSession(t, hosts)
 	if err := s.mkdirAll(root); err != nil {
 		t.Fatal(err)
@@ -102,7 +119,7 @@ func TestCloseEndsTheSessionInZooKeeper(t *testing.T) {
 }
 
 func TestAuthenticatedNodesAreOpenForReadingOnly(t *testing.T) {
-	hosts, root := testZK(t)
+	hosts, root := zktest.Shared(t)
 	owner := authSession(t, hosts, "chronos:secret")
 	if err := owner.mkdirAll(root); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package main
+package mesostest
 
 import (
 	"fmt"
@@ -14,13 +14,11 @@ import (
 )
 
 // launchOne subscribes and launches one task, which runs until it is told otherwise.
-func launchOne(t *testing.T, m *master) *connection {
-	k := connect(t, m.config(testFramework(), nil), "")
-	k.reactWith(k.acknowledgeAll)
+func launchOne(t *testing.T, m *Master) *client {
+	t.Helper()
+	k := subscribe(t, m, testFramework())
 	synctest.Wait()
-	if err := k.outcome(k.launchCall("T")); err != nil {
-		t.Fatal(err)
-	}
+	k.launch("T")
 	synctest.Wait()
 	return k
 }
@@ -28,22 +26,22 @@ func launchOne(t *testing.T, m *master) *connection {
 func TestDoubleUpdateFaults(t *testing.T) {
 	tests := []struct {
 		name         string
-		fault        updateFault
+		fault        UpdateFault
 		early, later string // updates after one second, after a minute
 	}{
-		{"lost ones come again", updateFault{Lose: true}, "", "STARTING RUNNING"},
-		{"duplicates", updateFault{Duplicate: true}, "STARTING STARTING RUNNING", "STARTING STARTING RUNNING"},
-		{"late ones", updateFault{Delay: 5 * time.Second}, "", "STARTING RUNNING"},
-		{"overtaken by their repetition and the next", updateFault{Delay: 15 * time.Second}, "", "STARTING RUNNING STARTING"},
+		{"lost ones come again", UpdateFault{Lose: true}, "", "STARTING RUNNING"},
+		{"duplicates", UpdateFault{Duplicate: true}, "STARTING STARTING RUNNING", "STARTING STARTING RUNNING"},
+		{"late ones", UpdateFault{Delay: 5 * time.Second}, "", "STARTING RUNNING"},
+		{"overtaken by their repetition and the next", UpdateFault{Delay: 15 * time.Second}, "", "STARTING RUNNING STARTING"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := oneAgent(t, masterOptions{})
+				m := oneAgent(t, Options{})
 				once := true
-				m.setFaults(masterFaults{update: func(*mesos.TaskStatus) updateFault {
+				m.SetFaults(Faults{Update: func(*mesos.TaskStatus) UpdateFault {
 					if !once {
-						return updateFault{}
+						return UpdateFault{}
 					}
 					once = false
 					return tt.fault
@@ -66,12 +64,12 @@ func TestDoubleUpdateFaults(t *testing.T) {
 
 func TestDoubleAgentLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{})
+		m := oneAgent(t, Options{})
 		k := launchOne(t, m)
-		m.cutOff(m.agents[0].id)
-		m.finish("T", mesos.TASK_FINISHED, "")
+		m.agents[0].CutOff()
+		m.Finish("T", mesos.TASK_FINISHED, "")
 		time.Sleep(2 * time.Minute)
-		m.restore(m.agents[0].id)
+		m.agents[0].Restore()
 		synctest.Wait()
 		if got, want := k.states("T"), "STARTING RUNNING UNREACHABLE FINISHED FINISHED"; got != want {
 			t.Errorf("updates = %s, want %s", got, want)
@@ -86,22 +84,19 @@ func TestDoubleLaunchThatNeverReachesItsAgent(t *testing.T) {
 	for _, away := range []time.Duration{10 * time.Second, 3 * time.Minute} {
 		t.Run(away.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := oneAgent(t, masterOptions{})
-				m.setFaults(masterFaults{accept: func(*sched.Call_Accept) acceptFault { return acceptAgentLost }})
+				m := oneAgent(t, Options{})
+				m.SetFaults(Faults{Accept: func(*sched.Call_Accept) CallFault { return AgentLost }})
 				k := launchOne(t, m)
-				agent := m.agents[0].id
 				time.Sleep(away)
-				m.restore(agent)
-				if err := k.outcome(calls.Reconcile(calls.ReconcileTasks(map[string]string{"T": agent}))); err != nil {
-					t.Fatal(err)
-				}
+				m.agents[0].Restore()
+				k.must(calls.Reconcile(calls.ReconcileTasks(map[string]string{"T": m.agents[0].id})))
 				synctest.Wait()
 				want := "DROPPED GONE"
 				if away > m.opt.AgentTimeout {
 					want = "UNREACHABLE GONE"
 				}
-				if got := k.states("T"); got != want || m.launches("T") != 0 {
-					t.Errorf("updates = %s, %d launches, want %s and none", got, m.launches("T"), want)
+				if got := k.states("T"); got != want || m.Launches("T") != 0 {
+					t.Errorf("updates = %s, %d launches, want %s and none", got, m.Launches("T"), want)
 				}
 			})
 		})
@@ -110,11 +105,11 @@ func TestDoubleLaunchThatNeverReachesItsAgent(t *testing.T) {
 
 func TestDoubleOffersRolesAndReservations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMaster(t, masterOptions{Pipe: true})
+		m := NewMaster(t, Options{Pipe: true})
 		cpus := func(n float64, reservations ...mesos.Resource_ReservationInfo) mesos.Resource {
 			return mesos.Resource{Name: "cpus", Type: mesos.SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: n}, Reservations: reservations}
 		}
-		m.addAgent(agentSpec{Host: "a1", Attributes: []mesos.Attribute{textAttribute("rack", "r1")}, Resources: []mesos.Resource{
+		m.AddAgent(AgentSpec{Host: "a1", Attributes: []mesos.Attribute{{Name: "rack", Type: mesos.TEXT, Text: &mesos.Value_Text{Value: "r1"}}}, Resources: []mesos.Resource{
 			cpus(4),
 			cpus(2, mesos.Resource_ReservationInfo{Type: mesos.Resource_ReservationInfo_STATIC.Enum(), Role: new("jobs")}),
 			cpus(1, mesos.Resource_ReservationInfo{Type: mesos.Resource_ReservationInfo_DYNAMIC.Enum(), Role: new("jobs"), Principal: new("p")}),
@@ -122,24 +117,27 @@ func TestDoubleOffersRolesAndReservations(t *testing.T) {
 		}})
 		info := testFramework()
 		info.Role = new("jobs")
-		k := connect(t, m.config(info, nil), "")
+		k := subscribe(t, m, info)
 		synctest.Wait()
 		o := k.seen(sched.Event_OFFERS)[0].Offers.Offers[0]
-		if got, want := strings.Join(shown(o.Resources), " "), "cpus(*):4 cpus(jobs):2 cpus(jobs):1"; got != want {
+		var shown []string
+		for _, r := range o.Resources {
+			shown = append(shown, fmt.Sprintf("%s(%s):%v", r.Name, resourceRole(&r), r.Scalar.Value))
+		}
+		if got, want := strings.Join(shown, " "), "cpus(*):4 cpus(jobs):2 cpus(jobs):1"; got != want {
 			t.Errorf("offered %s, want %s", got, want)
 		}
 		if o.Resources[1].Reservation != nil || o.Resources[2].Reservation.GetPrincipal() != "p" {
 			t.Errorf("reservations = %v, %v, want the dynamic one's only", o.Resources[1].Reservation, o.Resources[2].Reservation)
 		}
-		market := newMarket("jobs")
-		market.add(&o, time.Time{})
-		p, ok := market.place(needs(6.5, 0, 0))
-		if !ok {
-			t.Fatal("no room for what is offered in three parts")
+		part := func(i int, n float64) mesos.Resource {
+			r := o.Resources[i]
+			r.Scalar = &mesos.Value_Scalar{Value: n}
+			return r
 		}
-		task := taskInfo(&Job{Name: "T", Command: "true", Shell: true}, &Run{ID: "T"}, p)
-		if err := k.outcome(calls.Accept(calls.OfferOperations{calls.OpLaunch(*task)}.WithOffers(o.ID))); err != nil || m.launches("T") != 1 {
-			t.Errorf("a task in all three parts: %v, %d launches, want it taken", err, m.launches("T"))
+		task := testTask("T", o, part(1, 2), part(2, 1), part(0, 3.5))
+		if status, text := k.call(calls.Accept(calls.OfferOperations{calls.OpLaunch(task)}.WithOffers(o.ID))); status != 202 || m.Launches("T") != 1 {
+			t.Errorf("a task in all three parts: %d %s, %d launches, want it taken", status, text, m.Launches("T"))
 		}
 		if o.Hostname != "a1" || len(o.Attributes) != 1 {
 			t.Errorf("offer of %s with %v", o.Hostname, o.Attributes)
@@ -149,9 +147,9 @@ func TestDoubleOffersRolesAndReservations(t *testing.T) {
 
 func TestDoubleSharesAgents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMaster(t, masterOptions{Pipe: true})
+		m := NewMaster(t, Options{Pipe: true})
 		for i := range 3 {
-			m.addAgent(agentSpec{Host: fmt.Sprint("a", i), CPUs: 1, Mem: 100, Disk: 100})
+			m.AddAgent(AgentSpec{Host: fmt.Sprint("a", i), CPUs: 1, Mem: 100, Disk: 100})
 		}
 		k := launchOne(t, m)
 		offers := k.seen(sched.Event_OFFERS)[0].Offers.Offers
@@ -162,12 +160,10 @@ func TestDoubleSharesAgents(t *testing.T) {
 		if want := []string{"a0", "a1", "a2"}; !slices.Equal(hosts, want) {
 			t.Errorf("offers of %v, want %v in one event", hosts, want)
 		}
-		if got, want := m.running(), []string{"T"}; !slices.Equal(got, want) {
+		if got, want := m.Running(), []string{"T"}; !slices.Equal(got, want) {
 			t.Errorf("running = %v, want %v", got, want)
 		}
-		if err := k.outcome(calls.Kill("T", "")); err != nil {
-			t.Fatal(err)
-		}
+		k.must(calls.Kill("T", ""))
 		synctest.Wait()
 		if got, want := k.states("T"), "STARTING RUNNING KILLING KILLED"; got != want {
 			t.Errorf("updates = %s, want %s", got, want)
@@ -176,24 +172,13 @@ func TestDoubleSharesAgents(t *testing.T) {
 }
 
 func TestDoubleOverTCP(t *testing.T) {
-	m := newMaster(t, masterOptions{Allocation: 10 * time.Millisecond})
-	m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
-	m.autoFinish(time.Millisecond)
-	k := connect(t, m.config(testFramework(), nil), "")
-	offered := make(chan struct{}, 100)
-	k.reactWith(func(e *sched.Event) {
-		k.acknowledgeAll(e)
-		if e.Type == sched.Event_OFFERS {
-			offered <- struct{}{}
-		}
-	})
-	if len(k.seen(sched.Event_OFFERS)) == 0 { // else it came before we looked
-		<-offered
-	}
-	if err := k.outcome(k.launchCall("T")); err != nil {
-		t.Fatal(err)
-	}
-	m.await("three acknowledgements", func() bool { return len(m.receivedLocked(sched.Call_ACKNOWLEDGE)) == 3 })
+	m := NewMaster(t, Options{Allocation: 10 * time.Millisecond})
+	m.AddAgent(AgentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
+	m.AutoFinish(time.Millisecond)
+	k := subscribe(t, m, testFramework())
+	<-k.offered
+	k.launch("T")
+	m.Await("three acknowledgements", func() bool { return len(m.Received(sched.Call_ACKNOWLEDGE)) == 3 })
 	if got, want := k.states("T"), "STARTING RUNNING FINISHED"; got != want {
 		t.Errorf("updates = %s, want %s", got, want)
 	}

@@ -1,11 +1,9 @@
-package main
+package mesostest
 
 import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -13,67 +11,15 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// recorded is one item of a recording of real traffic.
-type recorded struct {
-	T       float64
-	Kind    string
-	Name    string
-	Method  string
-	Path    string
-	Status  string
-	How     string
-	Text    string
-	Headers [][2]string
-	Body    json.RawMessage
-	Event   json.RawMessage
-}
-
-func (r recorded) header(name string) string {
-	for _, h := range r.Headers {
-		if strings.EqualFold(h[0], name) {
-			return h[1]
-		}
-	}
-	return ""
-}
-
-// payload is a request's body as it was sent.
-func (r recorded) payload() []byte {
-	var text struct {
-		Text *string `json:"_text"`
-	}
-	switch {
-	case len(r.Body) == 0 || string(r.Body) == "null":
-		return nil
-	case json.Unmarshal(r.Body, &text) == nil && text.Text != nil:
-		return []byte(*text.Text)
-	}
-	return r.Body
-}
-
-func readRecording(t *testing.T, name string) []recorded {
-	t.Helper()
-	contents, err := os.ReadFile(filepath.Join("testdata/mesos", name+".json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var items []recorded
-	if err := json.Unmarshal(contents, &items); err != nil {
-		t.Fatalf("decode %s: %v", name, err)
-	}
-	return items
-}
-
 // TestRecordingsSurviveMesosGo decodes every recorded call and event with
 // mesos-go's types, takes it through protobuf, and compares what is left.
 func TestRecordingsSurviveMesosGo(t *testing.T) {
-	files, err := filepath.Glob("testdata/mesos/[0-9]*.json")
-	if err != nil || len(files) < 25 {
-		t.Fatalf("recordings are missing: %v, %v", files, err)
+	names := Recordings(t)
+	if len(names) < 25 {
+		t.Fatalf("recordings are missing: %v", names)
 	}
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".json")
-		items := readRecording(t, name)
+	for _, name := range names {
+		items := ReadRecording(t, name)
 		for i, it := range items {
 			if e := eventOf(t, it); e != nil {
 				again := &sched.Event{}
@@ -94,8 +40,8 @@ func TestRecordingsSurviveMesosGo(t *testing.T) {
 }
 
 // accepted reports whether the real master took a request.
-func accepted(later []recorded, request recorded) bool {
-	answer := answerTo(later, request)
+func accepted(later []Item, request Item) bool {
+	answer := AnswerTo(later, request)
 	return answer != nil && strings.Contains(answer.Status, " 20") && !strings.Contains(string(request.Body), "frobnicate")
 }
 
@@ -137,11 +83,7 @@ func sameJSON(t *testing.T, where string, want []byte, message any) {
 
 // TestProtobufRecording reads the raw bytes of a subscription in protobuf.
 func TestProtobufRecording(t *testing.T) {
-	request, err := os.ReadFile("testdata/mesos/raw-protobuf/subscribe-request.bin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, body, _ := bytes.Cut(request, []byte("\r\n\r\n"))
+	_, body, _ := bytes.Cut(ReadFile(t, "raw-protobuf/subscribe-request.bin"), []byte("\r\n\r\n"))
 	call := &sched.Call{}
 	if err := call.Unmarshal(body); err != nil || call.Type != sched.Call_SUBSCRIBE {
 		t.Fatalf("recorded call = %v, %v", call, err)

@@ -1,4 +1,4 @@
-package main
+package mesostest
 
 import (
 	"cmp"
@@ -12,23 +12,23 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// fakeOffer is an offer that a framework has not answered.
-type fakeOffer struct {
-	id            string
-	framework     *fakeFramework
-	agent         *fakeAgent
-	masterAmounts masterAmounts
+// offer is an offer that a framework has not answered.
+type offer struct {
+	id        string
+	framework *framework
+	agent     *Agent
+	amounts   amounts
 }
 
-// fakeFilter keeps a framework from being offered no more than it has refused.
-type fakeFilter struct {
-	agent   *fakeAgent
-	refused masterAmounts
+// filter keeps a framework from being offered no more than it has refused.
+type filter struct {
+	agent   *Agent
+	refused amounts
 	until   time.Time
 }
 
 // free is what nobody uses or is offered of an agent.
-func (a *fakeAgent) free() masterAmounts {
+func (a *Agent) free() amounts {
 	free := amountsOf(a.total)
 	for _, t := range a.tasks {
 		if !terminal(t.known) {
@@ -39,7 +39,7 @@ func (a *fakeAgent) free() masterAmounts {
 		free.subtract(g.Resources)
 	}
 	for _, o := range a.offered {
-		for k, n := range o.masterAmounts {
+		for k, n := range o.amounts {
 			free[k] -= n
 		}
 	}
@@ -47,8 +47,8 @@ func (a *fakeAgent) free() masterAmounts {
 }
 
 // allocate offers what is free, and reports whether there was anything.
-func (m *master) allocate() bool {
-	offers := make(map[*fakeFramework][]mesos.Offer)
+func (m *Master) allocate() bool {
+	offers := make(map[*framework][]mesos.Offer)
 	for _, a := range m.agents {
 		if a.state != agentActive {
 			continue
@@ -66,13 +66,13 @@ func (m *master) allocate() bool {
 }
 
 // byShare lists the frameworks, those with fewest tasks first.
-func (m *master) byShare() []*fakeFramework {
+func (m *Master) byShare() []*framework {
 	all := m.sorted()
-	slices.SortStableFunc(all, func(a, b *fakeFramework) int { return cmp.Compare(len(a.tasks), len(b.tasks)) })
+	slices.SortStableFunc(all, func(a, b *framework) int { return cmp.Compare(len(a.tasks), len(b.tasks)) })
 	return all
 }
 
-func (m *master) offer(f *fakeFramework, a *fakeAgent) (mesos.Offer, bool) {
+func (m *Master) offer(f *framework, a *Agent) (mesos.Offer, bool) {
 	if f.stream == nil || f.suppressed {
 		return mesos.Offer{}, false
 	}
@@ -84,17 +84,17 @@ func (m *master) offer(f *fakeFramework, a *fakeAgent) (mesos.Offer, bool) {
 	if free[[2]string{"cpus", "*"}] < 10 && free[[2]string{"mem", "*"}] < 32_000 && !reserved(free) || f.filtered(a, free) {
 		return mesos.Offer{}, false
 	}
-	o := &fakeOffer{id: fmt.Sprintf("%s-O%d", m.id, m.numbers.offer), framework: f, agent: a, masterAmounts: free}
+	o := &offer{id: fmt.Sprintf("%s-O%d", m.id, m.numbers.offer), framework: f, agent: a, amounts: free}
 	m.numbers.offer++
 	m.offers[o.id] = o
 	if a.offered == nil {
-		a.offered = make(map[string]*fakeOffer)
+		a.offered = make(map[string]*offer)
 	}
 	a.offered[o.id] = o
 	return o.message(), true
 }
 
-func reserved(a masterAmounts) bool {
+func reserved(a amounts) bool {
 	for k := range a {
 		if k[1] != "*" {
 			return true
@@ -103,14 +103,14 @@ func reserved(a masterAmounts) bool {
 	return false
 }
 
-func (f *fakeFramework) filtered(a *fakeAgent, free masterAmounts) bool {
+func (f *framework) filtered(a *Agent, free amounts) bool {
 	now := time.Now()
-	f.filters = slices.DeleteFunc(f.filters, func(r *fakeFilter) bool { return !r.until.After(now) })
-	return slices.ContainsFunc(f.filters, func(r *fakeFilter) bool { return r.agent == a && r.refused.covers(free) })
+	f.filters = slices.DeleteFunc(f.filters, func(r *filter) bool { return !r.until.After(now) })
+	return slices.ContainsFunc(f.filters, func(r *filter) bool { return r.agent == a && r.refused.covers(free) })
 }
 
 // message writes an offer in the format that the framework's capabilities ask for.
-func (o *fakeOffer) message() mesos.Offer {
+func (o *offer) message() mesos.Offer {
 	f, a := o.framework, o.agent
 	host, port := splitAddress(a.address)
 	offer := mesos.Offer{
@@ -127,10 +127,10 @@ func (o *fakeOffer) message() mesos.Offer {
 	for _, r := range a.total {
 		if r.Scalar != nil {
 			key := resourceKey(&r)
-			if o.masterAmounts[key] <= 0 {
+			if o.amounts[key] <= 0 {
 				continue
 			}
-			r.Scalar = &mesos.Value_Scalar{Value: fromThousandths(o.masterAmounts[key])}
+			r.Scalar = &mesos.Value_Scalar{Value: fromThousandths(o.amounts[key])}
 		}
 		if multi {
 			r.AllocationInfo = offer.AllocationInfo
@@ -157,12 +157,12 @@ func unrefined(r mesos.Resource) mesos.Resource {
 	return r
 }
 
-func (m *master) removeOffer(o *fakeOffer) {
+func (m *Master) removeOffer(o *offer) {
 	delete(m.offers, o.id)
 	delete(o.agent.offered, o.id)
 }
 
-func (m *master) dropOffers(f *fakeFramework) {
+func (m *Master) dropOffers(f *framework) {
 	for _, o := range m.offers {
 		if o.framework == f {
 			m.removeOffer(o)
@@ -170,7 +170,7 @@ func (m *master) dropOffers(f *fakeFramework) {
 	}
 }
 
-func (m *master) rescind(o *fakeOffer) {
+func (m *Master) rescind(o *offer) {
 	m.happened["offer rescinded"]++
 	m.removeOffer(o)
 	o.framework.tell(&sched.Event{
@@ -179,21 +179,21 @@ func (m *master) rescind(o *fakeOffer) {
 }
 
 // giveBack declines an offer. An unknown one is none of the master's business.
-func (m *master) giveBack(f *fakeFramework, id string, filters *mesos.Filters) {
+func (m *Master) giveBack(f *framework, id string, filters *mesos.Filters) {
 	if o := m.offers[id]; o != nil && o.framework == f {
 		m.removeOffer(o)
-		f.refuse(o.agent, o.masterAmounts, filters)
+		f.refuse(o.agent, o.amounts, filters)
 	}
 }
 
 // refuse filters what was left for five seconds, or as long as asked for.
-func (f *fakeFramework) refuse(a *fakeAgent, left masterAmounts, filters *mesos.Filters) {
+func (f *framework) refuse(a *Agent, left amounts, filters *mesos.Filters) {
 	seconds := 5.0
 	if filters != nil && filters.RefuseSeconds != nil {
 		seconds = *filters.RefuseSeconds
 	}
 	if seconds > 0 {
 		until := time.Now().Add(time.Duration(seconds * float64(time.Second)))
-		f.filters = append(f.filters, &fakeFilter{agent: a, refused: left, until: until})
+		f.filters = append(f.filters, &filter{agent: a, refused: left, until: until})
 	}
 }

@@ -1,27 +1,22 @@
-package main
+package mesostest
 
 import (
 	"fmt"
 	"maps"
-	"net"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-func splitAddress(address string) (host string, port int) {
-	host, p, _ := net.SplitHostPort(address)
-	port, _ = strconv.Atoi(p)
-	return host, port
-}
-
 // takeCall carries a call out. Status 0 breaks the connection.
-func (m *master) takeCall(c *sched.Call, streamID string) (status int, text string) {
+func (m *Master) takeCall(c *sched.Call, streamID string) (status int, text string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.frameworks[c.FrameworkID.Value]
@@ -37,17 +32,17 @@ func (m *master) takeCall(c *sched.Call, streamID string) (status int, text stri
 			"' included in this request didn't match the stream ID currently associated with framework ID " + f.id
 	}
 	fault := m.faults.of(c)
-	if fault == acceptNotTaken {
+	if fault == NotTaken {
 		return 0, ""
 	}
-	if fault == acceptRefused {
+	if fault == Refused {
 		return http.StatusServiceUnavailable, "Service unavailable"
 	}
 	m.calls = append(m.calls, c)
 	defer m.notify()
 	switch fault {
-	case acceptForgotten:
-	case acceptAgentLost:
+	case Forgotten:
+	case AgentLost:
 		agent := m.agentOf(c.Accept)
 		if agent != nil {
 			agent.disconnect()
@@ -60,7 +55,7 @@ func (m *master) takeCall(c *sched.Call, streamID string) (status int, text stri
 		m.act(f, c)
 	}
 	switch {
-	case fault == acceptUnanswered:
+	case fault == Unanswered:
 		return 0, ""
 	case c.Type == sched.Call_UPDATE_FRAMEWORK:
 		return http.StatusOK, ""
@@ -68,7 +63,7 @@ func (m *master) takeCall(c *sched.Call, streamID string) (status int, text stri
 	return http.StatusAccepted, ""
 }
 
-func (m *master) agentOf(a *sched.Call_Accept) *fakeAgent {
+func (m *Master) agentOf(a *sched.Call_Accept) *Agent {
 	for _, id := range a.OfferIDs {
 		if o := m.offers[id.Value]; o != nil {
 			return o.agent
@@ -77,7 +72,15 @@ func (m *master) agentOf(a *sched.Call_Accept) *fakeAgent {
 	return nil
 }
 
-func (m *master) act(f *fakeFramework, c *sched.Call) {
+// Deliver has the master act on a call that was under way for long, whatever stream it came from.
+func (m *Master) Deliver(c *sched.Call) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer m.notify()
+	m.act(m.frameworks[c.FrameworkID.Value], c)
+}
+
+func (m *Master) act(f *framework, c *sched.Call) {
 	switch c.Type {
 	case sched.Call_ACCEPT:
 		m.accept(f, c.Accept)
@@ -105,15 +108,25 @@ func (m *master) act(f *fakeFramework, c *sched.Call) {
 	}
 }
 
+// Tell has the master send every framework an update, whatever it knows of the task.
+func (m *Master) Tell(s mesos.TaskStatus) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer m.notify()
+	for _, f := range m.sorted() {
+		m.masterUpdate(f, s)
+	}
+}
+
 // masterUpdate sends an update that the master makes itself: without uuid.
-func (m *master) masterUpdate(f *fakeFramework, s mesos.TaskStatus) {
+func (m *Master) masterUpdate(f *framework, s mesos.TaskStatus) {
 	s.Source = mesos.SOURCE_MASTER.Enum()
 	if s.Timestamp == nil {
 		s.Timestamp = new(epoch(time.Now()))
 	}
 	copies := 1
-	if m.faults.answer != nil {
-		switch fault := m.faults.answer(&s); {
+	if m.faults.Answer != nil {
+		switch fault := m.faults.Answer(&s); {
 		case fault.Lose:
 			copies = 0
 		case fault.Duplicate:
@@ -128,7 +141,7 @@ func (m *master) masterUpdate(f *fakeFramework, s mesos.TaskStatus) {
 func epoch(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 // accept launches what it can and gives the rest of the offers back.
-func (m *master) accept(f *fakeFramework, a *sched.Call_Accept) {
+func (m *Master) accept(f *framework, a *sched.Call_Accept) {
 	available, agent, invalid := m.takeOffers(f, a.OfferIDs)
 	for i := range a.Operations {
 		op := &a.Operations[i]
@@ -147,7 +160,7 @@ func (m *master) accept(f *fakeFramework, a *sched.Call_Accept) {
 }
 
 // launch starts tasks in what is available, each that can be.
-func (m *master) launch(f *fakeFramework, agent *fakeAgent, tasks []mesos.TaskInfo, available masterAmounts, invalid string) {
+func (m *Master) launch(f *framework, agent *Agent, tasks []mesos.TaskInfo, available amounts, invalid string) {
 	for i := range tasks {
 		if invalid != "" {
 			m.masterUpdate(f, mesos.TaskStatus{
@@ -169,7 +182,7 @@ func (m *master) launch(f *fakeFramework, agent *fakeAgent, tasks []mesos.TaskIn
 }
 
 // lost is what a state of a partition-aware framework is to others.
-func (f *fakeFramework) lost(state mesos.TaskState) *mesos.TaskState {
+func (f *framework) lost(state mesos.TaskState) *mesos.TaskState {
 	if !f.capable(mesos.FrameworkInfo_Capability_PARTITION_AWARE) {
 		state = mesos.TASK_LOST
 	}
@@ -177,8 +190,8 @@ func (f *fakeFramework) lost(state mesos.TaskState) *mesos.TaskState {
 }
 
 // takeOffers ends the offers. One that is unknown voids all.
-func (m *master) takeOffers(f *fakeFramework, ids []mesos.OfferID) (available masterAmounts, agent *fakeAgent, invalid string) {
-	available = make(masterAmounts)
+func (m *Master) takeOffers(f *framework, ids []mesos.OfferID) (available amounts, agent *Agent, invalid string) {
+	available = make(amounts)
 	for _, id := range ids {
 		o := m.offers[id.Value]
 		switch {
@@ -189,7 +202,7 @@ func (m *master) takeOffers(f *fakeFramework, ids []mesos.OfferID) (available ma
 				" and agent " + agent.id
 		default:
 			agent = o.agent
-			available.add(o.masterAmounts)
+			available.add(o.amounts)
 		}
 	}
 	for _, id := range ids {
@@ -203,10 +216,10 @@ func (m *master) takeOffers(f *fakeFramework, ids []mesos.OfferID) (available ma
 	return available, agent, ""
 }
 
-func (m *master) invalidTask(f *fakeFramework, t *mesos.TaskInfo, available masterAmounts) string {
+func (m *Master) invalidTask(f *framework, t *mesos.TaskInfo, available amounts) string {
 	id := t.TaskID.Value
 	switch {
-	case !legalTaskID(id) || id == "":
+	case id == "" || len(id) > 255 || strings.ContainsFunc(id, func(c rune) bool { return unicode.IsControl(c) || c == '/' || c == '\\' }):
 		return "'" + id + "' contains invalid characters"
 	case f.tasks[id] != nil:
 		return "Task has duplicate ID: " + id
@@ -220,10 +233,10 @@ func (m *master) invalidTask(f *fakeFramework, t *mesos.TaskInfo, available mast
 	return ""
 }
 
-func (f *fakeFramework) defaultRole() string { return f.roles()[0] }
+func (f *framework) defaultRole() string { return f.roles()[0] }
 
 // kill asks a task's agent to end it, or says where the task is.
-func (m *master) kill(f *fakeFramework, k *sched.Call_Kill) {
+func (m *Master) kill(f *framework, k *sched.Call_Kill) {
 	t := f.tasks[k.TaskID.Value]
 	if t == nil {
 		m.reconcileOne(f, sched.Call_Reconcile_Task{TaskID: k.TaskID, AgentID: k.AgentID})
@@ -234,7 +247,7 @@ func (m *master) kill(f *fakeFramework, k *sched.Call_Kill) {
 	}
 }
 
-func (m *master) acknowledge(f *fakeFramework, a *sched.Call_Acknowledge) {
+func (m *Master) acknowledge(f *framework, a *sched.Call_Acknowledge) {
 	for _, agent := range m.agents {
 		if agent.id != a.AgentID.Value || agent.state != agentActive {
 			continue
@@ -245,7 +258,7 @@ func (m *master) acknowledge(f *fakeFramework, a *sched.Call_Acknowledge) {
 	}
 }
 
-func (m *master) reconcile(f *fakeFramework, tasks []sched.Call_Reconcile_Task) {
+func (m *Master) reconcile(f *framework, tasks []sched.Call_Reconcile_Task) {
 	for _, t := range tasks {
 		m.reconcileOne(f, t)
 	}
@@ -257,7 +270,7 @@ func (m *master) reconcile(f *fakeFramework, tasks []sched.Call_Reconcile_Task) 
 	}
 }
 
-func (m *master) latest(f *fakeFramework, t *fakeTask) {
+func (m *Master) latest(f *framework, t *task) {
 	m.masterUpdate(f, mesos.TaskStatus{
 		TaskID: t.info.TaskID, AgentID: &t.info.AgentID, State: t.known.Enum(),
 		Reason: mesos.REASON_RECONCILIATION.Enum(), Message: new("Reconciliation: Latest task state"), ContainerStatus: t.container(),
@@ -266,13 +279,13 @@ func (m *master) latest(f *fakeFramework, t *fakeTask) {
 
 // reconcileOne answers as the master does, which is not at all while the agent
 // may yet come back after a restart of the master.
-func (m *master) reconcileOne(f *fakeFramework, r sched.Call_Reconcile_Task) {
+func (m *Master) reconcileOne(f *framework, r sched.Call_Reconcile_Task) {
 	if t := f.tasks[r.TaskID.Value]; t != nil {
 		m.latest(f, t)
 		return
 	}
 	s := mesos.TaskStatus{TaskID: r.TaskID, AgentID: r.AgentID, Reason: mesos.REASON_RECONCILIATION.Enum()}
-	var agent *fakeAgent
+	var agent *Agent
 	recovered := false
 	for _, a := range m.agents {
 		recovered = recovered || a.state == agentRecovered
@@ -294,11 +307,11 @@ func (m *master) reconcileOne(f *fakeFramework, r sched.Call_Reconcile_Task) {
 	m.masterUpdate(f, s)
 }
 
-// masterAmounts counts resources by name and what else tells them apart, in thousandths. Ports are not counted.
-type masterAmounts map[[2]string]int64
+// amounts counts resources by name and what else tells them apart, in thousandths. Ports are not counted.
+type amounts map[[2]string]int64
 
-func amountsOf(rs []mesos.Resource) masterAmounts {
-	a := make(masterAmounts)
+func amountsOf(rs []mesos.Resource) amounts {
+	a := make(amounts)
 	for i := range rs {
 		if rs[i].Scalar != nil {
 			a[resourceKey(&rs[i])] += thousandths(rs[i].Scalar.Value)
@@ -307,19 +320,19 @@ func amountsOf(rs []mesos.Resource) masterAmounts {
 	return a
 }
 
-func (a masterAmounts) add(b masterAmounts) {
+func (a amounts) add(b amounts) {
 	for k, n := range b {
 		a[k] += n
 	}
 }
 
-func (a masterAmounts) subtract(rs []mesos.Resource) {
+func (a amounts) subtract(rs []mesos.Resource) {
 	for k, n := range amountsOf(rs) {
 		a[k] -= n
 	}
 }
 
-func (a masterAmounts) contains(rs []mesos.Resource) bool {
+func (a amounts) contains(rs []mesos.Resource) bool {
 	for _, r := range rs {
 		if r.Name == "ports" && slices.ContainsFunc(r.GetRanges().GetRange(), func(p mesos.Value_Range) bool {
 			return p.Begin < 31000 || p.End > 32000
@@ -330,7 +343,7 @@ func (a masterAmounts) contains(rs []mesos.Resource) bool {
 	return a.covers(amountsOf(rs))
 }
 
-func (a masterAmounts) covers(b masterAmounts) bool {
+func (a amounts) covers(b amounts) bool {
 	for k, n := range b {
 		if n > a[k] {
 			return false
@@ -339,7 +352,14 @@ func (a masterAmounts) covers(b masterAmounts) bool {
 	return true
 }
 
-func described(rs []mesos.Resource, f *fakeFramework) string {
+// thousandths rounds an amount as Mesos does.
+func thousandths(f float64) int64 { return int64(math.Round(f * 1000)) }
+
+func fromThousandths(n int64) float64 { return float64(n/1000) + float64(n%1000)/1000 }
+
+func decimal(n int64) string { return strconv.FormatFloat(fromThousandths(n), 'f', -1, 64) }
+
+func described(rs []mesos.Resource, f *framework) string {
 	var parts []string
 	for _, r := range rs {
 		value := ""
@@ -355,9 +375,9 @@ func described(rs []mesos.Resource, f *fakeFramework) string {
 }
 
 // describe lists what is offered in the master's order. Only for resources of *.
-func (a masterAmounts) describe(f *fakeFramework) string {
+func (a amounts) describe(f *framework) string {
 	parts := []string{"ports(allocated: " + f.defaultRole() + "):[31000-32000]"}
-	for _, kind := range resourceKinds() {
+	for _, kind := range []string{"cpus", "mem", "disk"} {
 		parts = append(parts, kind+"(allocated: "+f.defaultRole()+"):"+decimal(a[[2]string{kind, "*"}]))
 	}
 	return strings.Join(parts, "; ")

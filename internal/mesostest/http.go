@@ -1,4 +1,4 @@
-package main
+package mesostest
 
 import (
 	"encoding/base64"
@@ -15,51 +15,51 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// fakeFramework is a framework as the master knows it.
-type fakeFramework struct {
-	m          *master
+// framework is a framework as the master knows it.
+type framework struct {
+	m          *Master
 	id         string
 	info       *mesos.FrameworkInfo
-	stream     *fakeStream // nil while disconnected
-	tasks      map[string]*fakeTask
+	stream     *stream // nil while disconnected
+	tasks      map[string]*task
 	suppressed bool
-	filters    []*fakeFilter
+	filters    []*filter
 	failover   *time.Timer
 }
 
-func (f *fakeFramework) capable(c mesos.FrameworkInfo_Capability_Type) bool {
+func (f *framework) capable(c mesos.FrameworkInfo_Capability_Type) bool {
 	return slices.ContainsFunc(f.info.Capabilities, func(has mesos.FrameworkInfo_Capability) bool { return has.Type == c })
 }
 
-func (f *fakeFramework) roles() []string {
+func (f *framework) roles() []string {
 	if f.capable(mesos.FrameworkInfo_Capability_MULTI_ROLE) {
 		return f.info.Roles
 	}
 	return []string{f.info.GetRole()}
 }
 
-func (f *fakeFramework) stop() {
+func (f *framework) stop() {
 	if f.failover != nil {
 		f.failover.Stop()
 	}
 }
 
 // cut ends the stream, cleanly or not.
-func (f *fakeFramework) cut(cleanly bool) {
+func (f *framework) cut(cleanly bool) {
 	if f.stream != nil {
 		f.stream.end(cleanly)
 		f.stream = nil
 	}
 }
 
-func (f *fakeFramework) tell(e *sched.Event) {
+func (f *framework) tell(e *sched.Event) {
 	if f.stream != nil {
 		f.stream.put(e)
 	}
 }
 
-// fakeStream is the queue in front of one subscription's connection.
-type fakeStream struct {
+// stream is the queue in front of one subscription's connection.
+type stream struct {
 	id     string
 	asJSON bool
 	mu     sync.Mutex
@@ -69,16 +69,23 @@ type fakeStream struct {
 	clean  bool
 }
 
-func (s *fakeStream) put(e *sched.Event) {
+func nudge(ready chan<- struct{}) {
+	select {
+	case ready <- struct{}{}:
+	default:
+	}
+}
+
+func (s *stream) put(e *sched.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ended {
-		s.queue = append(s.queue, encodeEvent(e, s.asJSON))
+		s.queue = append(s.queue, encode(e, s.asJSON))
 		nudge(s.ready)
 	}
 }
 
-func (s *fakeStream) end(cleanly bool) {
+func (s *stream) end(cleanly bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ended {
@@ -87,41 +94,41 @@ func (s *fakeStream) end(cleanly bool) {
 	}
 }
 
-func (s *fakeStream) take() (records [][]byte, ended, clean bool) {
+func (s *stream) take() (records [][]byte, ended, clean bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	records, s.queue = s.queue, nil
 	return records, s.ended, s.clean
 }
 
-// serveMaster answers a request as the leading master does, checks in its order.
-func (m *master) serveMaster(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers a request as the leading master does.
+func (m *Master) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
 	down, address, opt := m.down, m.address, m.opt
 	electing := !m.started.IsZero() && time.Since(m.started) < m.opt.Election
 	m.mu.Unlock()
 	switch path := strings.TrimPrefix(r.URL.Path, "/master"); {
 	case down != 0:
-		masterAnswer(w, down, "master is down")
+		Answer(w, down, "master is down")
 	case electing:
-		redirectTo(w, address, r.URL.Path)
+		Redirect(w, address, r.URL.Path)
 	case path == "/slaves":
 		if !opt.admits(r) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="mesos-master-readonly"`)
-			masterAnswer(w, http.StatusUnauthorized, "")
+			Answer(w, http.StatusUnauthorized, "")
 			return
 		}
 		m.serveSlaves(w)
 	case path == "/api/v1":
 		m.serveOperator(w, r)
 	case path != schedulerPath:
-		masterAnswer(w, http.StatusNotFound, "404 Not Found.")
+		Answer(w, http.StatusNotFound, "404 Not Found.")
 	case !opt.admits(r):
 		w.Header().Set("WWW-Authenticate", `Basic realm="mesos-master-scheduler"`)
-		masterAnswer(w, http.StatusUnauthorized, "")
+		Answer(w, http.StatusUnauthorized, "")
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", "POST")
-		masterAnswer(w, http.StatusMethodNotAllowed,
+		Answer(w, http.StatusMethodNotAllowed,
 			"405 Method Not Allowed. Expecting one of { 'POST' }, but received '"+r.Method+"'.")
 	default:
 		m.serveCall(w, r)
@@ -129,13 +136,13 @@ func (m *master) serveMaster(w http.ResponseWriter, r *http.Request) {
 }
 
 // admits checks the credentials of a request.
-func (o masterOptions) admits(r *http.Request) bool {
+func (o Options) admits(r *http.Request) bool {
 	principal, secret, ok := r.BasicAuth()
 	return o.Secret == "" || ok && principal == o.Principal && secret == o.Secret
 }
 
 // admitsToAgent checks the credentials of a request to an agent.
-func (o masterOptions) admitsToAgent(r *http.Request) bool {
+func (o Options) admitsToAgent(r *http.Request) bool {
 	if o.AgentSecret == "" {
 		return o.admits(r)
 	}
@@ -143,7 +150,8 @@ func (o masterOptions) admitsToAgent(r *http.Request) bool {
 	return ok && principal == o.AgentPrincipal && secret == o.AgentSecret
 }
 
-func masterAnswer(w http.ResponseWriter, status int, text string) {
+// Answer answers as masters and agents do: with a text, or with nothing.
+func Answer(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if text == "" {
 		w.Header().Del("Content-Type")
@@ -153,12 +161,12 @@ func masterAnswer(w http.ResponseWriter, status int, text string) {
 	_, _ = w.Write([]byte(text)) // the client may be gone
 }
 
-func (m *master) serveCall(w http.ResponseWriter, r *http.Request) {
+func (m *Master) serveCall(w http.ResponseWriter, r *http.Request) {
 	call := &sched.Call{}
 	text := ""
 	switch r.Header.Get("Content-Type") {
 	case "":
-		masterAnswer(w, http.StatusBadRequest, "Expecting 'Content-Type' to be present")
+		Answer(w, http.StatusBadRequest, "Expecting 'Content-Type' to be present")
 		return
 	case "application/json":
 		text = decodeJSONCall(readAll(r.Body), call)
@@ -167,7 +175,7 @@ func (m *master) serveCall(w http.ResponseWriter, r *http.Request) {
 			text = "Failed to deserialize body into Call protobuf"
 		}
 	default:
-		masterAnswer(w, http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/json or application/x-protobuf")
+		Answer(w, http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/json or application/x-protobuf")
 		return
 	}
 	if text == "" {
@@ -176,7 +184,7 @@ func (m *master) serveCall(w http.ResponseWriter, r *http.Request) {
 	streamID := r.Header.Get(streamHeader)
 	switch {
 	case text != "":
-		masterAnswer(w, http.StatusBadRequest, text)
+		Answer(w, http.StatusBadRequest, text)
 	case call.Type == sched.Call_SUBSCRIBE:
 		m.serveSubscribe(w, r, call.Subscribe, streamID)
 	default:
@@ -184,7 +192,7 @@ func (m *master) serveCall(w http.ResponseWriter, r *http.Request) {
 		if status == 0 {
 			panic(http.ErrAbortHandler)
 		}
-		masterAnswer(w, status, text)
+		Answer(w, status, text)
 	}
 }
 
@@ -285,20 +293,20 @@ func streamType(accept string) (asJSON, ok bool) {
 	return false, protobuf
 }
 
-func (m *master) serveSubscribe(w http.ResponseWriter, r *http.Request, call *sched.Call_Subscribe, streamID string) {
+func (m *Master) serveSubscribe(w http.ResponseWriter, r *http.Request, call *sched.Call_Subscribe, streamID string) {
 	asJSON, ok := streamType(r.Header.Get("Accept"))
 	m.mu.Lock()
 	opt := m.opt
 	m.mu.Unlock()
 	switch {
 	case streamID != "":
-		masterAnswer(w, http.StatusBadRequest, "Subscribe calls should not include the 'Mesos-Stream-Id' header")
+		Answer(w, http.StatusBadRequest, "Subscribe calls should not include the 'Mesos-Stream-Id' header")
 		return
 	case !ok:
-		masterAnswer(w, http.StatusNotAcceptable, "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'")
+		Answer(w, http.StatusNotAcceptable, "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'")
 		return
 	case opt.Secret != "" && call.FrameworkInfo.GetPrincipal() != opt.Principal:
-		masterAnswer(w, http.StatusBadRequest, "Authenticated principal '"+opt.Principal+"' does not match principal '"+
+		Answer(w, http.StatusBadRequest, "Authenticated principal '"+opt.Principal+"' does not match principal '"+
 			call.FrameworkInfo.GetPrincipal()+"' set in `FrameworkInfo`")
 		return
 	}
@@ -317,7 +325,7 @@ func (m *master) serveSubscribe(w http.ResponseWriter, r *http.Request, call *sc
 }
 
 // pump writes a stream until it ends or the client goes.
-func (m *master) pump(w http.ResponseWriter, r *http.Request, s *fakeStream) (clean bool) {
+func (m *Master) pump(w http.ResponseWriter, r *http.Request, s *stream) (clean bool) {
 	beat := time.NewTicker(m.opt.Heartbeat)
 	defer beat.Stop()
 	for {
@@ -342,12 +350,12 @@ func (m *master) pump(w http.ResponseWriter, r *http.Request, s *fakeStream) (cl
 }
 
 // subscribe registers a framework, or refuses it by an ERROR event.
-func (m *master) subscribe(info *mesos.FrameworkInfo, asJSON bool) (*fakeFramework, *fakeStream) {
+func (m *Master) subscribe(info *mesos.FrameworkInfo, asJSON bool) (*framework, *stream) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	defer m.notify()
 	m.numbers.stream++
-	s := &fakeStream{id: fmt.Sprintf("00000000-0000-4000-8000-%012d", m.numbers.stream), asJSON: asJSON, ready: make(chan struct{}, 1)}
+	s := &stream{id: fmt.Sprintf("00000000-0000-4000-8000-%012d", m.numbers.stream), asJSON: asJSON, ready: make(chan struct{}, 1)}
 	m.calls = append(m.calls, &sched.Call{
 		Type: sched.Call_SUBSCRIBE, FrameworkID: info.ID, Subscribe: &sched.Call_Subscribe{FrameworkInfo: info},
 	})
@@ -363,7 +371,7 @@ func (m *master) subscribe(info *mesos.FrameworkInfo, asJSON bool) (*fakeFramewo
 	}
 	f := m.frameworks[id]
 	if f == nil {
-		f = &fakeFramework{m: m, id: id, tasks: make(map[string]*fakeTask)}
+		f = &framework{m: m, id: id, tasks: make(map[string]*task)}
 		m.frameworks[id] = f
 		m.adoptTasks(f)
 	}
@@ -386,7 +394,7 @@ func (m *master) subscribe(info *mesos.FrameworkInfo, asJSON bool) (*fakeFramewo
 	return f, s
 }
 
-func (m *master) subscribedEvent(f *fakeFramework) *sched.Event {
+func (m *Master) subscribedEvent(f *framework) *sched.Event {
 	return &sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
 		FrameworkID:              &mesos.FrameworkID{Value: f.id},
 		HeartbeatIntervalSeconds: new(m.opt.Heartbeat.Seconds()),
@@ -394,7 +402,7 @@ func (m *master) subscribedEvent(f *fakeFramework) *sched.Event {
 	}}
 }
 
-func (m *master) info() *mesos.MasterInfo {
+func (m *Master) info() *mesos.MasterInfo {
 	host, port := splitAddress(m.address)
 	return &mesos.MasterInfo{
 		ID: m.id, IP: 16777343, Port: new(uint32(port)), PID: new("master@" + m.address), Hostname: new(host), Version: new("1.12.0"),
@@ -402,7 +410,7 @@ func (m *master) info() *mesos.MasterInfo {
 	}
 }
 
-func (m *master) refusesFramework(info *mesos.FrameworkInfo) string {
+func (m *Master) refusesFramework(info *mesos.FrameworkInfo) string {
 	multi := slices.ContainsFunc(info.Capabilities, func(c mesos.FrameworkInfo_Capability) bool {
 		return c.Type == mesos.FrameworkInfo_Capability_MULTI_ROLE
 	})
@@ -420,7 +428,7 @@ func (m *master) refusesFramework(info *mesos.FrameworkInfo) string {
 }
 
 // disconnected starts the fail-over timeout once a stream is gone.
-func (m *master) disconnected(f *fakeFramework, s *fakeStream) {
+func (m *Master) disconnected(f *framework, s *stream) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if f == nil || m.closing || m.frameworks[f.id] != f || f.stream != nil && f.stream != s {
@@ -447,7 +455,7 @@ func (m *master) disconnected(f *fakeFramework, s *fakeStream) {
 }
 
 // removeFramework kills its tasks and remembers its id.
-func (m *master) removeFramework(f *fakeFramework) {
+func (m *Master) removeFramework(f *framework) {
 	f.stop()
 	m.dropOffers(f)
 	for _, a := range m.agents {

@@ -1,4 +1,4 @@
-package main
+package mesostest
 
 import (
 	"bytes"
@@ -7,16 +7,18 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/mesos/mesos-go/api/v1/lib"
 )
 
 // serveOperator is as much of the operators' API as tells a master from others.
-func (m *master) serveOperator(w http.ResponseWriter, r *http.Request) {
+func (m *Master) serveOperator(w http.ResponseWriter, r *http.Request) {
 	var call struct{ Type string }
 	switch err := json.Unmarshal(readAll(r.Body), &call); {
 	case err != nil:
-		masterAnswer(w, http.StatusBadRequest, "Failed to parse body into JSON: "+err.Error())
+		Answer(w, http.StatusBadRequest, "Failed to parse body into JSON: "+err.Error())
 	case call.Type != "GET_MASTER":
-		masterAnswer(w, http.StatusNotImplemented, "")
+		Answer(w, http.StatusNotImplemented, "")
 	default:
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -31,7 +33,7 @@ func (m *master) serveOperator(w http.ResponseWriter, r *http.Request) {
 }
 
 // serveSlaves is the master's list of agents.
-func (m *master) serveSlaves(w http.ResponseWriter) {
+func (m *Master) serveSlaves(w http.ResponseWriter) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	list := []any{}
@@ -47,25 +49,25 @@ func answerJSON(w http.ResponseWriter, v any) {
 }
 
 // directory is a task's sandbox.
-func (t *fakeTask) directory() string {
+func (t *task) directory() string {
 	return fmt.Sprintf("/srv/mesos/agent/slaves/%s/frameworks/%s/executors/%s/runs/%s",
 		t.agent.id, t.framework, t.executor(), t.containerID())
 }
 
 // browsed is the name under which agents also show a sandbox.
-func (t *fakeTask) browsed() string {
+func (t *task) browsed() string {
 	return fmt.Sprintf("/frameworks/%s/executors/%s/latest", t.framework, t.executor())
 }
 
-func (t *fakeTask) containerID() string {
+func (t *task) containerID() string {
 	if t.runsIn != "" {
 		return t.runsIn
 	}
 	return "c-" + t.info.TaskID.Value
 }
 
-// writeFile puts a file into the sandbox of a task, running or ended.
-func (m *master) writeFile(taskID, name string, contents []byte) {
+// WriteFile puts a file into the sandbox of a task, running or ended.
+func (m *Master) WriteFile(taskID, name string, contents []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, a := range m.agents {
@@ -79,21 +81,28 @@ func (m *master) writeFile(taskID, name string, contents []byte) {
 	m.t.Errorf("write %s: no task %q", name, taskID)
 }
 
-func (a *fakeAgent) all() []*fakeTask {
-	tasks := append([]*fakeTask(nil), a.past...)
+// AddEnded gives the agent a task that has ended, whose sandbox is still there.
+func (a *Agent) AddEnded(frameworkID, taskID string) {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	a.past = append(a.past, &task{agent: a, framework: frameworkID, info: &mesos.TaskInfo{TaskID: mesos.TaskID{Value: taskID}}})
+}
+
+func (a *Agent) all() []*task {
+	tasks := append([]*task(nil), a.past...)
 	for _, t := range a.tasks {
 		tasks = append(tasks, t)
 	}
 	return tasks
 }
 
-// serveHTTP is the agent's own interface: its state and the files API.
-func (a *fakeAgent) serveHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP is the agent's own interface: its state and the files API.
+func (a *Agent) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.m.mu.Lock()
 	defer a.m.mu.Unlock()
 	if !a.m.opt.admitsToAgent(r) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="mesos-agent-readonly"`)
-		masterAnswer(w, http.StatusUnauthorized, "")
+		Answer(w, http.StatusUnauthorized, "")
 		return
 	}
 	switch strings.TrimPrefix(r.URL.Path, "/slave(1)") {
@@ -105,13 +114,13 @@ func (a *fakeAgent) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		a.serveBrowse(w, r)
 	case "/api/v1":
 		w.Header().Set("Allow", "POST")
-		masterAnswer(w, http.StatusMethodNotAllowed, "405 Method Not Allowed. Expecting one of { 'POST' }, but received '"+r.Method+"'.")
+		Answer(w, http.StatusMethodNotAllowed, "405 Method Not Allowed. Expecting one of { 'POST' }, but received '"+r.Method+"'.")
 	default:
-		masterAnswer(w, http.StatusNotFound, "404 Not Found.")
+		Answer(w, http.StatusNotFound, "404 Not Found.")
 	}
 }
 
-func (a *fakeAgent) serveState(w http.ResponseWriter) {
+func (a *Agent) serveState(w http.ResponseWriter) {
 	type executors struct{ live, completed []any }
 	frameworks := make(map[string]*executors)
 	for _, t := range a.all() {
@@ -137,7 +146,7 @@ func (a *fakeAgent) serveState(w http.ResponseWriter) {
 }
 
 // serveBrowse lists a sandbox.
-func (a *fakeAgent) serveBrowse(w http.ResponseWriter, r *http.Request) {
+func (a *Agent) serveBrowse(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Query().Get("path")
 	list, found := []any{}, false
 	for _, t := range a.all() {
@@ -164,8 +173,11 @@ func noSuchFile(w http.ResponseWriter) {
 	w.WriteHeader(http.StatusNotFound)
 }
 
-// serveRead answers as an agent does: raw bytes within JSON, 64 KiB at most.
-func (a *fakeAgent) serveRead(w http.ResponseWriter, r *http.Request) {
+// pageSize is the most that an agent returns at once.
+const pageSize = 64 << 10
+
+// serveRead answers as an agent does: raw bytes within JSON.
+func (a *Agent) serveRead(w http.ResponseWriter, r *http.Request) {
 	contents, ok := a.files[r.URL.Query().Get("path")]
 	if !ok {
 		noSuchFile(w)
@@ -176,8 +188,8 @@ func (a *fakeAgent) serveRead(w http.ResponseWriter, r *http.Request) {
 		offset = -1
 	}
 	length, err := strconv.Atoi(r.URL.Query().Get("length"))
-	if err != nil || length > filePage {
-		length = filePage
+	if err != nil || length > pageSize {
+		length = pageSize
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if offset < 0 {

@@ -1,6 +1,7 @@
-package main
+package mesostest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -23,11 +24,11 @@ import (
 // people at the real machines did meanwhile.
 var replays = []struct {
 	name   string
-	opt    masterOptions
-	deeds  map[float64]func(m *master)
-	begin  func(m *master)       // before everything else
-	at     func(recorded) string // host:port that a request goes to, "" for the leading master
-	skip   func(recorded) bool
+	opt    Options
+	deeds  map[float64]func(m *Master)
+	begin  func(m *Master)   // before everything else
+	at     func(Item) string // host:port that a request goes to, "" for the leading master
+	skip   func(Item) bool
 	leaves []string // streams that the client closed
 }{
 	{name: "01-lifecycle-finished"},
@@ -49,40 +50,40 @@ var replays = []struct {
 	{name: "20-http-details"},
 	{name: "21-subscribe-removed-framework"},
 	{name: "22-launch-failures"},
-	{name: "14-non-leading-master", opt: masterOptions{ID: "c82057b5-6c54-4a8a-8a22-e0ed091da7c7"}, begin: func(m *master) { m.standby() },
+	{name: "14-non-leading-master", opt: Options{ID: "c82057b5-6c54-4a8a-8a22-e0ed091da7c7"}, begin: func(m *Master) { m.Standby() },
 		at: requestsNaming("non-leading", "127.0.0.1:5052")},
-	{name: "24-master-failover", begin: func(m *master) { m.standby() },
+	{name: "24-master-failover", begin: func(m *Master) { m.Standby() },
 		at: requestsNaming("5052", "127.0.0.1:5052"),
-		deeds: map[float64]func(*master){
-			0.330: func(m *master) { m.dropStreams() },
-			9.390: func(m *master) { m.lead("http://127.0.0.1:5052") },
-			9.391: func(m *master) {
+		deeds: map[float64]func(*Master){
+			0.330: func(m *Master) { m.DropStreams() },
+			9.390: func(m *Master) { m.Lead("http://127.0.0.1:5052") },
+			9.391: func(m *Master) {
 				m.rename("37dbdc58-d032-4071-a7e7-bc8b72994e4c", 0)
 				m.forgetAgents() // its registry was empty
 			},
-			9.658: func(m *master) { m.restore(m.agents[0].id) },
+			9.658: func(m *Master) { m.agents[0].Restore() },
 		}},
-	{name: "25-agent-loss", opt: masterOptions{AgentTimeout: 82896 * time.Millisecond}, deeds: map[float64]func(*master){
-		1.640:  func(m *master) { m.cutOff(m.agents[0].id) },
-		87.018: func(m *master) { m.restore(m.agents[0].id) },
+	{name: "25-agent-loss", opt: Options{AgentTimeout: 82896 * time.Millisecond}, deeds: map[float64]func(*Master){
+		1.640:  func(m *Master) { m.agents[0].CutOff() },
+		87.018: func(m *Master) { m.agents[0].Restore() },
 	}},
-	{name: "26-single-master-restart-agent-down", opt: masterOptions{Election: 7400 * time.Millisecond}, deeds: map[float64]func(*master){
-		0.270:  func(m *master) { m.restart() },
-		0.271:  func(m *master) { m.rename("578d89a0-4f4a-4ef5-8259-ba618195bcfe", 0) },
-		16.508: func(m *master) { m.restore(m.agents[0].id) },
-	}, skip: func(r recorded) bool { return r.Name == "REVIVE poll" && r.T < 1.6 }}, // it was only starting up
-	{name: "27-unreachable-reconcile-with-agent-id", opt: masterOptions{AgentTimeout: 84400 * time.Millisecond}, deeds: map[float64]func(*master){
-		0.541:  func(m *master) { m.cutOff(m.agents[0].id) }, // the acknowledgement that follows never reached it
-		95.755: func(m *master) { m.restore(m.agents[0].id) },
+	{name: "26-single-master-restart-agent-down", opt: Options{Election: 7400 * time.Millisecond}, deeds: map[float64]func(*Master){
+		0.270:  func(m *Master) { m.Restart() },
+		0.271:  func(m *Master) { m.rename("578d89a0-4f4a-4ef5-8259-ba618195bcfe", 0) },
+		16.508: func(m *Master) { m.agents[0].Restore() },
+	}, skip: func(r Item) bool { return r.Name == "REVIVE poll" && r.T < 1.6 }}, // it was only starting up
+	{name: "27-unreachable-reconcile-with-agent-id", opt: Options{AgentTimeout: 84400 * time.Millisecond}, deeds: map[float64]func(*Master){
+		0.541:  func(m *Master) { m.agents[0].CutOff() }, // the acknowledgement that follows never reached it
+		95.755: func(m *Master) { m.agents[0].Restore() },
 	}},
-	{name: "30-operator-endpoints", at: requestsNaming("agent ", "127.0.0.1:5051"), skip: notServed, deeds: map[float64]func(*master){
-		0.700: func(m *master) { writeRecordedFiles(m, "op-1") },
+	{name: "30-operator-endpoints", at: requestsNaming("agent ", "127.0.0.1:5051"), skip: notServed, deeds: map[float64]func(*Master){
+		0.700: func(m *Master) { writeRecordedFiles(m, "op-1") },
 	}},
 }
 
 // requestsNaming lets requests with a word in their name go to an address.
-func requestsNaming(word, address string) func(recorded) string {
-	return func(r recorded) string {
+func requestsNaming(word, address string) func(Item) string {
+	return func(r Item) string {
 		if strings.Contains(r.Name, word) {
 			return address
 		}
@@ -91,27 +92,27 @@ func requestsNaming(word, address string) func(recorded) string {
 }
 
 // notServed are the operators' requests that nobody here needs the double to answer.
-func notServed(r recorded) bool {
+func notServed(r Item) bool {
 	return r.Path == "/api/v1" && !strings.Contains(r.Name, "GET_MASTER") ||
 		!strings.Contains(r.Path, "/api/v1") && !strings.HasPrefix(r.Path, "/files/") && r.Path != "/slaves" &&
 			!(strings.HasPrefix(r.Name, "agent") && strings.HasSuffix(r.Path, "/state")) || strings.HasPrefix(r.Path, "/files/download")
 }
 
 // writeRecordedFiles puts what a real agent has answered into a task's sandbox.
-func writeRecordedFiles(m *master, taskID string) {
-	for _, it := range readRecording(m.t.(*testing.T), "30-operator-endpoints") {
+func writeRecordedFiles(m *Master, taskID string) {
+	for _, it := range ReadRecording(m.t, "30-operator-endpoints") {
 		var file struct{ Data string }
 		var text string
 		name, ok := strings.CutPrefix(it.Name, "agent files/read std")
 		if it.Kind != "response" || !ok || json.Unmarshal(it.Body, &text) != nil || json.Unmarshal([]byte(text), &file) != nil {
 			continue
 		}
-		m.writeFile(taskID, "std"+name, []byte(file.Data))
+		m.WriteFile(taskID, "std"+name, []byte(file.Data))
 	}
 }
 
 // rename gives the master, started anew, another id.
-func (m *master) rename(id string, offer int) {
+func (m *Master) rename(id string, offer int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.id, m.numbers.offer = id, offer
@@ -123,7 +124,7 @@ func (m *master) rename(id string, offer int) {
 func TestDoubleReplaysRecordings(t *testing.T) {
 	for _, tt := range replays {
 		t.Run(tt.name, func(t *testing.T) {
-			items := readRecording(t, tt.name)
+			items := ReadRecording(t, tt.name)
 			synctest.Test(t, func(t *testing.T) {
 				p := newReplay(t, items, tt.opt)
 				p.leaves, p.skip, p.at = tt.leaves, tt.skip, tt.at
@@ -140,17 +141,17 @@ func TestDoubleReplaysRecordings(t *testing.T) {
 // replay is the client of one recording.
 type replay struct {
 	t         *testing.T
-	m         *master
+	m         *Master
 	http      *http.Client
 	streams   map[string]*replayStream
 	streamIDs map[string]string // recorded -> the double's
 	leaves    []string
-	skip      func(recorded) bool
-	at        func(recorded) string
+	skip      func(Item) bool
+	at        func(Item) string
 }
 
 // address is where a request goes.
-func (p *replay) address(it recorded) string {
+func (p *replay) address(it Item) string {
 	if p.at != nil && p.at(it) != "" {
 		return "http://" + p.at(it)
 	}
@@ -158,7 +159,7 @@ func (p *replay) address(it recorded) string {
 }
 
 // newReplay starts a double with the ids and the state that the recording began with.
-func newReplay(t *testing.T, items []recorded, opt masterOptions) *replay {
+func newReplay(t *testing.T, items []Item, opt Options) *replay {
 	var framework, firstOffer, agent string
 	var ticks []float64
 	for _, it := range items {
@@ -183,7 +184,7 @@ func newReplay(t *testing.T, items []recorded, opt masterOptions) *replay {
 	if len(ticks) > 1 {
 		opt.FirstAllocation = time.Duration(math.Mod(ticks[1], 1) * float64(time.Second))
 	}
-	m := newMaster(t, opt)
+	m := NewMaster(t, opt)
 	fmt.Sscanf(framework[dash+1:], "%d", &m.numbers.framework)
 	if i := strings.LastIndex(firstOffer, "-O"); i >= 0 {
 		fmt.Sscanf(firstOffer[i+2:], "%d", &m.numbers.offer)
@@ -191,11 +192,11 @@ func newReplay(t *testing.T, items []recorded, opt masterOptions) *replay {
 	if agent == "" {
 		agent = opt.ID + "-S0"
 	}
-	m.addAgent(agentSpec{ID: agent, CPUs: 4, Mem: 4096, Disk: 10240})
+	m.AddAgent(AgentSpec{ID: agent, CPUs: 4, Mem: 4096, Disk: 10240})
 	return &replay{
 		t: t, m: m, streams: make(map[string]*replayStream), streamIDs: make(map[string]string),
 		http: &http.Client{
-			Transport:     &http.Transport{DialContext: m.dial, DisableKeepAlives: true, DisableCompression: true},
+			Transport:     &http.Transport{DialContext: m.Dial, DisableKeepAlives: true, DisableCompression: true},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -203,7 +204,7 @@ func newReplay(t *testing.T, items []recorded, opt masterOptions) *replay {
 
 // eventOf decodes a recorded event, nil if the item is none. Capabilities that
 // mesos-go cannot read in JSON are left out.
-func eventOf(t *testing.T, it recorded) *sched.Event {
+func eventOf(t *testing.T, it Item) *sched.Event {
 	t.Helper()
 	if len(it.Event) == 0 || string(it.Event) == "null" {
 		return nil
@@ -229,13 +230,13 @@ type deed struct {
 	do func()
 }
 
-func (p *replay) play(items []recorded, accidents map[float64]func(*master)) {
+func (p *replay) play(items []Item, accidents map[float64]func(*Master)) {
 	start := time.Now()
 	deeds := p.reports(items) // first, because what answers them has the same time
 	for i, it := range items {
 		switch {
 		case it.Kind == "request" && (p.skip == nil || !p.skip(it)):
-			deeds = append(deeds, deed{it.T, func() { p.request(it, answerTo(items[i+1:], it)) }})
+			deeds = append(deeds, deed{it.T, func() { p.request(it, AnswerTo(items[i+1:], it)) }})
 		case it.Kind == "stream-closed" && slices.Contains(p.leaves, it.Name):
 			deeds = append(deeds, deed{it.T, func() { p.streams[it.Name].leave() }})
 		}
@@ -262,7 +263,7 @@ func boolInt(b bool) int {
 }
 
 // reports are the updates of executors and agents, at the time they made them.
-func (p *replay) reports(items []recorded) []deed {
+func (p *replay) reports(items []Item) []deed {
 	lag := math.Inf(1) // from the clock of the statuses to that of the recording
 	seen := make(map[string]bool)
 	var made []mesos.TaskStatus
@@ -282,22 +283,12 @@ func (p *replay) reports(items []recorded) []deed {
 	lag -= 0.005 // of the way from the agent to us
 	var deeds []deed
 	for _, s := range made {
-		deeds = append(deeds, deed{*s.Timestamp + lag, func() { p.m.emit(s.TaskID.Value, s) }})
+		deeds = append(deeds, deed{*s.Timestamp + lag, func() { p.m.Emit(s.TaskID.Value, s) }})
 	}
 	return deeds
 }
 
-// answerTo finds the recorded answer to a request.
-func answerTo(later []recorded, request recorded) *recorded {
-	for i := range later {
-		if later[i].Kind == "response" && later[i].Name == request.Name {
-			return &later[i]
-		}
-	}
-	return nil
-}
-
-func (p *replay) request(it recorded, want *recorded) {
+func (p *replay) request(it Item, want *Item) {
 	body := it.payload()
 	ctx, cancel := context.WithCancel(context.Background())
 	req, err := http.NewRequestWithContext(ctx, it.Method, p.address(it)+it.Path, bytes.NewReader(body))
@@ -319,7 +310,7 @@ func (p *replay) request(it recorded, want *recorded) {
 		p.compareAnswer(it, resp, want)
 	}
 	if name, ok := strings.CutSuffix(it.Name, ":SUBSCRIBE"); ok {
-		p.streamIDs[want.header(streamHeader)] = resp.Header.Get(streamHeader)
+		p.streamIDs[want.Header(streamHeader)] = resp.Header.Get(streamHeader)
 		s := &replayStream{leave: cancel, done: make(chan struct{})}
 		p.streams[name] = s
 		p.t.Cleanup(func() {
@@ -349,7 +340,7 @@ func (p *replay) request(it recorded, want *recorded) {
 	}
 }
 
-func (p *replay) compareAnswer(it recorded, resp *http.Response, want *recorded) {
+func (p *replay) compareAnswer(it Item, resp *http.Response, want *Item) {
 	if got := resp.Proto + " " + resp.Status; got != want.Status {
 		p.t.Errorf("%.3f %s: status = %s, want %s", it.T, it.Name, got, want.Status)
 	}
@@ -427,22 +418,22 @@ type replayStream struct {
 func (s *replayStream) read(body io.ReadCloser) {
 	defer close(s.done)
 	defer body.Close()
-	records := newRecordReader(body)
+	records := bufio.NewReader(body)
 	for {
-		record, err := records.next()
+		record, err := nextRecord(records)
 		s.mu.Lock()
 		if err != nil {
 			s.end = err
 			s.mu.Unlock()
 			return
 		}
-		s.events = append(s.events, slices.Clone(record))
+		s.events = append(s.events, record)
 		s.mu.Unlock()
 	}
 }
 
 // compare holds the events of each stream against the recorded ones.
-func (p *replay) compare(items []recorded) {
+func (p *replay) compare(items []Item) {
 	want := make(map[string][]json.RawMessage)
 	ends := make(map[string]string)
 	for _, it := range items {

@@ -1,4 +1,11 @@
-package main
+// Package smtptest has a mail server for tests. It speaks enough of RFC 5321 to take mail, offers what its fields
+// say, and keeps what it was given.
+//
+//	server := &smtptest.Server{Mechanisms: "PLAIN", Credential: "user password"}
+//	address := server.Start(t)
+//	// send mail to address
+//	for _, m := range server.Mails() { ... }
+package smtptest
 
 import (
 	"bufio"
@@ -13,14 +20,15 @@ import (
 	"math/big"
 	"net"
 	"net/textproto"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-// authority is a certificate authority of its own, and a certificate for 127.0.0.1 from it.
-func authority(t *testing.T) (*x509.CertPool, tls.Certificate) {
+// Authority returns a new certificate authority, and a certificate for 127.0.0.1 from it.
+func Authority(t testing.TB) (*x509.CertPool, tls.Certificate) {
 	t.Helper()
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -51,40 +59,51 @@ func authority(t *testing.T) (*x509.CertPool, tls.Certificate) {
 	return pool, tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}
 }
 
-// A letter is a mail that the server has taken.
-type letter struct {
-	from, to, data string
-	login          string // mechanism and what was decoded, "" without
-	secure         bool
+// A Mail is what the server has taken.
+type Mail struct {
+	From, To string // arguments of MAIL and RCPT
+	Data     string // with its line ends as they came
+	Login    string // mechanism that was used, "" for none
+	Secure   bool   // came over TLS
 }
 
-// smtpServer speaks enough of RFC 5321 to take mail: EHLO, STARTTLS, AUTH, DATA.
-type smtpServer struct {
-	listener   net.Listener
-	tls        *tls.Config // nil: no STARTTLS
-	mechanisms string      // offered by AUTH
-	credential string      // "user password"; another one is refused
-	replies    map[string]string
+// A Server takes mail: EHLO, STARTTLS, AUTH, DATA. Its zero value offers neither TLS nor a login.
+type Server struct {
+	TLS        *tls.Config       // nil: no STARTTLS
+	Mechanisms string            // offered by AUTH, separated by blanks; "" for none
+	Credential string            // "user password"; any other is refused
+	Replies    map[string]string // to a verb, instead of what it would do
 
-	mu      sync.Mutex
-	letters []letter
+	mu    sync.Mutex
+	mails []Mail
 }
 
-// startSMTP starts a server; implicit means TLS from the first byte.
-func startSMTP(t *testing.T, s *smtpServer, implicit bool) (address string) {
+// Start has the server listen on a free port of 127.0.0.1 until the test ends, and returns its address.
+func (s *Server) Start(t testing.TB) (address string) {
 	t.Helper()
-	var err error
-	if s.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	return s.start(t, false)
+}
+
+// StartTLS is Start for a server that speaks TLS from the first byte.
+func (s *Server) StartTLS(t testing.TB) (address string) {
+	t.Helper()
+	return s.start(t, true)
+}
+
+func (s *Server) start(t testing.TB, implicit bool) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
-	address = s.listener.Addr().String()
+	address = listener.Addr().String()
 	if implicit {
-		s.listener = tls.NewListener(s.listener, s.tls)
+		listener = tls.NewListener(listener, s.TLS)
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
-			conn, err := s.listener.Accept()
+			conn, err := listener.Accept()
 			if err != nil {
 				return
 			}
@@ -95,23 +114,24 @@ func startSMTP(t *testing.T, s *smtpServer, implicit bool) (address string) {
 		}
 	})
 	t.Cleanup(func() {
-		s.listener.Close()
+		listener.Close()
 		wg.Wait()
 	})
 	return address
 }
 
-func (s *smtpServer) taken() []letter {
+// Mails returns what has been taken so far.
+func (s *Server) Mails() []Mail {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]letter(nil), s.letters...)
+	return slices.Clone(s.mails)
 }
 
-func (s *smtpServer) serve(conn net.Conn, secure bool) {
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+func (s *Server) serve(conn net.Conn, secure bool) {
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	text := textproto.NewConn(conn)
 	text.PrintfLine("220 test ESMTP")
-	mail := letter{secure: secure}
+	mail := Mail{Secure: secure}
 	for {
 		line, err := text.ReadLine()
 		if err != nil {
@@ -119,28 +139,28 @@ func (s *smtpServer) serve(conn net.Conn, secure bool) {
 		}
 		verb, rest, _ := strings.Cut(line, " ")
 		verb = strings.ToUpper(verb)
-		if reply := s.replies[verb]; reply != "" {
+		if reply := s.Replies[verb]; reply != "" {
 			text.PrintfLine("%s", reply)
 			continue
 		}
 		switch verb {
 		case "EHLO":
-			s.greet(text, mail.secure)
+			s.greet(text, mail.Secure)
 		case "STARTTLS":
 			text.PrintfLine("220 go ahead")
-			upgraded := tls.Server(conn, s.tls)
-			text, mail = textproto.NewConn(upgraded), letter{secure: true}
+			upgraded := tls.Server(conn, s.TLS)
+			text, mail = textproto.NewConn(upgraded), Mail{Secure: true}
 		case "AUTH":
-			if mail.login = s.login(text, rest); mail.login == "" {
+			if mail.Login = s.login(text, rest); mail.Login == "" {
 				text.PrintfLine("535 5.7.8 authentication failed")
 			} else {
 				text.PrintfLine("235 2.7.0 welcome")
 			}
 		case "MAIL":
-			mail.from = rest
+			mail.From = rest
 			text.PrintfLine("250 ok")
 		case "RCPT":
-			mail.to = rest
+			mail.To = rest
 			text.PrintfLine("250 ok")
 		case "DATA":
 			text.PrintfLine("354 go on")
@@ -148,9 +168,9 @@ func (s *smtpServer) serve(conn net.Conn, secure bool) {
 			if err != nil {
 				return
 			}
-			mail.data = data
+			mail.Data = data
 			s.mu.Lock()
-			s.letters = append(s.letters, mail)
+			s.mails = append(s.mails, mail)
 			s.mu.Unlock()
 			text.PrintfLine("250 taken")
 		case "QUIT":
@@ -182,19 +202,19 @@ func readData(r *bufio.Reader) (string, error) {
 }
 
 // greet lists the extensions; STARTTLS only until it has been used.
-func (s *smtpServer) greet(text *textproto.Conn, secure bool) {
+func (s *Server) greet(text *textproto.Conn, secure bool) {
 	text.PrintfLine("250-test greets you")
-	if s.tls != nil && !secure {
+	if s.TLS != nil && !secure {
 		text.PrintfLine("250-STARTTLS")
 	}
-	if s.mechanisms != "" {
-		text.PrintfLine("250-AUTH %s", s.mechanisms)
+	if s.Mechanisms != "" {
+		text.PrintfLine("250-AUTH %s", s.Mechanisms)
 	}
 	text.PrintfLine("250 8BITMIME")
 }
 
 // login returns the mechanism if the credential was right.
-func (s *smtpServer) login(text *textproto.Conn, command string) string {
+func (s *Server) login(text *textproto.Conn, command string) string {
 	mechanism, first, _ := strings.Cut(command, " ")
 	decode := func(line string) string {
 		b, _ := base64.StdEncoding.DecodeString(line)
@@ -215,7 +235,7 @@ func (s *smtpServer) login(text *textproto.Conn, command string) string {
 		user := ask("Username:")
 		given = fmt.Sprint(user, " ", ask("Password:"))
 	}
-	if given != s.credential {
+	if given != s.Credential {
 		return ""
 	}
 	return mechanism

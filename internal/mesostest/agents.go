@@ -1,11 +1,10 @@
-package main
+package mesostest
 
 import (
 	"context"
 	"encoding/binary"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"time"
 
@@ -13,35 +12,35 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-type fakeAgentState int
+type agentState int
 
 const (
-	agentActive      fakeAgentState = iota
-	agentCutOff                     // the connection is gone, the master still waits
-	agentUnreachable                // the master has given up waiting
-	agentRecovered                  // known to a restarted master from its registry only
-	agentForgotten                  // unknown to a master with an empty registry
+	agentActive      agentState = iota
+	agentCutOff                 // the connection is gone, the master still waits
+	agentUnreachable            // the master has given up waiting
+	agentRecovered              // known to a restarted master from its registry only
+	agentForgotten              // unknown to a master with an empty registry
 )
 
-// fakeAgent is an agent and what the master knows of it.
-type fakeAgent struct {
-	m          *master
+// An Agent is an agent and what the master knows of it.
+type Agent struct {
+	m          *Master
 	id         string
 	host       string
 	address    string // host:port of its HTTP interface
 	total      []mesos.Resource
 	attributes []mesos.Attribute
-	state      fakeAgentState
+	state      agentState
 	since      time.Time // of unreachable
 	timeout    *time.Timer
-	tasks      map[string]*fakeTask // with updates that are not acknowledged, or running
-	offered    map[string]*fakeOffer
+	tasks      map[string]*task // with updates that are not acknowledged, or running
+	offered    map[string]*offer
 	files      map[string][]byte // path in a sandbox -> contents
-	past       []*fakeTask       // ended and acknowledged
-	groups     []*fakeExecutor   // executors of task groups
+	past       []*task           // ended and acknowledged
+	groups     []*executor       // executors of task groups
 }
 
-func (a *fakeAgent) stop() {
+func (a *Agent) stop() {
 	if a.timeout != nil {
 		a.timeout.Stop()
 	}
@@ -50,23 +49,23 @@ func (a *fakeAgent) stop() {
 	}
 }
 
-// agentSpec describes an agent. Resources, if given, replace the masterAmounts.
-type agentSpec struct {
-	ID, Host        string
+// An AgentSpec describes an agent.
+type AgentSpec struct {
+	ID, Host        string // one of the master's, and 127.0.0.1, if ""
 	CPUs, Mem, Disk float64
-	Resources       []mesos.Resource
+	Resources       []mesos.Resource // instead of these amounts and a range of ports
 	Attributes      []mesos.Attribute
 }
 
-// addAgent registers an agent and offers its resources at once.
-func (m *master) addAgent(spec agentSpec) *fakeAgent {
+// AddAgent registers an agent and offers its resources at once.
+func (m *Master) AddAgent(spec AgentSpec) *Agent {
 	m.mu.Lock()
 	n := m.numbers.agent
 	m.numbers.agent++
 	m.mu.Unlock()
-	a := &fakeAgent{
+	a := &Agent{
 		m: m, id: spec.ID, host: spec.Host, total: spec.Resources, attributes: spec.Attributes,
-		tasks: make(map[string]*fakeTask), offered: make(map[string]*fakeOffer), files: make(map[string][]byte),
+		tasks: make(map[string]*task), offered: make(map[string]*offer), files: make(map[string][]byte),
 	}
 	if a.id == "" {
 		a.id = fmt.Sprintf("%s-S%d", m.id, n)
@@ -82,7 +81,7 @@ func (m *master) addAgent(spec agentSpec) *fakeAgent {
 			{Name: "disk", Type: mesos.SCALAR.Enum(), Scalar: &mesos.Value_Scalar{Value: spec.Disk}},
 		}
 	}
-	a.address = m.serve(fmt.Sprintf("127.0.0.1:%d", 5051+10*n), http.HandlerFunc(a.serveHTTP))
+	a.address = m.Serve(fmt.Sprintf("127.0.0.1:%d", 5051+10*n), a)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.agents = append(m.agents, a)
@@ -91,34 +90,46 @@ func (m *master) addAgent(spec agentSpec) *fakeAgent {
 	return a
 }
 
-func (m *master) agent(id string) *fakeAgent {
-	for _, a := range m.agents {
-		if a.id == id {
-			return a
-		}
-	}
-	m.t.Fatalf("no agent %q", id)
-	return nil
+// ID returns the agent's id.
+func (a *Agent) ID() string { return a.id }
+
+// Tasks lists the ids of the tasks that run, or have updates that nobody has acknowledged.
+func (a *Agent) Tasks() []string {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	return slices.Sorted(maps.Keys(a.tasks))
 }
 
-// cutOff breaks the connection to an agent: its offers are rescinded, and after
+// SetCPUs changes how many cores the agent has.
+func (a *Agent) SetCPUs(cpus float64) {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	defer a.m.notify()
+	a.total = slices.Clone(a.total)
+	for i := range a.total {
+		if r := &a.total[i]; r.Name == "cpus" {
+			r.Scalar = &mesos.Value_Scalar{Value: cpus}
+		}
+	}
+}
+
+// CutOff breaks the connection to an agent: its offers are rescinded, and after
 // a while its tasks are unreachable. They go on running.
-func (m *master) cutOff(agentID string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	defer m.notify()
-	a := m.agent(agentID)
+func (a *Agent) CutOff() {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	defer a.m.notify()
 	a.disconnect()
 	a.rescindOffers()
 }
 
-func (a *fakeAgent) rescindOffers() {
+func (a *Agent) rescindOffers() {
 	for _, id := range slices.Sorted(maps.Keys(a.offered)) {
 		a.m.rescind(a.offered[id])
 	}
 }
 
-func (a *fakeAgent) disconnect() {
+func (a *Agent) disconnect() {
 	a.state = agentCutOff
 	a.timeout = time.AfterFunc(a.m.opt.AgentTimeout, func() {
 		a.m.mu.Lock()
@@ -131,11 +142,11 @@ func (a *fakeAgent) disconnect() {
 }
 
 // lost tells every framework that the agent and its tasks are unreachable.
-func (a *fakeAgent) lost() {
+func (a *Agent) lost() {
 	a.m.happened["agent unreachable"]++
 	a.state, a.since = agentUnreachable, time.Now()
 	for _, f := range a.m.sorted() {
-		f.filters = slices.DeleteFunc(f.filters, func(r *fakeFilter) bool { return r.agent == a })
+		f.filters = slices.DeleteFunc(f.filters, func(r *filter) bool { return r.agent == a })
 		for _, id := range slices.Sorted(maps.Keys(f.tasks)) {
 			t := f.tasks[id]
 			if t.agent != a {
@@ -154,20 +165,20 @@ func (a *fakeAgent) lost() {
 	}
 }
 
-func (m *master) sorted() []*fakeFramework {
-	var out []*fakeFramework
+func (m *Master) sorted() []*framework {
+	var out []*framework
 	for _, id := range slices.Sorted(maps.Keys(m.frameworks)) {
 		out = append(out, m.frameworks[id])
 	}
 	return out
 }
 
-// restore brings an agent back with its tasks.
-func (m *master) restore(agentID string) {
+// Restore brings an agent back with its tasks.
+func (a *Agent) Restore() {
+	m := a.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	defer m.notify()
-	a := m.agent(agentID)
 	before := a.state
 	if before == agentCutOff || before == agentUnreachable {
 		m.happened["agent back"]++
@@ -185,7 +196,7 @@ func (m *master) restore(agentID string) {
 			}
 			f.tasks[id] = t
 			if (before == agentUnreachable || before == agentForgotten) && !terminal(t.known) {
-				which := map[fakeAgentState]string{agentUnreachable: "Unreachable agent re-reregistered", agentForgotten: "Unknown agent reregistered"}
+				which := map[agentState]string{agentUnreachable: "Unreachable agent re-reregistered", agentForgotten: "Unknown agent reregistered"}
 				m.masterUpdate(f, mesos.TaskStatus{
 					TaskID: t.info.TaskID, AgentID: &t.info.AgentID, State: t.actual.Enum(), ContainerStatus: t.container(),
 					Reason: mesos.REASON_AGENT_REREGISTERED.Enum(), Message: new(which[before]),
@@ -198,7 +209,7 @@ func (m *master) restore(agentID string) {
 }
 
 // dropUnstarted ends the tasks that were launched but never reached the agent.
-func (a *fakeAgent) dropUnstarted(f *fakeFramework) {
+func (a *Agent) dropUnstarted(f *framework) {
 	for _, id := range slices.Sorted(maps.Keys(f.tasks)) {
 		t := f.tasks[id]
 		if t.agent != a || a.tasks[id] != nil {
@@ -213,7 +224,7 @@ func (a *fakeAgent) dropUnstarted(f *fakeFramework) {
 }
 
 // adoptTasks finds the tasks of a framework that subscribes with an id again.
-func (m *master) adoptTasks(f *fakeFramework) {
+func (m *Master) adoptTasks(f *framework) {
 	for _, a := range m.agents {
 		if a.state != agentActive && a.state != agentCutOff {
 			continue
@@ -226,9 +237,9 @@ func (m *master) adoptTasks(f *fakeFramework) {
 	}
 }
 
-// fakeTask is a task on its agent.
-type fakeTask struct {
-	agent     *fakeAgent
+// task is a task on its agent.
+type task struct {
+	agent     *Agent
 	framework string
 	info      *mesos.TaskInfo
 	known     mesos.TaskState     // to the master
@@ -238,12 +249,21 @@ type fakeTask struct {
 	retry     *time.Timer
 	ending    *time.Timer
 	number    int
-	runsIn    string        // container id, if it is given from outside
-	group     *fakeExecutor // nil for tasks on their own
-	forwarded uint32        // the highest number that the framework has been told of
+	runsIn    string    // container id, if it is given from outside
+	group     *executor // nil for tasks on their own
+	forwarded uint32    // the highest number that the framework has been told of
 }
 
-func (t *fakeTask) stop() {
+// terminal reports whether a task in that state has ended.
+func terminal(state mesos.TaskState) bool {
+	switch state {
+	case mesos.TASK_STAGING, mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_KILLING, mesos.TASK_UNREACHABLE:
+		return false
+	}
+	return true
+}
+
+func (t *task) stop() {
 	for _, timer := range []*time.Timer{t.retry, t.ending} {
 		if timer != nil {
 			timer.Stop()
@@ -253,15 +273,15 @@ func (t *fakeTask) stop() {
 
 // launch starts a task, unless the agent is away: then the master takes it for
 // staging until the agent is found not to have it.
-func (a *fakeAgent) launch(f *fakeFramework, info *mesos.TaskInfo, group *fakeExecutor) {
-	t := &fakeTask{agent: a, framework: f.id, info: info, group: group, known: mesos.TASK_STAGING, actual: mesos.TASK_STAGING}
+func (a *Agent) launch(f *framework, info *mesos.TaskInfo, group *executor) {
+	t := &task{agent: a, framework: f.id, info: info, group: group, known: mesos.TASK_STAGING, actual: mesos.TASK_STAGING}
 	f.tasks[info.TaskID.Value] = t
 	if a.state != agentActive {
 		return
 	}
 	a.tasks[info.TaskID.Value] = t
 	a.m.launched[info.TaskID.Value]++
-	a.m.spans[info.TaskID.Value] = &taskSpan{start: time.Now()}
+	a.m.spans[info.TaskID.Value] = Span{Start: time.Now()}
 	a.m.order = append(a.m.order, info.TaskID.Value)
 	if a.m.opt.Scripted {
 		return
@@ -284,7 +304,7 @@ func (a *fakeAgent) launch(f *fakeFramework, info *mesos.TaskInfo, group *fakeEx
 }
 
 // kill ends a task at once.
-func (t *fakeTask) kill() {
+func (t *task) kill() {
 	f := t.agent.m.frameworks[t.framework]
 	if terminal(t.actual) {
 		return
@@ -295,13 +315,17 @@ func (t *fakeTask) kill() {
 	t.emit(mesos.TaskStatus{State: mesos.TASK_KILLED.Enum(), Message: new("Command terminated with signal Terminated")})
 }
 
-// finish ends a task from outside, with what its executor says.
-func (m *master) finish(taskID string, state mesos.TaskState, message string) {
-	m.emit(taskID, mesos.TaskStatus{State: &state, Message: nonEmpty(message)})
+// Finish ends a task from outside, with what its executor says.
+func (m *Master) Finish(taskID string, state mesos.TaskState, message string) {
+	s := mesos.TaskStatus{State: &state}
+	if message != "" {
+		s.Message = &message
+	}
+	m.Emit(taskID, s)
 }
 
-// emit lets a task's agent report a status. What is not given is filled in.
-func (m *master) emit(taskID string, s mesos.TaskStatus) {
+// Emit lets a task's agent report a status. What is not given is filled in.
+func (m *Master) Emit(taskID string, s mesos.TaskStatus) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	defer m.notify()
@@ -315,14 +339,14 @@ func (m *master) emit(taskID string, s mesos.TaskStatus) {
 }
 
 // emit queues an update on the agent. A task that has ended says nothing more.
-func (t *fakeTask) emit(s mesos.TaskStatus) {
+func (t *task) emit(s mesos.TaskStatus) {
 	if terminal(t.actual) {
 		return
 	}
 	t.actual = *s.State
 	if terminal(t.actual) {
 		t.agent.m.outcomes[t.info.TaskID.Value] = t.actual
-		t.agent.m.spans[t.info.TaskID.Value].end = time.Now()
+		t.agent.m.spans[t.info.TaskID.Value] = Span{t.agent.m.spans[t.info.TaskID.Value].Start, time.Now()}
 	}
 	t.number++
 	s.TaskID, s.AgentID = t.info.TaskID, &t.info.AgentID
@@ -349,7 +373,7 @@ func (t *fakeTask) emit(s mesos.TaskStatus) {
 	}
 }
 
-func (t *fakeTask) executor() string {
+func (t *task) executor() string {
 	if t.group != nil {
 		return t.group.ExecutorID.Value
 	}
@@ -359,14 +383,14 @@ func (t *fakeTask) executor() string {
 	return t.info.TaskID.Value
 }
 
-func (t *fakeTask) uuid() []byte {
+func (t *task) uuid() []byte {
 	uuid := make([]byte, 16)
 	copy(uuid, t.info.TaskID.Value)
 	binary.BigEndian.PutUint64(uuid[8:], uint64(t.number)<<32|uint64(len(t.agent.m.calls)))
 	return uuid
 }
 
-func (t *fakeTask) container() *mesos.ContainerStatus {
+func (t *task) container() *mesos.ContainerStatus {
 	return &mesos.ContainerStatus{
 		ContainerID: &mesos.ContainerID{Value: t.containerID()},
 		NetworkInfos: []mesos.NetworkInfo{{IPAddresses: []mesos.NetworkInfo_IPAddress{
@@ -376,7 +400,7 @@ func (t *fakeTask) container() *mesos.ContainerStatus {
 }
 
 // deliver sends the oldest update and sets the time of its next sending.
-func (t *fakeTask) deliver() {
+func (t *task) deliver() {
 	m := t.agent.m
 	if t.retry != nil {
 		t.retry.Stop()
@@ -393,9 +417,9 @@ func (t *fakeTask) deliver() {
 		return
 	}
 	update := *t.updates[0]
-	fault := updateFault{}
-	if m.faults.update != nil {
-		fault = m.faults.update(&update)
+	fault := UpdateFault{}
+	if m.faults.Update != nil {
+		fault = m.faults.Update(&update)
 	}
 	if fault.Lose {
 		m.happened["update lost"]++
@@ -408,7 +432,7 @@ func (t *fakeTask) deliver() {
 	}
 }
 
-func (t *fakeTask) arrive(update *mesos.TaskStatus, delay time.Duration) {
+func (t *task) arrive(update *mesos.TaskStatus, delay time.Duration) {
 	m := t.agent.m
 	if delay == 0 {
 		t.forward(update)
@@ -427,7 +451,7 @@ func (t *fakeTask) arrive(update *mesos.TaskStatus, delay time.Duration) {
 
 // forward is the master passing an update on. A terminal one frees the task's
 // resources.
-func (t *fakeTask) forward(update *mesos.TaskStatus) {
+func (t *task) forward(update *mesos.TaskStatus) {
 	if !terminal(t.known) {
 		t.known = *update.State
 	}
@@ -441,7 +465,7 @@ func (t *fakeTask) forward(update *mesos.TaskStatus) {
 	}
 }
 
-func (t *fakeTask) acknowledged(uuid []byte) {
+func (t *task) acknowledged(uuid []byte) {
 	if len(t.updates) == 0 || string(t.updates[0].UUID) != string(uuid) {
 		return
 	}
@@ -464,8 +488,20 @@ func (t *fakeTask) acknowledged(uuid []byte) {
 	}
 }
 
+// Resend has all agents repeat the updates that nobody has acknowledged.
+func (m *Master) Resend() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer m.notify()
+	for _, f := range m.sorted() {
+		for _, a := range m.agents {
+			a.resend(f)
+		}
+	}
+}
+
 // resend sends what a framework has not acknowledged, as after its return.
-func (a *fakeAgent) resend(f *fakeFramework) {
+func (a *Agent) resend(f *framework) {
 	for _, id := range slices.Sorted(maps.Keys(a.tasks)) {
 		if t := a.tasks[id]; t.framework == f.id && len(t.updates) > 0 {
 			t.interval = 10 * time.Second
@@ -474,8 +510,8 @@ func (a *fakeAgent) resend(f *fakeFramework) {
 	}
 }
 
-// running lists the tasks that agents have and that have not ended, by id.
-func (m *master) running() []string {
+// Running lists the tasks that agents have and that have not ended, by id.
+func (m *Master) Running() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var ids []string
@@ -490,7 +526,7 @@ func (m *master) running() []string {
 	return ids
 }
 
-func (m *master) allocateForEver(ctx context.Context) {
+func (m *Master) allocateForEver(ctx context.Context) {
 	next := time.NewTimer(m.opt.FirstAllocation)
 	defer next.Stop()
 	for {

@@ -1,4 +1,4 @@
-package main
+package mesostest
 
 import (
 	"encoding/binary"
@@ -11,6 +11,14 @@ import (
 
 // keySeparator ends the role in the key of resources that are more than a role's.
 const keySeparator = "\x00"
+
+// resourceRole reads both formats: role, and the last of reservations.
+func resourceRole(r *mesos.Resource) string {
+	if n := len(r.Reservations); n > 0 {
+		return r.Reservations[n-1].GetRole()
+	}
+	return r.GetRole()
+}
 
 // resourceKey tells resources apart: by name and role, and further by whom they
 // are reserved for dynamically and which volume they are.
@@ -36,7 +44,7 @@ func resourceKey(r *mesos.Resource) [2]string {
 
 // operate changes what an agent has, as the operations of ACCEPT that launch nothing do, and
 // reports the outcome if it is asked to by an id.
-func (m *master) operate(f *fakeFramework, agent *fakeAgent, op *mesos.Offer_Operation, available masterAmounts) {
+func (m *Master) operate(f *framework, agent *Agent, op *mesos.Offer_Operation, available amounts) {
 	var from, to []mesos.Resource
 	switch {
 	case op.Reserve != nil:
@@ -64,7 +72,7 @@ func (m *master) operate(f *fakeFramework, agent *fakeAgent, op *mesos.Offer_Ope
 	}
 }
 
-func (m *master) operationUUID() *mesos.UUID {
+func (m *Master) operationUUID() *mesos.UUID {
 	uuid := make([]byte, 16)
 	binary.BigEndian.PutUint64(uuid[8:], uint64(len(m.calls)))
 	return &mesos.UUID{Value: uuid}
@@ -89,7 +97,7 @@ func withoutVolume(r mesos.Resource) mesos.Resource {
 }
 
 // convert turns a part of what an agent has into something else.
-func (a *fakeAgent) convert(from, to mesos.Resource) {
+func (a *Agent) convert(from, to mesos.Resource) {
 	a.total = slices.Clone(a.total)
 	amount := func(r mesos.Resource, more float64) bool {
 		i := slices.IndexFunc(a.total, func(its mesos.Resource) bool { return its.Scalar != nil && resourceKey(&its) == resourceKey(&r) })
@@ -116,15 +124,15 @@ func (a *fakeAgent) convert(from, to mesos.Resource) {
 	a.total = slices.Insert(a.total, i, to)
 }
 
-// fakeExecutor is the executor of a group of tasks on its agent.
-type fakeExecutor struct {
+// executor is the executor of a group of tasks on its agent.
+type executor struct {
 	*mesos.ExecutorInfo
 	framework string
 	tasks     int // that have not ended or are not acknowledged
 }
 
 // launchGroup starts all tasks of a group, or none of them.
-func (m *master) launchGroup(f *fakeFramework, agent *fakeAgent, group *mesos.Offer_Operation_LaunchGroup, available masterAmounts, invalid string) {
+func (m *Master) launchGroup(f *framework, agent *Agent, group *mesos.Offer_Operation_LaunchGroup, available amounts, invalid string) {
 	tasks := group.TaskGroup.Tasks
 	need := amountsOf(group.Executor.Resources)
 	for _, t := range tasks {
@@ -138,7 +146,7 @@ func (m *master) launchGroup(f *fakeFramework, agent *fakeAgent, group *mesos.Of
 		return
 	}
 	available.subtract(group.Executor.Resources)
-	e := &fakeExecutor{ExecutorInfo: &group.Executor, framework: f.id, tasks: len(tasks)}
+	e := &executor{ExecutorInfo: &group.Executor, framework: f.id, tasks: len(tasks)}
 	agent.groups = append(agent.groups, e)
 	for i := range tasks {
 		available.subtract(tasks[i].Resources)
@@ -147,14 +155,14 @@ func (m *master) launchGroup(f *fakeFramework, agent *fakeAgent, group *mesos.Of
 }
 
 // endGroup counts a task of a group as gone. Its executor ends with the last one.
-func (a *fakeAgent) endGroup(e *fakeExecutor) {
+func (a *Agent) endGroup(e *executor) {
 	if e == nil {
 		return
 	}
 	if e.tasks--; e.tasks > 0 {
 		return
 	}
-	a.groups = slices.DeleteFunc(a.groups, func(other *fakeExecutor) bool { return other == e })
+	a.groups = slices.DeleteFunc(a.groups, func(other *executor) bool { return other == e })
 	if f := a.m.frameworks[e.framework]; f != nil {
 		f.tell(&sched.Event{Type: sched.Event_FAILURE, Failure: &sched.Event_Failure{
 			AgentID: &mesos.AgentID{Value: a.id}, ExecutorID: &e.ExecutorID, Status: new(int32),
@@ -163,7 +171,7 @@ func (a *fakeAgent) endGroup(e *fakeExecutor) {
 }
 
 // executorsOf lists the executors of a framework that can take more tasks.
-func (a *fakeAgent) executorsOf(f *fakeFramework) []mesos.ExecutorID {
+func (a *Agent) executorsOf(f *framework) []mesos.ExecutorID {
 	var ids []mesos.ExecutorID
 	for _, e := range a.groups {
 		if e.framework == f.id {
