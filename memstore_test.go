@@ -43,6 +43,11 @@ func (m *memStore) commit(_ context.Context, records []record) error {
 	return nil
 }
 
+// size implements store. It takes as much as ZooKeeper does below a path of some length.
+func (m *memStore) size(r record) int {
+	return len("/chronos/state/state/") + 2*len(r.key) + len(r.value) + 200
+}
+
 func (m *memStore) value(key string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -266,7 +266,7 @@ func (m *metrics) observe(e jobEvent) {
 		}
 	case eventMissed:
 		m.ended(e, runMissed)
-	case eventSkipped, eventExpired:
+	case eventSkipped:
 		m.ended(e, runSkipped)
 	case eventRemoved:
 		m.jobRuns.drop(e.Job.Name)

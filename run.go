@@ -57,6 +57,7 @@ type Run struct {
 	Killing     string `json:"killing,omitempty"`     // why a kill has been asked for
 	Callback    *int   `json:"callback,omitempty"`    // status code an async callback gave before the launcher ended
 	Elements    int64  `json:"elements,omitempty"`    // numElementsProcessed
+	Late        bool   `json:"late,omitempty"`        // eventLate has been raised
 }
 
 // dueTime returns Due as a time in UTC.
@@ -76,16 +77,15 @@ type eventKind string
 
 const (
 	eventQueued           eventKind = "queued"
-	eventStarted          eventKind = "started" // once for a run
-	eventFinished         eventKind = "finished"
+	eventStarted          eventKind = "started"          // once for a run
+	eventFinished         eventKind = "finished"         // this and each of the following ends a run
 	eventFailed           eventKind = "failed"           // one attempt; Run.State tells failed, killed and lost apart
+	eventMissed           eventKind = "missed"           // also of occurrences of which there never was a run
+	eventSkipped          eventKind = "skipped"          // also because its job was disabled while it waited
 	eventRetriesExhausted eventKind = "retriesExhausted" // after eventFailed, when no attempt follows
 	eventDisabled         eventKind = "disabled"         // after eventFailed, instead of eventRetriesExhausted
 	eventRemoved          eventKind = "removed"
-	eventExpired          eventKind = "expired" // waited when its job was disabled
-	eventMissed           eventKind = "missed"
-	eventSkipped          eventKind = "skipped"
-	eventLate             eventKind = "late"     // waits longer than it should
+	eventLate             eventKind = "late"     // has waited longer than it should; raised once for a run
 	eventProgress         eventKind = "progress" // has handled more elements
 )
 

@@ -121,6 +121,7 @@ type scheduler struct {
 
 	// What follows belongs to the loop.
 	now            int64 // ms since the epoch, of the event being handled
+	steps          int64 // so far: runs, jobs and edges that were looked at
 	jobs           map[string]*entry
 	graph          *graph
 	runs           map[string]*openRun // open runs by id
@@ -129,14 +130,15 @@ type scheduler struct {
 	queue          *queue
 	offers         *offerBook
 	launches       launches
-	wake           []string            // dependent jobs whose parents may have finished
-	retired        map[string]jobState // deleted jobs whose ids are remembered
-	unlinked       map[string]bool     // stored dependent jobs whose parents do not all exist
-	seq            int64               // order of creation given to the newest job
-	sums           map[runState]int    // open runs by state, as sealed
-	kept           map[string]bool     // runs whose job can't be used: their records and tasks are left alone
-	orphans        map[string]string   // tasks of no open run that we have asked to be killed, with their agent
+	wake           []string // dependent jobs whose parents may have finished
+	retired        retiredJobs
+	unlinked       map[string]bool   // stored dependent jobs whose parents do not all exist
+	seq            int64             // order of creation given to the newest job
+	sums           map[runState]int  // open runs by state, as sealed
+	kept           map[string]bool   // runs whose job can't be used: their records and tasks are left alone
+	orphans        map[string]string // tasks of no open run that we have asked to be killed, with their agent
 	invalid        []invalidRecord
+	unusableKeys   map[string]bool // of invalid
 	framework      string
 	adoptBefore    int64 // tasks due up to then that have no record may be a JVM's, and are adopted
 	subscribed     bool
@@ -144,8 +146,9 @@ type scheduler struct {
 	reconcileIn    time.Duration
 	reconcileTimer alarm
 	dirty          []*entry
+	heavy          bool     // a job may be about to have too much for one commit
 	extra          []record // records of no job, of the event being handled
-	effects        []func(error)
+	effects        []effect
 	requests       *requestLog
 	restoring      sync.Mutex              // held by the restore that is under way
 	endTerm        context.CancelCauseFunc // ends run; nothing is committed after the effect that calls it
@@ -163,9 +166,9 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 		runs:    map[string]*openRun{},
 		queue:   newQueue(),
 		orphans: map[string]string{}, kept: map[string]bool{},
-		retired:  map[string]jobState{},
-		unlinked: map[string]bool{}, sums: map[runState]int{},
+		unlinked: map[string]bool{}, unusableKeys: map[string]bool{}, sums: map[runState]int{},
 	}
+	s.graph.steps = &s.steps
 	s.offers = newOfferBook(cfg.role)
 	s.cfg.hooks = cfg.hooks.complete()
 	s.cfg.historySize = cmp.Or(cfg.historySize, maxHistory)
@@ -249,7 +252,7 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 				s.extra = append(s.extra, s.requests.remember(id, answer, s.now)...)
 			}
 		}
-		s.effects = append(s.effects, func(stored error) { reply <- errors.Join(err, stored) })
+		s.effects = append(s.effects, effect{do: func(stored error) { reply <- errors.Join(err, stored) }})
 		if id != "" {
 			s.sealUpTo(maxBatchSize) // the answer is stored together with what it is about
 		}
@@ -338,6 +341,7 @@ func (s *scheduler) drain() {
 	for range maxEventsPerTurn {
 		select {
 		case event := <-s.mailbox:
+			s.cut()
 			event()
 		default:
 			return
@@ -368,6 +372,7 @@ func (s *scheduler) fireTimers() bool {
 			break
 		}
 		s.dues.drop(t)
+		s.cut()
 		s.fireDue(t.entry)
 	}
 	for range maxTimers {
@@ -376,6 +381,7 @@ func (s *scheduler) fireTimers() bool {
 			break
 		}
 		s.timers.drop(t)
+		s.cut()
 		s.fire(t)
 	}
 	return s.dues.due(s.now) || s.timers.due(s.now)
@@ -404,17 +410,21 @@ func (s *scheduler) fire(t *alarm) {
 // emit tells the observer of an event when what caused it is stored.
 func (s *scheduler) emit(e jobEvent) {
 	e.Time = time.UnixMilli(s.now).UTC()
-	s.after(func() { s.cfg.observe(e) })
+	s.afterJob(e.Job.Name, func() { s.cfg.observe(e) })
 }
 
 // after adds an effect to the event being handled: it runs, in the order of
 // events, once everything up to here is stored, and never if that fails.
-func (s *scheduler) after(effect func()) {
-	s.effects = append(s.effects, func(err error) {
+func (s *scheduler) after(do func()) { s.afterJob("", do) }
+
+// afterJob is after for an effect that tells of a job, and waits for nothing but what is
+// stored of that.
+func (s *scheduler) afterJob(job string, do func()) {
+	s.effects = append(s.effects, effect{job, func(err error) {
 		if err == nil {
-			effect()
+			do()
 		}
-	})
+	}})
 }
 
 // send queues a call to the cluster as an effect.

@@ -60,10 +60,12 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		}
 	}
 	created := e == nil
+	if !created && j.Disabled {
+		s.skipWaiting(e)
+	}
 	if created {
 		e = s.newEntry(j)
-		e.state.Used = s.retired[j.Name].Used
-		delete(s.retired, j.Name)
+		e.state.Used = s.retired.take(j.Name).Used
 		s.state(e).Seq = s.nextSeq()
 	}
 	s.replace(e, j, schedule)
@@ -89,7 +91,7 @@ func (s *scheduler) nextSeq() int64 {
 
 // newEntry puts a job into the table.
 func (s *scheduler) newEntry(j *Job) *entry {
-	e := &entry{job: j}
+	e := &entry{job: j, runs: runList{steps: &s.steps}}
 	e.timer = alarm{kind: timerDue, entry: e}
 	s.jobs[j.Name] = e
 	return e
@@ -154,13 +156,16 @@ func (s *scheduler) relink(e *entry, j *Job) {
 	consumed := map[string]int64{}
 	for _, p := range j.Parents {
 		consumed[p] = s.jobs[p].state.Generation
-		if slices.Contains(old, p) {
+	}
+	for _, p := range old {
+		if _, kept := consumed[p]; kept {
 			consumed[p] = e.state.Consumed[p]
 		}
-		if len(old) > 1 && len(j.Parents) == 1 {
-			// Beside others it counted once however often it had finished.
-			consumed[p] = max(consumed[p], s.jobs[p].state.Generation-1)
-		}
+	}
+	if len(old) > 1 && len(j.Parents) == 1 {
+		// Beside others it counted once however often it had finished.
+		p := j.Parents[0]
+		consumed[p] = max(consumed[p], s.jobs[p].state.Generation-1)
 	}
 	s.state(e).Consumed = consumed
 	s.linkTo(j.Name, j.Parents)
@@ -177,15 +182,35 @@ func (s *scheduler) linkTo(child string, parents []string) {
 }
 
 // requeueWaiting applies a new document to the runs that wait: their needs and
-// priority may have changed, or the job been disabled or enabled.
+// priority may have changed, or whether one waits for another.
 func (s *scheduler) requeueWaiting(e *entry) {
-	for _, r := range slices.Clone(e.runs) {
-		if r.class != nil {
-			s.queue.remove(r)
-			s.admit(r)
+	for _, r := range s.takeWaiting(e) {
+		s.admit(r)
+	}
+}
+
+// skipWaiting ends the runs that wait for their turn because their job is disabled.
+func (s *scheduler) skipWaiting(e *entry) {
+	for _, r := range s.takeWaiting(e) {
+		s.cut()
+		s.end(r, runSkipped, "the job is disabled")
+	}
+}
+
+// takeWaiting takes the runs of a job that wait for their turn out of the queue, and from behind each other.
+func (s *scheduler) takeWaiting(e *entry) []*openRun {
+	var waiting []*openRun
+	for r := range e.runs.all() {
+		if r.class != nil || r.blocked() {
+			waiting = append(waiting, r)
 		}
 	}
-	s.unblock(e)
+	for _, r := range waiting {
+		s.queue.remove(r)
+		e.blocked.remove(r)
+		s.timers.drop(&r.wait)
+	}
+	return waiting
 }
 
 // deleteJob removes a job. Children that have no other parent take over its
@@ -211,8 +236,12 @@ func (s *scheduler) onJob(ctx context.Context, name string, fn func(*entry) (str
 
 func (s *scheduler) remove(e *entry) {
 	name := e.job.Name
+	s.endAll(e)
+	if len(s.graph.children[name]) > 0 {
+		s.seal() // so that the job is stored as gone after what that means for its children
+	}
 	grandparents := s.graph.parents[name]
-	for _, c := range slices.Clone(s.graph.children[name]) {
+	for _, c := range s.graph.detach(name) {
 		s.inherit(s.jobs[c], e, grandparents)
 	}
 	for _, p := range grandparents {
@@ -220,18 +249,6 @@ func (s *scheduler) remove(e *entry) {
 	}
 	s.graph.remove(name)
 	s.dues.drop(&e.timer)
-	for _, r := range e.runs {
-		s.queue.remove(r)
-		if r.State == runLaunching || r.State == runActive {
-			s.orphans[r.ID] = r.AgentID
-			s.send(killCall(r.ID, r.AgentID), nil)
-		}
-		s.unwatch(r)
-		delete(s.runs, r.ID)
-		e.dropped = append(e.dropped, r)
-		r.update(func(n *Run) { n.State = runKilled })
-	}
-	e.runs = nil
 	e.gone = true
 	s.retire(e)
 	delete(s.jobs, name)
@@ -240,29 +257,28 @@ func (s *scheduler) remove(e *entry) {
 	s.emit(jobEvent{Kind: eventRemoved, Job: e.job})
 }
 
-// retiredFor is how long it is remembered which ids a deleted job has used.
-const retiredFor = 24 * time.Hour
+// endAll ends the open runs of a job that is being deleted. Their tasks are killed, and what
+// becomes of those does not matter any more.
+func (s *scheduler) endAll(e *entry) {
+	s.takeWaiting(e)
+	for _, r := range e.runs.snapshot() {
+		s.cut()
+		if r.State == runLaunching || r.State == runActive {
+			s.orphans[r.ID] = r.AgentID
+			s.send(killCall(r.ID, r.AgentID), nil)
+		}
+		s.end(r, runKilled, "its job was deleted")
+	}
+}
 
 // retire remembers which ids a deleted job has used, for a while: one that is made again under
 // its name stands for other tasks, even of the same instants.
 func (s *scheduler) retire(e *entry) {
-	const atMost = 10_000
 	e.state.Deleted = s.now
-	s.retired[e.job.Name] = jobState{Used: e.state.newestDue(), Deleted: s.now}
-	if len(s.retired) <= atMost {
-		return
+	s.retired.add(e.job.Name, jobState{Used: e.state.newestDue(), Deleted: s.now})
+	for _, name := range s.retired.forget(s.now) {
+		s.extra = append(s.extra, record{"go/job/" + recordName(name), nil})
 	}
-	for name, st := range s.retired {
-		if st.Deleted < s.now-retiredFor.Milliseconds() {
-			s.unretire(name)
-		}
-	}
-}
-
-// unretire forgets a deleted job.
-func (s *scheduler) unretire(name string) {
-	delete(s.retired, name)
-	s.extra = append(s.extra, record{"go/job/" + recordName(name), nil})
 }
 
 // inherit takes a parent that is being deleted out of a child. All fields of
@@ -273,16 +289,12 @@ func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
 	j := child.job.clone()
 	switch {
 	case gone.job.Dependent:
-		for _, p := range grandparents {
-			if !slices.Contains(parents, p) {
-				parents = append(parents, p)
-			}
-		}
+		parents = append(parents, without(grandparents, parents)...)
 		if len(parents) == 0 { // the one that goes was never linked to its own
 			j.Parents = slices.DeleteFunc(slices.Clone(gone.job.Parents), func(p string) bool { return p == name })
 			s.linkTo(name, nil)
 			s.setJob(child, j)
-			s.linkStored(child)
+			s.linkStored(child, s.graph.check)
 			return
 		}
 	case len(parents) == 0:
@@ -329,10 +341,9 @@ func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool)
 // soon as the cluster has killed their tasks.
 func (s *scheduler) killJob(ctx context.Context, name string) error {
 	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
-		for _, r := range slices.Clone(e.runs) {
-			if s.runs[r.ID] == r {
-				s.kill(r, "killed by request")
-			}
+		for _, r := range e.runs.snapshot() {
+			s.cut()
+			s.kill(r, "killed by request")
 		}
 		return "", nil
 	})
@@ -393,6 +404,7 @@ func (s *scheduler) purge(ctx context.Context) error {
 	return s.do(ctx, func() error {
 		for _, r := range s.sortedRuns() {
 			if r.State == runQueued {
+				s.cut()
 				s.kill(r, "purged by request")
 			}
 		}
@@ -451,7 +463,7 @@ type waiting struct {
 func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, error) {
 	var out []waiting
 	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
-		for _, r := range e.runs {
+		for r := range e.runs.all() {
 			if r.State == runQueued {
 				out = append(out, s.explain(r))
 			}
@@ -469,7 +481,7 @@ func (s *scheduler) explain(r *openRun) waiting {
 	switch {
 	case r.delayed:
 		w.Reasons = append(w.Reasons, "waits until "+instant(r.dueTime())+" before it is tried again")
-	case r.blocked:
+	case r.blocked():
 		w.Reasons = append(w.Reasons, "another run of the job is under way or before it, and the job is not concurrent")
 	case !s.subscribed:
 		w.Position = s.queue.position(r)

@@ -23,7 +23,7 @@ func (s *scheduler) check() error {
 			bad("job %q: has an occurrence: %t, has a timer: %t", name, due, e.timer.set())
 		}
 		busy := 0
-		for _, r := range e.runs {
+		for r := range e.runs.all() {
 			open++
 			if s.runs[r.ID] != r || r.ended() {
 				bad("run %q of job %q is not open", r.ID, name)
@@ -34,7 +34,7 @@ func (s *scheduler) check() error {
 			if r.class != nil && r.State != runQueued {
 				bad("run %q is %s and in the queue", r.ID, r.State)
 			}
-			if r.State == runQueued && r.class == nil && !r.delayed && !r.blocked {
+			if r.State == runQueued && r.class == nil && !r.delayed && !r.blocked() {
 				bad("run %q waits for nothing", r.ID)
 			}
 			if r.State == runLaunching || r.State == runActive {

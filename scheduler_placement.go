@@ -86,6 +86,7 @@ func (s *scheduler) place(last bool) {
 			continue
 		}
 		c.refused = false
+		s.cut()
 		s.launched(r, &p)
 		s.launches.on(p.agentID).add(r, &p)
 		round.again(c)
@@ -191,6 +192,7 @@ func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err er
 		if r.State != runLaunching || s.runs[r.ID] != r {
 			continue
 		}
+		s.cut()
 		if errors.Is(err, errNotSent) {
 			s.requeue(r, err.Error(), unsentPause)
 			continue

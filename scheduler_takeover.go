@@ -71,13 +71,12 @@ func (s *scheduler) unreadable(err error) error {
 }
 
 // unusable reports whether the record of that key has been set aside.
-func (s *scheduler) unusable(key string) bool {
-	return slices.ContainsFunc(s.invalid, func(r invalidRecord) bool { return r.key == key })
-}
+func (s *scheduler) unusable(key string) bool { return s.unusableKeys[key] }
 
 func (s *scheduler) setAsideRecord(key, reason string) {
 	s.log.Error("stored record can't be used; it is kept as it is", "record", key, "reason", reason)
 	s.invalid = append(s.invalid, invalidRecord{key, reason})
+	s.unusableKeys[key] = true
 	s.cfg.inputSkipped()
 }
 
@@ -222,16 +221,13 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 			s.restoreSchedule(e)
 		}
 	}
-	for _, l := range loaded {
-		if l.job.Dependent {
-			s.linkStored(s.jobs[l.job.Name])
-		}
-	}
+	s.linkLoaded(loaded)
 	s.dropLeftovers(records)
 }
 
 // dropLeftovers removes what we keep of jobs that were deleted, except for a while their newest ids.
 func (s *scheduler) dropLeftovers(records map[string][]byte) {
+	retired := map[string]jobState{}
 	for key, value := range records {
 		name, isState := strings.CutPrefix(key, "go/job/")
 		if !isState {
@@ -246,10 +242,16 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 		}
 		var st jobState
 		if isState && json.Unmarshal(value, &st) == nil && st.Deleted > s.now-retiredFor.Milliseconds() {
-			s.retired[job] = st
+			retired[job] = st
 			continue
 		}
 		s.extra = append(s.extra, record{key, nil})
+	}
+	byTime := func(a, b string) int {
+		return cmp.Or(cmp.Compare(retired[a].Deleted, retired[b].Deleted), strings.Compare(a, b))
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(retired), byTime) {
+		s.retired.add(name, retired[name])
 	}
 }
 
@@ -301,11 +303,67 @@ func (s *scheduler) cronMovedOn(e *entry) string {
 	return e.state.Written
 }
 
+// linkLoaded gives the jobs that were loaded their edges, in the order given.
+func (s *scheduler) linkLoaded(loaded []*entry) {
+	names := make([]string, 0, len(loaded))
+	for _, l := range loaded {
+		if l.job.Dependent {
+			names = append(names, l.job.Name)
+		}
+	}
+	acyclic := s.withoutCycles(names)
+	for _, name := range names {
+		check := s.graph.check
+		if acyclic[name] {
+			check = s.graph.checkParents
+		}
+		s.linkStored(s.jobs[name], check)
+	}
+}
+
+// withoutCycles returns those of the dependent jobs that stand behind no cycle of stored parents.
+// To look for each through all that stand before it would take the square of the depth of a chain.
+func (s *scheduler) withoutCycles(names []string) map[string]bool {
+	waitsFor := map[string]int{} // parents that are dependent themselves, and not known to be without cycles
+	before := map[string][]string{}
+	for _, name := range names {
+		waitsFor[name] = 0
+	}
+	for _, name := range names {
+		for _, p := range s.jobs[name].job.Parents {
+			s.steps++
+			if _, dependent := waitsFor[p]; dependent {
+				waitsFor[name]++
+				before[p] = append(before[p], name)
+			}
+		}
+	}
+	acyclic := map[string]bool{}
+	var ready []string
+	for _, name := range names {
+		if waitsFor[name] == 0 {
+			ready = append(ready, name)
+		}
+	}
+	for len(ready) > 0 {
+		name := ready[len(ready)-1]
+		ready = ready[:len(ready)-1]
+		acyclic[name] = true
+		for _, child := range before[name] {
+			s.steps++
+			if waitsFor[child]--; waitsFor[child] == 0 {
+				ready = append(ready, child)
+			}
+		}
+	}
+	return acyclic
+}
+
 // linkStored gives a stored dependent job its edges. A job whose parents do not all exist, which
 // 3.0 accepts, is kept and shown, and linked when the missing ones are made.
-func (s *scheduler) linkStored(e *entry) {
+func (s *scheduler) linkStored(e *entry, check func(string, []string, func(string) bool) error) {
 	name := e.job.Name
-	if err := s.graph.check(name, e.job.Parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
+	if err := check(name, e.job.Parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
 		e.problem = err.Error()
 		s.unlinked[name] = true
 		s.log.Error("stored job can't be linked to its parents; it only runs by hand", "job", name, "error", err)
@@ -332,7 +390,7 @@ func (s *scheduler) linkStored(e *entry) {
 func (s *scheduler) linkLate(parent string) {
 	for _, name := range slices.Sorted(maps.Keys(s.unlinked)) {
 		if e := s.jobs[name]; slices.Contains(e.job.Parents, parent) {
-			s.linkStored(e)
+			s.linkStored(e, s.graph.check)
 			s.touch(e)
 		}
 	}
@@ -340,6 +398,7 @@ func (s *scheduler) linkLate(parent string) {
 
 // loadRuns opens the runs that had not ended.
 func (s *scheduler) loadRuns(records map[string][]byte) {
+	var runs []*Run
 	for _, key := range slices.Sorted(maps.Keys(records)) {
 		if !strings.HasPrefix(key, "go/run/") {
 			continue
@@ -360,12 +419,13 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 			s.orphans[r.ID] = r.AgentID
 			continue
 		}
-		o := s.open(e, &r)
+		runs = append(runs, &r)
+	}
+	slices.SortStableFunc(runs, func(a, b *Run) int { return cmp.Compare(a.Queued, b.Queued) })
+	for _, r := range runs {
+		o := s.open(s.jobs[r.Job], r)
 		o.stored = true
 		_, o.waitingStored = records[waitKey(r.ID)]
-	}
-	for _, e := range s.jobs {
-		slices.SortStableFunc(e.runs, func(a, b *openRun) int { return cmp.Compare(a.Queued, b.Queued) })
 	}
 }
 
@@ -375,6 +435,7 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 func (s *scheduler) loadWaiting(records map[string][]byte) {
 	for _, r := range s.sortedRuns() {
 		if r.State == runQueued && !r.waitingStored {
+			s.cut()
 			s.end(r, runLost, "taken over by an earlier version of Chronos")
 		}
 	}
@@ -419,6 +480,7 @@ func (s *scheduler) loadForeign(key, id string) bool {
 	o.waitingStored = key == waitKey(id)
 	s.touchRun(o)
 	if due+e.epsilon() <= s.now {
+		s.log.Warn("occurrence missed", "job", name, "due", msTime(due))
 		s.end(o, runMissed, "older than epsilon when the leader came to it")
 		e.state.Missed++
 		e.stateDirty = true
@@ -429,8 +491,9 @@ func (s *scheduler) loadForeign(key, id string) bool {
 // admitLoaded lets the loaded runs wait for what they were waiting for.
 func (s *scheduler) admitLoaded() {
 	for _, r := range s.sortedRuns() {
-		if r.State == runQueued && r.Due+s.cfg.late.Milliseconds() > s.now {
-			s.watchLate(r) // of the others the last leader has told
+		s.cut()
+		if r.State == runQueued {
+			s.watchLate(r)
 		}
 		switch {
 		case s.runs[r.ID] != r:
@@ -441,7 +504,7 @@ func (s *scheduler) admitLoaded() {
 			}
 		case r.State == runQueued && r.Due > s.now && r.Kind != kindManual && r.Kind != kindDependent:
 			r.delayed = true
-			s.timers.add(&alarm{at: r.Due, kind: timerRetry, run: r})
+			s.waitUntil(r, timerRetry, r.Due)
 		case r.State == runQueued:
 			s.admit(r)
 		}
@@ -454,9 +517,8 @@ func (s *scheduler) showAll() {
 	bySeq := func(a, b *entry) int { return cmp.Compare(a.state.Seq, b.state.Seq) }
 	for _, e := range slices.SortedFunc(maps.Values(s.jobs), bySeq) {
 		all.set = append(all.set, e.publish(s.graph))
-		for _, r := range e.runs {
-			r.counted = r.State
-			s.sums[r.State]++
+		for r := range e.runs.all() {
+			s.sumRun(r)
 		}
 	}
 	s.publish([]viewChange{all}, s.totals())

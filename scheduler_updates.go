@@ -269,8 +269,10 @@ func (s *scheduler) onUnexpected(r *openRun, u *mesos.TaskStatus) {
 		return
 	}
 	s.queue.remove(r)
+	r.entry.blocked.remove(r)
+	s.timers.drop(&r.wait)
 	s.timers.drop(&r.late)
-	r.blocked, r.delayed, r.answered = false, false, true
+	r.delayed, r.answered = false, true
 	r.update(func(n *Run) {
 		n.State, n.AgentID, n.Launched, n.Reason = runActive, u.GetAgentID().GetValue(), s.now, ""
 	})
@@ -288,6 +290,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 	running := u.GetState() == mesos.TASK_RUNNING || u.GetState() == mesos.TASK_STARTING
 	if r.Unreachable != 0 {
 		r.agentAway = false
+		s.timers.drop(&r.wait)
 		s.watchStaging(r) // it may have been unreachable when it should have started
 		r.update(func(n *Run) { n.Unreachable, n.Reason = 0, "" })
 		s.touchRun(r)
@@ -303,6 +306,9 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 		s.touchRun(r)
 	}
 	if first {
+		if r.late.set() && r.late.at <= s.now {
+			s.tellLate(r) // it was on the point of being
+		}
 		s.timers.drop(&r.late)
 		s.emit(jobEvent{Kind: eventStarted, Job: r.entry.job, Run: r.Run})
 	}
@@ -328,15 +334,14 @@ func (s *scheduler) onFinished(r *openRun, u *mesos.TaskStatus) {
 // boundAwaiting gives up the oldest runs whose callback never came, so that a job that
 // is never called back does not gather runs without end.
 func (s *scheduler) boundAwaiting(e *entry) {
-	var awaiting []*openRun
-	for _, r := range e.runs {
-		if r.State == runAwaiting {
-			awaiting = append(awaiting, r)
-		}
+	if e.awaiting <= maxAwaiting {
+		return
 	}
-	for len(awaiting) > maxAwaiting {
-		s.end(awaiting[0], runLost, "its callback never came")
-		awaiting = awaiting[1:]
+	for _, r := range e.runs.snapshot() {
+		if r.State == runAwaiting && e.awaiting > maxAwaiting {
+			s.cut()
+			s.end(r, runLost, "its callback never came")
+		}
 	}
 }
 
@@ -347,7 +352,6 @@ func (s *scheduler) onKilled(r *openRun, u *mesos.TaskStatus) {
 		reason = statusText(u)
 	}
 	s.end(r, runKilled, reason)
-	s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: reason})
 	s.disableAfterLast(r.entry)
 }
 
@@ -423,7 +427,7 @@ func (s *scheduler) onUnreachable(r *openRun, u *mesos.TaskStatus) {
 	}
 	r.agentAway = true
 	since := cmp.Or(r.Unreachable, s.now)
-	s.timers.add(&alarm{at: since + s.cfg.unreachable.Milliseconds(), kind: timerUnreachable, run: r})
+	s.waitUntil(r, timerUnreachable, since+s.cfg.unreachable.Milliseconds())
 	r.update(func(n *Run) {
 		n.State, n.Unreachable, n.Reason = runActive, since, "agent unreachable since "+instant(msTime(since))
 	})
@@ -482,6 +486,7 @@ func (s *scheduler) onError(message string) {
 	clear(s.orphans)
 	s.extra = append(s.extra, record{frameworkIDKey, nil})
 	for _, r := range s.sortedRuns() {
+		s.cut()
 		switch {
 		case r.State != runLaunching && r.State != runActive:
 		case r.Killing != "":
@@ -497,7 +502,6 @@ func (s *scheduler) kill(r *openRun, why string) {
 	switch r.State {
 	case runQueued, runAwaiting:
 		s.end(r, runKilled, why)
-		s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: why})
 		s.disableAfterLast(r.entry)
 	default:
 		if r.Killing == "" {
