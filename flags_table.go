@@ -84,6 +84,7 @@ func defaultFlags() *flags {
 		unreachableTimeout:        10 * time.Minute,
 		stageTimeout:              15 * time.Minute,
 		jobHistoryKeep:            20,
+		maxWaitingRuns:            1000,
 		set:                       map[string]bool{},
 	}
 }
@@ -306,5 +307,7 @@ func (f *flags) ourOptions() []option {
 			help: "Give a task up as lost when it has been launched and nothing more was heard of it for so long."},
 		{name: "job_history_keep", arg: "count", value: intValue{&f.jobHistoryKeep, 0, 10000},
 			help: "Runs remembered for each job, if --job_history_limit is not more."},
+		{name: "max_waiting_runs", arg: "count", value: intValue{&f.maxWaitingRuns, 1, 100_000},
+			help: "Runs of one job that may wait at a time after somebody has started them by hand; more are refused with 429. Runs that come by themselves are not bounded by this."},
 	}
 }

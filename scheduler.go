@@ -32,6 +32,7 @@ var (
 	errNotSent  = errors.New("not sent")
 	errNotFound = errors.New("not found")
 	errBusy     = errors.New("too many changes are waiting to be stored; try again")
+	errCrowded  = errors.New("too many runs wait")
 	errNoLeader = errors.New("this instance is not the leader any more")
 
 	// What a cluster's run returns when the scheduler has to act before it may run again.
@@ -49,7 +50,10 @@ type schedulerConfig struct {
 	disableAfter int64         // --disable_after_failures; 0 means never
 	historyKeep  int           // ended runs kept per job
 	historySize  int           // about how many bytes of them at most; 0 means maxHistory
+	batchSize    int           // bytes that go into one commit if that can be chosen; 0 means maxBatchSize
 	largestJob   int           // bytes that a job's document may have; 0 means any number
+	largestStep  int           // bytes that a commit may have; 0 means any number
+	mostByHand   int           // runs of a job, started by hand, that may wait; 0 means any number
 	role         string        // --mesos_role
 	declineFor   time.Duration // --decline_offer_duration; 0 means the cluster's default
 	reviveForNew bool          // --revive_offers_for_new_jobs
@@ -75,6 +79,7 @@ type hooks struct {
 	reviveWanted  func(sent bool)
 	unknownUpdate func() // of a task that no run knows
 	inputSkipped  func() // something stored or sent was logged and stepped over
+	turnTook      func(time.Duration)
 }
 
 // complete returns the hooks with one that does nothing for each that is nil.
@@ -100,6 +105,9 @@ func (h hooks) complete() hooks {
 	if h.inputSkipped == nil {
 		h.inputSkipped = func() {}
 	}
+	if h.turnTook == nil {
+		h.turnTook = func(time.Duration) {}
+	}
 	return h
 }
 
@@ -122,6 +130,7 @@ type scheduler struct {
 	// What follows belongs to the loop.
 	now            int64 // ms since the epoch, of the event being handled
 	steps          int64 // so far: runs, jobs and edges that were looked at
+	turnLog        turnLog
 	jobs           map[string]*entry
 	graph          *graph
 	runs           map[string]*openRun // open runs by id
@@ -169,12 +178,14 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 		unlinked: map[string]bool{}, unusableKeys: map[string]bool{}, sums: map[runState]int{},
 	}
 	s.graph.steps = &s.steps
+	s.turnLog.handled = map[string]int{}
 	s.offers = newOfferBook(cfg.role)
 	s.cfg.hooks = cfg.hooks.complete()
 	s.cfg.historySize = cmp.Or(cfg.historySize, maxHistory)
+	s.cfg.batchSize = cmp.Or(cfg.batchSize, maxBatchSize)
 	s.reconcileTimer = alarm{kind: timerReconcile}
 	s.requests = newRequestLog()
-	s.writer = newWriter(st, s.publish, log)
+	s.writer = newWriter(st, s.cfg.batchSize, s.publish, log)
 	s.writer.onBatch = s.cfg.batchStored
 	first := newView()
 	first.term = cfg.term
@@ -254,7 +265,7 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 		}
 		s.effects = append(s.effects, effect{do: func(stored error) { reply <- errors.Join(err, stored) }})
 		if id != "" {
-			s.sealUpTo(maxBatchSize) // the answer is stored together with what it is about
+			s.sealUpTo(s.cfg.batchSize) // the answer is stored together with what it is about
 		}
 	}
 	select {
@@ -312,7 +323,9 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 		case <-timer.C:
 			s.begin()
 		}
-		timer.Reset(s.untilNext(s.turn()))
+		more := s.turn()
+		s.finish()
+		timer.Reset(s.untilNext(more))
 	}
 }
 
@@ -333,8 +346,6 @@ func (s *scheduler) turn() (more bool) {
 		}
 	}
 }
-
-func (s *scheduler) begin() { s.now = time.Now().UnixMilli() }
 
 // drain handles what else has arrived, up to a bound.
 func (s *scheduler) drain() {
@@ -372,6 +383,7 @@ func (s *scheduler) fireTimers() bool {
 			break
 		}
 		s.dues.drop(t)
+		s.turnLog.note("occurrence", t.entry.job.Name)
 		s.cut()
 		s.fireDue(t.entry)
 	}
@@ -381,6 +393,7 @@ func (s *scheduler) fireTimers() bool {
 			break
 		}
 		s.timers.drop(t)
+		s.turnLog.note("timer", "")
 		s.cut()
 		s.fire(t)
 	}

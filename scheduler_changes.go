@@ -17,6 +17,7 @@ var errUnknownTask = errors.New("task not found")
 // are handed back and nothing changes.
 func (s *scheduler) putJob(ctx context.Context, name string, build func(old *Job) (*Job, error)) error {
 	return s.do(ctx, func() error {
+		s.turnLog.note("put job", name)
 		e := s.jobs[name]
 		var old *Job
 		if e != nil {
@@ -39,6 +40,9 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		if n := len(j.appendJSON(nil, dialectStored)); n > most {
 			return &jobError{"", fmt.Sprintf("job %q takes %d bytes, and ZooKeeper holds at most %d of a job", j.Name, n, most)}
 		}
+	}
+	if err := s.checkSize(j, ""); err != nil {
+		return err
 	}
 	if j.Dependent {
 		if err := s.graph.check(j.Name, j.Parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
@@ -216,16 +220,20 @@ func (s *scheduler) takeWaiting(e *entry) []*openRun {
 // deleteJob removes a job. Children that have no other parent take over its
 // parents, or its schedule if it had none; the others just lose the edge.
 func (s *scheduler) deleteJob(ctx context.Context, name string) error {
-	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
+	_, err := s.onJob(ctx, "delete job", name, func(e *entry) (string, error) {
+		if err := s.checkHeirs(e); err != nil {
+			return "", err
+		}
 		s.remove(e)
 		return "", nil
 	})
 	return err
 }
 
-// onJob is do for what concerns one job that there must be.
-func (s *scheduler) onJob(ctx context.Context, name string, fn func(*entry) (string, error)) (string, error) {
+// onJob is ask for what concerns one job that there must be.
+func (s *scheduler) onJob(ctx context.Context, what, name string, fn func(*entry) (string, error)) (string, error) {
 	return s.ask(ctx, func() (string, error) {
+		s.turnLog.note(what, name)
 		e := s.jobs[name]
 		if e == nil {
 			return "", fmt.Errorf("job %q: %w", name, errNotFound)
@@ -281,33 +289,68 @@ func (s *scheduler) retire(e *entry) {
 	}
 }
 
-// inherit takes a parent that is being deleted out of a child. All fields of
-// the child stay, unlike in the original.
-func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
-	name := child.job.Name
-	parents := slices.DeleteFunc(slices.Clone(s.graph.parents[name]), func(p string) bool { return p == gone.job.Name })
-	j := child.job.clone()
-	switch {
-	case gone.job.Dependent:
-		parents = append(parents, without(grandparents, parents)...)
-		if len(parents) == 0 { // the one that goes was never linked to its own
-			j.Parents = slices.DeleteFunc(slices.Clone(gone.job.Parents), func(p string) bool { return p == name })
-			s.linkTo(name, nil)
-			s.setJob(child, j)
-			s.linkStored(child, s.graph.check)
-			return
+// maxHeirs bounds the dependencies that the deletion of one job may make.
+const maxHeirs = 100_000
+
+// checkHeirs refuses the deletion of a job that leaves more to its children than they can hold.
+func (s *scheduler) checkHeirs(gone *entry) error {
+	name := gone.job.Name
+	children, grandparents := s.graph.children[name], s.graph.parents[name]
+	if n := len(children) * len(grandparents); n > maxHeirs {
+		return &jobError{"", fmt.Sprintf("job %q cannot be deleted: that would make %d dependencies, of its %d children on its %d parents, and no more than %d may be made at once; change the children first",
+			name, n, len(children), len(grandparents), maxHeirs)}
+	}
+	more := 4 * quotedLen(gone.job.Schedule)
+	for _, p := range grandparents {
+		more += 3 * quotedLen(p)
+	}
+	for _, c := range children {
+		child := s.jobs[c]
+		if child.recordSize+more < s.cfg.largestJob/2 {
+			continue
 		}
-	case len(parents) == 0:
+		if err := s.checkSize(s.heir(child, gone, grandparents), ""); err != nil {
+			return &jobError{"", fmt.Sprintf("job %q cannot be deleted: what it leaves to its children is too much for one; %s", name, err)}
+		}
+	}
+	return nil
+}
+
+// heir is the document of a child as it will be without a parent that is being deleted. All
+// other fields of the child stay, unlike in the original.
+func (s *scheduler) heir(child, gone *entry, grandparents []string) *Job {
+	name := child.job.Name
+	j := child.job.clone()
+	j.Parents = without(s.graph.parents[name], []string{gone.job.Name})
+	switch {
+	case gone.job.Dependent && len(j.Parents)+len(grandparents) == 0: // the one that goes was never linked to its own
+		j.Parents = without(gone.job.Parents, []string{name})
+	case gone.job.Dependent:
+		j.Parents = append(j.Parents, without(grandparents, j.Parents)...)
+	case len(j.Parents) == 0:
 		j.Dependent, j.Parents = false, nil
 		j.Schedule, j.ScheduleTimeZone = gone.job.Schedule, gone.job.ScheduleTimeZone
+	}
+	return j
+}
+
+// inherit takes a parent that is being deleted out of a child.
+func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
+	name := child.job.Name
+	j := s.heir(child, gone, grandparents)
+	switch {
+	case !j.Dependent:
 		s.linkTo(name, nil)
 		s.adoptSchedule(child, j, gone)
-		return
+	case s.unlinked[gone.job.Name] && len(s.graph.parents[name]) == 1:
+		s.linkTo(name, nil)
+		s.setJob(child, j)
+		s.linkStored(child, s.graph.check)
+	default:
+		s.relink(child, j)
+		s.setJob(child, j)
+		s.wake = append(s.wake, name) // it may have waited for the one that is gone alone
 	}
-	j.Parents = parents
-	s.relink(child, j)
-	s.setJob(child, j)
-	s.wake = append(s.wake, name) // it may have waited for the one that is gone alone
 }
 
 // adoptSchedule makes a child follow the schedule of its deleted parent, from the parent's position.
@@ -321,26 +364,66 @@ func (s *scheduler) adoptSchedule(child *entry, j *Job, gone *entry) {
 	s.arm(child)
 }
 
-// maxArguments bounds what is given to a run by hand, in bytes.
-const maxArguments = 64 << 10
+const (
+	// maxArguments bounds what is given to a run by hand, in bytes.
+	maxArguments = 64 << 10
+	// maxWaitingArguments bounds what those runs of a job that wait have been given together.
+	maxWaitingArguments = 1 << 20
+)
 
 // runJob opens a run of a job by hand and returns its id. One-off arguments
 // replace the job's own.
 func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool) (string, error) {
-	return s.onJob(ctx, name, func(e *entry) (string, error) {
+	return s.onJob(ctx, "run job", name, func(e *entry) (string, error) {
 		if len(args) > maxArguments {
 			return "", &jobError{"arguments", fmt.Sprintf("the arguments have %d bytes, more than %d", len(args), maxArguments)}
 		}
+		args := withoutSemicolons(args)
+		if err := s.checkByHand(e, args); err != nil {
+			return "", err
+		}
 		s.fireDue(e) // an occurrence that is due at this very instant keeps its id
-		r := s.add(e, &Run{Kind: kindManual, Due: s.nextID(e), Args: withoutSemicolons(args), HasArgs: hasArgs})
+		r := s.add(e, &Run{Kind: kindManual, Due: s.nextID(e), Args: args, HasArgs: hasArgs})
 		return r.ID, nil
 	})
+}
+
+// checkByHand refuses a run that somebody starts if there is no room for it among those that
+// wait already. What comes by itself is not refused: of it no more waits than the job lets.
+func (s *scheduler) checkByHand(e *entry, args string) error {
+	if most := s.cfg.mostByHand; most > 0 && e.byHand >= most {
+		return fmt.Errorf("%w: %d of job %q were started by hand and have not begun, and --max_waiting_runs allows no more", errCrowded, e.byHand, e.job.Name)
+	}
+	if n := e.byHandBytes + len(args); n > maxWaitingArguments {
+		return fmt.Errorf("%w: the arguments of those of job %q that were started by hand and have not begun would have %d bytes, and no more than %d may", errCrowded, e.job.Name, n, maxWaitingArguments)
+	}
+	return s.checkSize(e.job, args)
+}
+
+// checkSize refuses a job, or arguments for it, if there could come a change of it that no commit
+// holds: all its records at once, with the end of one run and the beginning of the next.
+func (s *scheduler) checkSize(j *Job, args string) error {
+	if s.cfg.largestStep == 0 {
+		return nil
+	}
+	document := record{"J_" + j.Name, j.appendJSON(nil, dialectStored)}
+	state := 3*quotedLen(j.Schedule) + quotedLen(j.ScheduleTimeZone) + 500
+	for _, p := range j.Parents {
+		state += quotedLen(p) + len(`:1000000000000000000,`)
+	}
+	r := &openRun{entry: &entry{job: j}, Run: &Run{ID: runID(s.now, 0, j.Name, args), Job: j.Name, Args: args, State: runQueued}}
+	run := r.size() + runGrowth
+	need := s.store.size(document) + state + len(r.entry.waitRecord()) + max(2*run, run+s.cfg.historySize) + s.partSize()
+	if need <= s.cfg.largestStep {
+		return nil
+	}
+	return &jobError{"", fmt.Sprintf("job %q with its arguments, parents and runs may take %d bytes at once, and ZooKeeper takes at most %d", j.Name, need, s.cfg.largestStep)}
 }
 
 // killJob ends every open run of a job: those that wait at once, the others as
 // soon as the cluster has killed their tasks.
 func (s *scheduler) killJob(ctx context.Context, name string) error {
-	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
+	_, err := s.onJob(ctx, "kill job", name, func(e *entry) (string, error) {
 		for _, r := range e.runs.snapshot() {
 			s.cut()
 			s.kill(r, "killed by request")
@@ -352,7 +435,7 @@ func (s *scheduler) killJob(ctx context.Context, name string) error {
 
 // markSuccess counts a success that happened outside, for the job and its children.
 func (s *scheduler) markSuccess(ctx context.Context, name string) error {
-	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
+	_, err := s.onJob(ctx, "mark success", name, func(e *entry) (string, error) {
 		s.countSuccess(e)
 		return "", nil
 	})
@@ -363,6 +446,7 @@ func (s *scheduler) markSuccess(ctx context.Context, name string) error {
 // An id that stands for nothing is only logged, as in every version.
 func (s *scheduler) finishTask(ctx context.Context, id string, code int) error {
 	return s.do(ctx, func() error {
+		s.turnLog.note("finish task", id)
 		r := s.runs[id]
 		if r == nil {
 			s.finishUnknown(id, code)
@@ -402,6 +486,7 @@ func (s *scheduler) applyCallback(r *openRun, code int) {
 // purge ends every run that waits.
 func (s *scheduler) purge(ctx context.Context) error {
 	return s.do(ctx, func() error {
+		s.turnLog.note("purge", "")
 		for _, r := range s.sortedRuns() {
 			if r.State == runQueued {
 				s.cut()
@@ -429,7 +514,7 @@ func (s *scheduler) sortedRuns() []*openRun {
 
 // addProgress adds to the number of elements that a data processing task has handled.
 func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) error {
-	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
+	_, err := s.onJob(ctx, "add progress", name, func(e *entry) (string, error) {
 		if r := s.runs[id]; r != nil && r.entry == e {
 			r.update(func(run *Run) { run.Elements += n })
 			s.touchRun(r)
@@ -462,7 +547,7 @@ type waiting struct {
 // whyQueued explains each waiting run of a job.
 func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, error) {
 	var out []waiting
-	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
+	_, err := s.onJob(ctx, "explain", name, func(e *entry) (string, error) {
 		for r := range e.runs.all() {
 			if r.State == runQueued {
 				out = append(out, s.explain(r))

@@ -23,7 +23,7 @@ func (s *scheduler) touchRun(r *openRun) {
 	weight := e.weigh(r)
 	e.weight += weight - r.weight
 	r.weight = weight
-	s.heavy = s.heavy || e.weight > changeSize
+	s.heavy = s.heavy || e.weight > s.partSize()
 	s.touch(e)
 }
 
@@ -350,6 +350,7 @@ func (s *scheduler) wakeChildren() {
 	}
 	n := min(len(s.wake), maxWakes)
 	for _, name := range s.wake[:n] {
+		s.turnLog.note("look at parents", name)
 		if e := s.jobs[name]; e != nil {
 			s.runIfReady(e)
 		}

@@ -187,6 +187,7 @@ func (s *scheduler) post(event func()) {
 // offers are given back first: they would stay out, and the launch could still arrive
 // after the master has said that it does not know the task.
 func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err error) {
+	s.turnLog.note("failed launch", "")
 	s.giveBack(&sched.Call_Decline{OfferIDs: offers})
 	for _, r := range runs {
 		if r.State != runLaunching || s.runs[r.ID] != r {

@@ -1,8 +1,8 @@
 package main
 
-// changeSize is where a change is cut in two: between jobs, and within one as soon as the
+// partSize is where a change is cut in two: between jobs, and within one as soon as the
 // changed runs of a job may take so much.
-const changeSize = 64 << 10
+func (s *scheduler) partSize() int { return s.cfg.batchSize / 8 }
 
 // An effect makes known what a change has done. One that tells of a job follows that job's
 // records as soon as they are stored; the others wait for the whole change.
@@ -23,7 +23,7 @@ func (s *scheduler) cut() {
 // seal hands what the events of this turn have changed to the writer: the
 // records of every entry that is dirty, its new picture, and the effects, which
 // run when all of that is stored.
-func (s *scheduler) seal() { s.sealUpTo(changeSize) }
+func (s *scheduler) seal() { s.sealUpTo(s.partSize()) }
 
 // sealUpTo is seal with changes that may be of another size. Records of no job come last.
 func (s *scheduler) sealUpTo(size int) {

@@ -26,6 +26,7 @@ type entry struct {
 	jobDirty, stateDirty, historyDirty bool
 	changed                            []*openRun
 	weight                             int // of what is changed
+	recordSize                         int // of the document as it was last stored
 	weighed                            *Job
 	waitWeight                         int // of a T_ record while weighed is the document
 }
@@ -161,6 +162,9 @@ func (e *entry) jobRecord() []byte {
 	return j.appendJSON(make([]byte, 0, usualDocument), dialectStored)
 }
 
+// runGrowth is what the record of a run may gain before it ends: a reason, an agent, a sandbox.
+const runGrowth = 16 << 10
+
 // maxWaitRecord is the size beyond which a document is not repeated for each run that waits: twice
 // the largest would not go into one commit.
 const maxWaitRecord = 100 << 10
@@ -211,7 +215,9 @@ func (e *entry) records() []record {
 		return out
 	}
 	if e.jobDirty {
-		put("J_"+e.job.Name, e.jobRecord())
+		document := e.jobRecord()
+		e.recordSize = len(document)
+		put("J_"+e.job.Name, document)
 	}
 	if e.stateDirty {
 		put("go/job/"+name, mustJSON(&e.state))

@@ -163,7 +163,7 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig) {
 		l.faults = append(l.faults, invalidRecord{key, err.Error()})
 		return
 	}
-	e := &entry{job: j}
+	e := &entry{job: j, recordSize: len(records[key])}
 	l.decodeRecord(records, "go/job/"+recordName(l.name), &e.state)
 	if e.state.Deleted != 0 { // by us, and another version has made it again
 		e.state = jobState{Used: e.state.Used}
@@ -209,7 +209,7 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 	})
 	for _, l := range loaded {
 		e := s.newEntry(l.job)
-		e.state, e.history = l.state, l.history
+		e.state, e.history, e.recordSize = l.state, l.history, l.recordSize
 		s.seq = max(s.seq, e.state.Seq)
 	}
 	for _, l := range loaded {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ const (
 
 // clusterEvent handles one event of the cluster. None may stop the loop.
 func (s *scheduler) clusterEvent(e *sched.Event) {
+	s.turnLog.note(e.GetType().String(), "")
 	switch e.GetType() {
 	case sched.Event_SUBSCRIBED:
 		s.onSubscribed(e.GetSubscribed())
@@ -103,33 +105,42 @@ func (s *scheduler) reconcileAgain() {
 			r.answered = false
 		}
 		s.send(reconcileCall(nil), nil)
+		var orphans []sched.Call_Reconcile_Task
+		for id, agent := range s.orphans { // the end of one may have been lost, or it was never launched
+			orphans = append(orphans, reconcileTask(id, agent))
+		}
+		s.reconcile(orphans)
 	}
 	s.reconcileOpen()
 }
 
-// askAbout reconciles the given tasks explicitly.
+// askAbout reconciles the tasks of the given runs explicitly.
 func (s *scheduler) askAbout(runs []*openRun) {
+	tasks := make([]sched.Call_Reconcile_Task, 0, len(runs))
+	for _, r := range runs {
+		r.asked = true
+		tasks = append(tasks, reconcileTask(r.ID, r.AgentID))
+	}
+	s.reconcile(tasks)
+}
+
+func (s *scheduler) reconcile(tasks []sched.Call_Reconcile_Task) {
 	const atOnce = 5000
-	for len(runs) > 0 {
-		n := min(atOnce, len(runs))
-		for _, r := range runs[:n] {
-			r.asked = true
-		}
-		s.send(reconcileCall(runs[:n]), nil)
-		runs = runs[n:]
+	for some := range slices.Chunk(tasks, atOnce) {
+		s.send(reconcileCall(some), nil)
 	}
 }
 
-func reconcileCall(runs []*openRun) *sched.Call {
-	call := &sched.Call{Type: sched.Call_RECONCILE, Reconcile: &sched.Call_Reconcile{}}
-	for _, r := range runs {
-		task := sched.Call_Reconcile_Task{TaskID: mesos.TaskID{Value: r.ID}}
-		if r.AgentID != "" {
-			task.AgentID = &mesos.AgentID{Value: r.AgentID}
-		}
-		call.Reconcile.Tasks = append(call.Reconcile.Tasks, task)
+func reconcileTask(id, agent string) sched.Call_Reconcile_Task {
+	task := sched.Call_Reconcile_Task{TaskID: mesos.TaskID{Value: id}}
+	if agent != "" {
+		task.AgentID = &mesos.AgentID{Value: agent}
 	}
-	return call
+	return task
+}
+
+func reconcileCall(tasks []sched.Call_Reconcile_Task) *sched.Call {
+	return &sched.Call{Type: sched.Call_RECONCILE, Reconcile: &sched.Call_Reconcile{Tasks: tasks}}
 }
 
 func killCall(id, agent string) *sched.Call {

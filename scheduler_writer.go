@@ -31,7 +31,6 @@ type viewTotals struct {
 const (
 	maxBatchSize    = 500 << 10 // bytes of records in one commit
 	maxWaitingSize  = 64 << 20  // bytes that may wait before new changes are refused
-	recordOverhead  = 64        // what a record costs beside its key and value
 	maxBatchChanges = 4096
 )
 
@@ -39,10 +38,11 @@ const (
 // effects of each change, in the same order, once everything before it and the change
 // itself are stored. What arrives during a commit forms the next one.
 type writer struct {
-	store   store
-	publish func([]viewChange, viewTotals)
-	onBatch func(changes, records int, took time.Duration, err error) // may be nil
-	log     *slog.Logger
+	store     store
+	batchSize int // bytes that go into one commit if that can be chosen
+	publish   func([]viewChange, viewTotals)
+	onBatch   func(changes, records int, took time.Duration, err error) // may be nil
+	log       *slog.Logger
 
 	mu      sync.Mutex
 	waiting []*change
@@ -50,8 +50,8 @@ type writer struct {
 	wake    chan struct{}
 }
 
-func newWriter(st store, publish func([]viewChange, viewTotals), log *slog.Logger) *writer {
-	return &writer{store: st, publish: publish, log: log, wake: make(chan struct{}, 1)}
+func newWriter(st store, batchSize int, publish func([]viewChange, viewTotals), log *slog.Logger) *writer {
+	return &writer{store: st, batchSize: batchSize, publish: publish, log: log, wake: make(chan struct{}, 1)}
 }
 
 // enqueue adds a change. It never blocks.
@@ -136,7 +136,7 @@ func (w *writer) take() []*change {
 	n, size := 0, 0
 	for n < len(w.waiting) && n < maxBatchChanges {
 		size += w.waiting[n].size
-		if n > 0 && size > maxBatchSize {
+		if n > 0 && size > w.batchSize {
 			break
 		}
 		n++
