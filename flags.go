@@ -105,6 +105,9 @@ type flags struct {
 	stageTimeout         time.Duration
 	jobHistoryKeep       int
 	maxWaitingRuns       int
+	localKeepRuns        int
+	localKeepSize        int // MiB; 0 for a tenth of the disk
+	localOutputSize      int // MiB; 0 for any
 
 	set map[string]bool // the options given on the command line
 }

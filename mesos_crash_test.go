@@ -240,6 +240,7 @@ const doomedRun = "ct:946684830000:0:a:"
 // task is launched exactly once and the run ends as the task did, except where nobody could find that
 // out in time: then the run is recorded as lost, and was launched once at most.
 func TestLeaderDiesOnTheWay(t *testing.T) {
+	t.Parallel()
 	for _, point := range crashPoints {
 		fates := map[string]mesostest.CallFault{"": mesostest.NoFault}
 		if point.accept == acceptInFlight || point.accept == acceptBefore {

@@ -45,6 +45,7 @@ func ranTask(t *testing.T, m *mesostest.Master, log []byte) (*connection, *Run) 
 }
 
 func TestReadLogsOfARun(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := oneAgent(t, mesostest.Options{Principal: "chronos", Secret: "s3cret"})
 		m.AutoFinish(time.Second)
@@ -99,6 +100,7 @@ func TestReadLogsOfARun(t *testing.T) {
 
 // TestReadLogsAsWhoeverAgentsAdmit: agents have credentials of their own, which need not be those of masters.
 func TestReadLogsAsWhoeverAgentsAdmit(t *testing.T) {
+	t.Parallel()
 	secret := filepath.Join(t.TempDir(), "agents")
 	login := (&daemon{log: slog.New(slog.DiscardHandler), flags: &flags{mesosAgentPrincipal: "reader", mesosAgentSecretFile: secret}}).agentLogin()
 	if (&daemon{flags: &flags{}}).agentLogin() != nil {
@@ -134,6 +136,7 @@ func TestReadLogsAsWhoeverAgentsAdmit(t *testing.T) {
 
 // TestReadLogsOverTLS reads from an agent that speaks https, whose certificate must be trusted.
 func TestReadLogsOverTLS(t *testing.T) {
+	t.Parallel()
 	m := mesostest.NewMaster(t, mesostest.Options{Principal: "chronos", Secret: "s3cret"})
 	a := m.AddAgent(mesostest.AgentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
 	agent := httptest.NewTLSServer(a)
@@ -159,6 +162,7 @@ func TestReadLogsOverTLS(t *testing.T) {
 
 // TestFilesOfARecordedAgent serves what a real agent has answered.
 func TestFilesOfARecordedAgent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		answers := make(map[string]string)
 		for _, it := range mesostest.ReadRecording(t, "30-operator-endpoints") {
@@ -193,6 +197,7 @@ func TestFilesOfARecordedAgent(t *testing.T) {
 }
 
 func TestUnquoteBytes(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		`null`: "", ``: "", `""`: "", `"a\"\\\/\b\f\n\r\t"`: "a\"\\/\b\f\n\r\t",
 		`"\u00e4\ud83d\ude00\ud83d"`: "ä😀\ufffd", "\"\xff\xc3\"": "\xff\xc3",
@@ -205,6 +210,7 @@ func TestUnquoteBytes(t *testing.T) {
 
 // Certificates are issued to names, so agents that speak TLS are reached under theirs.
 func TestAgentURL(t *testing.T) {
+	t.Parallel()
 	both := mesos.Address{Hostname: new("a1"), IP: new("10.0.0.1"), Port: 5051}
 	for _, tt := range []struct {
 		url  *mesos.URL
@@ -223,6 +229,7 @@ func TestAgentURL(t *testing.T) {
 }
 
 func TestSandboxURL(t *testing.T) {
+	t.Parallel()
 	u := &mesos.URL{Scheme: "https", Address: mesos.Address{IP: new("fe80::1"), Port: 5051}}
 	got := sandboxURL(agentURL(u), "F", "ct:1:0:a:x y")
 	want := "https://[fe80::1]:5051/files/browse?path=%2Fframeworks%2FF%2Fexecutors%2Fct%3A1%3A0%3Aa%3Ax+y%2Flatest"

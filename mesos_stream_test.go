@@ -59,6 +59,7 @@ func holdOpen(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 // A master that was started anew behind the same address knows nothing of us, and the stream of the
 // one before may look alive for minutes. What it says to a call is enough to subscribe.
 func TestMasterThatDoesNotKnowTheFrameworkIsSubscribedToAnew(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, text string
 		status     int
@@ -89,6 +90,7 @@ func TestMasterThatDoesNotKnowTheFrameworkIsSubscribedToAnew(t *testing.T) {
 
 // A master that accepts us and ends each stream at once is not asked three times a second for ever.
 func TestShortSubscriptionsDoNotResetTheBackoff(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		lives := time.Duration(0)
 		var mu sync.Mutex
@@ -121,6 +123,7 @@ func TestShortSubscriptionsDoNotResetTheBackoff(t *testing.T) {
 
 // What no master says is stepped over: it neither ends the stream nor is taken for its end.
 func TestOddRecordsOnTheStream(t *testing.T) {
+	t.Parallel()
 	heartbeat := mesostest.Record(&sched.Event{Type: sched.Event_HEARTBEAT})
 	tests := []struct {
 		name    string
@@ -168,6 +171,7 @@ func TestOddRecordsOnTheStream(t *testing.T) {
 }
 
 func TestSecondSubscribedOnAStreamEndsIt(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := &oddMaster{interval: 15, then: func(w http.ResponseWriter, r *http.Request) {
 			w.Write(subscribedRecord(15))
@@ -184,6 +188,7 @@ func TestSecondSubscribedOnAStreamEndsIt(t *testing.T) {
 
 // The interval of heartbeats that a master names is believed within reason.
 func TestOddHeartbeatIntervals(t *testing.T) {
+	t.Parallel()
 	for _, seconds := range []float64{0, -1, 1e-9, 1e300, math.Inf(1), math.NaN()} {
 		synctest.Test(t, func(t *testing.T) {
 			o := &oddMaster{interval: seconds, then: holdOpen}
@@ -204,6 +209,7 @@ func TestOddHeartbeatIntervals(t *testing.T) {
 
 // A master that takes calls too slowly does not fill the memory: it is subscribed to anew, which voids them.
 func TestCallsThatAMasterDoesNotTakeAreBounded(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		o := &oddMaster{interval: 15, then: holdOpen, answer: func(w http.ResponseWriter, _ *sched.Call) {
@@ -240,6 +246,7 @@ func TestCallsThatAMasterDoesNotTakeAreBounded(t *testing.T) {
 
 // TestDeclineThatFailsIsRepeated: an offer that the master never gets back keeps its resources out for ever.
 func TestDeclineThatFailsIsRepeated(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := oneAgent(t, mesostest.Options{})
 		m.AutoFinish(time.Second)
@@ -280,6 +287,7 @@ func TestDeclineThatFailsIsRepeated(t *testing.T) {
 
 // TestTaskThatNeverStartsIsGivenUp: also after its agent was unreachable in between.
 func TestTaskThatNeverStartsIsGivenUp(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name      string
 		cut, back time.Duration // of the agent, from the launch; 0 if it stays

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,6 +171,7 @@ func configFor(m *mesostest.Master, info *mesos.FrameworkInfo, log *slog.Logger)
 }
 
 func TestClusterRunsATask(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := oneAgent(t, mesostest.Options{})
 		m.AutoFinish(time.Minute)
@@ -200,6 +203,7 @@ func TestClusterRunsATask(t *testing.T) {
 }
 
 func TestRedirectKeepsCredentialsAndCallsGoToTheLeader(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := oneAgent(t, mesostest.Options{Principal: "chronos", Secret: "s3cret"})
 		standby := m.Standby()
@@ -219,6 +223,7 @@ func TestRedirectKeepsCredentialsAndCallsGoToTheLeader(t *testing.T) {
 }
 
 func TestDroppedStreamIsSubscribedAnewWithTheSameID(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := oneAgent(t, mesostest.Options{})
 		k := connect(t, configFor(m, testFramework(), nil), "")
@@ -271,6 +276,7 @@ func brokenMaster(t *testing.T, h http.HandlerFunc) mesosConfig {
 }
 
 func TestMastersThatDoNotWork(t *testing.T) {
+	t.Parallel()
 	stream := func(w http.ResponseWriter, body string) {
 		w.Header().Set("Content-Type", mediaProtobuf)
 		w.Header().Set(streamHeader, "x")
@@ -323,6 +329,7 @@ func TestMastersThatDoNotWork(t *testing.T) {
 }
 
 func TestHeartbeatsMissedEndTheStream(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var at []time.Time
@@ -352,6 +359,7 @@ func TestHeartbeatsMissedEndTheStream(t *testing.T) {
 }
 
 func TestUnreachableMasterRecovers(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name         string
 		breaks, cure func(m *mesostest.Master)
@@ -388,6 +396,7 @@ func TestUnreachableMasterRecovers(t *testing.T) {
 }
 
 func TestFrameworkRefusedForGood(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := oneAgent(t, mesostest.Options{})
 		m.Expire("F1")
@@ -402,6 +411,7 @@ func TestFrameworkRefusedForGood(t *testing.T) {
 }
 
 func TestSecondSchedulerTakesOver(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := oneAgent(t, mesostest.Options{})
 		first := connect(t, configFor(m, testFramework(), nil), "F1")
@@ -423,6 +433,7 @@ func TestSecondSchedulerTakesOver(t *testing.T) {
 }
 
 func TestCallOutcomes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := oneAgent(t, mesostest.Options{})
 		k := connect(t, configFor(m, testFramework(), nil), "")
@@ -461,6 +472,7 @@ func TestCallOutcomes(t *testing.T) {
 }
 
 func TestCallsKeepTheirOrder(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := oneAgent(t, mesostest.Options{})
 		k := connect(t, configFor(m, testFramework(), nil), "")
@@ -480,6 +492,7 @@ func TestCallsKeepTheirOrder(t *testing.T) {
 }
 
 func TestCallsQueuedWhenTheStreamEndsAreVoid(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := oneAgent(t, mesostest.Options{})
 		k := connect(t, configFor(m, testFramework(), nil), "")
@@ -505,6 +518,7 @@ func TestCallsQueuedWhenTheStreamEndsAreVoid(t *testing.T) {
 }
 
 func TestAnotherMasterLeads(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := oneAgent(t, mesostest.Options{})
 		standby := m.Standby()
@@ -542,6 +556,7 @@ func TestAnotherMasterLeads(t *testing.T) {
 }
 
 func TestNoMasterAtAll(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		k := connect(t, mesosConfig{framework: testFramework(), follow: func(ctx context.Context, report func(string)) { report("") }}, "")
 		time.Sleep(time.Minute)
@@ -552,6 +567,7 @@ func TestNoMasterAtAll(t *testing.T) {
 }
 
 func TestBackoffSpreadsAndIsBounded(t *testing.T) {
+	t.Parallel()
 	b := backoff{first: firstRetry, last: lastRetry}
 	var waits []time.Duration
 	for range 20 {
@@ -566,9 +582,43 @@ func TestBackoffSpreadsAndIsBounded(t *testing.T) {
 }
 
 func TestTrimSecret(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{"s": "s", "s\n": "s", "s\r\n": "s", "s\n\n": "s\n", " s ": " s "} {
 		if got := trimSecret([]byte(in)); got != want {
 			t.Errorf("trimSecret(%q) = %q, want %q", in, got, want)
 		}
 	}
+}
+
+// TestMasterBehindABlackHole connects to an address that swallows everything: the attempt is given up
+// in time, told of, and made again.
+func TestMasterBehindABlackHole(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, mesostest.Options{})
+		c := configFor(m, testFramework(), nil)
+		var open atomic.Bool
+		c.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if open.Load() {
+				return m.Dial(ctx, network, address)
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		k := connect(t, c, "")
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		if n := strings.Count(k.log.String(), "master is silent"); n < 5 || n > 9 {
+			t.Errorf("%d attempts in three minutes, want one every 20 s and the back-off between: %s", n, k.log)
+		}
+		if s := k.status(); s.Subscribed || s.Error != "master is silent" {
+			t.Errorf("status = %+v", s)
+		}
+		open.Store(true)
+		time.Sleep(subscribeTimeout + lastRetry)
+		synctest.Wait()
+		if n := len(k.seen(sched.Event_SUBSCRIBED)); n != 1 {
+			t.Errorf("%d subscriptions once the way is open, want 1: %s", n, k.log)
+		}
+	})
 }

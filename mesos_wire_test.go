@@ -81,6 +81,7 @@ func recordedRequest(t *testing.T, recording, name string) mesostest.Item {
 // more lists the fields that ours has and the recorded one has not, each of
 // which is in the messages of every Mesos since 1.0 or is ignored there.
 func TestCallsHaveTheRecordedForm(t *testing.T) {
+	t.Parallel()
 	o := plain("O1", "S1", 4, 4096, 10240)
 	m := newMarket("*")
 	m.add(o, time.Time{})
@@ -235,6 +236,7 @@ func checkForm(t *testing.T, sent sentCall, forms []map[string]bool, more []stri
 // acknowledge, kill, decline, suppress, revive, and subscribe and reconcile with and without tasks. What
 // arrives is compared with what real masters have taken.
 func TestEveryCallTheProgramSendsHasARecordedForm(t *testing.T) {
+	t.Parallel()
 	forms := recordedForms(t)
 	env := "accept.operations[].launch.task_infos[].command.environment.variables[]."
 	more := map[sched.Call_Type][]string{ // in the messages of every Mesos since 1.0

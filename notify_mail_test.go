@@ -49,6 +49,7 @@ func startMail(t *testing.T, s *smtptest.Server, implicit bool) (address string)
 }
 
 func TestMailGoesOutTheWayTheServerOffers(t *testing.T) {
+	t.Parallel()
 	roots, cert := smtptest.Authority(t)
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	nobody := x509.NewCertPool()
@@ -100,6 +101,7 @@ func TestMailGoesOutTheWayTheServerOffers(t *testing.T) {
 }
 
 func TestMailIsAsTheStandardsWantIt(t *testing.T) {
+	t.Parallel()
 	server := &smtptest.Server{}
 	s, _ := mailTo(t, notifyOptions{MailServer: server.Start(t)}, nil)
 	n := mailNotice()
@@ -138,6 +140,7 @@ func TestMailIsAsTheStandardsWantIt(t *testing.T) {
 }
 
 func TestMailOfADeletionIsEmpty(t *testing.T) {
+	t.Parallel()
 	server := &smtptest.Server{}
 	deliver(t, notifyOptions{MailServer: server.Start(t), MailFrom: "c@example.com"}, jobEvent{Kind: eventRemoved, Job: nightlyJob(), Time: noticeTime})
 	got := server.Mails()
@@ -150,6 +153,7 @@ func TestMailOfADeletionIsEmpty(t *testing.T) {
 }
 
 func TestMailGoesToEachOwner(t *testing.T) {
+	t.Parallel()
 	server := &smtptest.Server{}
 	event := failedEvent()
 	event.Job.Owner = " a@example.com , The Team <team@example.com>,,not an address"
@@ -167,6 +171,7 @@ func TestMailGoesToEachOwner(t *testing.T) {
 }
 
 func TestNothingInANoticeAddsAHeader(t *testing.T) {
+	t.Parallel()
 	server := &smtptest.Server{}
 	event := failedEvent()
 	event.Job.Name = "x\r\nBcc: evil@example.com\r\n\r\nbody"
@@ -184,6 +189,7 @@ func TestNothingInANoticeAddsAHeader(t *testing.T) {
 }
 
 func TestMailRefusalsSayWhetherToTryAgain(t *testing.T) {
+	t.Parallel()
 	_, cert := smtptest.Authority(t)
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	for _, tt := range []struct {
@@ -216,6 +222,7 @@ func TestMailRefusalsSayWhetherToTryAgain(t *testing.T) {
 }
 
 func TestMailToASilentServerEndsWithTheContext(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -230,6 +237,7 @@ func TestMailToASilentServerEndsWithTheContext(t *testing.T) {
 }
 
 func TestMailServerIsReadWithItsPort(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		server string
 		ssl    bool

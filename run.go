@@ -60,6 +60,13 @@ type Run struct {
 	Late        bool   `json:"late,omitempty"`        // eventLate has been raised
 }
 
+// An outputPiece is a part of what a run has written.
+type outputPiece struct {
+	text []byte
+	gap  int64 // instead of text: how many bytes from here on were left out when the run wrote them
+	size int64 // of all that was written so far
+}
+
 // dueTime returns Due as a time in UTC.
 func (r *Run) dueTime() time.Time { return time.UnixMilli(r.Due).UTC() }
 

@@ -21,6 +21,7 @@ func (v *view) names() []string {
 }
 
 func TestViewsShowJobsInTheOrderOfTheirCreation(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 0))
 	v, order, held := newView(), []string{}, map[string]*jobView{}
 	for step := range 20_000 {
@@ -61,6 +62,7 @@ func TestViewsShowJobsInTheOrderOfTheirCreation(t *testing.T) {
 
 // A leader that goes on for months creates and deletes jobs all the while.
 func TestJobsThatAreGoneTakeNoRoomInViews(t *testing.T) {
+	t.Parallel()
 	scenario(t, "created and deleted again and again", func(b *bench) {
 		b.start().post(yearly("first"))
 		b.post(yearly("second"))
