@@ -79,6 +79,15 @@ func (r *Run) ended() bool {
 	return true
 }
 
+// size is about what the run takes in a record, rather too much than too little.
+func (r *Run) size() int {
+	n := 500 // for the names and numbers
+	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, r.Killing, r.Agent, r.AgentID} {
+		n += quotedLen(text)
+	}
+	return n
+}
+
 // eventKind names what happened to a job or a run.
 type eventKind string
 

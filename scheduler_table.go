@@ -288,15 +288,6 @@ func (e *entry) publish(g *graph) *jobView {
 // record, and ZooKeeper takes a commit of one megabyte.
 const maxHistory = 200_000
 
-// size is about what the run takes in a record, rather too much than too little.
-func (r *Run) size() int {
-	n := 500 // for the names and numbers
-	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, r.Killing, r.Agent, r.AgentID} {
-		n += quotedLen(text)
-	}
-	return n
-}
-
 // addHistory puts an ended run in front of the history and cuts its tail, so that no more
 // than keep runs and most bytes are left, but for the run itself.
 func (e *entry) addHistory(r *Run, keep, most int) {
