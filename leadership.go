@@ -108,7 +108,7 @@ type leadership struct {
 func (l *leadership) onFile(ctx context.Context, st store) {
 	l.seat.follow(l.seat.id, instance{})
 	for n := int64(1); ctx.Err() == nil; n++ {
-		err := l.term(ctx, st, termID{number: n}, false)
+		err := l.term(ctx, st, termID{number: n})
 		if ctx.Err() != nil {
 			return
 		}
@@ -198,15 +198,18 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, c *candi
 	if err != nil {
 		return err
 	}
+	if st.copied {
+		l.log.Warn("the state was copied from another tree: whether another version has led since this one last did cannot be told", "node", st.path("go/term"))
+	}
 	var holding sync.WaitGroup
 	defer holding.Wait()
 	holding.Go(func() {
 		stop(fmt.Errorf("latch node: %w", errors.Join(c.hold(leading, session, latch), errNoLeader)))
 	})
-	err = l.term(leading, st, st.id(), afterJVM)
+	err = l.term(leading, st, st.id())
 	for errors.Is(err, errRestored) {
 		if st, err = openZKStore(session, o.root, latch); err == nil {
-			err = l.term(leading, st, st.id(), false)
+			err = l.term(leading, st, st.id())
 		}
 	}
 	stop(err)
@@ -217,12 +220,12 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, c *candi
 }
 
 // term loads the state and schedules until ctx ends or something fails.
-func (l *leadership) term(ctx context.Context, st store, id termID, afterJVM bool) error {
+func (l *leadership) term(ctx context.Context, st store, id termID) error {
 	if l.enter != nil {
 		l.enter(id)
 	}
 	cfg := l.config
-	cfg.term, cfg.afterJVM = id.number, afterJVM
+	cfg.term = id.number
 	s := newScheduler(cfg, st, l.cluster, l.log)
 	if err := s.load(ctx); err != nil {
 		return err

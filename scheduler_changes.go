@@ -426,7 +426,7 @@ func (s *scheduler) killJob(ctx context.Context, name string) error {
 	_, err := s.onJob(ctx, "kill job", name, func(e *entry) (string, error) {
 		for _, r := range e.runs.snapshot() {
 			s.cut()
-			s.kill(r, "killed by request")
+			s.kill(r, killRequested)
 		}
 		return "", nil
 	})
@@ -490,7 +490,7 @@ func (s *scheduler) purge(ctx context.Context) error {
 		for _, r := range s.sortedRuns() {
 			if r.State == runQueued {
 				s.cut()
-				s.kill(r, "purged by request")
+				s.kill(r, killPurged)
 			}
 		}
 		return nil

@@ -28,6 +28,13 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 	if err := s.unreadable(err); err != nil {
 		return fmt.Errorf("load state: %w", err)
 	}
+	if shared, ok := s.store.(sharedStore); ok {
+		s.others = shared.others()
+		defer func() { s.others = others{} }()
+	}
+	if _, restored := records[restoreMarker]; restored {
+		s.others.orders = nil // the records are written anew
+	}
 	if records, err = settleRestore(ctx, s.store, records, s.log); err != nil {
 		return err
 	}
@@ -39,6 +46,7 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 	s.loadMeta(records)
 	s.loadJobs(records)
 	s.loadRuns(records)
+	s.doubtRuns(records)
 	s.loadWaiting(records)
 	s.admitLoaded()
 	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
@@ -92,8 +100,11 @@ func (s *scheduler) loadMeta(records map[string][]byte) {
 	if err := json.Unmarshal(records[adoptKey], &s.adoptBefore); known && err != nil {
 		s.setAsideRecord(adoptKey, err.Error())
 	}
-	if s.cfg.afterJVM || !known {
+	before := s.adoptBefore
+	if s.adoptBefore = max(before, s.others.ended); !known {
 		s.adoptBefore = s.now
+	}
+	if !known || s.adoptBefore != before {
 		s.extra = append(s.extra, record{adoptKey, mustJSON(s.adoptBefore)})
 	}
 	for key, value := range records {
@@ -140,7 +151,7 @@ func (s *scheduler) decodeJobs(records map[string][]byte) []loadedJob {
 	for part := range slices.Chunk(loaded, len(loaded)/runtime.GOMAXPROCS(0)+1) {
 		decoders.Go(func() {
 			for i := range part {
-				part[i].decode(records, s.cfg)
+				part[i].decode(records, s.cfg, &s.others)
 			}
 		})
 	}
@@ -148,7 +159,7 @@ func (s *scheduler) decodeJobs(records map[string][]byte) []loadedJob {
 	return loaded
 }
 
-func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig) {
+func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, others *others) {
 	key := "J_" + l.name
 	defer func() {
 		if p := recover(); p != nil { // no record keeps all others from being used
@@ -168,9 +179,13 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig) {
 	if e.state.Deleted != 0 { // by us, and another version has made it again
 		e.state = jobState{Used: e.state.Used}
 	}
+	l.entry = e
+	if others.replaced(l.name) {
+		e.state = jobState{Used: e.state.newestDue()}
+		return
+	}
 	l.decodeRecord(records, "go/history/"+recordName(l.name), &e.history)
 	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
-	l.entry = e
 }
 
 // decodeRecord reads one of our own records, if it is there and sound.
@@ -237,7 +252,7 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 			}
 		}
 		job, err := parseRecordName(name)
-		if err != nil || s.jobs[job] != nil || s.unusable("J_"+job) {
+		if err != nil || s.unusable("J_"+job) || s.jobs[job] != nil && (isState || !s.others.replaced(job)) {
 			continue
 		}
 		var st jobState
@@ -414,9 +429,8 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 			s.kept[r.ID] = true
 			continue
 		}
-		if e == nil {
-			s.extra = append(s.extra, record{key, nil})
-			s.orphans[r.ID] = r.AgentID
+		if e == nil || s.others.replaced(r.Job) {
+			s.dropRun(&r, records)
 			continue
 		}
 		runs = append(runs, &r)
@@ -429,14 +443,31 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 	}
 }
 
+// dropRun forgets a run whose job another version has deleted. Its task is killed.
+func (s *scheduler) dropRun(r *Run, records map[string][]byte) {
+	s.extra = append(s.extra, record{runKey(r.ID), nil})
+	if _, waits := records[waitKey(r.ID)]; waits {
+		s.extra = append(s.extra, record{waitKey(r.ID), nil})
+		delete(records, waitKey(r.ID))
+	}
+	s.orphans[r.ID] = r.AgentID
+	r.State, r.Ended, r.Reason = runLost, s.now, "its job was deleted by another version"
+	s.emit(jobEvent{Kind: endEvents[r.State], Job: &Job{Name: r.Job}, Run: r, Message: r.Reason})
+}
+
 // loadWaiting takes in the runs that a 2.x version has left waiting: T_ nodes
 // that no record of ours goes with. They are judged by 2.4's own test of epsilon.
 // A run of ours whose T_ node is gone was taken over by such a version.
 func (s *scheduler) loadWaiting(records map[string][]byte) {
 	for _, r := range s.sortedRuns() {
-		if r.State == runQueued && !r.waitingStored {
-			s.cut()
+		s.cut()
+		switch {
+		case r.State != runQueued:
+		case !r.waitingStored:
 			s.end(r, runLost, "taken over by an earlier version of Chronos")
+		case r.Kind == kindRetry && s.others.from(runKey(r.ID), r.Queued) && s.others.rewritten("J_"+r.Job) && !s.others.rewritten(waitKey(r.ID)):
+			s.end(r, runSkipped, "another version has run the job since")
+			delete(records, waitKey(r.ID)) // with the run
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(records)) {

@@ -42,6 +42,8 @@ type zkStore struct {
 	term        int64
 	termVersion int32  // of the node <root>/go/term
 	counter     string // which such node it is
+	copied      bool   // the node has been copied from another tree
+	foreign     others
 
 	versions map[string]int32 // version of every node, by key
 	kinds    map[string]bool  // the folders below <root>/go
@@ -57,7 +59,7 @@ type termRecord struct {
 // openZKStore begins a term: latch is the path of the node that campaign returned.
 // The result serves until the session ends or a commit fails.
 func openZKStore(session *zkSession, root, latch string) (*zkStore, error) {
-	s := &zkStore{session: session, root: root, latch: latch}
+	s := &zkStore{session: session, root: root, latch: latch, versions: map[string]int32{}}
 	for _, dir := range []string{s.path("state"), s.path("go/instances")} {
 		if err := session.mkdirAll(dir); err != nil {
 			return nil, err
@@ -69,7 +71,7 @@ func openZKStore(session *zkSession, root, latch string) (*zkStore, error) {
 	return s, nil
 }
 
-// beginTerm takes the number after the last term's.
+// beginTerm takes the number after the last term's, and looks who has led since that.
 func (s *zkStore) beginTerm() error {
 	name := s.path("go/term")
 	if _, err := s.session.Create(name, []byte("{}"), 0, s.session.acl); err != nil && !errors.Is(err, zk.ErrNodeExists) {
@@ -79,17 +81,26 @@ func (s *zkStore) beginTerm() error {
 	if _, err := s.session.Sync(name); err != nil {
 		return err
 	}
-	data, stat, err := s.session.Get(name)
+	last, stat, err := s.readTerm()
 	if err != nil {
 		return err
 	}
-	var last termRecord
-	if err := json.Unmarshal(data, &last); err != nil {
-		last.Term = int64(stat.Version) // somebody wrote there; each term counts the version up by one at least
-	}
 	s.term, s.termVersion = last.Term+1, stat.Version
 	s.counter = fmt.Sprintf("%d-%x", stat.Ctime, stat.Czxid)
-	return s.multi(nil)
+	mark, err := s.lookBack(last.Term, stat)
+	if err != nil {
+		return err
+	}
+	return s.multi(mark)
+}
+
+// readTerm returns what the last commit of this program has left.
+func (s *zkStore) readTerm() (last termRecord, stat *zk.Stat, err error) {
+	data, stat, err := s.session.Get(s.path("go/term"))
+	if err == nil && json.Unmarshal(data, &last) != nil {
+		last.Term = int64(stat.Version) // somebody wrote there; each term counts the version up by one at least
+	}
+	return last, stat, err
 }
 
 func (s *zkStore) id() termID { return termID{s.counter, s.term} }
@@ -163,7 +174,7 @@ func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
 				s.session.took(start)
 				nodes[i] = zkNode{data: data, err: err}
 				if err == nil {
-					nodes[i].version = stat.Version
+					nodes[i].version, nodes[i].order = stat.Version, order{stat.Czxid, stat.Mzxid}
 				}
 			}
 		})
@@ -176,6 +187,7 @@ func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
 func (s *zkStore) loaded(keys []string, nodes []zkNode) (map[string][]byte, error) {
 	records := make(map[string][]byte, len(keys))
 	s.versions = make(map[string]int32, len(keys))
+	s.foreign.orders = map[string]order{}
 	var unread []error
 	for i, key := range keys {
 		n := nodes[i]
@@ -189,6 +201,9 @@ func (s *zkStore) loaded(keys []string, nodes []zkNode) (map[string][]byte, erro
 			return nil, fmt.Errorf("read node %q: %w", s.node(key), n.err)
 		}
 		s.versions[key] = n.version
+		if s.foreign.wants(key) {
+			s.foreign.orders[key] = n.order
+		}
 		value := n.data
 		if kindOf(key) == "" {
 			e, err := decodeVariable(n.data)
