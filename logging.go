@@ -61,7 +61,7 @@ func (l runLog) observe(e jobEvent) {
 			return
 		}
 		level, message = slog.LevelWarn, "run failed, the job is disabled"
-	case eventSkipped, eventExpired:
+	case eventSkipped:
 		message = "run skipped"
 	case eventLate:
 		level, message = slog.LevelWarn, "run is late"

@@ -158,7 +158,7 @@ func changesBetween(from, to map[string][]byte) []record {
 func commitAll(ctx context.Context, st store, records []record) error {
 	size, first := 0, 0
 	for i, r := range records {
-		n := len(r.key) + len(r.value) + 2*recordOverhead
+		n := st.size(r)
 		if i > first && size+n > maxBatchSize {
 			if err := st.commit(ctx, records[first:i]); err != nil {
 				return err
