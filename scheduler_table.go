@@ -11,6 +11,7 @@ type entry struct {
 	job     *Job // replaced, never changed
 	sched   Schedule
 	problem string // why its schedule is not followed, or ""
+	notice  string // what a leader has done to it by itself, for a person, or ""
 	state   jobState
 	runs    []*openRun // open, oldest first
 	history []*Run     // ended, newest first; replaced, never changed
@@ -22,6 +23,7 @@ type entry struct {
 
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
+	noticeDirty                        bool
 	changed                            []*openRun
 	dropped                            []*openRun // of a deleted job: open runs to forget
 }
@@ -47,6 +49,21 @@ type jobState struct {
 
 // newestDue is the newest due that is part of an id of one of the job's tasks.
 func (st *jobState) newestDue() int64 { return max(st.Used, st.LastScheduled, st.LastDue) }
+
+const noticePrefix = "go/notice/"
+
+// A jobNotice is the record of what is said of a job until it is posted anew.
+type jobNotice struct {
+	Seq  int64  `json:"seq"` // of the job: one made anew is another
+	Text string `json:"text"`
+}
+
+func (e *entry) noticeRecord() []byte {
+	if e.notice == "" {
+		return nil
+	}
+	return mustJSON(jobNotice{e.state.Seq, e.notice})
+}
 
 // An openRun is a run that has not ended, with what only the loop needs to know.
 type openRun struct {
@@ -166,6 +183,9 @@ func (e *entry) records() []record {
 		put("J_"+e.job.Name, nil)
 		put("go/job/"+name, mustJSON(&jobState{Used: e.state.newestDue(), Deleted: e.state.Deleted}))
 		put("go/history/"+name, nil)
+		if e.notice != "" {
+			put(noticePrefix+name, nil)
+		}
 		return out
 	}
 	if e.jobDirty {
@@ -176,6 +196,9 @@ func (e *entry) records() []record {
 	}
 	if e.historyDirty {
 		put("go/history/"+name, mustJSON(e.history))
+	}
+	if e.noticeDirty {
+		put(noticePrefix+name, e.noticeRecord())
 	}
 	return out
 }
@@ -221,7 +244,7 @@ func (e *entry) publish(g *graph) *jobView {
 		e.listed, e.lists = e.job, new(lists)
 	}
 	v := &jobView{
-		job: e.job, lists: e.lists, slot: e.slot, history: e.history, problem: e.problem,
+		job: e.job, lists: e.lists, slot: e.slot, history: e.history, problem: e.problem, notice: e.notice,
 		parents: g.parents[e.job.Name], children: g.children[e.job.Name], missed: e.state.Missed,
 	}
 	if len(e.runs) > 0 {
