@@ -102,6 +102,35 @@ type leadership struct {
 	enter   func(termID) // told of each term before it begins; may be nil
 
 	refused string // key of the record whose refusal ended the last term, "" for none
+
+	mu     sync.Mutex
+	office func() (jvmNext bool) // looks who leads next; nil while this instance does not lead
+}
+
+// handOver prepares the end of this instance's leadership, if it leads and a JVM version is next. It
+// takes no longer than limit.
+func (l *leadership) handOver(limit time.Duration) {
+	l.mu.Lock()
+	office := l.office
+	l.mu.Unlock()
+	s := l.seat.current()
+	if limit <= 0 || office == nil || s == nil || !office() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	s.handOver(ctx)
+}
+
+// inOffice has handOver know who leads next, until what it returns is called.
+func (l *leadership) inOffice(jvmNext func() bool) (over func()) {
+	set := func(office func() bool) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.office = office
+	}
+	set(jvmNext)
+	return func() { set(nil) }
 }
 
 // onFile leads alone, on a store that nobody else has. It returns when ctx ends.
@@ -201,6 +230,10 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, c *candi
 	if st.copied {
 		l.log.Warn("the state was copied from another tree: whether another version has led since this one last did cannot be told", "node", st.path("go/term"))
 	}
+	defer l.inOffice(func() bool {
+		heir, err := c.heir(session)
+		return err == nil && madeByJVM(heir)
+	})()
 	var holding sync.WaitGroup
 	defer holding.Wait()
 	holding.Go(func() {
