@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // names returns the names in a list of jobs.
@@ -136,7 +137,9 @@ func TestGraph(t *testing.T) {
 
 func TestStateWordsOfTheDialects(t *testing.T) {
 	t.Parallel()
+	now := time.Now()
 	run := func(s runState) *Run { return &Run{State: s} }
+	retry := func(due time.Time) *Run { return &Run{State: runQueued, Kind: kindRetry, Due: due.UnixMilli()} }
 	tests := []struct {
 		runs   []*Run
 		v2, v3 string
@@ -145,13 +148,46 @@ func TestStateWordsOfTheDialects(t *testing.T) {
 		{[]*Run{run(runQueued)}, "queued", "queued"},
 		{[]*Run{run(runActive)}, "running", "1 running"},
 		{[]*Run{run(runActive), run(runActive), run(runQueued)}, "running", "2 running"},
+		{[]*Run{retry(now.Add(time.Millisecond))}, "idle", "idle"},
+		{[]*Run{retry(now)}, "queued", "queued"},
+		{[]*Run{retry(now.Add(time.Minute)), run(runQueued)}, "queued", "queued"},
+		{[]*Run{retry(now.Add(time.Minute)), run(runActive)}, "running", "1 running"},
+		{[]*Run{{State: runQueued, Kind: kindManual, Due: now.UnixMilli() + 1}}, "queued", "queued"}, // only its id is in the future
 	}
 	for _, tt := range tests {
 		jv := &jobView{job: &Job{}, runs: tt.runs}
-		if v2, v3 := stateText(jv, dialect2), stateText(jv, dialect3); v2 != tt.v2 || v3 != tt.v3 {
+		if v2, v3 := stateText(jv, dialect2, now), stateText(jv, dialect3, now); v2 != tt.v2 || v3 != tt.v3 {
 			t.Errorf("stateText = %q, %q, want %q, %q", v2, v3, tt.v2, tt.v3)
 		}
 	}
+}
+
+// TestStateWhileARetryWaitsForItsTime: clients act on the state, so it is that of the original.
+func TestStateWhileARetryWaitsForItsTime(t *testing.T) {
+	scenario(t, "idle, and queued when it is due", func(b *bench) {
+		b.cluster.behave(failing)
+		b.start().post(`{"name":"a","command":"x","schedule":"R1//P1D","retries":2}`)
+		api := newAPI(leading(b.s))
+		shows := func(state string) {
+			b.t.Helper()
+			for path, want := range map[string]string{
+				"/scheduler/graph/csv": "node,a,fresh," + state + "\n", "/v1/scheduler/graph/csv": "node,a,fresh," + state + "\n",
+				"/v1/scheduler/jobs/summary": `"state":"` + state + `"`,
+			} {
+				if got := bodyOf(b.t, send(b.t, api, "GET "+path)); !strings.Contains(got, want) {
+					b.t.Errorf("%s = %s, want %s", path, got, want)
+				}
+			}
+			if got := bodyOf(b.t, send(b.t, api, "GET /scheduler/queued/a")); !strings.Contains(got, `"kind":"retry"`) {
+				b.t.Errorf("queued = %s, want the retry", got)
+			}
+		}
+		b.wait(30 * time.Second)
+		shows("idle")
+		b.cluster.resize(0)
+		b.wait(31 * time.Second)
+		shows("queued")
+	})
 }
 
 func TestChangesOfJobs(t *testing.T) {

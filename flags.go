@@ -106,8 +106,10 @@ type flags struct {
 	handoverTimeout      time.Duration
 	jobHistoryKeep       int
 	localKeepRuns        int
-	localKeepSize        int // MiB; 0 for a tenth of the disk
-	localOutputSize      int // MiB; 0 for any
+	localKeepSize        int    // MiB; 0 for a tenth of the disk
+	localOutputSize      int    // MiB; 0 for any
+	acceptEmptyState     string // a node, as termMark has it; "" for none
+	acceptDamagedState   int64  // an offset; noDamage for none
 
 	set map[string]bool // the options given on the command line
 }
@@ -417,7 +419,8 @@ func (f *flags) schedulerConfig() schedulerConfig {
 // jobDefaults are the values for what a job's document leaves out.
 func (f *flags) jobDefaults() jobDefaults {
 	return jobDefaults{
-		CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
+		patterns: newPatterns(),
+		CPUs:     f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
 		Epsilon: Period{Seconds: int32(f.taskEpsilon / time.Second)}, User: f.user,
 	}
 }

@@ -87,6 +87,7 @@ func defaultFlags() *flags {
 		jobHistoryKeep:            20,
 		localKeepRuns:             20,
 		localOutputSize:           64,
+		acceptDamagedState:        noDamage,
 		set:                       map[string]bool{},
 	}
 }
@@ -317,5 +318,9 @@ func (f *flags) ourOptions() []option {
 			help: "Disk space that the sandboxes of ended runs may take together; the oldest go first. 0 means a tenth of the disk."},
 		{name: "local_output_size", arg: "MiB", value: intValue{&f.localOutputSize, 0, 1 << 20},
 			help: "How much --master local keeps of the stdout and of the stderr of a run: the beginning and the end of what is longer. 0 means all of it."},
+		{name: "accept_empty_state", arg: "node", value: checkedText(&f.acceptEmptyState, checkTermNode),
+			help: "Lead a state in ZooKeeper that has been emptied, for once: node is what the log and /health then say."},
+		{name: "accept_damaged_state", arg: "offset", value: offsetValue{&f.acceptDamagedState},
+			help: "Start on a damaged state file with every record that is whole, for once: offset is where the program said that the damage is."},
 	}
 }

@@ -20,7 +20,7 @@ func testHealth() *health {
 	return &health{
 		seat: at, watchdog: &watchdog{current: at.current, metrics: m, log: log},
 		notifier: newNotifier(notifyOptions{}, log, m), cluster: &observedCluster{metrics: m},
-		zookeeper: true, connected: func() bool { return true },
+		state: func() []string { return nil }, zookeeper: true, connected: func() bool { return true },
 	}
 }
 

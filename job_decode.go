@@ -418,12 +418,13 @@ func (d *jobDecoder) constraints(list value) []Constraint {
 			d.fail(docPath{"constraints", i}, "not a list of attribute, operator and value")
 			continue
 		}
-		c := Constraint{parts[0].text(), parts[1].text(), parts[2].text()}
+		c := Constraint{Attribute: parts[0].text(), Operator: parts[1].text(), Value: parts[2].text()}
 		if d.from == dialectStored && !slices.Contains(constraintOperators[:], c.Operator) {
 			continue
 		}
 		all = append(all, c)
 	}
+	d.defaults.patterns.compile(all)
 	return all
 }
 

@@ -272,3 +272,23 @@ func TestFilesAreNeitherLongNorTiny(t *testing.T) {
 		}
 	}
 }
+
+// Whoever opens a file finds its tests beside it. Others stand for a whole room; what all of them use is in
+// testbed files, and what is measured in bench files.
+func TestFilesOfTestsAreNamedAfterWhatTheyTest(t *testing.T) {
+	t.Parallel()
+	rooms, h := readRooms(t), openHouse(t)
+	names, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		subject := strings.TrimSuffix(strings.TrimSuffix(name, "_test.go"), "_services")
+		if h.files[subject+".go"] != nil || strings.HasPrefix(subject, "testbed") || strings.HasPrefix(subject, "bench_") || subject == "rooms" {
+			continue
+		}
+		if !slices.ContainsFunc(rooms, func(r room) bool { return r.has(subject + ".go") }) {
+			t.Errorf("%s tests no file and no room", name)
+		}
+	}
+}

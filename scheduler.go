@@ -150,6 +150,7 @@ type scheduler struct {
 	effects        []func(error)
 	requests       *requestLog
 	restoring      sync.Mutex              // held by the restore that is under way
+	refusal        atomic.Pointer[error]   // of all changes, once the term is over; nil for none
 	endTerm        context.CancelCauseFunc // ends run; nothing is committed after the effect that calls it
 }
 
@@ -232,6 +233,9 @@ func (s *scheduler) do(ctx context.Context, fn func() error) error {
 // wraps errNoLeader or the store's. A request id in ctx makes a repeated call harmless:
 // the answer given first is given again, and fn does not run.
 func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string, error) {
+	if err := s.refused(); err != nil {
+		return "", err
+	}
 	if s.writer.full() {
 		return "", errBusy
 	}
@@ -277,6 +281,18 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 	}
 }
 
+// refuse has every change from now on answered with this. It is for a term that is over, with
+// which readers have to make do until there is another.
+func (s *scheduler) refuse(why error) { s.refusal.Store(&why) }
+
+// refused returns why changes are refused, nil if they are not.
+func (s *scheduler) refused() error {
+	if why := s.refusal.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
+
 const (
 	maxEventsPerTurn = 256
 	maxTimers        = 2000 // before what they did goes to the writer
@@ -315,6 +331,7 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 // stores what the first did while the next are under way, but no event comes between
 // them: an agent's offers can be accepted only once, with the tasks of all rounds.
 func (s *scheduler) turn() (more bool) {
+	s.offers.compared.begin()
 	for round := 1; ; round++ {
 		more = s.fireTimers()
 		s.wakeChildren()
@@ -324,7 +341,8 @@ func (s *scheduler) turn() (more bool) {
 		s.cfg.offersHeld(s.offers.held())
 		s.seal()
 		if last {
-			return more || len(s.wake) > 0 // a launch may have made room for the next run of a child
+			// A launch may have made room for the next run of a child.
+			return more || len(s.wake) > 0 || s.offers.compared.short
 		}
 	}
 }

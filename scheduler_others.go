@@ -125,7 +125,7 @@ const endUnknown = "its end is not known: another version led"
 // another version may have counted this one, and tried again itself.
 func (s *scheduler) lose(r *openRun, message string) {
 	switch {
-	case !r.doubtful:
+	case !r.doubtful, r.Killing.asked():
 		s.fail(r, runLost, message)
 	case r.entry.job.Async && r.Callback != nil:
 		s.applyCallback(r, *r.Callback)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"time"
@@ -244,7 +245,7 @@ func (e *entry) publish(g *graph) *jobView {
 		e.listed, e.lists = e.job, new(lists)
 	}
 	v := &jobView{
-		job: e.job, lists: e.lists, slot: e.slot, history: e.history, problem: e.problem, notice: e.notice,
+		job: e.job, lists: e.lists, slot: e.slot, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem()), notice: e.notice,
 		parents: g.parents[e.job.Name], children: g.children[e.job.Name], missed: e.state.Missed,
 	}
 	if len(e.runs) > 0 {

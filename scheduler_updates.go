@@ -192,7 +192,7 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 	case mesos.TASK_FAILED:
 		s.fail(r, runFailed, statusText(u))
 	case mesos.TASK_KILLED:
-		s.onKilled(r, u)
+		s.killed(r, statusText(u))
 	case mesos.TASK_ERROR:
 		s.onTaskError(r, u)
 	default: // LOST, DROPPED, GONE, GONE_BY_OPERATOR, UNKNOWN, and whatever Mesos may add
@@ -343,14 +343,13 @@ func (s *scheduler) boundAwaiting(e *entry) {
 	}
 }
 
-// onKilled ends a run that was killed: no counter changes, no retry, no child runs.
-func (s *scheduler) onKilled(r *openRun, u *mesos.TaskStatus) {
-	reason := r.Killing
-	if reason == "" {
-		reason = statusText(u)
+// killed ends a run that was killed: no counter changes, no retry, no child runs.
+func (s *scheduler) killed(r *openRun, message string) {
+	if r.Killing.asked() {
+		message = string(r.Killing)
 	}
-	s.end(r, runKilled, reason)
-	s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: reason})
+	s.end(r, runKilled, message)
+	s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: message})
 	s.disableAfterLast(r.entry)
 }
 
@@ -387,10 +386,6 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 			s.requeue(r, statusText(u), pause)
 			return
 		}
-	}
-	if r.Killing != "" {
-		s.onKilled(r, u)
-		return
 	}
 	s.lose(r, statusText(u))
 }
@@ -448,10 +443,6 @@ func (s *scheduler) giveUpUnreachable(r *openRun) {
 func (s *scheduler) abandon(r *openRun, why string) {
 	s.orphans[r.ID] = r.AgentID
 	s.send(killCall(r.ID, r.AgentID), nil)
-	if r.Killing != "" {
-		s.end(r, runKilled, r.Killing)
-		return
-	}
 	s.lose(r, why)
 }
 
@@ -487,23 +478,17 @@ func (s *scheduler) onError(message string) {
 	clear(s.orphans)
 	s.extra = append(s.extra, record{frameworkIDKey, nil})
 	for _, r := range s.sortedRuns() {
-		switch {
-		case r.State != runLaunching && r.State != runActive:
-		case r.Killing != "":
-			s.end(r, runKilled, r.Killing)
-		default:
+		if r.State == runLaunching || r.State == runActive {
 			s.lose(r, message)
 		}
 	}
 }
 
 // kill ends a run: at once if it only waits, else by asking the cluster until the task is gone.
-func (s *scheduler) kill(r *openRun, why string) {
+func (s *scheduler) kill(r *openRun, why killCause) {
 	switch r.State {
 	case runQueued, runAwaiting:
-		s.end(r, runKilled, why)
-		s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: why})
-		s.disableAfterLast(r.entry)
+		s.killed(r, string(why))
 	default:
 		if r.Killing == "" {
 			r.update(func(n *Run) { n.Killing = why })

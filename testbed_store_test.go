@@ -26,6 +26,8 @@ type memStore struct {
 	orders  map[string]order
 	lastOwn int64
 	reign   reign
+	loaded  func()       // called by load; may be nil
+	well    func() error // what ready returns; nil for a store that always is
 }
 
 func newMemStore() *memStore {
@@ -34,9 +36,20 @@ func newMemStore() *memStore {
 
 // load implements store.
 func (m *memStore) load(context.Context) (map[string][]byte, error) {
+	if m.loaded != nil {
+		m.loaded()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.records), nil
+}
+
+// ready implements localStore.
+func (m *memStore) ready() error {
+	if m.well == nil {
+		return nil
+	}
+	return m.well()
 }
 
 // commit implements store.
