@@ -13,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/go-zookeeper/zk"
 )
 
 // errReadOnly is what a dry run answers to whoever wants to write.
@@ -146,14 +144,12 @@ func (d *dryRun) look(ctx context.Context) error {
 		return fmt.Errorf("there is no state at %s/state: --zk_path is another one, or nothing has been stored", d.root())
 	}
 	st := &stateReader{zkStore: &zkStore{session: d.session, root: d.root()}}
-	switch last, stat, err := st.readTerm(); {
-	case errors.Is(err, zk.ErrNoNode): // nothing of ours yet
-	case err != nil:
+	last, err := readTermMark(d.session, d.root())
+	if err == nil {
+		_, err = st.lookBack(last)
+	}
+	if err != nil {
 		return err
-	default:
-		if _, err := st.lookBack(last.Term, stat); err != nil {
-			return err
-		}
 	}
 	cfg := d.flags.schedulerConfig()
 	s := newScheduler(cfg, st, nil, slog.New(slog.DiscardHandler))

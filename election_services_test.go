@@ -270,7 +270,7 @@ func TestLeadershipMovesWithinAnEnsemble(t *testing.T) {
 	a, aSession := newTestCandidate(root, "a:1"), dial(ensemble[follower])
 	b, bSession := newTestCandidate(root, "b:1"), dial(ensemble[(follower+1)%3])
 	v := next(t, campaigning(t, a, aSession), "leader").mustLead(t)
-	old, err := openZKStore(aSession, root, v.latch)
+	old, err := openZKStore(aSession, root, v.latch, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func TestLeadershipMovesWithinAnEnsemble(t *testing.T) {
 	ensemble[follower].Kill()
 	ended(t, aSession)
 	v = next(t, won, "leader").mustLead(t)
-	s, err := openZKStore(bSession, root, v.latch)
+	s, err := openZKStore(bSession, root, v.latch, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,24 +20,24 @@ type reignRecord struct {
 	After int64 `json:"after"`
 }
 
-// lookBack finds out who has led since the last term of ours, which has that number and whose
-// node has that stat. What it returns belongs into the transaction that begins the next one: the
+// lookBack finds out who has led since the last term of ours, which has
+// left that mark. What it returns belongs into the transaction that begins the next one: the
 // node is as it was until then.
-func (s *zkStore) lookBack(term int64, stat *zk.Stat) ([]zkOp, error) {
+func (s *zkStore) lookBack(last termMark) ([]zkOp, error) {
 	known, node, err := s.readReign()
-	if err != nil || term == 0 {
+	if err != nil || last.term == 0 {
 		return nil, err
 	}
 	led := false
-	if s.copied = stat.Version == 0; !s.copied {
-		s.foreign.lastOwn = stat.Mzxid
-		if led, err = s.registeredSince(stat.Mzxid); err != nil {
+	if s.copied = last.version == 0; !s.copied {
+		s.foreign.lastOwn = last.written
+		if led, err = s.registeredSince(last.written); err != nil {
 			return nil, err
 		}
 	}
 	switch {
 	case led:
-		known = reignRecord{time.Now().UnixMilli(), stat.Mzxid}
+		known = reignRecord{time.Now().UnixMilli(), last.written}
 		s.foreign.reign = reign{known.At, known.After, math.MaxInt64}
 	case s.copied && known.After != 0:
 		known.After = 0 // another tree's order

@@ -26,6 +26,8 @@ type memStore struct {
 	orders  map[string]order
 	lastOwn int64
 	reign   reign
+	loaded  func()       // called by load; may be nil
+	well    func() error // what ready returns; nil for a store that always is
 }
 
 func newMemStore() *memStore {
@@ -34,9 +36,20 @@ func newMemStore() *memStore {
 
 // load implements store.
 func (m *memStore) load(context.Context) (map[string][]byte, error) {
+	if m.loaded != nil {
+		m.loaded()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.records), nil
+}
+
+// ready implements localStore.
+func (m *memStore) ready() error {
+	if m.well == nil {
+		return nil
+	}
+	return m.well()
 }
 
 // commit implements store.
@@ -93,6 +106,11 @@ func (m *memStore) others() others {
 		m.reign.before = m.writes
 	}
 	return seen
+}
+
+// size implements store. It takes as much as ZooKeeper does below a path of some length.
+func (m *memStore) size(r record) int {
+	return len("/chronos/state/state/") + 2*len(r.key) + len(r.value) + 200
 }
 
 func (m *memStore) value(key string) string {
