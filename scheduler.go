@@ -150,6 +150,7 @@ type scheduler struct {
 	framework      string
 	adoptBefore    int64  // tasks due up to then that have no record may be a JVM's, and are adopted
 	others         others // while loading
+	yielding       bool   // another version leads next: nothing falls due any more
 	subscribed     bool
 	subscriptions  int // so far
 	reconcileIn    time.Duration

@@ -51,7 +51,7 @@ func (s *scheduler) setSchedule(e *entry, to Schedule) {
 // arm sets the timer of the job's next occurrence, or takes it away.
 func (s *scheduler) arm(e *entry) {
 	at, ok := e.nextDue()
-	if !ok {
+	if !ok || s.yielding {
 		s.dues.drop(&e.timer)
 		return
 	}
@@ -62,7 +62,7 @@ func (s *scheduler) arm(e *entry) {
 // run: the newest, if it is younger than epsilon. The others are recorded as
 // missed. Every one of them uses up a repetition (2.4).
 func (s *scheduler) fireDue(e *entry) {
-	if !e.scheduled() {
+	if !e.scheduled() || s.yielding {
 		return
 	}
 	now := time.UnixMilli(s.now)

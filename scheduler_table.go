@@ -11,6 +11,7 @@ type entry struct {
 	job     *Job // replaced, never changed
 	sched   Schedule
 	problem string // why its schedule is not followed, or ""
+	notice  string // what a leader has done to it by itself, for a person, or ""
 	state   jobState
 	runs    runList // open
 	blocked blockedRuns
@@ -25,6 +26,7 @@ type entry struct {
 
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
+	noticeDirty                        bool
 	changed                            []*openRun
 	weight                             int // of what is changed
 	recordSize                         int // of the document as it was last stored
@@ -53,6 +55,21 @@ type jobState struct {
 
 // newestDue is the newest due that is part of an id of one of the job's tasks.
 func (st *jobState) newestDue() int64 { return max(st.Used, st.LastScheduled, st.LastDue) }
+
+const noticePrefix = "go/notice/"
+
+// A jobNotice is the record of what is said of a job until it is posted anew.
+type jobNotice struct {
+	Seq  int64  `json:"seq"` // of the job: one made anew is another
+	Text string `json:"text"`
+}
+
+func (e *entry) noticeRecord() []byte {
+	if e.notice == "" {
+		return nil
+	}
+	return mustJSON(jobNotice{e.state.Seq, e.notice})
+}
 
 // An openRun is a run that has not ended, with what only the loop needs to know.
 type openRun struct {
@@ -214,6 +231,9 @@ func (e *entry) records() []record {
 		put("J_"+e.job.Name, nil)
 		put("go/job/"+name, mustJSON(&jobState{Used: e.state.newestDue(), Deleted: e.state.Deleted}))
 		put("go/history/"+name, nil)
+		if e.notice != "" {
+			put(noticePrefix+name, nil)
+		}
 		return out
 	}
 	if e.jobDirty {
@@ -226,6 +246,9 @@ func (e *entry) records() []record {
 	}
 	if e.historyDirty {
 		put("go/history/"+name, mustJSON(e.history))
+	}
+	if e.noticeDirty {
+		put(noticePrefix+name, e.noticeRecord())
 	}
 	return out
 }
@@ -271,7 +294,7 @@ func (e *entry) publish(g *graph) *jobView {
 		e.listed, e.lists = e.job, new(lists)
 	}
 	v := &jobView{
-		job: e.job, lists: e.lists, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem()),
+		job: e.job, lists: e.lists, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem()), notice: e.notice,
 		parents: g.parents[e.job.Name], children: g.children[e.job.Name], missed: e.state.Missed,
 	}
 	if e.runs.len() > 0 {

@@ -184,6 +184,10 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 		e.state = jobState{Used: e.state.newestDue()}
 		return
 	}
+	var notice jobNotice
+	if l.decodeRecord(records, noticePrefix+recordName(l.name), &notice); notice.Seq == e.state.Seq {
+		e.notice = notice.Text
+	}
 	l.decodeRecord(records, "go/history/"+recordName(l.name), &e.history)
 	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
 }
@@ -224,7 +228,7 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 	})
 	for _, l := range loaded {
 		e := s.newEntry(l.job)
-		e.state, e.history, e.recordSize = l.state, l.history, l.recordSize
+		e.state, e.history, e.recordSize, e.notice = l.state, l.history, l.recordSize, l.notice
 		s.seq = max(s.seq, e.state.Seq)
 	}
 	for _, l := range loaded {
@@ -244,14 +248,12 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 func (s *scheduler) dropLeftovers(records map[string][]byte) {
 	retired := map[string]jobState{}
 	for key, value := range records {
-		name, isState := strings.CutPrefix(key, "go/job/")
-		if !isState {
-			var ok bool
-			if name, ok = strings.CutPrefix(key, "go/history/"); !ok {
-				continue
-			}
+		kind := kindOf(key)
+		if kind != "job" && kind != "history" && kind != "notice" {
+			continue
 		}
-		job, err := parseRecordName(name)
+		isState := kind == "job"
+		job, err := parseRecordName(strings.TrimPrefix(key, "go/"+kind+"/"))
 		if err != nil || s.unusable("J_"+job) || s.jobs[job] != nil && (isState || !s.others.replaced(job)) {
 			continue
 		}
@@ -273,18 +275,18 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 // restoreSchedule finds the position of a job's schedule: where we left it if
 // the document still says what we wrote, else where another version has put it.
 func (s *scheduler) restoreSchedule(e *entry) {
-	written := e.state.Written
 	if e.state.Posted != "" && e.state.Zone == e.job.ScheduleTimeZone {
 		posted, err := parseSchedule(e.state.Anchor, e.state.Zone, s.serverTime())
-		if err == nil && posted.isCron() && written != e.job.Schedule {
-			written = s.cronMovedOn(e)
-		}
-		if err == nil && written == e.job.Schedule {
+		switch {
+		case err != nil:
+		case e.state.Written == e.job.Schedule:
 			e.sched, e.problem = posted.at(e.state.Index), problemOf(posted)
 			if posted.isCron() {
 				e.job = e.job.clone()
 				e.job.Schedule = e.state.Posted
 			}
+			return
+		case posted.isCron() && s.resumeCron(e, posted):
 			return
 		}
 	}
@@ -303,19 +305,34 @@ func (s *scheduler) restoreSchedule(e *entry) {
 	}
 }
 
-// cronMovedOn returns the text that goes with our record of a cron job after a JVM version has run the one
-// occurrence that it could see of it: that occurrence is over, and the expression goes on.
-func (s *scheduler) cronMovedOn(e *entry) string {
+// resumeCron goes on with a cron job's expression after a JVM version has used up the one occurrence
+// that it could see of it, and reports whether that is what has happened.
+func (s *scheduler) resumeCron(e *entry, expression Schedule) bool {
 	seen, err1 := parseSchedule(e.state.Written, e.state.Zone, s.serverTime())
-	now, err2 := parseSchedule(e.job.Schedule, e.state.Zone, s.serverTime())
-	if err1 != nil || err2 != nil || now.isCron() || now.remaining() != 0 {
-		return e.state.Written
+	left, err2 := parseSchedule(e.job.Schedule, e.state.Zone, s.serverTime())
+	if err1 != nil || err2 != nil || left.isCron() || left.remaining() != 0 {
+		return false
 	}
-	if at, ok := seen.next(); ok {
+	at, ok := seen.next()
+	if !ok {
+		return false
+	}
+	j := e.job.clone()
+	j.Schedule = e.state.Posted
+	if j.Disabled && j.ErrorsSinceLastSuccess == 0 && j.lastResult() == "success" {
+		j.Disabled = false
+		s.note(e, "another version disabled this cron job, of which it saw the one occurrence of "+instant(at.UTC())+" alone; it is enabled again")
+		s.log.Warn("a cron job that another version has disabled after the one occurrence it saw is enabled again", "job", j.Name)
+	}
+	s.setJob(e, j)
+	e.problem = problemOf(expression)
+	next := expression.at(e.state.Index)
+	if !left.position().Equal(at) { // else 3.0 has used it up for a run by hand, and the instant is still to come
 		s.state(e).LastScheduled = max(e.state.LastScheduled, at.UnixMilli())
-		e.state.Written = e.job.Schedule
+		_, _, _, next = next.passed(at)
 	}
-	return e.state.Written
+	s.setSchedule(e, next)
+	return true
 }
 
 // linkLoaded gives the jobs that were loaded their edges, in the order given.

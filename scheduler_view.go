@@ -34,6 +34,7 @@ type jobView struct {
 	history  []*Run    // ended, newest first
 	next     time.Time // next occurrence; zero if there is none
 	problem  string    // why it cannot be scheduled, or ""
+	notice   string    // what a leader has done to it by itself, or ""
 	parents  []string
 	children []string
 	missed   int64 // occurrences missed since the job was made
