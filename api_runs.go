@@ -139,7 +139,7 @@ type runDocument struct {
 func describeRun(r *Run) runDocument {
 	d := runDocument{ID: r.ID, Kind: r.Kind, State: r.State, Attempt: r.Attempt, Due: msText(r.Due),
 		Queued: msText(r.Queued), Launched: msText(r.Launched), Started: msText(r.Started), Ended: msText(r.Ended),
-		Reason: r.Reason, Exit: r.Exit, Agent: r.Agent, AgentID: r.AgentID, Sandbox: r.Sandbox, Killing: r.Killing,
+		Reason: r.Reason, Exit: r.Exit, Agent: r.Agent, AgentID: r.AgentID, Sandbox: r.Sandbox, Killing: string(r.Killing),
 		Elements: r.Elements, Count: r.Count, From: msText(r.From)}
 	if r.HasArgs {
 		d.Arguments = &r.Args

@@ -418,7 +418,8 @@ func (f *flags) schedulerConfig() schedulerConfig {
 // jobDefaults are the values for what a job's document leaves out.
 func (f *flags) jobDefaults() jobDefaults {
 	return jobDefaults{
-		CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
+		patterns: newPatterns(),
+		CPUs:     f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
 		Epsilon: Period{Seconds: int32(f.taskEpsilon / time.Second)}, User: f.user,
 	}
 }

@@ -142,7 +142,7 @@ type localStore interface {
 func (l *leadership) onFile(ctx context.Context, st localStore) {
 	l.seat.follow(l.seat.id, instance{})
 	for n := int64(1); ctx.Err() == nil; n++ {
-		s, err := l.term(ctx, st, termID{number: n}, false, nil)
+		s, err := l.term(ctx, st, termID{number: n}, nil)
 		if ctx.Err() != nil {
 			return
 		}
@@ -261,15 +261,18 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, o zkOpti
 	if err != nil {
 		return err
 	}
+	if st.copied {
+		l.log.Warn("the state was copied from another tree: whether another version has led since this one last did cannot be told", "node", st.path("go/term"))
+	}
 	var holding sync.WaitGroup
 	defer holding.Wait()
 	holding.Go(func() {
 		stop(fmt.Errorf("latch node: %w", errors.Join(c.hold(leading, session, latch), errNoLeader)))
 	})
-	err = l.lead(leading, st, afterJVM)
+	err = l.lead(leading, st)
 	for errors.Is(err, errRestored) {
 		if st, err = l.openStore(session, o.root, latch); err == nil {
-			err = l.lead(leading, st, false)
+			err = l.lead(leading, st)
 		}
 	}
 	stop(err)
@@ -280,9 +283,9 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, o zkOpti
 }
 
 // lead is a term on ZooKeeper.
-func (l *leadership) lead(ctx context.Context, st *zkStore, afterJVM bool) error {
+func (l *leadership) lead(ctx context.Context, st *zkStore) error {
 	confirmed := false
-	_, err := l.term(ctx, st, st.id(), afterJVM, func(s *scheduler) error {
+	_, err := l.term(ctx, st, st.id(), func(s *scheduler) error {
 		err := l.confirm(st, s)
 		confirmed = err == nil
 		return err
@@ -304,12 +307,12 @@ func (l *leadership) openStore(session *zkSession, root, latch string) (*zkStore
 
 // term loads the state and schedules until ctx ends or something fails. It returns the scheduler, with
 // what was stored last, nil if the state could not be loaded, or if loaded, which may be nil, has an objection.
-func (l *leadership) term(ctx context.Context, st store, id termID, afterJVM bool, loaded func(*scheduler) error) (*scheduler, error) {
+func (l *leadership) term(ctx context.Context, st store, id termID, loaded func(*scheduler) error) (*scheduler, error) {
 	if l.enter != nil {
 		l.enter(id)
 	}
 	cfg := l.config
-	cfg.term, cfg.afterJVM = id.number, afterJVM
+	cfg.term = id.number
 	s := newScheduler(cfg, st, l.cluster, l.log)
 	if err := s.load(ctx); err != nil {
 		return nil, err

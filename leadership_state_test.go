@@ -40,7 +40,7 @@ func TestJudgeState(t *testing.T) {
 func TestRecollectionKeepsTheHighestTerm(t *testing.T) {
 	t.Parallel()
 	var r recollection
-	for _, m := range []termMark{{"1-a", 7, 3, ""}, {"1-a", 2, 1, ""}, {"2-b", 0, 0, ""}} {
+	for _, m := range []termMark{{node: "1-a", version: 7, term: 3}, {node: "1-a", version: 2, term: 1}, {node: "2-b"}} {
 		r.keep(m)
 		if got := r.mark(); got.node != m.node || got.version != m.version || got.term != 3 {
 			t.Errorf("after %+v: %+v", m, got)

@@ -119,6 +119,7 @@ func newMetrics(version string) *metrics {
 	m.addMesos()
 	m.addNotices()
 	m.addHTTP(now)
+	m.addJVM()
 	return m
 }
 
@@ -140,7 +141,7 @@ func (m *metrics) addProcess(version string) {
 	m.add("process_start_time_seconds", "", "When the process started, as Unix time.", started)
 	goroutines, heap := &gauge{}, &gauge{}
 	goroutines.from(func() float64 { return float64(runtime.NumGoroutine()) })
-	heap.from(heapBytes)
+	heap.from(func() float64 { return runtimeSum(heapUsed) })
 	m.add("go_goroutines", "chronos.goroutines", "Goroutines that exist now.", goroutines)
 	m.add("go_memstats_heap_alloc_bytes", "chronos.heapBytes", "Bytes of heap in use.", heap)
 	m.add("chronos_tls_certificate_expiry_timestamp_seconds", "", "When the served certificate ends, as Unix time; 0 without TLS.", &m.tlsExpiry)

@@ -30,6 +30,20 @@ const (
 	kindRetry     runKind = "retry"
 )
 
+// A killCause is why a run is killed, in words for a person. It is stored with the run,
+// because it decides what the end of the task means.
+type killCause string
+
+// Somebody has asked for the end of the run.
+const (
+	killRequested killCause = "killed by request"
+	killPurged    killCause = "purged by request"
+)
+
+// asked reports whether somebody wants the run to end: then it has neither failed nor been
+// lost, whatever its task ends as.
+func (c killCause) asked() bool { return c == killRequested || c == killPurged }
+
 // Run is the record of one attempt to run a job. It is immutable once published.
 type Run struct {
 	ID      string   `json:"id"` // ct:<due ms>:<attempt>:<job>:<args>
@@ -51,12 +65,12 @@ type Run struct {
 	Started  int64 `json:"started,omitempty"`
 	Ended    int64 `json:"ended,omitempty"`
 
-	Count       int64  `json:"count,omitempty"`       // occurrences that one missed or skipped entry stands for
-	From        int64  `json:"from,omitempty"`        // due of the first of them
-	Unreachable int64  `json:"unreachable,omitempty"` // since when its agent is, in ms since the epoch
-	Killing     string `json:"killing,omitempty"`     // why a kill has been asked for
-	Callback    *int   `json:"callback,omitempty"`    // status code an async callback gave before the launcher ended
-	Elements    int64  `json:"elements,omitempty"`    // numElementsProcessed
+	Count       int64     `json:"count,omitempty"`       // occurrences that one missed or skipped entry stands for
+	From        int64     `json:"from,omitempty"`        // due of the first of them
+	Unreachable int64     `json:"unreachable,omitempty"` // since when its agent is, in ms since the epoch
+	Killing     killCause `json:"killing,omitempty"`     // why a kill has been asked for
+	Callback    *int      `json:"callback,omitempty"`    // status code an async callback gave before the launcher ended
+	Elements    int64     `json:"elements,omitempty"`    // numElementsProcessed
 }
 
 // An outputPiece is a part of what a run has written.
@@ -76,6 +90,11 @@ func (r *Run) ended() bool {
 		return false
 	}
 	return true
+}
+
+// waitsAt reports whether the run waits to be started, other than for the time of a retry.
+func (r *Run) waitsAt(now int64) bool {
+	return r.State == runQueued && (r.Kind != kindRetry || r.Due <= now)
 }
 
 // eventKind names what happened to a job or a run.

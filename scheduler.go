@@ -58,7 +58,6 @@ type schedulerConfig struct {
 	unreachable  time.Duration // how long an unreachable task may stay so
 	staging      time.Duration // how long a launched task may stay unheard of
 	task         taskConfig
-	afterJVM     bool              // the last leader was a JVM; its tasks are ours to adopt
 	setAside     map[string]string // keys of records not to be used, with the reason
 	location     *time.Location    // the server's zone, for starts without an offset
 	term         int64
@@ -139,7 +138,8 @@ type scheduler struct {
 	orphans        map[string]string   // tasks of no open run that we have asked to be killed, with their agent
 	invalid        []invalidRecord
 	framework      string
-	adoptBefore    int64 // tasks due up to then that have no record may be a JVM's, and are adopted
+	adoptBefore    int64  // tasks due up to then that have no record may be a JVM's, and are adopted
+	others         others // while loading
 	subscribed     bool
 	subscriptions  int // so far
 	reconcileIn    time.Duration
@@ -330,6 +330,7 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 // stores what the first did while the next are under way, but no event comes between
 // them: an agent's offers can be accepted only once, with the tasks of all rounds.
 func (s *scheduler) turn() (more bool) {
+	s.offers.compared.begin()
 	for round := 1; ; round++ {
 		more = s.fireTimers()
 		s.wakeChildren()
@@ -339,7 +340,8 @@ func (s *scheduler) turn() (more bool) {
 		s.cfg.offersHeld(s.offers.held())
 		s.seal()
 		if last {
-			return more || len(s.wake) > 0 // a launch may have made room for the next run of a child
+			// A launch may have made room for the next run of a child.
+			return more || len(s.wake) > 0 || s.offers.compared.short
 		}
 	}
 }

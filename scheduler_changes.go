@@ -332,7 +332,7 @@ func (s *scheduler) killJob(ctx context.Context, name string) error {
 	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
 		for _, r := range slices.Clone(e.runs) {
 			if s.runs[r.ID] == r {
-				s.kill(r, "killed by request")
+				s.kill(r, killRequested)
 			}
 		}
 		return "", nil
@@ -394,7 +394,7 @@ func (s *scheduler) purge(ctx context.Context) error {
 	return s.do(ctx, func() error {
 		for _, r := range s.sortedRuns() {
 			if r.State == runQueued {
-				s.kill(r, "purged by request")
+				s.kill(r, killPurged)
 			}
 		}
 		return nil

@@ -277,8 +277,14 @@ func (s *scheduler) disableExhausted(e *entry) {
 }
 
 // fail ends an attempt that did not succeed: another one follows, or the
-// failure counts.
+// failure counts. One that somebody asked to kill was killed however it ended, which is
+// as FAILED if its executor died within the grace period: to try it again would start
+// what was to end.
 func (s *scheduler) fail(r *openRun, state runState, message string) {
+	if r.Killing.asked() {
+		s.killed(r, message)
+		return
+	}
 	e, before := r.entry, r.entry.job
 	s.end(r, state, message)
 	s.emit(jobEvent{Kind: eventFailed, Job: before, Run: r.Run, Message: message})
@@ -428,7 +434,7 @@ func (s *scheduler) requeue(r *openRun, why string, pause time.Duration) {
 	})
 	s.touchRun(r)
 	if r.Killing != "" {
-		s.end(r, runKilled, r.Killing)
+		s.killed(r, string(r.Killing))
 		return
 	}
 	if pause > 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"time"
@@ -65,6 +66,7 @@ type openRun struct {
 	asked                 bool     // the cluster was asked about it since its launch
 	unconfirmed           bool     // the cluster may not have taken its launch
 	agentAway             bool     // and the time for it to come back is running
+	doubtful              bool     // another version led after its launch, and nothing has been heard of it since
 	late                  alarm    // raises eventLate
 	counted               runState // state under which it is summed up
 }
@@ -220,7 +222,7 @@ func (e *entry) publish(g *graph) *jobView {
 		e.listed, e.lists = e.job, new(lists)
 	}
 	v := &jobView{
-		job: e.job, lists: e.lists, slot: e.slot, history: e.history, problem: e.problem,
+		job: e.job, lists: e.lists, slot: e.slot, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem()),
 		parents: g.parents[e.job.Name], children: g.children[e.job.Name], missed: e.state.Missed,
 	}
 	if len(e.runs) > 0 {

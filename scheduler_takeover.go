@@ -27,6 +27,13 @@ func (s *scheduler) load(ctx context.Context) error {
 	if err := s.unreadable(err); err != nil {
 		return fmt.Errorf("load state: %w", err)
 	}
+	if shared, ok := s.store.(sharedStore); ok {
+		s.others = shared.others()
+		defer func() { s.others = others{} }()
+	}
+	if _, restored := records[restoreMarker]; restored {
+		s.others.orders = nil // the records are written anew
+	}
 	if records, err = settleRestore(ctx, s.store, records, s.log); err != nil {
 		return err
 	}
@@ -38,6 +45,7 @@ func (s *scheduler) load(ctx context.Context) error {
 	s.loadMeta(records)
 	s.loadJobs(records)
 	s.loadRuns(records)
+	s.doubtRuns(records)
 	s.loadWaiting(records)
 	s.admitLoaded()
 	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
@@ -92,8 +100,11 @@ func (s *scheduler) loadMeta(records map[string][]byte) {
 	if err := json.Unmarshal(records[adoptKey], &s.adoptBefore); known && err != nil {
 		s.setAsideRecord(adoptKey, err.Error())
 	}
-	if s.cfg.afterJVM || !known {
+	before := s.adoptBefore
+	if s.adoptBefore = max(before, s.others.ended); !known {
 		s.adoptBefore = s.now
+	}
+	if !known || s.adoptBefore != before {
 		s.extra = append(s.extra, record{adoptKey, mustJSON(s.adoptBefore)})
 	}
 	for key, value := range records {
@@ -140,7 +151,7 @@ func (s *scheduler) decodeJobs(records map[string][]byte) []loadedJob {
 	for part := range slices.Chunk(loaded, len(loaded)/runtime.GOMAXPROCS(0)+1) {
 		decoders.Go(func() {
 			for i := range part {
-				part[i].decode(records, s.cfg)
+				part[i].decode(records, s.cfg, &s.others)
 			}
 		})
 	}
@@ -148,7 +159,7 @@ func (s *scheduler) decodeJobs(records map[string][]byte) []loadedJob {
 	return loaded
 }
 
-func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig) {
+func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, others *others) {
 	key := "J_" + l.name
 	j, err := decodeStoredJob(records[key], cfg.defaults)
 	if err == nil && j.Name != l.name {
@@ -163,9 +174,13 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig) {
 	if e.state.Deleted != 0 { // by us, and another version has made it again
 		e.state = jobState{Used: e.state.Used}
 	}
+	l.entry = e
+	if others.replaced(l.name) {
+		e.state = jobState{Used: e.state.newestDue()}
+		return
+	}
 	l.decodeRecord(records, "go/history/"+recordName(l.name), &e.history)
 	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
-	l.entry = e
 }
 
 // decodeRecord reads one of our own records, if it is there and sound.
@@ -235,7 +250,7 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 			}
 		}
 		job, err := parseRecordName(name)
-		if err != nil || s.jobs[job] != nil || s.unusable("J_"+job) {
+		if err != nil || s.unusable("J_"+job) || s.jobs[job] != nil && (isState || !s.others.replaced(job)) {
 			continue
 		}
 		var st jobState
@@ -349,9 +364,13 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 			s.kept[r.ID] = true
 			continue
 		}
-		if e == nil {
+		if e == nil || s.others.replaced(r.Job) {
 			s.extra = append(s.extra, record{key, nil})
 			s.orphans[r.ID] = r.AgentID
+			if _, waits := records[waitKey(r.ID)]; waits {
+				s.extra = append(s.extra, record{waitKey(r.ID), nil})
+				delete(records, waitKey(r.ID))
+			}
 			continue
 		}
 		o := s.open(e, &r)
@@ -368,8 +387,14 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 // A run of ours whose T_ node is gone was taken over by such a version.
 func (s *scheduler) loadWaiting(records map[string][]byte) {
 	for _, r := range s.sortedRuns() {
-		if r.State == runQueued && !r.waitingStored {
+		switch {
+		case r.State != runQueued:
+		case !r.waitingStored:
 			s.end(r, runLost, "taken over by an earlier version of Chronos")
+		case r.Kind == kindRetry && s.others.from(runKey(r.ID), r.Queued) && s.others.rewritten("J_"+r.Job) && !s.others.rewritten(waitKey(r.ID)):
+			s.end(r, runSkipped, "another version has run the job since")
+			delete(records, waitKey(r.ID)) // with the run
+			s.emit(jobEvent{Kind: eventSkipped, Job: r.entry.job, Run: r.Run})
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(records)) {

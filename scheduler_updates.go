@@ -192,7 +192,7 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 	case mesos.TASK_FAILED:
 		s.fail(r, runFailed, statusText(u))
 	case mesos.TASK_KILLED:
-		s.onKilled(r, u)
+		s.killed(r, statusText(u))
 	case mesos.TASK_ERROR:
 		s.onTaskError(r, u)
 	default: // LOST, DROPPED, GONE, GONE_BY_OPERATOR, UNKNOWN, and whatever Mesos may add
@@ -206,8 +206,9 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 	due, attempt, name, args, ours := parseRunID(id)
 	if terminal(u.GetState()) {
+		_, orphan := s.orphans[id]
 		delete(s.orphans, id)
-		if e := s.jobs[name]; ours && e != nil && s.adoptable(e, id, due) && u.GetState() != mesos.TASK_UNKNOWN {
+		if e := s.jobs[name]; ours && e != nil && !orphan && s.adoptable(e, id, due) && u.GetState() != mesos.TASK_UNKNOWN {
 			return s.adopt(e, id, due, attempt, args, u)
 		}
 		return nil
@@ -217,7 +218,8 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 		s.log.Warn("update of a task that is not ours", "task", id, "state", u.GetState())
 		return nil
 	}
-	if e := s.jobs[name]; e != nil && s.adoptable(e, id, due) {
+	_, orphan := s.orphans[id]
+	if e := s.jobs[name]; e != nil && !orphan && s.adoptable(e, id, due) {
 		return s.adopt(e, id, due, attempt, args, u)
 	}
 	if u.GetState() == mesos.TASK_UNREACHABLE {
@@ -292,6 +294,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 		r.update(func(n *Run) { n.Unreachable, n.Reason = 0, "" })
 		s.touchRun(r)
 	}
+	r.doubtful = false // it is ours again, as is its end
 	first := r.State == runLaunching
 	if first || running && r.Started == 0 {
 		r.update(func(n *Run) {
@@ -340,14 +343,13 @@ func (s *scheduler) boundAwaiting(e *entry) {
 	}
 }
 
-// onKilled ends a run that was killed: no counter changes, no retry, no child runs.
-func (s *scheduler) onKilled(r *openRun, u *mesos.TaskStatus) {
-	reason := r.Killing
-	if reason == "" {
-		reason = statusText(u)
+// killed ends a run that was killed: no counter changes, no retry, no child runs.
+func (s *scheduler) killed(r *openRun, message string) {
+	if r.Killing.asked() {
+		message = string(r.Killing)
 	}
-	s.end(r, runKilled, reason)
-	s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: reason})
+	s.end(r, runKilled, message)
+	s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: message})
 	s.disableAfterLast(r.entry)
 }
 
@@ -376,18 +378,16 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 			r.answered = false
 			return
 		}
-		pause := time.Duration(0)
-		if r.unconfirmed {
-			pause = unsentPause
+		if !r.doubtful {
+			pause := time.Duration(0)
+			if r.unconfirmed {
+				pause = unsentPause
+			}
+			s.requeue(r, statusText(u), pause)
+			return
 		}
-		s.requeue(r, statusText(u), pause)
-		return
 	}
-	if r.Killing != "" {
-		s.onKilled(r, u)
-		return
-	}
-	s.fail(r, runLost, statusText(u))
+	s.lose(r, statusText(u))
 }
 
 // outdated reports whether a status that denies a launch is about an earlier one of the
@@ -443,11 +443,7 @@ func (s *scheduler) giveUpUnreachable(r *openRun) {
 func (s *scheduler) abandon(r *openRun, why string) {
 	s.orphans[r.ID] = r.AgentID
 	s.send(killCall(r.ID, r.AgentID), nil)
-	if r.Killing != "" {
-		s.end(r, runKilled, r.Killing)
-		return
-	}
-	s.fail(r, runLost, why)
+	s.lose(r, why)
 }
 
 // checkStaging looks at a task that should have started by now: it is asked
@@ -482,23 +478,17 @@ func (s *scheduler) onError(message string) {
 	clear(s.orphans)
 	s.extra = append(s.extra, record{frameworkIDKey, nil})
 	for _, r := range s.sortedRuns() {
-		switch {
-		case r.State != runLaunching && r.State != runActive:
-		case r.Killing != "":
-			s.end(r, runKilled, r.Killing)
-		default:
-			s.fail(r, runLost, message)
+		if r.State == runLaunching || r.State == runActive {
+			s.lose(r, message)
 		}
 	}
 }
 
 // kill ends a run: at once if it only waits, else by asking the cluster until the task is gone.
-func (s *scheduler) kill(r *openRun, why string) {
+func (s *scheduler) kill(r *openRun, why killCause) {
 	switch r.State {
 	case runQueued, runAwaiting:
-		s.end(r, runKilled, why)
-		s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: why})
-		s.disableAfterLast(r.entry)
+		s.killed(r, string(why))
 	default:
 		if r.Killing == "" {
 			r.update(func(n *Run) { n.Killing = why })

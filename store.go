@@ -42,6 +42,8 @@ type zkStore struct {
 	term        int64
 	termVersion int32  // of the node <root>/go/term
 	counter     string // which such node it is
+	copied      bool   // the node has been copied from another tree
+	foreign     others
 
 	versions map[string]int32 // version of every node, by key
 	kinds    map[string]bool  // the folders below <root>/go
@@ -60,6 +62,7 @@ type termMark struct {
 	version int32
 	term    int64  // number of the last term
 	latch   string // name of the latch node of its leader
+	written int64  // zxid of its last commit
 }
 
 // readTermMark reads the mark as the servers agree on it.
@@ -80,13 +83,13 @@ func readTermMark(session *zkSession, root string) (termMark, error) {
 	if err := json.Unmarshal(data, &last); err != nil {
 		last.Term = int64(stat.Version) // somebody wrote there; each term counts the version up by one at least
 	}
-	return termMark{fmt.Sprintf("%d-%x", stat.Ctime, stat.Czxid), stat.Version, last.Term, last.Latch}, nil
+	return termMark{fmt.Sprintf("%d-%x", stat.Ctime, stat.Czxid), stat.Version, last.Term, last.Latch, stat.Mzxid}, nil
 }
 
 // openZKStore begins a term, with a number above the one given: latch is the path of the node that
 // campaign returned. The result serves until the session ends or a commit fails.
 func openZKStore(session *zkSession, root, latch string, above int64) (*zkStore, error) {
-	s := &zkStore{session: session, root: root, latch: latch}
+	s := &zkStore{session: session, root: root, latch: latch, versions: map[string]int32{}}
 	for _, dir := range []string{s.path("state"), s.path("go/instances")} {
 		if err := session.mkdirAll(dir); err != nil {
 			return nil, err
@@ -98,7 +101,8 @@ func openZKStore(session *zkSession, root, latch string, above int64) (*zkStore,
 	return s, nil
 }
 
-// beginTerm takes the number after the last term's, or after the one given, if that is more.
+// beginTerm takes the number after the last term's, or after the one given, if that is more, and
+// looks who has led since that.
 func (s *zkStore) beginTerm(above int64) error {
 	if _, err := s.session.Create(s.path("go/term"), []byte("{}"), 0, s.session.acl); err != nil && !errors.Is(err, zk.ErrNodeExists) {
 		return err
@@ -108,14 +112,18 @@ func (s *zkStore) beginTerm(above int64) error {
 		return err
 	}
 	s.term, s.termVersion, s.counter = max(last.term, above)+1, last.version, last.node
-	return s.multi(nil)
+	reign, err := s.lookBack(last)
+	if err != nil {
+		return err
+	}
+	return s.multi(reign)
 }
 
 func (s *zkStore) id() termID { return termID{s.counter, s.term} }
 
 // mark is where the state stands after the last commit.
 func (s *zkStore) mark() termMark {
-	return termMark{s.counter, s.termVersion, s.term, path.Base(s.latch)}
+	return termMark{node: s.counter, version: s.termVersion, term: s.term, latch: path.Base(s.latch)}
 }
 
 func (s *zkStore) path(key string) string { return s.root + "/" + key }
@@ -187,7 +195,7 @@ func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
 				s.session.took(start)
 				nodes[i] = zkNode{data: data, err: err}
 				if err == nil {
-					nodes[i].version = stat.Version
+					nodes[i].version, nodes[i].order = stat.Version, order{stat.Czxid, stat.Mzxid}
 				}
 			}
 		})
@@ -200,6 +208,7 @@ func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
 func (s *zkStore) loaded(keys []string, nodes []zkNode) (map[string][]byte, error) {
 	records := make(map[string][]byte, len(keys))
 	s.versions = make(map[string]int32, len(keys))
+	s.foreign.orders = map[string]order{}
 	var unread []error
 	for i, key := range keys {
 		n := nodes[i]
@@ -213,6 +222,9 @@ func (s *zkStore) loaded(keys []string, nodes []zkNode) (map[string][]byte, erro
 			return nil, fmt.Errorf("read node %q: %w", s.node(key), n.err)
 		}
 		s.versions[key] = n.version
+		if s.foreign.wants(key) {
+			s.foreign.orders[key] = n.order
+		}
 		value := n.data
 		if kindOf(key) == "" {
 			e, err := decodeVariable(n.data)

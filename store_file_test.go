@@ -404,7 +404,7 @@ func TestFileStoreAgainstAModel(t *testing.T) {
 	}
 	reopen()
 	model := map[string]string{}
-	for range inForm(1_000, 100_000) {
+	for range inForm(1_000, 10_000) {
 		if r.IntN(20) == 0 {
 			d.n, d.failAt = 0, 1+r.IntN(10)
 		}
