@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"container/list"
 	"encoding/json"
 	"slices"
 	"time"
@@ -60,9 +61,11 @@ type openRun struct {
 
 	stored, waitingStored bool // go/run and T_ records exist
 	isChanged             bool
-	kill                  alarm    // asks for the kill again
-	staging               alarm    // looks whether the launched task has started
-	answered              bool     // the cluster has told of it in this subscription
+	kill                  alarm         // asks for the kill again
+	staging               alarm         // looks whether the launched task has started
+	answered              bool          // the cluster has told of it in this subscription
+	owed                  *list.Element // among the launches that its agent, owedBy, has not answered
+	owedBy                string
 	asked                 bool     // the cluster was asked about it since its launch
 	unconfirmed           bool     // the cluster may not have taken its launch
 	agentAway             bool     // and the time for it to come back is running
@@ -81,8 +84,9 @@ func (s *scheduler) open(e *entry, r *Run) *openRun {
 	return o
 }
 
-// unwatch takes a run's own timers away.
+// unwatch takes a run's own timers away, and expects no answer to its launch any more.
 func (s *scheduler) unwatch(r *openRun) {
+	s.gotAnswer(r)
 	for _, t := range []*alarm{&r.kill, &r.staging, &r.late} {
 		s.timers.drop(t)
 	}
