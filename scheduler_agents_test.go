@@ -48,7 +48,9 @@ func (b *bench) why(name string) string {
 
 func TestRunsAreExpectedToTakeAsLongAsBefore(t *testing.T) {
 	t.Parallel()
-	run := func(state runState, seconds int64) *Run { return &Run{State: state, Launched: 1000, Ended: 1000 + 1000*seconds} }
+	run := func(state runState, seconds int64) *Run {
+		return &Run{State: state, Launched: 1000, Ended: 1000 + 1000*seconds}
+	}
 	tests := []struct {
 		name    string
 		limit   int64
