@@ -195,13 +195,14 @@ func (a *api) explainJob(e *jobError, j *Job) error {
 	return refuse("%s", e.text)
 }
 
-// checkStart refuses what 3.0 refuses of new jobs: a start before the second second of 1970.
+// checkStart refuses what 3.0 refuses of new jobs: a start before the second second of 1970. A job
+// that was parked there through another dialect, and so never moves on, can be made again.
 func (a *api) checkStart(d dialect, old, j *Job) error {
-	if d != dialect3 || old != nil || j.Dependent {
+	if d != dialect3 || old != nil || j.Dependent || j.Disabled {
 		return nil
 	}
 	schedule, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, a.now())
-	if err != nil {
+	if err != nil || schedule.remaining() == 0 {
 		return nil // check has had its say
 	}
 	start := schedule.position()

@@ -3,7 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -227,5 +230,98 @@ func TestJobsAreEncodedOnceForEachDocument(t *testing.T) {
 	given(t, do, strings.Replace(jobA, `"true"`, `"false"`, 1))
 	if after := sch.view().job("a").list(dialect2); string(after) == string(before) {
 		t.Errorf("after an edit the list still shows %s", after)
+	}
+}
+
+// A chooser makes documents by chance.
+type chooser struct{ *rand.Rand }
+
+func (c chooser) of(values ...string) string { return values[c.IntN(len(values))] }
+
+// document returns a job of any shape that a POST may take, and the path to post it to.
+func (c chooser) document(name string) (path, document string) {
+	var b strings.Builder
+	fmt.Fprintf(&b, `{"name":%q,"command":%s`, name, c.of(`"x"`, `12`, `"é\u0001\"\\"`, `[1]`))
+	keys := map[string][]string{
+		"shell": {`true`, `"yes"`, `false`}, "epsilon": {`"PT0.5S"`, `"P1D"`, `null`}, "retries": {`"5.9"`, `-3`, `9999999999`},
+		"async": {`true`, `0`}, "concurrent": {`true`, `"x"`}, "maxCompletionTime": {`5`, `"-1"`}, "runAsUser": {`""`, `"nobody"`},
+		"cpus": {`0`, `-1`, `"0.5"`, `1e7`, `0.00012`}, "mem": {`512`, `"NaN"`}, "disabled": {`true`, `true`, `false`}, "owner": {`{"a":1}`, `"o"`},
+		"successCount": {`7`, `"9999999999"`}, "lastError": {`"never"`, `"2014-03-01T00:10:15.957Z"`}, "lastSuccess": {`1`},
+		"environmentVariables": {`[{"name":"A","value":1.50}]`}, "arguments": {`["-v",null,2]`}, "later": {`{"a":[1,2.50,null]}`},
+		"uris": {`["http://a"]`, `["http://a","http://b"]`, `[]`, `null`}, "constraints": {`[["os","LIKE","u.*"],["a","EQUALS",1,2]]`},
+		"fetch": {`[{"uri":"http://a"}]`, `[{"uri":"http://a","extract":false}]`, `[{"uri":"http://a","extract":false},{"uri":"http://b","cache":1}]`,
+			`[{"uri":"http://b","output_file":"o","x":null}]`, `[]`},
+		"container": {`{"image":"i","type":"mesos","network":"USER","networkName":"n"}`, `{"image":"","volumes":[{"containerPath":"/","mode":"ro","y":1}]}`,
+			`{"image":"i","networkInfos":[{"name":"n","protocol":"IPv6","portMappings":[{"hostPort":"80","containerPort":1}]}],"forcePullImage":"TRUE"}`},
+	}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if c.IntN(3) == 0 {
+			fmt.Fprintf(&b, `,%q:%s`, key, c.of(keys[key]...))
+		}
+	}
+	if c.IntN(3) == 0 {
+		return "dependency", b.String() + `,"parents":["a","b","a"]}`
+	}
+	schedule := c.of("R/2030-01-01T00:00:00Z/P1D", "R5/2031-01-31T02:30:00.123456+02:00/P1M", "R0//PT0M", "R1//P", "R0/1969-12-31T23:59:59Z/P1D",
+		"R3/1960-01-01T00:00:00Z/P1D", "R/2014-02-28T00:00:00Z/P1Y", "R/2040-W03-4T10:00:00Z/P1W", "30 4 1,15 * 5", "0 0 12 * * *")
+	return "iso8601", b.String() + fmt.Sprintf(`,"schedule":%q,"scheduleTimeZone":%q}`, schedule, c.of("", "", "America/New_York", "Europe/Berlim"))
+}
+
+// listed returns the job as a list shows it.
+func listed(t *testing.T, do func(string) *http.Response, base, name string) string {
+	t.Helper()
+	for _, e := range value(bodyOf(t, do("GET "+base+"/jobs"))).elements() {
+		if e.object().get("name").text() == name {
+			return string(e)
+		}
+	}
+	t.Fatalf("%s/jobs does not list %q", base, name)
+	return ""
+}
+
+// A job as listed can be made again, in each dialect and across them.
+func TestListedJobsAreMadeAgain(t *testing.T) {
+	_, do := testAPI(t)
+	given(t, do, `{"name":"a","command":"x","schedule":"R0//PT1H"}`, `{"name":"b","command":"x","schedule":"R0//PT1H"}`)
+	bases := map[dialect]string{dialect2: "/scheduler", dialect3: "/v1/scheduler"}
+	c, accepted := chooser{rand.New(rand.NewPCG(13, 13))}, 0
+	for range 300 {
+		path, document := c.document("n")
+		if do(post(bases[dialect(c.IntN(2))]+"/"+path, document)).StatusCode != http.StatusNoContent {
+			continue
+		}
+		accepted++
+		for from := range dialectStored {
+			for through := range dialectStored {
+				base, target := bases[from], bases[through]
+				before := listed(t, do, base, "n")
+				do("DELETE /scheduler/job/n")
+				if res := do(post(target+"/"+path, before)); res.StatusCode != http.StatusNoContent {
+					t.Fatalf("POST %s/%s %s = %d %s", target, path, before, res.StatusCode, bodyOf(t, res))
+				}
+				want, got := shared([]byte(before), from, through), shared([]byte(listed(t, do, base, "n")), from, through)
+				if got != want {
+					t.Errorf("made of %s, listed at %s, posted to %s: it is\n     %s\nwant %s", document, base, target, got, want)
+				}
+			}
+		}
+		do("DELETE /scheduler/job/n")
+	}
+	if accepted < 150 {
+		t.Errorf("%d of 300 documents were accepted, too few to tell anything", accepted)
+	}
+}
+
+func TestUrisEmptiedInAListStayEmpty(t *testing.T) {
+	_, do := testAPI(t)
+	for _, base := range []string{"/scheduler", "/v1/scheduler"} {
+		given(t, do, `{"name":"a","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1D","uris":["http://h/a.tgz"]}`)
+		edited := strings.Replace(listed(t, do, base, "a"), `"uris":["http://h/a.tgz"]`, `"uris":[]`, 1)
+		if res := do(post(base+"/iso8601", edited)); res.StatusCode != http.StatusNoContent {
+			t.Fatalf("POST %s = %d %s", edited, res.StatusCode, bodyOf(t, res))
+		}
+		if got := listed(t, do, base, "a"); !strings.Contains(got, `"fetch":[],"uris":[],`) {
+			t.Errorf("%s: after uris was emptied the job is %s", base, got)
+		}
 	}
 }

@@ -209,7 +209,8 @@ func (a *api) explainQueued(c *call) error {
 	return c.json(map[string]any{"job": name, "queued": queued})
 }
 
-// listProblems answers what can't be scheduled: jobs, and stored records that can't be read.
+// listProblems answers what can't be scheduled, jobs and stored records that can't be read, and jobs
+// that a person should look at.
 func (a *api) listProblems(c *call) error {
 	type badJob struct {
 		Job    string `json:"job"`
@@ -222,8 +223,10 @@ func (a *api) listProblems(c *call) error {
 	v := c.scheduler.view()
 	jobs, records := []badJob{}, []badRecord{}
 	for jv := range v.all() {
-		if jv.problem != "" {
-			jobs = append(jobs, badJob{jv.job.Name, jv.problem})
+		for _, reason := range []string{jv.problem, jv.notice} {
+			if reason != "" {
+				jobs = append(jobs, badJob{jv.job.Name, reason})
+			}
 		}
 	}
 	for _, r := range v.invalid {

@@ -144,8 +144,14 @@ func (d *dryRun) look(ctx context.Context) error {
 		return fmt.Errorf("there is no state at %s/state: --zk_path is another one, or nothing has been stored", d.root())
 	}
 	st := &stateReader{zkStore: &zkStore{session: d.session, root: d.root()}}
+	last, err := readTermMark(d.session, d.root())
+	if err == nil {
+		_, err = st.lookBack(last)
+	}
+	if err != nil {
+		return err
+	}
 	cfg := d.flags.schedulerConfig()
-	cfg.afterJVM = true
 	s := newScheduler(cfg, st, nil, slog.New(slog.DiscardHandler))
 	if err := s.load(ctx); errors.Is(err, errReadOnly) {
 		return errors.New("a restore is under way, or was cut off; look again when an instance leads")

@@ -124,7 +124,7 @@ func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(
 	leader.wait(ctx, detectTimeout)
 	retry, soon := backoff{first: firstRetry, last: lastRetry}, backoff{first: firstRetry, last: readyRetry}
 	var asked <-chan struct{} // of the master that was asked last: closed when another leads
-	var told trouble
+	var told lastLine
 	for {
 		url, changed := leader.get()
 		if changed != asked {
@@ -169,18 +169,18 @@ func notReady(err error) bool {
 	return errors.Is(err, errNotElected) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// A trouble is what the log has said last of why there is no subscription.
-type trouble struct {
+// A lastLine is what the log has said last of why there is no subscription.
+type lastLine struct {
 	text string
 	at   time.Time
 }
 
 // anew reports whether a text is worth another line: it is a new one, or the last line is some time ago.
-func (t *trouble) anew(text string) bool {
+func (t *lastLine) anew(text string) bool {
 	if text == t.text && time.Since(t.at) < lastRetry {
 		return false
 	}
-	*t = trouble{text, time.Now()}
+	*t = lastLine{text, time.Now()}
 	return true
 }
 
