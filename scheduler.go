@@ -182,6 +182,7 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 	s.graph.steps = &s.steps
 	s.turnLog.handled = map[string]int{}
 	s.offers = newOfferBook(cfg.role)
+	s.offers.silent = s.silentSince
 	s.cfg.hooks = cfg.hooks.complete()
 	s.cfg.historySize = cmp.Or(cfg.historySize, maxHistory)
 	s.cfg.batchSize = cmp.Or(cfg.batchSize, maxBatchSize)

@@ -589,6 +589,9 @@ func (s *scheduler) explain(r *openRun) waiting {
 		if len(refusals) == 0 {
 			w.Reasons = append(w.Reasons, "no offer has come yet")
 		}
+		if why := s.explainAgents(r); why != "" {
+			w.Reasons = append(w.Reasons, why)
+		}
 	}
 	if r.Reason != "" {
 		w.Reasons = append(w.Reasons, r.Reason)

@@ -71,6 +71,20 @@ func (s *scheduler) check() error {
 	if inQueue != s.queue.len() {
 		bad("%d runs are in the queue, which counts %d", inQueue, s.queue.len())
 	}
+	for agent, owed := range s.offers.owed {
+		for at := owed.Front(); at != nil; at = at.Next() {
+			r := at.Value.(*openRun)
+			if r.owed != at || r.AgentID != agent || r.Started != 0 || s.runs[r.ID] != r || r.State != runLaunching && r.State != runActive {
+				bad("run %q, %s on agent %q, owes an answer of agent %q", r.ID, r.State, r.AgentID, agent)
+			}
+		}
+		if owed.Len() == 0 {
+			bad("agent %q owes no answer and is on the list", agent)
+		}
+	}
+	if a := s.offers.aside; (a != nil) != (s.offers.kept != nil) || a != nil && s.offers.kept != &a.keeping {
+		bad("agent kept: %+v, market: %+v", a, s.offers.kept)
+	}
 	for child, parents := range s.graph.parents {
 		if err := s.graph.check(child, parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
 			bad("graph: %w", err)

@@ -419,6 +419,8 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	})
 	s.touchRun(r)
 	s.watchStaging(r)
+	s.expectAnswer(r)
+	s.joinGuests(r)
 	if parents := s.graph.parents[e.job.Name]; len(parents) > 1 && r.Kind == kindManual {
 		s.consume(e, parents) // a manual start counts as having seen what the parents did
 	}
@@ -452,6 +454,7 @@ func (s *scheduler) requeue(r *openRun, why string, pause time.Duration) {
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, "", "", "", why
 	})
+	s.gotAnswer(r)
 	s.touchRun(r)
 	if r.Killing != "" {
 		s.killed(r, string(r.Killing))

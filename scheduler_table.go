@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"container/list"
 	"encoding/json"
 	"time"
 )
@@ -84,11 +85,13 @@ type openRun struct {
 
 	stored, waitingStored bool // go/run and T_ records exist
 	isChanged             bool
-	weight                int      // with which it counts in that of its job
-	wait                  alarm    // the retry delay, the end of epsilon, or of the time for an agent to come back
-	kill                  alarm    // asks for the kill again
-	staging               alarm    // looks whether the launched task has started
-	answered              bool     // the cluster has told of it in this subscription
+	weight                int           // with which it counts in that of its job
+	wait                  alarm         // the retry delay, the end of epsilon, or of the time for an agent to come back
+	kill                  alarm         // asks for the kill again
+	staging               alarm         // looks whether the launched task has started
+	answered              bool          // the cluster has told of it in this subscription
+	owed                  *list.Element // among the launches that its agent, owedBy, has not answered
+	owedBy                string
 	asked                 bool     // the cluster was asked about it since its launch
 	unconfirmed           bool     // the cluster may not have taken its launch
 	agentAway             bool     // and the time for it to come back is running
@@ -116,8 +119,9 @@ func (s *scheduler) waitUntil(r *openRun, kind timerKind, at int64) {
 	s.timers.move(&r.wait, at)
 }
 
-// unwatch takes a run's own timers away.
+// unwatch takes a run's own timers away, and expects no answer to its launch any more.
 func (s *scheduler) unwatch(r *openRun) {
+	s.gotAnswer(r)
 	for _, t := range []*alarm{&r.wait, &r.kill, &r.staging, &r.late} {
 		s.timers.drop(t)
 	}

@@ -547,6 +547,9 @@ func (s *scheduler) admitLoaded() {
 		case s.runs[r.ID] != r:
 		case r.State == runLaunching || r.State == runActive:
 			s.watchStaging(r)
+			if r.Started == 0 {
+				s.expectAnswer(r)
+			}
 			if r.Killing != "" {
 				s.timers.move(&r.kill, s.now+killAgain.Milliseconds())
 			}
