@@ -123,6 +123,7 @@ func (d *daemon) hooks() hooks {
 		offersHeld:    func(n int) { m.offersHeld.set(float64(n)) },
 		unknownUpdate: m.unknownUpdates.inc,
 		inputSkipped:  m.inputsSkipped.inc,
+		turnTook:      m.turn.observe,
 		batchStored:   func(_, records int, took time.Duration, err error) { m.committed(took, records, err) },
 		offersMoved: func(received, used, declined int) {
 			m.offersReceived.add(int64(received))

@@ -105,6 +105,7 @@ type flags struct {
 	stageTimeout         time.Duration
 	handoverTimeout      time.Duration
 	jobHistoryKeep       int
+	maxWaitingRuns       int
 	localKeepRuns        int
 	localKeepSize        int    // MiB; 0 for a tenth of the disk
 	localOutputSize      int    // MiB; 0 for any
@@ -400,12 +401,12 @@ func portVariable(environ func(string) (string, bool), name string) int {
 
 // schedulerConfig is what the flags say to the scheduler.
 func (f *flags) schedulerConfig() schedulerConfig {
-	largestJob := maxJob
+	largestJob, largestStep := maxJob, maxMulti
 	if f.fileStore() {
-		largestJob = 0
+		largestJob, largestStep = 0, 0
 	}
 	return schedulerConfig{
-		largestJob:   largestJob,
+		largestJob: largestJob, largestStep: largestStep, mostByHand: f.maxWaitingRuns,
 		defaults:     f.jobDefaults(),
 		failureRetry: f.failureRetry, disableAfter: f.disableAfterFailures,
 		historyKeep: max(f.jobHistoryKeep, f.jobHistoryLimit, 1), role: f.mesosRole,

@@ -170,7 +170,7 @@ type localStore interface {
 func (l *leadership) onFile(ctx context.Context, st localStore) {
 	l.seat.follow(l.seat.id, instance{})
 	for n := int64(1); ctx.Err() == nil; n++ {
-		s, err := l.term(ctx, st, termID{number: n})
+		s, err := l.term(ctx, st, termID{number: n}, nil)
 		if ctx.Err() != nil {
 			return
 		}
@@ -299,17 +299,29 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, o zkOpti
 	holding.Go(func() {
 		stop(fmt.Errorf("latch node: %w", errors.Join(c.hold(leading, session, latch), errNoLeader)))
 	})
-	_, err = l.term(leading, st, st.id())
-	l.memory.keep(st.mark())
+	err = l.lead(leading, st)
 	for errors.Is(err, errRestored) {
 		if st, err = l.openStore(session, o.root, latch); err == nil {
-			_, err = l.term(leading, st, st.id())
-			l.memory.keep(st.mark())
+			err = l.lead(leading, st)
 		}
 	}
 	stop(err)
 	if errors.Is(err, errFrameworkTaken) && c.resign(session) == nil {
 		rest(ctx, takenPause)
+	}
+	return err
+}
+
+// lead is a term on ZooKeeper.
+func (l *leadership) lead(ctx context.Context, st *zkStore) error {
+	confirmed := false
+	_, err := l.term(ctx, st, st.id(), func(s *scheduler) error {
+		err := l.confirm(st, s)
+		confirmed = err == nil
+		return err
+	})
+	if confirmed {
+		l.memory.keep(st.mark())
 	}
 	return err
 }
@@ -324,8 +336,8 @@ func (l *leadership) openStore(session *zkSession, root, latch string) (*zkStore
 }
 
 // term loads the state and schedules until ctx ends or something fails. It returns the scheduler, with
-// what was stored last, nil if the state could not be loaded.
-func (l *leadership) term(ctx context.Context, st store, id termID) (*scheduler, error) {
+// what was stored last, nil if the state could not be loaded, or if loaded, which may be nil, has an objection.
+func (l *leadership) term(ctx context.Context, st store, id termID, loaded func(*scheduler) error) (*scheduler, error) {
 	if l.enter != nil {
 		l.enter(id)
 	}
@@ -334,6 +346,11 @@ func (l *leadership) term(ctx context.Context, st store, id termID) (*scheduler,
 	s := newScheduler(cfg, st, l.cluster, l.log)
 	if err := s.load(ctx); err != nil {
 		return nil, err
+	}
+	if loaded != nil {
+		if err := loaded(s); err != nil {
+			return nil, err
+		}
 	}
 	l.metrics.terms.inc()
 	l.metrics.leader.set(1)

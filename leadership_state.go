@@ -35,12 +35,15 @@ func (r *recollection) mark() termMark {
 	return r.seen
 }
 
-// keep notes how far the state has come. The number of a term never falls.
+// keep notes how far the state has come. The number of a term never falls, and what was seen is not
+// forgotten because it is gone.
 func (r *recollection) keep(m termMark) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m.term = max(m.term, r.seen.term)
-	r.seen = m
+	if m.node != "" {
+		r.seen = m
+	}
 }
 
 // A stateVerdict is what a state in ZooKeeper is to one who has seen it before.
@@ -167,6 +170,16 @@ func (l *leadership) followWithoutStanding(session *zkSession, root string) erro
 		l.seat.follow(id, at)
 	}
 	return err
+}
+
+// confirm is what a new leader does once it has loaded the state: it might have been emptied while it was entered.
+func (l *leadership) confirm(st *zkStore, s *scheduler) error {
+	seen, mark := l.memory.mark(), st.mark()
+	if seen.node != "" && seen.node != mark.node && seen.node != l.acceptEmpty && s.empty() {
+		return errEmptied
+	}
+	l.memory.keep(mark)
+	return nil
 }
 
 // enterState is what a new leader does before it creates anything: it makes sure that the state is not gone, and

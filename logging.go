@@ -61,7 +61,7 @@ func (l runLog) observe(e jobEvent) {
 			return
 		}
 		level, message = slog.LevelWarn, "run failed, the job is disabled"
-	case eventSkipped, eventExpired:
+	case eventSkipped:
 		message = "run skipped"
 	case eventLate:
 		level, message = slog.LevelWarn, "run is late"
@@ -89,10 +89,11 @@ func (l runLog) observe(e jobEvent) {
 type trouble struct {
 	what, over string // how the log calls it and its end
 
-	mu    sync.Mutex
-	why   string // "" while all is well
-	since time.Time
-	said  time.Time
+	mu     sync.Mutex
+	why    string // "" while all is well
+	since  time.Time
+	logged string    // the reason that was logged last
+	at     time.Time // and when
 }
 
 const (
@@ -106,22 +107,22 @@ func (t *trouble) note(log *slog.Logger, why string) {
 	defer t.mu.Unlock()
 	now := time.Now()
 	if why == "" {
-		if !t.said.IsZero() {
+		if t.why != "" {
 			log.Warn(t.over, "after", now.Sub(t.since).Round(time.Millisecond))
 		}
-		t.why, t.since, t.said = "", time.Time{}, time.Time{}
+		t.why, t.logged, t.at = "", "", time.Time{}
 		return
 	}
-	if t.since.IsZero() {
+	if t.why == "" {
 		t.since = now
 	}
+	t.why = why
 	again := troubleAgain
-	if why != t.why {
+	if why != t.logged {
 		again = troubleNews
 	}
-	t.why = why
-	if now.Sub(t.said) >= again {
-		t.said = now
+	if now.Sub(t.at) >= again {
+		t.logged, t.at = why, now
 		log.Error(t.what, "since", instant(t.since), "why", why)
 	}
 }

@@ -182,6 +182,18 @@ func (m *market) refuses(a *agentOffers, n need) string {
 // held counts the offers in the market.
 func (m *market) held() int { return len(m.byOffer) }
 
+// oldest returns since when the offer is held that came first, if there is one.
+func (m *market) oldest() (since time.Time, ok bool) {
+	for _, a := range m.agents {
+		for _, o := range a.offers {
+			if !ok || o.since.Before(since) {
+				since, ok = o.since, true
+			}
+		}
+	}
+	return since, ok
+}
+
 // expired lists the offers that are held since before then.
 func (m *market) expired(then time.Time) []string {
 	return m.offersWhere(func(_ *agentOffers, o *heldOffer) bool { return o.since.Before(then) })

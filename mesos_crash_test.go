@@ -73,6 +73,9 @@ func (l *lifeline) dial(ctx context.Context, network, address string) (net.Conn,
 // load implements store.
 func (l *lifeline) load(ctx context.Context) (map[string][]byte, error) { return l.store.load(ctx) }
 
+// size implements store.
+func (l *lifeline) size(r record) int { return l.store.size(r) }
+
 // commit implements store.
 func (l *lifeline) commit(ctx context.Context, records []record) error {
 	l.onCommit(records, false)

@@ -32,6 +32,7 @@ type metrics struct {
 	runsActive                      gauge
 
 	lateness    *timer // due until started
+	turn        *timer // of the scheduler's loop
 	runDuration *timer // started until ended
 	runs        map[runState]*counter
 	retries     counter
@@ -185,6 +186,8 @@ func (m *metrics) addScheduling(now time.Time) {
 	}
 	m.add("chronos_run_retries_total", "chronos.retries", "Attempts made after a failed one.", &m.retries)
 	m.add("chronos_scheduler_stuck", "chronos.schedulerStuck", "1 while the scheduler of this instance does not answer, else 0.", &m.schedulerStuck)
+	m.turn = newTimer(latencyBounds, now)
+	m.add("chronos_scheduler_turn_duration_seconds", "chronos.scheduler.turn", "Time that the scheduler took for what it handled at once.", m.turn)
 	m.add("chronos_inputs_skipped_total", "chronos.inputsSkipped", "Events and stored records that were logged and stepped over.", &m.inputsSkipped)
 }
 
@@ -273,7 +276,7 @@ func (m *metrics) observe(e jobEvent) {
 		}
 	case eventMissed:
 		m.ended(e, runMissed)
-	case eventSkipped, eventExpired:
+	case eventSkipped:
 		m.ended(e, runSkipped)
 	case eventRemoved:
 		m.jobRuns.drop(e.Job.Name)

@@ -71,6 +71,7 @@ type Run struct {
 	Killing     killCause `json:"killing,omitempty"`     // why a kill has been asked for
 	Callback    *int      `json:"callback,omitempty"`    // status code an async callback gave before the launcher ended
 	Elements    int64     `json:"elements,omitempty"`    // numElementsProcessed
+	Late        bool      `json:"late,omitempty"`        // eventLate has been raised
 
 	kept rawMembers // what a later version of this program has put there
 }
@@ -108,21 +109,29 @@ func (r *Run) waitsAt(now int64) bool {
 	return r.State == runQueued && (r.Kind != kindRetry || r.Due <= now)
 }
 
+// size is about what the run takes in a record, rather too much than too little.
+func (r *Run) size() int {
+	n := 500 // for the names and numbers
+	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, string(r.Killing), r.Agent, r.AgentID} {
+		n += quotedLen(text)
+	}
+	return n
+}
+
 // eventKind names what happened to a job or a run.
 type eventKind string
 
 const (
 	eventQueued           eventKind = "queued"
-	eventStarted          eventKind = "started" // once for a run
-	eventFinished         eventKind = "finished"
+	eventStarted          eventKind = "started"          // once for a run
+	eventFinished         eventKind = "finished"         // this and each of the following ends a run
 	eventFailed           eventKind = "failed"           // one attempt; Run.State tells failed, killed and lost apart
+	eventMissed           eventKind = "missed"           // also of occurrences of which there never was a run
+	eventSkipped          eventKind = "skipped"          // also because its job was disabled while it waited
 	eventRetriesExhausted eventKind = "retriesExhausted" // after eventFailed, when no attempt follows
 	eventDisabled         eventKind = "disabled"         // after eventFailed, instead of eventRetriesExhausted
 	eventRemoved          eventKind = "removed"
-	eventExpired          eventKind = "expired" // waited when its job was disabled
-	eventMissed           eventKind = "missed"
-	eventSkipped          eventKind = "skipped"
-	eventLate             eventKind = "late"     // waits longer than it should
+	eventLate             eventKind = "late"     // has waited longer than it should; raised once for a run
 	eventProgress         eventKind = "progress" // has handled more elements
 )
 

@@ -32,6 +32,7 @@ var (
 	errNotSent  = errors.New("not sent")
 	errNotFound = errors.New("not found")
 	errBusy     = errors.New("too many changes are waiting to be stored; try again")
+	errCrowded  = errors.New("too many runs wait")
 	errNoLeader = errors.New("this instance is not the leader any more")
 
 	// What a cluster's run returns when the scheduler has to act before it may run again.
@@ -49,7 +50,10 @@ type schedulerConfig struct {
 	disableAfter int64         // --disable_after_failures; 0 means never
 	historyKeep  int           // ended runs kept per job
 	historySize  int           // about how many bytes of them at most; 0 means maxHistory
+	batchSize    int           // bytes that go into one commit if that can be chosen; 0 means maxBatchSize
 	largestJob   int           // bytes that a job's document may have; 0 means any number
+	largestStep  int           // bytes that a commit may have; 0 means any number
+	mostByHand   int           // runs of a job, started by hand, that may wait; 0 means any number
 	role         string        // --mesos_role
 	declineFor   time.Duration // --decline_offer_duration; 0 means the cluster's default
 	reviveForNew bool          // --revive_offers_for_new_jobs
@@ -74,6 +78,7 @@ type hooks struct {
 	reviveWanted  func(sent bool)
 	unknownUpdate func() // of a task that no run knows
 	inputSkipped  func() // something stored or sent was logged and stepped over
+	turnTook      func(time.Duration)
 }
 
 // complete returns the hooks with one that does nothing for each that is nil.
@@ -99,6 +104,9 @@ func (h hooks) complete() hooks {
 	if h.inputSkipped == nil {
 		h.inputSkipped = func() {}
 	}
+	if h.turnTook == nil {
+		h.turnTook = func(time.Duration) {}
+	}
 	return h
 }
 
@@ -120,8 +128,9 @@ type scheduler struct {
 
 	// What follows belongs to the loop.
 	now            int64 // ms since the epoch, of the event being handled
+	steps          int64 // so far: runs, jobs and edges that were looked at
+	turnLog        turnLog
 	jobs           map[string]*entry
-	slots          int // view slots given out
 	graph          *graph
 	runs           map[string]*openRun // open runs by id
 	dues           alarms              // of occurrences
@@ -129,14 +138,15 @@ type scheduler struct {
 	queue          *queue
 	offers         *offerBook
 	launches       launches
-	wake           []string            // dependent jobs whose parents may have finished
-	retired        map[string]jobState // deleted jobs whose ids are remembered
-	unlinked       map[string]bool     // stored dependent jobs whose parents do not all exist
-	seq            int64               // order of creation given to the newest job
-	sums           map[runState]int    // open runs by state, as sealed
-	kept           map[string]bool     // runs whose job can't be used: their records and tasks are left alone
-	orphans        map[string]string   // tasks of no open run that we have asked to be killed, with their agent
+	wake           []string // dependent jobs whose parents may have finished
+	retired        retiredJobs
+	unlinked       map[string]bool   // stored dependent jobs whose parents do not all exist
+	seq            int64             // order of creation given to the newest job
+	sums           map[runState]int  // open runs by state, as sealed
+	kept           map[string]bool   // runs whose job can't be used: their records and tasks are left alone
+	orphans        map[string]string // tasks of no open run that we have asked to be killed, with their agent
 	invalid        []invalidRecord
+	unusableKeys   map[string]bool // of invalid
 	framework      string
 	adoptBefore    int64  // tasks due up to then that have no record may be a JVM's, and are adopted
 	others         others // while loading
@@ -146,8 +156,9 @@ type scheduler struct {
 	reconcileIn    time.Duration
 	reconcileTimer alarm
 	dirty          []*entry
+	heavy          bool     // a job may be about to have too much for one commit
 	extra          []record // records of no job, of the event being handled
-	effects        []func(error)
+	effects        []effect
 	requests       *requestLog
 	restoring      sync.Mutex              // held by the restore that is under way
 	refusal        atomic.Pointer[error]   // of all changes, once the term is over; nil for none
@@ -166,15 +177,17 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 		runs:    map[string]*openRun{},
 		queue:   newQueue(),
 		orphans: map[string]string{}, kept: map[string]bool{},
-		retired:  map[string]jobState{},
-		unlinked: map[string]bool{}, sums: map[runState]int{},
+		unlinked: map[string]bool{}, unusableKeys: map[string]bool{}, sums: map[runState]int{},
 	}
+	s.graph.steps = &s.steps
+	s.turnLog.handled = map[string]int{}
 	s.offers = newOfferBook(cfg.role)
 	s.cfg.hooks = cfg.hooks.complete()
 	s.cfg.historySize = cmp.Or(cfg.historySize, maxHistory)
+	s.cfg.batchSize = cmp.Or(cfg.batchSize, maxBatchSize)
 	s.reconcileTimer = alarm{kind: timerReconcile}
 	s.requests = newRequestLog()
-	s.writer = newWriter(st, s.publish)
+	s.writer = newWriter(st, s.cfg.batchSize, s.publish, log)
 	s.writer.onBatch = s.cfg.batchStored
 	first := newView()
 	first.term = cfg.term
@@ -205,7 +218,8 @@ func (s *scheduler) run(ctx context.Context) error {
 
 // connect keeps the cluster's subscription. A framework that the master has removed
 // starts afresh once that, and the end of all its tasks, is stored.
-func (s *scheduler) connect(ctx context.Context, framework string) error {
+func (s *scheduler) connect(ctx context.Context, framework string) (err error) {
+	defer recoverAs(s.log, "cluster", &err)
 	for {
 		err := s.cluster.run(ctx, framework, s.handle)
 		if !errors.Is(err, errFrameworkRemoved) {
@@ -254,9 +268,9 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 				s.extra = append(s.extra, s.requests.remember(id, answer, s.now)...)
 			}
 		}
-		s.effects = append(s.effects, func(stored error) { reply <- errors.Join(err, stored) })
+		s.effects = append(s.effects, effect{do: func(stored error) { reply <- errors.Join(err, stored) }})
 		if id != "" {
-			s.sealUpTo(maxBatchSize) // the answer is stored together with what it is about
+			s.sealUpTo(s.cfg.batchSize) // the answer is stored together with what it is about
 		}
 	}
 	select {
@@ -293,6 +307,15 @@ func (s *scheduler) refused() error {
 	return nil
 }
 
+// recoverAs makes a panic the error of the function that defers it. A panic is a fault of ours, and
+// ends the term and not the process: the next term starts from what is stored.
+func recoverAs(log *slog.Logger, part string, err *error) {
+	if p := recover(); p != nil {
+		log.Error(part+" failed; loading the state anew", "panic", p, "stack", string(debug.Stack()))
+		*err = fmt.Errorf("%s: %v", part, p)
+	}
+}
+
 const (
 	maxEventsPerTurn = 256
 	maxTimers        = 2000 // before what they did goes to the writer
@@ -301,15 +324,9 @@ const (
 )
 
 // loop handles events and timers, one at a time, until ctx ends. It never waits
-// for the network or the disk. A panic, which is a fault of ours, ends the term
-// and not the process: the next term starts from what is stored.
+// for the network or the disk.
 func (s *scheduler) loop(ctx context.Context) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.log.Error("scheduler loop failed; loading the state anew", "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("scheduler loop: %v", p)
-		}
-	}()
+	defer recoverAs(s.log, "scheduler loop", &err)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -323,7 +340,9 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 		case <-timer.C:
 			s.begin()
 		}
-		timer.Reset(s.untilNext(s.turn()))
+		more := s.turn()
+		s.finish()
+		timer.Reset(s.untilNext(more))
 	}
 }
 
@@ -347,13 +366,12 @@ func (s *scheduler) turn() (more bool) {
 	}
 }
 
-func (s *scheduler) begin() { s.now = time.Now().UnixMilli() }
-
 // drain handles what else has arrived, up to a bound.
 func (s *scheduler) drain() {
 	for range maxEventsPerTurn {
 		select {
 		case event := <-s.mailbox:
+			s.cut()
 			event()
 		default:
 			return
@@ -384,6 +402,8 @@ func (s *scheduler) fireTimers() bool {
 			break
 		}
 		s.dues.drop(t)
+		s.turnLog.note("occurrence", t.entry.job.Name)
+		s.cut()
 		s.fireDue(t.entry)
 	}
 	for range maxTimers {
@@ -392,6 +412,8 @@ func (s *scheduler) fireTimers() bool {
 			break
 		}
 		s.timers.drop(t)
+		s.turnLog.note("timer", "")
+		s.cut()
 		s.fire(t)
 	}
 	return s.dues.due(s.now) || s.timers.due(s.now)
@@ -420,17 +442,21 @@ func (s *scheduler) fire(t *alarm) {
 // emit tells the observer of an event when what caused it is stored.
 func (s *scheduler) emit(e jobEvent) {
 	e.Time = time.UnixMilli(s.now).UTC()
-	s.after(func() { s.cfg.observe(e) })
+	s.afterJob(e.Job.Name, func() { s.cfg.observe(e) })
 }
 
 // after adds an effect to the event being handled: it runs, in the order of
 // events, once everything up to here is stored, and never if that fails.
-func (s *scheduler) after(effect func()) {
-	s.effects = append(s.effects, func(err error) {
+func (s *scheduler) after(do func()) { s.afterJob("", do) }
+
+// afterJob is after for an effect that tells of a job, and waits for nothing but what is
+// stored of that.
+func (s *scheduler) afterJob(job string, do func()) {
+	s.effects = append(s.effects, effect{job, func(err error) {
 		if err == nil {
-			effect()
+			do()
 		}
-	})
+	}})
 }
 
 // send queues a call to the cluster as an effect.

@@ -47,7 +47,7 @@ func TestWhatALaterVersionHasWrittenIsKept(t *testing.T) {
 		}
 		b.start()
 		b.do("success", b.s.markSuccess(b.t.Context(), "a")) // writes the job's record
-		b.cluster.tell(id, status(mesos.TASK_UNREACHABLE)) // and the run's
+		b.cluster.tell(id, status(mesos.TASK_UNREACHABLE))   // and the run's
 		b.wait(0)
 		b.wantLater("go/job/a")
 		b.wantLater(runKey(id))

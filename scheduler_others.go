@@ -82,7 +82,7 @@ func (s *scheduler) doubtRuns(records map[string][]byte) {
 	edits := s.loadEdits(records)
 	for name, e := range s.jobs {
 		edited := s.others.edited(name)
-		for _, r := range e.runs {
+		for r := range e.runs.all() {
 			if r.State != runLaunching && r.State != runActive {
 				continue
 			}
@@ -109,7 +109,7 @@ func (s *scheduler) loadEdits(records map[string][]byte) map[string]edit {
 		name, err := parseRecordName(encoded)
 		e := s.jobs[name]
 		var known edit
-		if err != nil || json.Unmarshal(records[key], &known) != nil || e == nil || known.Seq != e.state.Seq || !e.busy() {
+		if err != nil || json.Unmarshal(records[key], &known) != nil || e == nil || known.Seq != e.state.Seq || e.underWay == 0 {
 			s.extra = append(s.extra, record{key, nil})
 			continue
 		}
@@ -131,6 +131,5 @@ func (s *scheduler) lose(r *openRun, message string) {
 		s.applyCallback(r, *r.Callback)
 	default:
 		s.end(r, runLost, endUnknown)
-		s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: endUnknown})
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ const (
 
 // clusterEvent handles one event of the cluster. None may stop the loop.
 func (s *scheduler) clusterEvent(e *sched.Event) {
+	s.turnLog.note(e.GetType().String(), "")
 	switch e.GetType() {
 	case sched.Event_SUBSCRIBED:
 		s.onSubscribed(e.GetSubscribed())
@@ -103,33 +105,42 @@ func (s *scheduler) reconcileAgain() {
 			r.answered = false
 		}
 		s.send(reconcileCall(nil), nil)
+		var orphans []sched.Call_Reconcile_Task
+		for id, agent := range s.orphans { // the end of one may have been lost, or it was never launched
+			orphans = append(orphans, reconcileTask(id, agent))
+		}
+		s.reconcile(orphans)
 	}
 	s.reconcileOpen()
 }
 
-// askAbout reconciles the given tasks explicitly.
+// askAbout reconciles the tasks of the given runs explicitly.
 func (s *scheduler) askAbout(runs []*openRun) {
+	tasks := make([]sched.Call_Reconcile_Task, 0, len(runs))
+	for _, r := range runs {
+		r.asked = true
+		tasks = append(tasks, reconcileTask(r.ID, r.AgentID))
+	}
+	s.reconcile(tasks)
+}
+
+func (s *scheduler) reconcile(tasks []sched.Call_Reconcile_Task) {
 	const atOnce = 5000
-	for len(runs) > 0 {
-		n := min(atOnce, len(runs))
-		for _, r := range runs[:n] {
-			r.asked = true
-		}
-		s.send(reconcileCall(runs[:n]), nil)
-		runs = runs[n:]
+	for some := range slices.Chunk(tasks, atOnce) {
+		s.send(reconcileCall(some), nil)
 	}
 }
 
-func reconcileCall(runs []*openRun) *sched.Call {
-	call := &sched.Call{Type: sched.Call_RECONCILE, Reconcile: &sched.Call_Reconcile{}}
-	for _, r := range runs {
-		task := sched.Call_Reconcile_Task{TaskID: mesos.TaskID{Value: r.ID}}
-		if r.AgentID != "" {
-			task.AgentID = &mesos.AgentID{Value: r.AgentID}
-		}
-		call.Reconcile.Tasks = append(call.Reconcile.Tasks, task)
+func reconcileTask(id, agent string) sched.Call_Reconcile_Task {
+	task := sched.Call_Reconcile_Task{TaskID: mesos.TaskID{Value: id}}
+	if agent != "" {
+		task.AgentID = &mesos.AgentID{Value: agent}
 	}
-	return call
+	return task
+}
+
+func reconcileCall(tasks []sched.Call_Reconcile_Task) *sched.Call {
+	return &sched.Call{Type: sched.Call_RECONCILE, Reconcile: &sched.Call_Reconcile{Tasks: tasks}}
 }
 
 func killCall(id, agent string) *sched.Call {
@@ -271,8 +282,10 @@ func (s *scheduler) onUnexpected(r *openRun, u *mesos.TaskStatus) {
 		return
 	}
 	s.queue.remove(r)
+	r.entry.blocked.remove(r)
+	s.timers.drop(&r.wait)
 	s.timers.drop(&r.late)
-	r.blocked, r.delayed, r.answered = false, false, true
+	r.delayed, r.answered = false, true
 	r.update(func(n *Run) {
 		n.State, n.AgentID, n.Launched, n.Reason = runActive, u.GetAgentID().GetValue(), s.now, ""
 	})
@@ -290,6 +303,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 	running := u.GetState() == mesos.TASK_RUNNING || u.GetState() == mesos.TASK_STARTING
 	if r.Unreachable != 0 {
 		r.agentAway = false
+		s.timers.drop(&r.wait)
 		s.watchStaging(r) // it may have been unreachable when it should have started
 		r.update(func(n *Run) { n.Unreachable, n.Reason = 0, "" })
 		s.touchRun(r)
@@ -306,6 +320,9 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 		s.touchRun(r)
 	}
 	if first {
+		if r.late.set() && r.late.at <= s.now {
+			s.tellLate(r) // it was on the point of being
+		}
 		s.timers.drop(&r.late)
 		s.emit(jobEvent{Kind: eventStarted, Job: r.entry.job, Run: r.Run})
 	}
@@ -331,15 +348,14 @@ func (s *scheduler) onFinished(r *openRun, u *mesos.TaskStatus) {
 // boundAwaiting gives up the oldest runs whose callback never came, so that a job that
 // is never called back does not gather runs without end.
 func (s *scheduler) boundAwaiting(e *entry) {
-	var awaiting []*openRun
-	for _, r := range e.runs {
-		if r.State == runAwaiting {
-			awaiting = append(awaiting, r)
-		}
+	if e.awaiting <= maxAwaiting {
+		return
 	}
-	for len(awaiting) > maxAwaiting {
-		s.end(awaiting[0], runLost, "its callback never came")
-		awaiting = awaiting[1:]
+	for _, r := range e.runs.snapshot() {
+		if r.State == runAwaiting && e.awaiting > maxAwaiting {
+			s.cut()
+			s.end(r, runLost, "its callback never came")
+		}
 	}
 }
 
@@ -349,7 +365,6 @@ func (s *scheduler) killed(r *openRun, message string) {
 		message = string(r.Killing)
 	}
 	s.end(r, runKilled, message)
-	s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: message})
 	s.disableAfterLast(r.entry)
 }
 
@@ -423,7 +438,7 @@ func (s *scheduler) onUnreachable(r *openRun, u *mesos.TaskStatus) {
 	}
 	r.agentAway = true
 	since := cmp.Or(r.Unreachable, s.now)
-	s.timers.add(&alarm{at: since + s.cfg.unreachable.Milliseconds(), kind: timerUnreachable, run: r})
+	s.waitUntil(r, timerUnreachable, since+s.cfg.unreachable.Milliseconds())
 	r.update(func(n *Run) {
 		n.State, n.Unreachable, n.Reason = runActive, since, "agent unreachable since "+instant(msTime(since))
 	})
@@ -479,6 +494,7 @@ func (s *scheduler) onError(message string) {
 	s.extra = append(s.extra, record{frameworkIDKey, nil})
 	for _, r := range s.sortedRuns() {
 		if r.State == runLaunching || r.State == runActive {
+			s.cut()
 			s.lose(r, message)
 		}
 	}

@@ -309,7 +309,6 @@ type zkOp struct {
 // ops turns records into operations, and measures them: a server drops the
 // connection on a request that is too large, which looks like any other loss.
 func (s *zkStore) ops(records []record) ([]zkOp, error) {
-	const overhead = 120 // of an operation besides path and data, with room
 	var ops []zkOp
 	var largest record
 	size := 0
@@ -320,7 +319,7 @@ func (s *zkStore) ops(records []record) ([]zkOp, error) {
 		if r.value == nil {
 			if exists {
 				ops = append(ops, zkOp{r.key, &zk.DeleteRequest{Path: node, Version: version}})
-				size += len(node) + overhead
+				size += s.size(r)
 			}
 			continue
 		}
@@ -328,7 +327,7 @@ func (s *zkStore) ops(records []record) ([]zkOp, error) {
 		if len(data) > maxRecord {
 			return nil, &recordError{r.key, errRecordTooLarge}
 		}
-		size += len(node) + len(data) + overhead
+		size += s.size(r)
 		if len(data) > len(largest.value) {
 			largest = r
 		}
@@ -346,6 +345,16 @@ func (s *zkStore) ops(records []record) ([]zkOp, error) {
 		return nil, &recordError{largest.key, errRecordTooLarge}
 	}
 	return ops, nil
+}
+
+// size implements store.
+func (s *zkStore) size(r record) int {
+	const overhead = 120 // of an operation besides path and data, with room
+	n := len(s.node(r.key)) + len(r.value) + overhead
+	if r.value != nil && kindOf(r.key) == "" {
+		n += variableOverhead + len(r.key)
+	}
+	return n
 }
 
 // data returns what the record's node is to hold.

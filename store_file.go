@@ -261,6 +261,9 @@ func (s *fileStore) each(visit func(key string, value []byte) error) error {
 	return nil
 }
 
+// size implements store.
+func (s *fileStore) size(r record) int { return len(r.key) + len(r.value) + 2*binary.MaxVarintLen64 }
+
 // commit implements store. An error that is not a *recordError means that the
 // records are not in the store now, but may be after a crash.
 func (s *fileStore) commit(ctx context.Context, records []record) error {

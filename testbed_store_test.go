@@ -108,6 +108,11 @@ func (m *memStore) others() others {
 	return seen
 }
 
+// size implements store. It takes as much as ZooKeeper does below a path of some length.
+func (m *memStore) size(r record) int {
+	return len("/chronos/state/state/") + 2*len(r.key) + len(r.value) + 200
+}
+
 func (m *memStore) value(key string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -51,7 +51,7 @@ func (e *zkEnsemble) dial(ctx context.Context) (*zkSession, error) {
 	established := sync.OnceFunc(func() { close(ready) })
 	conn, _, err := zk.Connect(e.hosts, e.timeout,
 		zk.WithHostProvider(&hostList{}),
-		zk.WithDialer(e.dialer(session)),
+		zk.WithDialer(e.dialer(session, ready)),
 		zk.WithLogger(zkLog{e.log}),
 		zk.WithEventCallback(func(event zk.Event) {
 			switch event.State {

@@ -42,10 +42,11 @@ type zkEnsemble struct {
 	session *zkSession        // nil while there is none
 	found   map[string]string // what became of the last attempt, by host
 	asked   time.Time         // since when an answer is waited for, zero if none is
+	without time.Time         // since when there is no session
 }
 
 func newZKEnsemble(hosts []string, timeout time.Duration, auth string, log *slog.Logger) *zkEnsemble {
-	return &zkEnsemble{hosts: hosts, timeout: timeout, auth: auth, log: log, found: map[string]string{}}
+	return &zkEnsemble{hosts: hosts, timeout: timeout, auth: auth, log: log, found: map[string]string{}, without: time.Now()}
 }
 
 // trouble says what is wrong and what to do, "" while there is a session and answers come.
@@ -59,6 +60,9 @@ func (e *zkEnsemble) trouble() string {
 		}
 		return e.session.Server() + " has a request and does not answer" + meanwhile +
 			"See whether that server hangs, or those that it needs for a majority: processor, memory, disk, network"
+	}
+	if len(e.found) == 0 && time.Since(e.without) < zkSilence {
+		return "" // one session has ended, and the next begins
 	}
 	var all []string
 	advice := "See that it runs there (--zk_hosts) and can be reached from here"
@@ -82,18 +86,16 @@ func (e *zkEnsemble) find(host, what string) {
 	e.found[host] = what
 }
 
-// broken notes that a connection has failed.
-func (e *zkEnsemble) broken(host string, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+// broken notes that a connection has failed, on which there was a session or not.
+func (e *zkEnsemble) broken(host string, established bool, err error) {
 	timeout, ok := errors.AsType[net.Error](err)
 	switch {
-	case e.session != nil:
-		e.found[host] = "the connection was lost (" + plainError(err) + ")"
+	case established:
+		e.find(host, "the connection was lost ("+plainError(err)+")")
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		e.found[host] = zkCloses
+		e.find(host, zkCloses)
 	case ok && timeout.Timeout():
-		e.found[host] = zkSilent
+		e.find(host, zkSilent)
 	}
 }
 
@@ -109,7 +111,7 @@ func (e *zkEnsemble) ended(s *zkSession) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.session == s {
-		e.session, e.asked = nil, time.Time{}
+		e.session, e.asked, e.without = nil, time.Time{}, time.Now()
 	}
 }
 
@@ -134,8 +136,8 @@ func plainError(err error) string {
 }
 
 // dialer returns a dialer that works until session ends, and so never again
-// after the first connection has been lost.
-func (e *zkEnsemble) dialer(session context.Context) func(network, host string, limit time.Duration) (net.Conn, error) {
+// after the first connection has been lost. ready is closed when there is a session on one.
+func (e *zkEnsemble) dialer(session context.Context, ready <-chan struct{}) func(network, host string, limit time.Duration) (net.Conn, error) {
 	return func(network, host string, limit time.Duration) (net.Conn, error) {
 		dialer := net.Dialer{Timeout: limit}
 		conn, err := dialer.DialContext(session, network, host)
@@ -144,7 +146,17 @@ func (e *zkEnsemble) dialer(session context.Context) func(network, host string, 
 			return nil, err
 		}
 		e.find(host, zkSilent)
-		broken := func(err error) { e.broken(host, err) }
+		broken := func(err error) {
+			if session.Err() != nil {
+				return // we have closed it
+			}
+			select {
+			case <-ready:
+				e.broken(host, true, err)
+			default:
+				e.broken(host, false, err)
+			}
+		}
 		return boundedConn{conn, bufio.NewReaderSize(conn, 64<<10), e.timeout, broken}, nil
 	}
 }
