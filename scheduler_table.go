@@ -52,6 +52,8 @@ type jobState struct {
 	Missed        int64            `json:"missed,omitempty"`        // occurrences missed
 	Used          int64            `json:"used,omitempty"`          // newest due in an id of a deleted job of this name
 	Deleted       int64            `json:"deleted,omitempty"`       // when the job was; only Used is left then
+
+	kept rawMembers // what a later version of this program has put there
 }
 
 // newestDue is the newest due that is part of an id of one of the job's tasks.
@@ -246,10 +248,10 @@ func (e *entry) records() []record {
 		put("J_"+e.job.Name, document)
 	}
 	if e.stateDirty {
-		put("go/job/"+name, mustJSON(&e.state))
+		put("go/job/"+name, e.state.encode())
 	}
 	if e.historyDirty {
-		put("go/history/"+name, mustJSON(e.history))
+		put("go/history/"+name, encodeHistory(e.history))
 	}
 	if e.noticeDirty {
 		put(noticePrefix+name, e.noticeRecord())
@@ -266,7 +268,7 @@ func (r *openRun) records() []record {
 	var out []record
 	switch {
 	case !r.ended():
-		out = append(out, record{runKey(r.ID), mustJSON(r.Run)})
+		out = append(out, record{runKey(r.ID), r.Run.encode()})
 		r.stored = true
 	case r.stored:
 		out = append(out, record{runKey(r.ID), nil})

@@ -198,7 +198,7 @@ func (l *loadedJob) decodeRecord(records map[string][]byte, key string, into any
 	if !ok {
 		return
 	}
-	if err := json.Unmarshal(b, into); err != nil {
+	if err := decodeKept(b, into); err != nil {
 		l.faults = append(l.faults, invalidRecord{key, err.Error()})
 	}
 }
@@ -436,8 +436,13 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 			continue
 		}
 		var r Run
-		if err := json.Unmarshal(records[key], &r); err != nil || runKey(r.ID) != key {
+		if err := decodeKept(records[key], &r); err != nil || runKey(r.ID) != key {
 			s.setAsideRecord(key, fmt.Sprintf("not the record of a run: %v", err))
+			continue
+		}
+		if !r.State.known() {
+			s.setAsideRecord(key, fmt.Sprintf("state %q is of a later version", r.State))
+			s.kept[r.ID] = true
 			continue
 		}
 		e := s.jobs[r.Job]
