@@ -114,7 +114,9 @@ func (s *scheduler) checkEmpty() error {
 	want("tasks without a run", len(s.orphans))
 	want("runs of unusable jobs", len(s.kept))
 	want("declined offers", len(s.offers.undeclined))
-	want("agents kept aside", len(s.offers.market.aside))
+	if k := s.offers.market.kept; k != nil {
+		errs = append(errs, fmt.Errorf("agent %s is kept for run %s", k.agent, k.run))
+	}
 	for state, n := range s.sums {
 		want("runs counted as "+string(state), n)
 	}
