@@ -84,8 +84,12 @@ func randomJob(r *rand.Rand) *Job {
 	if j.Name == "" {
 		j.Name = "n"
 	}
+	compilePatterns(j)
 	return j
 }
+
+// compilePatterns gives constraints the patterns that decoding compiles.
+func compilePatterns(j *Job) { testDefaults().patterns.compile(j.Constraints) }
 
 func TestStoringLosesNothing(t *testing.T) {
 	t.Parallel()
