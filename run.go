@@ -16,7 +16,7 @@ const (
 	runFailed    runState = "failed"
 	runKilled    runState = "killed"
 	runLost      runState = "lost"
-	runMissed    runState = "missed"  // older than epsilon when the leader came to it
+	runMissed    runState = "missed"  // passed before the leader came to it, and does not run
 	runSkipped   runState = "skipped" // replaced, overlapped, or the job was disabled
 )
 

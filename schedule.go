@@ -278,6 +278,68 @@ func (s Schedule) lastAt(t time.Time) int64 {
 	return low
 }
 
+// A bygone is n occurrences in a row that have passed and do not run.
+type bygone struct {
+	n           int64
+	first, last time.Time
+}
+
+// A passage is what becomes of the occurrences that have passed when somebody comes to them.
+type passage struct {
+	old   bygone    // as old as epsilon, or older
+	older bygone    // younger than epsilon, but older than due
+	due   time.Time // the newest, which runs; zero if there is none
+	rest  Schedule  // after them all
+}
+
+// pass says what becomes of the occurrences from the current one on that are at or before now: the
+// newest runs if it is younger than epsilon (in ms), the others do not. Both the scheduler, which
+// makes them due, and whoever shows what it will do go by it.
+func (s Schedule) pass(now time.Time, epsilon int64) passage {
+	n, first, last, rest := s.passed(now)
+	p := passage{rest: rest}
+	if n == 0 {
+		return p
+	}
+	tooOld := time.UnixMilli(now.UnixMilli() - max(epsilon, 0))
+	old, _, lastOld, young := s.passed(tooOld)
+	if old == n {
+		p.old = bygone{n, first, last}
+		return p
+	}
+	if old > 0 {
+		p.old = bygone{old, first, lastOld}
+	}
+	p.due = last
+	if n -= old + 1; n > 0 {
+		from, _ := young.next()
+		_, _, to, _ := young.passed(last.Add(-time.Millisecond))
+		if to.IsZero() { // two meet where a zone skips a whole day
+			to = last
+		}
+		p.older = bygone{n, from, to}
+	}
+	return p
+}
+
+// newest returns the latest of the occurrences that have passed. It is false if none has.
+func (p passage) newest() (time.Time, bool) {
+	if p.due.IsZero() {
+		return p.old.last, p.old.n > 0
+	}
+	return p.due, true
+}
+
+// coming returns the next n instants at which a schedule that is followed runs, seen from now: one
+// that has passed, if it is still to run, and those after now.
+func (s Schedule) coming(now time.Time, epsilon int64, n int) []time.Time {
+	p := s.pass(now, epsilon)
+	if p.due.IsZero() || n < 1 {
+		return p.rest.upcoming(now, n)
+	}
+	return append([]time.Time{p.due}, p.rest.upcoming(now, n-1)...)
+}
+
 // upcoming returns up to n occurrences strictly after a time, none of them before the one the
 // schedule stands at.
 func (s Schedule) upcoming(after time.Time, n int) []time.Time {

@@ -46,12 +46,23 @@ func (s *scheduler) setSchedule(e *entry, to Schedule) {
 
 // arm sets the timer of the job's next occurrence, or takes it away.
 func (s *scheduler) arm(e *entry) {
+	s.passHandled(e)
 	at, ok := e.nextDue()
 	if !ok {
 		s.dues.drop(&e.timer)
 		return
 	}
 	s.dues.move(&e.timer, at)
+}
+
+// passHandled moves a schedule past what was handled before: an older writer may have set it back.
+func (s *scheduler) passHandled(e *entry) {
+	if !e.scheduled() || e.state.LastScheduled == 0 {
+		return
+	}
+	if n, _, _, rest := e.sched.passed(time.UnixMilli(e.state.LastScheduled)); n > 0 {
+		s.setSchedule(e, rest)
+	}
 }
 
 // fireDue turns the occurrences of a job that have passed into at most one
@@ -61,47 +72,42 @@ func (s *scheduler) fireDue(e *entry) {
 	if !e.scheduled() {
 		return
 	}
-	now := time.UnixMilli(s.now)
-	if done := e.state.LastScheduled; done > 0 {
-		// An older writer may have set the schedule back: what was handled stays handled.
-		if n, _, _, rest := e.sched.passed(time.UnixMilli(min(done, s.now))); n > 0 {
-			s.setSchedule(e, rest)
-		}
-	}
-	n, first, last, rest := e.sched.passed(now)
-	if n == 0 {
+	p := e.sched.pass(time.UnixMilli(s.now), e.epsilon())
+	newest, passed := p.newest()
+	if !passed {
 		s.arm(e)
 		return
 	}
-	before := e.sched
-	s.setSchedule(e, rest)
-	due := last.UnixMilli()
-	e.state.LastScheduled = due
-	if due+e.epsilon() > s.now {
-		if n > 1 {
-			_, _, previous, _ := before.passed(last.Add(-time.Millisecond))
-			s.recordMissed(e, n-1, first, previous)
-		}
-		s.pend(e, due)
-	} else {
-		s.recordMissed(e, n, first, last)
+	s.setSchedule(e, p.rest)
+	e.state.LastScheduled = newest.UnixMilli()
+	s.recordMissed(e, p.old, tooOld(e.job))
+	s.recordMissed(e, p.older, "passed over for the occurrence of "+instant(p.due)+", which was due as well when the leader came to it")
+	if !p.due.IsZero() {
+		s.pend(e, p.due.UnixMilli())
 	}
 	s.arm(e)
 }
 
-// recordMissed writes one history entry for n occurrences, from first to last,
-// that were older than epsilon when the leader came to them.
-func (s *scheduler) recordMissed(e *entry, n int64, first, last time.Time) {
-	e.state.Missed += n
+// tooOld is why an occurrence does not run that nobody came to in time.
+func tooOld(j *Job) string {
+	return fmt.Sprintf("older than epsilon %s when the leader came to it", j.Epsilon)
+}
+
+// recordMissed writes one history entry for occurrences that do not run, if there are any.
+func (s *scheduler) recordMissed(e *entry, missed bygone, why string) {
+	if missed.n == 0 {
+		return
+	}
+	e.state.Missed += missed.n
 	e.stateDirty = true
+	due := missed.last.UnixMilli()
 	r := &Run{
-		ID: runID(last.UnixMilli(), 0, e.job.Name, jobArguments(e.job)), Job: e.job.Name, Kind: kindScheduled,
-		Due: last.UnixMilli(), State: runMissed, Ended: s.now, Count: n, From: first.UnixMilli(),
-		Reason: fmt.Sprintf("older than epsilon %s when the leader came to it", e.job.Epsilon),
+		ID: runID(due, 0, e.job.Name, jobArguments(e.job)), Job: e.job.Name, Kind: kindScheduled,
+		Due: due, State: runMissed, Ended: s.now, Count: missed.n, From: missed.first.UnixMilli(), Reason: why,
 	}
 	e.addHistory(r, s.cfg.historyKeep, s.cfg.historySize)
 	s.touch(e)
-	s.log.Warn("occurrences missed", "job", e.job.Name, "count", n, "from", msTime(r.From), "to", msTime(r.Due))
+	s.log.Warn("occurrences missed", "job", e.job.Name, "count", missed.n, "from", msTime(r.From), "to", msTime(r.Due), "why", why)
 	s.emit(jobEvent{Kind: eventMissed, Job: e.job, Run: r})
 }
 
@@ -131,7 +137,7 @@ func (s *scheduler) expireOverlap(r *openRun) {
 		s.timers.add(&alarm{at: s.now + firstReconcile.Milliseconds(), kind: timerOverlap, run: r})
 		return
 	}
-	s.end(r, runSkipped, "the job was still running when epsilon was over")
+	s.end(r, runSkipped, fmt.Sprintf("the job was still running when epsilon %s was over", r.entry.job.Epsilon))
 	s.emit(jobEvent{Kind: eventSkipped, Job: r.entry.job, Run: r.Run})
 	s.disableAfterLast(r.entry)
 }

@@ -230,6 +230,7 @@ func (e *entry) publish(g *graph) *jobView {
 		}
 	}
 	if e.scheduled() {
+		v.sched = e.sched
 		v.next, _ = e.sched.next()
 	}
 	return v

@@ -413,7 +413,7 @@ func (s *scheduler) loadForeign(key, id string) bool {
 	o.waitingStored = key == waitKey(id)
 	s.touchRun(o)
 	if due+e.epsilon() <= s.now {
-		s.end(o, runMissed, "older than epsilon when the leader came to it")
+		s.end(o, runMissed, tooOld(e.job))
 		e.state.Missed++
 		e.stateDirty = true
 	}

@@ -335,7 +335,7 @@ func (s *scheduler) boundAwaiting(e *entry) {
 		}
 	}
 	for len(awaiting) > maxAwaiting {
-		s.end(awaiting[0], runLost, "its callback never came")
+		s.end(awaiting[0], runLost, fmt.Sprintf("its callback had not come when %d newer runs waited for theirs", maxAwaiting))
 		awaiting = awaiting[1:]
 	}
 }
@@ -548,8 +548,11 @@ func statusText(u *mesos.TaskStatus) string {
 	if m := u.GetMessage(); m != "" {
 		return cutText(m, maxReason, "...")
 	}
-	if u.GetState() == mesos.TASK_FINISHED {
+	switch {
+	case u.GetState() == mesos.TASK_FINISHED:
 		return ""
+	case u.Reason == nil:
+		return u.GetState().String()
 	}
-	return u.GetState().String()
+	return u.GetState().String() + ", " + u.GetReason().String()
 }

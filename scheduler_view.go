@@ -31,7 +31,8 @@ type jobView struct {
 	slot     int
 	runs     []*Run    // open, oldest first
 	history  []*Run    // ended, newest first
-	next     time.Time // next occurrence; zero if there is none
+	sched    Schedule  // as it is followed; one without occurrences if it is not
+	next     time.Time // where sched stands; zero if there is no occurrence left
 	problem  string    // why it cannot be scheduled, or ""
 	parents  []string
 	children []string
