@@ -91,9 +91,9 @@ func (j *jobView) appendRuns(dst []byte) []byte {
 		dst = append(append(append(dst, `["`...), runLetters[r.State]...), `",`...)
 		dst = strconv.AppendInt(dst, r.Due, 10)
 		if r.Started != 0 {
-			dst = strconv.AppendInt(append(dst, ','), r.Started-r.Due, 10)
+			dst = strconv.AppendInt(append(dst, ','), r.sinceDue(r.Started), 10)
 			if r.Ended != 0 {
-				dst = strconv.AppendInt(append(dst, ','), r.Ended-r.Started, 10)
+				dst = strconv.AppendInt(append(dst, ','), max(0, r.Ended-r.Started), 10)
 			}
 		}
 		dst = append(dst, ']')

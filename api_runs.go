@@ -144,10 +144,10 @@ func describeRun(r *Run) runDocument {
 		d.Arguments = &r.Args
 	}
 	if r.Started != 0 {
-		late := r.Started - r.Due
+		late := r.sinceDue(r.Started)
 		d.Late = &late
 		if r.Ended != 0 {
-			took := r.Ended - r.Started
+			took := max(0, r.Ended-r.Started)
 			d.Duration = &took
 		}
 	}

@@ -62,6 +62,9 @@ type Run struct {
 // dueTime returns Due as a time in UTC.
 func (r *Run) dueTime() time.Time { return time.UnixMilli(r.Due).UTC() }
 
+// sinceDue returns how long after its due time an instant is, in ms: none where the clock was set back in between.
+func (r *Run) sinceDue(at int64) int64 { return max(0, at-r.Due) }
+
 // ended reports whether nothing more can happen to the run.
 func (r *Run) ended() bool {
 	switch r.State {

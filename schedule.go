@@ -185,6 +185,61 @@ func (s Schedule) at(index int64) Schedule {
 	return s
 }
 
+// rhythmic reports whether the schedule means an interval, and not fixed times of the day: it is one, or a cron expression
+// with a * or a step among seconds, minutes or hours.
+func (s Schedule) rhythmic() bool { return s.cron == nil || s.cron.rhythmic }
+
+// back returns the schedule at its first occurrence after t, if that is before the one that it stands at. It has as many
+// left as before.
+func (s Schedule) back(t time.Time) Schedule {
+	if _, ok := s.next(); !ok {
+		return s
+	}
+	if s.cron != nil {
+		return s.at(min(s.index, t.UnixMilli()+1))
+	}
+	index := min(s.index, s.lastAt(t)+1)
+	if s.times >= 0 {
+		s.times -= s.index - index
+		s.text = "R" + strconv.FormatInt(s.times, 10) + s.text[1+countDigits(s.text[1:], len(s.text)):]
+	}
+	s.index = index
+	return s
+}
+
+// resumed returns the schedule as it goes on after the clock was set back, by so many ms, to now: at the first
+// occurrence after now, but not so soon that less than half a period has passed since the last one.
+func (s Schedule) resumed(now time.Time, by int64) Schedule {
+	last, ok := s.lastAfter(now)
+	if !ok {
+		return s
+	}
+	first := s.back(now)
+	if first.cron == nil {
+		first.times = -1 // the period is the same where no other follows
+	}
+	from, _ := first.next()
+	to, ok := first.at(first.index + 1).next()
+	if !ok {
+		return s
+	}
+	soonest := last.Add(to.Sub(from)/2 - time.Duration(by)*time.Millisecond)
+	if soonest.After(now) {
+		return s.back(soonest.Add(-time.Millisecond))
+	}
+	return s.back(now)
+}
+
+// lastAfter returns the last occurrence before the one that the schedule stands at, if that is after t.
+func (s Schedule) lastAfter(t time.Time) (time.Time, bool) {
+	next, ok := s.next()
+	if !ok || !next.After(t) {
+		return time.Time{}, false
+	}
+	n, _, last, _ := s.back(t).passed(next.Add(-time.Millisecond))
+	return last, n > 0
+}
+
 // occurrence returns the k-th occurrence of an interval, from 0.
 func (s Schedule) occurrence(k int64) (time.Time, bool) {
 	if k < 0 || k > s.last() {

@@ -62,7 +62,8 @@ type schedulerConfig struct {
 	setAside     map[string]string // keys of records not to be used, with the reason
 	location     *time.Location    // the server's zone, for starts without an offset
 	term         int64
-	late         time.Duration // raise eventLate for a run that waits this long after its due; 0 for never
+	wallClock    func() time.Time // what the wall clock says, so that tests can set it; nil for time.Now
+	late         time.Duration    // raise eventLate for a run that waits this long after its due; 0 for never
 	hooks
 }
 
@@ -75,6 +76,7 @@ type hooks struct {
 	reviveWanted  func(sent bool)
 	unknownUpdate func() // of a task that no run knows
 	inputSkipped  func() // something stored or sent was logged and stepped over
+	clockSet      func(by time.Duration)
 }
 
 // complete returns the hooks with one that does nothing for each that is nil.
@@ -100,6 +102,9 @@ func (h hooks) complete() hooks {
 	if h.inputSkipped == nil {
 		h.inputSkipped = func() {}
 	}
+	if h.clockSet == nil {
+		h.clockSet = func(time.Duration) {}
+	}
 	return h
 }
 
@@ -120,7 +125,10 @@ type scheduler struct {
 	writer  *writer
 
 	// What follows belongs to the loop.
-	now            int64 // ms since the epoch, of the event being handled
+	now            int64     // ms since the epoch, of the event being handled
+	turned         time.Time // when now was taken, for its monotonic reading
+	clock          clockReport
+	rewinds        []rewind // schedules that the clock's going back concerns, and that are still to be put back
 	jobs           map[string]*entry
 	slots          int // view slots given out
 	graph          *graph
@@ -315,7 +323,8 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 // them: an agent's offers can be accepted only once, with the tasks of all rounds.
 func (s *scheduler) turn() (more bool) {
 	for round := 1; ; round++ {
-		more = s.fireTimers()
+		more = s.rewindSome(rewindsAtOnce)
+		more = s.fireTimers() || more
 		s.wakeChildren()
 		more = more || len(s.wake) > 0
 		last := !more || round == maxRounds
@@ -328,7 +337,7 @@ func (s *scheduler) turn() (more bool) {
 	}
 }
 
-func (s *scheduler) begin() { s.now = time.Now().UnixMilli() }
+func (s *scheduler) begin() { s.lookAtClock() }
 
 // drain handles what else has arrived, up to a bound.
 func (s *scheduler) drain() {
@@ -353,7 +362,7 @@ func (s *scheduler) untilNext(more bool) time.Duration {
 			at = min(at, t.at)
 		}
 	}
-	return max(0, time.Until(time.UnixMilli(at)))
+	return max(0, time.UnixMilli(at).Sub(s.wallTime()))
 }
 
 // fireTimers handles the timers that are due, up to a bound, and reports

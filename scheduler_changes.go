@@ -51,18 +51,14 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		if schedule, err = parseSchedule(j.Schedule, j.ScheduleTimeZone, s.serverTime()); err != nil {
 			return &jobError{"schedule", err.Error()}
 		}
-		if e != nil && schedule.emptyStart() {
-			// Its now must not be the due of a run that has its id already.
-			start := time.UnixMilli(max(s.now, e.state.LastDue+1, e.state.LastScheduled+1)).In(s.cfg.location)
-			if schedule, err = parseSchedule(j.Schedule, j.ScheduleTimeZone, start); err != nil {
-				return &jobError{"schedule", err.Error()}
-			}
-		}
 	}
 	created := e == nil
+	if !created && schedule.emptyStart() && e.state.newestDue() >= s.now {
+		s.forgetHandled(e) // now is meant, and may be the due of a run that has its id already
+	}
 	if created {
 		e = s.newEntry(j)
-		e.state.Used = s.retired[j.Name].Used
+		e.state.Used, e.state.LastRetry = s.retired[j.Name].Used, s.retired[j.Name].LastRetry
 		delete(s.retired, j.Name)
 		s.state(e).Seq = s.nextSeq()
 	}
@@ -249,7 +245,7 @@ const retiredFor = 24 * time.Hour
 func (s *scheduler) retire(e *entry) {
 	const atMost = 10_000
 	e.state.Deleted = s.now
-	s.retired[e.job.Name] = jobState{Used: e.state.newestDue(), Deleted: s.now}
+	s.retired[e.job.Name] = *e.state.retired()
 	if len(s.retired) <= atMost {
 		return
 	}
@@ -321,7 +317,7 @@ func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool)
 			return "", &jobError{"arguments", fmt.Sprintf("the arguments have %d bytes, more than %d", len(args), maxArguments)}
 		}
 		s.fireDue(e) // an occurrence that is due at this very instant keeps its id
-		r := s.add(e, &Run{Kind: kindManual, Due: s.nextID(e), Args: withoutSemicolons(args), HasArgs: hasArgs})
+		r := s.add(e, &Run{Kind: kindManual, Due: s.now, Args: withoutSemicolons(args), HasArgs: hasArgs}, s.nextID(e))
 		return r.ID, nil
 	})
 }

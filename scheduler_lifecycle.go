@@ -33,7 +33,7 @@ func (s *scheduler) setJob(e *entry, j *Job) {
 // setSchedule moves a job's schedule to a position and notes it in the document.
 func (s *scheduler) setSchedule(e *entry, to Schedule) {
 	e.sched = to
-	_, e.state.Index = to.anchor()
+	e.state.Anchor, e.state.Index = to.anchor()
 	e.state.Written = to.String()
 	if !to.isCron() {
 		j := e.job.clone()
@@ -102,7 +102,7 @@ func (s *scheduler) recordMissed(e *entry, missed bygone, why string) {
 	e.stateDirty = true
 	due := missed.last.UnixMilli()
 	r := &Run{
-		ID: runID(due, 0, e.job.Name, jobArguments(e.job)), Job: e.job.Name, Kind: kindScheduled,
+		ID: runID(e.unused(due), 0, e.job.Name, jobArguments(e.job)), Job: e.job.Name, Kind: kindScheduled,
 		Due: due, State: runMissed, Ended: s.now, Count: missed.n, From: missed.first.UnixMilli(), Reason: why,
 	}
 	e.addHistory(r, s.cfg.historyKeep, s.cfg.historySize)
@@ -119,11 +119,16 @@ func (s *scheduler) pend(e *entry, due int64) {
 	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled }); old != nil {
 		s.end(old, runSkipped, "replaced by the occurrence of "+msTime(due).Format(time.RFC3339Nano))
 	}
-	if due <= e.state.Used {
-		due = e.state.Used + 1 // its id was given to a run of the deleted job of this name
-		e.state.Used = due
+	s.add(e, &Run{Kind: kindScheduled, Due: due}, e.unused(due))
+}
+
+// unused returns what the id of an occurrence says of its due: that, unless an id may have been given with it before.
+func (e *entry) unused(due int64) int64 {
+	if due > e.state.Used {
+		return due
 	}
-	s.add(e, &Run{Kind: kindScheduled, Due: due})
+	e.state.Used = max(e.state.Used, e.state.LastDue) + 1
+	return e.state.Used
 }
 
 // expireOverlap ends an occurrence that has waited for an earlier run of its
@@ -142,8 +147,8 @@ func (s *scheduler) expireOverlap(r *openRun) {
 	s.disableAfterLast(r.entry)
 }
 
-// nextID returns the due of a run that stands for no scheduled instant: now, or
-// a little later so that no id is ever given twice.
+// nextID returns what the id of a run that stands for no scheduled instant says of its due: now, or
+// so much later that no id is ever given twice.
 func (s *scheduler) nextID(e *entry) int64 {
 	due := max(s.now, e.state.LastDue+1, e.state.Used+1)
 	if next, ok := e.nextDue(); ok && next == due {
@@ -153,18 +158,21 @@ func (s *scheduler) nextID(e *entry) int64 {
 		due++
 	}
 	e.state.LastDue = due
+	if due > s.now+time.Second.Milliseconds() {
+		e.state.Used = due // of an occurrence that is to come, perhaps
+	}
 	e.stateDirty = true
 	return due
 }
 
 // add opens a run of the job and lets it wait for its turn. The caller has set
-// Kind, Due, Attempt and the arguments.
-func (s *scheduler) add(e *entry, r *Run) *openRun {
+// Kind, Due, Attempt and the arguments; number is what the id says of the due.
+func (s *scheduler) add(e *entry, r *Run, number int64) *openRun {
 	args := r.Args
 	if !r.HasArgs {
 		args = jobArguments(e.job)
 	}
-	r.ID = runID(r.Due, r.Attempt, e.job.Name, args)
+	r.ID = runID(number, r.Attempt, e.job.Name, args)
 	r.Job, r.State, r.Queued = e.job.Name, runQueued, s.now
 	o := s.open(e, r)
 	e.stateDirty = true
@@ -328,9 +336,9 @@ func mayRetry(j *Job, attempt int) bool {
 
 // retry opens the next attempt of a run. It keeps one-off arguments.
 func (s *scheduler) retry(e *entry, r *Run) {
-	due := max(s.now+s.cfg.failureRetry.Milliseconds(), e.state.LastRetry+1)
-	e.state.LastRetry = due
-	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs})
+	due := s.now + s.cfg.failureRetry.Milliseconds()
+	e.state.LastRetry = max(due, e.state.LastRetry+1)
+	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs}, e.state.LastRetry)
 }
 
 // wakeChildren looks at jobs whose parents have finished, up to a bound.
@@ -377,7 +385,7 @@ func (s *scheduler) runIfReady(e *entry) {
 	} else {
 		s.consume(e, parents)
 	}
-	s.add(e, &Run{Kind: kindDependent, Due: s.nextID(e)})
+	s.add(e, &Run{Kind: kindDependent, Due: s.now}, s.nextID(e))
 }
 
 // consume uses up all that the parents have finished so far.

@@ -49,6 +49,20 @@ func newOfferBook(role string) *offerBook {
 	return &offerBook{market: newMarket(role), largest: map[string]resources{}, timer: alarm{kind: timerOffers}}
 }
 
+// shift keeps what was noted of offers comparable with now, after the clock was set.
+func (b *offerBook) shift(by int64) {
+	for _, at := range []*int64{&b.revivedAt, &b.offeredAt, &b.measuredAt, &b.undeclinedAt, &b.soonAt, &b.aside.since, &b.aside.ended} {
+		if *at != 0 {
+			*at += by
+		}
+	}
+	for _, a := range b.agents {
+		for _, o := range a.offers {
+			o.since = o.since.Add(time.Duration(by) * time.Millisecond)
+		}
+	}
+}
+
 // receive takes offers in.
 func (s *scheduler) receive(offers []mesos.Offer) {
 	now := time.UnixMilli(s.now)

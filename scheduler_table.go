@@ -41,12 +41,17 @@ type jobState struct {
 	Generation    int64            `json:"generation,omitempty"`    // times the job has finished, for its children
 	Consumed      map[string]int64 `json:"consumed,omitempty"`      // parents' generations that this job's runs have used up
 	Missed        int64            `json:"missed,omitempty"`        // occurrences missed
-	Used          int64            `json:"used,omitempty"`          // newest due in an id of a deleted job of this name
-	Deleted       int64            `json:"deleted,omitempty"`       // when the job was; only Used is left then
+	Used          int64            `json:"used,omitempty"`          // up to here ids may have been given to a deleted job of this name, or before the clock was set back
+	Deleted       int64            `json:"deleted,omitempty"`       // when the job was; only Used and LastRetry are left then
 }
 
 // newestDue is the newest due that is part of an id of one of the job's tasks.
 func (st *jobState) newestDue() int64 { return max(st.Used, st.LastScheduled, st.LastDue) }
+
+// retired is what is kept of a deleted job's state: which ids it has used.
+func (st *jobState) retired() *jobState {
+	return &jobState{Used: st.newestDue(), LastRetry: st.LastRetry, Deleted: st.Deleted}
+}
 
 // An openRun is a run that has not ended, with what only the loop needs to know.
 type openRun struct {
@@ -163,7 +168,7 @@ func (e *entry) records() []record {
 			put(waitKey(r.ID), nil)
 		}
 		put("J_"+e.job.Name, nil)
-		put("go/job/"+name, mustJSON(&jobState{Used: e.state.newestDue(), Deleted: e.state.Deleted}))
+		put("go/job/"+name, mustJSON(e.state.retired()))
 		put("go/history/"+name, nil)
 		return out
 	}
@@ -230,7 +235,7 @@ func (e *entry) publish(g *graph) *jobView {
 		}
 	}
 	if e.scheduled() {
-		v.sched = e.sched
+		v.sched, v.handled = e.sched, e.state.LastScheduled
 		v.next, _ = e.sched.next()
 	}
 	return v

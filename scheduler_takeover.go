@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
@@ -30,7 +29,7 @@ func (s *scheduler) load(ctx context.Context) error {
 	if records, err = settleRestore(ctx, s.store, records, s.log); err != nil {
 		return err
 	}
-	s.now = time.Now().UnixMilli()
+	s.lookAtClock()
 	for key, reason := range s.cfg.setAside {
 		s.setAsideRecord(key, reason)
 		delete(records, key)
@@ -39,6 +38,7 @@ func (s *scheduler) load(ctx context.Context) error {
 	s.loadJobs(records)
 	s.loadRuns(records)
 	s.loadWaiting(records)
+	s.compareClocks()
 	s.admitLoaded()
 	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
 		s.arm(s.jobs[name])
@@ -161,7 +161,7 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig) {
 	e := &entry{job: j}
 	l.decodeRecord(records, "go/job/"+recordName(l.name), &e.state)
 	if e.state.Deleted != 0 { // by us, and another version has made it again
-		e.state = jobState{Used: e.state.Used}
+		e.state = jobState{Used: e.state.Used, LastRetry: e.state.LastRetry}
 	}
 	l.decodeRecord(records, "go/history/"+recordName(l.name), &e.history)
 	e.history = e.history[:min(len(e.history), cfg.historyKeep)]

@@ -15,6 +15,7 @@ type view struct {
 	index   *viewIndex
 	count   int
 	invalid []invalidRecord
+	clock   clockReport
 
 	disabled int // of count
 
@@ -32,6 +33,7 @@ type jobView struct {
 	runs     []*Run    // open, oldest first
 	history  []*Run    // ended, newest first
 	sched    Schedule  // as it is followed; one without occurrences if it is not
+	handled  int64     // latest instant of it that was made due, in ms; it comes to no other up to there
 	next     time.Time // where sched stands; zero if there is no occurrence left
 	problem  string    // why it cannot be scheduled, or ""
 	parents  []string
