@@ -70,6 +70,9 @@ func (j *jobView) appendRow(dst []byte) []byte {
 	dst = appendTextIfAny(dst, "lastSuccess", job.LastSuccess)
 	dst = appendTextIfAny(dst, "lastError", job.LastError)
 	dst = appendTextIfAny(dst, "problem", j.problem)
+	if strange := job.warnings(); len(strange) > 0 {
+		dst = appendList(dst, "warnings", strange, func(dst []byte, w Warning) []byte { return appendString(dst, w.String()) })
+	}
 	return append(j.appendRuns(dst), '}')
 }
 

@@ -208,27 +208,34 @@ func (a *api) explainQueued(c *call) error {
 	return c.json(map[string]any{"job": name, "queued": queued})
 }
 
-// listProblems answers what can't be scheduled: jobs, and stored records that can't be read.
+// listProblems answers what can't be scheduled: jobs, and stored records that can't be read; and which jobs say something strange.
 func (a *api) listProblems(c *call) error {
 	type badJob struct {
 		Job    string `json:"job"`
 		Reason string `json:"reason"`
+	}
+	type strangeJob struct {
+		Job string `json:"job"`
+		Warning
 	}
 	type badRecord struct {
 		Key    string `json:"key"`
 		Reason string `json:"reason"`
 	}
 	v := c.scheduler.view()
-	jobs, records := []badJob{}, []badRecord{}
+	jobs, records, strange := []badJob{}, []badRecord{}, []strangeJob{}
 	for jv := range v.all() {
 		if jv.problem != "" {
 			jobs = append(jobs, badJob{jv.job.Name, jv.problem})
+		}
+		for _, w := range jv.job.warnings() {
+			strange = append(strange, strangeJob{jv.job.Name, w})
 		}
 	}
 	for _, r := range v.invalid {
 		records = append(records, badRecord{r.key, r.reason})
 	}
-	return c.json(map[string]any{"jobs": jobs, "records": records})
+	return c.json(map[string]any{"jobs": jobs, "records": records, "warnings": strange})
 }
 
 // findRun looks a run up by its id. Where the job's name ends in it can't be told

@@ -148,7 +148,7 @@ func TestWhyQueued(t *testing.T) {
 
 func TestProblemsOfNothing(t *testing.T) {
 	_, do := testAPI(t)
-	if got := bodyOf(t, do("GET /scheduler/problems")); got != `{"jobs":[],"records":[]}` {
+	if got := bodyOf(t, do("GET /scheduler/problems")); got != `{"jobs":[],"records":[],"warnings":[]}` {
 		t.Errorf("problems = %s, want none", got)
 	}
 }

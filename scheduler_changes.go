@@ -62,9 +62,13 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		delete(s.retired, j.Name)
 		s.state(e).Seq = s.nextSeq()
 	}
+	e.misreadDirty = created && len(j.Misread) > 0
 	s.replace(e, j, schedule)
 	if created {
 		s.linkLate(j.Name)
+	}
+	for _, w := range j.warnings() {
+		s.log.Warn("job is accepted, and says something strange", "job", j.Name, "what", w.String())
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ func (s *scheduler) touchRun(r *openRun) {
 
 // setJob replaces a job's document.
 func (s *scheduler) setJob(e *entry, j *Job) {
+	e.misreadDirty = e.misreadDirty || !slices.Equal(e.job.Misread, j.Misread)
 	e.job = j
 	e.jobDirty = true
 	s.touch(e)

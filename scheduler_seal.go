@@ -51,7 +51,7 @@ func (c *change) add(records []record) {
 
 // clean notes that all of an entry has been handed over.
 func (e *entry) clean() {
-	e.isDirty, e.jobDirty, e.stateDirty, e.historyDirty = false, false, false, false
+	e.isDirty, e.jobDirty, e.stateDirty, e.historyDirty, e.misreadDirty = false, false, false, false, false
 	for _, r := range e.changed {
 		r.isChanged = false
 	}

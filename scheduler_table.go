@@ -22,6 +22,7 @@ type entry struct {
 
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
+	misreadDirty                       bool
 	changed                            []*openRun
 	dropped                            []*openRun // of a deleted job: open runs to forget
 }
@@ -43,6 +44,13 @@ type jobState struct {
 	Missed        int64            `json:"missed,omitempty"`        // occurrences missed
 	Used          int64            `json:"used,omitempty"`          // up to here ids may have been given to a deleted job of this name, or before the clock was set back
 	Deleted       int64            `json:"deleted,omitempty"`       // when the job was; only Used and LastRetry are left then
+}
+
+// A misreadRecord is what a job's posted document said and its stored one does not. It is stored as go/warnings/<name>: a record of a
+// kind of its own, since earlier versions rewrite go/job without what they do not know.
+type misreadRecord struct {
+	Seq     int64     `json:"seq"` // of the job: one that is made anew has another
+	Misread []Warning `json:"misread"`
 }
 
 // newestDue is the newest due that is part of an id of one of the job's tasks.
@@ -116,7 +124,7 @@ func (e *entry) waiting(match func(*openRun) bool) *openRun {
 }
 
 // epsilon is how late an occurrence may still become pending, in ms.
-func (e *entry) epsilon() int64 { return e.job.Epsilon.approx().Milliseconds() }
+func (e *entry) epsilon() int64 { return e.job.latest() }
 
 // scheduled reports whether the job's schedule is followed.
 func (e *entry) scheduled() bool {
@@ -170,6 +178,7 @@ func (e *entry) records() []record {
 		put("J_"+e.job.Name, nil)
 		put("go/job/"+name, mustJSON(e.state.retired()))
 		put("go/history/"+name, nil)
+		put("go/warnings/"+name, nil)
 		return out
 	}
 	if e.jobDirty {
@@ -177,6 +186,13 @@ func (e *entry) records() []record {
 	}
 	if e.stateDirty {
 		put("go/job/"+name, mustJSON(&e.state))
+	}
+	if e.misreadDirty {
+		var value []byte
+		if len(e.job.Misread) > 0 {
+			value = mustJSON(misreadRecord{e.state.Seq, e.job.Misread})
+		}
+		put("go/warnings/"+name, value)
 	}
 	if e.historyDirty {
 		put("go/history/"+name, mustJSON(e.history))

@@ -164,6 +164,11 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig) {
 		e.state = jobState{Used: e.state.Used, LastRetry: e.state.LastRetry}
 	}
 	l.decodeRecord(records, "go/history/"+recordName(l.name), &e.history)
+	var misread misreadRecord
+	l.decodeRecord(records, "go/warnings/"+recordName(l.name), &misread)
+	if misread.Seq == e.state.Seq && misread.Seq != 0 {
+		j.Misread = misread.Misread
+	}
 	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
 	l.entry = e
 }
@@ -227,19 +232,16 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 // dropLeftovers removes what we keep of jobs that were deleted, except for a while their newest ids.
 func (s *scheduler) dropLeftovers(records map[string][]byte) {
 	for key, value := range records {
-		name, isState := strings.CutPrefix(key, "go/job/")
-		if !isState {
-			var ok bool
-			if name, ok = strings.CutPrefix(key, "go/history/"); !ok {
-				continue
-			}
+		kind, name, ok := strings.Cut(strings.TrimPrefix(key, "go/"), "/")
+		if !ok || !strings.HasPrefix(key, "go/") || kind != "job" && kind != "history" && kind != "warnings" {
+			continue
 		}
 		job, err := parseRecordName(name)
 		if err != nil || s.jobs[job] != nil || s.unusable("J_"+job) {
 			continue
 		}
 		var st jobState
-		if isState && json.Unmarshal(value, &st) == nil && st.Deleted > s.now-retiredFor.Milliseconds() {
+		if kind == "job" && json.Unmarshal(value, &st) == nil && st.Deleted > s.now-retiredFor.Milliseconds() {
 			s.retired[job] = st
 			continue
 		}

@@ -83,3 +83,63 @@ func TestTakeoverKeepsWhatItCannotUse(t *testing.T) {
 		}
 	})
 }
+
+// What the document of a job has said otherwise than what is stored of it is known for as long as the job lives.
+func TestWarningsOutliveTheTerm(t *testing.T) {
+	const misread = "retries: '1.5' is read as 1; write 1"
+	postStrange := func(b *bench, name, retries string) {
+		doc := `{"name":"` + name + `","command":"x","schedule":"30 2 * * *","scheduleTimeZone":"Nowhere/At/All","retries":` + retries + `}`
+		j, err := decodeJob([]byte(doc), b.cfg.defaults, dialect2, nil)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		j.Misread = j.misread([]byte(doc))
+		b.do("post", b.s.putJob(b.t.Context(), name, func(*Job) (*Job, error) { return j, nil }))
+	}
+	want := func(b *bench, n int, first string) {
+		b.t.Helper()
+		got := b.job("a").warnings()
+		if len(got) != n || n > 0 && got[0].String() != first {
+			b.t.Errorf("warnings = %q, want %d, first %q", got, n, first)
+		}
+	}
+	const zone = "scheduleTimeZone: there is no time zone 'Nowhere/At/All', and UTC is taken instead, as Java does; names are those of the time zone database, like Europe/Berlin"
+	scenario(t, "after a fail-over, a run and a change of the counters", func(b *bench) {
+		b.start()
+		postStrange(b, "a", "1.5")
+		b.runNow("a")
+		b.wait(time.Second)
+		b.restart()
+		want(b, 2, misread)
+		postStrange(b, "a", "1")
+		want(b, 1, zone)
+		b.restart()
+		want(b, 1, zone)
+		if keys := b.store.keys("go/warnings/"); len(keys) > 0 {
+			b.t.Errorf("records left: %q", keys)
+		}
+	})
+	scenario(t, "but not those of a job that an earlier version has deleted and made anew", func(b *bench) {
+		b.start()
+		postStrange(b, "a", "1.5")
+		b.end()
+		b.store.records["go/job/a"] = []byte(strings.Replace(b.store.value("go/job/a"), `"seq":1`, `"seq":2`, 1))
+		b.start()
+		want(b, 1, zone)
+	})
+	scenario(t, "nor those of one that is deleted", func(b *bench) {
+		b.start()
+		postStrange(b, "a", "1.5")
+		postStrange(b, "b", "1.5")
+		b.do("delete", b.s.deleteJob(b.t.Context(), "a"))
+		b.end()
+		delete(b.store.records, "J_b") // by an earlier version, which knows no warnings
+		b.start()
+		if keys := b.store.keys("go/warnings/"); len(keys) > 0 {
+			b.t.Errorf("records left: %q", keys)
+		}
+		b.post(`{"name":"a","command":"x","schedule":"30 2 * * *"}`)
+		b.restart()
+		want(b, 0, "")
+	})
+}
