@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // list returns the job as GET jobs shows it, which is made once for each document and dialect.
@@ -89,11 +90,11 @@ func (a *api) summarizeJobs(c *call) error {
 		Parents  []string `json:"parents"`
 		Disabled bool     `json:"disabled"`
 	}
-	v := c.scheduler.view()
+	v, now := c.scheduler.view(), a.now()
 	jobs := make([]summary, 0, v.len())
 	for jv := range v.all() {
 		j := jv.job
-		e := summary{Name: j.Name, Status: j.lastResult(), State: stateText(jv, dialect3), Parents: []string{}, Disabled: j.Disabled}
+		e := summary{Name: j.Name, Status: j.lastResult(), State: stateText(jv, dialect3, now), Parents: []string{}, Disabled: j.Disabled}
 		if j.Dependent {
 			e.Parents = append(e.Parents, j.Parents...)
 		} else {
@@ -244,13 +245,14 @@ func (a *api) explainJob(e *jobError, j *Job) error {
 	return refuse("%s", e.text)
 }
 
-// checkStart refuses what 3.0 refuses of new jobs: a start before the second second of 1970.
+// checkStart refuses what 3.0 refuses of new jobs: a start before the second second of 1970. A job
+// that was parked there through another dialect, and so never moves on, can be made again.
 func (a *api) checkStart(d dialect, old, j *Job) error {
-	if d != dialect3 || old != nil || j.Dependent {
+	if d != dialect3 || old != nil || j.Dependent || j.Disabled {
 		return nil
 	}
 	schedule, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, a.now())
-	if err != nil {
+	if err != nil || schedule.remaining() == 0 {
 		return nil // check has had its say
 	}
 	start := schedule.position()
@@ -277,11 +279,15 @@ func explainPut(err error, name string, update bool) error {
 }
 
 // stateText is what a job is doing, in the words of a dialect: the 2.x versions
-// say running however many tasks run, 3.0 counts them.
-func stateText(jv *jobView, d dialect) string {
+// say running however many tasks run, 3.0 counts them. While only a retry waits for its
+// time the job is idle to all of them, and clients act on that.
+func stateText(jv *jobView, d dialect, now time.Time) string {
 	word, running := jv.state()
-	if d == dialect3 && running > 0 {
+	switch {
+	case d == dialect3 && running > 0:
 		return strconv.Itoa(running) + " running"
+	case word == "queued" && !slices.ContainsFunc(jv.runs, func(r *Run) bool { return r.waitsAt(now.UnixMilli()) }):
+		return "idle"
 	}
 	return word
 }
@@ -306,10 +312,10 @@ func (a *api) graphDot(c *call) error {
 
 // graphCSV writes a line for every job and one for every edge. Names are not quoted.
 func (a *api) graphCSV(c *call) error {
-	v := c.scheduler.view()
+	v, now := c.scheduler.view(), a.now()
 	var b bytes.Buffer
 	for jv := range v.all() {
-		fmt.Fprintf(&b, "node,%s,%s,%s\n", jv.job.Name, jv.job.lastResult(), stateText(jv, c.dialect))
+		fmt.Fprintf(&b, "node,%s,%s,%s\n", jv.job.Name, jv.job.lastResult(), stateText(jv, c.dialect, now))
 	}
 	for parent, child := range v.edges() {
 		fmt.Fprintf(&b, "link,%s,%s\n", parent, child)

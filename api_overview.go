@@ -202,8 +202,11 @@ func (v *view) totals() overviewTotals {
 }
 
 // since returns what differs from an earlier view of the same term. Its cost follows
-// what has changed, beside a pointer for every 256 jobs.
+// what has changed, beside a pointer for every 256 jobs, unless slots were given out anew in between.
 func (v *view) since(old *view) (changed []*jobView, removed []string) {
+	if v.layout != old.layout {
+		return v.sinceLayout(old)
+	}
 	for i, chunk := range v.chunks {
 		var before *viewChunk
 		if i < len(old.chunks) {
@@ -224,6 +227,21 @@ func (v *view) since(old *view) (changed []*jobView, removed []string) {
 			case v.job(was.job.Name) == nil: // otherwise it was made anew, in another slot
 				removed = append(removed, was.job.Name)
 			}
+		}
+	}
+	return changed, removed
+}
+
+// sinceLayout is since where slots tell nothing.
+func (v *view) sinceLayout(old *view) (changed []*jobView, removed []string) {
+	for now := range v.all() {
+		if old.job(now.job.Name) != now {
+			changed = append(changed, now)
+		}
+	}
+	for was := range old.all() {
+		if v.job(was.job.Name) == nil {
+			removed = append(removed, was.job.Name)
 		}
 	}
 	return changed, removed

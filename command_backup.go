@@ -104,7 +104,7 @@ func restoreCommand(ctx context.Context, args []string, stdin io.Reader, stdout 
 		return err
 	}
 	if a.dataDir != "" {
-		err = a.restoreDir(ctx, b)
+		err = a.restoreDir(ctx, b, stdout)
 	} else {
 		path := "restore"
 		if a.replace {
@@ -164,15 +164,24 @@ func (a stateAccess) backupDir(ctx context.Context, to io.Writer) error {
 	return b.write(to)
 }
 
-func (a stateAccess) restoreDir(ctx context.Context, b *backup) error {
+func (a stateAccess) restoreDir(ctx context.Context, b *backup, stdout io.Writer) error {
 	if err := os.MkdirAll(a.dataDir, 0o700); err != nil {
 		return err
 	}
-	st, err := openFileStore(a.dataDir, slog.New(slog.DiscardHandler))
+	quiet := slog.New(slog.DiscardHandler)
+	st, err := openFileStore(a.dataDir, quiet)
+	if damage, ok := errors.AsType[*damageError](err); ok {
+		// What is left of the state is kept in a copy, so nothing is destroyed that a person would have to agree to.
+		err := replaceDamaged(a.dataDir, damage, quiet, func(fresh store) error { return restoreInto(ctx, fresh, b, true, quiet) })
+		if err == nil && damage.copy != "" {
+			fmt.Fprintln(stdout, "the damaged state is kept as", damage.copy)
+		}
+		return err
+	}
 	if err != nil {
 		return err
 	}
-	return errors.Join(restoreInto(ctx, st, b, a.replace, slog.New(slog.DiscardHandler)), st.Close())
+	return errors.Join(restoreInto(ctx, st, b, a.replace, quiet), st.Close())
 }
 
 // openDir opens a state that exists.

@@ -144,8 +144,14 @@ func (d *dryRun) look(ctx context.Context) error {
 		return fmt.Errorf("there is no state at %s/state: --zk_path is another one, or nothing has been stored", d.root())
 	}
 	st := &stateReader{zkStore: &zkStore{session: d.session, root: d.root()}}
+	last, err := readTermMark(d.session, d.root())
+	if err == nil {
+		_, err = st.lookBack(last)
+	}
+	if err != nil {
+		return err
+	}
 	cfg := d.flags.schedulerConfig()
-	cfg.afterJVM = true
 	s := newScheduler(cfg, st, nil, slog.New(slog.DiscardHandler))
 	if err := s.load(ctx); errors.Is(err, errReadOnly) {
 		return errors.New("a restore is under way, or was cut off; look again when an instance leads")
@@ -282,7 +288,7 @@ func differences(s *scheduler, records map[string][]byte) []string {
 		}
 		for _, c := range e.job.Constraints {
 			if text := constraintDifference(c); text != "" {
-				add("job %q: constraint %s %s %s %s", name, c.Attribute, c.Operator, c.Value, text)
+				add("job %q: constraint %s %s %s %s", name, c.Attribute, c.Operator, cutText(c.Value, maxShownPattern, "..."), text)
 			}
 		}
 		if err := e.job.checkNumbers(); err != nil {
@@ -306,8 +312,8 @@ func constraintDifference(c Constraint) string {
 	case "EQUALS":
 		return ""
 	case "LIKE", "UNLIKE":
-		if _, err := constraintPattern(c.Value); err != nil {
-			return fmt.Sprintf("is no regular expression in RE2 syntax, so no offer would match: %v", err)
+		if c.fault() != "" {
+			return c.pattern.fault + ", so no offer would match"
 		}
 		if c.Operator == "UNLIKE" {
 			return "would be honoured; 2.4 ignored it"

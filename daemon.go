@@ -46,8 +46,14 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 		return nil, err
 	}
 	d.seat = newSeat(d.id)
+	if f.local() {
+		// Before the store: its files are ours alone, but jobs pass through the directory.
+		if err := makePassable(f.dataDir); err != nil {
+			return nil, fmt.Errorf("--data_dir: %w", err)
+		}
+	}
 	if f.fileStore() {
-		d.store, err = outlast(errInUse, func() (*fileStore, error) { return openFileStore(f.dataDir, log) })
+		d.store, err = outlast(errInUse, func() (*fileStore, error) { return openDamagedStore(f.dataDir, f.acceptDamagedState, log) })
 		if err != nil {
 			return nil, fmt.Errorf("--data_dir: %w", err)
 		}
@@ -67,9 +73,13 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	}, log, d.metrics)
 	config := f.schedulerConfig()
 	config.hooks = d.hooks()
-	d.leader = &leadership{seat: d.seat, cluster: cl, log: log, metrics: d.metrics, config: config}
+	d.leader = newLeadership(d.seat, cl, config, log, d.metrics)
+	d.leader.acceptEmpty = f.acceptEmptyState
 	if d.local != nil {
-		d.leader.enter = d.local.enter
+		d.leader.enter, d.leader.lastTerm = d.local.enter, d.local.lastTerm
+	}
+	if d.store != nil {
+		d.store.remade = d.local.rebuild
 	}
 	d.watchdog = &watchdog{current: d.seat.current, metrics: d.metrics, log: log}
 	d.observe()
@@ -106,11 +116,15 @@ func (d *daemon) hooks() hooks {
 			if d.cassandra != nil {
 				d.cassandra.observe(e)
 			}
+			if d.local != nil && e.Kind == eventRemoved {
+				d.local.removeJob(e.Job.Name)
+			}
 		},
 		offersHeld:    func(n int) { m.offersHeld.set(float64(n)) },
 		unknownUpdate: m.unknownUpdates.inc,
 		inputSkipped:  m.inputsSkipped.inc,
 		clockSet:      m.clockSet,
+		turnTook:      m.turn.observe,
 		batchStored:   func(_, records int, took time.Duration, err error) { m.committed(took, records, err) },
 		offersMoved: func(received, used, declined int) {
 			m.offersReceived.add(int64(received))
@@ -131,7 +145,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 	host := f.advertisedHost(environ)
 	o := apiOptions{
 		serverOptions: serverOptions{
-			current: d.seat.current, leader: d.seat.known, changed: d.seat.changed, locate: d.seat.locate,
+			current: d.seat.current, leader: d.seat.known, changed: d.seat.changed, locate: d.seat.locate, obstacle: d.leader.obstacle,
 			id: d.seat.id, hostname: host, credentials: f.httpCredentials, realm: f.httpRealm, compress: f.httpCompression,
 			metrics: d.metrics, ui: newUI(), level: level, log: d.log,
 			requestStarted: d.metrics.requestStarted,
@@ -143,7 +157,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 			},
 			local: map[string]http.Handler{"/health": &health{
 				seat: d.seat, watchdog: d.watchdog, notifier: d.notifier, cassandra: d.cassandra, mesos: d.mesos, cluster: d.observed,
-				zookeeper: d.store == nil, connected: func() bool { return d.metrics.zkConnected.value() == 1 },
+				zookeeper: d.store == nil, state: d.stateProblems, connected: func() bool { return d.metrics.zkConnected.value() == 1 },
 			}},
 		},
 		defaults: f.jobDefaults(), history: f.jobHistoryLimit, resourceCall: d.metrics.resourceCall,
@@ -158,15 +172,16 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 	switch {
 	case d.local != nil:
 		o.clusterName = "this machine"
-		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
+		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			return d.local.output(r.ID, name, offset, limit)
 		}
 	case d.mesos != nil:
 		files := newAgentFiles(d.mesos, d.agentLogin())
-		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
+		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*agentTimeout)
 			defer cancel()
-			return files.read(ctx, r, name, offset, int64(limit))
+			text, size, err := files.read(ctx, r, name, offset, int64(limit))
+			return outputPiece{text: text, size: size}, err
 		}
 	}
 	return o
@@ -178,7 +193,13 @@ func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 	d.observed = &observedCluster{metrics: d.metrics}
 	if f.local() {
 		var err error
-		d.local, err = newLocal(f.dataDir, localOptions{}, d.log)
+		d.local, err = newLocal(f.dataDir, localOptions{
+			keep: f.localKeepRuns, keepBytes: int64(f.localKeepSize) << 20, outputBytes: int64(f.localOutputSize) << 20,
+			hasJob: func(name string) bool {
+				s := d.seat.current()
+				return s == nil || s.view().job(name) != nil
+			},
+		}, d.log)
 		d.observed.cluster = d.local
 		return d.observed, err
 	}
@@ -287,6 +308,9 @@ func (d *daemon) run(ctx context.Context) error {
 	if d.cassandra != nil {
 		parts.Go(func() { d.cassandra.run(alive) })
 	}
+	if d.store != nil {
+		parts.Go(func() { d.store.watch(alive) })
+	}
 	parts.Go(func() { d.lead(ctx, alive) })
 	d.log.Info("chronos serves", "version", version, "address", d.listeners[0].Addr().String(), "id", d.seat.id, "master", redact(d.flags.master))
 	err := d.api.serve(ctx, d.listeners...)
@@ -308,6 +332,14 @@ func (d *daemon) lead(ctx, alive context.Context) {
 		hosts: f.zkHosts, root: f.zkChroot + f.zkPath, timeout: f.zkTimeout, auth: f.zkAuth,
 		self: d.self,
 	})
+}
+
+// stateProblems is what is wrong with where the state is.
+func (d *daemon) stateProblems() []string {
+	if d.store != nil {
+		return d.store.problems()
+	}
+	return d.leader.problems()
 }
 
 // observe has the gauges ask the parts that they tell of. None of them waits for the scheduler.
@@ -334,6 +366,10 @@ func (d *daemon) observe() {
 	}))
 	m.commitWaiting.from(leading(func(s *scheduler) float64 { return float64(s.writer.pending()) }))
 	m.mesosConnected.from(leading(func(s *scheduler) float64 { return asFloat(s.view().subscribed) }))
+	m.stateEmptied.from(func() float64 { return asFloat(d.leader.emptied.problem() != "") })
+	if d.store != nil {
+		m.storeRefuses.from(func() float64 { return asFloat(d.store.refused.problem() != "") })
+	}
 	if d.mesos != nil {
 		m.mesosConnected.from(func() float64 { return asFloat(d.mesos.status().Subscribed) })
 	}

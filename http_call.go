@@ -93,6 +93,9 @@ func (c *call) explain(err error) *httpError {
 	if errors.Is(err, errBusy) {
 		return &httpError{status: http.StatusServiceUnavailable, text: err.Error(), retry: 1}
 	}
+	if errors.Is(err, errCrowded) {
+		return &httpError{status: http.StatusTooManyRequests, text: err.Error(), retry: 10}
+	}
 	if je, ok := errors.AsType[*jobError](err); ok {
 		return &httpError{status: http.StatusBadRequest, text: je.Error()}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -62,6 +63,11 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 			last = err.Error()
 			pause = time.After(refusedPause)
 		case self || id == "": // still loading, or nobody leads
+			why, lasts := s.obstacle()
+			if lasts {
+				return s.noLeader(c, why)
+			}
+			last = cmp.Or(why, last)
 		case c.r.Header.Get(viaHeader) != "":
 			c.w.Header().Set(refusedHeader, "1")
 			return unavailable("this instance does not lead, and the request was forwarded before")
@@ -76,14 +82,19 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 		case <-changed:
 		case <-pause:
 		case <-deadline.C:
-			if c.r.Header.Get(viaHeader) != "" {
-				c.w.Header().Set(refusedHeader, "1")
-			}
-			return unavailable("no leader could be reached for " + s.hold.String() + ": " + last)
+			return s.noLeader(c, "no leader could be reached for "+s.hold.String()+": "+last)
 		case <-c.r.Context().Done():
 			return nil
 		}
 	}
+}
+
+// noLeader answers a request that nobody can execute now.
+func (s *server) noLeader(c *call, text string) error {
+	if c.r.Header.Get(viaHeader) != "" {
+		c.w.Header().Set(refusedHeader, "1")
+	}
+	return unavailable(text)
 }
 
 func unavailable(text string) error {

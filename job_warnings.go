@@ -108,7 +108,7 @@ func (j *Job) misread(posted []byte) []Warning {
 		return nil
 	}
 	doc, stored := root.object(), value(j.appendJSON(nil, dialectStored)).object()
-	c := comparison{}
+	c := misreading{}
 	for _, m := range doc.unique() {
 		said := doc.get(m.key)
 		switch {
@@ -135,13 +135,13 @@ func samePeriod(a, b value) bool {
 	return err1 == nil && err2 == nil && p == q
 }
 
-// A comparison gathers where what was said and what is stored differ.
-type comparison struct{ found []Warning }
+// A misreading gathers where what was said and what is stored differ.
+type misreading struct{ found []Warning }
 
-func (c *comparison) add(key, text string) { c.found = append(c.found, Warning{key, text}) }
+func (c *misreading) add(key, text string) { c.found = append(c.found, Warning{key, text}) }
 
 // differs notes that what was said at a place is read as something else.
-func (c *comparison) differs(key string, said, stored value) {
+func (c *misreading) differs(key string, said, stored value) {
 	if stored == "" {
 		c.add(key, quoteWarned(string(said))+" means nothing there, and is left out; leave it out")
 		return
@@ -152,7 +152,7 @@ func (c *comparison) differs(key string, said, stored value) {
 
 // compare looks for differences between what was said at a place and what is stored there. elements, if not nil, are the
 // texts that a list comes down to.
-func (c *comparison) compare(key string, said, stored value, elements []string) {
+func (c *misreading) compare(key string, said, stored value, elements []string) {
 	switch {
 	case said == "null" || saysNothing(said) && (stored == "" || saysNothing(stored)):
 	case stored == "":
@@ -175,7 +175,7 @@ func saysNothing(v value) bool {
 	return (v[0] == '[' || v[0] == '{') && len(v.elements()) == 0
 }
 
-func (c *comparison) compareObjects(key string, said, stored value) {
+func (c *misreading) compareObjects(key string, said, stored value) {
 	if said[0] != '{' {
 		c.differs(key, said, stored)
 		return
@@ -187,7 +187,7 @@ func (c *comparison) compareObjects(key string, said, stored value) {
 }
 
 // compareLists compares the elements of lists. An object may stand in a list's place for its values, and null for nothing.
-func (c *comparison) compareLists(key string, said, stored value, elements []string) {
+func (c *misreading) compareLists(key string, said, stored value, elements []string) {
 	if said[0] != '[' && said[0] != '{' {
 		c.differs(key, said, stored)
 		return

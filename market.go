@@ -1,10 +1,7 @@
 package main
 
 import (
-	"fmt"
-	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -17,10 +14,10 @@ type market struct {
 	agents   []*agentOffers
 	byAgent  map[string]*agentOffers
 	byOffer  map[string]*agentOffers
-	aside    map[string]string         // agent id -> run that alone may be placed there
-	gone     []*agentOffers            // agents no longer held, as last seen, newest last
-	patterns map[string]*regexp.Regexp // nil for one that does not compile
-	full     []resources               // needs that found no room since the last offer came
+	aside    map[string]string // agent id -> run that alone may be placed there
+	gone     []*agentOffers    // agents no longer held, as last seen, newest last
+	compared comparisons
+	full     []resources // needs that found no room since the last offer came
 }
 
 // remembered bounds the agents that are kept for explanations only.
@@ -33,7 +30,7 @@ func newMarket(role string) *market {
 		byAgent:  make(map[string]*agentOffers),
 		byOffer:  make(map[string]*agentOffers),
 		aside:    make(map[string]string),
-		patterns: make(map[string]*regexp.Regexp),
+		compared: comparisons{known: make(map[comparison]bool), left: comparedPerTurn},
 	}
 }
 
@@ -99,7 +96,6 @@ func (m *market) place(n need) (placement, bool) {
 			return placement{}, false
 		}
 	}
-	tests := m.tests(n.constraints)
 	short := true
 	for _, a := range m.agents {
 		if !a.free.covers(n.resources) {
@@ -109,7 +105,7 @@ func (m *market) place(n need) (placement, bool) {
 		if run, ok := m.aside[a.id]; ok && run != n.run {
 			continue
 		}
-		if _, ok := a.violated(tests); ok {
+		if m.meetsAll(a, n.constraints) != verdictYes {
 			continue
 		}
 		return a.draw(n.resources), true
@@ -141,10 +137,9 @@ func (m *market) setAside(agentID, run string) {
 
 // suiting returns an agent that meets the constraints and fits otherwise, or "".
 func (m *market) suiting(constraints []Constraint, fits func(agentID string) bool) string {
-	tests := m.tests(constraints)
 	for _, agents := range [][]*agentOffers{m.agents, m.gone} {
 		for _, a := range agents {
-			if _, ok := a.violated(tests); !ok && fits(a.id) {
+			if fits(a.id) && m.meetsAll(a, constraints) == verdictYes {
 				return a.id
 			}
 		}
@@ -155,7 +150,6 @@ func (m *market) suiting(constraints []Constraint, fits func(agentID string) boo
 // explain says for up to limit agents, those held first and then those seen
 // last, why n is not placed there.
 func (m *market) explain(n need, limit int) []refusal {
-	tests := m.tests(n.constraints)
 	var out []refusal
 	seen := slices.Clone(m.agents)
 	for _, a := range slices.Backward(m.gone) {
@@ -165,15 +159,15 @@ func (m *market) explain(n need, limit int) []refusal {
 		if len(out) == limit {
 			break
 		}
-		if why := m.refuses(a, n, tests); why != "" {
+		if why := m.refuses(a, n); why != "" {
 			out = append(out, refusal{Agent: a.hostname, Reason: why})
 		}
 	}
 	return out
 }
 
-func (m *market) refuses(a *agentOffers, n need, tests []constraintTest) string {
-	if why, ok := a.violated(tests); ok {
+func (m *market) refuses(a *agentOffers, n need) string {
+	if why := m.violated(a, n.constraints); why != "" {
 		return why
 	}
 	if why := a.shortage(n.resources); why != "" {
@@ -187,6 +181,18 @@ func (m *market) refuses(a *agentOffers, n need, tests []constraintTest) string 
 
 // held counts the offers in the market.
 func (m *market) held() int { return len(m.byOffer) }
+
+// oldest returns since when the offer is held that came first, if there is one.
+func (m *market) oldest() (since time.Time, ok bool) {
+	for _, a := range m.agents {
+		for _, o := range a.offers {
+			if !ok || o.since.Before(since) {
+				since, ok = o.since, true
+			}
+		}
+	}
+	return since, ok
+}
 
 // expired lists the offers that are held since before then.
 func (m *market) expired(then time.Time) []string {
@@ -223,143 +229,4 @@ func (m *market) offersWhere(match func(*agentOffers, *heldOffer) bool) []string
 		}
 	}
 	return ids
-}
-
-// constraintTest is a constraint with its pattern, which is nil if the operator
-// has none or the pattern does not compile.
-type constraintTest struct {
-	Constraint
-	pattern *regexp.Regexp
-}
-
-// constraintPattern compiles the value of a LIKE or UNLIKE constraint, which
-// must match the whole of an attribute, as Java's matches does.
-func constraintPattern(value string) (*regexp.Regexp, error) {
-	if _, err := regexp.Compile(value); err != nil { // "a)|(b" alone does not balance
-		return nil, err
-	}
-	return regexp.Compile(`\A(?:` + value + `)\z`)
-}
-
-// tests pairs constraints with their patterns, each compiled once.
-func (m *market) tests(constraints []Constraint) []constraintTest {
-	if len(constraints) == 0 {
-		return nil
-	}
-	tests := make([]constraintTest, len(constraints))
-	for i, c := range constraints {
-		tests[i].Constraint = c
-		if c.Operator != "LIKE" && c.Operator != "UNLIKE" {
-			continue
-		}
-		re, ok := m.patterns[c.Value]
-		if !ok {
-			re, _ = constraintPattern(c.Value)
-			if len(m.patterns) >= 10_000 {
-				clear(m.patterns)
-			}
-			m.patterns[c.Value] = re
-		}
-		tests[i].pattern = re
-	}
-	return tests
-}
-
-// violated finds the first constraint that the agent does not meet and says so.
-func (a *agentOffers) violated(tests []constraintTest) (why string, ok bool) {
-	for _, t := range tests {
-		if t.matches(a.attributes, a.hostname) {
-			continue
-		}
-		return fmt.Sprintf("constraint %s %s %s: %s", t.Attribute, t.Operator, t.Value, t.finding(a)), true
-	}
-	return "", false
-}
-
-// finding is what an agent has where the constraint looks.
-func (t constraintTest) finding(a *agentOffers) string {
-	if t.Operator != "EQUALS" && t.pattern == nil {
-		return "the pattern is not a valid regular expression"
-	}
-	var values []string
-	for attribute := range attributesNamed(a.attributes, a.hostname, t.Attribute) {
-		values = append(values, attributeText(attribute))
-	}
-	if len(values) == 0 {
-		return "agent " + a.hostname + " has no attribute " + t.Attribute
-	}
-	return "agent " + a.hostname + " has " + t.Attribute + "=" + strings.Join(values, ", ")
-}
-
-func (t constraintTest) matches(attributes []mesos.Attribute, hostname string) bool {
-	switch t.Operator {
-	case "EQUALS":
-		for a := range attributesNamed(attributes, hostname, t.Attribute) {
-			if a.GetText().GetValue() == t.Value {
-				return true
-			}
-		}
-		return false
-	case "LIKE", "UNLIKE":
-		if t.pattern == nil {
-			return false
-		}
-		// Only the first attribute of that name counts, and without one
-		// UNLIKE does not hold either.
-		for a := range attributesNamed(attributes, hostname, t.Attribute) {
-			if a.Type == mesos.RANGES {
-				return false
-			}
-			return like(t.pattern, a) == (t.Operator == "LIKE")
-		}
-		return false
-	}
-	return true
-}
-
-func like(pattern *regexp.Regexp, a *mesos.Attribute) bool {
-	switch a.Type {
-	case mesos.SCALAR:
-		return pattern.MatchString(javaDouble(a.GetScalar().GetValue()))
-	case mesos.SET:
-		return slices.ContainsFunc(a.GetSet().GetItem(), pattern.MatchString)
-	}
-	return pattern.MatchString(a.GetText().GetValue())
-}
-
-// attributesNamed yields the attributes of one name. The host name is one,
-// unless the agent itself has an attribute called hostname.
-func attributesNamed(attributes []mesos.Attribute, hostname, name string) func(func(*mesos.Attribute) bool) {
-	return func(yield func(*mesos.Attribute) bool) {
-		found := false
-		for i := range attributes {
-			if attributes[i].Name == name {
-				found = true
-				if !yield(&attributes[i]) {
-					return
-				}
-			}
-		}
-		if !found && name == "hostname" {
-			yield(&mesos.Attribute{
-				Name: "hostname", Type: mesos.TEXT, Text: &mesos.Value_Text{Value: hostname},
-			})
-		}
-	}
-}
-
-func attributeText(a *mesos.Attribute) string {
-	switch a.Type {
-	case mesos.SCALAR:
-		return javaDouble(a.GetScalar().GetValue())
-	case mesos.SET:
-		return "{" + strings.Join(a.GetSet().GetItem(), ",") + "}"
-	case mesos.RANGES:
-		var parts []string
-		for _, r := range a.GetRanges().GetRange() {
-			parts = append(parts, fmt.Sprintf("%d-%d", r.Begin, r.End))
-		}
-		return "[" + strings.Join(parts, ",") + "]"
-	}
-	return a.GetText().GetValue()
 }

@@ -193,11 +193,9 @@ func (s *scheduler) backup(ctx context.Context) (*backup, error) {
 	var failed error
 	err := s.do(ctx, func() error {
 		// Effects run in the goroutine that commits.
-		s.effects = append(s.effects, func(stored error) {
-			if stored == nil {
-				records, err := s.store.load(ctx)
-				b, failed = newBackup(records, err, s.cfg.term, time.Now())
-			}
+		s.after(func() {
+			records, err := s.store.load(ctx)
+			b, failed = newBackup(records, err, s.cfg.term, time.Now())
 		})
 		return nil
 	})

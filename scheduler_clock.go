@@ -105,10 +105,7 @@ func (s *scheduler) shiftStamps(by int64) {
 	}
 	s.offers.shift(by)
 	s.requests.shift(by)
-	for name, st := range s.retired {
-		st.Deleted += by
-		s.retired[name] = st
-	}
+	s.retired.shift(by)
 	for _, r := range s.runs {
 		r.update(func(n *Run) {
 			for _, stamp := range []*int64{&n.Queued, &n.Launched, &n.Started, &n.Unreachable} {
@@ -207,8 +204,13 @@ func (s *scheduler) handledUntil(e *entry) int64 {
 	if last, ok := e.sched.lastAfter(time.UnixMilli(s.now + farStep.Milliseconds())); ok {
 		handled = max(handled, last.UnixMilli())
 	}
-	if slices.ContainsFunc(e.runs, func(r *openRun) bool { return r.Kind == kindScheduled && r.Queued < r.Due && r.Due >= handled }) {
-		return 0
+	if handled <= s.now {
+		return handled
+	}
+	for r := range e.runs.all() {
+		if r.Kind == kindScheduled && r.Queued < r.Due && r.Due >= handled {
+			return 0
+		}
 	}
 	return handled
 }
@@ -228,10 +230,6 @@ func (s *scheduler) settleStamps() {
 				n.Due = s.now
 			}
 		})
-	}
-	for name, st := range s.retired {
-		st.Deleted = min(st.Deleted, s.now)
-		s.retired[name] = st
 	}
 }
 

@@ -493,3 +493,79 @@ func TestWhateverTheClockDoes(t *testing.T) {
 		})
 	}
 }
+
+// wantReasons holds the runs of a job that did not run, oldest first, as "state count due: reason", against what was the case.
+func (b *bench) wantReasons(name string, want ...string) {
+	b.t.Helper()
+	var got []string
+	for _, r := range slices.Backward(b.s.view().job(name).history) {
+		if r.State == runMissed || r.State == runSkipped || r.State == runLost {
+			got = append(got, fmt.Sprintf("%s %d %s: %s", r.State, max(r.Count, 1), clockOf(r.Due), r.Reason))
+		}
+	}
+	if !slices.Equal(got, want) {
+		b.t.Errorf("%s has %q\nwant %q", name, got, want)
+	}
+}
+
+func TestReasonsSayWhatWasTheCase(t *testing.T) {
+	const late = "older than epsilon PT3M when the leader came to it"
+	scenario(t, "too late, and passed over for a newer one", func(b *bench) {
+		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M","epsilon":"PT3M"}`)
+		b.end()
+		time.Sleep(9*time.Minute + 30*time.Second)
+		b.start()
+		b.wantReasons("a", "missed 6 00:06:00: "+late,
+			"missed 2 00:08:00: passed over for the occurrence of 2000-01-01T00:09:00.000Z, which was due as well when the leader came to it")
+		if got := b.s.view().job("a"); got.missed != 8 || got.history[1].From != mustParseTime(b.t, "2000-01-01T00:07:00Z").UnixMilli() {
+			b.t.Errorf("%d missed, the last from %s, want 8 and 00:07:00", got.missed, clockOf(got.history[1].From))
+		}
+	})
+	scenario(t, "too late, and no newer one", func(b *bench) {
+		b.start().post(`{"name":"a","command":"x","schedule":"R2/2000-01-01T00:01:00Z/PT1M","epsilon":"PT3M"}`)
+		b.end()
+		time.Sleep(time.Hour)
+		b.start()
+		b.wantReasons("a", "missed 2 00:02:00: "+late)
+	})
+	scenario(t, "a waiting task of 2.4 that is too old", func(b *bench) {
+		b.start().post(`{"name":"a","command":"x","schedule":"R/2001-01-01T00:00:00Z/PT1M","epsilon":"PT3M"}`)
+		b.end()
+		id := runID(time.Now().UnixMilli(), 0, "a", "")
+		b.store.records[waitKey(id)] = []byte(b.store.value("J_a"))
+		time.Sleep(time.Hour)
+		b.start()
+		b.wantReasons("a", "missed 1 00:00:00: "+late)
+	})
+	scenario(t, "replaced while it waited, and the job disabled", func(b *bench) {
+		b.cluster.resize(0)
+		b.start().post(`{"name":"a","command":"x","schedule":"R2/2000-01-01T00:01:00Z/PT1M"}`)
+		b.wait(150 * time.Second)
+		b.post(`{"name":"a","command":"x","schedule":"R2/2000-01-01T00:01:00Z/PT1M","disabled":true}`)
+		b.wantReasons("a", "skipped 1 00:01:00: replaced by the occurrence of 2000-01-01T00:02:00Z", "skipped 1 00:02:00: the job is disabled")
+	})
+	scenario(t, "overlapped for too long", func(b *bench) {
+		b.cluster.behave(taking(time.Hour))
+		b.start().post(`{"name":"a","command":"x","schedule":"R2/2000-01-01T00:01:00Z/PT1M","epsilon":"PT3M"}`)
+		b.wait(10 * time.Minute)
+		b.wantReasons("a", "skipped 1 00:02:00: the job was still running when epsilon PT3M was over")
+	})
+	for name, tt := range map[string]struct {
+		status mesos.TaskStatus
+		want   string
+	}{
+		"lost, as Mesos says":           {mesos.TaskStatus{State: mesos.TASK_GONE.Enum(), Message: new("agent removed")}, "agent removed"},
+		"lost, and Mesos gives a code":  {mesos.TaskStatus{State: mesos.TASK_LOST.Enum(), Reason: mesos.REASON_AGENT_REMOVED.Enum()}, "TASK_LOST, REASON_AGENT_REMOVED"},
+		"lost, and Mesos says no more":  {mesos.TaskStatus{State: mesos.TASK_LOST.Enum()}, "TASK_LOST"},
+		"lost, not known to the master": {mesos.TaskStatus{State: mesos.TASK_UNKNOWN.Enum(), Reason: mesos.REASON_RECONCILIATION.Enum()}, "TASK_UNKNOWN, REASON_RECONCILIATION"},
+	} {
+		scenario(t, name, func(b *bench) {
+			b.cluster.behave(forEver)
+			b.start().post(`{"name":"a","command":"x","schedule":"R1//PT1M","retries":0}`)
+			b.wait(time.Second)
+			b.cluster.tell(b.cluster.launched()[0], tt.status)
+			b.wait(0)
+			b.wantReasons("a", "lost 1 00:00:00: "+tt.want)
+		})
+	}
+}

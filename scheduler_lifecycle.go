@@ -16,11 +16,16 @@ func (s *scheduler) touch(e *entry) {
 }
 
 func (s *scheduler) touchRun(r *openRun) {
+	e := r.entry
 	if !r.isChanged {
 		r.isChanged = true
-		r.entry.changed = append(r.entry.changed, r)
+		e.changed = append(e.changed, r)
 	}
-	s.touch(r.entry)
+	weight := e.weigh(r)
+	e.weight += weight - r.weight
+	r.weight = weight
+	s.heavy = s.heavy || e.weight > s.partSize()
+	s.touch(e)
 }
 
 // setJob replaces a job's document.
@@ -135,17 +140,26 @@ func (e *entry) unused(due int64) int64 {
 // expireOverlap ends an occurrence that has waited for an earlier run of its
 // own job until its epsilon was over.
 func (s *scheduler) expireOverlap(r *openRun) {
-	if r.State != runQueued || !r.blocked {
+	if r.State != runQueued || !r.blocked() {
 		return
 	}
-	if !slices.ContainsFunc(r.entry.runs, func(o *openRun) bool { return o.State == runActive && o.answered }) {
+	if !r.entry.isRunning() {
 		// After a fail-over the other run may have ended, and what is before it in the queue has not started.
-		s.timers.add(&alarm{at: s.now + firstReconcile.Milliseconds(), kind: timerOverlap, run: r})
+		s.waitUntil(r, timerOverlap, s.now+firstReconcile.Milliseconds())
 		return
 	}
 	s.end(r, runSkipped, fmt.Sprintf("the job was still running when epsilon %s was over", r.entry.job.Epsilon))
-	s.emit(jobEvent{Kind: eventSkipped, Job: r.entry.job, Run: r.Run})
 	s.disableAfterLast(r.entry)
+}
+
+// isRunning reports whether a run of the job certainly is.
+func (e *entry) isRunning() bool {
+	for r := range e.runs.all() {
+		if r.State == runActive && r.answered {
+			return true
+		}
+	}
+	return false
 }
 
 // nextID returns what the id of a run that stands for no scheduled instant says of its due: now, or
@@ -182,7 +196,7 @@ func (s *scheduler) add(e *entry, r *Run, number int64) *openRun {
 	s.watchLate(o)
 	if r.Kind == kindRetry && r.Due > s.now {
 		o.delayed = true
-		s.timers.add(&alarm{at: r.Due, kind: timerRetry, run: o})
+		s.waitUntil(o, timerRetry, r.Due)
 		return o
 	}
 	s.admit(o)
@@ -191,28 +205,22 @@ func (s *scheduler) add(e *entry, r *Run, number int64) *openRun {
 
 // admit puts a waiting run into the queue, unless its job does not let it.
 func (s *scheduler) admit(r *openRun) {
+	s.steps++
 	e := r.entry
-	r.blocked = false
 	switch {
 	case r.State != runQueued || r.delayed || r.class != nil:
 	case e.job.Disabled:
 		s.end(r, runSkipped, "the job is disabled")
-		s.emit(jobEvent{Kind: eventExpired, Job: e.job, Run: r.Run})
 	case !e.job.Concurrent && e.occupied():
-		r.blocked = true
+		e.blocked.add(r)
 		if r.Kind == kindScheduled {
-			at := max(r.Due+e.epsilon(), s.now+firstReconcile.Milliseconds())
-			s.timers.add(&alarm{at: at, kind: timerOverlap, run: r})
+			s.waitUntil(r, timerOverlap, max(r.Due+e.epsilon(), s.now+firstReconcile.Milliseconds()))
 		}
 	default:
+		e.blocked.remove(r)
 		s.queue.push(r, s.cfg.task)
 		s.offers.newWork = true
 	}
-}
-
-// occupied reports whether a run of the job is under way or next in the queue.
-func (e *entry) occupied() bool {
-	return e.busy() || slices.ContainsFunc(e.runs, func(r *openRun) bool { return r.class != nil })
 }
 
 // release admits a run whose retry delay has passed.
@@ -223,26 +231,38 @@ func (s *scheduler) release(r *openRun) {
 	}
 }
 
-// unblock admits what waited for another run of the job.
+// unblock admits what waited for another run of the job, as far as the job lets it: one run, or
+// all if it is concurrent.
 func (s *scheduler) unblock(e *entry) {
-	for _, r := range slices.Clone(e.runs) {
-		if r.blocked {
-			s.admit(r)
-		}
+	for len(e.blocked) > 0 && !e.job.Disabled && (e.job.Concurrent || !e.occupied()) {
+		r := e.blocked[0]
+		e.blocked.remove(r)
+		s.timers.drop(&r.wait)
+		s.admit(r)
 	}
 }
 
-// end closes a run and moves it to history.
+// endEvents are what is told of a run that has ended.
+var endEvents = map[runState]eventKind{
+	runFinished: eventFinished, runFailed: eventFailed, runKilled: eventFailed, runLost: eventFailed,
+	runMissed: eventMissed, runSkipped: eventSkipped,
+}
+
+// end closes a run, moves it to history and tells of it: whatever ends a run does it here, and so
+// each is told once. What else its end causes is up to the caller.
 func (s *scheduler) end(r *openRun, state runState, reason string) {
+	s.steps++
 	e := r.entry
 	s.queue.remove(r)
+	e.blocked.remove(r)
 	s.unwatch(r)
-	r.blocked, r.delayed = false, false
+	r.delayed = false
 	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing = state, reason, s.now, "" })
 	delete(s.runs, r.ID)
-	e.runs = slices.DeleteFunc(slices.Clone(e.runs), func(o *openRun) bool { return o == r })
+	e.runs.remove(r)
 	e.addHistory(r.Run, s.cfg.historyKeep, s.cfg.historySize)
 	s.touchRun(r)
+	s.emit(jobEvent{Kind: endEvents[state], Job: e.job, Run: r.Run, Message: reason})
 	s.unblock(e)
 	if r.Kind == kindDependent {
 		s.wake = append(s.wake, e.job.Name) // its parents may have finished again meanwhile
@@ -251,11 +271,9 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 
 // succeed ends a run that did what it should, for its job's counters and children.
 func (s *scheduler) succeed(r *openRun, message string) {
-	e, before := r.entry, r.entry.job
 	s.end(r, runFinished, message)
-	s.countSuccess(e)
-	s.emit(jobEvent{Kind: eventFinished, Job: before, Run: r.Run, Message: message})
-	s.disableExhausted(e)
+	s.countSuccess(r.entry)
+	s.disableExhausted(r.entry)
 }
 
 func (s *scheduler) countSuccess(e *entry) {
@@ -280,7 +298,7 @@ func (s *scheduler) passOn(e *entry) {
 // disableExhausted disables a job whose last repetition has succeeded, once
 // nothing of it is open any more.
 func (s *scheduler) disableExhausted(e *entry) {
-	if e.gone || e.job.Dependent || e.job.Disabled || e.problem != "" || len(e.runs) > 0 || e.sched.remaining() != 0 {
+	if e.gone || e.job.Dependent || e.job.Disabled || e.problem != "" || e.runs.len() > 0 || e.sched.remaining() != 0 {
 		return
 	}
 	j := e.job.clone()
@@ -292,11 +310,16 @@ func (s *scheduler) disableExhausted(e *entry) {
 }
 
 // fail ends an attempt that did not succeed: another one follows, or the
-// failure counts.
+// failure counts. One that somebody asked to kill was killed however it ended, which is
+// as FAILED if its executor died within the grace period: to try it again would start
+// what was to end.
 func (s *scheduler) fail(r *openRun, state runState, message string) {
+	if r.Killing.asked() {
+		s.killed(r, message)
+		return
+	}
 	e, before := r.entry, r.entry.job
 	s.end(r, state, message)
-	s.emit(jobEvent{Kind: eventFailed, Job: before, Run: r.Run, Message: message})
 	if mayRetry(before, r.Attempt) {
 		s.retry(e, r.Run)
 		return
@@ -314,7 +337,7 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 	}
 	if broken && !before.Disabled {
 		s.emit(jobEvent{Kind: eventDisabled, Job: before, Run: r.Run, Message: message, Cause: causeFailures})
-		s.requeueWaiting(e)
+		s.skipWaiting(e)
 		return
 	}
 	s.emit(jobEvent{Kind: eventRetriesExhausted, Job: before, Run: r.Run, Message: message})
@@ -349,6 +372,7 @@ func (s *scheduler) wakeChildren() {
 	}
 	n := min(len(s.wake), maxWakes)
 	for _, name := range s.wake[:n] {
+		s.turnLog.note("look at parents", name)
 		if e := s.jobs[name]; e != nil {
 			s.runIfReady(e)
 		}
@@ -425,12 +449,15 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 // watchLate has eventLate raised if the run has not started in time. A run is told of at once
 // that is late already. Without --notify_late this costs nothing.
 func (s *scheduler) watchLate(r *openRun) {
-	if s.cfg.late > 0 {
+	if s.cfg.late > 0 && !r.Late {
 		s.timers.move(&r.late, max(s.now, r.Due+s.cfg.late.Milliseconds()))
 	}
 }
 
+// tellLate tells that a run is late: once, also across a fail-over.
 func (s *scheduler) tellLate(r *openRun) {
+	r.update(func(n *Run) { n.Late = true })
+	s.touchRun(r)
 	s.emit(jobEvent{Kind: eventLate, Job: r.entry.job, Run: r.Run})
 }
 
@@ -443,12 +470,12 @@ func (s *scheduler) requeue(r *openRun, why string, pause time.Duration) {
 	})
 	s.touchRun(r)
 	if r.Killing != "" {
-		s.end(r, runKilled, r.Killing)
+		s.killed(r, string(r.Killing))
 		return
 	}
 	if pause > 0 {
 		r.delayed = true
-		s.timers.add(&alarm{at: s.now + pause.Milliseconds(), kind: timerRetry, run: r})
+		s.waitUntil(r, timerRetry, s.now+pause.Milliseconds())
 		return
 	}
 	s.admit(r)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -99,6 +100,7 @@ func (s *scheduler) place(last bool) {
 			continue
 		}
 		c.refused = false
+		s.cut()
 		s.launched(r, &p)
 		s.launches.on(p.agentID).add(r, &p)
 		round.again(c)
@@ -199,11 +201,13 @@ func (s *scheduler) post(event func()) {
 // offers are given back first: they would stay out, and the launch could still arrive
 // after the master has said that it does not know the task.
 func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err error) {
+	s.turnLog.note("failed launch", "")
 	s.giveBack(&sched.Call_Decline{OfferIDs: offers})
 	for _, r := range runs {
 		if r.State != runLaunching || s.runs[r.ID] != r {
 			continue
 		}
+		s.cut()
 		if errors.Is(err, errNotSent) {
 			s.requeue(r, err.Error(), unsentPause)
 			continue
@@ -294,7 +298,7 @@ func (s *scheduler) tendOffers() {
 	wanted, waiting := s.wanted()
 	if wanted == (resources{}) {
 		s.declineAll()
-		s.tendLater(0)
+		s.tendLater(false)
 		return
 	}
 	if s.offers.suppressed || waiting && s.mayAskAgain() || s.offers.newWork && s.cfg.reviveForNew {
@@ -303,7 +307,7 @@ func (s *scheduler) tendOffers() {
 	s.offers.newWork = false
 	s.decline(s.offers.surplus(wanted))
 	s.decline(s.offers.expired(time.UnixMilli(s.now).Add(-offerHold)))
-	s.tendLater(s.cfg.reviveEvery)
+	s.tendLater(true)
 }
 
 // wanted is what the waiting runs need and what will be due soon, and whether
@@ -411,22 +415,23 @@ func (s *scheduler) giveBackAgain() {
 	}
 }
 
-// tendLater sets the timer for the next look at the offers: in time for what is
-// due next, or after the interval given.
-func (s *scheduler) tendLater(every time.Duration) {
-	at := int64(0)
-	if every > 0 {
-		at = s.now + every.Milliseconds()
+// tendLater sets the timer for the next look at the offers: in time to ask for more while they are
+// wanted, else for what is due next, and in time to give back what is held for too long.
+func (s *scheduler) tendLater(wanted bool) {
+	at := int64(math.MaxInt64)
+	by := func(instant int64) { at = min(at, max(instant, s.now+1)) }
+	if wanted {
+		by(s.now + max(s.cfg.reviveEvery, unsentPause).Milliseconds())
 	} else if next := s.dues.next(); next != nil {
-		at = max(s.now+1, next.at-s.cfg.reviveEvery.Milliseconds()-lookAhead.Milliseconds())
+		by(next.at - s.cfg.reviveEvery.Milliseconds() - lookAhead.Milliseconds())
 	}
-	if again := s.offers.undeclinedAt + unsentPause.Milliseconds(); len(s.offers.undeclined) > 0 && (at == 0 || again < at) {
-		at = again
+	if since, ok := s.offers.oldest(); ok {
+		by(since.Add(offerHold).UnixMilli() + 1)
 	}
-	if at == 0 {
-		return
+	if len(s.offers.undeclined) > 0 {
+		by(s.offers.undeclinedAt + unsentPause.Milliseconds())
 	}
-	if t := &s.offers.timer; !t.set() || t.at > at {
+	if t := &s.offers.timer; at < math.MaxInt64 && (!t.set() || t.at > at) {
 		s.timers.move(t, at)
 	}
 }

@@ -54,6 +54,7 @@ func (q *queue) push(r *openRun, cfg taskConfig) {
 	i, _ := slices.BinarySearchFunc(c.runs, r.seq, func(a *openRun, seq int64) int { return int(a.seq - seq) })
 	c.runs = slices.Insert(c.runs, i, r)
 	r.class = c
+	r.entry.inQueue++
 	q.count[priority(c.high)]++
 }
 
@@ -71,6 +72,7 @@ func (q *queue) remove(r *openRun) {
 		return
 	}
 	r.class = nil
+	r.entry.inQueue--
 	i, ok := slices.BinarySearchFunc(c.runs, r.seq, func(a *openRun, seq int64) int { return int(a.seq - seq) })
 	if !ok {
 		return

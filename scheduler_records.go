@@ -92,6 +92,9 @@ type store interface {
 	// A *recordError says which record was refused for good (too large, say);
 	// any other error leaves the outcome unknown and ends the term.
 	commit(ctx context.Context, records []record) error
+	// size is how many bytes a record takes of a commit, rather too many than too few. It may
+	// be called from any goroutine.
+	size(r record) int
 }
 
 // A recordError is a definite refusal of one record.

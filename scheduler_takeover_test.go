@@ -9,6 +9,7 @@ import (
 )
 
 func TestTakeoverKeepsWhatItCannotUse(t *testing.T) {
+	t.Parallel()
 	scenario(t, "the open run of a job that can't be read is neither dropped nor killed", func(b *bench) {
 		b.cluster.behave(forEver)
 		b.start().post(parked)
@@ -84,62 +85,89 @@ func TestTakeoverKeepsWhatItCannotUse(t *testing.T) {
 	})
 }
 
-// What the document of a job has said otherwise than what is stored of it is known for as long as the job lives.
-func TestWarningsOutliveTheTerm(t *testing.T) {
-	const misread = "retries: '1.5' is read as 1; write 1"
-	postStrange := func(b *bench, name, retries string) {
-		doc := `{"name":"` + name + `","command":"x","schedule":"30 2 * * *","scheduleTimeZone":"Nowhere/At/All","retries":` + retries + `}`
-		j, err := decodeJob([]byte(doc), b.cfg.defaults, dialect2, nil)
-		if err != nil {
-			b.t.Fatal(err)
+func TestTakeoverFromAnEarlierVersion(t *testing.T) {
+	t.Parallel()
+	const job = `{"name":"a","command":"x","shell":true,"epsilon":"PT60S","schedule":"R/2000-01-01T01:00:00.000Z/PT1H","scheduleTimeZone":"","custom":{"k":[1]}}`
+	plant := func(b *bench, records map[string]string) *bench {
+		delete(b.store.records, adoptKey)
+		for k, v := range records {
+			b.store.records[k] = []byte(v)
 		}
-		j.Misread = j.misread([]byte(doc))
-		b.do("post", b.s.putJob(b.t.Context(), name, func(*Job) (*Job, error) { return j, nil }))
+		return b
 	}
-	want := func(b *bench, n int, first string) {
-		b.t.Helper()
-		got := b.job("a").warnings()
-		if len(got) != n || n > 0 && got[0].String() != first {
-			b.t.Errorf("warnings = %q, want %d, first %q", got, n, first)
+	scenario(t, "waiting tasks are judged by epsilon, and those of the schedule run once", func(b *bench) {
+		due := func(s string) string {
+			at, _ := time.Parse(time.RFC3339, "2000-01-01T"+s+"Z")
+			return runID(at.UnixMilli(), 0, "a", "")
 		}
-	}
-	const zone = "scheduleTimeZone: there is no time zone 'Nowhere/At/All', and UTC is taken instead, as Java does; names are those of the time zone database, like Europe/Berlin"
-	scenario(t, "after a fail-over, a run and a change of the counters", func(b *bench) {
-		b.start()
-		postStrange(b, "a", "1.5")
-		b.runNow("a")
-		b.wait(time.Second)
-		b.restart()
-		want(b, 2, misread)
-		postStrange(b, "a", "1")
-		want(b, 1, zone)
-		b.restart()
-		want(b, 1, zone)
-		if keys := b.store.keys("go/warnings/"); len(keys) > 0 {
-			b.t.Errorf("records left: %q", keys)
+		time.Sleep(10 * time.Minute)
+		plant(b, map[string]string{
+			"J_a": job, "T_" + due("00:08:00"): job, "T_" + due("00:09:30"): job, "T_" + due("00:10:30"): job,
+		})
+		b.start().wait(time.Minute)
+		b.wantHistory("a", "scheduled missed 00:08:00", "scheduled finished 00:09:30", "scheduled finished 00:10:30")
+		b.wait(time.Hour)
+		if got := b.history("a"); len(got) != 4 || got[3] != "scheduled finished 01:00:00" {
+			b.t.Errorf("history = %q", got)
+		}
+		if keys := b.store.keys("T_"); len(keys) != 0 {
+			b.t.Errorf("waiting records left: %q", keys)
+		}
+		if got := b.store.value("J_a"); !strings.Contains(got, `"custom":{"k":[1]}`) {
+			b.t.Errorf("an unknown field was lost: %s", got)
 		}
 	})
-	scenario(t, "but not those of a job that an earlier version has deleted and made anew", func(b *bench) {
-		b.start()
-		postStrange(b, "a", "1.5")
-		b.end()
-		b.store.records["go/job/a"] = []byte(strings.Replace(b.store.value("go/job/a"), `"seq":1`, `"seq":2`, 1))
-		b.start()
-		want(b, 1, zone)
-	})
-	scenario(t, "nor those of one that is deleted", func(b *bench) {
-		b.start()
-		postStrange(b, "a", "1.5")
-		postStrange(b, "b", "1.5")
-		b.do("delete", b.s.deleteJob(b.t.Context(), "a"))
-		b.end()
-		delete(b.store.records, "J_b") // by an earlier version, which knows no warnings
-		b.start()
-		if keys := b.store.keys("go/warnings/"); len(keys) > 0 {
-			b.t.Errorf("records left: %q", keys)
+	scenario(t, "its running tasks are adopted, not killed", func(b *bench) {
+		plant(b, map[string]string{"J_a": job}).start()
+		id := runID(time.Now().UnixMilli()-1000, 0, "a", "")
+		b.cluster.tell(id, status(mesos.TASK_RUNNING))
+		b.wait(0)
+		b.wantState("a", "running")
+		b.cluster.tell(id, mesos.TaskStatus{State: mesos.TASK_FINISHED.Enum(), UUID: []byte("u")})
+		b.wait(0)
+		if j := b.job("a"); j.SuccessCount != 1 {
+			b.t.Errorf("successCount = %d, want 1", j.SuccessCount)
 		}
-		b.post(`{"name":"a","command":"x","schedule":"30 2 * * *"}`)
-		b.restart()
-		want(b, 0, "")
+	})
+	scenario(t, "what can't be used is kept, shown, and stops nothing (B6)", func(b *bench) {
+		bad := map[string]string{
+			"J_a": job, "J_broken": `{"name":`, "J_other": `{"name":"x","command":"y"}`,
+			"J_zero": strings.NewReplacer(`"a"`, `"zero"`, "PT1H", "PT0S", "R/2000", "R/1999").Replace(job),
+			"J_none": strings.NewReplacer(`"a"`, `"none"`, "R/2000-01-01T01:00:00.000Z/PT1H", "rubbish").Replace(job),
+			"J_loop": `{"name":"loop","command":"x","parents":["loop"]}`,
+			"J_c1":   `{"name":"c1","command":"x","parents":["c2"]}`, "J_c2": `{"name":"c2","command":"x","parents":["c1"]}`,
+			"J_late": `{"name":"late","command":"x","parents":["tomorrow"]}`, "go/run/zzz": "{", "T_rubbish": job, "frameworkId": "\xff",
+		}
+		plant(b, bad).start().wait(2 * time.Hour)
+		if got := b.history("a"); len(got) != 2 {
+			b.t.Errorf("the sound job ran %q", got)
+		}
+		for _, key := range []string{"J_broken", "J_other"} {
+			if b.store.value(key) != bad[key] {
+				b.t.Errorf("record %s was changed to %q", key, b.store.value(key))
+			}
+		}
+		if len(b.s.view().invalid) < 4 {
+			b.t.Errorf("invalid = %v", b.s.view().invalid)
+		}
+		for _, name := range []string{"none", "loop", "late"} {
+			if b.s.view().job(name).problem == "" {
+				b.t.Errorf("job %q has no problem", name)
+			}
+		}
+		b.post(`{"name":"tomorrow","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.runNow("tomorrow")
+		if got := b.history("late"); len(got) != 1 {
+			b.t.Errorf("a job whose missing parent was made ran %q", got)
+		}
+	})
+	scenario(t, "a run of ours that such a version has taken over is recorded as lost", func(b *bench) {
+		b.cluster.resize(0)
+		b.start().post(parked)
+		id := b.runNow("a")
+		b.end()
+		delete(b.store.records, waitKey(id))
+		b.start()
+		b.wantHistory("a", "manual lost 00:00:00")
 	})
 }

@@ -13,6 +13,8 @@ import (
 type view struct {
 	chunks  []*viewChunk // by slot, which is the order of creation
 	index   *viewIndex
+	slots   int // given out, those of jobs that are gone too
+	layout  int // times that the slots were given out anew
 	count   int
 	invalid []invalidRecord
 	clock   clockReport
@@ -29,7 +31,6 @@ type view struct {
 // A jobView is one job as readers see it. It never changes.
 type jobView struct {
 	job      *Job
-	slot     int
 	runs     []*Run    // open, oldest first
 	history  []*Run    // ended, newest first
 	sched    Schedule  // as it is followed; one without occurrences if it is not
@@ -84,14 +85,23 @@ func (v *view) all() iter.Seq[*jobView] {
 	}
 }
 
+// slot returns where the job of that name stands, if there is one.
+func (v *view) slot(name string) (int, bool) {
+	slot, ok := v.index.shards[v.index.shard(name)][name]
+	return slot, ok
+}
+
 // job returns the job of that name, or nil.
 func (v *view) job(name string) *jobView {
-	slot, ok := v.index.shards[v.index.shard(name)][name]
+	slot, ok := v.slot(name)
 	if !ok {
 		return nil
 	}
 	return v.chunks[slot/viewChunkSize][slot%viewChunkSize]
 }
+
+// newer reports whether the view shows a later state than another one of its term.
+func (v *view) newer(other *view) bool { return v.term == other.term && v.number > other.number }
 
 // len returns the number of jobs.
 func (v *view) len() int { return v.count }
@@ -130,11 +140,11 @@ func (j *jobView) state() (string, int) {
 	return "idle", 0
 }
 
-// A viewChange is what one event altered: jobs that are new or different, and
-// the slots of jobs that are gone.
+// A viewChange is what one event altered: the names of jobs that are gone, and then jobs
+// that are new, in the order of their creation, or different.
 type viewChange struct {
+	clear []string
 	set   []*jobView
-	clear []*jobView
 }
 
 // with returns a view that has the changes applied. It copies only the chunks
@@ -145,14 +155,38 @@ func (v *view) with(changes []viewChange) *view {
 	next.number++
 	e := viewEdit{view: &next, owned: map[int]bool{}, ownedShards: map[int]bool{}}
 	for _, c := range changes {
-		for _, j := range c.clear {
-			e.clear(j)
+		for _, name := range c.clear {
+			e.clear(name)
 		}
 		for _, j := range c.set {
 			e.set(j)
 		}
 	}
+	if next.slots > 2*next.count+4*viewChunkSize {
+		next.compact()
+	}
 	return &next
+}
+
+// compact gives the slots out anew, in the same order: those of jobs that are gone would
+// otherwise cost every reader and every change for as long as the term lasts.
+func (v *view) compact() {
+	old := *v
+	v.chunks, v.slots, v.index = nil, 0, &viewIndex{seed: old.index.seed}
+	v.layout++
+	for j := range old.all() {
+		n, name := v.slots, j.job.Name
+		if n%viewChunkSize == 0 {
+			v.chunks = append(v.chunks, &viewChunk{})
+		}
+		v.chunks[n/viewChunkSize][n%viewChunkSize] = j
+		shard := &v.index.shards[v.index.shard(name)]
+		if *shard == nil {
+			*shard = map[string]int{}
+		}
+		(*shard)[name] = n
+		v.slots++
+	}
 }
 
 // A viewEdit remembers what it has copied already.
@@ -198,29 +232,31 @@ func (e *viewEdit) names(name string) map[string]int {
 }
 
 func (e *viewEdit) set(j *jobView) {
-	cell := &e.chunk(j.slot / viewChunkSize)[j.slot%viewChunkSize]
-	if *cell == nil {
-		e.names(j.job.Name)[j.job.Name] = j.slot
+	slot, known := e.view.slot(j.job.Name)
+	if !known {
+		slot = e.view.slots
+		e.view.slots++
 		e.view.count++
-	} else {
+		e.names(j.job.Name)[j.job.Name] = slot
+	}
+	cell := &e.chunk(slot / viewChunkSize)[slot%viewChunkSize]
+	if known {
 		e.view.disabled -= asDisabled(*cell)
 	}
 	*cell = j
 	e.view.disabled += asDisabled(j)
 }
 
-func (e *viewEdit) clear(j *jobView) {
-	cell := &e.chunk(j.slot / viewChunkSize)[j.slot%viewChunkSize]
-	if *cell == nil {
+func (e *viewEdit) clear(name string) {
+	slot, known := e.view.slot(name)
+	if !known {
 		return
 	}
+	cell := &e.chunk(slot / viewChunkSize)[slot%viewChunkSize]
 	e.view.disabled -= asDisabled(*cell)
 	*cell = nil
 	e.view.count--
-	names := e.names(j.job.Name)
-	if names[j.job.Name] == j.slot {
-		delete(names, j.job.Name)
-	}
+	delete(e.names(name), name)
 }
 
 func asDisabled(j *jobView) int {

@@ -108,6 +108,23 @@ func appendList[T any](dst []byte, key string, items []T, item func([]byte, T) [
 	return append(dst, ']')
 }
 
+// quotedLen returns how long a text becomes as a JSON string of encoding/json, or a little more.
+func quotedLen(s string) int {
+	const escape = len(`\u0000`)
+	n, valid := len(s)+len(`""`), utf8.ValidString(s)
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			n++
+		case c < ' ' || c == '<' || c == '>' || c == '&' || c >= utf8.RuneSelf && !valid:
+			n += escape - 1
+		case c >= utf8.RuneSelf:
+			n++ // the separators of lines and paragraphs, of three bytes each, become an escape
+		}
+	}
+	return n
+}
+
 // appendString appends s as Jackson writes a string: escapes for the quote, the
 // backslash and control characters only. Bytes that are not UTF-8 become U+FFFD.
 func appendString(dst []byte, s string) []byte {

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"math"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// memStore is a store in memory whose commits a test can hold up or fail.
+type memStore struct {
+	mu      sync.Mutex
+	records map[string][]byte
+	before  func([]record) error // called first by commit; its error is commit's
+	commits int
+
+	// As ZooKeeper does, it knows in which order its records were made and written.
+	writes  int64
+	orders  map[string]order
+	lastOwn int64
+	reign   reign
+	loaded  func()       // called by load; may be nil
+	well    func() error // what ready returns; nil for a store that always is
+}
+
+func newMemStore() *memStore {
+	return &memStore{records: map[string][]byte{}, orders: map[string]order{}}
+}
+
+// load implements store.
+func (m *memStore) load(context.Context) (map[string][]byte, error) {
+	if m.loaded != nil {
+		m.loaded()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.records), nil
+}
+
+// ready implements localStore.
+func (m *memStore) ready() error {
+	if m.well == nil {
+		return nil
+	}
+	return m.well()
+}
+
+// commit implements store.
+func (m *memStore) commit(_ context.Context, records []record) error {
+	if m.before != nil {
+		if err := m.before(records); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.commits++
+	m.write(records)
+	m.lastOwn = m.writes
+	return nil
+}
+
+// write is one transaction.
+func (m *memStore) write(records []record) {
+	m.writes++
+	for _, r := range records {
+		if r.value == nil {
+			delete(m.records, r.key)
+			delete(m.orders, r.key)
+			continue
+		}
+		at := m.orders[r.key]
+		if m.records[r.key] == nil {
+			at.created = m.writes
+		}
+		at.written = m.writes
+		m.records[r.key], m.orders[r.key] = r.value, at
+	}
+}
+
+// foreign writes a record as somebody does who is not of this program; nil deletes it.
+func (m *memStore) foreign(key string, value []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.write([]record{{key, value}})
+}
+
+// others implements sharedStore as the store in ZooKeeper does: each term looks once who has led before it.
+func (m *memStore) others() others {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.lastOwn > 0 && m.orders[frameworkIDKey].written > m.lastOwn {
+		m.reign = reign{time.Now().UnixMilli(), m.lastOwn, math.MaxInt64}
+	}
+	seen := others{m.reign, m.lastOwn, maps.Clone(m.orders)}
+	m.writes++
+	m.lastOwn = m.writes
+	if m.reign.before == math.MaxInt64 {
+		m.reign.before = m.writes
+	}
+	return seen
+}
+
+// size implements store. It takes as much as ZooKeeper does below a path of some length.
+func (m *memStore) size(r record) int {
+	return len("/chronos/state/state/") + 2*len(r.key) + len(r.value) + 200
+}
+
+func (m *memStore) value(key string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return string(m.records[key])
+}
+
+func (m *memStore) keys(prefix string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []string
+	for k := range m.records {
+		if len(k) >= len(prefix) && k[:len(prefix)] == prefix {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+func mustCommit(t testing.TB, s store, records ...record) {
+	t.Helper()
+	if err := s.commit(t.Context(), records); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantRecords checks what a store holds; want maps keys to values.
+func wantRecords(t testing.TB, s store, want map[string]string) {
+	t.Helper()
+	got, err := s.load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !sameRecords(got, want) {
+		t.Fatalf("load() = %q, want %q", got, want)
+	}
+}
+
+func sameRecords(got map[string][]byte, want map[string]string) bool {
+	return maps.EqualFunc(got, want, func(v []byte, w string) bool { return v != nil && string(v) == w })
+}
+
+func put(key, value string) record { return record{key, []byte(value)} }
+
+func openTestStore(t testing.TB, dir string) *fileStore {
+	t.Helper()
+	s, err := openFileStore(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// stateCorpus returns the nodes in testdata/state/<version>, by name.
+func stateCorpus(t testing.TB, version string) map[string][]byte {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("testdata/state", version, "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stored entries of %s: %v", version, err)
+	}
+	nodes := map[string][]byte{}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := url.PathUnescape(filepath.Base(file)) // colons are not for file names
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes[name] = data
+	}
+	return nodes
+}
+
+// keysOf returns the sorted keys of a map.
+func keysOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// corpusUUID is the UUID of all entries in testdata/state.
+var corpusUUID = [16]byte{0x6f, 0xa4, 0x59, 0xea, 0xee, 0x8a, 0x4c, 0xa4, 0x89, 0x4e, 0xdb, 0x77, 0xe1, 0x60, 0x35, 0x5e}
