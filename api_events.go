@@ -224,8 +224,8 @@ func describeChange(last, show *view) []byte {
 	changed, removed := show.since(last)
 	rows := make([][]byte, 0, len(changed))
 	for _, jv := range changed {
-		if was := last.job(jv.job.Name); was == nil || !bytes.Equal(was.row(), jv.row()) {
-			rows = append(rows, jv.row())
+		if was := last.job(jv.job.Name); was == nil || !bytes.Equal(rowOf(was), rowOf(jv)) {
+			rows = append(rows, rowOf(jv))
 		}
 	}
 	if len(rows)+len(removed) == 0 && last.queued == show.queued && last.running == show.running &&

@@ -14,7 +14,7 @@ import (
 )
 
 // list returns the job as GET jobs shows it, which is made once for each document and dialect.
-func (j *jobView) list(d dialect) []byte {
+func listJSON(j *jobView, d dialect) []byte {
 	made := &j.lists[d]
 	if b := made.Load(); b != nil {
 		return *b
@@ -33,7 +33,7 @@ func (a *api) listJobs(c *call) error {
 	for jv := range v.all() {
 		b.WriteByte(separator)
 		separator = ','
-		if _, err := b.Write(jv.list(c.dialect)); err != nil {
+		if _, err := b.Write(listJSON(jv, c.dialect)); err != nil {
 			return nil // the client has gone
 		}
 	}

@@ -19,17 +19,17 @@ var runLetters = map[runState]string{
 
 // row returns the job on one line of a table, as JSON: what is needed to list, search and
 // sort, and the newest runs. It is made once for each picture of the job.
-func (j *jobView) row() []byte {
+func rowOf(j *jobView) []byte {
 	if b := j.rowJSON.Load(); b != nil {
 		return *b
 	}
-	b := j.appendRow(nil)
+	b := appendRow(j, nil)
 	j.rowJSON.Store(&b)
 	return b
 }
 
 // appendRow leaves out what is empty, false or 0.
-func (j *jobView) appendRow(dst []byte) []byte {
+func appendRow(j *jobView, dst []byte) []byte {
 	job := j.job
 	dst = appendString(append(dst, `{"name":`...), job.Name)
 	dst = appendTextIfAny(dst, "command", cutText(job.Command, rowText, "…"))
@@ -73,12 +73,12 @@ func (j *jobView) appendRow(dst []byte) []byte {
 	if strange := job.warnings(); len(strange) > 0 {
 		dst = appendList(dst, "warnings", strange, func(dst []byte, w Warning) []byte { return appendString(dst, w.String()) })
 	}
-	return append(j.appendRuns(dst), '}')
+	return append(appendRuns(j, dst), '}')
 }
 
 // appendRuns appends the newest runs, newest first, each [letter, due, late, duration]
 // in ms, without what isn't known yet.
-func (j *jobView) appendRuns(dst []byte) []byte {
+func appendRuns(j *jobView, dst []byte) []byte {
 	if len(j.runs)+len(j.history) == 0 {
 		return dst
 	}
@@ -143,7 +143,7 @@ func (a *api) showOverview(c *call) error {
 			b.WriteByte(',')
 		}
 		first = false
-		if _, err := b.Write(jv.row()); err != nil {
+		if _, err := b.Write(rowOf(jv)); err != nil {
 			return nil // the client has gone
 		}
 	}
@@ -171,78 +171,4 @@ type overviewTotals struct {
 	Disabled int   `json:"disabled"`
 	Problems int   `json:"problems"`
 	Missed   int64 `json:"missed"` // occurrences
-}
-
-func (v *view) totals() overviewTotals {
-	t := overviewTotals{Jobs: v.len()}
-	for jv := range v.all() {
-		switch jv.job.lastResult() {
-		case "success":
-			t.Success++
-		case "failure":
-			t.Failure++
-		default:
-			t.Fresh++
-		}
-		switch state, _ := jv.state(); state {
-		case "running":
-			t.Running++
-		case "queued":
-			t.Queued++
-		}
-		if jv.job.Disabled {
-			t.Disabled++
-		}
-		if jv.problem != "" {
-			t.Problems++
-		}
-		t.Missed += jv.missed
-	}
-	return t
-}
-
-// since returns what differs from an earlier view of the same term. Its cost follows
-// what has changed, beside a pointer for every 256 jobs, unless slots were given out anew in between.
-func (v *view) since(old *view) (changed []*jobView, removed []string) {
-	if v.layout != old.layout {
-		return v.sinceLayout(old)
-	}
-	for i, chunk := range v.chunks {
-		var before *viewChunk
-		if i < len(old.chunks) {
-			before = old.chunks[i]
-		}
-		if chunk == before {
-			continue
-		}
-		for slot, now := range chunk {
-			var was *jobView
-			if before != nil {
-				was = before[slot]
-			}
-			switch {
-			case now == was:
-			case now != nil:
-				changed = append(changed, now)
-			case v.job(was.job.Name) == nil: // otherwise it was made anew, in another slot
-				removed = append(removed, was.job.Name)
-			}
-		}
-	}
-	return changed, removed
-}
-
-// sinceLayout is since where slots tell nothing.
-func (v *view) sinceLayout(old *view) (changed []*jobView, removed []string) {
-	for now := range v.all() {
-		if old.job(now.job.Name) != now {
-			changed = append(changed, now)
-		}
-	}
-	for was := range old.all() {
-		if v.job(was.job.Name) == nil {
-			removed = append(removed, was.job.Name)
-		}
-	}
-	return changed, removed
 }

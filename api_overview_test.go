@@ -54,7 +54,7 @@ func TestRowsOfTheOverview(t *testing.T) {
 	}
 	want := `{"name":"a","command":"` + strings.Repeat("é", rowText/2) + `…","parents":["p"],"disabled":true,"status":"failure","state":"running","running":1,"missed":3,` +
 		`"lastError":"2030-01-01T00:00:00.000Z","runs":[["q",6000],["a",5000,10],["f",1000,1,2],["m",500]]}`
-	if got := string(jv.row()); got != want {
+	if got := string(rowOf(jv)); got != want {
 		t.Errorf("row = %s, want %s", got, want)
 	}
 }

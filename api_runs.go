@@ -209,7 +209,8 @@ func (a *api) explainQueued(c *call) error {
 	return c.json(map[string]any{"job": name, "queued": queued})
 }
 
-// listProblems answers what can't be scheduled: jobs, and stored records that can't be read; and which jobs say something strange.
+// listProblems answers what can't be scheduled, jobs and stored records that can't be read, and jobs
+// that a person should look at, also for what is strange about their documents.
 func (a *api) listProblems(c *call) error {
 	type badJob struct {
 		Job    string `json:"job"`
@@ -226,8 +227,10 @@ func (a *api) listProblems(c *call) error {
 	v := c.scheduler.view()
 	jobs, records, strange := []badJob{}, []badRecord{}, []strangeJob{}
 	for jv := range v.all() {
-		if jv.problem != "" {
-			jobs = append(jobs, badJob{jv.job.Name, jv.problem})
+		for _, reason := range []string{jv.problem, jv.notice} {
+			if reason != "" {
+				jobs = append(jobs, badJob{jv.job.Name, reason})
+			}
 		}
 		for _, w := range jv.job.warnings() {
 			strange = append(strange, strangeJob{jv.job.Name, w})

@@ -294,13 +294,13 @@ func differences(s *scheduler, records map[string][]byte) []string {
 		if err := e.job.checkNumbers(); err != nil {
 			add("job %q would wait for ever: %v", name, err)
 		}
-		if text := e.overdue(s.now); text != "" {
+		if text := overdue(e, s.now); text != "" {
 			add("job %q %s", name, text)
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(records)) {
 		if encoded, ok := strings.CutPrefix(key, "T_"); ok {
-			add("%s", s.waitingTask(key, encoded))
+			add("%s", waitingTask(s, key, encoded))
 		}
 	}
 	return found
@@ -324,7 +324,7 @@ func constraintDifference(c Constraint) string {
 }
 
 // overdue tells what would become of an occurrence that has passed, "" for none.
-func (e *entry) overdue(now int64) string {
+func overdue(e *entry, now int64) string {
 	due, ok := e.nextDue()
 	if !ok || due > now {
 		return ""
@@ -337,7 +337,7 @@ func (e *entry) overdue(now int64) string {
 }
 
 // waitingTask tells what would become of a T_ node.
-func (s *scheduler) waitingTask(key, encoded string) string {
+func waitingTask(s *scheduler, key, encoded string) string {
 	id, err := parseRecordName(encoded)
 	if err != nil {
 		id = encoded

@@ -294,12 +294,14 @@ func (d *daemon) openMasterZK(ctx context.Context, hosts []string, auth string) 
 	return session.ctx, session, nil
 }
 
-// run serves, and schedules while this instance leads, until ctx ends. Then it gives up
-// leadership at once, answers what is under way with the successor's help, and returns.
+// run serves, and schedules while this instance leads, until ctx ends. Then it gives up leadership,
+// at once unless a JVM version is next, answers what is under way with the successor's help, and returns.
 func (d *daemon) run(ctx context.Context) error {
 	alive, die := context.WithCancel(context.Background())
 	defer die()
 	var parts sync.WaitGroup
+	ctx, stop := d.untilHandedOver(ctx, alive, &parts)
+	defer stop()
 	parts.Go(func() { d.notifier.run(alive) })
 	parts.Go(func() { d.watchdog.run(alive) })
 	if d.graphite != nil {
@@ -320,6 +322,20 @@ func (d *daemon) run(ctx context.Context) error {
 		err = errors.Join(err, d.store.Close())
 	}
 	return err
+}
+
+// untilHandedOver returns a context that ends after ctx, when what has to be done for a successor is done.
+func (d *daemon) untilHandedOver(ctx, alive context.Context, parts *sync.WaitGroup) (context.Context, context.CancelFunc) {
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	parts.Go(func() {
+		select {
+		case <-ctx.Done():
+			d.leader.handOver(d.flags.handoverTimeout)
+			stop()
+		case <-alive.Done():
+		}
+	})
+	return serving, stop
 }
 
 func (d *daemon) lead(ctx, alive context.Context) {

@@ -125,6 +125,18 @@ func (c *candidate) resign(session *zkSession) error {
 	return nil
 }
 
+// heir returns the node of the instance that leads next, "" for none.
+func (c *candidate) heir(session *zkSession) (string, error) {
+	names, err := latchNodes(session, c.dir, nil)
+	if err != nil {
+		return "", err
+	}
+	if i := slices.Index(names, c.current()); i >= 0 && i+1 < len(names) {
+		return names[i+1], nil
+	}
+	return "", nil
+}
+
 // hold returns when latch is no more: deleted by hand, since otherwise it lasts as
 // long as the session. It returns nil then, and an error if the session or ctx ends first.
 func (c *candidate) hold(ctx context.Context, session *zkSession, latch string) error {

@@ -103,6 +103,7 @@ type flags struct {
 	notifyLate           time.Duration // 0 for never
 	unreachableTimeout   time.Duration
 	stageTimeout         time.Duration
+	handoverTimeout      time.Duration
 	jobHistoryKeep       int
 	maxWaitingRuns       int
 	localKeepRuns        int

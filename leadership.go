@@ -121,6 +121,9 @@ type leadership struct {
 	unserved  trouble
 	emptied   trouble
 	remarks   remarks
+
+	mu     sync.Mutex
+	office *zkSession // of the term, nil while this instance does not lead
 }
 
 func newLeadership(at *seat, cl cluster, config schedulerConfig, log *slog.Logger, m *metrics) *leadership {
@@ -129,6 +132,31 @@ func newLeadership(at *seat, cl cluster, config schedulerConfig, log *slog.Logge
 		unserved: trouble{what: "ZooKeeper does not serve", over: "ZooKeeper serves again"},
 		emptied:  trouble{what: "the state in ZooKeeper has been emptied", over: "there is a state in ZooKeeper that this instance may lead"},
 	}
+}
+
+// handOver prepares the end of this instance's leadership, if it leads and a JVM version is next. It
+// takes little longer than limit.
+func (l *leadership) handOver(limit time.Duration) {
+	l.mu.Lock()
+	session := l.office
+	l.mu.Unlock()
+	s := l.seat.current()
+	if limit <= 0 || session == nil || s == nil {
+		return
+	}
+	if heir, err := l.candidate.heir(session); err != nil || !madeByJVM(heir) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	s.handOver(ctx)
+}
+
+// enterOffice notes the session of a term, nil for its end.
+func (l *leadership) enterOffice(session *zkSession) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.office = session
 }
 
 // A localStore is a store that no other instance has. Where a commit fails, nobody else can do better.
@@ -264,6 +292,8 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, o zkOpti
 	if st.copied {
 		l.log.Warn("the state was copied from another tree: whether another version has led since this one last did cannot be told", "node", st.path("go/term"))
 	}
+	l.enterOffice(session)
+	defer l.enterOffice(nil)
 	var holding sync.WaitGroup
 	defer holding.Wait()
 	holding.Go(func() {

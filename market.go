@@ -14,10 +14,20 @@ type market struct {
 	agents   []*agentOffers
 	byAgent  map[string]*agentOffers
 	byOffer  map[string]*agentOffers
-	aside    map[string]string // agent id -> run that alone may be placed there
-	gone     []*agentOffers    // agents no longer held, as last seen, newest last
+	kept     *keeping                           // the agent that is kept for one run, or nil
+	silent   func(agentID string) (since int64) // tells how long an agent owes answers to launches; 0 if it does not
+	passed   string                             // agent that the last place has passed over because it owes answers
+	gone     []*agentOffers                     // agents no longer held, as last seen, newest last
 	compared comparisons
 	full     []resources // needs that found no room since the last offer came
+}
+
+// A keeping is that an agent is kept for a run that has waited for too long: nothing else is placed there
+// but what will not delay it.
+type keeping struct {
+	agent string // id
+	run   string // id
+	why   string // for people
 }
 
 // remembered bounds the agents that are kept for explanations only.
@@ -29,7 +39,7 @@ func newMarket(role string) *market {
 		role:     role,
 		byAgent:  make(map[string]*agentOffers),
 		byOffer:  make(map[string]*agentOffers),
-		aside:    make(map[string]string),
+		silent:   func(string) int64 { return 0 },
 		compared: comparisons{known: make(map[comparison]bool), left: comparedPerTurn},
 	}
 }
@@ -80,8 +90,12 @@ func (m *market) remove(offerID string) bool {
 	return true
 }
 
-// clear drops all offers: those of an earlier subscription are void.
-func (m *market) clear() { *m = *newMarket(m.role) }
+// clear drops all offers: those of an earlier subscription are void. An agent that is kept stays so.
+func (m *market) clear() {
+	empty := newMarket(m.role)
+	empty.kept, empty.silent, empty.compared = m.kept, m.silent, m.compared
+	*m = *empty
+}
 
 func (m *market) forget(agentID string) {
 	m.gone = slices.DeleteFunc(m.gone, func(a *agentOffers) bool { return a.id == agentID })
@@ -89,8 +103,10 @@ func (m *market) forget(agentID string) {
 
 // place takes what n needs out of the first agent that has it and meets all
 // constraints, and reports whether there is one. The offers stay held; whoever
-// sends the ACCEPT removes them.
+// sends the ACCEPT removes them. An agent that owes answers is passed over; if there is no other,
+// passed names it until the next call.
 func (m *market) place(n need) (placement, bool) {
+	m.passed = ""
 	for _, f := range m.full {
 		if n.covers(f) {
 			return placement{}, false
@@ -102,18 +118,39 @@ func (m *market) place(n need) (placement, bool) {
 			continue
 		}
 		short = false
-		if run, ok := m.aside[a.id]; ok && run != n.run {
+		if !m.open(a, n) || m.meetsAll(a, n.constraints) != verdictYes {
 			continue
 		}
-		if m.meetsAll(a, n.constraints) != verdictYes {
-			continue
+		if m.silent(a.id) == 0 {
+			return a.draw(n.resources), true
 		}
-		return a.draw(n.resources), true
+		if m.passed == "" {
+			m.passed = a.id
+		}
 	}
 	if short {
 		m.noteFull(n.resources)
 	}
 	return placement{}, false
+}
+
+// placeOn is place on a certain agent, whether it owes answers or is kept for another run.
+func (m *market) placeOn(agentID string, n need) (placement, bool) {
+	if !m.takes(agentID, n) {
+		return placement{}, false
+	}
+	return m.byAgent[agentID].draw(n.resources), true
+}
+
+// takes reports whether an agent has what n needs and meets all constraints.
+func (m *market) takes(agentID string, n need) bool {
+	a := m.byAgent[agentID]
+	return a != nil && a.free.covers(n.resources) && m.meetsAll(a, n.constraints) == verdictYes
+}
+
+// open reports whether an agent is kept for nobody else.
+func (m *market) open(a *agentOffers, n need) bool {
+	return m.kept == nil || m.kept.agent != a.id || m.kept.run == n.run
 }
 
 // noteFull remembers a need that no agent has room for, so that ten thousand
@@ -125,26 +162,16 @@ func (m *market) noteFull(n resources) {
 	}
 }
 
-// setAside keeps an agent for one run, which has waited too long: nothing else
-// is placed there. An empty run ends that.
-func (m *market) setAside(agentID, run string) {
-	if run == "" {
-		delete(m.aside, agentID)
-		return
-	}
-	m.aside[agentID] = run
-}
-
-// suiting returns an agent that meets the constraints and fits otherwise, or "".
-func (m *market) suiting(constraints []Constraint, fits func(agentID string) bool) string {
+// suiting lists the agents that meet the constraints, of those held and those seen last.
+func (m *market) suiting(constraints []Constraint) (ids []string) {
 	for _, agents := range [][]*agentOffers{m.agents, m.gone} {
 		for _, a := range agents {
-			if fits(a.id) && m.meetsAll(a, constraints) == verdictYes {
-				return a.id
+			if m.meetsAll(a, constraints) == verdictYes {
+				ids = append(ids, a.id)
 			}
 		}
 	}
-	return ""
+	return ids
 }
 
 // explain says for up to limit agents, those held first and then those seen
@@ -170,13 +197,40 @@ func (m *market) refuses(a *agentOffers, n need) string {
 	if why := m.violated(a, n.constraints); why != "" {
 		return why
 	}
-	if why := a.shortage(n.resources); why != "" {
-		return why
+	why := a.shortage(n.resources)
+	if since := m.silent(a.id); since != 0 {
+		why = joined(why, "agent "+a.hostname+" has not answered a launch since "+instant(time.UnixMilli(since)))
 	}
-	if run, ok := m.aside[a.id]; ok && run != n.run {
-		return "agent " + a.hostname + " is kept for " + run + ", which has waited longer"
+	if !m.open(a, n) {
+		why = joined(why, "agent "+a.hostname+" is kept for "+m.kept.why)
 	}
-	return ""
+	return why
+}
+
+// joined puts two texts into one, if there are two.
+func joined(first, second string) string {
+	if first == "" {
+		return second
+	}
+	return first + "; " + second
+}
+
+// hostname is the host name of an agent that is held or was seen last, or else its id.
+func (m *market) hostname(agentID string) string {
+	for _, agents := range [][]*agentOffers{m.agents, m.gone} {
+		if i := slices.IndexFunc(agents, func(a *agentOffers) bool { return a.id == agentID }); i >= 0 {
+			return agents[i].hostname
+		}
+	}
+	return agentID
+}
+
+// free is what an agent offers.
+func (m *market) free(agentID string) resources {
+	if a := m.byAgent[agentID]; a != nil {
+		return a.free
+	}
+	return resources{}
 }
 
 // held counts the offers in the market.
@@ -199,17 +253,23 @@ func (m *market) expired(then time.Time) []string {
 	return m.offersWhere(func(_ *agentOffers, o *heldOffer) bool { return o.since.Before(then) })
 }
 
-// surplus lists the offers beyond those that, in order, cover want. Agents that
-// are set aside are kept whole.
+// surplus lists the offers beyond those that, in order, cover want. Those of an agent that is kept are
+// all needed, and those of agents that owe answers are the first to go.
 func (m *market) surplus(want resources) []string {
 	var kept resources
-	return m.offersWhere(func(a *agentOffers, o *heldOffer) bool {
-		if _, ok := m.aside[a.id]; !ok && !adds(kept, o.free, want) {
-			return true
-		}
-		kept = kept.plus(o.free)
-		return false
-	})
+	beyond := func(owing bool) []string {
+		return m.offersWhere(func(a *agentOffers, o *heldOffer) bool {
+			if (m.silent(a.id) != 0) != owing {
+				return false
+			}
+			if (m.kept == nil || m.kept.agent != a.id) && !adds(kept, o.free, want) {
+				return true
+			}
+			kept = kept.plus(o.free)
+			return false
+		})
+	}
+	return append(beyond(false), beyond(true)...)
 }
 
 // adds reports whether free brings kept nearer to want.

@@ -97,7 +97,7 @@ func (m *market) violated(a *agentOffers, constraints []Constraint) string {
 		case verdictOpen:
 			finding = "agent " + a.hostname + " has not been compared with it yet"
 		default:
-			finding = c.finding(a)
+			finding = findingOf(c, a)
 		}
 		return fmt.Sprintf("constraint %s %s %s: %s", c.Attribute, c.Operator, cutText(c.Value, maxShownPattern, "..."), finding)
 	}
@@ -105,7 +105,7 @@ func (m *market) violated(a *agentOffers, constraints []Constraint) string {
 }
 
 // finding is what an agent has where the constraint looks.
-func (c *Constraint) finding(a *agentOffers) string {
+func findingOf(c *Constraint, a *agentOffers) string {
 	if c.fault() != "" {
 		return "the pattern " + c.pattern.fault
 	}

@@ -102,12 +102,12 @@ func TestPlaceSkipsWhatIsSetAside(t *testing.T) {
 	t.Parallel()
 	m := newMarket("*")
 	m.add(plain("O1", "a1", 4, 100, 100), time.Time{})
-	m.setAside("a1", "big")
+	m.kept = &keeping{agent: "a1", run: "big", why: "run big of job b"}
 	small := needs(1, 1, 1)
 	if _, ok := m.place(small); ok {
 		t.Error("a task was placed on an agent that is kept for another")
 	}
-	if got := m.explain(small, 5); len(got) != 1 || got[0].Reason != "agent a1 is kept for big, which has waited longer" {
+	if got := m.explain(small, 5); len(got) != 1 || got[0].Reason != "agent a1 is kept for run big of job b" {
 		t.Errorf("explain = %v", got)
 	}
 	big := needs(4, 1, 1)
@@ -182,7 +182,7 @@ func TestSurplusAndExpired(t *testing.T) {
 	if got, want := m.surplus(needs(3, 10, 10).resources), []string{"O2", "O3"}; !slices.Equal(got, want) {
 		t.Errorf("surplus = %v, want %v", got, want)
 	}
-	m.setAside("a3", "big")
+	m.kept = &keeping{agent: "a3", run: "big"}
 	if got, want := m.surplus(resources{}), []string{"O0", "O1", "O2"}; !slices.Equal(got, want) {
 		t.Errorf("surplus of nothing = %v, want all but what is set aside %v", got, want)
 	}

@@ -72,6 +72,8 @@ type Run struct {
 	Callback    *int      `json:"callback,omitempty"`    // status code an async callback gave before the launcher ended
 	Elements    int64     `json:"elements,omitempty"`    // numElementsProcessed
 	Late        bool      `json:"late,omitempty"`        // eventLate has been raised
+
+	kept rawMembers // what a later version of this program has put there
 }
 
 // An outputPiece is a part of what a run has written.
@@ -86,6 +88,15 @@ func (r *Run) dueTime() time.Time { return time.UnixMilli(r.Due).UTC() }
 
 // sinceDue returns how long after its due time an instant is, in ms: none where the clock was set back in between.
 func (r *Run) sinceDue(at int64) int64 { return max(0, at-r.Due) }
+
+// known reports whether a state is one that this version knows.
+func (s runState) known() bool {
+	switch s {
+	case runQueued, runLaunching, runActive, runAwaiting, runFinished, runFailed, runKilled, runLost, runMissed, runSkipped:
+		return true
+	}
+	return false
+}
 
 // ended reports whether nothing more can happen to the run.
 func (r *Run) ended() bool {

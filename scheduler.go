@@ -158,6 +158,7 @@ type scheduler struct {
 	framework      string
 	adoptBefore    int64  // tasks due up to then that have no record may be a JVM's, and are adopted
 	others         others // while loading
+	yielding       bool   // another version leads next: nothing falls due any more
 	subscribed     bool
 	subscriptions  int // so far
 	reconcileIn    time.Duration
@@ -189,6 +190,7 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 	s.graph.steps = &s.steps
 	s.turnLog.handled = map[string]int{}
 	s.offers = newOfferBook(cfg.role)
+	s.offers.silent = s.silentSince
 	s.cfg.hooks = cfg.hooks.complete()
 	s.cfg.historySize = cmp.Or(cfg.historySize, maxHistory)
 	s.cfg.batchSize = cmp.Or(cfg.batchSize, maxBatchSize)

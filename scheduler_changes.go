@@ -111,6 +111,7 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 		(j.Schedule == e.state.Posted || j.Schedule == before.Schedule || j.Schedule == e.state.Written)
 	s.relink(e, j)
 	s.setJob(e, j)
+	s.note(e, "")
 	delete(s.unlinked, j.Name)
 	switch {
 	case j.Dependent:
@@ -134,6 +135,14 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 	s.arm(e)
 	s.fireDue(e)
 	s.wake = append(s.wake, j.Name)
+}
+
+// note has a text said of a job, "" for none.
+func (s *scheduler) note(e *entry, text string) {
+	if e.notice != text {
+		e.notice, e.noticeDirty = text, true
+		s.touch(e)
+	}
 }
 
 // problemOf says why a schedule cannot be followed, or "".
@@ -580,6 +589,9 @@ func (s *scheduler) explain(r *openRun) waiting {
 		}
 		if len(refusals) == 0 {
 			w.Reasons = append(w.Reasons, "no offer has come yet")
+		}
+		if why := s.explainAgents(r); why != "" {
+			w.Reasons = append(w.Reasons, why)
 		}
 	}
 	if r.Reason != "" {

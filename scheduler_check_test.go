@@ -19,7 +19,7 @@ func (s *scheduler) check() error {
 		if e.job.Dependent && !s.unlinked[name] && !slices.Equal(e.job.Parents, s.graph.parents[name]) {
 			bad("job %q: parents %q, edges from %q", name, e.job.Parents, s.graph.parents[name])
 		}
-		if _, due := e.nextDue(); due != e.timer.set() {
+		if _, due := e.nextDue(); (due && !s.yielding) != e.timer.set() {
 			bad("job %q: has an occurrence: %t, has a timer: %t", name, due, e.timer.set())
 		}
 		var counted entry
@@ -71,6 +71,20 @@ func (s *scheduler) check() error {
 	if inQueue != s.queue.len() {
 		bad("%d runs are in the queue, which counts %d", inQueue, s.queue.len())
 	}
+	for agent, owed := range s.offers.owed {
+		for at := owed.Front(); at != nil; at = at.Next() {
+			r := at.Value.(*openRun)
+			if r.owed != at || r.AgentID != agent || r.Started != 0 || s.runs[r.ID] != r || r.State != runLaunching && r.State != runActive {
+				bad("run %q, %s on agent %q, owes an answer of agent %q", r.ID, r.State, r.AgentID, agent)
+			}
+		}
+		if owed.Len() == 0 {
+			bad("agent %q owes no answer and is on the list", agent)
+		}
+	}
+	if a := s.offers.aside; (a != nil) != (s.offers.kept != nil) || a != nil && s.offers.kept != &a.keeping {
+		bad("agent kept: %+v, market: %+v", a, s.offers.kept)
+	}
 	for child, parents := range s.graph.parents {
 		if err := s.graph.check(child, parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
 			bad("graph: %w", err)
@@ -100,7 +114,9 @@ func (s *scheduler) checkEmpty() error {
 	want("tasks without a run", len(s.orphans))
 	want("runs of unusable jobs", len(s.kept))
 	want("declined offers", len(s.offers.undeclined))
-	want("agents kept aside", len(s.offers.market.aside))
+	if a := s.offers.aside; a != nil {
+		errs = append(errs, fmt.Errorf("agent %s is still kept", a.agent))
+	}
 	for state, n := range s.sums {
 		want("runs counted as "+string(state), n)
 	}

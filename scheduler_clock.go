@@ -108,16 +108,21 @@ func (s *scheduler) shiftStamps(by int64) {
 	s.retired.shift(by)
 	for _, r := range s.runs {
 		r.update(func(n *Run) {
-			for _, stamp := range []*int64{&n.Queued, &n.Launched, &n.Started, &n.Unreachable} {
-				if *stamp != 0 {
-					*stamp += by
-				}
-			}
-			if r.delayed && n.Kind == kindRetry {
+			shiftAll(by, &n.Queued, &n.Launched, &n.Started, &n.Unreachable)
+			if n.Kind != kindScheduled { // it was due when it was made, or so much later
 				n.Due += by
 			}
 		})
 		s.touchRun(r)
+	}
+}
+
+// shiftAll moves instants, in ms, by as much as the clock was set. One that is 0 or endless is none.
+func shiftAll(by int64, instants ...*int64) {
+	for _, at := range instants {
+		if *at != 0 && *at != endless {
+			*at += by
+		}
 	}
 }
 
@@ -226,6 +231,8 @@ func (s *scheduler) settleStamps() {
 			switch {
 			case n.Kind == kindRetry:
 				n.Due = min(n.Due, s.now+s.cfg.failureRetry.Milliseconds())
+			case n.Kind != kindScheduled:
+				n.Due = min(n.Due, s.now)
 			case !early && n.Due > s.now+farStep.Milliseconds():
 				n.Due = s.now
 			}

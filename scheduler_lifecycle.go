@@ -54,7 +54,7 @@ func (s *scheduler) setSchedule(e *entry, to Schedule) {
 func (s *scheduler) arm(e *entry) {
 	s.passHandled(e)
 	at, ok := e.nextDue()
-	if !ok {
+	if !ok || s.yielding {
 		s.dues.drop(&e.timer)
 		return
 	}
@@ -75,7 +75,7 @@ func (s *scheduler) passHandled(e *entry) {
 // run: the newest, if it is younger than epsilon. The others are recorded as
 // missed. Every one of them uses up a repetition (2.4).
 func (s *scheduler) fireDue(e *entry) {
-	if !e.scheduled() {
+	if !e.scheduled() || s.yielding {
 		return
 	}
 	p := e.sched.pass(time.UnixMilli(s.now), e.epsilon())
@@ -435,6 +435,8 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	})
 	s.touchRun(r)
 	s.watchStaging(r)
+	s.expectAnswer(r)
+	s.joinGuests(r)
 	if parents := s.graph.parents[e.job.Name]; len(parents) > 1 && r.Kind == kindManual {
 		s.consume(e, parents) // a manual start counts as having seen what the parents did
 	}
@@ -468,6 +470,7 @@ func (s *scheduler) requeue(r *openRun, why string, pause time.Duration) {
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, "", "", "", why
 	})
+	s.gotAnswer(r)
 	s.touchRun(r)
 	if r.Killing != "" {
 		s.killed(r, string(r.Killing))

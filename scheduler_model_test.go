@@ -96,15 +96,7 @@ func (m *model) commitFate(records []record) error {
 	}
 	if m.chance(50) {
 		m.ledger.stored(records, false)
-		m.store.mu.Lock()
-		defer m.store.mu.Unlock()
-		for _, r := range records {
-			if r.value == nil {
-				delete(m.store.records, r.key)
-			} else {
-				m.store.records[r.key] = r.value
-			}
-		}
+		m.store.apply(records)
 	}
 	return errors.New("crash")
 }

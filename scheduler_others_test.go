@@ -481,3 +481,87 @@ func TestTasksOfAnotherVersionAreAdopted(t *testing.T) {
 		b.wantCounts("a", 1, 0, 0)
 	})
 }
+
+// A JVM version sees of a cron job the one occurrence that comes next, and disables the job after it.
+func TestCronJobOnTheWayBack(t *testing.T) {
+	const hourly = `{"name":"a","command":"x","schedule":"0 * * * *","epsilon":"PT1S"}`
+	// runsOnce is what each JVM version leaves of the occurrence of 01:00 when it has run it.
+	runsOnce := func(j *jvm, failed bool) {
+		j.t.Helper()
+		j.edits("a", func(job *Job) {
+			if want := "R1/2000-01-01T01:00:00.000Z/P1D"; job.Schedule != want {
+				j.t.Errorf("a JVM version reads the schedule %q, want %q", job.Schedule, want)
+			}
+			job.Schedule = "R0/2000-01-02T01:00:00.000Z/P1D"
+		})
+		time.Sleep(time.Hour)
+		if failed {
+			j.counts("", mesos.TASK_FAILED)
+			return
+		}
+		j.counts("", mesos.TASK_FINISHED)
+		j.edits("a", func(job *Job) { job.Disabled = true })
+	}
+	goesOn := func(b *bench) {
+		b.t.Helper()
+		b.wait(time.Hour)
+		b.wantHistory("a", "scheduled finished 02:00:00")
+		if j := b.job("a"); j.Disabled || j.Schedule != "0 * * * *" {
+			b.t.Errorf("disabled = %t, schedule = %q, want the expression to be followed", j.Disabled, j.Schedule)
+		}
+	}
+	onWayBack(t, "it is enabled again, and that is told", func(b *bench, version string, back func()) {
+		b.start().post(hourly)
+		b.end()
+		b.reignOf(version, func(j *jvm) { runsOnce(j, false) })
+		back()
+		if notice := b.s.view().job("a").notice; !strings.Contains(notice, "enabled again") {
+			b.t.Errorf("notice = %q, want it to tell", notice)
+		}
+		b.do("success", b.s.markSuccess(b.t.Context(), "a")) // which writes the document alone
+		b.restart()
+		goesOn(b)
+		b.post(hourly)
+		if notice := b.s.view().job("a").notice; notice != "" {
+			b.t.Errorf("notice after a post = %q, want none", notice)
+		}
+	})
+	onWayBack(t, "one that has failed goes on", func(b *bench, version string, back func()) {
+		b.start().post(hourly)
+		b.end()
+		b.reignOf(version, func(j *jvm) { runsOnce(j, true) })
+		back()
+		goesOn(b)
+		b.wantCounts("a", 1, 1, 0)
+	})
+	for name, change := range map[string]func(*Job){
+		"one that failures have disabled stays disabled": func(job *Job) { job.Disabled, job.ErrorsSinceLastSuccess = true, 3 },
+		"one that somebody has disabled stays disabled":  func(job *Job) { job.Disabled, job.Schedule = true, "R1/2000-01-01T01:00:00.000Z/P1D" },
+	} {
+		onWayBack(t, name, func(b *bench, version string, back func()) {
+			b.start().post(hourly)
+			b.end()
+			b.reignOf(version, func(j *jvm) {
+				runsOnce(j, false)
+				j.edits("a", change)
+			})
+			back()
+			b.wait(3 * time.Hour)
+			b.wantHistory("a")
+			if j := b.job("a"); !j.Disabled {
+				b.t.Error("it is enabled")
+			}
+		})
+	}
+	scenario(t, "an occurrence that 3.0 has used up for a run by hand still comes", func(b *bench) {
+		b.start().post(hourly)
+		b.end()
+		b.reignOf("3.0", func(j *jvm) {
+			j.edits("a", func(job *Job) { job.Schedule = "R0/2000-01-01T01:00:00.000Z/P1D" })
+			j.counts("", mesos.TASK_FINISHED)
+			j.edits("a", func(job *Job) { job.Disabled = true })
+		})
+		b.start().wait(time.Hour)
+		b.wantHistory("a", "scheduled finished 01:00:00")
+	})
+}

@@ -13,9 +13,6 @@ import (
 const (
 	offerHold    = 10 * time.Second // longest time an offer is kept from other frameworks
 	lookAhead    = 2 * time.Second  // beside --min_revive_offers_interval, how early offers are asked for
-	starvation   = 30 * time.Second // a run that waits longer may have an agent kept for it
-	asideLimit   = 2 * time.Minute  // for so long, and then not for as long again
-	measureEvery = 5 * time.Second  // between looks at what our tasks take of each agent
 	unsentPause  = time.Second      // before a launch that did not get through is tried again
 	explainLimit = 10               // agents named in why a run waits
 )
@@ -23,14 +20,12 @@ const (
 // An offerBook is the offers at hand and what was last said to the cluster about offers.
 type offerBook struct {
 	*market
+	agentBook
 	suppressed   bool
 	newWork      bool  // a run has joined the queue in this turn
 	revivedAt    int64 // ms; of the last REVIVE or SUBSCRIBED
 	offeredAt    int64
 	timer        alarm
-	largest      map[string]resources // the most known to be of each agent
-	measuredAt   int64                // ms; when that was last told of running tasks
-	aside        aside
 	undeclined   []*sched.Call_Decline // that the cluster may not have taken
 	undeclinedAt int64                 // ms; when that was last found
 	soon         resources             // what was due soon at soonAt, when soonTop was next
@@ -38,25 +33,14 @@ type offerBook struct {
 	soonTop      *alarm
 }
 
-// aside is the agent that is kept for a run that has starved.
-type aside struct {
-	run   *openRun
-	agent string
-	since int64
-	ended int64
-}
-
 func newOfferBook(role string) *offerBook {
-	return &offerBook{market: newMarket(role), largest: map[string]resources{}, timer: alarm{kind: timerOffers}}
+	return &offerBook{market: newMarket(role), agentBook: newAgentBook(), timer: alarm{kind: timerOffers}}
 }
 
 // shift keeps what was noted of offers comparable with now, after the clock was set.
 func (b *offerBook) shift(by int64) {
-	for _, at := range []*int64{&b.revivedAt, &b.offeredAt, &b.measuredAt, &b.undeclinedAt, &b.soonAt, &b.aside.since, &b.aside.ended} {
-		if *at != 0 {
-			*at += by
-		}
-	}
+	shiftAll(by, &b.revivedAt, &b.offeredAt, &b.undeclinedAt, &b.soonAt)
+	b.agentBook.shift(by)
 	for _, a := range b.agents {
 		for _, o := range a.offers {
 			o.since = o.since.Add(time.Duration(by) * time.Millisecond)
@@ -95,11 +79,14 @@ func (s *scheduler) place(last bool) {
 		r := c.runs[0]
 		c.need.run = r.ID
 		p, ok := s.offers.place(c.need)
-		if !ok {
-			c.refused = true
-			continue
+		if !ok && s.offers.passed != "" {
+			p, ok = s.placeOnOwing(c, s.offers.passed)
 		}
-		c.refused = false
+		if c.refused = !ok; !ok {
+			if r, p, ok = s.backfill(c); !ok {
+				continue
+			}
+		}
 		s.cut()
 		s.launched(r, &p)
 		s.launches.on(p.agentID).add(r, &p)
@@ -216,79 +203,6 @@ func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err er
 		r.unconfirmed = true
 		s.askAbout([]*openRun{r})
 	}
-}
-
-// keepAside keeps one agent free for the run that has waited too long, if an
-// agent is large enough for it, and for a bounded time.
-func (s *scheduler) keepAside() {
-	a := &s.offers.aside
-	if a.run != nil {
-		if a.run.State == runQueued && s.now-a.since < asideLimit.Milliseconds() {
-			return
-		}
-		s.offers.setAside(a.agent, "")
-		*a = aside{ended: s.now}
-	}
-	if s.now-a.ended < asideLimit.Milliseconds() && a.ended != 0 {
-		return
-	}
-	for _, c := range s.queue.classes {
-		r := c.runs[0]
-		if !c.refused || s.now-r.Queued <= starvation.Milliseconds() || a.run != nil && a.run.seq < r.seq {
-			continue
-		}
-		s.measure()
-		if agent := s.roomFor(c); agent != "" {
-			*a = aside{run: r, agent: agent, since: s.now}
-		}
-	}
-	if a.run != nil {
-		s.offers.setAside(a.agent, a.run.ID)
-	}
-}
-
-// forgetAgent keeps an agent that is gone from being kept aside for anything.
-func (s *scheduler) forgetAgent(id string) {
-	delete(s.offers.largest, id)
-	if s.offers.aside.run != nil && s.offers.aside.agent == id {
-		s.offers.setAside(id, "")
-		s.offers.aside = aside{}
-	}
-}
-
-// measure adds up what each agent offers and what our own tasks take there: a leader that took over
-// a busy cluster has seen none of them empty. That costs a look at all runs, so now and then will do.
-func (s *scheduler) measure() {
-	if s.now-s.offers.measuredAt < measureEvery.Milliseconds() {
-		return
-	}
-	s.offers.measuredAt = s.now
-	sizes := map[string]resources{}
-	for _, r := range s.runs {
-		if r.AgentID != "" && !r.agentAway && (r.State == runLaunching || r.State == runActive) {
-			sizes[r.AgentID] = sizes[r.AgentID].plus(taskNeed(r.entry.job, r.ID, s.cfg.task).resources)
-		}
-	}
-	for id, used := range sizes {
-		if a := s.offers.byAgent[id]; a != nil {
-			used = used.plus(a.free)
-		}
-		s.offers.largest[id] = s.offers.largest[id].most(used)
-	}
-}
-
-// roomFor returns an agent that has once offered what the class needs, or "". Whether one meets
-// constraints is known of those held and those seen last.
-func (s *scheduler) roomFor(c *class) string {
-	if len(c.need.constraints) > 0 {
-		return s.offers.suiting(c.need.constraints, func(id string) bool { return s.offers.largest[id].covers(c.need.resources) })
-	}
-	for id, size := range s.offers.largest {
-		if size.covers(c.need.resources) {
-			return id
-		}
-	}
-	return ""
 }
 
 // tendOffers asks for the offers that are wanted, gives back those that are

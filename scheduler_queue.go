@@ -24,6 +24,7 @@ type class struct {
 	need    need
 	runs    []*openRun // by seq
 	refused bool       // its head found no room when last tried
+	seen    seen
 }
 
 func newQueue() *queue { return &queue{classes: map[string]*class{}} }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"container/list"
 	"encoding/json"
 	"time"
 )
@@ -11,6 +12,7 @@ type entry struct {
 	job     *Job // replaced, never changed
 	sched   Schedule
 	problem string // why its schedule is not followed, or ""
+	notice  string // what a leader has done to it by itself, for a person, or ""
 	state   jobState
 	runs    runList // open
 	blocked blockedRuns
@@ -25,7 +27,7 @@ type entry struct {
 
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
-	misreadDirty                       bool
+	noticeDirty, misreadDirty          bool
 	changed                            []*openRun
 	weight                             int // of what is changed
 	recordSize                         int // of the document as it was last stored
@@ -50,6 +52,8 @@ type jobState struct {
 	Missed        int64            `json:"missed,omitempty"`        // occurrences missed
 	Used          int64            `json:"used,omitempty"`          // up to here ids may have been given to a deleted job of this name, or before the clock was set back
 	Deleted       int64            `json:"deleted,omitempty"`       // when the job was; only Used and LastRetry are left then
+
+	kept rawMembers // what a later version of this program has put there
 }
 
 // A misreadRecord is what a job's posted document said and its stored one does not. It is stored as go/warnings/<name>: a record of a
@@ -67,6 +71,21 @@ func (st *jobState) retired() *jobState {
 	return &jobState{Used: st.newestDue(), LastRetry: st.LastRetry, Deleted: st.Deleted}
 }
 
+const noticePrefix = "go/notice/"
+
+// A jobNotice is the record of what is said of a job until it is posted anew.
+type jobNotice struct {
+	Seq  int64  `json:"seq"` // of the job: one made anew is another
+	Text string `json:"text"`
+}
+
+func (e *entry) noticeRecord() []byte {
+	if e.notice == "" {
+		return nil
+	}
+	return mustJSON(jobNotice{e.state.Seq, e.notice})
+}
+
 // An openRun is a run that has not ended, with what only the loop needs to know.
 type openRun struct {
 	*Run    // replaced, never changed
@@ -80,11 +99,13 @@ type openRun struct {
 
 	stored, waitingStored bool // go/run and T_ records exist
 	isChanged             bool
-	weight                int      // with which it counts in that of its job
-	wait                  alarm    // the retry delay, the end of epsilon, or of the time for an agent to come back
-	kill                  alarm    // asks for the kill again
-	staging               alarm    // looks whether the launched task has started
-	answered              bool     // the cluster has told of it in this subscription
+	weight                int           // with which it counts in that of its job
+	wait                  alarm         // the retry delay, the end of epsilon, or of the time for an agent to come back
+	kill                  alarm         // asks for the kill again
+	staging               alarm         // looks whether the launched task has started
+	answered              bool          // the cluster has told of it in this subscription
+	owed                  *list.Element // among the launches that its agent, owedBy, has not answered
+	owedBy                string
 	asked                 bool     // the cluster was asked about it since its launch
 	unconfirmed           bool     // the cluster may not have taken its launch
 	agentAway             bool     // and the time for it to come back is running
@@ -112,8 +133,9 @@ func (s *scheduler) waitUntil(r *openRun, kind timerKind, at int64) {
 	s.timers.move(&r.wait, at)
 }
 
-// unwatch takes a run's own timers away.
+// unwatch takes a run's own timers away, and expects no answer to its launch any more.
 func (s *scheduler) unwatch(r *openRun) {
+	s.gotAnswer(r)
 	for _, t := range []*alarm{&r.wait, &r.kill, &r.staging, &r.late} {
 		s.timers.drop(t)
 	}
@@ -228,6 +250,9 @@ func (e *entry) records() []record {
 		put("go/job/"+name, mustJSON(e.state.retired()))
 		put("go/history/"+name, nil)
 		put("go/warnings/"+name, nil)
+		if e.notice != "" {
+			put(noticePrefix+name, nil)
+		}
 		return out
 	}
 	if e.jobDirty {
@@ -236,7 +261,7 @@ func (e *entry) records() []record {
 		put("J_"+e.job.Name, document)
 	}
 	if e.stateDirty {
-		put("go/job/"+name, mustJSON(&e.state))
+		put("go/job/"+name, e.state.encode())
 	}
 	if e.misreadDirty {
 		var value []byte
@@ -246,7 +271,10 @@ func (e *entry) records() []record {
 		put("go/warnings/"+name, value)
 	}
 	if e.historyDirty {
-		put("go/history/"+name, mustJSON(e.history))
+		put("go/history/"+name, encodeHistory(e.history))
+	}
+	if e.noticeDirty {
+		put(noticePrefix+name, e.noticeRecord())
 	}
 	return out
 }
@@ -260,7 +288,7 @@ func (r *openRun) records() []record {
 	var out []record
 	switch {
 	case !r.ended():
-		out = append(out, record{runKey(r.ID), mustJSON(r.Run)})
+		out = append(out, record{runKey(r.ID), r.Run.encode()})
 		r.stored = true
 	case r.stored:
 		out = append(out, record{runKey(r.ID), nil})
@@ -292,7 +320,7 @@ func (e *entry) publish(g *graph) *jobView {
 		e.listed, e.lists = e.job, new(lists)
 	}
 	v := &jobView{
-		job: e.job, lists: e.lists, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem()),
+		job: e.job, lists: e.lists, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem()), notice: e.notice,
 		parents: g.parents[e.job.Name], children: g.children[e.job.Name], missed: e.state.Missed,
 	}
 	if e.runs.len() > 0 {

@@ -184,6 +184,10 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 		e.state = jobState{Used: e.state.newestDue(), LastRetry: e.state.LastRetry}
 		return
 	}
+	var notice jobNotice
+	if l.decodeRecord(records, noticePrefix+recordName(l.name), &notice); notice.Seq == e.state.Seq {
+		e.notice = notice.Text
+	}
 	l.decodeRecord(records, "go/history/"+recordName(l.name), &e.history)
 	var misread misreadRecord
 	l.decodeRecord(records, "go/warnings/"+recordName(l.name), &misread)
@@ -199,7 +203,7 @@ func (l *loadedJob) decodeRecord(records map[string][]byte, key string, into any
 	if !ok {
 		return
 	}
-	if err := json.Unmarshal(b, into); err != nil {
+	if err := decodeKept(b, into); err != nil {
 		l.faults = append(l.faults, invalidRecord{key, err.Error()})
 	}
 }
@@ -229,7 +233,7 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 	})
 	for _, l := range loaded {
 		e := s.newEntry(l.job)
-		e.state, e.history, e.recordSize = l.state, l.history, l.recordSize
+		e.state, e.history, e.recordSize, e.notice = l.state, l.history, l.recordSize, l.notice
 		s.seq = max(s.seq, e.state.Seq)
 	}
 	for _, l := range loaded {
@@ -249,16 +253,17 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 func (s *scheduler) dropLeftovers(records map[string][]byte) {
 	retired := map[string]jobState{}
 	for key, value := range records {
-		kind, name, ok := strings.Cut(strings.TrimPrefix(key, "go/"), "/")
-		if !ok || !strings.HasPrefix(key, "go/") || kind != "job" && kind != "history" && kind != "warnings" {
+		kind := kindOf(key)
+		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" {
 			continue
 		}
-		job, err := parseRecordName(name)
-		if err != nil || s.unusable("J_"+job) || s.jobs[job] != nil && (kind == "job" || !s.others.replaced(job)) {
+		isState := kind == "job"
+		job, err := parseRecordName(strings.TrimPrefix(key, "go/"+kind+"/"))
+		if err != nil || s.unusable("J_"+job) || s.jobs[job] != nil && (isState || !s.others.replaced(job)) {
 			continue
 		}
 		var st jobState
-		if kind == "job" && json.Unmarshal(value, &st) == nil && st.Deleted > s.now-retiredFor.Milliseconds() {
+		if isState && json.Unmarshal(value, &st) == nil && st.Deleted > s.now-retiredFor.Milliseconds() {
 			st.Deleted = min(st.Deleted, s.now) // by a clock that was ahead
 			retired[job] = st
 			continue
@@ -276,18 +281,18 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 // restoreSchedule finds the position of a job's schedule: where we left it if
 // the document still says what we wrote, else where another version has put it.
 func (s *scheduler) restoreSchedule(e *entry) {
-	written := e.state.Written
 	if e.state.Posted != "" && e.state.Zone == e.job.ScheduleTimeZone {
 		posted, err := parseSchedule(e.state.Anchor, e.state.Zone, s.serverTime())
-		if err == nil && posted.isCron() && written != e.job.Schedule {
-			written = s.cronMovedOn(e)
-		}
-		if err == nil && written == e.job.Schedule {
+		switch {
+		case err != nil:
+		case e.state.Written == e.job.Schedule:
 			e.sched, e.problem = posted.at(e.state.Index), problemOf(posted)
 			if posted.isCron() {
 				e.job = e.job.clone()
 				e.job.Schedule = e.state.Posted
 			}
+			return
+		case posted.isCron() && s.resumeCron(e, posted):
 			return
 		}
 	}
@@ -306,19 +311,34 @@ func (s *scheduler) restoreSchedule(e *entry) {
 	}
 }
 
-// cronMovedOn returns the text that goes with our record of a cron job after a JVM version has run the one
-// occurrence that it could see of it: that occurrence is over, and the expression goes on.
-func (s *scheduler) cronMovedOn(e *entry) string {
+// resumeCron goes on with a cron job's expression after a JVM version has used up the one occurrence
+// that it could see of it, and reports whether that is what has happened.
+func (s *scheduler) resumeCron(e *entry, expression Schedule) bool {
 	seen, err1 := parseSchedule(e.state.Written, e.state.Zone, s.serverTime())
-	now, err2 := parseSchedule(e.job.Schedule, e.state.Zone, s.serverTime())
-	if err1 != nil || err2 != nil || now.isCron() || now.remaining() != 0 {
-		return e.state.Written
+	left, err2 := parseSchedule(e.job.Schedule, e.state.Zone, s.serverTime())
+	if err1 != nil || err2 != nil || left.isCron() || left.remaining() != 0 {
+		return false
 	}
-	if at, ok := seen.next(); ok {
+	at, ok := seen.next()
+	if !ok {
+		return false
+	}
+	j := e.job.clone()
+	j.Schedule = e.state.Posted
+	if j.Disabled && j.ErrorsSinceLastSuccess == 0 && j.lastResult() == "success" {
+		j.Disabled = false
+		s.note(e, "another version disabled this cron job, of which it saw the one occurrence of "+instant(at.UTC())+" alone; it is enabled again")
+		s.log.Warn("a cron job that another version has disabled after the one occurrence it saw is enabled again", "job", j.Name)
+	}
+	s.setJob(e, j)
+	e.problem = problemOf(expression)
+	next := expression.at(e.state.Index)
+	if !left.position().Equal(at) { // else 3.0 has used it up for a run by hand, and the instant is still to come
 		s.state(e).LastScheduled = max(e.state.LastScheduled, at.UnixMilli())
-		e.state.Written = e.job.Schedule
+		_, _, _, next = next.passed(at)
 	}
-	return e.state.Written
+	s.setSchedule(e, next)
+	return true
 }
 
 // linkLoaded gives the jobs that were loaded their edges, in the order given.
@@ -422,8 +442,13 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 			continue
 		}
 		var r Run
-		if err := json.Unmarshal(records[key], &r); err != nil || runKey(r.ID) != key {
+		if err := decodeKept(records[key], &r); err != nil || runKey(r.ID) != key {
 			s.setAsideRecord(key, fmt.Sprintf("not the record of a run: %v", err))
+			continue
+		}
+		if !r.State.known() {
+			s.setAsideRecord(key, fmt.Sprintf("state %q is of a later version", r.State))
+			s.kept[r.ID] = true
 			continue
 		}
 		e := s.jobs[r.Job]
@@ -533,6 +558,9 @@ func (s *scheduler) admitLoaded() {
 		case s.runs[r.ID] != r:
 		case r.State == runLaunching || r.State == runActive:
 			s.watchStaging(r)
+			if r.Started == 0 {
+				s.expectAnswer(r)
+			}
 			if r.Killing != "" {
 				s.timers.move(&r.kill, s.now+killAgain.Milliseconds())
 			}

@@ -60,7 +60,7 @@ func (s *scheduler) onSubscribed(e *sched.Event_Subscribed) {
 	s.offers.clear()
 	s.offers.undeclined = nil
 	s.offers.suppressed = false
-	s.offers.revivedAt, s.offers.offeredAt = s.now, s.now
+	s.offers.revivedAt, s.offers.offeredAt, s.offers.answersFrom = s.now, s.now, s.now
 	for _, r := range s.runs {
 		r.answered = false
 	}
@@ -192,6 +192,9 @@ func (s *scheduler) onStatus(u *mesos.TaskStatus) {
 func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 	if code := exitStatusOf(u); code != nil {
 		r.update(func(n *Run) { n.Exit = code })
+	}
+	if u.GetState() != mesos.TASK_STAGING && u.GetState() != mesos.TASK_UNREACHABLE { // of which masters tell
+		s.gotAnswer(r)
 	}
 	switch u.GetState() {
 	case mesos.TASK_STAGING, mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_KILLING:

@@ -37,6 +37,7 @@ type jobView struct {
 	handled  int64     // latest instant of it that was made due, in ms; it comes to no other up to there
 	next     time.Time // where sched stands; zero if there is no occurrence left
 	problem  string    // why it cannot be scheduled, or ""
+	notice   string    // what a leader has done to it by itself, or ""
 	parents  []string
 	children []string
 	missed   int64 // occurrences missed since the job was made
@@ -286,4 +287,78 @@ func (v *view) queueAge(now time.Time) time.Duration {
 		return 0
 	}
 	return max(0, now.Sub(time.UnixMilli(v.oldestQueued)))
+}
+
+func (v *view) totals() overviewTotals {
+	t := overviewTotals{Jobs: v.len()}
+	for jv := range v.all() {
+		switch jv.job.lastResult() {
+		case "success":
+			t.Success++
+		case "failure":
+			t.Failure++
+		default:
+			t.Fresh++
+		}
+		switch state, _ := jv.state(); state {
+		case "running":
+			t.Running++
+		case "queued":
+			t.Queued++
+		}
+		if jv.job.Disabled {
+			t.Disabled++
+		}
+		if jv.problem != "" {
+			t.Problems++
+		}
+		t.Missed += jv.missed
+	}
+	return t
+}
+
+// since returns what differs from an earlier view of the same term. Its cost follows
+// what has changed, beside a pointer for every 256 jobs, unless slots were given out anew in between.
+func (v *view) since(old *view) (changed []*jobView, removed []string) {
+	if v.layout != old.layout {
+		return v.sinceLayout(old)
+	}
+	for i, chunk := range v.chunks {
+		var before *viewChunk
+		if i < len(old.chunks) {
+			before = old.chunks[i]
+		}
+		if chunk == before {
+			continue
+		}
+		for slot, now := range chunk {
+			var was *jobView
+			if before != nil {
+				was = before[slot]
+			}
+			switch {
+			case now == was:
+			case now != nil:
+				changed = append(changed, now)
+			case v.job(was.job.Name) == nil: // otherwise it was made anew, in another slot
+				removed = append(removed, was.job.Name)
+			}
+		}
+	}
+	return changed, removed
+}
+
+// sinceLayout is since where slots tell nothing.
+func (v *view) sinceLayout(old *view) (changed []*jobView, removed []string) {
+	for now := range v.all() {
+		if old.job(now.job.Name) != now {
+			changed = append(changed, now)
+		}
+	}
+	for was := range old.all() {
+		if v.job(was.job.Name) == nil {
+			removed = append(removed, was.job.Name)
+		}
+	}
+	return changed, removed
 }

@@ -42,7 +42,8 @@ type zkStore struct {
 	term        int64
 	termVersion int32  // of the node <root>/go/term
 	counter     string // which such node it is
-	copied      bool   // the node has been copied from another tree
+	kept        rawMembers
+	copied      bool // the node has been copied from another tree
 	foreign     others
 
 	versions map[string]int32 // version of every node, by key
@@ -56,6 +57,9 @@ type termRecord struct {
 	Latch string `json:"latch"`
 }
 
+// termKeys are the keys that this version knows of it.
+var termKeys = fieldKeys(termRecord{})
+
 // A termMark tells states in ZooKeeper apart: by the node <root>/go/term, and how far that has come.
 type termMark struct {
 	node    string // which such node it is, "" for none
@@ -63,6 +67,7 @@ type termMark struct {
 	term    int64  // number of the last term
 	latch   string // name of the latch node of its leader
 	written int64  // zxid of its last commit
+	kept    rawMembers
 }
 
 // readTermMark reads the mark as the servers agree on it.
@@ -82,8 +87,9 @@ func readTermMark(session *zkSession, root string) (termMark, error) {
 	var last termRecord
 	if err := json.Unmarshal(data, &last); err != nil {
 		last.Term = int64(stat.Version) // somebody wrote there; each term counts the version up by one at least
+		data = nil
 	}
-	return termMark{fmt.Sprintf("%d-%x", stat.Ctime, stat.Czxid), stat.Version, last.Term, last.Latch, stat.Mzxid}, nil
+	return termMark{fmt.Sprintf("%d-%x", stat.Ctime, stat.Czxid), stat.Version, last.Term, last.Latch, stat.Mzxid, keepUnknown(data, termKeys)}, nil
 }
 
 // openZKStore begins a term, with a number above the one given: latch is the path of the node that
@@ -111,7 +117,7 @@ func (s *zkStore) beginTerm(above int64) error {
 	if err != nil {
 		return err
 	}
-	s.term, s.termVersion, s.counter = max(last.term, above)+1, last.version, last.node
+	s.term, s.termVersion, s.counter, s.kept = max(last.term, above)+1, last.version, last.node, last.kept
 	reign, err := s.lookBack(last)
 	if err != nil {
 		return err
@@ -361,10 +367,7 @@ func (s *zkStore) data(r record) []byte {
 
 // multi sends operations as one transaction behind the fence.
 func (s *zkStore) multi(ops []zkOp) error {
-	stamp, err := json.Marshal(termRecord{s.term, path.Base(s.latch)})
-	if err != nil {
-		return err
-	}
+	stamp := encodeKept(termRecord{s.term, path.Base(s.latch)}, s.kept)
 	requests := []any{
 		&zk.CheckVersionRequest{Path: s.latch, Version: 0}, // latch nodes are never changed
 		&zk.SetDataRequest{Path: s.path("go/term"), Data: stamp, Version: s.termVersion},

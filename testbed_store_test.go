@@ -59,12 +59,25 @@ func (m *memStore) commit(_ context.Context, records []record) error {
 			return err
 		}
 	}
+	m.apply(records)
+	return nil
+}
+
+// apply stores records as a commit does, whatever the leader is told of it.
+func (m *memStore) apply(records []record) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.commits++
 	m.write(records)
 	m.lastOwn = m.writes
-	return nil
+}
+
+// sizeOf is what records take of a commit together.
+func (m *memStore) sizeOf(records []record) (n int) {
+	for _, r := range records {
+		n += m.size(r)
+	}
+	return n
 }
 
 // write is one transaction.

@@ -226,3 +226,14 @@ func (w *fieldWriter) double(name string, v float64) { w.key(name); w.WriteStrin
 
 // javaDouble returns f as Java's Double.toString prints it: 128.0, 1.0E7, 9.9E-4.
 func javaDouble(f float64) string { return string(appendJavaDouble(nil, f)) }
+
+// number writes a gauge: whole values as integers, like the JVM's own.
+func (w *fieldWriter) number(name string, v float64) {
+	if whole(v) {
+		w.integer(name, int64(v))
+		return
+	}
+	w.double(name, v)
+}
+
+func whole(v float64) bool { return v == float64(int64(v)) }
