@@ -14,6 +14,9 @@ import (
 // fill sets every field below v to a random value, slices to up to three elements
 // (never an empty one, which JSON can't tell from none).
 func fill(r *rand.Rand, v reflect.Value) {
+	if !v.CanSet() {
+		return // is derived from the rest
+	}
 	switch v.Kind() {
 	case reflect.String:
 		texts := []string{"", "a", "é😀", "two words", "\"\\\n\x01", "http://h/x", "null", "7"}

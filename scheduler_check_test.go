@@ -114,8 +114,8 @@ func (s *scheduler) checkEmpty() error {
 	want("tasks without a run", len(s.orphans))
 	want("runs of unusable jobs", len(s.kept))
 	want("declined offers", len(s.offers.undeclined))
-	if a := s.offers.aside; a != nil {
-		errs = append(errs, fmt.Errorf("agent %s is still kept", a.agent))
+	if k := s.offers.market.kept; k != nil {
+		errs = append(errs, fmt.Errorf("agent %s is kept for run %s", k.agent, k.run))
 	}
 	for state, n := range s.sums {
 		want("runs counted as "+string(state), n)

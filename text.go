@@ -50,6 +50,17 @@ func cutText(s string, most int, mark string) string {
 	return s[:most] + mark
 }
 
+// firstCharacters cuts a text after n characters, for receivers that count those.
+func firstCharacters(s string, n int) string {
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
+}
+
 // withoutURL drops the URL, which may hold a password, from an error of net/http about it.
 func withoutURL(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
