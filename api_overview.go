@@ -70,6 +70,9 @@ func appendRow(j *jobView, dst []byte) []byte {
 	dst = appendTextIfAny(dst, "lastSuccess", job.LastSuccess)
 	dst = appendTextIfAny(dst, "lastError", job.LastError)
 	dst = appendTextIfAny(dst, "problem", j.problem)
+	if strange := job.warnings(); len(strange) > 0 {
+		dst = appendList(dst, "warnings", strange, func(dst []byte, w Warning) []byte { return appendString(dst, w.String()) })
+	}
 	return append(appendRuns(j, dst), '}')
 }
 
@@ -91,9 +94,9 @@ func appendRuns(j *jobView, dst []byte) []byte {
 		dst = append(append(append(dst, `["`...), runLetters[r.State]...), `",`...)
 		dst = strconv.AppendInt(dst, r.Due, 10)
 		if r.Started != 0 {
-			dst = strconv.AppendInt(append(dst, ','), r.Started-r.Due, 10)
+			dst = strconv.AppendInt(append(dst, ','), r.sinceDue(r.Started), 10)
 			if r.Ended != 0 {
-				dst = strconv.AppendInt(append(dst, ','), r.Ended-r.Started, 10)
+				dst = strconv.AppendInt(append(dst, ','), max(0, r.Ended-r.Started), 10)
 			}
 		}
 		dst = append(dst, ']')

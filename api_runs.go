@@ -145,10 +145,10 @@ func describeRun(r *Run) runDocument {
 		d.Arguments = &r.Args
 	}
 	if r.Started != 0 {
-		late := r.Started - r.Due
+		late := r.sinceDue(r.Started)
 		d.Late = &late
 		if r.Ended != 0 {
-			took := r.Ended - r.Started
+			took := max(0, r.Ended-r.Started)
 			d.Duration = &took
 		}
 	}
@@ -210,29 +210,36 @@ func (a *api) explainQueued(c *call) error {
 }
 
 // listProblems answers what can't be scheduled, jobs and stored records that can't be read, and jobs
-// that a person should look at.
+// that a person should look at, also for what is strange about their documents.
 func (a *api) listProblems(c *call) error {
 	type badJob struct {
 		Job    string `json:"job"`
 		Reason string `json:"reason"`
+	}
+	type strangeJob struct {
+		Job string `json:"job"`
+		Warning
 	}
 	type badRecord struct {
 		Key    string `json:"key"`
 		Reason string `json:"reason"`
 	}
 	v := c.scheduler.view()
-	jobs, records := []badJob{}, []badRecord{}
+	jobs, records, strange := []badJob{}, []badRecord{}, []strangeJob{}
 	for jv := range v.all() {
 		for _, reason := range []string{jv.problem, jv.notice} {
 			if reason != "" {
 				jobs = append(jobs, badJob{jv.job.Name, reason})
 			}
 		}
+		for _, w := range jv.job.warnings() {
+			strange = append(strange, strangeJob{jv.job.Name, w})
+		}
 	}
 	for _, r := range v.invalid {
 		records = append(records, badRecord{r.key, r.reason})
 	}
-	return c.json(map[string]any{"jobs": jobs, "records": records})
+	return c.json(map[string]any{"jobs": jobs, "records": records, "warnings": strange})
 }
 
 // findRun looks a run up by its id. Where the job's name ends in it can't be told

@@ -61,6 +61,14 @@ func (l *requestLog) load(id string, value []byte) error {
 	return nil
 }
 
+// shift keeps the answers for as long as they would have been, after the clock was set.
+func (l *requestLog) shift(by int64) {
+	for id, a := range l.answers {
+		a.At += by
+		l.answers[id] = a
+	}
+}
+
 func requestRecord(id string) string { return "go/request/" + recordName(id) }
 
 // requestIDKey is where the id of a write is found in the context of its request.
