@@ -19,7 +19,7 @@ import (
 
 const (
 	imageName  = "localhost/chronos:test"
-	imageLimit = 20_000_000
+	imageLimit = 20 << 20
 )
 
 // A podman keeps images and containers of its own, below a directory that is removed with the test.
