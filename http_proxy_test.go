@@ -369,7 +369,7 @@ func TestChangeOutlivesTheTerm(t *testing.T) {
 	c := testCall(t, s.server, "PUT /scheduler/job/a")
 	var first string
 	err := s.dispatch(c, func(*scheduler) error {
-		first = requestID(c.r.Context())
+		first = requestNamed(c.r.Context()).id()
 		at.set(next)
 		return errNoLeader
 	})

@@ -72,6 +72,14 @@ func (l *lifeline) dial(ctx context.Context, network, address string) (net.Conn,
 // load implements store.
 func (l *lifeline) load(ctx context.Context) (map[string][]byte, error) { return l.store.load(ctx) }
 
+// allKeys implements store.
+func (l *lifeline) allKeys() []string { return l.store.allKeys() }
+
+// read implements store.
+func (l *lifeline) read(ctx context.Context, keys []string) ([]reading, error) {
+	return l.store.read(ctx, keys)
+}
+
 // commit implements store.
 func (l *lifeline) commit(ctx context.Context, records []record) error {
 	l.onCommit(records, false)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -30,53 +31,65 @@ func aState() map[string][]byte {
 	}
 }
 
-func written(t testing.TB, b *backup) []byte {
+// aBackup is the document of a backup of the records.
+func aBackup(t testing.TB, records map[string][]byte) []byte {
 	t.Helper()
+	st := newMemStore()
+	maps.Copy(st.records, records)
 	var document bytes.Buffer
-	if err := b.write(&document); err != nil {
+	if err := writeBackup(&document, newBackupHead(3, time.Unix(0, 0)), storedPages(t.Context(), st)); err != nil {
 		t.Fatal(err)
 	}
 	return document.Bytes()
 }
 
-func aBackup(t testing.TB, records map[string][]byte) *backup {
+// recordsOf are the records in a document.
+func recordsOf(t testing.TB, document []byte) (map[string][]byte, backupSummary) {
 	t.Helper()
-	b, err := newBackup(records, nil, 3, time.Unix(0, 0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-func TestBackupComesBackAsItWas(t *testing.T) {
-	document := written(t, aBackup(t, aState()))
-	b, err := readBackup(bytes.NewReader(document))
+	records := map[string][]byte{}
+	s, err := readBackup(bytes.NewReader(document), nil, func(r record) error { records[r.key] = r.value; return nil })
 	if err != nil {
 		t.Fatalf("readBackup(%s) = %v", document, err)
 	}
-	if again := written(t, b); !bytes.Equal(again, document) {
+	return records, s
+}
+
+func TestBackupComesBackAsItWas(t *testing.T) {
+	document := aBackup(t, aState())
+	got, summary := recordsOf(t, document)
+	want := aState()
+	delete(want, "go/request/known")
+	if !maps.EqualFunc(got, want, bytes.Equal) {
+		t.Errorf("the document has %q, want %q", got, want)
+	}
+	if summary.Term != 3 || summary.At != "1970-01-01T00:00:00.000Z" || summary.jobs != 2 {
+		t.Errorf("the document says %+v", summary)
+	}
+	if again := aBackup(t, got); !bytes.Equal(again, document) {
 		t.Errorf("written again it is\n%s, want\n%s", again, document)
-	}
-	state := aState()
-	delete(state, "go/request/known")
-	for _, r := range b.Records {
-		if !bytes.Equal(r.value(), state[r.Key]) {
-			t.Errorf("record %q = %q, want %q", r.Key, r.value(), state[r.Key])
-		}
-		delete(state, r.Key)
-	}
-	if len(state) > 0 || b.Term != 3 || b.At != "1970-01-01T00:00:00.000Z" {
-		t.Errorf("the backup lacks %v or has another head: %+v", state, b)
 	}
 }
 
 func TestBackupNamesWhatItLacks(t *testing.T) {
-	b, err := newBackup(aState(), errors.Join(&recordError{"J_bad", errors.New("no entry")}), 1, time.Now())
-	if err != nil || len(b.Unreadable) != 1 || b.Unreadable[0] != (unreadableRecord{"J_bad", "no entry"}) {
-		t.Errorf("newBackup = %+v, %v, want J_bad as unreadable", b, err)
+	pages := [][]reading{{{record: put("J_a", "{}")}, {record: record{key: "J_bad"}, err: errors.New("no entry")}}, nil}
+	next := func() ([]reading, error) {
+		page := pages[0]
+		pages = pages[1:]
+		return page, nil
 	}
-	if _, err := newBackup(nil, errors.New("disk on fire"), 1, time.Now()); err == nil {
-		t.Error("newBackup of a store that can't be read succeeds")
+	var document bytes.Buffer
+	if err := writeBackup(&document, newBackupHead(1, time.Now()), next); err != nil {
+		t.Fatal(err)
+	}
+	if want := `"unreadable":[{"key":"J_bad","reason":"no entry"}]`; !strings.Contains(document.String(), want) {
+		t.Errorf("the document is %s, want %s in it", &document, want)
+	}
+	if got, _ := recordsOf(t, document.Bytes()); len(got) != 1 {
+		t.Errorf("read again it has %q, want J_a", got)
+	}
+	broken := func() ([]reading, error) { return nil, errors.New("disk on fire") }
+	if err := writeBackup(io.Discard, newBackupHead(1, time.Now()), broken); err == nil {
+		t.Error("a backup of a store that can't be read succeeds")
 	}
 }
 
@@ -84,24 +97,77 @@ func TestDocumentsThatAreNoBackups(t *testing.T) {
 	document := func(records string) string {
 		return `{"chronos":"state","format":1,"version":"x","at":"","records":[` + records + `]}`
 	}
+	whole := document(`{"key":"J_a","text":"1"}`)
 	for _, test := range []struct{ document, want string }{
-		{``, "EOF"},
-		{`[{"name":"a job"}]`, "cannot unmarshal"},
-		{`{"name":"a job"}`, "no backup"},
+		{``, "at byte 0: unexpected EOF"},
+		{`[{"name":"a job"}]`, "[, want an object"},
+		{`{"name":"a job"}`, `unknown key "name"`},
+		{`{"records":[]}`, "no backup"},
 		{`{"chronos":"state","format":2,"records":[]}`, "format 2"},
+		{`{"chronos":"state","format":1.5,"records":[]}`, "1.5 is no whole number"},
+		{`{"chronos":"state","format":"1","records":[]}`, "1, want a number"},
+		{`{"chronos":"state","chronos":"state","format":1}`, `at byte 28: key "chronos" for the second time`},
+		{`{"chronos":"state","format":1,"records":[],"records":[]}`, `key "records" for the second time`},
+		{`{"chronos":"state","format":1,"jobs":[]}`, `unknown key "jobs"`},
+		{`{"Chronos":"state","format":1,"records":[]}`, `unknown key "Chronos"`},
+		{`{"chronos":"state","format":1,"records":{}}`, "{, want a list"},
+		{`{"chronos":"state","format":1,"records":[],"unreadable":[{"key":"J_a","why":""}]}`, `unknown key "why"`},
 		{document(`{"key":"J_a","text":"1"},{"key":"J_a","text":"2"}`), "twice"},
+		{document(`{"key":"J_a","text":"1","text":"2"}`), `key "text" for the second time`},
+		{document(`{"key":"J_a","text":"1","value":"2"}`), `unknown key "value"`},
 		{document(`{"key":"J_a","text":"1","base64":"MQ=="}`), "both"},
-		{document(`{"key":"J_","text":"1"}`)[:20], "EOF"},
+		{document(`{"key":"J_a"}`), "neither"},
+		{document(`{"key":"J_a","text":null}`), "want a text"},
+		{document(`{"key":"J_a","base64":"?"}`), "illegal base64"},
+		{document(`{"key":"J_","text":"1"}`)[:20], "unexpected EOF"},
+		{whole[:len(whole)-1], "unexpected EOF"},
 		{document(`{"key":"J_../../x","text":"1"}`), "no store takes this key"},
 		{document(`{"key":"go/job/","text":"1"}`), "no store takes this key"},
 		{document(`{"key":"go/term/x","text":"1"}`), "no part of the state"},
 		{document(`{"key":"go/restore/decided","text":"{}"}`), "no part of the state"},
 		{document(`{"key":"passwords","text":"1"}`), "unknown kind"},
 		{document(`{"key":"J_a","text":"` + strings.Repeat("x", maxRecord) + `"}`), "larger than ZooKeeper takes"},
+		{document(`{"key":"J_a","text":"` + strings.Repeat("x", 2*maxToken) + `"}`), "a text of more than"},
+		{whole + "}, and so on", fmt.Sprintf("at byte %d: something follows the end", len(whole))},
+		{whole + "\n" + whole, fmt.Sprintf("at byte %d: something follows the end", len(whole))},
+		{whole + strings.Repeat(" ", 2*maxToken), "something follows the end"},
 	} {
-		if _, err := readBackup(strings.NewReader(test.document)); err == nil || !strings.Contains(err.Error(), test.want) {
+		var wrong *backupError
+		if _, err := readBackup(strings.NewReader(test.document), nil, nil); !errors.As(err, &wrong) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("readBackup(%.80q) = %v, want %q", test.document, err, test.want)
 		}
+	}
+	if _, err := readBackup(strings.NewReader(whole+" \n"), nil, nil); err != nil {
+		t.Errorf("readBackup(a whole document and a blank) = %v", err)
+	}
+}
+
+// What is read for a document is bounded by what is at hand, and no matter what is in it.
+func TestBackupTakesNoMoreMemoryThanThereIs(t *testing.T) {
+	many := aBackup(t, largeState(300))
+	for _, test := range []struct {
+		name  string
+		limit int64
+		taken int64 // by others
+		want  error
+	}{
+		{"enough", 10 << 20, 0, nil},
+		{"a state that is too large for the process", 200 << 10, 0, errStateTooLarge},
+		{"others have it", 10 << 20, 10<<20 - 100, errNoRoom},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			memory := newBudget(test.limit)
+			if !memory.share().grow(test.taken) {
+				t.Fatal("no room for the others")
+			}
+			sh := memory.share()
+			if _, err := readBackup(bytes.NewReader(many), sh, nil); !errors.Is(err, test.want) {
+				t.Errorf("readBackup = %v, want %v", err, test.want)
+			}
+			if used := memory.used.Load(); used != test.taken {
+				t.Errorf("%d bytes are taken afterwards, want %d", used, test.taken)
+			}
+		})
 	}
 }
 
@@ -133,7 +199,7 @@ func TestRestoreIsWholeOrNot(t *testing.T) {
 			}
 			return nil
 		}
-		err := restoreInto(t.Context(), st, b, true, quiet)
+		_, err := restoreInto(t.Context(), st, bytes.NewReader(b), restoreOptions{replace: true}, quiet)
 		decided := st.records[restoreMarker] != nil
 		st.before = nil
 		records, _ := st.load(t.Context())
@@ -173,7 +239,7 @@ func TestRestoreIntoZooKeeper(t *testing.T) {
 		if _, err := st.load(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := restoreInto(t.Context(), st, aBackup(t, state), true, slog.New(slog.DiscardHandler)); err != nil {
+		if _, err := restoreInto(t.Context(), st, bytes.NewReader(aBackup(t, state)), restoreOptions{replace: true}, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -184,23 +250,34 @@ func TestRestoreIntoZooKeeper(t *testing.T) {
 	}
 }
 
-func TestRestoreRefusesJobsUnlessTold(t *testing.T) {
+func TestRestoreDestroysOnlyWhatItIsToldTo(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
+	nobody := map[string][]byte{"frameworkId": []byte("f"), "go/meta/adopt": []byte("1")}
 	for _, test := range []struct {
-		records map[string][]byte
-		replace bool
-		want    error
+		name            string
+		present, backup map[string][]byte
+		options         restoreOptions
+		want            error
 	}{
-		{nil, false, nil},
-		{map[string][]byte{"frameworkId": []byte("f"), "go/meta/adopt": []byte("1")}, false, nil},
-		{aState(), false, errNotEmpty},
-		{aState(), true, nil},
+		{"into nothing", nil, largeState(2), restoreOptions{}, nil},
+		{"where there are no jobs", nobody, largeState(2), restoreOptions{}, nil},
+		{"over jobs", aState(), largeState(2), restoreOptions{}, errNotEmpty},
+		{"over jobs, knowingly", aState(), largeState(2), restoreOptions{replace: true}, nil},
+		{"nothing over jobs", aState(), nobody, restoreOptions{replace: true}, errNoJobs},
+		{"nothing over jobs, knowingly", aState(), nobody, restoreOptions{replace: true, empty: true}, nil},
+		{"nothing over jobs, half knowingly", aState(), nobody, restoreOptions{empty: true}, errNotEmpty},
 	} {
-		st := newMemStore()
-		maps.Copy(st.records, test.records)
-		if err := restoreInto(t.Context(), st, aBackup(t, largeState(2)), test.replace, quiet); !errors.Is(err, test.want) {
-			t.Errorf("restoreInto(%d records, replace %t) = %v, want %v", len(test.records), test.replace, err, test.want)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			st := newMemStore()
+			maps.Copy(st.records, test.present)
+			_, err := restoreInto(t.Context(), st, bytes.NewReader(aBackup(t, test.backup)), test.options, quiet)
+			if !errors.Is(err, test.want) {
+				t.Errorf("restoreInto = %v, want %v", err, test.want)
+			}
+			if err != nil && !maps.EqualFunc(st.records, test.present, bytes.Equal) {
+				t.Errorf("what was refused has left %q, want %q", st.records, test.present)
+			}
+		})
 	}
 }
 
@@ -237,7 +314,7 @@ func TestBackupAndRestoreOverTheAPI(t *testing.T) {
 	if res.StatusCode != http.StatusOK || !strings.Contains(saved, `"key":"J_old-2"`) {
 		t.Fatalf("GET backup = %d %s", res.StatusCode, saved)
 	}
-	large := string(written(t, aBackup(t, largeState(1500)))) // larger than a job's document may be
+	large := string(aBackup(t, largeState(1500))) // larger than a job's document may be
 	for _, test := range []struct {
 		query, body string
 		status      int
@@ -247,7 +324,9 @@ func TestBackupAndRestoreOverTheAPI(t *testing.T) {
 	}{
 		{"", large, http.StatusConflict, "replace=true", "old-0", 3},
 		{"?replace=maybe", large, http.StatusBadRequest, "true or false", "old-0", 3},
-		{"?replace=true", `{"name":"no backup"}`, http.StatusBadRequest, "no backup", "old-0", 3},
+		{"?replace=true", `{"name":"no backup"}`, http.StatusBadRequest, "unknown key", "old-0", 3},
+		{"?replace=true", large + "}", http.StatusBadRequest, fmt.Sprintf("at byte %d: something follows", len(large)-1), "old-0", 3},
+		{"?replace=true", `{"chronos":"state","format":1}`, http.StatusConflict, "empty=true", "old-0", 3},
 		{"?replace=true", large, http.StatusNoContent, "", "job-0000", 1500},
 		{"?replace=true", saved, http.StatusNoContent, "", "old-0", 3},
 	} {
@@ -264,6 +343,61 @@ func TestBackupAndRestoreOverTheAPI(t *testing.T) {
 	}
 }
 
+// Backups are taken beside writes: the store has one caller, every backup is whole and has what was
+// acknowledged before it was asked for, and the term goes on.
+func TestBackupsDuringWrites(t *testing.T) {
+	file := openTestStore(t, t.TempDir())
+	file.slack = 1 << 20
+	base := restorable(t, &ownedStore{store: file})
+	write := func(name string) {
+		ask(t, "POST", base+"/scheduler/iso8601", fmt.Sprintf(`{"name":%q,"command":"%0500d","schedule":"R/2099-01-01T00:00:00Z/P1D"}`, name, 0))
+	}
+	write("always")
+	var clients sync.WaitGroup
+	stop := make(chan struct{})
+	for n := range 4 {
+		clients.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+					write(fmt.Sprintf("job-%d-%d", n, i%200))
+				}
+			}
+		})
+	}
+	for range 30 {
+		res, document := ask(t, "GET", base+"/scheduler/backup", "")
+		records, summary := recordsOf(t, []byte(document))
+		if res.StatusCode != http.StatusOK || records["J_always"] == nil || summary.Term != 1 {
+			t.Errorf("GET backup = %d with %d jobs of term %d, want the job that was always there, in term 1", res.StatusCode, summary.jobs, summary.Term)
+		}
+	}
+	close(stop)
+	clients.Wait()
+}
+
+// The commit that decides a restore is the last of its term: what comes after it would be lost.
+func TestNothingIsStoredAfterTheEndOfATerm(t *testing.T) {
+	st := newMemStore()
+	w := newWriter(st, func([]viewChange, viewTotals) {})
+	told := map[string]error{}
+	for _, c := range []*change{
+		{records: []record{put("J_before", "1")}}, {records: []record{put(restoreMarker, "{}")}, ends: errRestored}, {records: []record{put("J_after", "1")}},
+	} {
+		key := c.records[0].key
+		c.effects = []func(error){func(err error) { told[key] = err }}
+		w.enqueue(c)
+	}
+	if err := w.run(t.Context()); !errors.Is(err, errRestored) {
+		t.Errorf("run() = %v, want %v", err, errRestored)
+	}
+	if keys := st.keys("J_"); len(keys) != 1 || told["J_before"] != nil || told[restoreMarker] != nil || !errors.Is(told["J_after"], errNoLeader) {
+		t.Errorf("stored are %q, and told was %v, want what was before the end, and %v after it", keys, told, errNoLeader)
+	}
+}
+
 // recordLines are the lines of a backup with records of jobs.
 func recordLines(document string) string {
 	lines := slices.DeleteFunc(strings.Split(document, "\n"), func(l string) bool {
@@ -277,7 +411,7 @@ func recordLines(document string) string {
 func TestRestoreAskedForTwice(t *testing.T) {
 	st := newMemStore()
 	base := restorable(t, st)
-	document := string(written(t, aBackup(t, largeState(2))))
+	document := string(aBackup(t, largeState(2)))
 	for range 2 {
 		res, text := ask(t, "POST", base+"/v1/scheduler/restore", document, "Content-Type", typeJSON, requestIDHeader, "once")
 		if res.StatusCode != http.StatusNoContent {

@@ -36,10 +36,10 @@ func (s *scheduler) sealUpTo(size int) {
 		cut()
 		c.add([]record{r})
 	}
-	c.effects = s.effects
+	c.effects, c.ends = s.effects, s.ends
 	c.totals = s.totals()
 	s.writer.enqueue(c)
-	s.dirty, s.extra, s.effects = s.dirty[:0], nil, nil
+	s.dirty, s.extra, s.effects, s.ends = s.dirty[:0], nil, nil, nil
 }
 
 func (c *change) add(records []record) {
@@ -89,7 +89,7 @@ func (s *scheduler) totals() viewTotals {
 	return t
 }
 
-// publish makes a batch of changes visible. The writer calls it once the batch is stored.
+// publish makes a batch of changes visible. The writer's herald calls it once the batch is stored.
 func (s *scheduler) publish(changes []viewChange, t viewTotals) {
 	v := s.current.Load().with(changes)
 	v.queued, v.queuedHigh, v.running = t.queued, t.queuedHigh, t.running

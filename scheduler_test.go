@@ -397,5 +397,5 @@ func TestOverlap(t *testing.T) {
 
 // withRequest is a context of a change that carries a request id.
 func withRequest(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestIDKey{}, id)
+	return context.WithValue(ctx, requestNameKey{}, newRequestName(id))
 }

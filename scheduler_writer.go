@@ -17,6 +17,7 @@ type change struct {
 	view    viewChange
 	totals  viewTotals
 	effects []func(error)
+	ends    error // the term ends when this is stored, for that reason; no later change is
 }
 
 // viewTotals are the numbers of a view that belong to no single job.
@@ -37,6 +38,9 @@ const (
 // A writer stores changes in their order, one commit in flight, and runs the
 // effects of each change, in the same order, once everything before it and the change
 // itself are stored. What arrives during a commit forms the next one.
+//
+// Its goroutine is the only one that calls the store. Who needs what is stored visits it between
+// two commits. The effects run in another one, the herald's, beside the commits that follow.
 type writer struct {
 	store   store
 	publish func([]viewChange, viewTotals)
@@ -46,10 +50,17 @@ type writer struct {
 	waiting []*change
 	size    int
 	wake    chan struct{}
+
+	visits   chan func(context.Context)
+	stopped  chan struct{} // closed when nobody calls the store any more
+	pictures []*picture    // under way; they belong to the goroutine that calls the store
 }
 
 func newWriter(st store, publish func([]viewChange, viewTotals)) *writer {
-	return &writer{store: st, publish: publish, wake: make(chan struct{}, 1)}
+	return &writer{
+		store: st, publish: publish, wake: make(chan struct{}, 1),
+		visits: make(chan func(context.Context)), stopped: make(chan struct{}),
+	}
 }
 
 // enqueue adds a change. It never blocks.
@@ -93,6 +104,7 @@ func (w *writer) run(ctx context.Context) error {
 		}
 	})
 	unstored, err := w.storeAll(ctx, stored)
+	close(w.stopped)
 	close(stored)
 	herald.Wait()
 	if unstored == nil {
@@ -107,19 +119,29 @@ func (w *writer) run(ctx context.Context) error {
 // the batch whose commit failed, if that is why.
 func (w *writer) storeAll(ctx context.Context, stored chan<- []*change) ([]*change, error) {
 	for {
+		select {
+		case visit := <-w.visits: // one between two commits, so that neither waits for many of the other
+			visit(ctx)
+		default:
+		}
 		batch := w.take()
 		if len(batch) == 0 {
 			select {
 			case <-w.wake:
-				continue
+			case visit := <-w.visits:
+				visit(ctx)
 			case <-ctx.Done():
 				return nil, ctx.Err()
 			}
+			continue
 		}
 		if err := w.commit(ctx, batch); err != nil {
 			return batch, err
 		}
 		stored <- batch
+		if last := batch[len(batch)-1]; last.ends != nil {
+			return nil, last.ends
+		}
 	}
 }
 
@@ -130,7 +152,7 @@ func (w *writer) take() []*change {
 	n, size := 0, 0
 	for n < len(w.waiting) && n < maxBatchChanges {
 		size += w.waiting[n].size
-		if n > 0 && size > maxBatchSize {
+		if n > 0 && (size > maxBatchSize || w.waiting[n-1].ends != nil) {
 			break
 		}
 		n++
@@ -151,6 +173,7 @@ func (w *writer) commit(ctx context.Context, batch []*change) error {
 	if len(records) == 0 {
 		return nil
 	}
+	w.keepForPictures(ctx, records)
 	start := time.Now()
 	err := w.store.commit(ctx, records)
 	if w.onBatch != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -44,6 +45,7 @@ type zkStore struct {
 	counter     string // which such node it is
 
 	versions map[string]int32 // version of every node, by key
+	closed   []string         // keys of the nodes that we must not read
 	kinds    map[string]bool  // the folders below <root>/go
 }
 
@@ -109,7 +111,7 @@ func (s *zkStore) load(ctx context.Context) (map[string][]byte, error) {
 	if _, err := s.session.Sync(s.root); err != nil {
 		return nil, fmt.Errorf("read state: %w", err)
 	}
-	keys, err := s.keys()
+	keys, err := s.listKeys()
 	if err != nil {
 		return nil, err
 	}
@@ -175,36 +177,73 @@ func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
 // loaded sorts the answers into records, versions and errors.
 func (s *zkStore) loaded(keys []string, nodes []zkNode) (map[string][]byte, error) {
 	records := make(map[string][]byte, len(keys))
-	s.versions = make(map[string]int32, len(keys))
+	s.versions, s.closed = make(map[string]int32, len(keys)), nil
 	var unread []error
 	for i, key := range keys {
 		n := nodes[i]
+		if n.err == nil {
+			s.versions[key] = n.version
+		}
+		if errors.Is(n.err, zk.ErrNoAuth) {
+			s.closed = append(s.closed, key)
+		}
+		r, err := s.reading(key, n)
 		switch {
-		case errors.Is(n.err, zk.ErrNoNode): // deleted since the listing
-			continue
-		case errors.Is(n.err, zk.ErrNoAuth):
-			unread = append(unread, &recordError{key, n.err})
-			continue
-		case n.err != nil:
-			return nil, fmt.Errorf("read node %q: %w", s.node(key), n.err)
+		case err != nil:
+			return nil, err
+		case r.err != nil:
+			unread = append(unread, &recordError{key, r.err})
+		case r.value != nil: // otherwise it was deleted since the listing
+			records[key] = r.value
 		}
-		s.versions[key] = n.version
-		value := n.data
-		if kindOf(key) == "" {
-			e, err := decodeVariable(n.data)
-			if err != nil {
-				unread = append(unread, &recordError{key, err})
-				continue
-			}
-			value = e.value
-		}
-		records[key] = append([]byte{}, value...) // not nil, and no part of a larger array
 	}
 	return records, errors.Join(unread...)
 }
 
-// keys lists the keys of all records.
-func (s *zkStore) keys() ([]string, error) {
+// reading is what a node tells of the record of its key. The error is about ZooKeeper.
+func (s *zkStore) reading(key string, n zkNode) (reading, error) {
+	r := reading{record: record{key: key}}
+	switch {
+	case errors.Is(n.err, zk.ErrNoNode):
+		return r, nil
+	case errors.Is(n.err, zk.ErrNoAuth):
+		r.err = n.err
+		return r, nil
+	case n.err != nil:
+		return r, fmt.Errorf("read node %q: %w", s.node(key), n.err)
+	}
+	value := n.data
+	if kindOf(key) == "" {
+		e, err := decodeVariable(n.data)
+		if err != nil {
+			r.err = err
+			return r, nil
+		}
+		value = e.value
+	}
+	r.value = append([]byte{}, value...) // not nil, and no part of a larger array
+	return r, nil
+}
+
+// allKeys implements store, after load.
+func (s *zkStore) allKeys() []string {
+	return slices.AppendSeq(slices.Clone(s.closed), maps.Keys(s.versions))
+}
+
+// read implements store. It reads the nodes in the session, which has seen every commit.
+func (s *zkStore) read(ctx context.Context, keys []string) ([]reading, error) {
+	readings := make([]reading, len(keys))
+	for i, n := range s.readEach(ctx, keys) {
+		var err error
+		if readings[i], err = s.reading(keys[i], n); err != nil {
+			return nil, err
+		}
+	}
+	return readings, ctx.Err()
+}
+
+// listKeys asks ZooKeeper for the keys of all records.
+func (s *zkStore) listKeys() ([]string, error) {
 	names, err := s.children("state")
 	if err != nil {
 		return nil, err

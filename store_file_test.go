@@ -45,6 +45,29 @@ func wantRecords(t testing.TB, s store, want map[string]string) {
 	if !sameRecords(got, want) {
 		t.Fatalf("load() = %q, want %q", got, want)
 	}
+	if got := readThrough(t, s); !sameRecords(got, want) {
+		t.Fatalf("the store's keys and what it reads under them are %q, want %q", got, want)
+	}
+}
+
+// readThrough is what a store reads under its keys.
+func readThrough(t testing.TB, s store) map[string][]byte {
+	t.Helper()
+	keys := append(s.allKeys(), "J_of nobody")
+	readings, err := s.read(t.Context(), keys)
+	if err != nil || len(readings) != len(keys) {
+		t.Fatalf("read(%q) = %d readings, %v", keys, len(readings), err)
+	}
+	got := map[string][]byte{}
+	for i, r := range readings {
+		if r.key != keys[i] {
+			t.Fatalf("reading %d is of %q, want %q", i, r.key, keys[i])
+		}
+		if r.value != nil {
+			got[r.key] = r.value
+		}
+	}
+	return got
 }
 
 func sameRecords(got map[string][]byte, want map[string]string) bool {
