@@ -183,7 +183,7 @@ func (a *api) perform(c *call, rest string) error {
 	serve := func(sch *scheduler) (err error) {
 		start := time.Now()
 		c.scheduler = sch
-		a.respond(c, func(http.ResponseWriter) { err = op.handle(c) })
+		a.respond(c, func(http.ResponseWriter) { err = explainStore(op.handle(c), c) })
 		if op.timed != "" && a.options.resourceCall != nil {
 			a.options.resourceCall(op.timed, time.Since(start))
 		}
@@ -196,6 +196,37 @@ func (a *api) perform(c *call, rest string) error {
 		return serve(nil)
 	}
 	return a.dispatch(c, serve)
+}
+
+// explainStore answers for a change one of whose own records the store has refused for good. That it is too large is
+// the client's fault, anything else is the store's, and the next term begins with what is there. A record
+// that happened to be stored with ours is another one's: then the change is made in the next term.
+func explainStore(err error, c *call) error {
+	e, ok := errors.AsType[*recordError](err)
+	if !ok {
+		return err
+	}
+	job, _ := subjectOf(c)
+	switch {
+	case !recordOf(e.key, job):
+		return err
+	case errors.Is(e.err, errRecordTooLarge):
+		return refuse("the store refuses job %q: %v", job, e.err)
+	}
+	return &httpError{status: http.StatusServiceUnavailable, retry: 1,
+		text: fmt.Sprintf("the store refuses job %q: %v. The state is being loaded anew; look at the job before you try again", job, e.err)}
+}
+
+// recordOf reports whether a record is of a job.
+func recordOf(key, job string) bool {
+	for _, kind := range []string{"go/run/", "T_"} {
+		if name, ok := strings.CutPrefix(key, kind); ok {
+			id, err := parseRecordName(name)
+			_, _, of, _, known := parseRunID(id)
+			return err == nil && known && of == job
+		}
+	}
+	return key == "J_"+job || key == "go/job/"+recordName(job) || key == "go/history/"+recordName(job)
 }
 
 // find returns the first resource whose path matches, with its parameters in c.

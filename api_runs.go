@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -219,16 +220,25 @@ func (a *api) listProblems(c *call) error {
 		Reason string `json:"reason"`
 	}
 	v := c.scheduler.view()
-	jobs, records := []badJob{}, []badRecord{}
-	for jv := range v.all() {
-		if jv.problem != "" {
-			jobs = append(jobs, badJob{jv.job.Name, jv.problem})
+	bad := func(yield func(*jobView) bool) {
+		for jv := range v.all() {
+			if jv.problem != "" && !yield(jv) {
+				return
+			}
 		}
 	}
-	for _, r := range v.invalid {
-		records = append(records, badRecord{r.key, r.reason})
+	b := c.long(typeJSON)
+	b.WriteString(`{"jobs":`)
+	err := writeList(b, bad, func(jv *jobView) []byte { return encode(badJob{jv.job.Name, jv.problem}) })
+	if err == nil {
+		b.WriteString(`,"records":`)
+		err = writeList(b, slices.Values(v.invalid), func(r invalidRecord) []byte { return encode(badRecord{r.key, r.reason}) })
 	}
-	return c.json(map[string]any{"jobs": jobs, "records": records})
+	if err == nil {
+		b.WriteByte('}')
+		b.Flush()
+	}
+	return nil
 }
 
 // findRun looks a run up by its id. Where the job's name ends in it can't be told
@@ -258,8 +268,9 @@ func findRun(v *view, id string) *Run {
 	return nil
 }
 
-// outputChunk is how much of a run's output is read at a time.
-const outputChunk = 1 << 20
+// outputChunk is how much of a run's output is read at a time. An agent sends it as JSON, where a
+// byte may take six.
+const outputChunk = 256 << 10
 
 // showOutput answers what a run has written, as it is: length bytes from offset, by
 // default all there is. A negative offset counts from the end.
@@ -282,6 +293,9 @@ func (a *api) showOutput(file string) func(*call) error {
 		}
 		if a.options.output == nil {
 			return missing(file+" of run", run.ID)
+		}
+		if !c.share.grow(7 * outputChunk) {
+			return errNoRoom
 		}
 		data, size, err := a.options.output(run, file, offset, int(min(length, outputChunk)))
 		if errors.Is(err, errNotFound) {

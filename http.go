@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -52,6 +53,7 @@ type serverOptions struct {
 	compress    bool
 	hold        time.Duration // how long a request waits for a leader, 0 for 20 s
 	memory      *budget       // for bodies and answers under way, nil for 1 GiB
+	connections *connections  // nil for as many as come
 	metrics     http.Handler  // /metrics and below
 	local       map[string]http.Handler
 	ui          http.Handler // everything else outside the API, nil for nothing
@@ -95,6 +97,9 @@ func newServer(o serverOptions) *server {
 	if o.memory == nil {
 		o.memory = newBudget(1 << 30)
 	}
+	if o.connections == nil {
+		o.connections = newConnections(math.MaxInt)
+	}
 	s := &server{serverOptions: o, secret: sha256.Sum256([]byte(o.credentials)), stopping: make(chan struct{})}
 	s.transport = &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
@@ -122,6 +127,8 @@ func (s *server) serve(ctx context.Context, listeners ...net.Listener) error {
 		BaseContext: func(l net.Listener) context.Context {
 			return context.WithValue(context.Background(), loopbackKey{}, onLoopback(l.Addr()))
 		},
+		ConnContext: s.connections.named,
+		ConnState:   s.connections.changed,
 	}
 	h.RegisterOnShutdown(func() { close(s.stopping) })
 	defer s.transport.CloseIdleConnections()
@@ -129,9 +136,10 @@ func (s *server) serve(ctx context.Context, listeners ...net.Listener) error {
 	defer cancel(nil)
 	var running sync.WaitGroup
 	for _, l := range listeners {
-		running.Go(func() { cancel(h.Serve(l)) })
+		running.Go(func() { cancel(h.Serve(boundedListener{l, s.connections})) })
 	}
 	<-ctx.Done()
+	s.connections.end()
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer done()
 	if err := h.Shutdown(grace); err != nil {
@@ -154,6 +162,7 @@ func onLoopback(a net.Addr) bool {
 
 // ServeHTTP answers one request, logs it, and survives a handler's panic.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.connections.asked(r)
 	a := &response{ResponseWriter: w, share: s.memory.share()}
 	defer a.share.end()
 	start := time.Now()

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"html"
 	"io"
 	"io/fs"
+	"iter"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -123,6 +125,29 @@ func (c *call) reply(contentType string, body []byte) error {
 	c.w.Header().Set("Content-Type", contentType)
 	c.w.Write(body)
 	return nil
+}
+
+// long answers 200 piece by piece, so that nobody has to hold the whole. Who writes flushes at the
+// end, and stops at an error: the client has gone, or there is no room.
+func (c *call) long(contentType string) *bufio.Writer {
+	c.w.Header().Set("Content-Type", contentType)
+	return bufio.NewWriterSize(c.w, answerBuffer)
+}
+
+// writeList writes a JSON list of what document makes of the items. It stops at an error.
+func writeList[T any](b *bufio.Writer, items iter.Seq[T], document func(T) []byte) error {
+	separator := "["
+	for item := range items {
+		b.WriteString(separator)
+		separator = ","
+		if _, err := b.Write(document(item)); err != nil {
+			return err
+		}
+	}
+	if separator == "[" {
+		b.WriteByte('[')
+	}
+	return b.WriteByte(']')
 }
 
 // query returns a query parameter. Broken percent escapes stand for themselves.

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/go-zookeeper/zk"
 )
 
 // A testSeat says who leads, to the servers of one test.
@@ -388,8 +390,13 @@ func TestFailingStore(t *testing.T) {
 		text   string
 	}{
 		{"a full disk", fmt.Errorf("append: %w", full), 507, "no space left on device"},
-		{"a job that is refused", &recordError{"J_a", errors.New("too large")}, 400, `the store refuses job "a": too large`},
-		{"a record of another change that is refused", &recordError{"J_b", errors.New("too large")}, 204, ""},
+		{"a job that is too large", &recordError{"J_a", errRecordTooLarge}, 400, `the store refuses job "a": larger than`},
+		{"a record of another job that is too large", &recordError{"J_b", errRecordTooLarge}, 204, ""},
+		{"a job that somebody else has deleted", &recordError{"J_a", fmt.Errorf("node is gone: %w", zk.ErrNoNode)}, 503, `the store refuses job "a": node is gone`},
+		{"a job that somebody else has changed", &recordError{"go/job/a", zk.ErrBadVersion}, 503, `the store refuses job "a"`},
+		{"a job's history that nobody may write", &recordError{"go/history/a", zk.ErrNoAuth}, 503, `the store refuses job "a"`},
+		{"another job that somebody else has changed", &recordError{"J_b", zk.ErrBadVersion}, 204, ""},
+		{"a conflict that is nobody's", errors.New("create folder for records: zk: node already exists"), 204, ""},
 		{"a connection that is lost", errors.New("zk: connection closed"), 204, ""},
 	}
 	for _, tt := range tests {

@@ -413,7 +413,23 @@ func (s *zkStore) refusal(err error, fence int, ops []zkOp, results []zk.MultiRe
 	case ops[blamed-fence].key == "":
 		return fmt.Errorf("create folder for records: %w", err)
 	}
-	return &recordError{ops[blamed-fence].key, err}
+	key := ops[blamed-fence].key
+	return &recordError{key, fmt.Errorf("node %q %s: %w", s.node(key), foreignDeed(err), err)}
+}
+
+// foreignDeed says what somebody else must have done to a node that ZooKeeper refuses to change.
+func foreignDeed(err error) string {
+	switch {
+	case errors.Is(err, zk.ErrNoNode):
+		return "has been deleted by somebody else"
+	case errors.Is(err, zk.ErrBadVersion):
+		return "has been changed by somebody else"
+	case errors.Is(err, zk.ErrNodeExists):
+		return "has been made by somebody else"
+	case errors.Is(err, zk.ErrNoAuth):
+		return "is closed to this instance (see --zk_auth)"
+	}
+	return "can't be changed"
 }
 
 // lastOfEach drops records that a later one of the same key replaces.
