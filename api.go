@@ -35,7 +35,7 @@ type apiOptions struct {
 	clusterName string          // where the tasks run, for people
 	// output reads what a run has written to stdout or stderr, a negative offset
 	// counting from the end. errNotFound means that there is no such file.
-	output func(run *Run, name string, offset int64, limit int) (data []byte, size int64, err error)
+	output func(run *Run, name string, offset int64, limit int) (outputPiece, error)
 	// resourceCall counts calls of the operations that the JVM versions time; nil for nobody.
 	resourceCall func(name string, took time.Duration)
 }
@@ -46,7 +46,6 @@ type api struct {
 	options   apiOptions
 	resources []resource // of the original
 	additions []resource
-	lists     [2]jobCache // encoded jobs of GET jobs, by dialect
 	events    *eventHub
 }
 

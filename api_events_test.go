@@ -2,12 +2,19 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/chronos-go/chronos/internal/mesostest"
 )
 
 // An event is one that a client of the stream has got.
@@ -15,7 +22,7 @@ type event struct{ name, id, data string }
 
 // follow opens the stream at url and returns a function that waits for the next event. At
 // the end of the stream it returns an event named end.
-func follow(t *testing.T, url string, header ...string) func() event {
+func follow(t *testing.T, client *http.Client, url string, header ...string) func() event {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -24,7 +31,7 @@ func follow(t *testing.T, url string, header ...string) func() event {
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	res, err := http.DefaultClient.Do(r)
+	res, err := client.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +39,12 @@ func follow(t *testing.T, url string, header ...string) func() event {
 	if got := res.Header.Get("Content-Type"); res.StatusCode != http.StatusOK || got != typeEvents {
 		t.Fatalf("GET %s = %d %s, want 200 %s", url, res.StatusCode, got, typeEvents)
 	}
-	lines := bufio.NewScanner(res.Body)
+	return readEvents(res.Body)
+}
+
+// readEvents returns a function that waits for the next event of a stream, as follow does.
+func readEvents(stream io.Reader) func() event {
+	lines := bufio.NewScanner(stream)
 	return func() event {
 		e := event{name: "message"}
 		for lines.Scan() {
@@ -104,9 +116,10 @@ func eventsAt(t *testing.T) (*testInstance, *testSeat, func(string) *http.Respon
 }
 
 func TestEventsTellWhatChanges(t *testing.T) {
+	t.Parallel()
 	n, _, do := eventsAt(t)
 	given(t, do, scheduledJob("a"), scheduledJob("b"))
-	next := follow(t, n.url+"/v1/scheduler/events?since="+overviewEvent(t, n.url))
+	next := follow(t, http.DefaultClient, n.url+"/v1/scheduler/events?since="+overviewEvent(t, n.url))
 	given(t, do, scheduledJob("c"))
 	first := next()
 	if got := changedNames(t, first); got != "c" {
@@ -116,15 +129,16 @@ func TestEventsTellWhatChanges(t *testing.T) {
 	if got := changedNames(t, next()); got != "-a" {
 		t.Errorf("event after a job was deleted = %q, want -a", got)
 	}
-	again := follow(t, n.url+"/scheduler/events", "Last-Event-ID", first.id)
+	again := follow(t, http.DefaultClient, n.url+"/scheduler/events", "Last-Event-ID", first.id)
 	if got := changedNames(t, again()); got != "-a" {
 		t.Errorf("event for who has seen %s = %q, want -a", first.id, got)
 	}
 }
 
 func TestEventsSinceAnUnknownOneAreReset(t *testing.T) {
+	t.Parallel()
 	n, _, _ := eventsAt(t)
-	next := follow(t, n.url+"/scheduler/events?since=other-1-1")
+	next := follow(t, http.DefaultClient, n.url+"/scheduler/events?since=other-1-1")
 	if got := next(); got.name != "reset" {
 		t.Errorf("first event = %+v, want a reset", got)
 	}
@@ -134,31 +148,44 @@ func TestEventsSinceAnUnknownOneAreReset(t *testing.T) {
 }
 
 func TestEventsOfManyChangesAreOne(t *testing.T) {
-	n, _, do := eventsAt(t)
-	next := follow(t, n.url+"/scheduler/events")
-	next() // the present
-	want := map[string]bool{}
-	for i := range 50 {
-		name := fmt.Sprintf("job-%d", i)
-		want[name] = true
-		given(t, do, scheduledJob(name))
-	}
-	events := 0
-	for len(want) > 0 {
-		events++
-		for _, name := range strings.Fields(changedNames(t, next())) {
-			delete(want, name)
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newAPI(leading(testScheduler(t)))
+		ctx, leave := context.WithCancel(t.Context())
+		w := httptest.NewRecorder()
+		var following sync.WaitGroup
+		following.Go(func() { s.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/scheduler/events", nil)) })
+		synctest.Wait()
+		const changes, apart = 50, eventPace / 10
+		want := map[string]bool{}
+		for i := range changes {
+			name := fmt.Sprintf("job-%d", i)
+			want[name] = true
+			given(t, func(request string) *http.Response { return send(t, s, request) }, scheduledJob(name))
+			time.Sleep(apart)
 		}
-	}
-	if events > 25 {
-		t.Errorf("50 changes came in %d events", events)
-	}
+		time.Sleep(eventPace)
+		leave()
+		following.Wait()
+		next, events := readEvents(w.Body), 0
+		next() // the present
+		for e := next(); e.name != "end"; e = next() {
+			events++
+			for _, name := range strings.Fields(changedNames(t, e)) {
+				delete(want, name)
+			}
+		}
+		if most := int(changes*apart/eventPace) + 1; events > most || len(want) > 0 {
+			t.Errorf("%d changes in %v came in %d events, want at most %d; they lack %v", changes, changes*apart, events, most, want)
+		}
+	})
 }
 
 func TestEventsEndWithTheLeadership(t *testing.T) {
+	t.Parallel()
 	n, at, do := eventsAt(t)
 	follower := startInstance(t, at, nil, nil)
-	next := follow(t, follower.url+"/scheduler/events")
+	next := follow(t, http.DefaultClient, follower.url+"/scheduler/events")
 	given(t, do, scheduledJob("a"))
 	next() // the present
 	for got := ""; got != "a"; got = changedNames(t, next()) {
@@ -169,22 +196,30 @@ func TestEventsEndWithTheLeadership(t *testing.T) {
 	}
 }
 
+// An instance that is told to stop waits for the requests under way, of which a stream of events would be one for ever.
 func TestEventsEndWhenAFollowerStops(t *testing.T) {
-	_, at, _ := eventsAt(t)
-	follower := startInstance(t, at, nil, nil)
-	next := follow(t, follower.url+"/scheduler/events")
-	next() // the present
-	start := time.Now()
-	follower.stop()
-	if took := time.Since(start); took >= shutdownGrace {
-		t.Errorf("the follower took %v to stop", took)
-	}
-	if got := next(); got.name != "end" {
-		t.Errorf("after the follower stopped: %+v, want the end", got)
-	}
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		at := newTestSeat("")
+		at.memory = new(mesostest.Net)
+		leader := startInstance(t, at, testScheduler(t), nil)
+		at.set(leader.id)
+		follower := startInstance(t, at, nil, nil)
+		next := follow(t, at.client(), follower.url+"/scheduler/events")
+		next() // the present
+		start := time.Now()
+		follower.stop()
+		if took := time.Since(start); took >= shutdownGrace {
+			t.Errorf("the follower took %v of virtual time to stop", took)
+		}
+		if got := next(); got.name != "end" {
+			t.Errorf("after the follower stopped: %+v, want the end", got)
+		}
+	})
 }
 
 func TestEventsHaveABoundOfListeners(t *testing.T) {
+	t.Parallel()
 	h := newEventHub()
 	for i := range maxSubscribers {
 		if !h.join() {
@@ -197,61 +232,5 @@ func TestEventsHaveABoundOfListeners(t *testing.T) {
 	h.leave()
 	if !h.join() {
 		t.Error("after one has left, the next was refused")
-	}
-}
-
-func TestViewsAreComparedByWhatChanged(t *testing.T) {
-	job := func(slot int, name string) *jobView { return &jobView{slot: slot, job: &Job{Name: name}} }
-	a, b, far := job(0, "a"), job(1, "b"), job(1000, "far")
-	v1 := newView().with([]viewChange{{set: []*jobView{a, b, far}}})
-	b2, anew := job(1, "b"), job(1001, "a")
-	v2 := v1.with([]viewChange{{set: []*jobView{b2, anew}, clear: []*jobView{a}}})
-	v3 := v2.with([]viewChange{{clear: []*jobView{far}}})
-	tests := []struct {
-		from, to *view
-		want     string
-	}{
-		{v1, v1, "[] []"},
-		{newView(), v1, "[a b far] []"},
-		{v1, v2, "[b a] []"}, // a was deleted and made again
-		{v2, v3, "[] [far]"},
-		{v1, v3, "[b a] [far]"},
-	}
-	for _, tt := range tests {
-		changed, removed := tt.to.since(tt.from)
-		names := []string{}
-		for _, jv := range changed {
-			names = append(names, jv.job.Name)
-		}
-		if got := fmt.Sprint(names, " ", removed); got != tt.want {
-			t.Errorf("view %d since view %d = %s, want %s", tt.to.number, tt.from.number, got, tt.want)
-		}
-	}
-}
-
-func TestRowsOfTheOverview(t *testing.T) {
-	jv := &jobView{
-		job:     &Job{Name: "a", Command: strings.Repeat("é", rowText), Dependent: true, Parents: []string{"p"}, LastError: "2030-01-01T00:00:00.000Z", Disabled: true},
-		runs:    []*Run{{State: runActive, Due: 5000, Started: 5010}, {State: runQueued, Due: 6000}},
-		history: []*Run{{State: runFailed, Due: 1000, Started: 1001, Ended: 1003}, {State: runMissed, Due: 500}},
-		missed:  3,
-	}
-	want := `{"name":"a","command":"` + strings.Repeat("é", rowText/2) + `…","parents":["p"],"disabled":true,"status":"failure","state":"running","running":1,"missed":3,` +
-		`"lastError":"2030-01-01T00:00:00.000Z","runs":[["q",6000],["a",5000,10],["f",1000,1,2],["m",500]]}`
-	if got := string(jv.row()); got != want {
-		t.Errorf("row = %s, want %s", got, want)
-	}
-}
-
-func BenchmarkOverview(b *testing.B) {
-	sch := testScheduler(b)
-	s := newAPI(leading(sch))
-	do := func(request string) *http.Response { return send(b, s, request) }
-	for i := range 1000 {
-		given(b, do, scheduledJob(fmt.Sprintf("some.job.with-a-name-%d", i)))
-	}
-	for b.Loop() {
-		res := do("GET /v1/scheduler/overview")
-		b.SetBytes(int64(len(bodyOf(b, res))))
 	}
 }

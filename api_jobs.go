@@ -7,60 +7,27 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 )
 
-// A jobCache keeps the JSON of jobs as GET jobs shows them. Jobs don't change, so
-// an entry is good for as long as its job is in the view.
-type jobCache struct {
-	mu   sync.RWMutex
-	json map[*Job][]byte
-}
-
-func (c *jobCache) encoded(j *Job, d dialect) []byte {
-	c.mu.RLock()
-	b := c.json[j]
-	c.mu.RUnlock()
-	if b != nil {
-		return b
+// list returns the job as GET jobs shows it, which is made once for each document and dialect.
+func (j *jobView) list(d dialect) []byte {
+	made := &j.lists[d]
+	if b := made.Load(); b != nil {
+		return *b
 	}
-	b = j.appendListJSON(nil, d)
-	c.mu.Lock()
-	if c.json == nil {
-		c.json = make(map[*Job][]byte)
-	}
-	c.json[j] = b
-	c.mu.Unlock()
+	b := j.job.appendListJSON(nil, d)
+	made.Store(&b)
 	return b
-}
-
-// sweep drops jobs that are gone once they may be as many as those in the view.
-func (c *jobCache) sweep(v *view) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.json) <= 2*v.len()+64 {
-		return
-	}
-	kept := make(map[*Job][]byte, v.len())
-	for jv := range v.all() {
-		if b := c.json[jv.job]; b != nil {
-			kept[jv.job] = b
-		}
-	}
-	c.json = kept
 }
 
 // listJobs writes every job in the order of creation, on one line.
 func (a *api) listJobs(c *call) error {
 	v := c.scheduler.view()
-	cache := &a.lists[c.dialect]
 	b := c.long(typeJSON)
-	err := writeList(b, v.all(), func(jv *jobView) []byte { return cache.encoded(jv.job, c.dialect) })
-	if err == nil {
+	if writeList(b, v.all(), func(jv *jobView) []byte { return jv.list(c.dialect) }) == nil {
 		b.Flush()
 	}
-	cache.sweep(v)
 	return nil
 }
 

@@ -24,6 +24,7 @@ func jobNames(t testing.TB, res *http.Response) string {
 }
 
 func TestListIsOneLineInOrderOfCreation(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	if got := bodyOf(t, do("GET /scheduler/jobs")); got != "[]" {
 		t.Errorf("no jobs = %q, want []", got)
@@ -44,6 +45,7 @@ func TestListIsOneLineInOrderOfCreation(t *testing.T) {
 }
 
 func TestListCopiesURIsAndFetch(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, `{"name":"a","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1D","uris":["http://h/a.tgz"]}`)
 	for path, want := range map[string]string{
@@ -60,6 +62,7 @@ func TestListCopiesURIsAndFetch(t *testing.T) {
 }
 
 func TestDialectsShowTheirKeys(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, jobA)
 	if body := bodyOf(t, do("GET /scheduler/job/a")); !strings.Contains(body, `"epsilon":"PT60S"`) || strings.Contains(body, `"concurrent"`) {
@@ -71,6 +74,7 @@ func TestDialectsShowTheirKeys(t *testing.T) {
 }
 
 func TestSearch(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, jobA, jobDep)
 	for i := range 12 {
@@ -100,6 +104,7 @@ func TestSearch(t *testing.T) {
 }
 
 func TestSummaryKeepsTheOriginalsWords(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, jobA, jobDep, `{"name":"bad","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1D","disabled":true,"lastError":"2014-03-01T00:10:15.957Z"}`)
 	want := `{"jobs":[{"name":"a","status":"fresh","state":"idle","schedule":"R/2030-01-01T00:00:00Z/P1D","parents":[],"disabled":false},` +
@@ -111,6 +116,7 @@ func TestSummaryKeepsTheOriginalsWords(t *testing.T) {
 }
 
 func TestGraph(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, jobA, strings.Replace(jobA, `"a"`, `"b"`, 1), `{"name":"dep","command":"x","parents":["b","a"]}`)
 	wantDot := "digraph G {\n  1 [ label=\"a\" ];\n  2 [ label=\"b\" ];\n  3 [ label=\"dep\" ];\n  2 -> 3;\n  1 -> 3;\n}\n"
@@ -126,6 +132,7 @@ func TestGraph(t *testing.T) {
 }
 
 func TestStateWordsOfTheDialects(t *testing.T) {
+	t.Parallel()
 	run := func(s runState) *Run { return &Run{State: s} }
 	tests := []struct {
 		runs   []*Run
@@ -145,6 +152,7 @@ func TestStateWordsOfTheDialects(t *testing.T) {
 }
 
 func TestChangesOfJobs(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	steps := []struct {
 		request string
@@ -171,18 +179,17 @@ func TestChangesOfJobs(t *testing.T) {
 	}
 }
 
-func TestJobCacheForgets(t *testing.T) {
-	var c jobCache
-	for i := range 200 {
-		c.encoded(&Job{Name: fmt.Sprint(i)}, dialect2)
-	}
+func TestJobsAreEncodedOnceForEachDocument(t *testing.T) {
+	t.Parallel()
 	sch, do := testAPI(t)
 	given(t, do, jobA)
-	v := sch.view()
-	for jv := range v.all() {
-		c.encoded(jv.job, dialect2)
+	before := sch.view().job("a").list(dialect2)
+	do("PUT /scheduler/job/a")
+	if after := sch.view().job("a").list(dialect2); &after[0] != &before[0] {
+		t.Error("a run that changed nothing of the document had it encoded again")
 	}
-	if c.sweep(v); len(c.json) != 1 {
-		t.Errorf("after a sweep %d jobs are kept, want the 1 in the view", len(c.json))
+	given(t, do, strings.Replace(jobA, `"true"`, `"false"`, 1))
+	if after := sch.view().job("a").list(dialect2); string(after) == string(before) {
+		t.Errorf("after an edit the list still shows %s", after)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -297,7 +298,7 @@ func (a *api) showOutput(file string) func(*call) error {
 		if !c.share.grow(7 * outputChunk) {
 			return errNoRoom
 		}
-		data, size, err := a.options.output(run, file, offset, int(min(length, outputChunk)))
+		piece, err := a.options.output(run, file, offset, int(min(length, outputChunk)))
 		if errors.Is(err, errNotFound) {
 			return missing(file+" of run", run.ID)
 		}
@@ -305,28 +306,38 @@ func (a *api) showOutput(file string) func(*call) error {
 			return &httpError{status: http.StatusBadGateway, text: "cannot read " + file + ": " + err.Error()}
 		}
 		if offset < 0 {
-			offset = max(0, size+offset)
+			offset = max(0, piece.size+offset)
 		}
+		length = max(0, min(length, piece.size-offset))
 		h := c.w.Header()
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		h.Set("X-Content-Type-Options", "nosniff") // a job may write HTML
-		h.Set("X-Chronos-Size", strconv.FormatInt(size, 10))
-		return a.copyOutput(c, run, file, data, offset, min(length, size-offset))
+		h.Set("X-Chronos-Size", strconv.FormatInt(piece.size, 10))
+		h.Set("X-Chronos-Next", strconv.FormatInt(offset+length, 10))
+		return a.copyOutput(c, run, file, piece, offset, length)
 	}
 }
 
-// copyOutput writes n bytes of a run's output from offset on, of which data is the beginning.
-func (a *api) copyOutput(c *call, run *Run, file string, data []byte, offset, n int64) error {
-	for len(data) > 0 && n > 0 {
-		if _, err := c.w.Write(data[:min(n, int64(len(data)))]); err != nil {
+// copyOutput writes n bytes of a run's output from offset on, which begin with a piece. In place
+// of what was left out it says how much that is.
+func (a *api) copyOutput(c *call, run *Run, file string, piece outputPiece, offset, n int64) error {
+	for n > 0 && len(piece.text)+int(min(piece.gap, 1)) > 0 {
+		text, covered := piece.text, int64(len(piece.text))
+		if piece.gap > 0 {
+			covered = piece.gap
+			text = fmt.Appendf(nil, "\n[%d bytes were left out here]\n", min(covered, n))
+		} else if covered > n {
+			text = text[:n]
+		}
+		if _, err := c.w.Write(text); err != nil {
 			return nil // the client has gone
 		}
-		offset += int64(len(data))
-		if n -= int64(len(data)); n <= 0 || c.r.Method == http.MethodHead {
+		offset += covered
+		if n -= covered; n <= 0 || c.r.Method == http.MethodHead {
 			return nil
 		}
 		var err error
-		if data, _, err = a.options.output(run, file, offset, int(min(n, outputChunk))); err != nil {
+		if piece, err = a.options.output(run, file, offset, int(min(n, outputChunk))); err != nil {
 			panic(http.ErrAbortHandler) // the answer has begun; only breaking it off tells the client
 		}
 	}

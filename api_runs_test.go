@@ -8,6 +8,7 @@ import (
 )
 
 func TestRunNow(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, query, args string }{
 		{"without arguments", "", ""},
 		{"a stray parameter", "?arguments=", ""},
@@ -45,6 +46,7 @@ func openRuns(t *testing.T, res *http.Response) []runDocument {
 }
 
 func TestWritesByIDHappenOnce(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, jobA)
 	for range 3 {
@@ -58,6 +60,7 @@ func TestWritesByIDHappenOnce(t *testing.T) {
 }
 
 func TestMarkSuccess(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, jobA)
 	for name, want := range map[string]string{"a": "marked job a as successful: true", "x": "marked job x as successful: false"} {
@@ -69,6 +72,7 @@ func TestMarkSuccess(t *testing.T) {
 }
 
 func TestTaskChanges(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, jobA)
 	for request, status := range map[string]int{
@@ -92,6 +96,7 @@ func TestTaskChanges(t *testing.T) {
 }
 
 func TestStatusCode(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]int{"": 0, "0": 0, "7": 7, "-1": -1, `"3"`: 3, `" 3 "`: 3, "2.9": 2, "-2.9": -2} {
 		if got, err := statusCode(value(in)); got != want || err != nil {
 			t.Errorf("statusCode(%s) = %d, %v, want %d", in, got, err, want)
@@ -105,6 +110,7 @@ func TestStatusCode(t *testing.T) {
 }
 
 func TestDescribeRun(t *testing.T) {
+	t.Parallel()
 	exit := 3
 	r := &Run{ID: "ct:1000:1:a:", Job: "a", Kind: kindRetry, Due: 1000, Attempt: 1, State: runFailed, Reason: "exit status 3", Exit: &exit,
 		Agent: "h1", AgentID: "s-1", Sandbox: "http://h1:5051/files/browse?path=x", Queued: 900, Launched: 1500, Started: 2000, Ended: 5000}
@@ -117,6 +123,7 @@ func TestDescribeRun(t *testing.T) {
 }
 
 func TestOwnAdditionsSay404(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	for _, path := range []string{"runs/x", "queued/x", "upcoming/x", "run/ct:1:0:x:/stdout"} {
 		if res := do("GET /v1/scheduler/" + path); res.StatusCode != 404 || !strings.Contains(bodyOf(t, res), `"message":"no `) {
@@ -126,6 +133,7 @@ func TestOwnAdditionsSay404(t *testing.T) {
 }
 
 func TestWhyQueued(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, jobA)
 	do("PUT /scheduler/job/a")
@@ -147,6 +155,7 @@ func TestWhyQueued(t *testing.T) {
 }
 
 func TestProblemsOfNothing(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	if got := bodyOf(t, do("GET /scheduler/problems")); got != `{"jobs":[],"records":[]}` {
 		t.Errorf("problems = %s, want none", got)
@@ -154,18 +163,19 @@ func TestProblemsOfNothing(t *testing.T) {
 }
 
 func TestOutputOfARun(t *testing.T) {
+	t.Parallel()
 	const content = "<b>0123456789</b>\xff"
 	sch := testScheduler(t)
 	o := leading(sch)
-	o.output = func(run *Run, name string, offset int64, limit int) ([]byte, int64, error) {
+	o.output = func(run *Run, name string, offset int64, limit int) (outputPiece, error) {
 		if name != "stdout" {
-			return nil, 0, errNotFound
+			return outputPiece{}, errNotFound
 		}
 		if offset < 0 {
 			offset = max(0, int64(len(content))+offset)
 		}
 		end := min(offset+int64(min(limit, 5)), int64(len(content))) // in pieces
-		return []byte(content[min(offset, end):end]), int64(len(content)), nil
+		return outputPiece{text: []byte(content[min(offset, end):end]), size: int64(len(content))}, nil
 	}
 	s := newAPI(o)
 	do := func(r string) *http.Response { return send(t, s, r) }
@@ -187,6 +197,51 @@ func TestOutputOfARun(t *testing.T) {
 	for path, status := range map[string]int{id + "/stderr": 404, id + "x/stdout": 404, id + "/stdout?length=-1": 400, id + "/stdout?offset=x": 404} {
 		if res := do("GET /scheduler/run/" + path); res.StatusCode != status {
 			t.Errorf("GET %s = %d, want %d", path, res.StatusCode, status)
+		}
+	}
+}
+
+// What was left out of an output is told where it was, and offsets stay those of all that was written.
+func TestOutputWithAGap(t *testing.T) {
+	const head, gap, tail = "begin", 1_000_000, "end"
+	const size = len(head) + gap + len(tail)
+	sch := testScheduler(t)
+	o := leading(sch)
+	o.output = func(_ *Run, _ string, offset int64, limit int) (outputPiece, error) {
+		p := outputPiece{size: int64(size)}
+		if offset < 0 {
+			offset = max(0, p.size+offset)
+		}
+		switch at := int(offset); {
+		case at < len(head):
+			p.text = []byte(head[at:min(at+limit, len(head))])
+		case at < len(head)+gap:
+			p.gap = int64(len(head) + gap - at)
+		case at < size:
+			p.text = []byte(tail[at-len(head)-gap:][:min(limit, size-at)])
+		}
+		return p, nil
+	}
+	s := newAPI(o)
+	do := func(r string) *http.Response { return send(t, s, r) }
+	given(t, do, jobA)
+	do("PUT /scheduler/job/a")
+	id := openRuns(t, do("GET /scheduler/runs/a"))[0].ID
+	const all = "begin\n[1000000 bytes were left out here]\nend"
+	tests := []struct{ query, want, next string }{
+		{"", all, "1000008"},
+		{"?offset=2&length=3", "gin", "5"},
+		{"?offset=2&length=10", "gin\n[7 bytes were left out here]\n", "12"},
+		{"?offset=5&length=100", "\n[100 bytes were left out here]\n", "105"},
+		{"?offset=105", "\n[999900 bytes were left out here]\nend", "1000008"},
+		{"?offset=-5", "\n[2 bytes were left out here]\nend", "1000008"},
+		{"?offset=-3", "end", "1000008"},
+		{"?offset=2000000", "", "2000000"},
+	}
+	for _, tt := range tests {
+		res := do("GET /scheduler/run/" + id + "/stdout" + tt.query)
+		if got := bodyOf(t, res); got != tt.want || res.Header.Get("X-Chronos-Next") != tt.next || res.Header.Get("X-Chronos-Size") != "1000008" {
+			t.Errorf("stdout%s = %q, next %s, size %s, want %q, %s", tt.query, got, res.Header.Get("X-Chronos-Next"), res.Header.Get("X-Chronos-Size"), tt.want, tt.next)
 		}
 	}
 }

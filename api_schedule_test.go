@@ -18,6 +18,7 @@ func previewOf(t *testing.T, res *http.Response) preview {
 }
 
 func TestPreviewShowsBothClocks(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	p := previewOf(t, do(post("/scheduler/schedule/preview",
 		`{"schedule":"R/2045-03-25T02:30:00/P1D","scheduleTimeZone":"Europe/Berlin","count":3}`)))
@@ -37,6 +38,7 @@ func TestPreviewShowsBothClocks(t *testing.T) {
 }
 
 func TestPreviewNeedsNoLeader(t *testing.T) {
+	t.Parallel()
 	o := leading(nil)
 	o.leader = func() (string, bool) { return "", false }
 	res := send(t, newAPI(o), post("/v1/scheduler/schedule/preview", `{"schedule":"0 3 * * *"}`))
@@ -46,6 +48,7 @@ func TestPreviewNeedsNoLeader(t *testing.T) {
 }
 
 func TestPreviewRefuses(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	for document, want := range map[string]string{
 		`{"schedule":"soon"}`: `cannot use schedule "soon"`,
@@ -61,6 +64,7 @@ func TestPreviewRefuses(t *testing.T) {
 }
 
 func TestUpcomingOfAJob(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, `{"name":"a","command":"x","schedule":"R3/2045-01-01T00:00:00Z/PT1H"}`, jobDep)
 	p := previewOf(t, do("GET /scheduler/upcoming/a"))

@@ -7,6 +7,7 @@ import (
 )
 
 func TestStatistics(t *testing.T) {
+	t.Parallel()
 	jv := &jobView{job: &Job{Name: "a"}}
 	for _, ms := range []int64{400, 100, 1000, 200} {
 		jv.history = append(jv.history, &Run{State: runFinished, Due: 5000, Ended: 5000 + ms})
@@ -24,6 +25,7 @@ func TestStatistics(t *testing.T) {
 }
 
 func TestStatisticsOfNothing(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, jobA, jobDep)
 	want := `{"histogram":{"75thPercentile":0.0,"95thPercentile":0.0,"98thPercentile":0.0,"99thPercentile":0.0,"median":0.0,"mean":0.0,"count":0},"taskStatHistory":[]}`
@@ -44,6 +46,7 @@ func TestStatisticsOfNothing(t *testing.T) {
 }
 
 func TestTaskStats(t *testing.T) {
+	t.Parallel()
 	ms := func(s string) int64 {
 		at, err := time.ParseInLocation("2006-01-02 15:04:05", s, time.Local)
 		if err != nil {
@@ -78,6 +81,7 @@ func TestTaskStats(t *testing.T) {
 }
 
 func TestShortDuration(t *testing.T) {
+	t.Parallel()
 	for seconds, want := range map[int]string{0: "0s", 59: "59s", 60: "1m0s", 3600: "1h0s", 3660: "1h1m0s", 86400: "24h0s", 93784: "26h3m4s"} {
 		if got := shortDuration(time.Duration(seconds) * time.Second); got != want {
 			t.Errorf("shortDuration(%d s) = %q, want %q", seconds, got, want)
@@ -86,6 +90,7 @@ func TestShortDuration(t *testing.T) {
 }
 
 func TestDoubles(t *testing.T) {
+	t.Parallel()
 	for f, want := range map[double]string{0: "0.0", 1.234: "1.234", 5: "5.0", 1e7: "1.0E7", 0.0001: "1.0E-4"} {
 		if got := string(encode(f)); got != want || !json.Valid([]byte(got)) {
 			t.Errorf("encode(%v) = %s, want %s", float64(f), got, want)

@@ -19,6 +19,7 @@ import (
 //
 //	CHRONOS_CASSANDRA=127.0.0.1:9042 go test -tags cassandra -run TestRealCassandra
 func TestRealCassandraTakesTheStatements(t *testing.T) {
+	t.Parallel()
 	host, port, err := net.SplitHostPort(cmp.Or(os.Getenv("CHRONOS_CASSANDRA"), "127.0.0.1:9042"))
 	if err != nil {
 		t.Fatal(err)
@@ -49,10 +50,9 @@ func TestRealCassandraTakesTheStatements(t *testing.T) {
 	c.observe(jobEvent{Kind: eventFailed, Job: scheduled, Run: r, Message: "exit 1", Time: now})
 	c.observe(jobEvent{Kind: eventProgress, Job: scheduled, Run: r, Elements: 40})
 	c.observe(jobEvent{Kind: eventProgress, Job: scheduled, Run: r, Elements: 2})
-	for deadline := time.Now().Add(2 * time.Minute); c.written.count() < many+4; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) || c.dropped.count() > 0 {
-			t.Fatalf("status = %+v", c.status())
-		}
+	until(t, "all rows are written", func() bool { return c.dropped.count() > 0 || c.written.count() == many+4 })
+	if c.dropped.count() > 0 {
+		t.Fatalf("status = %+v", c.status())
 	}
 	t.Logf("%d rows in %v, the schema included", many+4, time.Since(start))
 	cancel()

@@ -89,6 +89,7 @@ func cassandraRun(state runState) *Run {
 
 // The rows of the JVM versions, by event.
 func TestCassandraStatements(t *testing.T) {
+	t.Parallel()
 	scheduled := &Job{Name: "a", Owner: "o@x", Schedule: "R/2030-01-01T00:00:00Z/P1D"}
 	dependent := &Job{Name: "a", Owner: "o@x", Dependent: true, Parents: []string{"p", "q"}}
 	const columns = "INSERT INTO metrics.chronos (id, ts, job_name, job_owner, task_state, slave_id, attempt, "
@@ -156,6 +157,7 @@ func utc(values []any) []any {
 }
 
 func TestCassandraMakesItsTablesAndWrites(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeCQL{}
 		c, stop := startCassandra(t, f)
@@ -179,6 +181,7 @@ func TestCassandraMakesItsTablesAndWrites(t *testing.T) {
 }
 
 func TestUnreachableCassandraIsTriedWithGrowingPauses(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeCQL{down: true}
 		c, stop := startCassandra(t, f)
@@ -206,6 +209,7 @@ func TestUnreachableCassandraIsTriedWithGrowingPauses(t *testing.T) {
 }
 
 func TestFailedRowsAreWrittenAgainButCountersNot(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name    string
 		answer  error
@@ -251,6 +255,7 @@ func TestFailedRowsAreWrittenAgainButCountersNot(t *testing.T) {
 }
 
 func TestRowsTooOldAreGivenUp(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeCQL{answer: func(s cqlStatement) error {
 			if s.values == nil {
@@ -269,6 +274,7 @@ func TestRowsTooOldAreGivenUp(t *testing.T) {
 }
 
 func TestWaitingRowsAreWrittenBeforeTheStop(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeCQL{}
 		c, stop := startCassandra(t, f)
@@ -284,6 +290,7 @@ func TestWaitingRowsAreWrittenBeforeTheStop(t *testing.T) {
 }
 
 func TestWithoutTheRightToCreateWhatExistsWillDo(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeCQL{answer: func(s cqlStatement) error {
 			if s.values == nil {
@@ -302,6 +309,7 @@ func TestWithoutTheRightToCreateWhatExistsWillDo(t *testing.T) {
 }
 
 func TestCassandraIsOffWithoutHostsAndCheckedWithThem(t *testing.T) {
+	t.Parallel()
 	m := newMetrics("1")
 	for _, tt := range []struct {
 		points, keyspace string

@@ -1,19 +1,17 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
+	"io"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
+	"net/url"
 	"strings"
 	"testing"
-
-	"io"
-	"net/url"
 )
 
 func TestHealthcheckKnowsWhereTheInstanceListens(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		args    string
 		environ map[string]string
@@ -43,6 +41,7 @@ func TestHealthcheckKnowsWhereTheInstanceListens(t *testing.T) {
 }
 
 func TestHealthcheckTakesTheArgumentsOfTheFirstProcess(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ cmdline, want string }{
 		{"/usr/bin/chronos\x00--http_port\x009000\x00", "--http_port 9000"},
 		{"/sbin/docker-init\x00--\x00/usr/bin/chronos\x00--http_port\x009000\x00", "--http_port 9000"},
@@ -58,6 +57,7 @@ func TestHealthcheckTakesTheArgumentsOfTheFirstProcess(t *testing.T) {
 }
 
 func TestHealthcheckAsks(t *testing.T) {
+	t.Parallel()
 	status := http.StatusOK
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/ping" {
@@ -85,7 +85,9 @@ func TestHealthcheckAsks(t *testing.T) {
 		}
 	}
 	var said strings.Builder
-	err := run(context.Background(), []string{"healthcheck", "--http_port", strconv.Itoa(freePort())}, strings.NewReader(""), io.Discard, &said)
+	u, _ := url.Parse(plain.URL)
+	plain.Close()
+	err := run(t.Context(), []string{"healthcheck", "--http_port", u.Port()}, strings.NewReader(""), io.Discard, &said)
 	if exitStatus(err) != 1 || !strings.Contains(said.String(), "refused") {
 		t.Errorf("healthcheck of nobody = %v, saying %q, want a refused connection", err, said.String())
 	}

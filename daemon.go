@@ -50,6 +50,12 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 		return nil, err
 	}
 	d.seat = newSeat(d.id)
+	if f.local() {
+		// Before the store: its files are ours alone, but jobs pass through the directory.
+		if err := makePassable(f.dataDir); err != nil {
+			return nil, fmt.Errorf("--data_dir: %w", err)
+		}
+	}
 	if f.fileStore() {
 		d.store, err = outlast(errInUse, func() (*fileStore, error) { return openFileStore(f.dataDir, log) })
 		if err != nil {
@@ -110,6 +116,9 @@ func (d *daemon) hooks() hooks {
 			if d.cassandra != nil {
 				d.cassandra.observe(e)
 			}
+			if d.local != nil && e.Kind == eventRemoved {
+				d.local.removeJob(e.Job.Name)
+			}
 		},
 		offersHeld:    func(n int) { m.offersHeld.set(float64(n)) },
 		unknownUpdate: m.unknownUpdates.inc,
@@ -162,15 +171,16 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 	switch {
 	case d.local != nil:
 		o.clusterName = "this machine"
-		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
+		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			return d.local.output(r.ID, name, offset, limit)
 		}
 	case d.mesos != nil:
 		files := newAgentFiles(d.mesos, d.agentLogin())
-		o.output = func(r *Run, name string, offset int64, limit int) ([]byte, int64, error) {
+		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*agentTimeout)
 			defer cancel()
-			return files.read(ctx, r, name, offset, int64(limit))
+			text, size, err := files.read(ctx, r, name, offset, int64(limit))
+			return outputPiece{text: text, size: size}, err
 		}
 	}
 	return o
@@ -182,7 +192,13 @@ func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 	d.observed = &observedCluster{metrics: d.metrics}
 	if f.local() {
 		var err error
-		d.local, err = newLocal(f.dataDir, localOptions{}, d.log)
+		d.local, err = newLocal(f.dataDir, localOptions{
+			keep: f.localKeepRuns, keepBytes: int64(f.localKeepSize) << 20, outputBytes: int64(f.localOutputSize) << 20,
+			hasJob: func(name string) bool {
+				s := d.seat.current()
+				return s == nil || s.view().job(name) != nil
+			},
+		}, d.log)
 		d.observed.cluster = d.local
 		return d.observed, err
 	}

@@ -2,105 +2,19 @@ package main
 
 import (
 	"bytes"
-	"cmp"
-	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 )
 
-// A testDaemon is an instance with all its parts, on ports of its own.
-type testDaemon struct {
-	*daemon
-	log  *logBuffer
-	stop func()
-}
-
-// startDaemon runs an instance with the given options until the test ends.
-func startDaemon(t *testing.T, args ...string) *testDaemon {
-	t.Helper()
-	log := &logBuffer{}
-	d, err := tryDaemon(t, log, args...)
-	if err != nil {
-		t.Fatalf("newDaemon(%q): %v", args, err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := d.run(ctx); err != nil {
-			t.Errorf("run: %v", err)
-		}
-	})
-	n := &testDaemon{daemon: d, log: log, stop: func() { cancel(); running.Wait() }}
-	t.Cleanup(n.stop)
-	return n
-}
-
-func tryDaemon(t *testing.T, log io.Writer, args ...string) (*daemon, error) {
-	t.Helper()
-	args = append([]string{"--http_port", "0", "--https_port", "0", "--hostname", "127.0.0.1", "--data_dir", t.TempDir()}, args...)
-	f, err := parseFlags(args, noEnviron, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	level := new(slog.LevelVar)
-	level.Set(slog.LevelDebug)
-	return newDaemon(f, noEnviron, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})), level)
-}
-
-// ask sends a request to the n-th listener and returns the answer with its body.
-func (d *testDaemon) ask(t *testing.T, n int, method, path, body string, header ...string) (*http.Response, string) {
-	t.Helper()
-	scheme := "http"
-	if d.certificates != nil && n == len(d.listeners)-1 {
-		scheme = "https"
-	}
-	r, err := http.NewRequestWithContext(t.Context(), method, scheme+"://"+d.listeners[n].Addr().String()+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if body != "" {
-		r.Header.Set("Content-Type", typeJSON)
-	}
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-	res, err := transport.RoundTrip(r)
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", method, path, err, d.log)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res, string(b)
-}
-
-func (d *testDaemon) subscribed() bool {
-	s := d.seat.current()
-	return s != nil && s.view().subscribed
-}
-
 func TestPlainAndTLSAreServedTogether(t *testing.T) {
-	d := startDaemon(t, "--ssl_keystore_path", keystoreFile(t, "PKCS12", "both"), "--ssl_keystore_password", "changeit")
+	t.Parallel()
+	d := startDaemon(t, "--ssl_keystore_path", newIdentity(t, "both", nil).pkcs12File(), "--ssl_keystore_password", storePassword)
 	for n := range 2 {
 		if res, body := d.ask(t, n, "GET", "/scheduler/jobs", ""); res.StatusCode != 200 || body != "[]" {
 			t.Errorf("listener %d: GET jobs = %d %s", n, res.StatusCode, body)
@@ -109,11 +23,7 @@ func TestPlainAndTLSAreServedTogether(t *testing.T) {
 	if _, port, _ := net.SplitHostPort(d.listeners[0].Addr().String()); d.id != "127.0.0.1:"+port || d.self.Scheme != "http" {
 		t.Errorf("id, instance = %s, %+v, want the plain listener", d.id, d.self)
 	}
-	for limit := time.Now().Add(20 * time.Second); !d.subscribed(); time.Sleep(time.Millisecond) {
-		if time.Now().After(limit) {
-			t.Fatalf("never subscribed:\n%s", d.log)
-		}
-	}
+	d.until(t, "it has subscribed", d.subscribed)
 	_, body := d.ask(t, 1, "GET", "/metrics/prometheus", "")
 	for _, want := range []string{"\nchronos_leader 1\n", "\nchronos_mesos_connected 1\n", "\nchronos_jobs 0\n"} {
 		if !strings.Contains(body, want) {
@@ -126,10 +36,11 @@ func TestPlainAndTLSAreServedTogether(t *testing.T) {
 }
 
 func TestTLSAlone(t *testing.T) {
-	p12 := keystoreFile(t, "PKCS12", "alone")
+	t.Parallel()
+	alone := newIdentity(t, "alone", nil)
 	for name, args := range map[string][]string{
-		"PKCS12":              {"--ssl_keystore_path", p12, "--ssl_keystore_password", "changeit"},
-		"PEM needs no secret": {"--ssl_keystore_path", pemFile(t, p12, "-nodes")},
+		"PKCS12":              {"--ssl_keystore_path", alone.pkcs12File(), "--ssl_keystore_password", storePassword},
+		"PEM needs no secret": {"--ssl_keystore_path", alone.pemFile()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := startDaemon(t, append(args, "--disable_http")...)
@@ -158,7 +69,8 @@ func TestTLSAlone(t *testing.T) {
 }
 
 func TestConfigurationsThatCannotServe(t *testing.T) {
-	p12 := keystoreFile(t, "PKCS12", "x")
+	t.Parallel()
+	p12 := newIdentity(t, "x", nil).pkcs12File()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +83,7 @@ func TestConfigurationsThatCannotServe(t *testing.T) {
 		{"wrong password", "--ssl_keystore_path " + p12 + " --ssl_keystore_password hunter2", p12 + " is invalid or not readable: the password is wrong"},
 		{"no keystore", "--ssl_keystore_path /nonexistent --ssl_keystore_password x", "/nonexistent is invalid or not readable: "},
 		{"plain port taken", "--http_address 127.0.0.1 --http_port " + port, "--http_port: "},
-		{"TLS port taken", "--https_address 127.0.0.1 --https_port " + port + " --ssl_keystore_path " + p12 + " --ssl_keystore_password changeit", "--https_port: "},
+		{"TLS port taken", "--https_address 127.0.0.1 --https_port " + port + " --ssl_keystore_path " + p12 + " --ssl_keystore_password " + storePassword, "--https_port: "},
 		{"Graphite without a number", "--graphite_host_port h:port", ""},
 		{"no secret of the framework", "--master h:5050 --mesos_authentication_principal p --mesos_authentication_secret_file /nonexistent",
 			"--mesos_authentication_secret_file: open /nonexistent"},
@@ -196,8 +108,9 @@ func TestConfigurationsThatCannotServe(t *testing.T) {
 }
 
 func TestKeystoreWithoutPasswordIsWarnedOf(t *testing.T) {
+	t.Parallel()
 	var log bytes.Buffer
-	d, err := tryDaemon(t, &log, "--ssl_keystore_path", keystoreFile(t, "PKCS12", "x"))
+	d, err := tryDaemon(t, &log, "--ssl_keystore_path", newIdentity(t, "x", nil).pkcs12File())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,6 +122,7 @@ func TestKeystoreWithoutPasswordIsWarnedOf(t *testing.T) {
 }
 
 func TestSecretFilesAreWarnedOf(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "secret")
 	for _, tt := range []struct {
 		contents string
@@ -238,159 +152,11 @@ func TestSecretFilesAreWarnedOf(t *testing.T) {
 	}
 }
 
-// Two instances without plain HTTP find each other through ZooKeeper, and the one that follows
-// forwards over TLS, credentials and all.
-func TestFollowerForwardsOverTLS(t *testing.T) {
-	hosts, root := testZK(t)
-	data := t.TempDir()
-	args := []string{"--disable_http", "--ssl_keystore_path", keystoreFile(t, "JKS", "shared"), "--ssl_keystore_password", "changeit",
-		"--zk_hosts", hosts[0], "--zk_path", root, "--data_dir", data, "--http_credentials", "u:secret"}
-	login := []string{"Authorization", strings.TrimPrefix(basic("u:secret"), "\nAuthorization: ")}
-	first := startDaemon(t, args...)
-	awaitRole(t, first, roleLeader)
-	second := startDaemon(t, args...)
-	awaitRole(t, second, roleFollower)
-	if res, body := second.ask(t, 0, "POST", "/scheduler/iso8601", jobA, login...); res.StatusCode != 204 {
-		t.Fatalf("POST through the follower = %d %s\n%s", res.StatusCode, body, second.log)
-	}
-	for _, d := range []*testDaemon{first, second} {
-		if res, body := d.ask(t, 0, "GET", "/scheduler/jobs", "", login...); res.StatusCode != 200 || !strings.Contains(body, `"name":"a"`) {
-			t.Errorf("GET jobs = %d %s", res.StatusCode, body)
-		}
-		if res, _ := d.ask(t, 0, "GET", "/scheduler/jobs", ""); res.StatusCode != 401 {
-			t.Errorf("GET jobs without credentials = %d, want 401", res.StatusCode)
-		}
-		if got := strings.Count(d.log.String(), "msg=audit outcome=done method=POST path=/scheduler/iso8601 job=a dialect=2 status=204 user=u "); got != 1 {
-			t.Errorf("audit lines = %d, want 1:\n%s", got, d.log)
-		}
-	}
-	if got := second.metrics.forwarded.count(); got != 2 || second.metrics.forwardErrors.count() != 0 {
-		t.Errorf("forwarded = %d, errors %d, want 2, 0", got, second.metrics.forwardErrors.count())
-	}
-	if first.metrics.zkLatency.count() == 0 || first.metrics.zkConnected.value() != 1 {
-		t.Error("ZooKeeper's answers are not timed")
-	}
-}
-
-// awaitRole waits until an instance has a role.
-func awaitRole(t *testing.T, d *testDaemon, role string) {
-	t.Helper()
-	limit := time.After(30 * time.Second)
-	h := &health{seat: d.seat}
-	for {
-		changed := d.seat.changed()
-		if got, _ := h.role(); got == role {
-			return
-		}
-		select {
-		case <-changed:
-		case <-limit:
-			t.Fatalf("never became %s:\n%s", role, d.log)
-		}
-	}
-}
-
-// A signer is an authority that signs certificates for names.
-type signer struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newSigner(t *testing.T) *signer {
-	a := &signer{t: t}
-	a.cert, a.key = a.issue("authority", true)
-	return a
-}
-
-func (a *signer) issue(name string, ca bool) (*x509.Certificate, *ecdsa.PrivateKey) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	form := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: ca, BasicConstraintsValid: true,
-	}
-	if ip := net.ParseIP(name); ip != nil {
-		form.IPAddresses = []net.IP{ip}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, form, cmp.Or(a.cert, form), &key.PublicKey, cmp.Or(a.key, key))
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return cert, key
-}
-
-// certificates returns those of a PEM file with a key for name and the chain up to the authority.
-func (a *signer) certificates(name string) *certificates {
-	a.t.Helper()
-	cert, key := a.issue(name, false)
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	file := slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
-		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}),
-		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}))
-	path := filepath.Join(a.t.TempDir(), "server.pem")
-	if err := os.WriteFile(path, file, 0o600); err != nil {
-		a.t.Fatal(err)
-	}
-	c, err := newCertificates(tlsOptions{Path: path}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return c
-}
-
-func TestInstancesTrustTheirKeystore(t *testing.T) {
-	ours, others := newSigner(t), newSigner(t)
-	own := ours.certificates("own.example")
-	for _, tt := range []struct {
-		name   string
-		server *certificates
-		trust  bool
-	}{
-		{"the same certificate, under any name", own, true},
-		{"our authority, the right address", ours.certificates("127.0.0.1"), true},
-		{"our authority, another name", ours.certificates("elsewhere.example"), false},
-		{"another authority, the right address", others.certificates("127.0.0.1"), false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			l, err := tls.Listen("tcp", "127.0.0.1:0", tt.server.config())
-			if err != nil {
-				t.Fatal(err)
-			}
-			var serving sync.WaitGroup
-			serving.Go(func() {
-				if conn, err := l.Accept(); err == nil {
-					conn.(*tls.Conn).Handshake()
-					conn.Close()
-				}
-			})
-			conn, err := own.dialPeer(t.Context(), "tcp", l.Addr().String())
-			if (err == nil) != tt.trust {
-				t.Errorf("dialPeer: %v, want trust %v", err, tt.trust)
-			}
-			if err == nil {
-				conn.Close()
-			}
-			l.Close()
-			serving.Wait()
-		})
-	}
-}
-
 // Whatever secret an operator gives is in no log line, no answer, and not in the help text.
 func TestSecretsStaySecret(t *testing.T) {
+	t.Parallel()
 	args := []string{
-		"--http_credentials", "user:hunter2-http", "--ssl_keystore_path", keystoreFile(t, "PKCS12", "x"), "--ssl_keystore_password", "changeit",
+		"--http_credentials", "user:hunter2-http", "--ssl_keystore_path", newIdentity(t, "x", nil).pkcs12File(), "--ssl_keystore_password", storePassword,
 		"--mail_server", "127.0.0.1:1", "--mail_from", "a@b", "--mail_user", "u", "--mail_password", "hunter2-mail",
 		"--raven_dsn", "http://hunter2-key:hunter2-dsn@127.0.0.1:1/1", "--slack_url", "http://127.0.0.1:1/hunter2-slack",
 		"--mattermost_url", "http://127.0.0.1:1/hunter2-mattermost", "--http_notification_url", "http://x:hunter2-url@127.0.0.1:1/",
@@ -402,17 +168,13 @@ func TestSecretsStaySecret(t *testing.T) {
 	login := []string{"Authorization", strings.TrimPrefix(basic("user:hunter2-http"), "\nAuthorization: ")}
 	d.ask(t, 0, "POST", "/scheduler/iso8601", strings.Replace(jobA, `"a"`, `"a","owner":"o@x","environmentVariables":[{"name":"P","value":"hunter2-env"}]`, 1), login...)
 	d.ask(t, 0, "DELETE", "/scheduler/job/a", "", login...) // notifies everybody, in vain
-	for deadline := time.Now().Add(20 * time.Second); strings.Count(d.log.String(), "notice not delivered yet") < 5; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not every client has tried:\n%s", d.log)
-		}
-	}
+	d.until(t, "every client has tried", func() bool { return strings.Count(d.log.String(), "notice not delivered yet") >= 5 })
 	for _, request := range requests() {
 		method, path, _ := strings.Cut(request, " ")
 		if method != "GET" {
 			continue
 		}
-		if res, body := d.ask(t, 0, method, path, "", login...); strings.Contains(body, "hunter2") || strings.Contains(body, "changeit") {
+		if res, body := d.ask(t, 0, method, path, "", login...); strings.Contains(body, "hunter2") || strings.Contains(body, storePassword) {
 			t.Errorf("%s = %d shows a secret: %s", request, res.StatusCode, body)
 		}
 	}
@@ -421,13 +183,13 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 	d.stop()
 	for line := range strings.Lines(d.log.String()) {
-		if strings.Contains(line, "hunter2") || strings.Contains(line, "changeit") {
+		if strings.Contains(line, "hunter2") || strings.Contains(line, storePassword) {
 			t.Errorf("the log shows a secret: %s", line)
 		}
 	}
 	var help bytes.Buffer
 	parseFlags(append(args, "--help"), noEnviron, &help)
-	if help.Len() == 0 || strings.Contains(help.String(), "hunter2") || strings.Contains(help.String(), "changeit") {
+	if help.Len() == 0 || strings.Contains(help.String(), "hunter2") || strings.Contains(help.String(), storePassword) {
 		t.Errorf("the help text shows a secret")
 	}
 }

@@ -104,6 +104,9 @@ type flags struct {
 	unreachableTimeout   time.Duration
 	stageTimeout         time.Duration
 	jobHistoryKeep       int
+	localKeepRuns        int
+	localKeepSize        int // MiB; 0 for a tenth of the disk
+	localOutputSize      int // MiB; 0 for any
 
 	set map[string]bool // the options given on the command line
 }

@@ -20,6 +20,7 @@ func files(contents map[string]string) fs.FS {
 }
 
 func TestStartScripts(t *testing.T) {
+	t.Parallel()
 	packaged := map[string]string{"etc/chronos/conf/http_port": "4400\n"}
 	tests := []struct {
 		name, line, environ string
@@ -72,6 +73,7 @@ func TestStartScripts(t *testing.T) {
 }
 
 func TestWordsFromAFile(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "options")
 	if err := os.WriteFile(file, []byte("--user bob  --http_port\n4400\n\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -85,6 +87,7 @@ func TestWordsFromAFile(t *testing.T) {
 }
 
 func TestStartScriptMistakes(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		args  []string
 		files map[string]string

@@ -84,6 +84,8 @@ func defaultFlags() *flags {
 		unreachableTimeout:        10 * time.Minute,
 		stageTimeout:              15 * time.Minute,
 		jobHistoryKeep:            20,
+		localKeepRuns:             20,
+		localOutputSize:           64,
 		set:                       map[string]bool{},
 	}
 }
@@ -306,5 +308,11 @@ func (f *flags) ourOptions() []option {
 			help: "Give a task up as lost when it has been launched and nothing more was heard of it for so long."},
 		{name: "job_history_keep", arg: "count", value: intValue{&f.jobHistoryKeep, 0, 10000},
 			help: "Runs remembered for each job, if --job_history_limit is not more."},
+		{name: "local_keep_runs", arg: "count", value: intValue{&f.localKeepRuns, 1, 10000},
+			help: "Ended runs of each job whose sandboxes and outputs --master local keeps."},
+		{name: "local_keep_size", arg: "MiB", value: intValue{&f.localKeepSize, 0, 1 << 30},
+			help: "Disk space that the sandboxes of ended runs may take together; the oldest go first. 0 means a tenth of the disk."},
+		{name: "local_output_size", arg: "MiB", value: intValue{&f.localOutputSize, 0, 1 << 20},
+			help: "How much --master local keeps of the stdout and of the stderr of a run: the beginning and the end of what is longer. 0 means all of it."},
 	}
 }

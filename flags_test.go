@@ -3,13 +3,9 @@ package main
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // noEnviron is an empty environment.
@@ -67,6 +63,7 @@ func complaint(t *testing.T, args ...string) string {
 // The command lines below were tried on the JVM versions; where the three differed, what any of
 // them accepted is accepted. A comment says where we are more lenient than all.
 func TestCommandLinesAccepted(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ line, option, want string }{
 		{"--zk_path /x", "zk_path", "/x"},
 		{"--zk_path=/x", "zk_path", "/x"},
@@ -125,6 +122,7 @@ func TestCommandLinesAccepted(t *testing.T) {
 }
 
 func TestCommandLinesRefused(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ line, want string }{
 		{"--zk_path /x /y", "Excess arguments provided: '/y' - --zk_path takes one value"},
 		{"--zk_path=/x /y", "Excess arguments provided: '/y' - --zk_path takes one value"},
@@ -164,6 +162,7 @@ func TestCommandLinesRefused(t *testing.T) {
 }
 
 func TestComplaintsNeverShowSecrets(t *testing.T) {
+	t.Parallel()
 	const secret = "hunter2"
 	for _, o := range defaultFlags().optionTable() {
 		if !o.secret {
@@ -184,175 +183,8 @@ func TestComplaintsNeverShowSecrets(t *testing.T) {
 	}
 }
 
-// Every option that checks its value is fed nonsense; the list comes from the
-// FlagSet, so that none can be forgotten.
-func TestNonsenseIsRefusedByName(t *testing.T) {
-	nonsense := []string{"nonsense value", "12:34:56:x", "\x00\n\x1b[31m", "-1e999", "99999999999999999999", "zk://", "ftp://", "a//b:c/"}
-	table := defaultFlags().optionTable()
-	newFlagSet(table).VisitAll(func(fl *flag.Flag) {
-		if v, ok := fl.Value.(textValue); ok && v.check == nil {
-			return // any text is right
-		}
-		for _, value := range nonsense {
-			if fl.Value.Set(value) == nil {
-				continue
-			}
-			line := complaint(t, "--"+fl.Name+"="+value)
-			if !strings.Contains(line, "'"+fl.Name+"'") || !strings.ContainsAny(line, "abcdefghijklmnopqrstuvwxyz") || strings.Contains(line, "goroutine") {
-				t.Errorf("--%s=%q: %s", fl.Name, value, line)
-			}
-		}
-		if fl.Value.Set(nonsense[2]) == nil {
-			t.Errorf("--%s takes %q", fl.Name, nonsense[2])
-		}
-	})
-}
-
-// The defaults of the manual, as text in the option's own unit.
-func TestDefaults(t *testing.T) {
-	want := map[string]string{
-		"http_port": "8080", "https_port": "8443", "http_realm": "Mesosphere", "disable_http": "false", "http_compression": "true", "disable_http_compression": "false",
-		"user": "root", "schedule_horizon": "60", "leader_max_idle_time": "5000", "failure_retry": "60000", "disable_after_failures": "0", "task_epsilon": "60", "job_history_limit": "5",
-		"master": "local", "failover_timeout": "604800", "mesos_task_mem": "128", "mesos_task_cpu": "0.1", "mesos_task_disk": "256", "mesos_checkpoint": "true", "mesos_role": "*",
-		"mesos_framework_name": "chronos", "reconciliation_interval": "600", "revive_offers_for_new_jobs": "false", "decline_offer_duration": "0", "min_revive_offers_interval": "5000",
-		"zk_hosts": "localhost:2181", "zk_path": "/chronos/state", "zk_timeout": "10000", "mail_ssl": "false",
-		"cassandra_port": "9042", "cassandra_keyspace": "metrics", "cassandra_table": "chronos", "cassandra_stat_count_table": "chronos_stat_count", "cassandra_consistency": "ANY", "cassandra_ttl": "31536000",
-		"graphite_reporting_interval": "60",
-		"data_dir":                    "chronos-data", "advertise_port": "0", "mesos_ssl": "false", "notify_missed": "false", "notify_late": "0", "log_level": "info", "log_format": "text", "unreachable_timeout": "10m", "stage_timeout": "15m", "job_history_keep": "20",
-	}
-	f := mustParseFlags(t, "")
-	for _, o := range f.optionTable() {
-		if got := o.value.String(); got != want[o.name] {
-			t.Errorf("--%s defaults to %q, want %q", o.name, got, want[o.name])
-		}
-		if f.explicit(o.name) {
-			t.Errorf("explicit(%q) = true without arguments", o.name)
-		}
-	}
-}
-
-func TestOptionsOfEveryVersionExist(t *testing.T) {
-	const all = `assets_path cassandra_consistency cassandra_contact_points cassandra_keyspace cassandra_port cassandra_stat_count_table
-		cassandra_table cassandra_ttl cluster_name decline_offer_duration disable_after_failures failover_timeout failure_retry graphite_group_prefix
-		graphite_host_port graphite_reporting_interval hostname http_address http_credentials http_notification_credentials http_notification_url http_port
-		http_realm https_port job_history_limit leader_max_idle_time mail_from mail_password mail_server mail_ssl mail_user master mesos_authentication_principal
-		mesos_authentication_secret_file mesos_checkpoint mesos_framework_name mesos_role mesos_task_cpu mesos_task_disk mesos_task_mem min_revive_offers_interval
-		raven_dsn reconciliation_interval revive_offers_for_new_jobs schedule_horizon slack_url ssl_keystore_password ssl_keystore_path task_epsilon user webui_url
-		zk_hosts zk_path zk_timeout
-		disable_http https_address cassandra_user cassandra_password
-		http_compression disable_http_compression zk_auth mattermost_url`
-	var theirs []string
-	for _, o := range defaultFlags().optionTable() {
-		if !o.ours {
-			theirs = append(theirs, o.name)
-		}
-	}
-	want := strings.Fields(all)
-	slices.Sort(want)
-	slices.Sort(theirs)
-	if !slices.Equal(theirs, want) {
-		t.Errorf("options are %v\nwant %v", theirs, want)
-	}
-}
-
-// The short options are those of the manual of 2.4.
-func TestShortOptions(t *testing.T) {
-	want := map[string]string{"c": "cassandra_contact_points", "d": "decline_offer_duration", "f": "failover_timeout", "g": "graphite_host_port", "h": "hostname",
-		"j": "job_history_limit", "l": "leader_max_idle_time", "m": "mail_from", "r": "raven_dsn", "s": "schedule_horizon", "t": "task_epsilon", "u": "user", "z": "zk_hosts"}
-	for _, o := range defaultFlags().optionTable() {
-		if o.short == "" {
-			continue
-		}
-		if want[o.short] != o.name {
-			t.Errorf("-%s is %s, want %s", o.short, o.name, want[o.short])
-		}
-		delete(want, o.short)
-	}
-	if len(want) > 0 {
-		t.Errorf("missing short options: %v", want)
-	}
-}
-
-func TestUnitsOfDurations(t *testing.T) {
-	f := mustParseFlags(t, "--failure_retry 1500 --task_epsilon 90 --decline_offer_duration 250 --failover_timeout 3600 --zk_timeout 2000 --reconciliation_interval 30 --min_revive_offers_interval 100 --graphite_reporting_interval 5 --cassandra_ttl 60")
-	tests := []struct {
-		name      string
-		got, want time.Duration
-	}{
-		{"failure_retry", f.failureRetry, 1500 * time.Millisecond},
-		{"task_epsilon", f.taskEpsilon, 90 * time.Second},
-		{"decline_offer_duration", f.declineOfferDuration, 250 * time.Millisecond},
-		{"failover_timeout", f.failoverTimeout, time.Hour},
-		{"zk_timeout", f.zkTimeout, 2 * time.Second},
-		{"reconciliation_interval", f.reconciliationInterval, 30 * time.Second},
-		{"min_revive_offers_interval", f.minReviveOffersInterval, 100 * time.Millisecond},
-		{"graphite_reporting_interval", f.graphiteReportingInterval, 5 * time.Second},
-		{"cassandra_ttl", f.cassandraTTL, time.Minute},
-	}
-	for _, tt := range tests {
-		if tt.got != tt.want {
-			t.Errorf("%s = %v, want %v", tt.name, tt.got, tt.want)
-		}
-	}
-}
-
-func TestZooKeeperHosts(t *testing.T) {
-	tests := []struct{ in, hosts, chroot, auth string }{
-		{"h1:2181", "h1:2181", "", ""},
-		{"h1:2181,h2:2182", "h1:2181,h2:2182", "", ""},
-		{"h1:2181,h2:2182/a/b/", "h1:2181,h2:2182", "/a/b", ""},
-		{"zk://h1:2181,h2:2182", "h1:2181,h2:2182", "", ""},
-		{"zk://h1:2181,h2:2182/mesos", "h1:2181,h2:2182", "", ""},
-		{"zk://h1:2181,zk://h2:2182/mesos", "h1:2181,h2:2182", "", ""},
-		{"zk://bob:s:e@cret@h1:2181,h2:2182/mesos", "h1:2181,h2:2182", "", "bob:s:e@cret"},
-		{"[::1]:2181", "[::1]:2181", "", ""},
-	}
-	for _, tt := range tests {
-		f := mustParseFlags(t, "--zk_hosts "+tt.in)
-		if got := strings.Join(f.zkHosts, ","); got != tt.hosts || f.zkChroot != tt.chroot || f.zkAuth != tt.auth {
-			t.Errorf("--zk_hosts %s = %s %q %q, want %s %q %q", tt.in, got, f.zkChroot, f.zkAuth, tt.hosts, tt.chroot, tt.auth)
-		}
-	}
-	for _, in := range []string{"", "h1", "h1:", ":2181", "h1:0", "h1:65536", "h1:x", "h1:1:2", "h1:1,", "zk://", "zk:///mesos", "zk://bob@h1:1", "h1:1//x", "h1:1 ,h2:1"} {
-		complaint(t, "--zk_hosts="+in)
-	}
-	f := mustParseFlags(t, "--zk_auth eve:right --zk_hosts zk://bob:wrong@h1:2181")
-	if f.zkAuth != "eve:right" {
-		t.Errorf("zkAuth = %q: --zk_auth must win over the URL", f.zkAuth)
-	}
-}
-
-func TestMasterFlagForms(t *testing.T) {
-	for in, want := range map[string]string{
-		"local": "local", "h:5050": "h:5050", "master@10.0.0.1:5050": "10.0.0.1:5050",
-		"http://h:5050": "http://h:5050", "https://h:5050/": "https://h:5050",
-		"zk://h1:2181,h2:2181,h3:2181/mesos": "zk://h1:2181,h2:2181,h3:2181/mesos",
-		"zk://bob:secret@h1:2181/mesos/prod": "zk://bob:secret@h1:2181/mesos/prod",
-		"file:///etc/mesos/zk":               "file:///etc/mesos/zk",
-		"[2001:db8::1]:5050":                 "[2001:db8::1]:5050",
-	} {
-		if got := mustParseFlags(t, "--master "+in).master; got != want {
-			t.Errorf("--master %s = %q, want %q", in, got, want)
-		}
-	}
-	for _, in := range []string{"", "h", "h:", "h:x", "h1:1,h2:2", "zk://h:2181", "zk://h:2181/", "zk://h/mesos", "zk://bob@h:1/mesos", "file://x", "http://h", "http://h:1/api", "ftp://h:1", "LOCAL"} {
-		complaint(t, "--master="+in)
-	}
-}
-
-func TestPathsAndNames(t *testing.T) {
-	for _, args := range []string{"--zk_path=chronos", "--zk_path=/a//b", "--zk_path=/a/../b", "--hostname=h:8080", "--hostname=http://h", "--http_address=127.0.0.1:80",
-		"--http_credentials=bob", "--http_credentials=:x", "--http_credentials=x:", "--mail_server=h:x", "--mail_server=h", "--graphite_host_port=h", "--slack_url=hooks.slack.com/x", "--data_dir=",
-		"--log_level=trace", "--log_format=xml", "--unreachable_timeout=600", "--unreachable_timeout=-1s", "--cassandra_consistency=MOST"} {
-		complaint(t, args)
-	}
-	f := mustParseFlags(t, "--http_credentials= --graphite_host_port= --slack_url= --hostname= --mail_server=")
-	if f.httpCredentials != "" || f.graphiteHostPort != "" {
-		t.Error("an empty value must switch a feature off")
-	}
-}
-
 func TestEnvironmentGivesDefaults(t *testing.T) {
+	t.Parallel()
 	environ := environOf(map[string]string{
 		"MESOSPHERE_HTTP_CREDENTIALS": "bob:secret", "MESOSPHERE_KEYSTORE_PATH": "/k.jks", "MESOSPHERE_KEYSTORE_PASS": "changeit",
 		"CHRONOS_DATA_DIR": "/data", "CHRONOS_HTTP_ADDRESS": "0.0.0.0", "CHRONOS_USER": "not read without the packages' files",
@@ -383,6 +215,7 @@ func TestEnvironmentGivesDefaults(t *testing.T) {
 }
 
 func TestHelpAndVersionAnywhere(t *testing.T) {
+	t.Parallel()
 	for _, line := range []string{"--help", "--help --nonsense", "--user bob --help", "--user --help", "nonsense --help"} {
 		var stdout bytes.Buffer
 		_, err := parseFlags(strings.Fields(line), noEnviron, &stdout)
@@ -399,42 +232,8 @@ func TestHelpAndVersionAnywhere(t *testing.T) {
 	}
 }
 
-// To change the golden file: UPDATE_GOLDEN=1 go test -run TestHelpText
-func TestHelpText(t *testing.T) {
-	var stdout bytes.Buffer
-	secret := environOf(map[string]string{"MESOSPHERE_HTTP_CREDENTIALS": "bob:hunter2", "MESOSPHERE_KEYSTORE_PASS": "hunter2"})
-	parseFlags([]string{"--help"}, secret, &stdout)
-	golden := filepath.Join("testdata", "flags", "help.txt")
-	if os.Getenv("UPDATE_GOLDEN") != "" {
-		if err := os.WriteFile(golden, stdout.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(stdout.Bytes(), want) {
-		t.Errorf("the help text differs from %s:\n%s", golden, &stdout)
-	}
-	for line := range strings.Lines(stdout.String()) {
-		if len(line) > 81 || strings.TrimRight(line, " \n") != strings.TrimRight(line, "\n") {
-			t.Errorf("line too long or with blanks at its end: %q", line)
-		}
-	}
-	if strings.Contains(stdout.String(), "hunter2") {
-		t.Error("the help text shows a secret")
-	}
-}
-
-func TestWithoutEffect(t *testing.T) {
-	f := mustParseFlags(t, "--leader_max_idle_time 1 --schedule_horizon 20 --user bob")
-	if got, want := f.withoutEffect(), []string{"--schedule_horizon", "--leader_max_idle_time"}; !slices.Equal(got, want) {
-		t.Errorf("withoutEffect() = %v, want %v", got, want)
-	}
-}
-
 func TestFileStoreOrZooKeeper(t *testing.T) {
+	t.Parallel()
 	for line, want := range map[string]bool{
 		"":                          true,
 		"--master local":            true,
@@ -460,4 +259,71 @@ func FuzzParseFlags(f *testing.F) {
 			t.Errorf("parseFlags(%q) wrote %q", line, &stdout)
 		}
 	})
+}
+
+// variables turns "HOST=a1 PORT0=31234" into an environment.
+func variables(text string) map[string]string {
+	m := map[string]string{}
+	for _, word := range strings.Fields(text) {
+		key, value, _ := strings.Cut(word, "=")
+		m[key] = value
+	}
+	return m
+}
+
+// The cases are what Marathon, docker run, and the 3.0 image give their containers.
+func TestListenAndAdvertise(t *testing.T) {
+	t.Parallel()
+	own, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name, line, environ string
+		listen              int
+		advertised          string
+	}{
+		{"bridge, container port 8080", "", "HOST=a1 PORT0=31234 PORT_8080=31234", 8080, "a1:31234"},
+		{"bridge, container port 4400", "--http_port 4400", "HOST=a1 PORT0=31234 PORT_4400=31234", 4400, "a1:31234"},
+		{"bridge, container port 0, old Marathon", "", "HOST=a1 PORT0=31234", 31234, "a1:31234"},
+		{"bridge, container port 0", "", "HOST=a1 PORT0=31234 PORT_31234=31234", 31234, "a1:31234"},
+		{"host network, service port", "", "HOST=a1 PORT0=31234 PORT_10044=31234", 31234, "a1:31234"},
+		{"host network, required port 8080", "", "HOST=a1 PORT0=8080 PORT_8080=8080", 8080, "a1:8080"},
+		{"docker run -p 8080:8080", "", "", 8080, own + ":8080"},
+		{"docker run -p 12345:8080", "", "HOST=n1 PORT_8080=12345", 8080, "n1:12345"},
+		{"the 3.0 image", "", "HOST=h PORT0=4400", 4400, "h:4400"},
+		{"an option for the host", "--hostname h2", "HOST=a1 PORT0=31234 PORT_8080=31234", 8080, "h2:31234"},
+		{"an option for the port", "--advertise_port 80", "HOST=a1 PORT0=31234 PORT_8080=31234", 8080, "a1:80"},
+		{"the listening port given", "--http_port 8080", "HOST=a1 PORT0=4400", 8080, "a1:8080"},
+		{"variables that are no ports", "", "HOST=a1 PORT0=x PORT_8080=tcp://10.0.0.1:80", 8080, "a1:8080"},
+		{"an IPv6 address", "--hostname ::1", "", 8080, "[::1]:8080"},
+	}
+	for _, tt := range tests {
+		f := mustParseFlags(t, tt.line)
+		environ := environOf(variables(tt.environ))
+		listen := f.listenPort(environ)
+		if got := f.advertised(environ, listen); listen != tt.listen || got != tt.advertised {
+			t.Errorf("%s: listens on %d, advertises %s; want %d, %s", tt.name, listen, got, tt.listen, tt.advertised)
+		}
+	}
+	if got := mustParseFlags(t, "--http_port 0 --hostname h").advertised(noEnviron, 40123); got != "h:40123" {
+		t.Errorf("a free port is advertised as %s", got)
+	}
+}
+
+func TestListenAddress(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"":                       "127.0.0.1:8080",
+		"--http_address 0.0.0.0": "0.0.0.0:8080",
+		"--http_address=":        ":8080",
+		"--master h:5050":        ":8080",
+		"--master h:5050 --http_address 10.0.0.1": "10.0.0.1:8080",
+		"--zk_hosts h:2181":                       "127.0.0.1:8080",
+		"--http_address ::1 --http_port 4400":     "[::1]:4400",
+	} {
+		if got := mustParseFlags(t, line).listenAddress(noEnviron); got != want {
+			t.Errorf("%s: listenAddress() = %q, want %q", line, got, want)
+		}
+	}
 }

@@ -25,6 +25,7 @@ func testHealth() *health {
 }
 
 func TestHealthSaysWhetherToSendRequestsHere(t *testing.T) {
+	t.Parallel()
 	sch := testScheduler(t)
 	subscribed := func(h *health) {
 		v := *sch.view()
@@ -87,6 +88,7 @@ func TestHealthSaysWhetherToSendRequestsHere(t *testing.T) {
 }
 
 func TestHealthIsReadOnly(t *testing.T) {
+	t.Parallel()
 	for request, status := range map[string]int{"HEAD /health": 503, "POST /health": 405, "DELETE /health": 405} {
 		if res := send(t, testHealth(), request); res.StatusCode != status {
 			t.Errorf("%s = %d, want %d", request, res.StatusCode, status)
@@ -96,6 +98,7 @@ func TestHealthIsReadOnly(t *testing.T) {
 
 // A loop that hangs is noticed, told of once, and noticed again when it goes on.
 func TestWatchdogNoticesAStuckLoop(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t).start()
 		defer b.end()
@@ -133,6 +136,7 @@ func TestWatchdogNoticesAStuckLoop(t *testing.T) {
 
 // A term that ends while its loop hangs is not stuck any more: the next one begins afresh.
 func TestWatchdogLetsGoOfAnEndedTerm(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t).start()
 		w := &watchdog{current: func() *scheduler { return nil }, metrics: newMetrics("1"), log: slog.New(slog.DiscardHandler)}
@@ -145,6 +149,7 @@ func TestWatchdogLetsGoOfAnEndedTerm(t *testing.T) {
 }
 
 func TestLateRunIsToldOfWhileItWaits(t *testing.T) {
+	t.Parallel()
 	const doc = `{"name":"a","command":"true","schedule":"R1/2000-01-01T00:01:00Z/PT1H","epsilon":"PT2H"}`
 	late := func(b *bench) (out []string) {
 		for _, e := range b.events {
@@ -166,6 +171,7 @@ func TestLateRunIsToldOfWhileItWaits(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			onEachCluster(t, func(t *testing.T, c testCluster) {
 				b := newBenchOn(t, c)
 				b.cfg.late = tt.late
@@ -192,6 +198,7 @@ func TestLateRunIsToldOfWhileItWaits(t *testing.T) {
 }
 
 func TestRunLogTellsWhatMatters(t *testing.T) {
+	t.Parallel()
 	r := &Run{ID: "ct:1:2:a:", Attempt: 2, Agent: "agent7", AgentID: "S7", State: runFailed, Reason: "exit 1"}
 	const line = ` job=a task=ct:1:2:a: attempt=2 state=failed agent=agent7 agentId=S7 reason="exit 1"`
 	tests := []struct {

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -19,112 +17,8 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// A testSeat says who leads, to the servers of one test.
-type testSeat struct {
-	mu      sync.Mutex
-	id      string
-	changed chan struct{}
-}
-
-func newTestSeat(id string) *testSeat { return &testSeat{id: id, changed: make(chan struct{})} }
-
-func (s *testSeat) set(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.id = id
-	close(s.changed)
-	s.changed = make(chan struct{})
-}
-
-func (s *testSeat) state() (string, chan struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.id, s.changed
-}
-
-// A testInstance is a server on a port of its own. It leads when the seat has its id,
-// with its scheduler once that is there.
-type testInstance struct {
-	id, url string
-	stop    func()
-}
-
-// startInstance runs an instance until the test ends or stop is called. sch may be nil.
-func startInstance(t *testing.T, at *testSeat, sch *scheduler, adjust func(*apiOptions)) *testInstance {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &testInstance{id: l.Addr().String(), url: "http://" + l.Addr().String()}
-	o := leading(nil)
-	o.id, o.hold = n.id, 10*time.Second
-	o.leader = func() (string, bool) { id, _ := at.state(); return id, id == n.id }
-	o.changed = func() <-chan struct{} { _, c := at.state(); return c }
-	o.current = func() *scheduler {
-		if id, _ := at.state(); id != n.id {
-			return nil
-		}
-		return sch
-	}
-	o.locate = func(id string) peer { return peer{"http", id, true} }
-	o.log = slog.New(slog.DiscardHandler)
-	if adjust != nil {
-		adjust(&o)
-	}
-	s := newAPI(o)
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := s.serve(ctx, l); err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	})
-	n.stop = func() { cancel(); running.Wait() }
-	t.Cleanup(n.stop)
-	return n
-}
-
-// ask sends a request over the network and returns status and body.
-func ask(t *testing.T, method, url, body string, header ...string) (*http.Response, string) {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if body != "" {
-		r.Header.Set("Content-Type", typeJSON)
-	}
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
-	}
-	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
-	if err != nil {
-		t.Fatalf("%s %s: %v", method, url, err)
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatalf("%s %s: %v", method, url, err)
-	}
-	return res, string(b)
-}
-
-// A stand-in is a leader that does what the test says with each request.
-func standIn(t *testing.T, handle http.HandlerFunc) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &http.Server{Handler: handle}
-	var running sync.WaitGroup
-	running.Go(func() { h.Serve(l) })
-	t.Cleanup(func() { h.Close(); running.Wait() })
-	return l.Addr().String()
-}
-
 func TestFollowerForwards(t *testing.T) {
+	t.Parallel()
 	at := newTestSeat("")
 	leader := startInstance(t, at, testScheduler(t), nil)
 	follower := startInstance(t, at, nil, nil)
@@ -150,6 +44,7 @@ func TestFollowerForwards(t *testing.T) {
 }
 
 func TestForwardedRequestIsTheSame(t *testing.T) {
+	t.Parallel()
 	var got *http.Request
 	var gotBody string
 	leader := standIn(t, func(w http.ResponseWriter, r *http.Request) {
@@ -180,6 +75,7 @@ func TestForwardedRequestIsTheSame(t *testing.T) {
 }
 
 func TestRequestIsHeldUntilThereIsALeader(t *testing.T) {
+	t.Parallel()
 	at := newTestSeat("")
 	leader := startInstance(t, at, testScheduler(t), nil)
 	asked := make(chan struct{}, 10)
@@ -199,6 +95,7 @@ func TestRequestIsHeldUntilThereIsALeader(t *testing.T) {
 }
 
 func TestLoadingLeaderHolds(t *testing.T) {
+	t.Parallel()
 	at := newTestSeat("")
 	var mu sync.Mutex
 	var loaded *scheduler
@@ -227,6 +124,7 @@ func TestLoadingLeaderHolds(t *testing.T) {
 }
 
 func TestHoldingEnds(t *testing.T) {
+	t.Parallel()
 	follower := startInstance(t, newTestSeat(""), nil, func(o *apiOptions) { o.hold = time.Millisecond })
 	for path, want := range map[string]string{"/scheduler/jobs": "no leader could be reached for 1ms: there is none",
 		"/v1/scheduler/jobs": `{"message":"no leader could be reached for 1ms: there is none","status":"Service Unavailable"}`} {
@@ -243,6 +141,7 @@ func TestHoldingEnds(t *testing.T) {
 }
 
 func TestDeadLeaderIsWaitedOut(t *testing.T) {
+	t.Parallel()
 	dead := startInstance(t, newTestSeat(""), nil, nil)
 	dead.stop()
 	at := newTestSeat(dead.id)
@@ -265,6 +164,7 @@ func TestDeadLeaderIsWaitedOut(t *testing.T) {
 
 // A leader that dies after it has read a request may have done what it asks for.
 func TestLeaderDiesMidway(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, method string
 		native       bool
@@ -298,6 +198,7 @@ func TestLeaderDiesMidway(t *testing.T) {
 
 // A leader that was stopped says nothing at all; the next one answers.
 func TestSilentLeaderIsLeft(t *testing.T) {
+	t.Parallel()
 	at := newTestSeat("")
 	successor := startInstance(t, at, testScheduler(t), nil)
 	waiting := make(chan struct{})
@@ -319,6 +220,7 @@ func TestSilentLeaderIsLeft(t *testing.T) {
 }
 
 func TestForwardedRequestIsNotForwardedAgain(t *testing.T) {
+	t.Parallel()
 	at := newTestSeat("127.0.0.1:1")
 	follower := startInstance(t, at, nil, nil)
 	res, _ := ask(t, "GET", follower.url+"/scheduler/jobs", "", viaHeader, "other:8080")
@@ -329,6 +231,7 @@ func TestForwardedRequestIsNotForwardedAgain(t *testing.T) {
 
 // Two instances that take each other for the leader must not bounce a request.
 func TestLoopEndsWhenOneLeads(t *testing.T) {
+	t.Parallel()
 	first, second := newTestSeat(""), newTestSeat("")
 	a := startInstance(t, first, testScheduler(t), nil)
 	hops := make(chan struct{}, 10)
@@ -351,6 +254,7 @@ func TestLoopEndsWhenOneLeads(t *testing.T) {
 
 // A term that ends under a change leaves it to the next leader, under the same id.
 func TestChangeOutlivesTheTerm(t *testing.T) {
+	t.Parallel()
 	at := newTestSeat("")
 	id := make(chan string, 1)
 	next := standIn(t, func(w http.ResponseWriter, r *http.Request) {
@@ -382,6 +286,7 @@ func TestChangeOutlivesTheTerm(t *testing.T) {
 
 // A store that fails ends the term. What it says decides whether the client hears of it.
 func TestFailingStore(t *testing.T) {
+	t.Parallel()
 	full := &fs.PathError{Op: "write", Path: "state/log", Err: syscall.ENOSPC}
 	tests := []struct {
 		name   string
@@ -431,6 +336,7 @@ func TestFailingStore(t *testing.T) {
 }
 
 func TestBrokenAnswerIsBrokenOff(t *testing.T) {
+	t.Parallel()
 	leader := standIn(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "100")
 		io.WriteString(w, "half")
@@ -449,4 +355,12 @@ func TestBrokenAnswerIsBrokenOff(t *testing.T) {
 	if b, err := io.ReadAll(res.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("body = %q, %v, want an unexpected end", b, err)
 	}
+}
+
+// testCall returns a call as the server makes it for a request without a body.
+func testCall(t *testing.T, s *server, request string) *call {
+	t.Helper()
+	method, target, _ := strings.Cut(request, " ")
+	r := httptest.NewRequestWithContext(t.Context(), method, target, nil)
+	return &call{w: &response{ResponseWriter: httptest.NewRecorder()}, r: r, server: s, api: true}
 }

@@ -70,7 +70,7 @@ type jobDecoder struct {
 
 // fail records that something is wrong at a place like container.volumes[2]. What
 // is in the store is never refused for it.
-func (d *jobDecoder) fail(at place, format string, args ...any) {
+func (d *jobDecoder) fail(at docPath, format string, args ...any) {
 	if d.err != nil || d.from == dialectStored {
 		return
 	}
@@ -80,14 +80,14 @@ func (d *jobDecoder) fail(at place, format string, args ...any) {
 	d.err = &jobError{field, where + ": " + fmt.Sprintf(format, args...)}
 }
 
-// A place is an object in the document, or an element of a list if index is not
+// A docPath leads to an object in the document, or an element of a list if index is not
 // negative. It is text only once something is wrong there.
-type place struct {
+type docPath struct {
 	path  string
 	index int
 }
 
-func (p place) String() string {
+func (p docPath) String() string {
 	if p.index < 0 {
 		return p.path
 	}
@@ -95,7 +95,7 @@ func (p place) String() string {
 }
 
 // need returns the value of a key that must be there.
-func (d *jobDecoder) need(o object, key string, at place) value {
+func (d *jobDecoder) need(o object, key string, at docPath) value {
 	v := o.get(key)
 	if v == "" {
 		d.fail(at, "key %q is missing", key)
@@ -107,7 +107,7 @@ func (d *jobDecoder) need(o object, key string, at place) value {
 func (d *jobDecoder) job(doc object) *Job {
 	j := d.hidden()
 	if doc.get("name") == "" {
-		d.fail(place{"name", -1}, "the key is missing")
+		d.fail(docPath{"name", -1}, "the key is missing")
 	}
 	j.Name = doc.get("name").text()
 	d.command(j, doc)
@@ -142,7 +142,7 @@ func (d *jobDecoder) hidden() *Job {
 func (d *jobDecoder) command(j *Job, doc object) {
 	j.Command = doc.get("command").text()
 	if d.from == dialect2 && doc.get("command") == "" {
-		d.fail(place{"command", -1}, "the key is missing")
+		d.fail(docPath{"command", -1}, "the key is missing")
 	}
 	j.Shell = boolOr(doc.get("shell"), true)
 	j.Executor = doc.get("executor").text()
@@ -181,7 +181,7 @@ func (d *jobDecoder) epsilon(j *Job, v value) {
 	case err == nil:
 		j.Epsilon = p
 	case d.from == dialect2:
-		d.fail(place{"epsilon", -1}, "%v", err)
+		d.fail(docPath{"epsilon", -1}, "%v", err)
 	}
 }
 
@@ -335,9 +335,9 @@ func isJobKey(key string) bool {
 }
 
 // objects hands each element of a list that must be objects to read.
-func (d *jobDecoder) objects(list value, path string, read func(o object, at place)) {
+func (d *jobDecoder) objects(list value, path string, read func(o object, at docPath)) {
 	for i, e := range list.elements() {
-		at := place{path, i}
+		at := docPath{path, i}
 		o := e.object()
 		if o == nil {
 			d.fail(at, "not an object")
@@ -349,7 +349,7 @@ func (d *jobDecoder) objects(list value, path string, read func(o object, at pla
 
 func (d *jobDecoder) env(list value) []EnvVar {
 	var vars []EnvVar
-	d.objects(list, "environmentVariables", func(o object, at place) {
+	d.objects(list, "environmentVariables", func(o object, at docPath) {
 		vars = append(vars, EnvVar{d.need(o, "name", at).text(), d.need(o, "value", at).text()})
 	})
 	return vars
@@ -359,7 +359,7 @@ func (d *jobDecoder) env(list value) []EnvVar {
 // 2.5's false left archives packed that 2.4 had always unpacked (#766).
 func (d *jobDecoder) fetch(list value) []Fetch {
 	var fetches []Fetch
-	d.objects(list, "fetch", func(o object, at place) {
+	d.objects(list, "fetch", func(o object, at docPath) {
 		fetches = append(fetches, Fetch{
 			URI:        o.get("uri").text(),
 			Executable: o.get("executable").bool(),
@@ -379,7 +379,7 @@ func (d *jobDecoder) constraints(list value) []Constraint {
 	for i, e := range list.elements() {
 		parts := e.elements()
 		if !strings.HasPrefix(string(e), "[") || len(parts) < 3 {
-			d.fail(place{"constraints", i}, "not a list of attribute, operator and value")
+			d.fail(docPath{"constraints", i}, "not a list of attribute, operator and value")
 			continue
 		}
 		c := Constraint{parts[0].text(), parts[1].text(), parts[2].text()}
@@ -401,7 +401,7 @@ func (d *jobDecoder) container(v value) *Container {
 	o := v.object()
 	if o.get("image") == "" {
 		if d.from == dialect2 {
-			d.fail(place{path, -1}, `key "image" is missing`)
+			d.fail(docPath{path, -1}, `key "image" is missing`)
 		}
 		return nil
 	}
@@ -415,10 +415,10 @@ func (d *jobDecoder) container(v value) *Container {
 		Extra: extraMembers(o, "type", "image", "network", "networkName", "networkInfos",
 			"volumes", "forcePullImage", "parameters"),
 	}
-	d.objects(o.get("networkInfos"), path+".networkInfos", func(o object, at place) {
+	d.objects(o.get("networkInfos"), path+".networkInfos", func(o object, at docPath) {
 		c.NetworkInfos = append(c.NetworkInfos, d.networkInfo(o, at))
 	})
-	d.objects(o.get("volumes"), path+".volumes", func(o object, at place) {
+	d.objects(o.get("volumes"), path+".volumes", func(o object, at docPath) {
 		c.Volumes = append(c.Volumes, d.volume(o, at))
 	})
 	return c
@@ -430,7 +430,7 @@ func (d *jobDecoder) containerType(v value) string {
 	case kind == "DOCKER", kind == "MESOS":
 		return kind
 	case v != "" && d.from == dialect3:
-		d.fail(place{"container.type", -1}, "%q is not one of DOCKER, MESOS", v.text())
+		d.fail(docPath{"container.type", -1}, "%q is not one of DOCKER, MESOS", v.text())
 	}
 	return "DOCKER"
 }
@@ -443,12 +443,12 @@ func (d *jobDecoder) network(v value) string {
 	case "HOST", "BRIDGE", "USER":
 		return network
 	default:
-		d.fail(place{"container.network", -1}, "%q is not one of HOST, BRIDGE, USER", network)
+		d.fail(docPath{"container.network", -1}, "%q is not one of HOST, BRIDGE, USER", network)
 	}
 	return "HOST"
 }
 
-func (d *jobDecoder) networkInfo(o object, at place) NetworkInfo {
+func (d *jobDecoder) networkInfo(o object, at docPath) NetworkInfo {
 	path := at.String()
 	n := NetworkInfo{
 		Name:     d.need(o, "name", at).text(),
@@ -460,7 +460,7 @@ func (d *jobDecoder) networkInfo(o object, at place) NetworkInfo {
 		d.fail(at, "protocol %q is not one of IPv4, IPv6", n.Protocol)
 		n.Protocol = ""
 	}
-	d.objects(o.get("portMappings"), path+".portMappings", func(o object, at place) {
+	d.objects(o.get("portMappings"), path+".portMappings", func(o object, at docPath) {
 		n.PortMappings = append(n.PortMappings, PortMapping{
 			HostPort:      int(d.need(o, "hostPort", at).int32()),
 			ContainerPort: int(d.need(o, "containerPort", at).int32()),
@@ -470,7 +470,7 @@ func (d *jobDecoder) networkInfo(o object, at place) NetworkInfo {
 	return n
 }
 
-func (d *jobDecoder) volume(o object, at place) Volume {
+func (d *jobDecoder) volume(o object, at docPath) Volume {
 	v := Volume{
 		HostPath:      o.get("hostPath").text(),
 		ContainerPath: d.need(o, "containerPath", at).text(),
@@ -482,12 +482,12 @@ func (d *jobDecoder) volume(o object, at place) Volume {
 		v.Mode = ""
 	}
 	if external := o.get("external"); external != "" {
-		v.External = d.external(external, place{at.String() + ".external", -1})
+		v.External = d.external(external, docPath{at.String() + ".external", -1})
 	}
 	return v
 }
 
-func (d *jobDecoder) external(v value, at place) *ExternalVolume {
+func (d *jobDecoder) external(v value, at docPath) *ExternalVolume {
 	o := v.object()
 	if o == nil {
 		d.fail(at, "not an object")
@@ -502,7 +502,7 @@ func (d *jobDecoder) external(v value, at place) *ExternalVolume {
 
 func (d *jobDecoder) labels(list value, path string) []Label {
 	var labels []Label
-	d.objects(list, path, func(o object, at place) {
+	d.objects(list, path, func(o object, at docPath) {
 		labels = append(labels, Label{d.need(o, "key", at).text(), d.need(o, "value", at).text()})
 	})
 	return labels

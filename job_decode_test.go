@@ -14,6 +14,7 @@ import (
 // Each key of a document: absent, null, and what is lenient about its values. The
 // answer is the part of the stored form that it leads to.
 func TestFieldsAbsentNullAndOdd(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ in, want string }{
 		{``, `{"name":"n","command":"c","shell":true,"epsilon":"PT60S","executor":"","executorFlags":"","taskInfoData":"",` +
 			`"retries":2,"owner":"","ownerName":"","description":"","async":false,"successCount":0,"errorCount":0,` +
@@ -123,6 +124,7 @@ func TestFieldsAbsentNullAndOdd(t *testing.T) {
 }
 
 func TestContainerForms(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ in, want string }{
 		{`"image":"i"`, `{"type":"DOCKER","image":"i","network":"HOST","networkInfos":[],"volumes":[],"forcePullImage":false,"parameters":[]}`},
 		{`"image":5,"type":"mesos"`, `{"type":"MESOS","image":"5",`},
@@ -153,6 +155,7 @@ func TestContainerForms(t *testing.T) {
 }
 
 func TestRefusalsSayWhatAndWhere(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ in, field, text string }{
 		{`{"command":"c"}`, "name", `name: the key is missing`},
 		{`{"name":null,"command":"c"}`, "name", `name: the key is missing`},
@@ -196,6 +199,7 @@ func TestRefusalsSayWhatAndWhere(t *testing.T) {
 
 // What 3.0 forgives and 2.x does not, and the other way round.
 func TestDialectsForgiveDifferentThings(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		in    string
 		from  dialect
@@ -236,6 +240,7 @@ func TestDialectsForgiveDifferentThings(t *testing.T) {
 
 // 2.5 alone took an absent extract for false (#766).
 func TestFetchExtractsUnlessToldNotTo(t *testing.T) {
+	t.Parallel()
 	for _, from := range []dialect{dialect2, dialect3, dialectStored} {
 		j, err := decodeJob([]byte(`{"name":"n","command":"c","fetch":[{"uri":"a.tgz"}]}`), testDefaults(), from, nil)
 		if err != nil || !j.Fetch[0].Extract {
@@ -245,6 +250,7 @@ func TestFetchExtractsUnlessToldNotTo(t *testing.T) {
 }
 
 func TestAbsentKeysResetAnUpdatedJob(t *testing.T) {
+	t.Parallel()
 	base := &Job{Name: "n", Command: "old", SuccessCount: 5, LastError: "x", Owner: "o", Retries: 9,
 		Extra: []RawField{{"x", []byte("1")}}}
 	j, err := decodeJob([]byte(`{"name":"n","command":"c"}`), testDefaults(), dialect2, base)
@@ -259,6 +265,7 @@ func TestAbsentKeysResetAnUpdatedJob(t *testing.T) {
 
 // What GET jobs derives comes back from clients that read, change and post.
 func TestListedJobPostedBackKeepsItsOwnForm(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		base Job
@@ -286,6 +293,7 @@ func TestListedJobPostedBackKeepsItsOwnForm(t *testing.T) {
 }
 
 func TestListedJobPostedBackWithChanges(t *testing.T) {
+	t.Parallel()
 	base := &Job{Name: "n", URIs: []string{"http://a"}}
 	tests := []struct{ in, uris, fetch string }{
 		// uris changed, the derived fetch left as it was
@@ -310,6 +318,7 @@ func TestListedJobPostedBackWithChanges(t *testing.T) {
 // Documents as 2.4, 2.5 and 3.0 have written them show again, byte for byte, in
 // the dialect of the version; and what we make of them is stable.
 func TestStoredJobsOfAllVersions(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("testdata/job/stored/*.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no stored jobs in testdata: %v", err)
@@ -348,6 +357,7 @@ func TestStoredJobsOfAllVersions(t *testing.T) {
 
 // A job is never lost for what is in it: only its name is needed.
 func TestStoredJobsAreReadLeniently(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ in, want string }{
 		{`{"name":"n"}`, `"command":""`},
 		{`{"name":"n","container":{"image":"i","network":"USER"}}`, `"network":"USER"`},

@@ -32,6 +32,7 @@ func readTestdata(t testing.TB, name string) []byte {
 // The worked examples of the original: a posted document, and what each dialect
 // shows of it, byte for byte.
 func TestWorkedExamples(t *testing.T) {
+	t.Parallel()
 	for _, example := range []string{"a", "b", "c", "d", "e", "f"} {
 		for suffix, d := range map[string]dialect{"2": dialect2, "3": dialect3, "stored": dialectStored} {
 			from := d
@@ -59,6 +60,7 @@ func TestWorkedExamples(t *testing.T) {
 }
 
 func TestListShowsURIsAndFetchAsEachOther(t *testing.T) {
+	t.Parallel()
 	j := &Job{URIs: []string{"http://h/a"}, Shell: true}
 	tests := []struct {
 		d    dialect
@@ -82,6 +84,7 @@ func TestListShowsURIsAndFetchAsEachOther(t *testing.T) {
 }
 
 func TestDialect2ShowsNewerThingsOnlyInUse(t *testing.T) {
+	t.Parallel()
 	j := &Job{Container: &Container{Type: "DOCKER", Image: "i", Network: "HOST", Volumes: []Volume{{ContainerPath: "/a"}}}}
 	want := `{"type":"docker","image":"i","network":"HOST","volumes":[{"containerPath":"/a"}],"forcePullImage":false,"parameters":[]}`
 	if got := string(j.appendJSON(nil, dialect2)); !strings.Contains(got, want) {
@@ -90,6 +93,7 @@ func TestDialect2ShowsNewerThingsOnlyInUse(t *testing.T) {
 }
 
 func TestExtraKeysComeLast(t *testing.T) {
+	t.Parallel()
 	j := &Job{Extra: []RawField{{"a\"b", []byte(`[1]`)}, {"z", []byte("null")}}}
 	for d := dialect2; d <= dialectStored; d++ {
 		if got := string(j.appendJSON(nil, d)); !strings.HasSuffix(got, `"scheduleTimeZone":"","a\"b":[1],"z":null}`) {
@@ -99,6 +103,7 @@ func TestExtraKeysComeLast(t *testing.T) {
 }
 
 func TestJavaDouble(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		in   float64
 		want string
@@ -121,6 +126,7 @@ func TestJavaDouble(t *testing.T) {
 }
 
 func TestStringsEscapeOnlyWhatTheyMust(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ in, want string }{
 		{"", `""`},
 		{"a/b<c>&'é😀\u2028\x7f", "\"a/b<c>&'é😀\u2028\x7f\""},
@@ -136,30 +142,6 @@ func TestStringsEscapeOnlyWhatTheyMust(t *testing.T) {
 		}
 		if !json.Valid([]byte(got)) {
 			t.Errorf("appendString(%q) = %s, which is no JSON", tt.in, got)
-		}
-	}
-}
-
-func BenchmarkAppendJSON(b *testing.B) {
-	j, err := decodeJob(readTestdata(b, "examples/c.post.json"), testDefaults(), dialect3, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	var buf []byte
-	b.ReportAllocs()
-	for b.Loop() {
-		buf = j.appendJSON(buf[:0], dialectStored)
-	}
-	b.SetBytes(int64(len(buf)))
-}
-
-func BenchmarkDecodeJob(b *testing.B) {
-	data := readTestdata(b, "examples/c.stored.json")
-	b.SetBytes(int64(len(data)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := decodeStoredJob(data, testDefaults()); err != nil {
-			b.Fatal(err)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 // The table of Jackson's conversions, as measured on the original.
 func TestScalarConversions(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		in    string
 		text  string
@@ -79,6 +80,7 @@ func TestScalarConversions(t *testing.T) {
 }
 
 func TestElements(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ in, want string }{
 		{`[]`, ""},
 		{`[ ]`, ""},
@@ -102,6 +104,7 @@ func TestElements(t *testing.T) {
 }
 
 func TestObjectLastKeyWinsAndNullIsAbsent(t *testing.T) {
+	t.Parallel()
 	o := value(`{ "a" : 1, "\u0061":"two\"" , "b":null,"c":{"a":[]},"d":1,"d":null }`).object()
 	tests := []struct {
 		key  string
@@ -117,6 +120,7 @@ func TestObjectLastKeyWinsAndNullIsAbsent(t *testing.T) {
 }
 
 func TestParseValueTakesTheFirstValue(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ in, want string }{
 		{`{"a":1}`, `{"a":1}`},
 		{" \n{\"a\":1}\t\n", `{"a":1}`},
@@ -133,6 +137,7 @@ func TestParseValueTakesTheFirstValue(t *testing.T) {
 }
 
 func TestParseValueSaysWhere(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ in, want string }{
 		{``, "line 1, column 1"},
 		{`{"a":}`, "line 1, column 6"},

@@ -27,10 +27,13 @@ const defaultGrace = 3 * time.Second
 
 // localOptions are what differs from the machine as it is; zero values mean that.
 type localOptions struct {
-	cpus, mem, disk float64  // cores, MB, MB
-	hostname        string   //
-	keep            int      // ended runs kept per job; 10 if zero
-	keeper          []string // command line of a keeper, to which the data directory is added
+	cpus, mem, disk float64                // cores, MB, MB
+	hostname        string                 //
+	keep            int                    // ended runs kept per job; 20 if zero
+	outputBytes     int64                  // kept of each output of a run; all of it if zero
+	keepBytes       int64                  // of all ended runs kept; a tenth of the disk if zero
+	hasJob          func(name string) bool // false only for a job that certainly is no more; nil for always true
+	keeper          []string               // command line of a keeper, to which the data directory is added
 }
 
 // A localCluster is a Mesos master and agent in small: it runs tasks as processes
@@ -40,7 +43,7 @@ type localOptions struct {
 // claims it, executes it and records its end, see sandbox and keeper. Several
 // instances may share a data directory: all of them can observe and end each
 // other's runs. Ended runs that have been acknowledged move to <data dir>/ended,
-// where the last of each job are kept.
+// where the last of each job are kept, see runArchive.
 type localCluster struct {
 	dir      string // data directory, absolute
 	opts     localOptions
@@ -50,6 +53,8 @@ type localCluster struct {
 	log      *slog.Logger
 
 	keepers keepers
+	archive *runArchive
+	chores  *mailbox[chore] // for the session
 
 	mu      sync.Mutex
 	term    termID        // that subscribes next
@@ -61,13 +66,15 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 	if err != nil {
 		return nil, err
 	}
-	// Others than the owner may pass through to their working directory, not look around.
-	for _, sub := range []string{"", "runs", "ended", "trash", "keepers"} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o711); err != nil {
+	if err := makePassable(dir); err != nil {
+		return nil, err
+	}
+	for _, sub := range []string{"runs", "ended", "trash", "keepers"} {
+		if err := makePassable(filepath.Join(dir, sub)); err != nil {
 			return nil, err
 		}
 	}
-	l := &localCluster{dir: dir, opts: opts, log: logger}
+	l := &localCluster{dir: dir, opts: opts, log: logger, chores: newMailbox[chore]()}
 	if l.agent, err = agentID(filepath.Join(dir, "agent")); err != nil {
 		return nil, fmt.Errorf("read agent id: %w", err)
 	}
@@ -76,9 +83,10 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 			return nil, err
 		}
 	}
-	if l.opts.keep <= 0 {
-		l.opts.keep = 10
+	if l.opts.hasJob == nil {
+		l.opts.hasJob = func(string) bool { return true }
 	}
+	l.archive = newRunArchive(dir, opts.keep, opts.keepBytes)
 	l.keepers = keepers{command: opts.keeper, of: map[string]*keeperProcess{}}
 	if len(opts.keeper) == 0 {
 		self, err := ownBinary()
@@ -95,6 +103,23 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 		disk: cmp.Or(thousandths(opts.disk), size.disk),
 	}
 	return l, nil
+}
+
+// makePassable makes a directory, unless it is there, through which others than its owner may pass to
+// their working directory, without looking around. That is so whatever our umask is, which is
+// for the files of the commands.
+func makePassable(dir string) error {
+	if err := os.Mkdir(dir, 0o711); errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(filepath.Dir(dir), 0o711); err != nil {
+			return err
+		}
+		return makePassable(dir)
+	} else if err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o711)
 }
 
 // agentID reads the agent's id, making one for the first instance that comes.
@@ -304,109 +329,7 @@ func (l *localCluster) forget(box sandbox) {
 	if box.claimed() {
 		return
 	}
-	if err := os.Rename(string(box), filepath.Join(l.dir, "trash", randomHex())); err != nil {
+	if err := l.discard(string(box)); err != nil {
 		l.log.Warn("remove abandoned run", "dir", string(box), "error", err)
 	}
-}
-
-// jobDirectory groups the ended runs by job. Ids of a foreign form are one
-// group, which no job's name collides with.
-func jobDirectory(id string) string {
-	parts := strings.SplitN(id, ":", 5)
-	if len(parts) == 5 && parts[0] == "ct" {
-		return sandboxName(parts[3])
-	}
-	return "~other"
-}
-
-// archive moves an ended run to the others of its job and removes the oldest
-// above the number kept.
-func (l *localCluster) archive(id string) error {
-	from, to := l.sandbox(id), l.archived(id)
-	group := filepath.Dir(string(to))
-	if err := os.MkdirAll(group, 0o711); err != nil {
-		return err
-	}
-	if err := os.Rename(string(from), string(to)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	entries, err := os.ReadDir(group)
-	if err != nil || len(entries) <= l.opts.keep {
-		return err
-	}
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return compareRuns(a.Name(), b.Name()) })
-	for _, e := range entries[:len(entries)-l.opts.keep] {
-		// Away from the name first: what is half deleted must not be taken for a run.
-		trash := filepath.Join(l.dir, "trash", randomHex())
-		err = errors.Join(err, os.Rename(filepath.Join(group, e.Name()), trash), os.RemoveAll(trash))
-	}
-	return err
-}
-
-// compareRuns orders directories by the due time and attempt in the run id.
-func compareRuns(a, b string) int {
-	key := func(name string) (due, attempt int64) {
-		parts := strings.SplitN(name, sandboxName(":"), 4)
-		if len(parts) < 4 {
-			return 0, 0
-		}
-		due, _ = strconv.ParseInt(parts[1], 10, 64)
-		attempt, _ = strconv.ParseInt(parts[2], 10, 64)
-		return due, attempt
-	}
-	dueA, attemptA := key(a)
-	dueB, attemptB := key(b)
-	return cmp.Or(cmp.Compare(dueA, dueB), cmp.Compare(attemptA, attemptB), cmp.Compare(a, b))
-}
-
-// emptyTrash removes what an earlier instance was about to remove.
-func (l *localCluster) emptyTrash() error {
-	trash := filepath.Join(l.dir, "trash")
-	entries, err := os.ReadDir(trash)
-	for _, e := range entries {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(trash, e.Name())))
-	}
-	return err
-}
-
-// maxOutput bounds one answer of output.
-const maxOutput = 1 << 20
-
-// output reads a run's stdout or stderr from offset on, at most limit bytes, and
-// returns the whole size as well, also while the run goes on. A negative offset
-// counts from the end. errNotFound means that there is no such run or name.
-func (l *localCluster) output(id, name string, offset int64, limit int) ([]byte, int64, error) {
-	if name != "stdout" && name != "stderr" {
-		return nil, 0, fmt.Errorf("output %q: %w", name, errNotFound)
-	}
-	box, ok := l.find(id)
-	if !ok {
-		return nil, 0, fmt.Errorf("run %q: %w", id, errNotFound)
-	}
-	// A run may be able to put something else there; only a plain file is read.
-	f, err := os.OpenFile(box.path(name), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, fmt.Errorf("run %q: %s: %w", id, name, errNotFound)
-	}
-	if err != nil {
-		return nil, 0, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, 0, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("%s is no plain file", f.Name())
-	}
-	size := info.Size()
-	if offset < 0 {
-		offset = max(0, size+offset)
-	}
-	text := make([]byte, max(0, min(int64(limit), maxOutput, size-offset)))
-	n, err := f.ReadAt(text, offset)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return text[:n], size, err
 }

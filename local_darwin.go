@@ -10,6 +10,14 @@ import (
 // What local_linux.go does, as far as macOS has it: what leaves the process group
 // of a command outlives it, and so does a command whose keeper is killed.
 
+// descriptors is where a process finds the numbers of its open files.
+const descriptors = "/dev/fd"
+
+const seekData, seekHole = 4, 3 // SEEK_DATA and SEEK_HOLE of <unistd.h>
+
+// punchHole does nothing: outputs are not bounded here.
+func punchHole(*os.File, int64, int64) error { return nil }
+
 func ownBinary() (string, error) { return os.Executable() }
 
 func adoptOrphans() {}

@@ -121,6 +121,7 @@ func tree(t *testing.T, dir string) string {
 const bzip2Tar = "QlpoOTFBWSZTWSyPcBcAAHD7hMmQAEDAAE+AAADxAJ4QAACACCAAVDSaGhNGQZMaCSp5QaZHqAaBX7mjuhBK4BI0iRFMbyLEkDB6w/bNakuGkDrxMev+Qx2tuRkYT9XBdKhEQGxdyRThQkCyPcBc"
 
 func TestFetch(t *testing.T) {
+	t.Parallel()
 	plain, executable, no := tarball(t, tar.Header{Name: "d/", Typeflag: tar.TypeDir}, tar.Header{Name: "./d/f", Typeflag: tar.TypeReg, Mode: 0o4755},
 		tar.Header{Name: "d/l", Typeflag: tar.TypeSymlink, Linkname: "../d/f"}, tar.Header{Name: "h", Typeflag: tar.TypeLink, Linkname: "d/f"}), true, false
 	bz, err := base64.StdEncoding.DecodeString(bzip2Tar)
@@ -178,6 +179,7 @@ func TestFetch(t *testing.T) {
 }
 
 func TestFetchRefuses(t *testing.T) {
+	t.Parallel()
 	up, abs, dot := "../x", "/tmp/x", "."
 	for _, tt := range []struct {
 		uri  mesos.CommandInfo_URI
@@ -203,6 +205,7 @@ func TestFetchRefuses(t *testing.T) {
 }
 
 func TestExtractRefusesEvilArchives(t *testing.T) {
+	t.Parallel()
 	reg := func(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeReg} }
 	link := func(name, target string) tar.Header {
 		return tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: target}
@@ -268,6 +271,7 @@ func make3(reg func(string) tar.Header) []tar.Header {
 }
 
 func TestFetchNamesTheURIButNoSecret(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()
 	m := startLocal(t, t.TempDir(), localOptions{})
@@ -290,6 +294,7 @@ func TestFetchNamesTheURIButNoSecret(t *testing.T) {
 }
 
 func TestLocalKillDuringFetch(t *testing.T) {
+	t.Parallel()
 	reached := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		close(reached)
@@ -308,6 +313,7 @@ func TestLocalKillDuringFetch(t *testing.T) {
 }
 
 func TestFetchGivesUpWhenNothingComes(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Write([]byte("some"))
 		w.(http.Flusher).Flush()

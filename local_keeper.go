@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,8 +33,9 @@ const (
 
 // A keepRequest asks a keeper to claim and execute a run.
 type keepRequest struct {
-	Run   string `json:"run"`   // name of its directory
-	Epoch int64  `json:"epoch"` // number of the subscription that asks
+	Run    string `json:"run"`    // name of its directory
+	Epoch  int64  `json:"epoch"`  // number of the subscription that asks
+	Output int64  `json:"output"` // bytes to keep of each of its outputs; all if 0
 }
 
 // A keepAnswer tells what became of a request: the run is claimed, and executed,
@@ -56,6 +58,7 @@ type keeper struct {
 	starts  chan func()
 
 	mu      sync.Mutex
+	cutting bool                // the outputs of kept are looked after
 	kept    map[string]*keptRun // locked, by the name of their directory
 	started map[int]*program    // and not yet forgotten, by process id
 }
@@ -67,9 +70,15 @@ func runKeeper(dir string) int {
 		fmt.Fprintf(os.Stderr, "chronos: %s is started by chronos itself only\n", keeperWord)
 		return exitUsage
 	}
+	keepDescriptors()
 	adoptOrphans()
-	// Caught and dropped, not ignored: the commands would inherit that.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
+	// Caught and dropped, not ignored: the commands would inherit that. What was ignored
+	// when the program was started stays so for them.
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT} {
+		if !signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 	k := &keeper{
 		dir: dir, name: randomHex(), answers: json.NewEncoder(os.NewFile(4, "answers")),
 		starts: make(chan func()), kept: map[string]*keptRun{}, started: map[int]*program{},
@@ -86,6 +95,23 @@ func runKeeper(dir string) int {
 	return 0
 }
 
+// keepDescriptors has everything that is open, but input and outputs, closed in the commands: our pipes
+// above all, over which a command could swallow the start of another run, and what whoever
+// started the program has left open. Go opens all files so by itself.
+func keepDescriptors() {
+	entries, err := os.ReadDir(descriptors)
+	if err != nil {
+		syscall.CloseOnExec(3)
+		syscall.CloseOnExec(4)
+		return
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			syscall.CloseOnExec(fd)
+		}
+	}
+}
+
 // openControl makes the FIFO over which any instance reaches this keeper.
 func (k *keeper) openControl() (*os.File, error) {
 	path := filepath.Join(k.dir, "keepers", k.name)
@@ -98,10 +124,11 @@ func (k *keeper) openControl() (*os.File, error) {
 // listen passes on what it is told of its runs.
 func (k *keeper) listen(control io.Reader) {
 	for lines := bufio.NewScanner(control); lines.Scan(); {
-		word, run, _ := strings.Cut(lines.Text(), " ")
+		word, rest, _ := strings.Cut(lines.Text(), " ")
+		run, detail, _ := strings.Cut(rest, " ")
 		k.mu.Lock()
 		if r := k.kept[run]; r != nil {
-			r.hears(word)
+			r.hears(word, detail)
 		}
 		k.mu.Unlock()
 	}
@@ -122,7 +149,7 @@ func (k *keeper) serve(requests io.Reader) {
 }
 
 func (k *keeper) keep(q keepRequest) {
-	r := newKeptRun(sandbox(filepath.Join(k.dir, "runs", q.Run)), q.Epoch)
+	r := newKeptRun(sandbox(filepath.Join(k.dir, "runs", q.Run)), q)
 	err := r.awaitLock()
 	if err == nil {
 		k.hold(q.Run, r)
@@ -135,7 +162,9 @@ func (k *keeper) keep(q keepRequest) {
 		return
 	}
 	k.reply(keepAnswer{Run: q.Run})
-	if err := r.box.settle(r.execute(k)); err != nil {
+	st := r.execute(k)
+	r.cutOutputs()
+	if err := r.box.settle(st); err != nil {
 		fmt.Fprintf(r.stderr, "chronos: record the end of the run: %v\n", err)
 	}
 	k.let(q.Run, r)
@@ -146,10 +175,31 @@ func (k *keeper) keep(q keepRequest) {
 func (k *keeper) hold(name string, r *keptRun) {
 	k.mu.Lock()
 	k.kept[name] = r
+	if r.outputs > 0 && !k.cutting {
+		k.cutting = true
+		go k.cutOutputs()
+	}
 	k.mu.Unlock()
 	// If this fails, nobody reaches us: a kill is heeded before the start only.
 	_, _ = r.lock.WriteAt([]byte(k.name), 0)
 	go r.hear()
+}
+
+// cutOutputs keeps the outputs of all runs within their bounds for as long as there are any.
+func (k *keeper) cutOutputs() {
+	for {
+		time.Sleep(outputPace)
+		k.mu.Lock()
+		if len(k.kept) == 0 {
+			k.cutting = false
+			k.mu.Unlock()
+			return
+		}
+		for _, r := range k.kept {
+			r.cutOutputs()
+		}
+		k.mu.Unlock()
+	}
 }
 
 // let gives a run up.

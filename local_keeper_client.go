@@ -59,7 +59,7 @@ func (l *localCluster) start(ctx context.Context, box sandbox, id string, task *
 	if err != nil {
 		return fmt.Errorf("start keeper: %w", err)
 	}
-	err = k.keep(ctx, keepRequest{Run: filepath.Base(string(box)), Epoch: epoch})
+	err = k.keep(ctx, keepRequest{Run: filepath.Base(string(box)), Epoch: epoch, Output: l.opts.outputBytes})
 	if err != nil && ctx.Err() == nil {
 		l.keepers.release(id)
 	}

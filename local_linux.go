@@ -13,6 +13,17 @@ import (
 
 const prSetChildSubreaper = 36 // PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
 
+// descriptors is where a process finds the numbers of its open files.
+const descriptors = "/proc/self/fd"
+
+const seekData, seekHole = 3, 4 // SEEK_DATA and SEEK_HOLE of <unistd.h>
+
+// punchHole gives the disk space of a part of a file back. The file's size stays.
+func punchHole(f *os.File, offset, length int64) error {
+	const keepSize, punch = 1, 2 // FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE of <linux/falloc.h>
+	return syscall.Fallocate(int(f.Fd()), keepSize|punch, offset, length)
+}
+
 // ownBinary names this program as it was started, even if the file has been
 // replaced by another version since.
 func ownBinary() (string, error) { return "/proc/self/exe", nil }

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -107,6 +109,11 @@ func runAs(name string) (*user.User, *syscall.Credential, error) {
 	}
 	account, err := user.Lookup(name)
 	if err != nil {
+		// Asked for by number. C libraries cut a larger one to 32 bits, and 2^32 is root again;
+		// the largest means to change nothing.
+		if n, bad := parseID(name); bad != nil || n == math.MaxUint32 {
+			return nil, nil, fmt.Errorf("run as user %q: there is no such user", name)
+		}
 		if account, err = user.LookupId(name); err != nil {
 			return nil, nil, fmt.Errorf("run as user %q: there is no such user", name)
 		}
@@ -232,18 +239,20 @@ func (p *program) terminate() {
 type keptRun struct {
 	box            sandbox
 	epoch          int64 // number of the subscription that asked for it
+	outputs        int64 // bytes to keep of each output
 	task           *mesos.TaskInfo
 	lock           *os.File
 	stdout, stderr *os.File
 	alive          *os.File      // what observers wait on, if there are any; belongs to the keeper
 	told           chan struct{} // holds a token when the file kill may be there
+	asked          atomic.Int64  // grace period of a kill that left no file, for want of room
 	kills          chan time.Duration
 	over           chan struct{}
 }
 
-func newKeptRun(box sandbox, epoch int64) *keptRun {
+func newKeptRun(box sandbox, q keepRequest) *keptRun {
 	return &keptRun{
-		box: box, epoch: epoch,
+		box: box, epoch: q.Epoch, outputs: q.Output,
 		told: make(chan struct{}, 1), kills: make(chan time.Duration), over: make(chan struct{}),
 	}
 }
@@ -296,6 +305,11 @@ func openOutput(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 }
 
+// cutOutputs keeps the outputs within their bound. If it can't be done here, they grow.
+func (r *keptRun) cutOutputs() {
+	_ = errors.Join(cutOutput(r.stdout, r.outputs), cutOutput(r.stderr, r.outputs))
+}
+
 // awaitLock takes the lock, waiting for it only as long as the run is not claimed.
 func (r *keptRun) awaitLock() (err error) {
 	r.lock, err = r.box.lock(false)
@@ -309,10 +323,13 @@ func (r *keptRun) awaitLock() (err error) {
 	return err
 }
 
-// hears takes a word about the run.
-func (r *keptRun) hears(word string) {
+// hears takes a word about the run, with a detail that may be missing.
+func (r *keptRun) hears(word, detail string) {
 	switch word {
 	case wordKill:
+		if grace, err := strconv.ParseInt(detail, 10, 64); err == nil {
+			r.asked.Store(max(1, grace))
+		}
 		select {
 		case r.told <- struct{}{}:
 		default:
@@ -329,7 +346,7 @@ func (r *keptRun) hears(word string) {
 // which may have been asked before.
 func (r *keptRun) hear() {
 	for {
-		if grace, ok := r.box.killGrace(); ok {
+		if grace, ok := r.killGrace(); ok {
 			select {
 			case r.kills <- grace:
 			case <-r.over:
@@ -344,6 +361,14 @@ func (r *keptRun) hear() {
 	}
 }
 
+// killGrace returns the grace period of a kill, if one was asked for.
+func (r *keptRun) killGrace() (time.Duration, bool) {
+	if grace := r.asked.Load(); grace != 0 {
+		return time.Duration(grace), true
+	}
+	return r.box.killGrace()
+}
+
 // execute runs the task and returns how it ended.
 func (r *keptRun) execute(k *keeper) runStatus {
 	started := time.Now()
@@ -353,7 +378,7 @@ func (r *keptRun) execute(k *keeper) runStatus {
 }
 
 func (r *keptRun) perform(k *keeper) runStatus {
-	if r.box.has("kill") {
+	if _, asked := r.killGrace(); asked {
 		return endedStatus(mesos.TASK_KILLED, "killed before it started")
 	}
 	p, err := newProgram(r.box, r.task, r.stdout, r.stderr)

@@ -88,10 +88,10 @@ func (b sandbox) claimTime() int64 {
 // create makes the directory and what a keeper needs in it. What another
 // instance has put there stays, except that the task is written anew.
 func (b sandbox) create(id string, task *mesos.TaskInfo) error {
-	if err := os.Mkdir(string(b), 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := makePassable(string(b)); err != nil {
 		return err
 	}
-	if strings.Contains(filepath.Base(string(b)), "~") {
+	if strings.Contains(filepath.Base(string(b)), "~") && !b.has("id") {
 		if err := b.replace("id", []byte(id)); err != nil {
 			return err
 		}
@@ -312,6 +312,10 @@ func (b sandbox) kill(ctx context.Context, grace time.Duration) error {
 		return nil
 	}
 	if err := b.replace("kill", strconv.AppendInt(nil, int64(grace), 10)); err != nil {
+		// The disk is full, perhaps by this very run. Its keeper can be told without a file.
+		if b.tell(wordKill, strconv.FormatInt(int64(grace), 10)) {
+			return nil
+		}
 		return err
 	}
 	for {
@@ -348,12 +352,12 @@ func (b sandbox) bury(st runStatus) error {
 
 // What a keeper can be told of a run, over its FIFO.
 const (
-	wordKill  = "kill"  // the file kill is there
+	wordKill  = "kill"  // the file kill is there, or the grace period follows
 	wordWatch = "watch" // the FIFO alive is there
 )
 
 // tell sends a word to the keeper of the run, and reports whether there is one.
-func (b sandbox) tell(word string) bool {
+func (b sandbox) tell(word string, details ...string) bool {
 	name, err := os.ReadFile(b.path("lock"))
 	if err != nil || len(name) == 0 {
 		return false
@@ -364,7 +368,7 @@ func (b sandbox) tell(word string) bool {
 		return false
 	}
 	defer f.Close()
-	_, err = f.Write([]byte(word + " " + filepath.Base(string(b)) + "\n"))
+	_, err = f.Write([]byte(strings.Join(append([]string{word, filepath.Base(string(b))}, details...), " ") + "\n"))
 	return err == nil
 }
 
@@ -387,21 +391,20 @@ const maxSandboxName = 200
 // sandboxName turns any text into a file name. What does not fit is cut and
 // followed by ~ and a digest; such a name cannot be turned back.
 func sandboxName(id string) string {
-	var s strings.Builder
+	name := make([]byte, 0, maxSandboxName+3)
 	for i := range len(id) {
-		c := id[i]
-		switch {
+		switch c := id[i]; {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.' && i > 0:
-			s.WriteByte(c)
+			name = append(name, c)
 		default:
-			fmt.Fprintf(&s, "%%%02X", c)
+			name = append(name, '%', hexDigits[c>>4], hexDigits[c&15])
+		}
+		if len(name) > maxSandboxName { // however long the rest is
+			sum := sha256.Sum256([]byte(id))
+			return string(name[:maxSandboxName-33]) + "~" + hex.EncodeToString(sum[:16])
 		}
 	}
-	if s.Len() > maxSandboxName {
-		sum := sha256.Sum256([]byte(id))
-		return s.String()[:maxSandboxName-33] + "~" + hex.EncodeToString(sum[:16])
-	}
-	return s.String()
+	return string(name)
 }
 
 // runID returns the id whose sandbox this is.

@@ -39,7 +39,7 @@ type localSession struct {
 	handle    func(*sched.Event)
 	fail      context.CancelCauseFunc
 	mail      *mailbox[localMail]
-	janitor   *mailbox[string] // ids of acknowledged runs
+	janitor   *mailbox[chore]
 	wg        sync.WaitGroup
 
 	live     map[string]*liveRun
@@ -78,7 +78,7 @@ func newLocalSession(l *localCluster, epoch int64, framework string, handle func
 	wake.Stop()
 	return &localSession{
 		l: l, epoch: epoch, framework: framework, handle: handle, fail: fail,
-		mail: newMailbox[localMail](), janitor: newMailbox[string](),
+		mail: newMailbox[localMail](), janitor: l.chores,
 		live: make(map[string]*liveRun), rescinded: make(map[string]bool), wake: wake,
 	}
 }
@@ -137,7 +137,7 @@ func (s *localSession) call(ctx context.Context, call *sched.Call) {
 		s.reconcile(ctx, call.GetReconcile().GetTasks())
 	case sched.Call_ACKNOWLEDGE:
 		if a := call.GetAcknowledge(); a != nil && string(a.UUID) == string(endUUID(a.TaskID.Value)) {
-			s.janitor.put(a.TaskID.Value)
+			s.janitor.put(chore{run: a.TaskID.Value})
 		}
 	default:
 		s.l.log.Debug("call has no meaning on this machine", "type", call.Type.String())
@@ -476,7 +476,7 @@ func seconds(ms int64) *float64 {
 
 // clear archives acknowledged runs.
 func (s *localSession) clear(ctx context.Context) {
-	if err := errors.Join(s.l.emptyTrash(), s.l.keepers.clear(filepath.Join(s.l.dir, "keepers"))); err != nil {
+	if err := errors.Join(s.l.emptyTrash(), s.l.tidy(), s.l.keepers.clear(filepath.Join(s.l.dir, "keepers"))); err != nil {
 		s.l.log.Warn("clear away what is left", "error", err)
 	}
 	for {
@@ -485,9 +485,9 @@ func (s *localSession) clear(ctx context.Context) {
 			return
 		case <-s.janitor.ready:
 		}
-		for _, id := range s.janitor.take() {
-			if err := s.l.archive(id); err != nil {
-				s.l.log.Warn("archive run", "run", id, "error", err)
+		for _, c := range s.janitor.take() {
+			if err := s.l.perform(c); err != nil {
+				s.l.log.Warn("clear away", "run", c.run, "job", c.job, "error", err)
 			}
 			if ctx.Err() != nil {
 				return

@@ -9,6 +9,7 @@ import (
 )
 
 func TestLoggerLevelsAndFormats(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	log, level, err := newLogger(&out, "warn", "json")
 	if err != nil {
@@ -45,6 +46,7 @@ func TestLoggerLevelsAndFormats(t *testing.T) {
 }
 
 func TestRedact(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"zk://bob:secret@h1:2181,h2:2181/mesos":        "zk://...@h1:2181,h2:2181/mesos",
 		"zk://bob:s@cret@h1:2181/mesos":                "zk://...@h1:2181/mesos",

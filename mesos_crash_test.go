@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/mesostest"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
@@ -21,12 +22,12 @@ var errKilled = errors.New("killed")
 // lifeline is what connects a leader with the world. When it is cut, nothing
 // the leader does has an effect any more, like after kill -9.
 type lifeline struct {
-	m     *master
+	m     *mesostest.Master
 	store *memStore
 	// onCommit is called before and after records are applied.
 	onCommit func(records []record, applied bool)
 	// onAccept is called before the master reads the first ACCEPT, whose fate it may change.
-	onAccept func(fate acceptFault) acceptFault
+	onAccept func(fate mesostest.CallFault) mesostest.CallFault
 
 	mu    sync.Mutex
 	dead  bool
@@ -34,7 +35,7 @@ type lifeline struct {
 	died  chan struct{}
 }
 
-func newLifeline(m *master, st *memStore) *lifeline {
+func newLifeline(m *mesostest.Master, st *memStore) *lifeline {
 	return &lifeline{m: m, store: st, died: make(chan struct{}), onCommit: func([]record, bool) {}}
 }
 
@@ -58,7 +59,7 @@ func (l *lifeline) gone() bool {
 }
 
 func (l *lifeline) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := l.m.dial(ctx, network, address)
+	c, err := l.m.Dial(ctx, network, address)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil && l.dead {
@@ -158,15 +159,15 @@ var crashPoints = []struct {
 		}
 	}},
 	{name: "when ACCEPT is written", accept: acceptInFlight, arm: func(l *lifeline, _ *mesosConfig) {
-		l.onAccept = func(fate acceptFault) acceptFault {
+		l.onAccept = func(fate mesostest.CallFault) mesostest.CallFault {
 			l.cut()
 			return fate
 		}
 	}},
 	{name: "when ACCEPT is answered", accept: acceptInFlight, arm: func(l *lifeline, c *mesosConfig) {
-		l.onAccept = func(fate acceptFault) acceptFault {
-			if fate == acceptNotTaken {
-				fate = acceptForgotten // lost by the master, after it has said 202
+		l.onAccept = func(fate mesostest.CallFault) mesostest.CallFault {
+			if fate == mesostest.NotTaken {
+				fate = mesostest.Forgotten // lost by the master, after it has said 202
 			}
 			return fate
 		}
@@ -228,7 +229,7 @@ func cutAt(l *lifeline, kind string, n int) func(string) {
 	return func(k string) {
 		mu.Lock()
 		defer mu.Unlock()
-		if k != kind || l.m.launches(doomedRun) == 0 {
+		if k != kind || l.m.Launches(doomedRun) == 0 {
 			return // the answer to a question, perhaps
 		}
 		if n--; n == 0 {
@@ -244,15 +245,16 @@ const doomedRun = "ct:946684830000:0:a:"
 // task is launched exactly once and the run ends as the task did, except where nobody could find that
 // out in time: then the run is recorded as lost, and was launched once at most.
 func TestLeaderDiesOnTheWay(t *testing.T) {
+	t.Parallel()
 	for _, point := range crashPoints {
-		fates := map[string]acceptFault{"": acceptNone}
+		fates := map[string]mesostest.CallFault{"": mesostest.NoFault}
 		if point.accept == acceptInFlight || point.accept == acceptBefore {
-			fates = map[string]acceptFault{", ACCEPT arrived": acceptNone, ", ACCEPT lost": acceptNotTaken}
+			fates = map[string]mesostest.CallFault{", ACCEPT arrived": mesostest.NoFault, ", ACCEPT lost": mesostest.NotTaken}
 		}
 		for fate, fault := range fates {
 			for _, agent := range agentFates {
 				want := "finished, launched 1"
-				launched := point.accept == acceptBefore || point.accept == acceptInFlight && fault == acceptNone
+				launched := point.accept == acceptBefore || point.accept == acceptInFlight && fault == mesostest.NoFault
 				switch {
 				case point.accept == acceptNotStored || point.known:
 				case !launched && agent.unreachable:
@@ -274,7 +276,7 @@ func TestLeaderDiesOnTheWay(t *testing.T) {
 // deathOfALeader is one cell of the table.
 type deathOfALeader struct {
 	arm           func(*lifeline, *mesosConfig)
-	fate          acceptFault // of the first ACCEPT
+	fate          mesostest.CallFault // of the first ACCEPT
 	vacancy, back time.Duration
 }
 
@@ -283,16 +285,16 @@ func (d *deathOfALeader) check(t *testing.T, want string) {
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	}
-	m := oneAgent(t, masterOptions{})
-	m.autoFinish(10 * time.Second)
+	m := oneAgent(t, mesostest.Options{})
+	m.AutoFinish(10 * time.Second)
 	cfg, st := testConfig(), newMemStore()
 	st.records[adoptKey] = []byte("0")
 	first := newLifeline(m, st)
-	c := m.config(testFramework(), log)
-	first.onAccept = func(fate acceptFault) acceptFault { return fate }
+	c := configFor(m, testFramework(), log)
+	first.onAccept = func(fate mesostest.CallFault) mesostest.CallFault { return fate }
 	d.arm(first, &c)
 	var once sync.Once
-	m.setFaults(masterFaults{accept: func(*sched.Call_Accept) (fault acceptFault) {
+	m.SetFaults(mesostest.Faults{Accept: func(*sched.Call_Accept) (fault mesostest.CallFault) {
 		once.Do(func() { fault = first.onAccept(d.fate) })
 		return fault
 	}})
@@ -310,15 +312,15 @@ func (d *deathOfALeader) check(t *testing.T, want string) {
 		t.Fatal("the leader did not get to where it is to die")
 	}
 	if d.back > 0 {
-		m.cutOff(m.agents[0].id)
-		m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240}) // on which it must not be launched as well
+		m.Agents()[0].CutOff()
+		m.AddAgent(mesostest.AgentSpec{CPUs: 4, Mem: 4096, Disk: 10240}) // on which it must not be launched as well
 	}
 	k.die()
 	time.Sleep(d.vacancy)
-	k = leadOn(t, newLifeline(m, st), cfg, m.config(testFramework(), log))
+	k = leadOn(t, newLifeline(m, st), cfg, configFor(m, testFramework(), log))
 	time.Sleep(d.back)
 	if d.back > 0 {
-		m.restore(m.agents[0].id)
+		m.Agents()[0].Restore()
 	}
 	time.Sleep(time.Hour)
 	synctest.Wait()
@@ -326,24 +328,22 @@ func (d *deathOfALeader) check(t *testing.T, want string) {
 	k.die()
 }
 
-func (d *deathOfALeader) compare(t *testing.T, m *master, k *doomedLeader, want string) {
+func (d *deathOfALeader) compare(t *testing.T, m *mesostest.Master, k *doomedLeader, want string) {
 	var got []string
 	for _, r := range k.view().job("a").history {
-		got = append(got, fmt.Sprintf("%s %s, launched %d", r.ID, r.State, m.launches(r.ID)))
+		got = append(got, fmt.Sprintf("%s %s, launched %d", r.ID, r.State, m.Launches(r.ID)))
 	}
 	if want := doomedRun + " " + want; strings.Join(got, "; ") != want {
 		t.Errorf("history = %q, want %q", got, want)
 	}
-	if n := len(m.allLaunches()); n > 1 {
+	if n := len(m.AllLaunches()); n > 1 {
 		t.Errorf("%d tasks launched, want 1 at most", n)
 	}
 	if left := k.view().job("a").runs; len(left) != 0 {
 		t.Errorf("open runs = %+v", left[0])
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, a := range m.agents {
-		if n := len(a.tasks); n != 0 {
+	for _, a := range m.Agents() {
+		if n := len(a.Tasks()); n != 0 {
 			t.Errorf("%d tasks have updates that nobody acknowledged", n)
 		}
 	}

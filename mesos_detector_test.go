@@ -18,6 +18,7 @@ import (
 )
 
 func TestMasterForms(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "master")
 	if err := os.WriteFile(file, []byte("m1:5050\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -64,6 +65,7 @@ func TestMasterForms(t *testing.T) {
 }
 
 func TestFirstCandidate(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		children []string
 		want     string
@@ -83,6 +85,7 @@ func TestFirstCandidate(t *testing.T) {
 }
 
 func TestMasterAddress(t *testing.T) {
+	t.Parallel()
 	legacy := &mesos.MasterInfo{ID: "x", IP: 16777226, Port: new(uint32(5050)), PID: new("master@10.0.0.2:5051")}
 	withPID, err := legacy.Marshal()
 	if err != nil {
@@ -196,6 +199,7 @@ func (z *memoryZK) Get(path string) ([]byte, *zk.Stat, error) {
 
 // Certificates are issued to names: where TLS is spoken the name that a master gives itself is used.
 func TestMasterNameForTLS(t *testing.T) {
+	t.Parallel()
 	legacy := &mesos.MasterInfo{ID: "x", IP: 16777226, Port: new(uint32(5050)), PID: new("master@10.0.0.2:5051"), Hostname: new("m2")}
 	packed, err := legacy.Marshal()
 	if err != nil {
@@ -219,6 +223,7 @@ func TestMasterNameForTLS(t *testing.T) {
 func pidNode(host string) string { return `{"pid":"master@` + host + `:5050"}` }
 
 func TestDetectorFollowsZooKeeper(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		z := &memoryZK{nodes: map[string]string{"log_replicas": ""}, missing: true}
 		follow, err := newDetector("zk://u:p@h1:1,h2:2/mesos", false, z.open, slog.New(slog.DiscardHandler))

@@ -16,15 +16,16 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/mesostest"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 // ranTask is a task on the double that has ended, with a log.
-func ranTask(t *testing.T, m *master, log []byte) (*connection, *Run) {
+func ranTask(t *testing.T, m *mesostest.Master, log []byte) (*connection, *Run) {
 	info := testFramework()
-	info.Principal = nonEmpty(m.opt.Principal)
-	k := connect(t, m.config(info, nil), "")
+	info.Principal = nonEmpty(m.Options().Principal)
+	k := connect(t, configFor(m, info, nil), "")
 	k.reactWith(k.acknowledgeAll)
 	synctest.Wait()
 	if err := k.outcome(k.launchCall("ct:1:0:a:x y")); err != nil {
@@ -35,7 +36,7 @@ func ranTask(t *testing.T, m *master, log []byte) (*connection, *Run) {
 	if got, want := k.states("ct:1:0:a:x y"), "STARTING RUNNING FINISHED"; got != want {
 		t.Fatalf("updates = %s, want %s", got, want)
 	}
-	m.writeFile("ct:1:0:a:x y", "stdout", log)
+	m.WriteFile("ct:1:0:a:x y", "stdout", log)
 	offer := k.seen(sched.Event_OFFERS)[0].Offers.Offers[0]
 	return k, &Run{
 		ID: "ct:1:0:a:x y", AgentID: offer.AgentID.Value,
@@ -44,9 +45,10 @@ func ranTask(t *testing.T, m *master, log []byte) (*connection, *Run) {
 }
 
 func TestReadLogsOfARun(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{Principal: "chronos", Secret: "s3cret"})
-		m.autoFinish(time.Second)
+		m := oneAgent(t, mesostest.Options{Principal: "chronos", Secret: "s3cret"})
+		m.AutoFinish(time.Second)
 		log := []byte(strings.Repeat("größe \"quoted\" \\ \t\x00\xff€\n", 20_000)) // many pages, cut within characters
 		k, r := ranTask(t, m, log)
 		files := newAgentFiles(k.mesosCluster, nil)
@@ -98,14 +100,15 @@ func TestReadLogsOfARun(t *testing.T) {
 
 // TestReadLogsAsWhoeverAgentsAdmit: agents have credentials of their own, which need not be those of masters.
 func TestReadLogsAsWhoeverAgentsAdmit(t *testing.T) {
+	t.Parallel()
 	secret := filepath.Join(t.TempDir(), "agents")
 	login := (&daemon{log: slog.New(slog.DiscardHandler), flags: &flags{mesosAgentPrincipal: "reader", mesosAgentSecretFile: secret}}).agentLogin()
 	if (&daemon{flags: &flags{}}).agentLogin() != nil {
 		t.Error("agents get other credentials than the framework's, and none were given")
 	}
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{Principal: "chronos", Secret: "s3cret", AgentPrincipal: "reader", AgentSecret: "read"})
-		m.autoFinish(time.Second)
+		m := oneAgent(t, mesostest.Options{Principal: "chronos", Secret: "s3cret", AgentPrincipal: "reader", AgentSecret: "read"})
+		m.AutoFinish(time.Second)
 		k, r := ranTask(t, m, []byte("hello\n"))
 		r.Sandbox = "" // so that the master is asked as well, with the framework's own
 		tests := []struct{ name, secret, want string }{
@@ -133,17 +136,15 @@ func TestReadLogsAsWhoeverAgentsAdmit(t *testing.T) {
 
 // TestReadLogsOverTLS reads from an agent that speaks https, whose certificate must be trusted.
 func TestReadLogsOverTLS(t *testing.T) {
-	m := newMaster(t, masterOptions{Principal: "chronos", Secret: "s3cret"})
-	a := m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
-	agent := httptest.NewTLSServer(http.HandlerFunc(a.serveHTTP))
+	t.Parallel()
+	m := mesostest.NewMaster(t, mesostest.Options{Principal: "chronos", Secret: "s3cret"})
+	a := m.AddAgent(mesostest.AgentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
+	agent := httptest.NewTLSServer(a)
 	defer agent.Close()
-	task := &fakeTask{agent: a, framework: "F", info: &mesos.TaskInfo{TaskID: mesos.TaskID{Value: "T"}}}
-	m.mu.Lock()
-	a.past = append(a.past, task)
-	m.mu.Unlock()
-	m.writeFile("T", "stderr", []byte("hello\n"))
+	a.AddEnded("F", "T")
+	m.WriteFile("T", "stderr", []byte("hello\n"))
 	r := &Run{ID: "T", Sandbox: sandboxURL(agent.URL, "F", "T")}
-	c := m.config(testFramework(), nil)
+	c := configFor(m, testFramework(), nil)
 	for _, trusted := range []bool{false, true} {
 		if trusted {
 			pool := x509.NewCertPool()
@@ -161,9 +162,10 @@ func TestReadLogsOverTLS(t *testing.T) {
 
 // TestFilesOfARecordedAgent serves what a real agent has answered.
 func TestFilesOfARecordedAgent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		answers := make(map[string]string)
-		for _, it := range readRecording(t, "30-operator-endpoints") {
+		for _, it := range mesostest.ReadRecording(t, "30-operator-endpoints") {
 			if it.Kind != "response" {
 				continue
 			}
@@ -195,6 +197,7 @@ func TestFilesOfARecordedAgent(t *testing.T) {
 }
 
 func TestUnquoteBytes(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		`null`: "", ``: "", `""`: "", `"a\"\\\/\b\f\n\r\t"`: "a\"\\/\b\f\n\r\t",
 		`"\u00e4\ud83d\ude00\ud83d"`: "ä😀\ufffd", "\"\xff\xc3\"": "\xff\xc3",
@@ -207,6 +210,7 @@ func TestUnquoteBytes(t *testing.T) {
 
 // Certificates are issued to names, so agents that speak TLS are reached under theirs.
 func TestAgentURL(t *testing.T) {
+	t.Parallel()
 	both := mesos.Address{Hostname: new("a1"), IP: new("10.0.0.1"), Port: 5051}
 	for _, tt := range []struct {
 		url  *mesos.URL
@@ -225,6 +229,7 @@ func TestAgentURL(t *testing.T) {
 }
 
 func TestSandboxURL(t *testing.T) {
+	t.Parallel()
 	u := &mesos.URL{Scheme: "https", Address: mesos.Address{IP: new("fe80::1"), Port: 5051}}
 	got := sandboxURL(agentURL(u), "F", "ct:1:0:a:x y")
 	want := "https://[fe80::1]:5051/files/browse?path=%2Fframeworks%2FF%2Fexecutors%2Fct%3A1%3A0%3Aa%3Ax+y%2Flatest"

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/mesostest"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
@@ -33,8 +34,8 @@ func (o *oddMaster) subscriptions() int {
 }
 
 func subscribedRecord(interval float64) []byte {
-	return encodeEvent(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
-		FrameworkID: &mesos.FrameworkID{Value: "F"}, HeartbeatIntervalSeconds: &interval}}, false)
+	return mesostest.Record(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
+		FrameworkID: &mesos.FrameworkID{Value: "F"}, HeartbeatIntervalSeconds: &interval}})
 }
 
 func (o *oddMaster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -58,6 +59,7 @@ func holdOpen(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 // A master that was started anew behind the same address knows nothing of us, and the stream of the
 // one before may look alive for minutes. What it says to a call is enough to subscribe.
 func TestMasterThatDoesNotKnowTheFrameworkIsSubscribedToAnew(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, text string
 		status     int
@@ -72,7 +74,7 @@ func TestMasterThatDoesNotKnowTheFrameworkIsSubscribedToAnew(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				o := &oddMaster{interval: 15, then: holdOpen, answer: func(w http.ResponseWriter, _ *sched.Call) { masterAnswer(w, tt.status, tt.text) }}
+				o := &oddMaster{interval: 15, then: holdOpen, answer: func(w http.ResponseWriter, _ *sched.Call) { mesostest.Answer(w, tt.status, tt.text) }}
 				k := connect(t, brokenMaster(t, o.ServeHTTP), "")
 				synctest.Wait()
 				k.send(calls.Revive(), nil)
@@ -88,6 +90,7 @@ func TestMasterThatDoesNotKnowTheFrameworkIsSubscribedToAnew(t *testing.T) {
 
 // A master that accepts us and ends each stream at once is not asked three times a second for ever.
 func TestShortSubscriptionsDoNotResetTheBackoff(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		lives := time.Duration(0)
 		var mu sync.Mutex
@@ -120,16 +123,17 @@ func TestShortSubscriptionsDoNotResetTheBackoff(t *testing.T) {
 
 // What no master says is stepped over: it neither ends the stream nor is taken for its end.
 func TestOddRecordsOnTheStream(t *testing.T) {
-	heartbeat := encodeEvent(&sched.Event{Type: sched.Event_HEARTBEAT}, false)
+	t.Parallel()
+	heartbeat := mesostest.Record(&sched.Event{Type: sched.Event_HEARTBEAT})
 	tests := []struct {
 		name    string
 		record  []byte
 		skipped bool // counted and told of
 	}{
 		{"an empty record", []byte("0\n"), true},
-		{"an event without a type", encodeEvent(&sched.Event{}, false), true},
-		{"an event of a kind to come", encodeEvent(&sched.Event{Type: 99}, false), false},
-		{"an event without its body", encodeEvent(&sched.Event{Type: sched.Event_OFFERS}, false), false},
+		{"an event without a type", mesostest.Record(&sched.Event{}), true},
+		{"an event of a kind to come", mesostest.Record(&sched.Event{Type: 99}), false},
+		{"an event without its body", mesostest.Record(&sched.Event{Type: sched.Event_OFFERS}), false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -167,6 +171,7 @@ func TestOddRecordsOnTheStream(t *testing.T) {
 }
 
 func TestSecondSubscribedOnAStreamEndsIt(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		o := &oddMaster{interval: 15, then: func(w http.ResponseWriter, r *http.Request) {
 			w.Write(subscribedRecord(15))
@@ -183,6 +188,7 @@ func TestSecondSubscribedOnAStreamEndsIt(t *testing.T) {
 
 // The interval of heartbeats that a master names is believed within reason.
 func TestOddHeartbeatIntervals(t *testing.T) {
+	t.Parallel()
 	for _, seconds := range []float64{0, -1, 1e-9, 1e300, math.Inf(1), math.NaN()} {
 		synctest.Test(t, func(t *testing.T) {
 			o := &oddMaster{interval: seconds, then: holdOpen}
@@ -203,11 +209,12 @@ func TestOddHeartbeatIntervals(t *testing.T) {
 
 // A master that takes calls too slowly does not fill the memory: it is subscribed to anew, which voids them.
 func TestCallsThatAMasterDoesNotTakeAreBounded(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		o := &oddMaster{interval: 15, then: holdOpen, answer: func(w http.ResponseWriter, _ *sched.Call) {
 			<-release
-			masterAnswer(w, 202, "")
+			mesostest.Answer(w, 202, "")
 		}}
 		k := connect(t, brokenMaster(t, o.ServeHTTP), "")
 		synctest.Wait()
@@ -239,20 +246,21 @@ func TestCallsThatAMasterDoesNotTakeAreBounded(t *testing.T) {
 
 // TestDeclineThatFailsIsRepeated: an offer that the master never gets back keeps its resources out for ever.
 func TestDeclineThatFailsIsRepeated(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{})
-		m.autoFinish(time.Second)
+		m := oneAgent(t, mesostest.Options{})
+		m.AutoFinish(time.Second)
 		refused := 0
-		m.setFaults(masterFaults{call: func(c *sched.Call) acceptFault {
+		m.SetFaults(mesostest.Faults{Call: func(c *sched.Call) mesostest.CallFault {
 			if c.Type == sched.Call_DECLINE && refused < 3 {
 				refused++
-				return acceptRefused
+				return mesostest.Refused
 			}
-			return acceptNone
+			return mesostest.NoFault
 		}})
 		cfg, st := testConfig(), newMemStore()
 		st.records[adoptKey] = []byte("0")
-		k := leadOn(t, newLifeline(m, st), cfg, m.config(testFramework(), slog.New(slog.DiscardHandler)))
+		k := leadOn(t, newLifeline(m, st), cfg, configFor(m, testFramework(), slog.New(slog.DiscardHandler)))
 		defer k.die()
 		j, err := decodeJob([]byte(`{"name":"a","command":"true","schedule":"R1/2000-01-01T00:02:00Z/PT1H"}`), cfg.defaults, dialect2, nil)
 		if err != nil {
@@ -263,17 +271,15 @@ func TestDeclineThatFailsIsRepeated(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		m.mu.Lock()
-		if len(m.offers) != 0 {
-			t.Errorf("%d offers are out that nobody wants", len(m.offers))
+		if n := m.Offered(); n != 0 {
+			t.Errorf("%d offers are out that nobody wants", n)
 		}
-		m.mu.Unlock()
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
 		if history := k.view().job("a").history; len(history) != 1 || history[0].State != runFinished {
 			t.Errorf("history = %+v, want one run that has finished", history)
 		}
-		if n := len(m.received(sched.Call_DECLINE)); refused != 3 || n == 0 || n > 10 {
+		if n := len(m.Received(sched.Call_DECLINE)); refused != 3 || n == 0 || n > 10 {
 			t.Errorf("DECLINE was refused %d times and taken %d times, want 3 and a few", refused, n)
 		}
 	})
@@ -281,6 +287,7 @@ func TestDeclineThatFailsIsRepeated(t *testing.T) {
 
 // TestTaskThatNeverStartsIsGivenUp: also after its agent was unreachable in between.
 func TestTaskThatNeverStartsIsGivenUp(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name      string
 		cut, back time.Duration // of the agent, from the launch; 0 if it stays
@@ -292,11 +299,11 @@ func TestTaskThatNeverStartsIsGivenUp(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := oneAgent(t, masterOptions{Scripted: true}) // whose agents never start anything
+				m := oneAgent(t, mesostest.Options{Scripted: true}) // whose agents never start anything
 				cfg, st := testConfig(), newMemStore()
 				st.records[adoptKey] = []byte("0")
 				log := &logBuffer{}
-				c := m.config(testFramework(), slog.New(slog.NewTextHandler(log, nil)))
+				c := configFor(m, testFramework(), slog.New(slog.NewTextHandler(log, nil)))
 				k := leadOn(t, newLifeline(m, st), cfg, c)
 				defer k.die()
 				j, err := decodeJob([]byte(`{"name":"a","command":"true","retries":0,"schedule":"R1/2000-01-01T00:00:30Z/PT1H"}`), cfg.defaults, dialect2, nil)
@@ -309,9 +316,9 @@ func TestTaskThatNeverStartsIsGivenUp(t *testing.T) {
 				time.Sleep(40 * time.Second)
 				if tt.back > 0 {
 					time.Sleep(tt.cut)
-					m.cutOff(m.agents[0].id)
+					m.Agents()[0].CutOff()
 					time.Sleep(tt.back - tt.cut)
-					m.restore(m.agents[0].id)
+					m.Agents()[0].Restore()
 				}
 				time.Sleep(time.Hour)
 				synctest.Wait()
@@ -319,7 +326,7 @@ func TestTaskThatNeverStartsIsGivenUp(t *testing.T) {
 				if len(history) != 1 || history[0].State != runLost || !strings.Contains(history[0].Reason, "not started") {
 					t.Errorf("history = %+v, open %v, want the run lost because it has not started\n%s", history, k.view().job("a").runs, log)
 				}
-				if n := len(m.received(sched.Call_KILL)); n == 0 {
+				if n := len(m.Received(sched.Call_KILL)); n == 0 {
 					t.Error("the task was not killed")
 				}
 			})

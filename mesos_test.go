@@ -12,10 +12,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/mesostest"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
@@ -155,18 +157,25 @@ func (k *connection) launchCall(ids ...string) *sched.Call {
 }
 
 // oneAgent is a master with one agent of four cpus, inside a synctest bubble.
-func oneAgent(t *testing.T, opt masterOptions) *master {
+func oneAgent(t *testing.T, opt mesostest.Options) *mesostest.Master {
 	opt.Pipe = true
-	m := newMaster(t, opt)
-	m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
+	m := mesostest.NewMaster(t, opt)
+	m.AddAgent(mesostest.AgentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
 	return m
 }
 
+// configFor is how to connect to a master with the framework described.
+func configFor(m *mesostest.Master, info *mesos.FrameworkInfo, log *slog.Logger) mesosConfig {
+	o := m.Options()
+	return mesosConfig{follow: m.Follow, framework: info, dial: m.Dial, log: log, principal: o.Principal, secret: o.Secret}
+}
+
 func TestClusterRunsATask(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{})
-		m.autoFinish(time.Minute)
-		k := connect(t, m.config(testFramework(), nil), "")
+		m := oneAgent(t, mesostest.Options{})
+		m.AutoFinish(time.Minute)
+		k := connect(t, configFor(m, testFramework(), nil), "")
 		k.reactWith(k.acknowledgeAll)
 		synctest.Wait()
 		if err := k.outcome(k.launchCall("ct:1:0:a:")); err != nil {
@@ -177,7 +186,7 @@ func TestClusterRunsATask(t *testing.T) {
 		if got, want := k.states("ct:1:0:a:"), "STARTING RUNNING FINISHED"; got != want {
 			t.Errorf("updates = %s, want %s", got, want)
 		}
-		if n := m.launches("ct:1:0:a:"); n != 1 {
+		if n := m.Launches("ct:1:0:a:"); n != 1 {
 			t.Errorf("launches = %d, want 1", n)
 		}
 		if s := k.status(); !s.Subscribed || s.Master != m.URL() {
@@ -187,19 +196,20 @@ func TestClusterRunsATask(t *testing.T) {
 		if err := <-k.ended; err != nil {
 			t.Errorf("run = %v, want nil at the end of its context", err)
 		}
-		if n := len(m.received(sched.Call_TEARDOWN)); n != 0 {
+		if n := len(m.Received(sched.Call_TEARDOWN)); n != 0 {
 			t.Errorf("%d TEARDOWN calls at the end, want none", n)
 		}
 	})
 }
 
 func TestRedirectKeepsCredentialsAndCallsGoToTheLeader(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{Principal: "chronos", Secret: "s3cret"})
-		standby := m.standby()
+		m := oneAgent(t, mesostest.Options{Principal: "chronos", Secret: "s3cret"})
+		standby := m.Standby()
 		info := testFramework()
 		info.Principal = new("chronos")
-		c := m.config(info, nil)
+		c := configFor(m, info, nil)
 		c.follow = func(_ context.Context, report func(string)) { report(standby) }
 		k := connect(t, c, "")
 		synctest.Wait()
@@ -213,11 +223,12 @@ func TestRedirectKeepsCredentialsAndCallsGoToTheLeader(t *testing.T) {
 }
 
 func TestDroppedStreamIsSubscribedAnewWithTheSameID(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{})
-		k := connect(t, m.config(testFramework(), nil), "")
+		m := oneAgent(t, mesostest.Options{})
+		k := connect(t, configFor(m, testFramework(), nil), "")
 		synctest.Wait()
-		m.dropStreams()
+		m.DropStreams()
 		time.Sleep(time.Second)
 		synctest.Wait()
 		subscribed := k.seen(sched.Event_SUBSCRIBED)
@@ -233,16 +244,21 @@ func TestDroppedStreamIsSubscribedAnewWithTheSameID(t *testing.T) {
 	})
 }
 
+func readAll(r io.Reader) []byte {
+	b, _ := io.ReadAll(r) // what came before the error will do
+	return b
+}
+
 // brokenMaster answers every request as told. It is no Mesos master.
 func brokenMaster(t *testing.T, h http.HandlerFunc) mesosConfig {
-	n := &memoryNet{listeners: make(map[string]*pipeListener)}
+	var n mesostest.Net
 	whole := func(w http.ResponseWriter, r *http.Request) {
 		// A server notices that its client goes only once it has read the body.
 		r.Body = io.NopCloser(bytes.NewReader(readAll(r.Body)))
 		h(w, r)
 	}
 	s := &http.Server{Handler: http.HandlerFunc(whole), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
-	l := n.listen("broken:5050")
+	l := n.Listen("broken:5050")
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -255,13 +271,12 @@ func brokenMaster(t *testing.T, h http.HandlerFunc) mesosConfig {
 	return mesosConfig{
 		framework: testFramework(),
 		follow:    func(_ context.Context, report func(string)) { report("http://broken:5050") },
-		dial: func(ctx context.Context, _, address string) (net.Conn, error) {
-			return n.dial(ctx, address)
-		},
+		dial:      n.Dial,
 	}
 }
 
 func TestMastersThatDoNotWork(t *testing.T) {
+	t.Parallel()
 	stream := func(w http.ResponseWriter, body string) {
 		w.Header().Set("Content-Type", mediaProtobuf)
 		w.Header().Set(streamHeader, "x")
@@ -287,8 +302,8 @@ func TestMastersThatDoNotWork(t *testing.T) {
 		{"no leader", func(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "No leader elected", http.StatusServiceUnavailable)
 		}, "master answered 503: No leader elected"},
-		{"redirects to itself", func(w http.ResponseWriter, r *http.Request) { redirectTo(w, "broken:5050", r.URL.Path) }, "has not been elected yet"},
-		{"redirects to nowhere", func(w http.ResponseWriter, r *http.Request) { redirectTo(w, "other:1", r.URL.Path) }, "connection refused: other:1"},
+		{"redirects to itself", func(w http.ResponseWriter, r *http.Request) { mesostest.Redirect(w, "broken:5050", r.URL.Path) }, "has not been elected yet"},
+		{"redirects to nowhere", func(w http.ResponseWriter, r *http.Request) { mesostest.Redirect(w, "other:1", r.URL.Path) }, "connection refused: other:1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -314,6 +329,7 @@ func TestMastersThatDoNotWork(t *testing.T) {
 }
 
 func TestHeartbeatsMissedEndTheStream(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		var at []time.Time
@@ -324,8 +340,8 @@ func TestHeartbeatsMissedEndTheStream(t *testing.T) {
 			mu.Unlock()
 			w.Header().Set("Content-Type", mediaProtobuf)
 			w.Header().Set(streamHeader, "x")
-			w.Write(encodeEvent(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
-				FrameworkID: &mesos.FrameworkID{Value: "F"}, HeartbeatIntervalSeconds: new(15.0)}}, false))
+			w.Write(mesostest.Record(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
+				FrameworkID: &mesos.FrameworkID{Value: "F"}, HeartbeatIntervalSeconds: new(15.0)}}))
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
 		}), "")
@@ -343,23 +359,24 @@ func TestHeartbeatsMissedEndTheStream(t *testing.T) {
 }
 
 func TestUnreachableMasterRecovers(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name         string
-		breaks, cure func(m *master)
+		breaks, cure func(m *mesostest.Master)
 		log          string
 	}{
-		{"master down", func(m *master) { m.answerAll(503) }, func(m *master) { m.answerAll(0) }, "master answered 503"},
-		{"wrong secret", func(m *master) { m.configure(func(o *masterOptions) { o.Secret = "other" }) }, func(m *master) { m.configure(func(o *masterOptions) { o.Secret = "s3cret" }) }, "refused authentication (401)"},
-		{"unknown role", func(m *master) { m.configure(func(o *masterOptions) { o.Roles = []string{"x"} }) }, func(m *master) { m.configure(func(o *masterOptions) { o.Roles = nil }) },
+		{"master down", func(m *mesostest.Master) { m.AnswerAll(503) }, func(m *mesostest.Master) { m.AnswerAll(0) }, "master answered 503"},
+		{"wrong secret", func(m *mesostest.Master) { m.Configure(func(o *mesostest.Options) { o.Secret = "other" }) }, func(m *mesostest.Master) { m.Configure(func(o *mesostest.Options) { o.Secret = "s3cret" }) }, "refused authentication (401)"},
+		{"unknown role", func(m *mesostest.Master) { m.Configure(func(o *mesostest.Options) { o.Roles = []string{"x"} }) }, func(m *mesostest.Master) { m.Configure(func(o *mesostest.Options) { o.Roles = nil }) },
 			"Roles { * } are not present in the master's --roles"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := oneAgent(t, masterOptions{Principal: "chronos", Secret: "s3cret"})
+				m := oneAgent(t, mesostest.Options{Principal: "chronos", Secret: "s3cret"})
 				info := testFramework()
 				info.Principal = new("chronos")
-				c := m.config(info, nil)
+				c := configFor(m, info, nil)
 				tt.breaks(m)
 				k := connect(t, c, "")
 				time.Sleep(time.Minute)
@@ -379,10 +396,11 @@ func TestUnreachableMasterRecovers(t *testing.T) {
 }
 
 func TestFrameworkRefusedForGood(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{})
-		m.expire("F1")
-		k := connect(t, m.config(testFramework(), nil), "F1")
+		m := oneAgent(t, mesostest.Options{})
+		m.Expire("F1")
+		k := connect(t, configFor(m, testFramework(), nil), "F1")
 		if err := <-k.ended; !errors.Is(err, errFrameworkRemoved) {
 			t.Errorf("run with a removed id = %v, want errFrameworkRemoved", err)
 		}
@@ -393,12 +411,13 @@ func TestFrameworkRefusedForGood(t *testing.T) {
 }
 
 func TestSecondSchedulerTakesOver(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{})
-		first := connect(t, m.config(testFramework(), nil), "F1")
+		m := oneAgent(t, mesostest.Options{})
+		first := connect(t, configFor(m, testFramework(), nil), "F1")
 		synctest.Wait()
 		stale := first.launchCall("ct:1:0:a:")
-		second := connect(t, m.config(testFramework(), nil), "F1")
+		second := connect(t, configFor(m, testFramework(), nil), "F1")
 		if err := <-first.ended; !errors.Is(err, errFrameworkTaken) {
 			t.Errorf("run of the first = %v, want errFrameworkTaken", err)
 		}
@@ -414,34 +433,35 @@ func TestSecondSchedulerTakesOver(t *testing.T) {
 }
 
 func TestCallOutcomes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{})
-		k := connect(t, m.config(testFramework(), nil), "")
+		m := oneAgent(t, mesostest.Options{})
+		k := connect(t, configFor(m, testFramework(), nil), "")
 		k.reactWith(k.acknowledgeAll)
 		tests := []struct {
-			fault            acceptFault
+			fault            mesostest.CallFault
 			ok, notSent      bool
 			launches, states string
 		}{
-			{fault: acceptNone, ok: true, launches: "1", states: "STARTING RUNNING"},
-			{fault: acceptRefused, notSent: true, launches: "0"},
-			{fault: acceptNotTaken, launches: "0"},
-			{fault: acceptUnanswered, launches: "1", states: "STARTING RUNNING"},
-			{fault: acceptForgotten, ok: true, launches: "0"},
+			{fault: mesostest.NoFault, ok: true, launches: "1", states: "STARTING RUNNING"},
+			{fault: mesostest.Refused, notSent: true, launches: "0"},
+			{fault: mesostest.NotTaken, launches: "0"},
+			{fault: mesostest.Unanswered, launches: "1", states: "STARTING RUNNING"},
+			{fault: mesostest.Forgotten, ok: true, launches: "0"},
 		}
 		for i, tt := range tests {
 			time.Sleep(10 * time.Second) // past the filters of the launch before
-			m.rescindAll()               // what was forgotten by the master, too
+			m.RescindAll()               // what was forgotten by the master, too
 			time.Sleep(2 * time.Second)
 			synctest.Wait()
-			m.setFaults(masterFaults{accept: func(*sched.Call_Accept) acceptFault { return tt.fault }})
+			m.SetFaults(mesostest.Faults{Accept: func(*sched.Call_Accept) mesostest.CallFault { return tt.fault }})
 			id := fmt.Sprintf("ct:%d:0:a:", i)
 			err := k.outcome(k.launchCall(id))
 			synctest.Wait()
 			if ok, notSent := err == nil, errors.Is(err, errNotSent); ok != tt.ok || notSent != tt.notSent {
 				t.Errorf("fault %d: outcome %v, want ok %v, not sent %v", tt.fault, err, tt.ok, tt.notSent)
 			}
-			if got := fmt.Sprint(m.launches(id)); got != tt.launches || k.states(id) != tt.states {
+			if got := fmt.Sprint(m.Launches(id)); got != tt.launches || k.states(id) != tt.states {
 				t.Errorf("fault %d: launches %s, updates %q, want %s, %q", tt.fault, got, k.states(id), tt.launches, tt.states)
 			}
 		}
@@ -452,9 +472,10 @@ func TestCallOutcomes(t *testing.T) {
 }
 
 func TestCallsKeepTheirOrder(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{})
-		k := connect(t, m.config(testFramework(), nil), "")
+		m := oneAgent(t, mesostest.Options{})
+		k := connect(t, configFor(m, testFramework(), nil), "")
 		synctest.Wait()
 		var wg sync.WaitGroup
 		for i := range 200 {
@@ -462,7 +483,7 @@ func TestCallsKeepTheirOrder(t *testing.T) {
 			k.send(calls.Kill(fmt.Sprint(i), ""), func(error) { wg.Done() })
 		}
 		wg.Wait()
-		for i, c := range m.received(sched.Call_KILL) {
+		for i, c := range m.Received(sched.Call_KILL) {
 			if c.Kill.TaskID.Value != fmt.Sprint(i) {
 				t.Fatalf("call %d kills %s", i, c.Kill.TaskID.Value)
 			}
@@ -471,11 +492,12 @@ func TestCallsKeepTheirOrder(t *testing.T) {
 }
 
 func TestCallsQueuedWhenTheStreamEndsAreVoid(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{})
-		k := connect(t, m.config(testFramework(), nil), "")
+		m := oneAgent(t, mesostest.Options{})
+		k := connect(t, configFor(m, testFramework(), nil), "")
 		synctest.Wait()
-		m.dropStreams()
+		m.DropStreams()
 		var mu sync.Mutex
 		told := 0
 		for range 100 {
@@ -496,33 +518,34 @@ func TestCallsQueuedWhenTheStreamEndsAreVoid(t *testing.T) {
 }
 
 func TestAnotherMasterLeads(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{})
-		standby := m.standby()
-		m.setBehaviour(func(*mesos.TaskInfo) taskOutcome { return taskOutcome{Forever: true} })
-		k := connect(t, m.config(testFramework(), nil), "")
+		m := oneAgent(t, mesostest.Options{})
+		standby := m.Standby()
+		m.SetBehaviour(func(*mesos.TaskInfo) mesostest.Outcome { return mesostest.Outcome{Forever: true} })
+		k := connect(t, configFor(m, testFramework(), nil), "")
 		k.reactWith(k.acknowledgeAll)
 		synctest.Wait()
 		if err := k.outcome(k.launchCall("ct:1:0:a:")); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		m.lead(standby)
+		m.Lead(standby)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if s := k.status(); !s.Subscribed || s.Master != standby {
 			t.Fatalf("status = %+v, want subscribed at %s: %s", s, standby, k.log)
 		}
-		agent := m.agents[0].id
-		if err := k.outcome(calls.Reconcile(calls.ReconcileTasks(map[string]string{"ct:1:0:a:": agent}))); err != nil {
+		agent := m.Agents()[0]
+		if err := k.outcome(calls.Reconcile(calls.ReconcileTasks(map[string]string{"ct:1:0:a:": agent.ID()}))); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		if got, want := k.states("ct:1:0:a:"), "STARTING RUNNING"; got != want {
 			t.Errorf("updates before the agent is back = %s, want %s: no answer", got, want)
 		}
-		m.restore(agent)
-		if err := k.outcome(calls.Reconcile(calls.ReconcileTasks(map[string]string{"ct:1:0:a:": agent}))); err != nil {
+		agent.Restore()
+		if err := k.outcome(calls.Reconcile(calls.ReconcileTasks(map[string]string{"ct:1:0:a:": agent.ID()}))); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -533,6 +556,7 @@ func TestAnotherMasterLeads(t *testing.T) {
 }
 
 func TestNoMasterAtAll(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		k := connect(t, mesosConfig{framework: testFramework(), follow: func(ctx context.Context, report func(string)) { report("") }}, "")
 		time.Sleep(time.Minute)
@@ -543,6 +567,7 @@ func TestNoMasterAtAll(t *testing.T) {
 }
 
 func TestBackoffSpreadsAndIsBounded(t *testing.T) {
+	t.Parallel()
 	b := backoff{first: firstRetry, last: lastRetry}
 	var waits []time.Duration
 	for range 20 {
@@ -557,9 +582,43 @@ func TestBackoffSpreadsAndIsBounded(t *testing.T) {
 }
 
 func TestTrimSecret(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{"s": "s", "s\n": "s", "s\r\n": "s", "s\n\n": "s\n", " s ": " s "} {
 		if got := trimSecret([]byte(in)); got != want {
 			t.Errorf("trimSecret(%q) = %q, want %q", in, got, want)
 		}
 	}
+}
+
+// TestMasterBehindABlackHole connects to an address that swallows everything: the attempt is given up
+// in time, told of, and made again.
+func TestMasterBehindABlackHole(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, mesostest.Options{})
+		c := configFor(m, testFramework(), nil)
+		var open atomic.Bool
+		c.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if open.Load() {
+				return m.Dial(ctx, network, address)
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		k := connect(t, c, "")
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		if n := strings.Count(k.log.String(), "master is silent"); n < 5 || n > 9 {
+			t.Errorf("%d attempts in three minutes, want one every 20 s and the back-off between: %s", n, k.log)
+		}
+		if s := k.status(); s.Subscribed || s.Error != "master is silent" {
+			t.Errorf("status = %+v", s)
+		}
+		open.Store(true)
+		time.Sleep(subscribeTimeout + lastRetry)
+		synctest.Wait()
+		if n := len(k.seen(sched.Event_SUBSCRIBED)); n != 1 {
+			t.Errorf("%d subscriptions once the way is open, want 1: %s", n, k.log)
+		}
+	})
 }

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -13,22 +13,19 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/mesostest"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
-)
-
-var (
-	mesosSeed      = flag.Uint64("mesos-seed", 1, "seed of the torture on the Mesos double")
-	mesosFailovers = flag.Int("mesos-failovers", 10, "changes of leader in the torture on the Mesos double")
 )
 
 // torture is a scheduler on the double of a master, and everything that goes
 // wrong with them.
 type torture struct {
 	t       *testing.T
-	mu      sync.Mutex // of random, which the double uses too
+	mu      sync.Mutex // of random and noted, which the double uses too
 	random  *rand.Rand
-	m       *master
+	noted   map[string]int // what went wrong, by kind, beside what the double counts
+	m       *mesostest.Master
 	store   *memStore
 	cfg     schedulerConfig
 	log     *slog.Logger
@@ -60,7 +57,7 @@ func (o *torture) lead() {
 			life.cut()
 		}
 	}
-	o.s = leadOn(o.t, life, o.cfg, o.m.config(testFramework(), o.log))
+	o.s = leadOn(o.t, life, o.cfg, configFor(o.m, testFramework(), o.log))
 }
 
 // crash kills the leader, if it is not dead already, and makes another one.
@@ -88,21 +85,21 @@ func (o *torture) job(name, more string) {
 }
 
 // faults make the network and the agents what they are.
-func (o *torture) faults() masterFaults {
-	return masterFaults{
-		call: func(c *sched.Call) acceptFault {
+func (o *torture) faults() mesostest.Faults {
+	return mesostest.Faults{
+		Call: func(c *sched.Call) mesostest.CallFault {
 			if c.Type != sched.Call_ACCEPT {
 				return o.faultOfOtherCall()
 			}
 			if o.chance(25) {
-				fault := acceptFault(1 + o.pick(5))
-				o.m.happened[acceptFaultNames[fault]]++ // its lock is held
+				fault := mesostest.CallFault(1 + o.pick(5))
+				o.note(acceptFaultNames[fault])
 				return fault
 			}
-			return acceptNone
+			return mesostest.NoFault
 		},
-		update: func(*mesos.TaskStatus) updateFault {
-			f := updateFault{Lose: o.chance(10), Duplicate: o.chance(10)}
+		Update: func(*mesos.TaskStatus) mesostest.UpdateFault {
+			f := mesostest.UpdateFault{Lose: o.chance(10), Duplicate: o.chance(10)}
 			if o.chance(10) {
 				f.Delay = time.Duration(o.pick(30_000)) * time.Millisecond
 			}
@@ -111,29 +108,29 @@ func (o *torture) faults() masterFaults {
 	}
 }
 
-// faultOfOtherCall lets one in ten calls that are no ACCEPT go wrong. The double's lock is held.
-func (o *torture) faultOfOtherCall() acceptFault {
+// faultOfOtherCall lets one in ten calls that are no ACCEPT go wrong.
+func (o *torture) faultOfOtherCall() mesostest.CallFault {
 	switch o.pick(20) {
 	case 0:
-		o.m.happened["call refused"]++
-		return acceptRefused
+		o.note("call refused")
+		return mesostest.Refused
 	case 1:
-		o.m.happened["call lost"]++
-		return acceptNotTaken
+		o.note("call lost")
+		return mesostest.NotTaken
 	}
-	return acceptNone
+	return mesostest.NoFault
 }
 
-var acceptFaultNames = map[acceptFault]string{
-	acceptNotTaken: "ACCEPT not taken", acceptUnanswered: "ACCEPT unanswered", acceptForgotten: "ACCEPT forgotten",
-	acceptRefused: "ACCEPT refused", acceptAgentLost: "ACCEPT while the agent is lost",
+var acceptFaultNames = map[mesostest.CallFault]string{
+	mesostest.NotTaken: "ACCEPT not taken", mesostest.Unanswered: "ACCEPT unanswered", mesostest.Forgotten: "ACCEPT forgotten",
+	mesostest.Refused: "ACCEPT refused", mesostest.AgentLost: "ACCEPT while the agent is lost",
 }
 
 // note counts something that went wrong.
 func (o *torture) note(kind string) {
-	o.m.mu.Lock()
-	defer o.m.mu.Unlock()
-	o.m.happened[kind]++
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.noted[kind]++
 }
 
 // accident does one thing that goes wrong, and puts it right some time later. Each kind has
@@ -146,27 +143,28 @@ func (o *torture) accident() {
 	}
 	kind := o.kinds[0]
 	o.kinds = o.kinds[1:]
-	agent := o.m.agents[o.pick(len(o.m.agents))].id
+	agents := o.m.Agents()
+	agent := agents[o.pick(len(agents))]
 	switch kind {
 	case 0:
-		o.m.dropStreams()
+		o.m.DropStreams()
 	case 1:
-		o.m.rescindAll()
+		o.m.RescindAll()
 	case 2:
-		o.m.cutOff(agent)
+		agent.CutOff()
 		time.Sleep(time.Duration(1+o.pick(30)) * time.Second)
-		o.m.restore(agent)
+		agent.Restore()
 	case 3:
-		o.m.cutOff(agent)
+		agent.CutOff()
 		time.Sleep(time.Duration(100+o.pick(60)) * time.Second)
-		o.m.restore(agent)
+		agent.Restore()
 	case 4:
 		o.note("master restarted")
-		o.m.restart()
+		o.m.Restart()
 		time.Sleep(time.Duration(o.pick(20)) * time.Second)
 	case 5:
 		o.note("another master leads")
-		o.m.lead(o.masters[0])
+		o.m.Lead(o.masters[0])
 		o.masters = append(o.masters[1:], o.masters[0])
 		time.Sleep(time.Duration(o.pick(20)) * time.Second)
 	case 6:
@@ -176,8 +174,8 @@ func (o *torture) accident() {
 			o.t.Logf("kill runs of %q: %v", name, err)
 		}
 	}
-	for _, a := range o.m.agents { // some were lost while they launched something
-		o.m.restore(a.id)
+	for _, a := range agents { // some were lost while they launched something
+		a.Restore()
 	}
 }
 
@@ -185,24 +183,25 @@ func (o *torture) accident() {
 // way between them gets lost, late, doubled or overtaken. At the end each attempt
 // has been launched once at most, each launched one is in the history, and what
 // the history says of it is what its agent saw. Time is virtual.
-// go test -run MesosTorture -mesos-seed N -mesos-failovers 200 is the long form.
 func TestMesosTorture(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		t.Logf("seed %d, %d fail-overs", *mesosSeed, *mesosFailovers)
-		o := &torture{t: t, random: rand.New(rand.NewPCG(*mesosSeed, 0)), store: newMemStore(), cfg: testConfig()}
+		failovers := inForm(10, 200)
+		t.Logf("seed %d, %d fail-overs", *firstSeed, failovers)
+		o := &torture{t: t, random: rand.New(rand.NewPCG(*firstSeed, 0)), noted: map[string]int{}, store: newMemStore(), cfg: testConfig()}
 		o.cfg.historyKeep, o.cfg.historySize = 1<<20, 1<<30
 		o.store.records[adoptKey] = []byte("0")
 		o.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 		if testing.Verbose() {
 			o.log = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 		}
-		o.m = newMaster(t, masterOptions{Pipe: true, Election: 3 * time.Second})
-		o.masters = []string{o.m.standby(), o.m.URL(), o.m.standbyAt("127.0.0.1:5054")}
+		o.m = mesostest.NewMaster(t, mesostest.Options{Pipe: true, Election: 3 * time.Second})
+		o.masters = []string{o.m.Standby(), o.m.URL(), o.m.StandbyAt("127.0.0.1:5054")}
 		for range 3 {
-			o.m.addAgent(agentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
+			o.m.AddAgent(mesostest.AgentSpec{CPUs: 4, Mem: 4096, Disk: 10240})
 		}
-		o.m.setBehaviour(func(*mesos.TaskInfo) taskOutcome {
-			out := taskOutcome{After: time.Duration(o.pick(20_000)) * time.Millisecond, State: mesos.TASK_FINISHED}
+		o.m.SetBehaviour(func(*mesos.TaskInfo) mesostest.Outcome {
+			out := mesostest.Outcome{After: time.Duration(o.pick(20_000)) * time.Millisecond, State: mesos.TASK_FINISHED}
 			if o.chance(15) {
 				out.State, out.Message = mesos.TASK_FAILED, "Command exited with status 1"
 			}
@@ -213,8 +212,8 @@ func TestMesosTorture(t *testing.T) {
 			o.job(fmt.Sprintf("scheduled%d", i), fmt.Sprintf(`"schedule":"R/2000-01-01T00:00:%02dZ/PT40S"`, i))
 		}
 		o.job("child", `"parents":["scheduled0","scheduled1"]`)
-		o.m.setFaults(o.faults())
-		for range *mesosFailovers {
+		o.m.SetFaults(o.faults())
+		for range failovers {
 			for range 3 {
 				time.Sleep(time.Duration(o.pick(20_000)) * time.Millisecond)
 				o.accident()
@@ -232,13 +231,13 @@ func TestMesosTorture(t *testing.T) {
 
 // calm ends the accidents and lets everything under way come to its end.
 func (o *torture) calm() {
-	o.m.setFaults(masterFaults{})
+	o.m.SetFaults(mesostest.Faults{})
 	o.calming.Store(true)
 	if o.life.gone() {
 		o.crash()
 	}
-	for _, a := range o.m.agents {
-		o.m.restore(a.id)
+	for _, a := range o.m.Agents() {
+		a.Restore()
 	}
 	for j := range o.s.view().all() {
 		err := o.s.putJob(o.t.Context(), j.job.Name, func(old *Job) (*Job, error) {
@@ -259,7 +258,7 @@ func (o *torture) compare() {
 	agreed := map[runState]mesos.TaskState{
 		runFinished: mesos.TASK_FINISHED, runFailed: mesos.TASK_FAILED, runKilled: mesos.TASK_KILLED,
 	}
-	launches := o.m.allLaunches()
+	launches, outcomes := o.m.AllLaunches(), o.m.Outcomes()
 	counts := map[runState]int{}
 	recorded := map[string]bool{}
 	for j := range o.s.view().all() {
@@ -272,7 +271,7 @@ func (o *torture) compare() {
 				o.t.Errorf("run %q is in the history twice", r.ID)
 			}
 			recorded[r.ID] = true
-			n, outcome := launches[r.ID], o.m.outcomes[r.ID]
+			n, outcome := launches[r.ID], outcomes[r.ID]
 			want, ran := agreed[r.State]
 			switch {
 			case n > 1:
@@ -295,7 +294,7 @@ func (o *torture) compare() {
 			o.t.Errorf("run %q was launched and is not in the history", id)
 		}
 	}
-	if left := o.m.running(); len(left) > 0 {
+	if left := o.m.Running(); len(left) > 0 {
 		o.t.Errorf("tasks still run: %q", left)
 	}
 	o.t.Logf("%d leaders, %d tasks launched, runs by end: %v", o.leaders, len(launches), counts)
@@ -305,9 +304,11 @@ func (o *torture) compare() {
 // checkAccidents wants everything that this test is about to have happened, and to have been
 // noticed by whom it concerns.
 func (o *torture) checkAccidents() {
-	o.m.mu.Lock()
-	defer o.m.mu.Unlock()
-	o.t.Logf("accidents: %v", o.m.happened)
+	happened := o.m.Happened()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	maps.Copy(happened, o.noted)
+	o.t.Logf("accidents: %v", happened)
 	want := []string{
 		"update lost", "update late", "update duplicated", "update overtaken", "stream dropped", "offer rescinded",
 		"agent unreachable", "agent back", "master restarted", "another master leads", "runs killed",
@@ -317,7 +318,7 @@ func (o *torture) checkAccidents() {
 		want = append(want, kind)
 	}
 	for _, kind := range want {
-		if o.m.happened[kind] == 0 && *mesosFailovers >= 10 {
+		if happened[kind] == 0 {
 			o.t.Errorf("%s: never in this run, so it has tested less than it says", kind)
 		}
 	}
@@ -326,22 +327,20 @@ func (o *torture) checkAccidents() {
 // compareSpans holds the tasks of a job, which is not concurrent, against each other: none starts
 // before the one before has ended, on whatever agent.
 func (o *torture) compareSpans() {
-	o.m.mu.Lock()
-	defer o.m.mu.Unlock()
 	type task struct {
 		id string
-		*taskSpan
+		mesostest.Span
 	}
 	jobs := make(map[string][]task)
-	for id, span := range o.m.spans {
+	for id, span := range o.m.Spans() {
 		_, _, name, _, _ := parseRunID(id)
 		jobs[name] = append(jobs[name], task{id, span})
 	}
 	for name, tasks := range jobs {
-		slices.SortFunc(tasks, func(a, b task) int { return a.start.Compare(b.start) })
+		slices.SortFunc(tasks, func(a, b task) int { return a.Start.Compare(b.Start) })
 		for i := range tasks[1:] {
-			if a, b := tasks[i], tasks[i+1]; a.end.IsZero() || b.start.Before(a.end) {
-				o.t.Errorf("job %q: %s started at %v, while %s ran from %v to %v", name, b.id, b.start, a.id, a.start, a.end)
+			if a, b := tasks[i], tasks[i+1]; a.End.IsZero() || b.Start.Before(a.End) {
+				o.t.Errorf("job %q: %s started at %v, while %s ran from %v to %v", name, b.id, b.Start, a.id, a.Start, a.End)
 			}
 		}
 	}

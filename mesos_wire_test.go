@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/chronos-go/chronos/internal/mesostest"
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
@@ -48,8 +48,8 @@ func sentCalls(t *testing.T, make ...*sched.Call) []sentCall {
 		}
 		w.Header().Set("Content-Type", mediaProtobuf)
 		w.Header().Set(streamHeader, "the-stream")
-		w.Write(encodeEvent(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
-			FrameworkID: &mesos.FrameworkID{Value: "F"}}}, false))
+		w.Write(mesostest.Record(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
+			FrameworkID: &mesos.FrameworkID{Value: "F"}}}))
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	}), "F")
@@ -65,15 +65,15 @@ func sentCalls(t *testing.T, make ...*sched.Call) []sentCall {
 }
 
 // recordedRequest finds a request that a real master took.
-func recordedRequest(t *testing.T, recording, name string) recorded {
+func recordedRequest(t *testing.T, recording, name string) mesostest.Item {
 	t.Helper()
-	for _, it := range readRecording(t, recording) {
+	for _, it := range mesostest.ReadRecording(t, recording) {
 		if it.Kind == "request" && it.Name == name {
 			return it
 		}
 	}
 	t.Fatalf("no request %q in %s", name, recording)
-	return recorded{}
+	return mesostest.Item{}
 }
 
 // TestCallsHaveTheRecordedForm compares each call that we send with a recorded
@@ -81,6 +81,7 @@ func recordedRequest(t *testing.T, recording, name string) recorded {
 // more lists the fields that ours has and the recorded one has not, each of
 // which is in the messages of every Mesos since 1.0 or is ignored there.
 func TestCallsHaveTheRecordedForm(t *testing.T) {
+	t.Parallel()
 	o := plain("O1", "S1", 4, 4096, 10240)
 	m := newMarket("*")
 	m.add(o, time.Time{})
@@ -125,7 +126,7 @@ func TestCallsHaveTheRecordedForm(t *testing.T) {
 	})
 }
 
-func compareForm(t *testing.T, got sentCall, want recorded, more []string) {
+func compareForm(t *testing.T, got sentCall, want mesostest.Item, more []string) {
 	t.Helper()
 	name := got.call.Type.String()
 	if got.method != want.Method || got.path != want.Path {
@@ -136,14 +137,14 @@ func compareForm(t *testing.T, got sentCall, want recorded, more []string) {
 			t.Errorf("%s: %s = %q, want exactly %q", name, h, got.header.Get(h), mediaProtobuf)
 		}
 	}
-	if stream := got.header.Get(streamHeader); (stream != "") != (want.header(streamHeader) != "") {
-		t.Errorf("%s: stream id %q, recorded %q", name, stream, want.header(streamHeader))
+	if stream := got.header.Get(streamHeader); (stream != "") != (want.Header(streamHeader) != "") {
+		t.Errorf("%s: stream id %q, recorded %q", name, stream, want.Header(streamHeader))
 	}
 	body, err := json.Marshal(got.call)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, w := fields(t, withoutNulls(body)), fields(t, want.Body)
+	g, w := fields(t, body), fields(t, want.Body)
 	for _, f := range more {
 		delete(g, f)
 	}
@@ -171,6 +172,7 @@ func fields(t *testing.T, body []byte) map[string]bool {
 			for _, e := range v {
 				walk(path+"[]", e)
 			}
+		case nil: // which is not written on the wire
 		default:
 			found[fmt.Sprintf("%s:%T", path, v)] = true
 		}
@@ -192,19 +194,15 @@ func difference(a, b map[string]bool) []string {
 // recordedForms are the fields of the recorded calls that a real master took, by type.
 func recordedForms(t *testing.T) map[string][]map[string]bool {
 	t.Helper()
-	paths, err := filepath.Glob("testdata/mesos/*.json")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no recordings: %v", err)
-	}
 	forms := make(map[string][]map[string]bool)
-	for _, path := range paths {
-		items := readRecording(t, strings.TrimSuffix(filepath.Base(path), ".json"))
+	for _, name := range mesostest.Recordings(t) {
+		items := mesostest.ReadRecording(t, name)
 		for i, it := range items {
 			var call struct{ Type string }
 			if it.Kind != "request" || json.Unmarshal(it.Body, &call) != nil {
 				continue
 			}
-			if answer := answerTo(items[i:], it); answer != nil && strings.Contains(answer.Status, " 20") {
+			if answer := mesostest.AnswerTo(items[i:], it); answer != nil && strings.Contains(answer.Status, " 20") {
 				forms[call.Type] = append(forms[call.Type], fields(t, it.Body))
 			}
 		}
@@ -220,7 +218,7 @@ func checkForm(t *testing.T, sent sentCall, forms []map[string]bool, more []stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours := fields(t, withoutNulls(body))
+	ours := fields(t, body)
 	known, needed := make(map[string]bool), maps.Clone(forms[0])
 	for _, form := range forms {
 		maps.Copy(known, form)
@@ -238,6 +236,7 @@ func checkForm(t *testing.T, sent sentCall, forms []map[string]bool, more []stri
 // acknowledge, kill, decline, suppress, revive, and subscribe and reconcile with and without tasks. What
 // arrives is compared with what real masters have taken.
 func TestEveryCallTheProgramSendsHasARecordedForm(t *testing.T) {
+	t.Parallel()
 	forms := recordedForms(t)
 	env := "accept.operations[].launch.task_infos[].command.environment.variables[]."
 	more := map[sched.Call_Type][]string{ // in the messages of every Mesos since 1.0
@@ -245,10 +244,10 @@ func TestEveryCallTheProgramSendsHasARecordedForm(t *testing.T) {
 			"accept.operations[].launch.task_infos[].command.user:string"},
 	}
 	synctest.Test(t, func(t *testing.T) {
-		m := oneAgent(t, masterOptions{Principal: "chronos", Secret: "s3cret"})
+		m := oneAgent(t, mesostest.Options{Principal: "chronos", Secret: "s3cret"})
 		var mu sync.Mutex
 		var sent []sentCall
-		tap := m.serve("127.0.0.1:5070", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tap := m.Serve("127.0.0.1:5070", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, call := readAll(r.Body), &sched.Call{}
 			if err := call.Unmarshal(body); err != nil {
 				t.Errorf("undecodable call: %v", err)
@@ -257,11 +256,11 @@ func TestEveryCallTheProgramSendsHasARecordedForm(t *testing.T) {
 			sent = append(sent, sentCall{r.Method, r.URL.Path, r.Header, call})
 			mu.Unlock()
 			r.Body = io.NopCloser(bytes.NewReader(body))
-			m.serveMaster(w, r)
+			m.ServeHTTP(w, r)
 		}))
 		info := frameworkInfo(frameworkOptions{User: "root", Name: "chronos", Role: "*", Hostname: "localhost", WebUI: "http://localhost:8080",
 			Principal: "chronos", FailoverTimeout: time.Hour, Checkpoint: true})
-		c := m.config(info, slog.New(slog.DiscardHandler))
+		c := configFor(m, info, slog.New(slog.DiscardHandler))
 		c.follow = func(_ context.Context, report func(string)) { report("http://" + tap) }
 		cfg, st := testConfig(), newMemStore()
 		cfg.declineFor = 3 * time.Second
@@ -277,7 +276,7 @@ func TestEveryCallTheProgramSendsHasARecordedForm(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute) // due: revived, launched, acknowledged
-		m.dropStreams()
+		m.DropStreams()
 		time.Sleep(time.Minute) // subscribed with the id, reconciled with the task
 		if err := k.deleteJob(t.Context(), "a"); err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"container/heap"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -168,10 +169,24 @@ const (
 type reservoir struct {
 	mu     sync.Mutex
 	start  time.Time // landmark that weights count from
-	sample []weighted
+	sample sampleHeap
 }
 
 type weighted struct{ value, weight, priority float64 }
+
+// A sampleHeap has the least priority first, for container/heap.
+type sampleHeap []weighted
+
+func (h sampleHeap) Len() int           { return len(h) }
+func (h sampleHeap) Less(i, j int) bool { return h[i].priority < h[j].priority }
+func (h sampleHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *sampleHeap) Push(x any)        { *h = append(*h, x.(weighted)) }
+func (h *sampleHeap) Pop() any {
+	last := len(*h) - 1
+	x := (*h)[last]
+	*h = (*h)[:last]
+	return x
+}
 
 func (r *reservoir) update(v float64, now time.Time) {
 	r.mu.Lock()
@@ -182,13 +197,12 @@ func (r *reservoir) update(v float64, now time.Time) {
 	w := math.Exp(reservoirAlpha * now.Sub(r.start).Seconds())
 	item := weighted{v, w, w / (1 - rand.Float64())}
 	if len(r.sample) < reservoirSize {
-		r.sample = append(r.sample, item)
-		r.up(len(r.sample) - 1)
+		heap.Push(&r.sample, item)
 		return
 	}
 	if item.priority > r.sample[0].priority {
 		r.sample[0] = item
-		r.down(0)
+		heap.Fix(&r.sample, 0)
 	}
 }
 
@@ -200,34 +214,6 @@ func (r *reservoir) rescale(now time.Time) {
 		r.sample[i].priority *= factor
 	}
 	r.start = now
-}
-
-// up and down keep sample a heap with the least priority first.
-func (r *reservoir) up(i int) {
-	for i > 0 {
-		parent := (i - 1) / 2
-		if r.sample[parent].priority <= r.sample[i].priority {
-			return
-		}
-		r.sample[parent], r.sample[i] = r.sample[i], r.sample[parent]
-		i = parent
-	}
-}
-
-func (r *reservoir) down(i int) {
-	for {
-		least := i
-		for _, child := range [2]int{2*i + 1, 2*i + 2} {
-			if child < len(r.sample) && r.sample[child].priority < r.sample[least].priority {
-				least = child
-			}
-		}
-		if least == i {
-			return
-		}
-		r.sample[i], r.sample[least] = r.sample[least], r.sample[i]
-		i = least
-	}
 }
 
 func (r *reservoir) snapshot() snapshot {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chronos-go/chronos/internal/smtptest"
 )
 
 // mailTo returns a sender to a server; roots may be nil.
@@ -37,33 +39,43 @@ func mailNotice() notice {
 	return notice{job: nightlyJob(), owner: "ops@example.com", subject: "[Chronos] job 'nightly' failed!", message: "\nfirst line\n.\nlast = line\n", time: noticeTime}
 }
 
+// startMail starts a server; implicit means TLS from the first byte.
+func startMail(t *testing.T, s *smtptest.Server, implicit bool) (address string) {
+	t.Helper()
+	if implicit {
+		return s.StartTLS(t)
+	}
+	return s.Start(t)
+}
+
 func TestMailGoesOutTheWayTheServerOffers(t *testing.T) {
-	roots, cert := authority(t)
+	t.Parallel()
+	roots, cert := smtptest.Authority(t)
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	nobody := x509.NewCertPool()
 	for _, tt := range []struct {
 		name     string
-		server   *smtpServer
+		server   *smtptest.Server
 		implicit bool // the server's side
 		ssl      bool // --mail_ssl
 		login    bool
 		roots    *x509.CertPool
-		want     letter
+		want     smtptest.Mail
 		warning  string
 	}{
-		{"in the clear", &smtpServer{}, false, false, false, nobody, letter{}, ""},
-		{"login in the clear", &smtpServer{mechanisms: "PLAIN LOGIN"}, false, false, true, nobody, letter{login: "PLAIN"}, "unencrypted"},
-		{"no login offered", &smtpServer{}, false, false, true, nobody, letter{}, "offers no login"},
-		{"STARTTLS", &smtpServer{tls: config}, false, false, false, roots, letter{secure: true}, ""},
-		{"STARTTLS with a certificate of unknown origin", &smtpServer{tls: config}, false, false, false, nobody, letter{secure: true}, "can't be verified"},
-		{"STARTTLS and PLAIN", &smtpServer{tls: config, mechanisms: "LOGIN PLAIN"}, false, false, true, roots, letter{secure: true, login: "PLAIN"}, ""},
-		{"STARTTLS and LOGIN", &smtpServer{tls: config, mechanisms: "LOGIN CRAM-MD5"}, false, false, true, roots, letter{secure: true, login: "LOGIN"}, ""},
-		{"TLS from the first byte", &smtpServer{tls: config}, true, true, false, roots, letter{secure: true}, ""},
-		{"TLS from the first byte and PLAIN", &smtpServer{tls: config, mechanisms: "PLAIN"}, true, true, true, roots, letter{secure: true, login: "PLAIN"}, ""},
+		{"in the clear", &smtptest.Server{}, false, false, false, nobody, smtptest.Mail{}, ""},
+		{"login in the clear", &smtptest.Server{Mechanisms: "PLAIN LOGIN"}, false, false, true, nobody, smtptest.Mail{Login: "PLAIN"}, "unencrypted"},
+		{"no login offered", &smtptest.Server{}, false, false, true, nobody, smtptest.Mail{}, "offers no login"},
+		{"STARTTLS", &smtptest.Server{TLS: config}, false, false, false, roots, smtptest.Mail{Secure: true}, ""},
+		{"STARTTLS with a certificate of unknown origin", &smtptest.Server{TLS: config}, false, false, false, nobody, smtptest.Mail{Secure: true}, "can't be verified"},
+		{"STARTTLS and PLAIN", &smtptest.Server{TLS: config, Mechanisms: "LOGIN PLAIN"}, false, false, true, roots, smtptest.Mail{Secure: true, Login: "PLAIN"}, ""},
+		{"STARTTLS and LOGIN", &smtptest.Server{TLS: config, Mechanisms: "LOGIN CRAM-MD5"}, false, false, true, roots, smtptest.Mail{Secure: true, Login: "LOGIN"}, ""},
+		{"TLS from the first byte", &smtptest.Server{TLS: config}, true, true, false, roots, smtptest.Mail{Secure: true}, ""},
+		{"TLS from the first byte and PLAIN", &smtptest.Server{TLS: config, Mechanisms: "PLAIN"}, true, true, true, roots, smtptest.Mail{Secure: true, Login: "PLAIN"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.server.credential = "chronos s3cret"
-			o := notifyOptions{MailServer: startSMTP(t, tt.server, tt.implicit), MailSSL: tt.ssl}
+			tt.server.Credential = "chronos s3cret"
+			o := notifyOptions{MailServer: startMail(t, tt.server, tt.implicit), MailSSL: tt.ssl}
 			if tt.login {
 				o.MailUser, o.MailPassword = "chronos", "s3cret"
 			}
@@ -71,15 +83,15 @@ func TestMailGoesOutTheWayTheServerOffers(t *testing.T) {
 			if err := s.send(t.Context(), mailNotice()); err != nil {
 				t.Fatalf("send: %v", err)
 			}
-			got := tt.server.taken()
+			got := tt.server.Mails()
 			if len(got) != 1 {
 				t.Fatalf("%d mails taken, want 1", len(got))
 			}
-			if got[0].secure != tt.want.secure || got[0].login != tt.want.login {
-				t.Errorf("secure, login = %v, %q, want %v, %q", got[0].secure, got[0].login, tt.want.secure, tt.want.login)
+			if got[0].Secure != tt.want.Secure || got[0].Login != tt.want.Login {
+				t.Errorf("secure, login = %v, %q, want %v, %q", got[0].Secure, got[0].Login, tt.want.Secure, tt.want.Login)
 			}
-			if !strings.HasPrefix(got[0].from, "FROM:<chronos@example.com>") || got[0].to != "TO:<ops@example.com>" {
-				t.Errorf("envelope = %s %s", got[0].from, got[0].to)
+			if !strings.HasPrefix(got[0].From, "FROM:<chronos@example.com>") || got[0].To != "TO:<ops@example.com>" {
+				t.Errorf("envelope = %s %s", got[0].From, got[0].To)
 			}
 			if has := strings.Contains(log.String(), tt.warning); !has || tt.warning == "" && log.Len() > 0 {
 				t.Errorf("log = %q, want %q", log, tt.warning)
@@ -89,14 +101,15 @@ func TestMailGoesOutTheWayTheServerOffers(t *testing.T) {
 }
 
 func TestMailIsAsTheStandardsWantIt(t *testing.T) {
-	server := &smtpServer{}
-	s, _ := mailTo(t, notifyOptions{MailServer: startSMTP(t, server, false)}, nil)
+	t.Parallel()
+	server := &smtptest.Server{}
+	s, _ := mailTo(t, notifyOptions{MailServer: server.Start(t)}, nil)
 	n := mailNotice()
 	n.subject, n.message = "[Chronos] job 'Größe 東京' failed!", "\nZeile: "+strings.Repeat("ü", 200)+"\n.\nlast = line"
 	if err := s.send(t.Context(), n); err != nil {
 		t.Fatal(err)
 	}
-	data := server.taken()[0].data
+	data := server.Mails()[0].Data
 	for line := range strings.Lines(data) {
 		if len(line) > 90 || strings.ContainsFunc(line, func(c rune) bool { return c > 126 }) {
 			t.Errorf("line %q is too long or not ASCII", line)
@@ -127,25 +140,27 @@ func TestMailIsAsTheStandardsWantIt(t *testing.T) {
 }
 
 func TestMailOfADeletionIsEmpty(t *testing.T) {
-	server := &smtpServer{}
-	deliver(t, notifyOptions{MailServer: startSMTP(t, server, false), MailFrom: "c@example.com"}, jobEvent{Kind: eventRemoved, Job: nightlyJob(), Time: noticeTime})
-	got := server.taken()
+	t.Parallel()
+	server := &smtptest.Server{}
+	deliver(t, notifyOptions{MailServer: server.Start(t), MailFrom: "c@example.com"}, jobEvent{Kind: eventRemoved, Job: nightlyJob(), Time: noticeTime})
+	got := server.Mails()
 	if len(got) != 1 {
 		t.Fatalf("%d mails, want 1", len(got))
 	}
-	if _, body, _ := strings.Cut(got[0].data, "\r\n\r\n"); body != "" || !strings.Contains(got[0].data, "\r\nSubject: [Chronos] Your job 'nightly' was deleted!\r\n") {
-		t.Errorf("mail = %q", got[0].data)
+	if _, body, _ := strings.Cut(got[0].Data, "\r\n\r\n"); body != "" || !strings.Contains(got[0].Data, "\r\nSubject: [Chronos] Your job 'nightly' was deleted!\r\n") {
+		t.Errorf("mail = %q", got[0].Data)
 	}
 }
 
 func TestMailGoesToEachOwner(t *testing.T) {
-	server := &smtpServer{}
+	t.Parallel()
+	server := &smtptest.Server{}
 	event := failedEvent()
 	event.Job.Owner = " a@example.com , The Team <team@example.com>,,not an address"
-	n := deliver(t, notifyOptions{MailServer: startSMTP(t, server, false), MailFrom: "c@example.com"}, event)
+	n := deliver(t, notifyOptions{MailServer: server.Start(t), MailFrom: "c@example.com"}, event)
 	var to []string
-	for _, l := range server.taken() {
-		to = append(to, l.to)
+	for _, l := range server.Mails() {
+		to = append(to, l.To)
 	}
 	if got := strings.Join(to, " "); got != "TO:<a@example.com> TO:<team@example.com>" {
 		t.Errorf("recipients = %s", got)
@@ -156,13 +171,14 @@ func TestMailGoesToEachOwner(t *testing.T) {
 }
 
 func TestNothingInANoticeAddsAHeader(t *testing.T) {
-	server := &smtpServer{}
+	t.Parallel()
+	server := &smtptest.Server{}
 	event := failedEvent()
 	event.Job.Name = "x\r\nBcc: evil@example.com\r\n\r\nbody"
 	event.Job.Owner = "\"a\r\nBcc: evil@example.com\" <a@example.com>,b@example.com\r\nBcc: evil@example.com"
-	deliver(t, notifyOptions{MailServer: startSMTP(t, server, false), MailFrom: "c@example.com"}, event)
-	for _, l := range server.taken() {
-		m, err := mail.ReadMessage(strings.NewReader(l.data))
+	deliver(t, notifyOptions{MailServer: server.Start(t), MailFrom: "c@example.com"}, event)
+	for _, l := range server.Mails() {
+		m, err := mail.ReadMessage(strings.NewReader(l.Data))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -173,21 +189,22 @@ func TestNothingInANoticeAddsAHeader(t *testing.T) {
 }
 
 func TestMailRefusalsSayWhetherToTryAgain(t *testing.T) {
-	_, cert := authority(t)
+	t.Parallel()
+	_, cert := smtptest.Authority(t)
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	for _, tt := range []struct {
 		name   string
-		server *smtpServer
+		server *smtptest.Server
 		ssl    bool
 		final  bool
 	}{
-		{"wrong password", &smtpServer{mechanisms: "PLAIN", credential: "chronos other"}, false, true},
-		{"recipient unknown", &smtpServer{mechanisms: "PLAIN", credential: "chronos s3cret", replies: map[string]string{"RCPT": "550 5.1.1 who?"}}, false, true},
-		{"greylisted", &smtpServer{mechanisms: "PLAIN", credential: "chronos s3cret", replies: map[string]string{"RCPT": "451 4.7.1 later"}}, false, false},
-		{"certificate of unknown origin", &smtpServer{tls: config}, true, false},
+		{"wrong password", &smtptest.Server{Mechanisms: "PLAIN", Credential: "chronos other"}, false, true},
+		{"recipient unknown", &smtptest.Server{Mechanisms: "PLAIN", Credential: "chronos s3cret", Replies: map[string]string{"RCPT": "550 5.1.1 who?"}}, false, true},
+		{"greylisted", &smtptest.Server{Mechanisms: "PLAIN", Credential: "chronos s3cret", Replies: map[string]string{"RCPT": "451 4.7.1 later"}}, false, false},
+		{"certificate of unknown origin", &smtptest.Server{TLS: config}, true, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			o := notifyOptions{MailServer: startSMTP(t, tt.server, tt.ssl), MailSSL: tt.ssl, MailUser: "chronos", MailPassword: "s3cret"}
+			o := notifyOptions{MailServer: startMail(t, tt.server, tt.ssl), MailSSL: tt.ssl, MailUser: "chronos", MailPassword: "s3cret"}
 			s, _ := mailTo(t, o, nil)
 			err := s.send(t.Context(), mailNotice())
 			refused, ok := errors.AsType[*deliveryError](err)
@@ -197,7 +214,7 @@ func TestMailRefusalsSayWhetherToTryAgain(t *testing.T) {
 			if err != nil && strings.Contains(err.Error(), "s3cret") {
 				t.Errorf("the error shows the password: %v", err)
 			}
-			if n := len(tt.server.taken()); n != 0 {
+			if n := len(tt.server.Mails()); n != 0 {
 				t.Errorf("%d mails taken, want none", n)
 			}
 		})
@@ -205,6 +222,7 @@ func TestMailRefusalsSayWhetherToTryAgain(t *testing.T) {
 }
 
 func TestMailToASilentServerEndsWithTheContext(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -219,6 +237,7 @@ func TestMailToASilentServerEndsWithTheContext(t *testing.T) {
 }
 
 func TestMailServerIsReadWithItsPort(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		server string
 		ssl    bool

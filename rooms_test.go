@@ -1,14 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"go/ast"
 	"go/importer"
 	"go/parser"
 	"go/token"
 	"go/types"
+	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -107,10 +110,41 @@ var theHouse = sync.OnceValues(func() (*house, error) {
 			checked = append(checked, f)
 		}
 	}
-	conf := types.Config{Importer: importer.ForCompiler(h.fset, "source", nil)}
+	exports, err := exportData(checked)
+	if err != nil {
+		return nil, err
+	}
+	conf := types.Config{Importer: importer.ForCompiler(h.fset, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })}
 	_, err = conf.Check("main", h.fset, checked, h.info)
 	return h, err
 })
+
+// exportData returns the files that tell the compiler of each package that these files import. To
+// check those packages too, from source, would take longer than any other test.
+func exportData(importers []*ast.File) (map[string]string, error) {
+	list := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}}={{.Export}}")
+	for _, f := range importers {
+		for _, spec := range f.Imports {
+			path, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return nil, err
+			}
+			list.Args = append(list.Args, path)
+		}
+	}
+	var complaint bytes.Buffer
+	list.Stderr = &complaint
+	out, err := list.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list: %w\n%s", err, &complaint)
+	}
+	files := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		path, file, _ := strings.Cut(strings.TrimSpace(line), "=")
+		files[path] = file
+	}
+	return files, nil
+}
 
 // otherPlatform reports whether a file is compiled for another system only.
 func otherPlatform(name string) bool {
@@ -147,6 +181,7 @@ func (h *house) roomsOf(t *testing.T, rooms []room) map[string]*room {
 func (h *house) fileOf(pos token.Pos) string { return h.fset.Position(pos).Filename }
 
 func TestLowerRoomsKnowNothingOfHigherOnes(t *testing.T) {
+	t.Parallel()
 	rooms, h := readRooms(t), openHouse(t)
 	of := h.roomsOf(t, rooms)
 	var wrong []string
@@ -168,6 +203,7 @@ func TestLowerRoomsKnowNothingOfHigherOnes(t *testing.T) {
 
 // A method written in another room than its type would be a way around the order.
 func TestMethodsLiveInTheRoomOfTheirType(t *testing.T) {
+	t.Parallel()
 	rooms, h := readRooms(t), openHouse(t)
 	of := h.roomsOf(t, rooms)
 	for file, f := range h.files {
@@ -191,6 +227,7 @@ func TestMethodsLiveInTheRoomOfTheirType(t *testing.T) {
 // The pure rooms take values and the present instant and return values: they do no I/O,
 // log nothing, and never ask for the time.
 func TestPureRoomsStayPure(t *testing.T) {
+	t.Parallel()
 	rooms, h := readRooms(t), openHouse(t)
 	forbidden := []string{"net", "os", "context", "log", "io", "syscall", "github.com/go-zookeeper"}
 	pure := 0
@@ -223,6 +260,7 @@ func TestPureRoomsStayPure(t *testing.T) {
 
 // Files are of a size that can be read at a sitting, and worth opening.
 func TestFilesAreNeitherLongNorTiny(t *testing.T) {
+	t.Parallel()
 	h := openHouse(t)
 	if n := len(h.files); n > 100 {
 		t.Errorf("%d production files, want at most 100", n)

@@ -59,6 +59,13 @@ type Run struct {
 	Elements    int64  `json:"elements,omitempty"`    // numElementsProcessed
 }
 
+// An outputPiece is a part of what a run has written.
+type outputPiece struct {
+	text []byte
+	gap  int64 // instead of text: how many bytes from here on were left out when the run wrote them
+	size int64 // of all that was written so far
+}
+
 // dueTime returns Due as a time in UTC.
 func (r *Run) dueTime() time.Time { return time.UnixMilli(r.Due).UTC() }
 

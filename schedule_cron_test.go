@@ -10,6 +10,7 @@ import (
 )
 
 func TestCronNext(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ expr, after, want string }{
 		// simple cases
 		{"* * * * *", "2030-07-09T14:45:00", "2030-07-09T14:46:00"},
@@ -76,6 +77,7 @@ func TestCronNext(t *testing.T) {
 
 // The first five hours of days on which the clocks change.
 func TestCronWhenTheClocksChange(t *testing.T) {
+	t.Parallel()
 	const spring, autumn = "2015-03-08", "2015-11-01"
 	for _, tt := range []struct{ expr, day, want string }{
 		{"30 2 * * *", spring, "03:00-07"},
@@ -117,6 +119,7 @@ func TestCronWhenTheClocksChange(t *testing.T) {
 }
 
 func TestCronErrorsNameTheField(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ expr, want string }{
 		{"* * * *", "4 fields, want 5"},
 		{"* * * * * * *", "7 fields, want 5"},
@@ -148,6 +151,7 @@ func TestCronErrorsNameTheField(t *testing.T) {
 }
 
 func TestCronScheduleStandsAfterNow(t *testing.T) {
+	t.Parallel()
 	berlin, _ := loadZone("Europe/Berlin")
 	for _, tt := range []struct {
 		text, zone string
@@ -221,11 +225,12 @@ func randomCron(r *rand.Rand) string {
 }
 
 func TestCronAgreesWithSteppingBySeconds(t *testing.T) {
-	const seed = 1
+	t.Parallel()
+	seed := *firstSeed
 	r := rand.New(rand.NewPCG(seed, seed))
 	days := []string{"America/Los_Angeles 2015-03-08", "America/Los_Angeles 2015-11-01", "Europe/Berlin 2039-03-27", "Europe/Berlin 2039-10-30",
 		"Australia/Lord_Howe 2030-04-07", "Australia/Lord_Howe 2030-10-06", "America/Sao_Paulo 2018-02-18", "Asia/Kolkata 2028-02-29", "America/Los_Angeles 2040-12-31"}
-	for range 150 {
+	for range inForm(50, 5000) {
 		zone, date, _ := strings.Cut(days[r.IntN(len(days))], " ")
 		loc, _ := loadZone(zone)
 		from := mustParseTime(t, date+"T00:00:00Z").Add(-time.Duration(r.IntN(14*3600)) * time.Second)
@@ -255,6 +260,7 @@ func TestCronAgreesWithSteppingBySeconds(t *testing.T) {
 }
 
 func TestCronCountsDecades(t *testing.T) {
+	t.Parallel()
 	from := time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
 		expr, zone string

@@ -7,6 +7,7 @@ import (
 )
 
 func TestPeriodsReadAndPrintAsJodaDoes(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ text, want string }{
 		{"P", "PT0S"}, {"PT0S", "PT0S"}, {"P0D", "PT0S"}, {"PT0H", "PT0S"}, {"PT0M", "PT0S"},
 		{"PT24H", "PT24H"}, {"PT1M", "PT1M"}, {"PT60M", "PT60M"}, {"PT36H", "PT36H"},
@@ -28,6 +29,7 @@ func TestPeriodsReadAndPrintAsJodaDoes(t *testing.T) {
 }
 
 func TestPeriodsThatJodaRejects(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{
 		"", "1D", "-P1D", "PT", "P1DT", "P1", "PD", "P-D", "P--1D", "PT1.5H", "P1.5D", "P3D2W", "P1D1M", "PT1S1M", "PT1H1H",
 		"PT1D", "P1H", "PT2147483648S", "PT-2147483649S", "P00000000001D", "PT1H ", " PT1H", "P 1D", "PT1.2.3S", "PT.S", "PT-.5S",
@@ -40,6 +42,7 @@ func TestPeriodsThatJodaRejects(t *testing.T) {
 }
 
 func TestPlusStaysInRange(t *testing.T) {
+	t.Parallel()
 	start := time.Date(2030, 1, 31, 0, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
 		period string
@@ -71,6 +74,7 @@ func TestPlusStaysInRange(t *testing.T) {
 }
 
 func TestApproxLength(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		period string
 		want   time.Duration
@@ -91,6 +95,7 @@ func TestApproxLength(t *testing.T) {
 }
 
 func TestPlusAcrossUnusualZoneChanges(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ zone, start, period, want string }{
 		{"Australia/Lord_Howe", "2030-10-05T02:15:00+10:30", "P1D", "2030-10-06T02:45:00.000+11:00"},
 		{"Australia/Lord_Howe", "2030-04-06T01:45:00+11:00", "P1D", "2030-04-07T01:45:00.000+11:00"},

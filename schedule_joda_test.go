@@ -33,6 +33,7 @@ const jodaAnswers = "testdata/joda/answers.txt"
 // The answers were given by Joda-Time 2.10.14 and are kept so that the comparison needs no
 // Java. A difference means that a job would run at another time than with a JVM Chronos.
 func TestCalendarAgreesWithJoda(t *testing.T) {
+	t.Parallel()
 	if *askJoda {
 		if err := os.WriteFile(jodaAnswers, askOracle(t, jodaQuestions()), 0o644); err != nil {
 			t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 )
 
 func TestZoneIDsMeanWhatTheyMeanToJavaAndJoda(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		id, winter, summer string // offsets in 2030
 		known              bool
@@ -69,6 +70,7 @@ func TestZoneIDsMeanWhatTheyMeanToJavaAndJoda(t *testing.T) {
 }
 
 func TestEveryLegacyZoneExists(t *testing.T) {
+	t.Parallel()
 	for id := range legacyZones {
 		if loc, known := loadZone(id); !known || loc == time.UTC && id != "GMT" {
 			t.Errorf("loadZone(%q) = %v, %v, want a zone of its own", id, loc, known)
@@ -77,6 +79,7 @@ func TestEveryLegacyZoneExists(t *testing.T) {
 }
 
 func TestZonesAreLoadedOnce(t *testing.T) {
+	t.Parallel()
 	a, _ := loadZone("Asia/Tokyo")
 	b, _ := loadZone("JST")
 	if a != b {
@@ -86,6 +89,7 @@ func TestZonesAreLoadedOnce(t *testing.T) {
 
 // Every local time of a day around a change of the clocks, against the definition.
 func TestFromWallIsTheFirstInstantThatShowsIt(t *testing.T) {
+	t.Parallel()
 	for _, day := range []string{
 		"America/Los_Angeles 2015-03-08", "America/Los_Angeles 2015-11-01", "Europe/Berlin 2015-03-29", "Europe/Berlin 2015-10-25",
 		"Europe/London 2030-10-27", "Australia/Lord_Howe 2030-04-07", "Australia/Lord_Howe 2030-10-06", "America/Sao_Paulo 2018-02-17",

@@ -25,11 +25,11 @@ type alarm struct {
 	kind  timerKind
 	entry *entry
 	run   *openRun
-	place int // in the heap, from 1; 0 while it is not set
+	index int // in the heap, from 1; 0 while it is not set
 }
 
 // set reports whether the alarm is in a heap.
-func (t *alarm) set() bool { return t.place > 0 }
+func (t *alarm) set() bool { return t.index > 0 }
 
 // alarms is a heap of alarms by instant.
 type alarms []*alarm
@@ -38,14 +38,14 @@ func (h alarms) Len() int           { return len(h) }
 func (h alarms) Less(i, j int) bool { return h[i].at < h[j].at }
 func (h alarms) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i+1, j+1
+	h[i].index, h[j].index = i+1, j+1
 }
 
 // Push and Pop serve container/heap.
 func (h *alarms) Push(x any) {
 	t := x.(*alarm)
 	*h = append(*h, t)
-	t.place = len(*h)
+	t.index = len(*h)
 }
 
 func (h *alarms) Pop() any {
@@ -53,7 +53,7 @@ func (h *alarms) Pop() any {
 	t := old[len(old)-1]
 	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
-	t.place = 0
+	t.index = 0
 	return t
 }
 
@@ -67,13 +67,13 @@ func (h *alarms) move(t *alarm, at int64) {
 		heap.Push(h, t)
 		return
 	}
-	heap.Fix(h, t.place-1)
+	heap.Fix(h, t.index-1)
 }
 
 // drop takes a timer out, if it is there.
 func (h *alarms) drop(t *alarm) {
 	if t.set() {
-		heap.Remove(h, t.place-1)
+		heap.Remove(h, t.index-1)
 	}
 }
 

@@ -5,16 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 func TestUpdates(t *testing.T) {
+	t.Parallel()
 	scenario(t, "posting the same schedule again keeps position and repetitions (#332)", func(b *bench) {
 		const doc = `{"name":"a","command":"x","schedule":"R5/2000-01-01T00:01:00Z/PT1M"}`
 		b.start().post(doc)
@@ -97,6 +95,7 @@ func TestUpdates(t *testing.T) {
 }
 
 func TestDeletion(t *testing.T) {
+	t.Parallel()
 	const root = `{"name":"root","command":"x","schedule":"R/2000-01-01T01:00:00Z/PT1H","scheduleTimeZone":"UTC"}`
 	scenario(t, "the only child of a scheduled job takes over its schedule and keeps all its fields (A22)", func(b *bench) {
 		b.start().post(root)
@@ -194,6 +193,7 @@ func TestDeletion(t *testing.T) {
 }
 
 func TestKill(t *testing.T) {
+	t.Parallel()
 	scenario(t, "kill ends what waits at once and what runs when the cluster says so", func(b *bench) {
 		b.cluster.behave(forEver)
 		b.start().post(parked)
@@ -249,6 +249,7 @@ func TestKill(t *testing.T) {
 }
 
 func TestAsyncJobs(t *testing.T) {
+	t.Parallel()
 	const async = `{"name":"a","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y","async":true,"retries":0}`
 	finish := func(b *bench, id string, code int) {
 		b.t.Helper()
@@ -307,224 +308,8 @@ func TestAsyncJobs(t *testing.T) {
 	})
 }
 
-func TestTakeoverFromAnEarlierVersion(t *testing.T) {
-	const job = `{"name":"a","command":"x","shell":true,"epsilon":"PT60S","schedule":"R/2000-01-01T01:00:00.000Z/PT1H","scheduleTimeZone":"","custom":{"k":[1]}}`
-	plant := func(b *bench, records map[string]string) *bench {
-		delete(b.store.records, adoptKey)
-		for k, v := range records {
-			b.store.records[k] = []byte(v)
-		}
-		return b
-	}
-	scenario(t, "waiting tasks are judged by epsilon, and those of the schedule run once", func(b *bench) {
-		due := func(s string) string {
-			at, _ := time.Parse(time.RFC3339, "2000-01-01T"+s+"Z")
-			return runID(at.UnixMilli(), 0, "a", "")
-		}
-		time.Sleep(10 * time.Minute)
-		plant(b, map[string]string{
-			"J_a": job, "T_" + due("00:08:00"): job, "T_" + due("00:09:30"): job, "T_" + due("00:10:30"): job,
-		})
-		b.start().wait(time.Minute)
-		b.wantHistory("a", "scheduled missed 00:08:00", "scheduled finished 00:09:30", "scheduled finished 00:10:30")
-		b.wait(time.Hour)
-		if got := b.history("a"); len(got) != 4 || got[3] != "scheduled finished 01:00:00" {
-			b.t.Errorf("history = %q", got)
-		}
-		if keys := b.store.keys("T_"); len(keys) != 0 {
-			b.t.Errorf("waiting records left: %q", keys)
-		}
-		if got := b.store.value("J_a"); !strings.Contains(got, `"custom":{"k":[1]}`) {
-			b.t.Errorf("an unknown field was lost: %s", got)
-		}
-	})
-	scenario(t, "its running tasks are adopted, not killed", func(b *bench) {
-		plant(b, map[string]string{"J_a": job}).start()
-		id := runID(time.Now().UnixMilli()-1000, 0, "a", "")
-		b.cluster.tell(id, status(mesos.TASK_RUNNING))
-		b.wait(0)
-		b.wantState("a", "running")
-		b.cluster.tell(id, mesos.TaskStatus{State: mesos.TASK_FINISHED.Enum(), UUID: []byte("u")})
-		b.wait(0)
-		if j := b.job("a"); j.SuccessCount != 1 {
-			b.t.Errorf("successCount = %d, want 1", j.SuccessCount)
-		}
-	})
-	scenario(t, "what can't be used is kept, shown, and stops nothing (B6)", func(b *bench) {
-		bad := map[string]string{
-			"J_a": job, "J_broken": `{"name":`, "J_other": `{"name":"x","command":"y"}`,
-			"J_zero": strings.NewReplacer(`"a"`, `"zero"`, "PT1H", "PT0S", "R/2000", "R/1999").Replace(job),
-			"J_none": strings.NewReplacer(`"a"`, `"none"`, "R/2000-01-01T01:00:00.000Z/PT1H", "rubbish").Replace(job),
-			"J_loop": `{"name":"loop","command":"x","parents":["loop"]}`,
-			"J_c1":   `{"name":"c1","command":"x","parents":["c2"]}`, "J_c2": `{"name":"c2","command":"x","parents":["c1"]}`,
-			"J_late": `{"name":"late","command":"x","parents":["tomorrow"]}`, "go/run/zzz": "{", "T_rubbish": job, "frameworkId": "\xff",
-		}
-		plant(b, bad).start().wait(2 * time.Hour)
-		if got := b.history("a"); len(got) != 2 {
-			b.t.Errorf("the sound job ran %q", got)
-		}
-		for _, key := range []string{"J_broken", "J_other"} {
-			if b.store.value(key) != bad[key] {
-				b.t.Errorf("record %s was changed to %q", key, b.store.value(key))
-			}
-		}
-		if len(b.s.view().invalid) < 4 {
-			b.t.Errorf("invalid = %v", b.s.view().invalid)
-		}
-		for _, name := range []string{"none", "loop", "late"} {
-			if b.s.view().job(name).problem == "" {
-				b.t.Errorf("job %q has no problem", name)
-			}
-		}
-		b.post(`{"name":"tomorrow","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
-		b.runNow("tomorrow")
-		if got := b.history("late"); len(got) != 1 {
-			b.t.Errorf("a job whose missing parent was made ran %q", got)
-		}
-	})
-	scenario(t, "a run of ours that such a version has taken over is recorded as lost", func(b *bench) {
-		b.cluster.resize(0)
-		b.start().post(parked)
-		id := b.runNow("a")
-		b.end()
-		delete(b.store.records, waitKey(id))
-		b.cfg.afterJVM = true
-		b.start()
-		b.wantHistory("a", "manual lost 00:00:00")
-	})
-}
-
-func TestTermsAndFailures(t *testing.T) {
-	scenario(t, "a failed commit ends the term, and the next one begins from what is stored", func(b *bench) {
-		b.start().post(parked)
-		b.store.before = func([]record) error { return errors.New("disk full") }
-		_, err := b.s.runJob(b.t.Context(), "a", "", false)
-		if err == nil || !strings.Contains(err.Error(), "disk full") {
-			b.t.Errorf("run = %v, want the store's error", err)
-		}
-		if err := <-b.done; err == nil || !strings.Contains(err.Error(), "disk full") {
-			b.t.Errorf("the term ended with %v", err)
-		}
-		b.done <- nil
-		if n := len(b.cluster.launched()); n != 0 {
-			b.t.Errorf("%d tasks were launched without being stored", n)
-		}
-		b.store.before = nil
-		b.restart()
-		b.runNow("a")
-		b.wantHistory("a", "manual finished 00:00:00")
-	})
-	scenario(t, "a record that is refused twice is set aside and the rest goes on", func(b *bench) {
-		b.cfg.setAside = map[string]string{"J_a": "too large"}
-		b.store.records["J_a"] = []byte(parked)
-		b.store.records["J_b"] = []byte(strings.Replace(parked, `"a"`, `"b"`, 1))
-		b.start()
-		if b.s.view().job("a") != nil || b.s.view().job("b") == nil || len(b.s.view().invalid) != 1 {
-			b.t.Errorf("jobs %d, invalid %v", b.s.view().len(), b.s.view().invalid)
-		}
-	})
-	scenario(t, "a change repeated under its request id is made once, by the next leader too", func(b *bench) {
-		b.start().post(parked)
-		ctx := withRequest(b.t.Context(), "request-1")
-		first, err := b.s.runJob(ctx, "a", "", false)
-		b.do("run", err)
-		again, err := b.s.runJob(ctx, "a", "", false)
-		b.do("run again", err)
-		b.restart()
-		third, err := b.s.runJob(ctx, "a", "", false)
-		b.do("run after a fail-over", err)
-		if first != again || first != third || len(b.cluster.launched()) != 1 {
-			b.t.Errorf("ids %q, %q, %q; launched %q", first, again, third, b.cluster.launched())
-		}
-		b.wait(11 * time.Minute)
-		b.runNow("a")
-		if keys := b.store.keys("go/request/"); len(keys) != 0 {
-			b.t.Errorf("old request ids are kept: %q", keys)
-		}
-	})
-	scenario(t, "high priority goes first, and a large task at the head holds up nobody (A24)", func(b *bench) {
-		b.cluster.resize(1)
-		b.cluster.behave(taking(10 * time.Second))
-		b.start().post(`{"name":"large","command":"x","cpus":4,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
-		b.post(`{"name":"low","command":"x","cpus":1,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
-		b.post(`{"name":"high","command":"x","cpus":1,"highPriority":true,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
-		b.post(`{"name":"off","command":"x","disabled":true,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
-		for _, name := range []string{"low", "large", "off", "low", "high"} {
-			b.runNow(name)
-		}
-		b.wait(time.Minute)
-		var order []string
-		for _, id := range b.cluster.launched() {
-			_, _, job, _, _ := parseRunID(id)
-			order = append(order, job)
-		}
-		if want := []string{"low", "high", "low"}; !slices.Equal(order, want) {
-			b.t.Errorf("launched %q, want %q", order, want)
-		}
-		why, err := b.s.whyQueued(b.t.Context(), "large")
-		if err != nil || len(why) != 1 || len(why[0].Reasons) == 0 || !strings.Contains(why[0].Reasons[0], "cpus") {
-			b.t.Errorf("whyQueued = %+v, %v", why, err)
-		}
-	})
-	scenario(t, "a large task is not starved by small ones", func(b *bench) {
-		b.cluster.resize(1)
-		b.cluster.behave(taking(20 * time.Second))
-		b.start().post(`{"name":"large","command":"x","cpus":1,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
-		b.post(`{"name":"small","command":"x","cpus":0.1,"concurrent":true,"schedule":"R/2000-01-01T00:00:00Z/PT2S"}`)
-		b.wait(10 * time.Second)
-		b.runNow("large")
-		b.wait(5 * time.Minute)
-		if got := b.history("large"); len(got) != 1 {
-			b.t.Errorf("history of the large job = %q, want one run", got)
-		}
-	})
-}
-
-func TestAnswerToARequestIsStoredWithItsChange(t *testing.T) {
-	scenario(t, "also when many come at once", func(b *bench) {
-		const burst = 400
-		b.start()
-		stored := map[string]int{} // number of the commit, by key
-		hold := make(chan struct{})
-		b.store.before = func(records []record) error {
-			<-hold
-			for _, r := range records {
-				stored[r.key] = b.store.commits
-			}
-			return nil
-		}
-		filler := strings.Repeat("x", 3000)
-		var posting sync.WaitGroup
-		for i := range burst {
-			posting.Go(func() {
-				name := fmt.Sprintf("j%03d", i)
-				doc := fmt.Appendf(nil, `{"name":%q,"command":"true","description":%q,"schedule":"R/2100-01-01T00:00:00Z/P1D"}`, name, filler)
-				err := b.s.putJob(withRequest(b.t.Context(), name), name, func(old *Job) (*Job, error) {
-					return decodeJob(doc, b.cfg.defaults, dialect2, old)
-				})
-				if err != nil {
-					b.t.Errorf("put %s: %v", name, err)
-				}
-			})
-		}
-		synctest.Wait()
-		close(hold)
-		posting.Wait()
-		commits := map[int]bool{}
-		for i := range burst {
-			job, answer := stored[fmt.Sprintf("J_j%03d", i)], stored[requestRecord(fmt.Sprintf("j%03d", i))]
-			commits[job] = true
-			if job != answer {
-				b.t.Errorf("job %d is in commit %d, the answer to its request in commit %d", i, job, answer)
-			}
-		}
-		if len(commits) < 3 {
-			b.t.Errorf("%d jobs went into %d commits, too few to prove anything", burst, len(commits))
-		}
-	})
-}
-
 func TestJobTooLargeForTheStoreIsRefused(t *testing.T) {
+	t.Parallel()
 	scenario(t, "before anything changes", func(b *bench) {
 		b.cfg.largestJob = 2000
 		const doc = `{"name":"a","command":"true","description":"x","schedule":"R/2100-01-01T00:00:00Z/P1D"}`
@@ -540,6 +325,7 @@ func TestJobTooLargeForTheStoreIsRefused(t *testing.T) {
 }
 
 func TestHistoryIsBoundedBySize(t *testing.T) {
+	t.Parallel()
 	e := &entry{}
 	for i := range 10_000 {
 		e.addHistory(&Run{ID: fmt.Sprintf("ct:%d:0:a:", i), Reason: strings.Repeat("x", i%500)}, 10_000, maxHistory)

@@ -6,39 +6,18 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
-	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
-
-const parked = `{"name":"a","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H"}`
 
 // yearly is a job that is not due in any test.
 func yearly(name string) string {
 	return fmt.Sprintf(`{"name":%q,"command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y"}`, name)
 }
 
-// runNow starts a job by hand and returns the run's id.
-func (b *bench) runNow(name string) string {
-	b.t.Helper()
-	id, err := b.s.runJob(b.t.Context(), name, "", false)
-	b.do("run", err)
-	return id
-}
-
-func (b *bench) wantState(name, want string) {
-	b.t.Helper()
-	if got, _ := b.s.view().job(name).state(); got != want {
-		b.t.Errorf("state of %s = %q, want %q", name, got, want)
-	}
-}
-
-// status is an update without a uuid, as reconciliation sends.
-func status(state mesos.TaskState) mesos.TaskStatus { return mesos.TaskStatus{State: state.Enum()} }
-
 func TestRetries(t *testing.T) {
+	t.Parallel()
 	scenario(t, "a failed run is tried again after failure_retry, and counts once", func(b *bench) {
 		b.cluster.behave(failing)
 		b.start().post(`{"name":"a","command":"x","schedule":"R1//PT24H","retries":2}`)
@@ -123,250 +102,8 @@ func TestRetries(t *testing.T) {
 	})
 }
 
-func TestStatusUpdates(t *testing.T) {
-	outcomes := []struct {
-		state      mesos.TaskState
-		want       runState
-		errorCount int64
-	}{
-		{mesos.TASK_FINISHED, runFinished, 0},
-		{mesos.TASK_FAILED, runFailed, 1},
-		{mesos.TASK_ERROR, runFailed, 1}, // A13: ignored by the original
-		{mesos.TASK_LOST, runLost, 1},
-		{mesos.TASK_DROPPED, runLost, 1},
-		{mesos.TASK_GONE, runLost, 1},
-		{mesos.TASK_GONE_BY_OPERATOR, runLost, 1},
-		{mesos.TASK_UNKNOWN, runLost, 1},
-		{mesos.TASK_KILLED, runKilled, 0},
-	}
-	for _, tt := range outcomes {
-		scenario(t, tt.state.String()+" ends a running task as "+string(tt.want), func(b *bench) {
-			b.cluster.behave(forEver)
-			b.start().post(strings.Replace(parked, `"name"`, `"retries":0,"name"`, 1))
-			id := b.runNow("a")
-			b.cluster.finish(id, tt.state)
-			b.wait(0)
-			b.wantHistory("a", "manual "+string(tt.want)+" 00:00:00")
-			if got := b.job("a").ErrorCount; got != tt.errorCount {
-				b.t.Errorf("errorCount = %d, want %d", got, tt.errorCount)
-			}
-			if !slices.Contains(b.cluster.acknowledged(), id) {
-				b.t.Error("the update was not acknowledged")
-			}
-		})
-	}
-	scenario(t, "a repeated terminal update changes nothing and is acknowledged again", func(b *bench) {
-		b.start().post(parked)
-		id := b.runNow("a")
-		b.cluster.tell(id, mesos.TaskStatus{State: mesos.TASK_FINISHED.Enum(), UUID: []byte("again")})
-		b.wait(0)
-		if j := b.job("a"); j.SuccessCount != 1 {
-			b.t.Errorf("successCount = %d, want 1", j.SuccessCount)
-		}
-		if n := len(b.cluster.acknowledged()); n != 2 {
-			b.t.Errorf("%d acknowledgements, want 2", n)
-		}
-	})
-	scenario(t, "STARTING and repeated RUNNING updates keep a run going (A12, A18)", func(b *bench) {
-		b.cluster.behave(forEver)
-		b.start().post(parked)
-		id := b.runNow("a")
-		for _, s := range []mesos.TaskState{mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_RUNNING, mesos.TASK_KILLING} {
-			b.cluster.tell(id, status(s))
-			b.wait(0)
-			b.wantState("a", "running")
-		}
-	})
-	scenario(t, "an update is acknowledged only when what it caused is stored", func(b *bench) {
-		b.cluster.behave(forEver)
-		b.start().post(parked)
-		id := b.runNow("a")
-		release := make(chan struct{})
-		b.store.before = func([]record) error { <-release; return nil }
-		b.cluster.finish(id, mesos.TASK_FINISHED)
-		synctest.Wait()
-		if len(b.cluster.acknowledged()) != 0 || b.job("a").SuccessCount != 0 {
-			b.t.Error("the end of the task was visible before it was stored")
-		}
-		close(release)
-		b.wait(0)
-		if len(b.cluster.acknowledged()) != 1 || b.job("a").SuccessCount != 1 {
-			b.t.Error("the end of the task was not made known")
-		}
-	})
-	scenario(t, "foreign and malformed task ids are stepped over (A19)", func(b *bench) {
-		b.start().post(parked)
-		for _, id := range []string{"", "other", "ct:x:0:a:", "ct:1:0:nobody:", "ct:99999999999999999999:0:a:"} {
-			b.cluster.tell(id, mesos.TaskStatus{State: mesos.TASK_RUNNING.Enum(), UUID: []byte("u")})
-			b.cluster.tell(id, mesos.TaskStatus{State: mesos.TASK_FAILED.Enum()})
-		}
-		b.wait(0)
-		b.runNow("a")
-		b.wantHistory("a", "manual finished 00:00:00")
-	})
-	scenario(t, "a task of a run that has ended is killed whenever it shows itself", func(b *bench) {
-		b.start().post(parked)
-		id := b.runNow("a")
-		before := b.cluster.called(sched.Call_KILL)
-		b.cluster.tell(id, status(mesos.TASK_RUNNING))
-		b.wait(0)
-		if b.cluster.called(sched.Call_KILL) != before+1 {
-			b.t.Error("no KILL for the task")
-		}
-		b.wantHistory("a", "manual finished 00:00:00")
-	})
-	scenario(t, "an unreachable task stays active, and is lost after the time allowed", func(b *bench) {
-		b.cluster.behave(forEver)
-		b.start().post(strings.Replace(parked, `"name"`, `"retries":0,"name"`, 1))
-		id := b.runNow("a")
-		b.cluster.tell(id, status(mesos.TASK_UNREACHABLE))
-		b.wait(9 * time.Minute)
-		b.wantState("a", "running")
-		b.wait(time.Minute + time.Second)
-		b.wantHistory("a", "manual lost 00:00:00")
-		b.wantRunning() // it was killed, should it live
-	})
-	scenario(t, "the time allowed to an unreachable task goes on with a new leader", func(b *bench) {
-		b.cluster.behave(forEver)
-		b.start().post(strings.Replace(parked, `"name"`, `"retries":0,"name"`, 1))
-		id := b.runNow("a")
-		b.cluster.disturb(func(u *mesos.TaskStatus) (int, time.Duration) {
-			if u.GetState() == mesos.TASK_RUNNING { // as the cluster has it
-				return 0, 0
-			}
-			return 1, 0
-		})
-		b.cluster.tell(id, status(mesos.TASK_UNREACHABLE))
-		b.wait(6 * time.Minute)
-		b.restart()
-		b.cluster.tell(id, status(mesos.TASK_UNREACHABLE))
-		b.wait(3 * time.Minute)
-		b.wantState("a", "running")
-		b.wait(time.Minute + time.Second)
-		b.wantHistory("a", "manual lost 00:00:00")
-	})
-	scenario(t, "an unreachable task that comes back goes on", func(b *bench) {
-		b.cluster.behave(taking(30 * time.Minute))
-		b.start().post(parked)
-		id := b.runNow("a")
-		b.cluster.tell(id, status(mesos.TASK_UNREACHABLE))
-		b.wait(5 * time.Minute)
-		b.cluster.tell(id, status(mesos.TASK_RUNNING))
-		b.wait(time.Hour)
-		b.wantHistory("a", "manual finished 00:00:00")
-	})
-	scenario(t, "a launched task of which nothing is heard is lost and killed", func(b *bench) {
-		b.cluster.behave(func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) { return 0, status(mesos.TASK_STAGING) })
-		b.start().post(strings.Replace(parked, `"name"`, `"retries":0,"name"`, 1))
-		b.runNow("a")
-		b.wait(11 * time.Minute)
-		b.wantHistory("a", "manual lost 00:00:00")
-		b.wantRunning()
-	})
-	scenario(t, "a launch that was certainly not sent waits again with the same attempt", func(b *bench) {
-		b.cluster.intercept(func(c *sched.Call) (bool, error) {
-			if c.Type == sched.Call_ACCEPT {
-				return false, errNotSent
-			}
-			return true, nil
-		})
-		b.start().post(parked)
-		id := b.runNow("a")
-		b.wait(time.Second)
-		b.wantState("a", "queued")
-		b.cluster.intercept(nil)
-		b.restart()
-		b.wait(10 * time.Second)
-		if got := b.cluster.launched(); !slices.Equal(got, []string{id}) {
-			b.t.Errorf("launched %q, want only %q", got, id)
-		}
-	})
-	scenario(t, "a launch of unknown fate that never arrived waits again with the same attempt", func(b *bench) {
-		lost := true
-		b.cluster.intercept(func(c *sched.Call) (bool, error) {
-			if c.Type == sched.Call_ACCEPT && lost {
-				lost = false
-				return false, fmt.Errorf("connection broken")
-			}
-			return true, nil
-		})
-		b.start().post(parked)
-		id := b.runNow("a")
-		b.restart()
-		b.wait(time.Second)
-		if got := b.cluster.launched(); !slices.Equal(got, []string{id}) {
-			b.t.Errorf("launched %q, want only %q", got, id)
-		}
-		b.wantHistory("a", "manual finished 00:00:00")
-	})
-	scenario(t, "a launch that is lost again and again is tried once a second", func(b *bench) {
-		tries := 0
-		b.cluster.intercept(func(c *sched.Call) (bool, error) {
-			if c.Type != sched.Call_ACCEPT || tries == 100 {
-				return true, nil
-			}
-			tries++
-			return false, fmt.Errorf("connection broken")
-		})
-		b.start().post(parked)
-		b.runNow("a")
-		b.wait(10*time.Second + 500*time.Millisecond)
-		if tries != 11 {
-			b.t.Errorf("tried %d times in ten seconds, want 11 times", tries)
-		}
-	})
-	scenario(t, "an offer is given back until the cluster takes it", func(b *bench) {
-		tries := 0
-		b.cluster.intercept(func(c *sched.Call) (bool, error) {
-			if c.Type != sched.Call_DECLINE || tries == 3 {
-				return true, nil
-			}
-			tries++
-			return false, fmt.Errorf("connection broken")
-		})
-		b.start() // with an offer that nobody wants
-		b.wait(time.Minute)
-		if n := b.cluster.called(sched.Call_DECLINE); tries != 3 || n == 0 {
-			b.t.Errorf("lost %d times and taken %d times, want three times and then at least once", tries, n)
-		}
-	})
-	scenario(t, "an answer about an earlier launch of the same attempt does not launch it again", func(b *bench) {
-		b.cluster.behave(func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) { return 0, status(mesos.TASK_STAGING) })
-		b.start().post(parked)
-		id := b.runNow("a")
-		for _, agent := range []string{"agent-1", "agent-2"} {
-			unknown := status(mesos.TASK_UNKNOWN)
-			unknown.AgentID = &mesos.AgentID{Value: agent}
-			b.cluster.tell(id, unknown)
-			b.wait(time.Second)
-		}
-		if n := b.cluster.launchCounts()[id]; n != 1 {
-			b.t.Errorf("launched %d times, want 1", n)
-		}
-		b.wantState("a", "running")
-	})
-	scenario(t, "the offers of a launch that failed are given back before anything is asked about it", func(b *bench) {
-		late := make(chan *sched.Call, 1)
-		b.cluster.intercept(func(c *sched.Call) (bool, error) {
-			if c.Type == sched.Call_ACCEPT && len(late) == 0 {
-				late <- c
-				return false, fmt.Errorf("connection broken")
-			}
-			return true, nil
-		})
-		b.start().post(parked)
-		id := b.runNow("a")
-		b.cluster.intercept(nil)
-		b.cluster.arrive(<-late) // it was only slow
-		b.wait(time.Minute)
-		if n := b.cluster.launchCounts()[id]; n != 1 {
-			b.t.Errorf("launched %d times, want 1", n)
-		}
-		b.wantHistory("a", "manual finished 00:00:00")
-	})
-}
-
 func TestDependentJobs(t *testing.T) {
+	t.Parallel()
 	const a, c = `{"name":"a","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y"}`, `{"name":"c","command":"x","parents":["a"]}`
 	b2 := strings.Replace(a, `"a"`, `"b"`, 1)
 	const both = `{"name":"c","command":"x","parents":["a","b"]}`
@@ -511,9 +248,10 @@ func TestDependentJobs(t *testing.T) {
 			b.t.Errorf("successCount, lastSuccess = %d, %q", j.SuccessCount, j.LastSuccess)
 		}
 	})
-	scenario(t, "ten thousand children run", func(b *bench) {
+	scenario(t, "thousands of children run", func(b *bench) {
+		children := inForm(2_000, 10_000)
 		b.start().post(a)
-		for i := range 10_000 {
+		for i := range children {
 			b.s.mailbox <- func() {
 				j, _ := decodeJob(fmt.Appendf(nil, `{"name":"c%d","command":"x","parents":["a"]}`, i), b.cfg.defaults, dialect2, nil)
 				if err := b.s.put(nil, j); err != nil {
@@ -524,8 +262,8 @@ func TestDependentJobs(t *testing.T) {
 		b.wait(0)
 		b.runNow("a")
 		b.wait(time.Second)
-		if got := len(b.cluster.launched()); got != 10_001 {
-			b.t.Errorf("launched %d tasks, want 10001", got)
+		if got := len(b.cluster.launched()); got != children+1 {
+			b.t.Errorf("launched %d tasks, want %d", got, children+1)
 		}
 	})
 	for name, parents := range map[string]string{"unknown": `["nobody"]`, "itself": `["c"]`, "none": `[]`, "cycle": `["d"]`} {

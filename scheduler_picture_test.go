@@ -140,6 +140,7 @@ func picturesHold(t *testing.T, st store, commits int) {
 
 // However a store is written to, a picture shows what it held at one commit: that after which it was begun.
 func TestPicturesAreOfOneCommit(t *testing.T) {
+	t.Parallel()
 	t.Run("in memory", func(t *testing.T) { picturesHold(t, newMemStore(), 400) })
 	t.Run("in a file", func(t *testing.T) {
 		s := openTestStore(t, t.TempDir())
@@ -150,6 +151,7 @@ func TestPicturesAreOfOneCommit(t *testing.T) {
 
 // What a picture keeps for a client that does not read is bounded. It is the picture that fails, and not the commit.
 func TestPictureOfASlowReaderIsGivenUp(t *testing.T) {
+	t.Parallel()
 	w := startWriter(t, newMemStore())
 	large := strings.Repeat("x", 1000)
 	for i := range 200 {
@@ -176,6 +178,7 @@ func TestPictureOfASlowReaderIsGivenUp(t *testing.T) {
 
 // A damaged record costs a backup that record.
 func TestPictureNamesWhatIsDamaged(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	w := startWriter(t, s)
@@ -196,6 +199,7 @@ func TestPictureNamesWhatIsDamaged(t *testing.T) {
 }
 
 func TestPictureEndsWithTheTerm(t *testing.T) {
+	t.Parallel()
 	st := newMemStore()
 	w := newWriter(st, func([]viewChange, viewTotals) {})
 	ctx, cancel := context.WithCancel(t.Context())

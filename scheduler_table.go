@@ -16,6 +16,8 @@ type entry struct {
 	history []*Run     // ended, newest first; replaced, never changed
 	slot    int
 	timer   alarm // of the next occurrence
+	listed  *Job  // whose JSON lists are
+	lists   *lists
 	gone    bool
 
 	isDirty                            bool
@@ -214,8 +216,11 @@ func mustJSON(v any) []byte {
 
 // publish makes the job's picture for readers.
 func (e *entry) publish(g *graph) *jobView {
+	if e.listed != e.job {
+		e.listed, e.lists = e.job, new(lists)
+	}
 	v := &jobView{
-		job: e.job, slot: e.slot, history: e.history, problem: e.problem,
+		job: e.job, lists: e.lists, slot: e.slot, history: e.history, problem: e.problem,
 		parents: g.parents[e.job.Name], children: g.children[e.job.Name], missed: e.state.Missed,
 	}
 	if len(e.runs) > 0 {

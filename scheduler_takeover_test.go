@@ -9,6 +9,7 @@ import (
 )
 
 func TestTakeoverKeepsWhatItCannotUse(t *testing.T) {
+	t.Parallel()
 	scenario(t, "the open run of a job that can't be read is neither dropped nor killed", func(b *bench) {
 		b.cluster.behave(forEver)
 		b.start().post(parked)
@@ -81,5 +82,93 @@ func TestTakeoverKeepsWhatItCannotUse(t *testing.T) {
 		if len(alone) > 0 {
 			b.t.Errorf("stored without their runs: %q", alone)
 		}
+	})
+}
+
+func TestTakeoverFromAnEarlierVersion(t *testing.T) {
+	t.Parallel()
+	const job = `{"name":"a","command":"x","shell":true,"epsilon":"PT60S","schedule":"R/2000-01-01T01:00:00.000Z/PT1H","scheduleTimeZone":"","custom":{"k":[1]}}`
+	plant := func(b *bench, records map[string]string) *bench {
+		delete(b.store.records, adoptKey)
+		for k, v := range records {
+			b.store.records[k] = []byte(v)
+		}
+		return b
+	}
+	scenario(t, "waiting tasks are judged by epsilon, and those of the schedule run once", func(b *bench) {
+		due := func(s string) string {
+			at, _ := time.Parse(time.RFC3339, "2000-01-01T"+s+"Z")
+			return runID(at.UnixMilli(), 0, "a", "")
+		}
+		time.Sleep(10 * time.Minute)
+		plant(b, map[string]string{
+			"J_a": job, "T_" + due("00:08:00"): job, "T_" + due("00:09:30"): job, "T_" + due("00:10:30"): job,
+		})
+		b.start().wait(time.Minute)
+		b.wantHistory("a", "scheduled missed 00:08:00", "scheduled finished 00:09:30", "scheduled finished 00:10:30")
+		b.wait(time.Hour)
+		if got := b.history("a"); len(got) != 4 || got[3] != "scheduled finished 01:00:00" {
+			b.t.Errorf("history = %q", got)
+		}
+		if keys := b.store.keys("T_"); len(keys) != 0 {
+			b.t.Errorf("waiting records left: %q", keys)
+		}
+		if got := b.store.value("J_a"); !strings.Contains(got, `"custom":{"k":[1]}`) {
+			b.t.Errorf("an unknown field was lost: %s", got)
+		}
+	})
+	scenario(t, "its running tasks are adopted, not killed", func(b *bench) {
+		plant(b, map[string]string{"J_a": job}).start()
+		id := runID(time.Now().UnixMilli()-1000, 0, "a", "")
+		b.cluster.tell(id, status(mesos.TASK_RUNNING))
+		b.wait(0)
+		b.wantState("a", "running")
+		b.cluster.tell(id, mesos.TaskStatus{State: mesos.TASK_FINISHED.Enum(), UUID: []byte("u")})
+		b.wait(0)
+		if j := b.job("a"); j.SuccessCount != 1 {
+			b.t.Errorf("successCount = %d, want 1", j.SuccessCount)
+		}
+	})
+	scenario(t, "what can't be used is kept, shown, and stops nothing (B6)", func(b *bench) {
+		bad := map[string]string{
+			"J_a": job, "J_broken": `{"name":`, "J_other": `{"name":"x","command":"y"}`,
+			"J_zero": strings.NewReplacer(`"a"`, `"zero"`, "PT1H", "PT0S", "R/2000", "R/1999").Replace(job),
+			"J_none": strings.NewReplacer(`"a"`, `"none"`, "R/2000-01-01T01:00:00.000Z/PT1H", "rubbish").Replace(job),
+			"J_loop": `{"name":"loop","command":"x","parents":["loop"]}`,
+			"J_c1":   `{"name":"c1","command":"x","parents":["c2"]}`, "J_c2": `{"name":"c2","command":"x","parents":["c1"]}`,
+			"J_late": `{"name":"late","command":"x","parents":["tomorrow"]}`, "go/run/zzz": "{", "T_rubbish": job, "frameworkId": "\xff",
+		}
+		plant(b, bad).start().wait(2 * time.Hour)
+		if got := b.history("a"); len(got) != 2 {
+			b.t.Errorf("the sound job ran %q", got)
+		}
+		for _, key := range []string{"J_broken", "J_other"} {
+			if b.store.value(key) != bad[key] {
+				b.t.Errorf("record %s was changed to %q", key, b.store.value(key))
+			}
+		}
+		if len(b.s.view().invalid) < 4 {
+			b.t.Errorf("invalid = %v", b.s.view().invalid)
+		}
+		for _, name := range []string{"none", "loop", "late"} {
+			if b.s.view().job(name).problem == "" {
+				b.t.Errorf("job %q has no problem", name)
+			}
+		}
+		b.post(`{"name":"tomorrow","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.runNow("tomorrow")
+		if got := b.history("late"); len(got) != 1 {
+			b.t.Errorf("a job whose missing parent was made ran %q", got)
+		}
+	})
+	scenario(t, "a run of ours that such a version has taken over is recorded as lost", func(b *bench) {
+		b.cluster.resize(0)
+		b.start().post(parked)
+		id := b.runNow("a")
+		b.end()
+		delete(b.store.records, waitKey(id))
+		b.cfg.afterJVM = true
+		b.start()
+		b.wantHistory("a", "manual lost 00:00:00")
 	})
 }

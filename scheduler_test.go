@@ -3,221 +3,16 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// A bench is a scheduler under test with its store and cluster. It is to be
-// used within a synctest bubble: the clock starts at 2000-01-01T00:00:00Z.
-type bench struct {
-	t       testing.TB
-	store   *memStore
-	cluster testCluster
-	cfg     schedulerConfig
-	s       *scheduler
-	events  []jobEvent
-	stop    context.CancelFunc
-	done    chan error
-}
-
-func testConfig() schedulerConfig {
-	return schedulerConfig{
-		defaults:     jobDefaults{CPUs: 0.1, Mem: 128, Disk: 256, Epsilon: Period{Seconds: 60}, User: "root"},
-		failureRetry: time.Minute, historyKeep: 20, role: "*",
-		reviveEvery: 5 * time.Second, reconcile: 10 * time.Minute, unreachable: 10 * time.Minute, staging: 5 * time.Minute,
-		task: taskConfig{CPUs: 0.1, Mem: 128, Disk: 256}, location: time.UTC, term: 1,
-	}
-}
-
-// newBench makes a bench with a cluster in memory whose scheduler is not started yet.
-func newBench(t testing.TB) *bench { return newBenchOn(t, newFakeCluster()) }
-
-func newBenchOn(t testing.TB, c testCluster) *bench {
-	b := &bench{t: t, store: newMemStore(), cluster: c, cfg: testConfig()}
-	b.store.records[adoptKey] = []byte("0")
-	b.cfg.observe = func(e jobEvent) { b.events = append(b.events, e) }
-	return b
-}
-
-// start begins a term.
-func (b *bench) start() *bench {
-	b.t.Helper()
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	if testing.Verbose() {
-		log = slog.New(slog.NewTextHandler(testWriter{b.t}, nil))
-	}
-	b.s = newScheduler(b.cfg, b.store, b.cluster.client(log), log)
-	if err := b.s.load(context.Background()); err != nil {
-		b.t.Fatalf("load: %v", err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	b.stop, b.done = stop, make(chan error, 1)
-	go func(s *scheduler) { b.done <- s.run(ctx) }(b.s)
-	b.wait(0)
-	return b
-}
-
-// end ends the term as a crash would: what is not stored is gone.
-func (b *bench) end() {
-	b.stop()
-	<-b.done
-	synctest.Wait() // until the cluster has noticed
-}
-
-// restart ends the term and begins the next one.
-func (b *bench) restart() {
-	b.t.Helper()
-	b.end()
-	b.start()
-}
-
-// wait lets virtual time pass and the scheduler come to rest, and checks its state.
-func (b *bench) wait(d time.Duration) {
-	b.t.Helper()
-	time.Sleep(d)
-	synctest.Wait()
-	err := b.s.do(context.Background(), b.s.check)
-	if err != nil && !errors.Is(err, errNoLeader) {
-		b.t.Fatalf("state: %v", err)
-	}
-	if err := b.s.view().check(); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-type testWriter struct{ t testing.TB }
-
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Log(strings.TrimSuffix(string(p), "\n"))
-	return len(p), nil
-}
-
-// post creates or replaces a job as the API does.
-func (b *bench) post(doc string) {
-	b.t.Helper()
-	if err := b.tryPost(doc); err != nil {
-		b.t.Fatalf("post %s: %v", doc, err)
-	}
-}
-
-func (b *bench) tryPost(doc string) error {
-	j, err := decodeJob([]byte(doc), b.cfg.defaults, dialect2, nil)
-	if err != nil {
-		return err
-	}
-	err = b.s.putJob(b.t.Context(), j.Name, func(old *Job) (*Job, error) {
-		j, err := decodeJob([]byte(doc), b.cfg.defaults, dialect2, old)
-		if err != nil {
-			return nil, err
-		}
-		return j, j.check(old == nil, time.Now())
-	})
-	synctest.Wait()
-	return err
-}
-
-// do calls a change of the scheduler and fails the test if it fails.
-func (b *bench) do(what string, err error) {
-	b.t.Helper()
-	if err != nil {
-		b.t.Fatalf("%s: %v", what, err)
-	}
-	synctest.Wait()
-}
-
-func (b *bench) job(name string) *Job {
-	b.t.Helper()
-	j := b.s.view().job(name)
-	if j == nil {
-		b.t.Fatalf("no job %q", name)
-	}
-	return j.job
-}
-
-// history lists the ended runs of a job, oldest first, as "kind state attempt due reason"
-// with due as seconds since the bubble's beginning.
-func (b *bench) history(name string) []string {
-	b.t.Helper()
-	var out []string
-	for _, r := range slices.Backward(b.s.view().job(name).history) {
-		line := fmt.Sprintf("%s %s", r.Kind, r.State)
-		if r.Attempt > 0 {
-			line += fmt.Sprintf(" attempt %d", r.Attempt)
-		}
-		if r.Count > 0 {
-			line += fmt.Sprintf(" x%d", r.Count)
-		}
-		out = append(out, line+" "+clockOf(r.Due))
-	}
-	return out
-}
-
-// clockOf writes an instant of the bubble's first day as hh:mm:ss.
-func clockOf(ms int64) string { return msTime(ms).Format("15:04:05") }
-
-func (b *bench) wantHistory(name string, want ...string) {
-	b.t.Helper()
-	if got := b.history(name); !slices.Equal(got, want) {
-		b.t.Errorf("history of %s = %q\nwant %q", name, got, want)
-	}
-}
-
-func (b *bench) wantRunning(want ...string) {
-	b.t.Helper()
-	var got []string
-	for _, id := range b.cluster.running() {
-		_, _, job, _, _ := parseRunID(id)
-		got = append(got, job)
-	}
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		b.t.Errorf("running = %q, want %q", got, want)
-	}
-}
-
-// forEver keeps tasks running until the test ends them.
-func forEver(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
-	return 365 * 24 * time.Hour, mesos.TaskStatus{State: mesos.TASK_FINISHED.Enum()}
-}
-
-// failing makes every task fail at once.
-func failing(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
-	message := "exit status 1"
-	return 0, mesos.TaskStatus{State: mesos.TASK_FAILED.Enum(), Message: &message}
-}
-
-// taking makes every task succeed after d.
-func taking(d time.Duration) func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
-	return func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
-		return d, mesos.TaskStatus{State: mesos.TASK_FINISHED.Enum()}
-	}
-}
-
-// scenario runs a test of the scheduler in virtual time with each kind of cluster.
-func scenario(t *testing.T, name string, f func(b *bench)) {
-	t.Run(name, func(t *testing.T) {
-		onEachCluster(t, func(t *testing.T, c testCluster) {
-			b := newBenchOn(t, c)
-			defer func() {
-				if b.s != nil {
-					b.end()
-				}
-			}()
-			f(b)
-		})
-	})
-}
-
 func TestScheduledRuns(t *testing.T) {
+	t.Parallel()
 	scenario(t, "a job runs at each of its instants", func(b *bench) {
 		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M"}`)
 		b.wait(59 * time.Second)
@@ -301,6 +96,7 @@ func TestScheduledRuns(t *testing.T) {
 }
 
 func TestMissedOccurrences(t *testing.T) {
+	t.Parallel()
 	scenario(t, "only the newest one younger than epsilon runs; all use up repetitions", func(b *bench) {
 		b.start().post(`{"name":"a","command":"x","schedule":"R10/2000-01-01T00:01:00Z/PT1M"}`)
 		b.end()
@@ -344,6 +140,7 @@ func TestMissedOccurrences(t *testing.T) {
 }
 
 func TestOverlap(t *testing.T) {
+	t.Parallel()
 	scenario(t, "a running job delays its occurrence within epsilon", func(b *bench) {
 		b.cluster.behave(taking(90 * time.Second))
 		b.start().post(`{"name":"a","command":"x","schedule":"R2//PT1M"}`)
@@ -395,7 +192,120 @@ func TestOverlap(t *testing.T) {
 	})
 }
 
-// withRequest is a context of a change that carries a request id.
-func withRequest(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestNameKey{}, newRequestName(id))
+// A talkative cluster tells the fate of many calls when its subscription ends, and
+// waits until it is heard.
+type talkative struct {
+	cluster
+	tell func(error)
+}
+
+func (c *talkative) run(ctx context.Context, id string, handle func(*sched.Event)) error {
+	err := c.cluster.run(ctx, id, handle)
+	for range 5000 {
+		c.tell(errNotSent)
+	}
+	return err
+}
+
+func TestEndOfTerm(t *testing.T) {
+	t.Parallel()
+	scenario(t, "the cluster is not left talking to nobody", func(b *bench) {
+		b.start().post(parked)
+		b.end()
+		c := &talkative{cluster: b.cluster.client(b.s.log)}
+		b.s = newScheduler(b.cfg, b.store, c, b.s.log)
+		c.tell = func(err error) { b.s.post(func() {}) }
+		b.do("load", b.s.load(b.t.Context()))
+		ctx, stop := context.WithCancel(b.t.Context())
+		b.stop, b.done = stop, make(chan error, 1)
+		go func() { b.done <- b.s.run(ctx) }()
+		b.wait(0) // the end of the test ends the term, which must not hang
+	})
+}
+
+func TestTermsAndFailures(t *testing.T) {
+	t.Parallel()
+	scenario(t, "a failed commit ends the term, and the next one begins from what is stored", func(b *bench) {
+		b.start().post(parked)
+		b.store.before = func([]record) error { return errors.New("disk full") }
+		_, err := b.s.runJob(b.t.Context(), "a", "", false)
+		if err == nil || !strings.Contains(err.Error(), "disk full") {
+			b.t.Errorf("run = %v, want the store's error", err)
+		}
+		if err := <-b.done; err == nil || !strings.Contains(err.Error(), "disk full") {
+			b.t.Errorf("the term ended with %v", err)
+		}
+		b.done <- nil
+		if n := len(b.cluster.launched()); n != 0 {
+			b.t.Errorf("%d tasks were launched without being stored", n)
+		}
+		b.store.before = nil
+		b.restart()
+		b.runNow("a")
+		b.wantHistory("a", "manual finished 00:00:00")
+	})
+	scenario(t, "a record that is refused twice is set aside and the rest goes on", func(b *bench) {
+		b.cfg.setAside = map[string]string{"J_a": "too large"}
+		b.store.records["J_a"] = []byte(parked)
+		b.store.records["J_b"] = []byte(strings.Replace(parked, `"a"`, `"b"`, 1))
+		b.start()
+		if b.s.view().job("a") != nil || b.s.view().job("b") == nil || len(b.s.view().invalid) != 1 {
+			b.t.Errorf("jobs %d, invalid %v", b.s.view().len(), b.s.view().invalid)
+		}
+	})
+	scenario(t, "a change repeated under its request id is made once, by the next leader too", func(b *bench) {
+		b.start().post(parked)
+		ctx := withRequest(b.t.Context(), "request-1")
+		first, err := b.s.runJob(ctx, "a", "", false)
+		b.do("run", err)
+		again, err := b.s.runJob(ctx, "a", "", false)
+		b.do("run again", err)
+		b.restart()
+		third, err := b.s.runJob(ctx, "a", "", false)
+		b.do("run after a fail-over", err)
+		if first != again || first != third || len(b.cluster.launched()) != 1 {
+			b.t.Errorf("ids %q, %q, %q; launched %q", first, again, third, b.cluster.launched())
+		}
+		b.wait(11 * time.Minute)
+		b.runNow("a")
+		if keys := b.store.keys("go/request/"); len(keys) != 0 {
+			b.t.Errorf("old request ids are kept: %q", keys)
+		}
+	})
+	scenario(t, "high priority goes first, and a large task at the head holds up nobody (A24)", func(b *bench) {
+		b.cluster.resize(1)
+		b.cluster.behave(taking(10 * time.Second))
+		b.start().post(`{"name":"large","command":"x","cpus":4,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.post(`{"name":"low","command":"x","cpus":1,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.post(`{"name":"high","command":"x","cpus":1,"highPriority":true,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.post(`{"name":"off","command":"x","disabled":true,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		for _, name := range []string{"low", "large", "off", "low", "high"} {
+			b.runNow(name)
+		}
+		b.wait(time.Minute)
+		var order []string
+		for _, id := range b.cluster.launched() {
+			_, _, job, _, _ := parseRunID(id)
+			order = append(order, job)
+		}
+		if want := []string{"low", "high", "low"}; !slices.Equal(order, want) {
+			b.t.Errorf("launched %q, want %q", order, want)
+		}
+		why, err := b.s.whyQueued(b.t.Context(), "large")
+		if err != nil || len(why) != 1 || len(why[0].Reasons) == 0 || !strings.Contains(why[0].Reasons[0], "cpus") {
+			b.t.Errorf("whyQueued = %+v, %v", why, err)
+		}
+	})
+	scenario(t, "a large task is not starved by small ones", func(b *bench) {
+		b.cluster.resize(1)
+		b.cluster.behave(taking(20 * time.Second))
+		b.start().post(`{"name":"large","command":"x","cpus":1,"schedule":"R/2030-01-01T00:00:00Z/P1Y"}`)
+		b.post(`{"name":"small","command":"x","cpus":0.1,"concurrent":true,"schedule":"R/2000-01-01T00:00:00Z/PT2S"}`)
+		b.wait(10 * time.Second)
+		b.runNow("large")
+		b.wait(5 * time.Minute)
+		if got := b.history("large"); len(got) != 1 {
+			b.t.Errorf("history of the large job = %q, want one run", got)
+		}
+	})
 }

@@ -37,8 +37,13 @@ type jobView struct {
 	children []string
 	missed   int64 // occurrences missed since the job was made
 
-	rowJSON atomic.Pointer[[]byte] // see row
+	rowJSON atomic.Pointer[[]byte] // as JSON for a table, once asked for
+	lists   *lists
 }
+
+// lists are the JSON of a job's document as each dialect lists it, once asked for. All
+// pictures of the job share them for as long as it has that document.
+type lists [2]atomic.Pointer[[]byte]
 
 // An invalidRecord is a stored record that cannot be used. It is kept as it is.
 type invalidRecord struct{ key, reason string }

@@ -3,39 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/hex"
-	"maps"
-	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 )
-
-// corpusUUID is the UUID of all entries in testdata/state.
-var corpusUUID = [16]byte{0x6f, 0xa4, 0x59, 0xea, 0xee, 0x8a, 0x4c, 0xa4, 0x89, 0x4e, 0xdb, 0x77, 0xe1, 0x60, 0x35, 0x5e}
-
-// stateCorpus returns the nodes in testdata/state/<version>, by name.
-func stateCorpus(t testing.TB, version string) map[string][]byte {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join("testdata/state", version, "*"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no stored entries of %s: %v", version, err)
-	}
-	nodes := map[string][]byte{}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		name, err := url.PathUnescape(filepath.Base(file)) // colons are not for file names
-		if err != nil {
-			t.Fatal(err)
-		}
-		nodes[name] = data
-	}
-	return nodes
-}
 
 func unhex(t *testing.T, s string) []byte {
 	t.Helper()
@@ -47,6 +17,7 @@ func unhex(t *testing.T, s string) []byte {
 }
 
 func TestEntryIsWhatLibmesosWrites(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ name, value, hex string }{
 		{"frameworkId", "\n$20150828-101010-16777343-5050-1-0000",
 			`0a 0b 66 72 61 6d 65 77 6f 72 6b 49 64
@@ -71,6 +42,7 @@ func TestEntryIsWhatLibmesosWrites(t *testing.T) {
 }
 
 func TestEntriesOfAllVersionsSurviveUnchanged(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"2.4", "2.5", "3.0"} {
 		for name, data := range stateCorpus(t, version) {
 			e, err := decodeVariable(data)
@@ -86,6 +58,7 @@ func TestEntriesOfAllVersionsSurviveUnchanged(t *testing.T) {
 }
 
 func TestDecodeEntry(t *testing.T) {
+	t.Parallel()
 	const name, id, value = "0a 01 4a", "12 10 6fa459eaee8a4ca4894edb77e160355e", "1a 02 7b7d"
 	for _, test := range []struct {
 		what, hex string
@@ -138,6 +111,7 @@ func FuzzDecodeEntry(f *testing.F) {
 }
 
 func TestRecordNames(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]string{
 		"":                         "%",
 		".":                        "%2E",
@@ -182,6 +156,3 @@ func FuzzRecordName(f *testing.F) {
 		}
 	})
 }
-
-// keysOf returns the sorted keys of a map.
-func keysOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -79,7 +79,7 @@ type span struct {
 // that a crash cut short is dropped; any other damage is an error that names
 // file and offset, and changes nothing.
 func openFileStore(dir string, log *slog.Logger) (*fileStore, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o711); err != nil { // jobs pass through it to their sandboxes; the files are ours alone
 		return nil, fmt.Errorf("create state directory: %w", err)
 	}
 	lock, err := lockDir(dir)

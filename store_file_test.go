@@ -15,68 +15,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
-func openTestStore(t testing.TB, dir string) *fileStore {
-	t.Helper()
-	s, err := openFileStore(dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return s
-}
-
-func mustCommit(t testing.TB, s store, records ...record) {
-	t.Helper()
-	if err := s.commit(t.Context(), records); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// wantRecords checks what a store holds; want maps keys to values.
-func wantRecords(t testing.TB, s store, want map[string]string) {
-	t.Helper()
-	got, err := s.load(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !sameRecords(got, want) {
-		t.Fatalf("load() = %q, want %q", got, want)
-	}
-	if got := readThrough(t, s); !sameRecords(got, want) {
-		t.Fatalf("the store's keys and what it reads under them are %q, want %q", got, want)
-	}
-}
-
-// readThrough is what a store reads under its keys.
-func readThrough(t testing.TB, s store) map[string][]byte {
-	t.Helper()
-	keys := append(s.allKeys(), "J_of nobody")
-	readings, err := s.read(t.Context(), keys)
-	if err != nil || len(readings) != len(keys) {
-		t.Fatalf("read(%q) = %d readings, %v", keys, len(readings), err)
-	}
-	got := map[string][]byte{}
-	for i, r := range readings {
-		if r.key != keys[i] {
-			t.Fatalf("reading %d is of %q, want %q", i, r.key, keys[i])
-		}
-		if r.value != nil {
-			got[r.key] = r.value
-		}
-	}
-	return got
-}
-
-func sameRecords(got map[string][]byte, want map[string]string) bool {
-	return maps.EqualFunc(got, want, func(v []byte, w string) bool { return v != nil && string(v) == w })
-}
-
-func put(key, value string) record { return record{key, []byte(value)} }
-
 func TestFileStoreKeepsWhatWasCommitted(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	wantRecords(t, s, map[string]string{})
@@ -91,6 +33,7 @@ func TestFileStoreKeepsWhatWasCommitted(t *testing.T) {
 }
 
 func TestFileStoreLocksItsDirectory(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	_, err := openFileStore(dir, slog.New(slog.DiscardHandler))
@@ -103,6 +46,7 @@ func TestFileStoreLocksItsDirectory(t *testing.T) {
 
 // A process that dies without Close leaves no lock behind.
 func TestFileStoreLockDiesWithItsProcess(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if os.Getenv("FILESTORE_HOLDER") != "" {
 		openTestStore(t, os.Getenv("FILESTORE_HOLDER"))
@@ -118,6 +62,7 @@ func TestFileStoreLockDiesWithItsProcess(t *testing.T) {
 
 // A crash may leave any part of the last commit, or zeros where it should be.
 func TestFileStoreCutsOffATornTail(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	mustCommit(t, s, put("J_a", "1"))
@@ -156,6 +101,7 @@ func TestFileStoreCutsOffATornTail(t *testing.T) {
 }
 
 func TestFileStoreRefusesDamage(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	mustCommit(t, s, put("J_a", "1"))
@@ -196,6 +142,7 @@ func TestFileStoreRefusesDamage(t *testing.T) {
 
 // A value that holds a copy of the log is no frame: neither offset nor salt fit.
 func TestFileStoreIsNotFooledByItsOwnImage(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	mustCommit(t, s, put("J_a", "1"))
@@ -216,6 +163,7 @@ func TestFileStoreIsNotFooledByItsOwnImage(t *testing.T) {
 }
 
 func TestFileStoreCompacts(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	s.slack = 10_000
@@ -343,6 +291,7 @@ func commitMany(t *testing.T, s *fileStore, stop bool) (acked, maybe map[string]
 // Every single operation on the disk fails once: what was acknowledged is there,
 // a refused commit is not, and the store works on.
 func TestFileStoreSurvivesAnyFailure(t *testing.T) {
+	t.Parallel()
 	for failAt := 1; ; failAt++ {
 		d := &faultyDisk{osDisk: osDisk(t.TempDir())}
 		s, err := openLog(d, slog.New(slog.DiscardHandler))
@@ -373,6 +322,7 @@ func TestFileStoreSurvivesAnyFailure(t *testing.T) {
 // The machine dies at every single operation on the disk: what was acknowledged
 // is there, and the commit under way is there wholly or not at all.
 func TestFileStoreSurvivesACrashAnywhere(t *testing.T) {
+	t.Parallel()
 	for failAt := 1; ; failAt++ {
 		d := &faultyDisk{osDisk: osDisk(t.TempDir()), dead: true}
 		s, err := openLog(d, slog.New(slog.DiscardHandler))
@@ -402,6 +352,7 @@ func TestFileStoreSurvivesACrashAnywhere(t *testing.T) {
 }
 
 func TestFileStoreRefusesUntilTheDiskIsWellAgain(t *testing.T) {
+	t.Parallel()
 	d := &faultyDisk{osDisk: osDisk(t.TempDir())}
 	s, err := openLog(d, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -426,7 +377,8 @@ func TestFileStoreRefusesUntilTheDiskIsWellAgain(t *testing.T) {
 
 // Random commits, failures, reopenings and crashes against a map.
 func TestFileStoreAgainstAModel(t *testing.T) {
-	seed := rand.Uint64()
+	t.Parallel()
+	seed := *firstSeed
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	d := &faultyDisk{osDisk: osDisk(t.TempDir())}
@@ -444,7 +396,7 @@ func TestFileStoreAgainstAModel(t *testing.T) {
 	}
 	reopen()
 	model := map[string]string{}
-	for range 1000 {
+	for range inForm(1_000, 100_000) {
 		if r.IntN(20) == 0 {
 			d.n, d.failAt = 0, 1+r.IntN(10)
 		}
@@ -473,73 +425,4 @@ func TestFileStoreAgainstAModel(t *testing.T) {
 	}
 	reopen()
 	wantRecords(t, s, model)
-}
-
-// The cost of a commit against that of a bare write and sync of as many bytes.
-func BenchmarkFileStoreCommit(b *testing.B) {
-	for _, n := range []int{1, 100, 2000} {
-		b.Run(fmt.Sprint("records=", n), func(b *testing.B) {
-			s := openTestStore(b, b.TempDir())
-			var records []record
-			for i := range n {
-				records = append(records, put(fmt.Sprint("J_job-", i), strings.Repeat("x", 700)))
-			}
-			bare, size := bareWrites(b), 0
-			for _, r := range records {
-				size += len(r.key) + len(r.value)
-			}
-			var ours, theirs time.Duration
-			for b.Loop() { // by turns, so that both see the same disk
-				start := time.Now()
-				mustCommit(b, s, records...)
-				ours += time.Since(start)
-				theirs += bare(size)
-			}
-			b.ReportMetric(float64(b.N)/ours.Seconds(), "commits/s")
-			b.ReportMetric(float64(theirs)/float64(ours), "of-bare")
-		})
-	}
-}
-
-// bareWrites returns a function that does and times one write and sync of size bytes.
-func bareWrites(b *testing.B) func(size int) time.Duration {
-	f, err := os.Create(filepath.Join(b.TempDir(), "bare"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { f.Close() })
-	return func(size int) time.Duration {
-		block := bytes.Repeat([]byte("x"), size)
-		start := time.Now()
-		if _, err := f.Write(block); err != nil {
-			b.Fatal(err)
-		}
-		if err := f.Sync(); err != nil {
-			b.Fatal(err)
-		}
-		return time.Since(start)
-	}
-}
-
-func BenchmarkFileStoreLoad(b *testing.B) {
-	dir := b.TempDir()
-	s := openTestStore(b, dir)
-	for i := range 10 {
-		var records []record
-		for j := range 1000 {
-			records = append(records, put(fmt.Sprint("J_", i, "-", j), strings.Repeat("x", 700)))
-		}
-		mustCommit(b, s, records...)
-	}
-	s.Close()
-	for b.Loop() {
-		s, err := openFileStore(dir, slog.New(slog.DiscardHandler))
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := s.load(b.Context()); err != nil {
-			b.Fatal(err)
-		}
-		s.Close()
-	}
 }

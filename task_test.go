@@ -9,6 +9,7 @@ import (
 )
 
 func TestRunID(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		job  string
@@ -34,6 +35,7 @@ func TestRunID(t *testing.T) {
 }
 
 func TestParseRunID(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		id      string
 		due     int64
@@ -79,6 +81,7 @@ func scalar(name string, value float64, role string) mesos.Resource {
 }
 
 func TestTaskInfoCommand(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name      string
 		job       Job
@@ -133,6 +136,7 @@ func TestTaskInfoCommand(t *testing.T) {
 }
 
 func TestTaskInfoEnvironment(t *testing.T) {
+	t.Parallel()
 	j := &Job{
 		Name: "nightly", Owner: "a@x,b@x", CPUs: 0.1, Mem: 128, Disk: 1e7, Shell: true,
 		Env: []EnvVar{{"A", "1"}, {"HOST", "mine"}, {"A", "2"}, {"B", ""}},
@@ -153,6 +157,7 @@ func TestTaskInfoEnvironment(t *testing.T) {
 }
 
 func TestTaskInfoOfAJob(t *testing.T) {
+	t.Parallel()
 	j := &Job{Name: "nightly", Command: "x", Shell: true, RunAsUser: "bob", MaxCompletionTime: 90,
 		Fetch: []Fetch{{URI: "u", Executable: true, Cache: true, OutputFile: "f"}}}
 	r, p := sampleRun()
@@ -179,6 +184,7 @@ func TestTaskInfoOfAJob(t *testing.T) {
 }
 
 func TestTaskInfoCustomExecutor(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		job  Job
@@ -208,6 +214,7 @@ func TestTaskInfoCustomExecutor(t *testing.T) {
 }
 
 func TestContainerInfo(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		in   Container

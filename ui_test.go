@@ -1,44 +1,20 @@
 package main
 
 import (
-	"context"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
-	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
-// TestInterface runs the tests in uitest: the program, and a real browser on it.
-func TestInterface(t *testing.T) {
-	for tool, install := range map[string]string{"node": "nodejs", "npm": "npm", "chromium": "chromium"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatalf("the interface is tested in a real browser: apt-get install %s (%v)", install, err)
-		}
-	}
-	run := func(dir string, environ []string, name string, args ...string) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, name, args...)
-		cmd.Dir, cmd.Env = dir, append(os.Environ(), environ...)
-		cmd.WaitDelay = time.Second
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-		}
-	}
-	if _, err := os.Stat("uitest/node_modules/axe-core"); err != nil {
-		run("uitest", nil, "npm", "ci")
-	}
-	program := filepath.Join(t.TempDir(), "chronos")
-	run("", nil, "go", "build", "-o", program, ".")
-	hosts, root := testZK(t)
-	run("uitest", []string{"CHRONOS=" + program, "ZK=" + hosts[0], "ZK_PATH=" + root}, "node", "--test", "--test-reporter=spec", "ui.test.mjs")
-}
-
 func TestInterfaceIsServedByEveryInstance(t *testing.T) {
+	t.Parallel()
 	o := leading(nil) // nobody leads
 	o.leader = func() (string, bool) { return "", false }
 	o.ui = newUI()
@@ -79,6 +55,7 @@ func TestInterfaceIsServedByEveryInstance(t *testing.T) {
 
 // The policy forbids what is inline, and nothing may be loaded from elsewhere.
 func TestInterfaceHasNothingInlineOrForeign(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("ui/*")
 	if err != nil || len(files) < 10 {
 		t.Fatalf("files of the interface: %q, %v", files, err)
@@ -96,6 +73,71 @@ func TestInterfaceHasNothingInlineOrForeign(t *testing.T) {
 		}
 		if filepath.Ext(name) != ".svg" && (strings.Contains(text, "https://") || strings.Contains(text, "http://")) {
 			t.Errorf("%s names a foreign address", name)
+		}
+	}
+}
+
+// behindPrefix serves an instance below /service/chronos of another host, as DC/OS's Admin Router does.
+func behindPrefix(t *testing.T) (base string) {
+	t.Helper()
+	instance := httptest.NewServer(newAPI(leading(testScheduler(t))))
+	t.Cleanup(instance.Close)
+	target, err := url.Parse(instance.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.SetXForwarded()
+	}}
+	router := httptest.NewServer(http.StripPrefix("/service/chronos", proxy))
+	t.Cleanup(router.Close)
+	return router.URL + "/service/chronos"
+}
+
+func TestInterfaceBelowAPathPrefix(t *testing.T) {
+	t.Parallel()
+	base := behindPrefix(t)
+	res, page := ask(t, "GET", base+"/", "")
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("GET / = %d", res.StatusCode)
+	}
+	links := regexp.MustCompile(`(?:src|href)="([^"#]+)"`).FindAllStringSubmatch(page, -1)
+	if len(links) == 0 {
+		t.Fatalf("the page links to nothing:\n%s", page)
+	}
+	for _, link := range links {
+		u, err := url.Parse(link[1])
+		if err != nil || u.Host == "" && strings.HasPrefix(u.Path, "/") {
+			t.Errorf("the page links to %q, which leads out of the prefix (%v)", link[1], err)
+			continue
+		}
+		if u.Scheme != "" || u.Path == "" {
+			continue
+		}
+		if res, _ := ask(t, "GET", base+"/"+path.Clean(u.Path), ""); res.StatusCode != http.StatusOK {
+			t.Errorf("GET %s = %d, want 200", u.Path, res.StatusCode)
+		}
+	}
+}
+
+// A browser's changes carry the origin that it sees, which is the proxy's.
+func TestChangesThroughAProxyOfAnotherName(t *testing.T) {
+	t.Parallel()
+	base := behindPrefix(t)
+	outside, _, _ := strings.Cut(strings.TrimPrefix(base, "http://"), "/")
+	job := `{"name":"a","command":"true","schedule":"R/2090-01-01T00:00:00Z/P1D"}`
+	for origin, want := range map[string]int{
+		"http://" + outside:   http.StatusNoContent,
+		"http://evil.example": http.StatusForbidden,
+		"":                    http.StatusNoContent,
+	} {
+		header := []string{"Content-Type", typeJSON}
+		if origin != "" {
+			header = append(header, "Origin", origin, "Sec-Fetch-Site", map[bool]string{true: "same-origin", false: "cross-site"}[want == http.StatusNoContent])
+		}
+		if res, text := ask(t, "POST", base+"/scheduler/iso8601", job, header...); res.StatusCode != want {
+			t.Errorf("POST with origin %q = %d %s, want %d", origin, res.StatusCode, text, want)
 		}
 	}
 }

@@ -4,122 +4,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
-	"slices"
 	"testing"
 	"time"
-
-	"github.com/go-zookeeper/zk"
 )
 
-// ended waits for a session's context.
-func ended(t *testing.T, s *zkSession, within time.Duration) {
-	t.Helper()
-	select {
-	case <-s.ctx.Done():
-	case <-time.After(within):
-		t.Fatalf("the session lives on after %v", within)
-	}
-}
-
-func TestSessionEndsWithItsConnection(t *testing.T) {
-	server := startZK(t)
-	s := testSession(t, []string{server.addr})
-	if _, err := s.Create("/a", nil, 0, s.acl); err != nil {
-		t.Fatal(err)
-	}
-	server.kill()
-	ended(t, s, 5*time.Second)
-	if cause := context.Cause(s.ctx); !errors.Is(cause, errDisconnected) {
-		t.Errorf("cause of the end = %v, want %v", cause, errDisconnected)
-	}
-	server.restart(t)
-	if _, _, err := s.Get("/a"); err == nil {
-		t.Error("the session works again after its end")
-	}
-	again := testSession(t, []string{server.addr})
-	if _, _, err := again.Get("/a"); err != nil {
-		t.Errorf("Get in a new session = %v", err)
-	}
-}
-
-func TestSessionEndsWhenTheServerFreezes(t *testing.T) {
-	server := startZK(t)
-	s, err := dialZK(t.Context(), []string{server.addr}, time.Second, "", slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.close()
-	server.stop()
-	defer server.cont()
-	ended(t, s, 3*time.Second)
-}
-
-// A server that accepts connections and never answers costs one session timeout.
-func TestSessionPassesOverAFrozenServer(t *testing.T) {
-	frozen, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer frozen.Close()
-	hosts, _ := testZK(t)
-	for range 4 { // the client tries hosts in random order
-		s, err := dialZK(t.Context(), append(hosts, frozen.Addr().String()), 500*time.Millisecond, "", slog.New(slog.DiscardHandler))
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.close()
-	}
-}
-
-func TestSessionPassesOverAnUnknownHost(t *testing.T) {
-	hosts, _ := testZK(t)
-	testSession(t, append(hosts, "no-such-host.invalid:2181"))
-}
-
 func TestDialGivesUpWithItsContext(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if s, err := dialZK(ctx, []string{"127.0.0.1:1"}, time.Second, "", slog.New(slog.DiscardHandler)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("dialZK = %v, %v, want %v", s, err, context.DeadlineExceeded)
-	}
-}
-
-// Ephemeral nodes of a closed session are gone when close returns.
-func TestCloseEndsTheSessionInZooKeeper(t *testing.T) {
-	hosts, root := testZK(t)
-	s, other := testSession(t, hosts), testSession(t, hosts)
-	if err := s.mkdirAll(root); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Create(root+"/mine", nil, zk.FlagEphemeral, s.acl); err != nil {
-		t.Fatal(err)
-	}
-	s.close()
-	if exists, _, err := other.Exists(root + "/mine"); exists || err != nil {
-		t.Errorf("Exists after close = %v, %v, want false", exists, err)
-	}
-}
-
-func TestAuthenticatedNodesAreOpenForReadingOnly(t *testing.T) {
-	hosts, root := testZK(t)
-	owner := authSession(t, hosts, "chronos:secret")
-	if err := owner.mkdirAll(root); err != nil {
-		t.Fatal(err)
-	}
-	acl, _, err := owner.GetACL(root)
-	want := append(zk.WorldACL(zk.PermRead), zk.DigestACL(zk.PermAll, "chronos", "secret")...)
-	if err != nil || !slices.Equal(acl, want) {
-		t.Errorf("GetACL(%q) = %v, %v, want %v", root, acl, err, want)
-	}
-	stranger := testSession(t, hosts)
-	if _, _, err := stranger.Get(root); err != nil {
-		t.Errorf("Get as a stranger = %v", err)
-	}
-	if _, err := stranger.Set(root, []byte("x"), -1); !errors.Is(err, zk.ErrNoAuth) {
-		t.Errorf("Set as a stranger = %v, want %v", err, zk.ErrNoAuth)
-	}
-	if _, err := authSession(t, hosts, "chronos:secret").Set(root, []byte("x"), -1); err != nil {
-		t.Errorf("Set with the same credentials = %v", err)
 	}
 }

@@ -83,7 +83,8 @@ export class LogView {
       this.again = true;
       return;
     }
-    this.offset = (this.offset < 0 ? this.from : this.offset) + bytes.length;
+    // What was left out of a long output is told in its place, so bytes do not count.
+    this.offset = Number(res.headers.get('X-Chronos-Next') ?? (this.offset < 0 ? this.from : this.offset) + bytes.length);
     this.add(this.decoder.decode(bytes, { stream: true }));
     this.status.textContent = size === 0 ? (this.going ? 'nothing yet' : 'nothing was written') : `${size.toLocaleString()} bytes`;
   }

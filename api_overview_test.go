@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestViewsAreComparedByWhatChanged(t *testing.T) {
+	t.Parallel()
+	job := func(slot int, name string) *jobView { return &jobView{slot: slot, job: &Job{Name: name}} }
+	a, b, far := job(0, "a"), job(1, "b"), job(1000, "far")
+	v1 := newView().with([]viewChange{{set: []*jobView{a, b, far}}})
+	b2, anew := job(1, "b"), job(1001, "a")
+	v2 := v1.with([]viewChange{{set: []*jobView{b2, anew}, clear: []*jobView{a}}})
+	v3 := v2.with([]viewChange{{clear: []*jobView{far}}})
+	tests := []struct {
+		from, to *view
+		want     string
+	}{
+		{v1, v1, "[] []"},
+		{newView(), v1, "[a b far] []"},
+		{v1, v2, "[b a] []"}, // a was deleted and made again
+		{v2, v3, "[] [far]"},
+		{v1, v3, "[b a] [far]"},
+	}
+	for _, tt := range tests {
+		changed, removed := tt.to.since(tt.from)
+		names := []string{}
+		for _, jv := range changed {
+			names = append(names, jv.job.Name)
+		}
+		if got := fmt.Sprint(names, " ", removed); got != tt.want {
+			t.Errorf("view %d since view %d = %s, want %s", tt.to.number, tt.from.number, got, tt.want)
+		}
+	}
+}
+
+func TestRowsOfTheOverview(t *testing.T) {
+	t.Parallel()
+	jv := &jobView{
+		job:     &Job{Name: "a", Command: strings.Repeat("é", rowText), Dependent: true, Parents: []string{"p"}, LastError: "2030-01-01T00:00:00.000Z", Disabled: true},
+		runs:    []*Run{{State: runActive, Due: 5000, Started: 5010}, {State: runQueued, Due: 6000}},
+		history: []*Run{{State: runFailed, Due: 1000, Started: 1001, Ended: 1003}, {State: runMissed, Due: 500}},
+		missed:  3,
+	}
+	want := `{"name":"a","command":"` + strings.Repeat("é", rowText/2) + `…","parents":["p"],"disabled":true,"status":"failure","state":"running","running":1,"missed":3,` +
+		`"lastError":"2030-01-01T00:00:00.000Z","runs":[["q",6000],["a",5000,10],["f",1000,1,2],["m",500]]}`
+	if got := string(jv.row()); got != want {
+		t.Errorf("row = %s, want %s", got, want)
+	}
+}

@@ -1,0 +1,323 @@
+// The interface in a real browser, against the real program.
+import assert from 'node:assert/strict';
+import { createServer, request } from 'node:http';
+import { mkdir } from 'node:fs/promises';
+import { after, before, test } from 'node:test';
+import { Instance, iso, launch, open, until } from './chronos.mjs';
+
+const shots = new URL('screenshots/', import.meta.url).pathname;
+
+let browser, chronos;
+
+before(async () => {
+  browser = await launch();
+  chronos = await Instance.start();
+  await mkdir(shots, { recursive: true });
+});
+after(async () => {
+  await browser?.close();
+  await chronos?.stop();
+});
+
+// on opens a page, has act done, and makes sure that nothing went wrong meanwhile.
+async function on(hash, act, options) {
+  const page = await open(browser, chronos.url + hash, options);
+  try {
+    await act(page);
+    assert.deepEqual(page.wrong, []);
+  } catch (err) {
+    await page.screenshot({ path: shots + 'failed.png' }).catch(() => {});
+    throw err;
+  } finally {
+    await page.context().close();
+  }
+}
+
+const later = minutes => iso(Date.now() + minutes * 60e3);
+const yearly = { schedule: 'R/2040-01-01T00:00:00Z/P1Y', retries: 0 };
+const seen = (page, name) => page.waitForSelector(`.space .name:text-is("${name}")`);
+
+test('a job is created, with a preview of its schedule while one types', () => on('#new', async page => {
+  await page.getByLabel('Name', { exact: true }).fill('made.here');
+  await page.getByLabel('Schedule', { exact: true }).fill('R/2040-03-24T02:30:00/P1D');
+  await page.getByLabel('Time zone').fill('Europe/Berlin');
+  await page.waitForSelector('.preview .note');
+  assert.equal(await page.locator('.preview tbody tr').count(), 10);
+  await page.getByLabel('Command', { exact: true }).fill('echo hello');
+  await page.getByRole('button', { name: 'Create' }).click();
+  await page.getByRole('heading', { level: 1, name: 'made.here', exact: true }).waitFor();
+  assert.equal((await chronos.job('made.here')).command, 'echo hello');
+}));
+
+test('wrong input is explained, and nothing typed is lost', () => on('#new', async page => {
+  const schedule = page.getByLabel('Schedule', { exact: true });
+  await schedule.fill('R/2040-13-01T00:00:00Z/P1D');
+  await page.locator('.preview .bad-text').waitFor();
+  assert.equal(await schedule.getAttribute('aria-invalid'), 'true');
+  await schedule.fill('0 6 * * 8-9');
+  await until(async () => /cron|day|week|8/i.test(await page.locator('.preview .bad-text').textContent()), 'cron is explained');
+  await page.getByLabel('Name', { exact: true }).fill('bad/näme');
+  await page.getByLabel('Command', { exact: true }).fill('echo precious');
+  await schedule.fill('0 6 * * *');
+  await page.getByRole('button', { name: 'Create' }).click();
+  await until(async () => /name is invalid/.test(await page.locator('.alert.bad').first().textContent()), 'the name is refused');
+  assert.equal(await page.getByLabel('Command', { exact: true }).inputValue(), 'echo precious');
+  await page.reload();
+  await page.getByRole('button', { name: 'Take them up' }).click();
+  assert.equal(await page.getByLabel('Command', { exact: true }).inputValue(), 'echo precious');
+  await page.getByRole('tab', { name: 'JSON' }).click();
+  await page.getByLabel('The job as JSON').fill('{"name": oops');
+  await page.getByRole('button', { name: 'Create' }).click();
+  await until(async () => /can’t be read/.test(await page.locator('.alert.bad').first().textContent()), 'the JSON is refused');
+  assert.equal(await page.getByLabel('The job as JSON').inputValue(), '{"name": oops');
+}));
+
+const full = {
+  name: 'full', command: 'echo "$A" && true', shell: true, epsilon: 'PT45M', executor: '', executorFlags: 'flags', taskInfoData: 'data', retries: 7,
+  owner: 'a@example.com,b@example.com', ownerName: 'A & B', description: 'Everything\nat once', async: true, successCount: 12, errorCount: 3,
+  lastSuccess: '2025-01-01T00:00:00.000Z', lastError: '2025-01-02T00:00:00.000Z', cpus: 0.25, disk: 300.5, mem: 64, disabled: true, softError: true,
+  dataProcessingJobType: true, errorsSinceLastSuccess: 2,
+  fetch: [{ uri: 'https://example.com/a.tgz', executable: true, cache: true, extract: false, output_file: 'b.tgz', checksum: 'sha256:1' }], uris: [],
+  environmentVariables: [{ name: 'A', value: '<b>' }, { name: 'EMPTY', value: '' }], arguments: ['-v', ''], highPriority: true, runAsUser: 'nobody',
+  concurrent: true, maxCompletionTime: 3600,
+  container: {
+    type: 'DOCKER', image: 'busybox:1', network: 'USER', networkName: 'net', forcePullImage: true,
+    networkInfos: [{ name: 'net', protocol: 'IPv4', labels: [{ key: 'k', value: 'v' }], portMappings: [{ hostPort: 1, containerPort: 2, protocol: 'tcp' }] }],
+    volumes: [{ hostPath: '/a', containerPath: '/b', mode: 'RO' }, { containerPath: '/c', mode: 'RW', external: { name: 'vol', provider: 'dvdi', options: [{ key: 'o', value: '1' }] } }],
+    parameters: [{ key: 'memory', value: '1g' }], gpu: 'x',
+  },
+  constraints: [['rack', 'EQUALS', 'r1'], ['host', 'UNLIKE', 'x.*']], schedule: 'R9/2040-01-01T00:00:00Z/P1D', scheduleTimeZone: 'Europe/Berlin',
+  futureField: { list: [1, 2, { x: null }], text: '</script>' }, __proto: 'kept',
+};
+// JSON that JavaScript would round.
+const exact = '"bigNumber":12345678901234567890';
+
+const stored = async name => ({ ...await chronos.json('v1/scheduler/job/' + name), ...await chronos.job(name) });
+
+test('every field of a full job survives an edit, in the form and as JSON', async () => {
+  const body = JSON.stringify(full).slice(0, -1) + ',' + exact + '}';
+  await chronos.json('scheduler/iso8601', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
+  const before = await stored('full');
+  assert.equal(before.concurrent, true);
+  await on('#jobs/full/edit', async page => {
+    await page.getByLabel('Description').fill('Changed in the form');
+    await page.getByRole('button', { name: 'Review and save' }).click();
+    await page.getByRole('dialog').getByText('Changed in the form').waitFor();
+    assert.deepEqual(await page.locator('.change h3').allTextContents(), ['description']);
+    await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
+    await page.getByRole('heading', { level: 1, name: 'full', exact: true }).waitFor();
+  });
+  assert.deepEqual(await stored('full'), { ...before, description: 'Changed in the form' });
+  await on('#jobs/full/edit', async page => {
+    await page.getByRole('tab', { name: 'JSON' }).click();
+    const text = page.getByLabel('The job as JSON');
+    await text.fill((await text.inputValue()).replace('"PT45M"', '"PT46M"').replace('"maxCompletionTime": 3600', '"maxCompletionTime": 60'));
+    await page.getByRole('tab', { name: 'Form' }).click();
+    assert.equal(await page.getByLabel('Epsilon').inputValue(), 'PT46M');
+    await page.getByLabel('Environment 1, value').fill('changed');
+    await page.getByRole('button', { name: 'Review and save' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
+    await page.getByRole('heading', { level: 1, name: 'full', exact: true }).waitFor();
+  });
+  assert.deepEqual(await stored('full'), {
+    ...before, description: 'Changed in the form', epsilon: 'PT46M', maxCompletionTime: 60, environmentVariables: [{ name: 'A', value: 'changed' }, full.environmentVariables[1]],
+  });
+  const raw = await (await fetch(chronos.url + 'scheduler/job/full')).text();
+  assert.ok(raw.includes(exact), raw);
+});
+
+test('what others changed meanwhile is kept, and conflicts are told', async () => {
+  await chronos.put({ name: 'shared', command: 'true', owner: 'first', description: 'old', ...yearly });
+  await on('#jobs/shared/edit', async page => {
+    await page.getByLabel('Description').fill('mine');
+    await chronos.put({ ...await chronos.job('shared'), owner: 'second' });
+    await page.getByRole('button', { name: 'Review and save' }).click();
+    await page.getByText('Meanwhile changed by somebody else, and kept: owner').waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Back' }).click();
+    await chronos.put({ ...await chronos.job('shared'), description: 'theirs' });
+    await page.getByRole('button', { name: 'Review and save' }).click();
+    await page.getByText('Somebody else has meanwhile changed description too').waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
+    await page.getByRole('heading', { level: 1, name: 'shared', exact: true }).waitFor();
+  });
+  const job = await chronos.job('shared');
+  assert.deepEqual([job.owner, job.description], ['second', 'mine']);
+});
+
+test('a job is run with arguments, and its log followed', async () => {
+  await chronos.put({ name: 'talk', command: 'say() { echo "hello $*"; for i in 1 2 3 4; do echo "line $i"; sleep 0.3; done; echo grumble >&2; }; say', ...yearly });
+  await on('#jobs/talk', async page => {
+    await page.getByRole('button', { name: 'Run now' }).click();
+    await page.getByLabel('Arguments').fill('wide world');
+    await page.getByRole('dialog').getByRole('button', { name: 'Run' }).click();
+    const log = page.getByLabel('stdout of the run');
+    await log.getByText('line 1').waitFor();
+    await log.getByText('line 4').waitFor();
+    await page.locator('.log-panel .badge.finished').waitFor();
+    await page.getByRole('button', { name: 'stderr' }).click();
+    await page.getByLabel('stderr of the run').getByText('grumble').waitFor();
+    await page.locator('.runs .badge.finished').waitFor();
+  });
+  const [run] = (await chronos.runs('talk')).history;
+  assert.equal(run.arguments, 'wide world');
+});
+
+test('a dependent job is made from the graph', async () => {
+  await chronos.put({ name: 'root.job', command: 'true', ...yearly }, { name: 'leaf.job', command: 'true', parents: ['made.here'] });
+  await chronos.put({ name: 'other.leaf', command: 'true', parents: ['root.job'] });
+  await on('#graph', async page => {
+    await page.getByLabel('Find a job').fill('root.job');
+    const info = page.getByLabel('Selected job');
+    await info.getByRole('link', { name: 'New child' }).click();
+    await page.getByLabel('Name', { exact: true }).fill('grown');
+    await page.getByLabel('Command', { exact: true }).fill('echo grown');
+    await page.getByRole('button', { name: 'Create' }).click();
+    await page.getByRole('heading', { level: 1, name: 'grown', exact: true }).waitFor();
+    await page.goto(chronos.url + '#graph/root.job');
+    await info.getByRole('button', { name: 'grown' }).waitFor();
+    await page.getByText('3 jobs').waitFor();
+    await page.getByLabel('Dependency graph').focus();
+    await page.keyboard.press('ArrowRight');
+    await page.keyboard.press('ArrowDown');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { level: 1, name: /^(grown|other.leaf)$/ }).waitFor();
+  });
+  assert.deepEqual((await chronos.job('grown')).parents, ['root.job']);
+});
+
+test('jobs are found, selected and disabled together', async () => {
+  await chronos.put(...['a', 'b', 'c'].map(n => ({ name: 'bulk.' + n, command: 'true', epsilon: 'PT77S', ...yearly })));
+  await on('#jobs', async page => {
+    await page.keyboard.press('/');
+    await page.keyboard.type('bulk.');
+    await page.getByText(/^3 of/).waitFor();
+    await page.keyboard.press('ArrowDown');
+    await page.getByLabel('Select all jobs shown').check();
+    await page.getByRole('toolbar').getByRole('button', { name: 'Disable' }).click();
+    await page.getByRole('dialog').getByText('bulk.c').waitFor();
+    await page.getByRole('button', { name: 'Disable 3 jobs' }).click();
+    await until(async () => await page.locator('.space .badge.disabled').count() === 3, 'three jobs show as disabled');
+    await page.getByLabel('Enabled').selectOption('yes');
+    await page.getByText('No job matches').waitFor();
+  });
+  for (const n of ['a', 'b', 'c']) {
+    const job = await chronos.job('bulk.' + n);
+    assert.deepEqual([job.disabled, job.epsilon], [true, 'PT77S']);
+  }
+});
+
+test('the table is used with the keyboard alone', () => on('#jobs?q=bulk.', async page => {
+  await seen(page, 'bulk.a');
+  await page.locator('.scroller').focus();
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press(' ');
+  await page.getByText('1 selected').waitFor();
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('?');
+  await page.getByRole('dialog').getByText('Search jobs').waitFor();
+  await page.keyboard.press('Escape');
+  await page.locator('.scroller').focus();
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { level: 1, name: 'bulk.b', exact: true }).waitFor();
+}));
+
+test('deleting a job says what becomes of its children', async () => {
+  await chronos.put({ name: 'old', command: 'true', ...yearly });
+  await chronos.put({ name: 'heir', command: 'true', parents: ['old'] });
+  await on('#jobs/old', async page => {
+    await page.locator('.menu summary').click();
+    await page.getByRole('button', { name: 'Delete' }).click();
+    await page.getByRole('dialog').getByText('takes over the schedule of old').waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+    await seen(page, 'heir');
+    assert.equal(await page.locator('.space .name:text-is("old")').count(), 0);
+  });
+  assert.equal((await chronos.job('heir')).schedule, yearly.schedule);
+});
+
+test('a job whose every text is a script stays text', async () => {
+  const evil = '<script>document.title="owned"</script><img src=x onerror="document.title=\'owned\'">"\'${1}';
+  await chronos.put({
+    name: 'evil.job', command: `echo '${evil.replaceAll("'", '')}'`, description: evil, owner: evil, ownerName: evil, epsilon: 'PT1M', executorFlags: evil, taskInfoData: evil,
+    arguments: [], environmentVariables: [{ name: evil, value: evil }], uris: [], constraints: [[evil, 'EQUALS', evil]], runAsUser: 'root',
+    container: { type: 'DOCKER', image: evil, network: 'HOST', volumes: [{ containerPath: evil, hostPath: evil, mode: 'RW' }] }, extra: { [evil]: evil }, ...yearly, scheduleTimeZone: '',
+  });
+  await chronos.run('evil.job', evil);
+  for (const hash of ['#overview', '#jobs?q=evil', '#jobs/evil.job', '#jobs/evil.job/edit', '#new?from=evil.job', '#graph/evil.job', '#jobs/' + encodeURIComponent(evil)]) {
+    await on(hash, async page => {
+      await page.waitForFunction(() => document.querySelector('main')?.children.length > 0 && !/Loading/.test(document.querySelector('main').textContent));
+      assert.equal(await page.locator('main script, main img').count(), 0);
+      assert.ok(!(await page.title()).includes('owned') || hash.includes('%3C'));
+    });
+  }
+});
+
+test('links of older versions lead to the job', () => on('#jobs/bulk.a', page => page.getByRole('heading', { level: 1, name: 'bulk.a', exact: true }).waitFor()));
+
+test('it works below another path, with credentials', async () => {
+  const own = await Instance.start({ args: ['--http_credentials', 'admin:a:b'] }); // a password may hold a colon
+  let router;
+  try {
+    assert.equal((await fetch(own.url)).status, 401);
+    assert.equal((await fetch(own.url + 'assets/app.js')).status, 401);
+    // What a router in front of it does: /service/chronos/ becomes /.
+    router = createServer((req, res) => {
+      assert.ok(req.url.startsWith('/service/chronos/'), req.url);
+      const sent = request({ port: own.port, host: '127.0.0.1', path: req.url.replace('/service/chronos', ''), method: req.method, headers: req.headers }, got => {
+        res.writeHead(got.statusCode, got.headers);
+        res.flushHeaders();
+        got.pipe(res);
+      });
+      sent.on('error', () => res.destroy());
+      res.on('close', () => sent.destroy());
+      req.pipe(sent);
+    });
+    await new Promise(done => router.listen(0, '127.0.0.1', done));
+    const page = await open(browser, `http://127.0.0.1:${router.address().port}/service/chronos/#jobs`, { httpCredentials: { username: 'admin', password: 'a:b' } });
+    await page.getByText('There are no jobs yet').waitFor();
+    await page.waitForSelector('.link-state.live');
+    await page.getByRole('link', { name: 'Create the first one' }).click();
+    await page.getByLabel('Name', { exact: true }).fill('below');
+    await page.getByLabel('Schedule', { exact: true }).fill(yearly.schedule);
+    await page.getByRole('button', { name: 'Create' }).click();
+    await page.getByRole('heading', { level: 1, name: 'below', exact: true }).waitFor();
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+  } finally {
+    router?.closeAllConnections();
+    router?.close();
+    await own.stop();
+  }
+});
+
+test('the page recovers by itself when another instance takes over', async () => {
+  assert.ok(process.env.ZK, 'ZK must be the host:port of a ZooKeeper: go test -run TestInterface starts one');
+  const args = ['--zk_hosts', process.env.ZK, '--zk_path', process.env.ZK_PATH ?? `/ui-${Date.now()}`, '--master', 'local', '--zk_timeout', '2000'];
+  const first = await Instance.start({ args });
+  let second;
+  try {
+    await until(async () => (await first.json('scheduler/leader')).leader.endsWith(':' + first.port), 'the first leads');
+    second = await Instance.start({ args, dir: first.dir });
+    await until(async () => (await second.json('v1/scheduler/overview')).members.length === 2, 'both stand');
+    await second.put({ name: 'survivor', command: 'echo alive', ...yearly });
+    const page = await open(browser, second.url + '#jobs');
+    await seen(page, 'survivor');
+    await first.put({ name: 'late', command: 'true', ...yearly });
+    await seen(page, 'late');
+    first.child.kill('SIGKILL');
+    await page.waitForSelector('.link-state.lost');
+    // A change made while nobody leads waits for the successor.
+    await page.getByLabel('Select survivor').check();
+    await page.getByRole('toolbar').getByRole('button', { name: 'Run' }).click();
+    await page.getByRole('button', { name: 'Run 1 job' }).click();
+    await page.waitForSelector('.link-state.live');
+    await until(async () => (await second.runs('survivor')).history.length === 1, 'the run has been made once');
+    await second.put({ name: 'after.all', command: 'true', ...yearly });
+    await seen(page, 'after.all');
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+  } finally {
+    await second?.stop();
+    await first.stop('SIGKILL');
+  }
+});

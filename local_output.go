@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+)
+
+// An output of a run is a file to which the command itself writes, so that nothing stands
+// between the two. What is too much of it is cut out of its middle while the run goes on: the
+// beginning and the end stay where they are, and a hole is in between that takes no space.
+
+// outputPace is how often a keeper looks how much its runs have written.
+const outputPace = 500 * time.Millisecond
+
+// cutOutput keeps about the first and the last half of a file that is larger than most.
+func cutOutput(f *os.File, most int64) error {
+	if f == nil || most <= 0 {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() <= most {
+		return err
+	}
+	// Whole blocks: of others only a part would turn into zeros.
+	const block = 4096
+	from := (most/2 + block - 1) / block * block
+	to := (info.Size() - most/2) / block * block
+	if to <= from {
+		return nil
+	}
+	return punchHole(f, from, to-from)
+}
+
+// nextData returns where the first byte from offset on is that is not in a hole, or size.
+func nextData(f *os.File, offset, size int64) int64 { return seekTo(f, offset, size, seekData) }
+
+// nextGap returns where the first hole from offset on begins, or size.
+func nextGap(f *os.File, offset, size int64) int64 { return seekTo(f, offset, size, seekHole) }
+
+func seekTo(f *os.File, offset, size int64, whence int) int64 {
+	at, err := f.Seek(offset, whence)
+	switch {
+	case errors.Is(err, syscall.ENXIO):
+		return size // nothing but a hole
+	case err != nil && whence == seekData:
+		return offset // this file system tells of no holes
+	case err != nil:
+		return size
+	}
+	return min(at, size)
+}
+
+// maxOutput bounds one answer of output.
+const maxOutput = 1 << 20
+
+// output reads a run's stdout or stderr from offset on, also while the run goes on. A negative offset
+// counts from the end. errNotFound means that there is no such run or name.
+func (l *localCluster) output(id, name string, offset int64, limit int) (outputPiece, error) {
+	none := outputPiece{}
+	if name != "stdout" && name != "stderr" {
+		return none, fmt.Errorf("output %q: %w", name, errNotFound)
+	}
+	box, ok := l.find(id)
+	if !ok {
+		return none, fmt.Errorf("run %q: %w", id, errNotFound)
+	}
+	// A run may be able to put something else there; only a plain file is read.
+	f, err := os.OpenFile(box.path(name), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return none, fmt.Errorf("run %q: %s: %w", id, name, errNotFound)
+	}
+	if err != nil {
+		return none, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return none, err
+	}
+	if !info.Mode().IsRegular() {
+		return none, fmt.Errorf("%s is no plain file", f.Name())
+	}
+	piece := outputPiece{size: info.Size()}
+	if offset < 0 {
+		offset = max(0, piece.size+offset)
+	}
+	most := max(0, min(int64(limit), maxOutput, piece.size-offset))
+	if most == 0 {
+		return piece, nil
+	}
+	if piece.gap = nextData(f, offset, piece.size) - offset; piece.gap > 0 {
+		return piece, nil
+	}
+	piece.text = make([]byte, min(most, nextGap(f, offset, piece.size)-offset))
+	n, err := f.ReadAt(piece.text, offset)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	piece.text = piece.text[:n]
+	return piece, err
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// A soleCaller panics when two calls of a store overlap: a store has one owner.
+type soleCaller struct{ busy atomic.Bool }
+
+// call begins a call and returns what ends it.
+func (c *soleCaller) call() func() {
+	if !c.busy.CompareAndSwap(false, true) {
+		panic("two calls of one store overlap")
+	}
+	return func() { c.busy.Store(false) }
+}
+
+// An ownedStore is any store with that check.
+type ownedStore struct {
+	store
+	soleCaller
+}
+
+func (s *ownedStore) load(ctx context.Context) (map[string][]byte, error) {
+	defer s.call()()
+	return s.store.load(ctx)
+}
+
+func (s *ownedStore) commit(ctx context.Context, records []record) error {
+	defer s.call()()
+	return s.store.commit(ctx, records)
+}
+
+func (s *ownedStore) allKeys() []string {
+	defer s.call()()
+	return s.store.allKeys()
+}
+
+func (s *ownedStore) read(ctx context.Context, keys []string) ([]reading, error) {
+	defer s.call()()
+	return s.store.read(ctx, keys)
+}
+
+// memStore is a store in memory whose commits a test can hold up or fail.
+type memStore struct {
+	soleCaller
+	mu      sync.Mutex
+	records map[string][]byte
+	before  func([]record) error // called first by commit; its error is commit's
+	commits int
+}
+
+func newMemStore() *memStore { return &memStore{records: map[string][]byte{}} }
+
+// load implements store.
+func (m *memStore) load(context.Context) (map[string][]byte, error) {
+	defer m.call()()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.records), nil
+}
+
+// commit implements store.
+func (m *memStore) commit(_ context.Context, records []record) error {
+	defer m.call()()
+	if m.before != nil {
+		if err := m.before(records); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.commits++
+	for _, r := range records {
+		if r.value == nil {
+			delete(m.records, r.key)
+		} else {
+			m.records[r.key] = r.value
+		}
+	}
+	return nil
+}
+
+// allKeys implements store.
+func (m *memStore) allKeys() []string {
+	defer m.call()()
+	return m.keys("")
+}
+
+// read implements store.
+func (m *memStore) read(_ context.Context, keys []string) ([]reading, error) {
+	defer m.call()()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	readings := make([]reading, len(keys))
+	for i, key := range keys {
+		readings[i].record = record{key, m.records[key]}
+	}
+	return readings, nil
+}
+
+func (m *memStore) value(key string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return string(m.records[key])
+}
+
+func (m *memStore) keys(prefix string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []string
+	for k := range m.records {
+		if len(k) >= len(prefix) && k[:len(prefix)] == prefix {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+func mustCommit(t testing.TB, s store, records ...record) {
+	t.Helper()
+	if err := s.commit(t.Context(), records); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantRecords checks what a store holds; want maps keys to values.
+func wantRecords(t testing.TB, s store, want map[string]string) {
+	t.Helper()
+	got, err := s.load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !sameRecords(got, want) {
+		t.Fatalf("load() = %q, want %q", got, want)
+	}
+	if got := readThrough(t, s); !sameRecords(got, want) {
+		t.Fatalf("the store's keys and what it reads under them are %q, want %q", got, want)
+	}
+}
+
+// readThrough is what a store reads under its keys.
+func readThrough(t testing.TB, s store) map[string][]byte {
+	t.Helper()
+	keys := append(s.allKeys(), "J_of nobody")
+	readings, err := s.read(t.Context(), keys)
+	if err != nil || len(readings) != len(keys) {
+		t.Fatalf("read(%q) = %d readings, %v", keys, len(readings), err)
+	}
+	got := map[string][]byte{}
+	for i, r := range readings {
+		if r.key != keys[i] {
+			t.Fatalf("reading %d is of %q, want %q", i, r.key, keys[i])
+		}
+		if r.value != nil {
+			got[r.key] = r.value
+		}
+	}
+	return got
+}
+
+func sameRecords(got map[string][]byte, want map[string]string) bool {
+	return maps.EqualFunc(got, want, func(v []byte, w string) bool { return v != nil && string(v) == w })
+}
+
+func put(key, value string) record { return record{key, []byte(value)} }
+
+func openTestStore(t testing.TB, dir string) *fileStore {
+	t.Helper()
+	s, err := openFileStore(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// stateCorpus returns the nodes in testdata/state/<version>, by name.
+func stateCorpus(t testing.TB, version string) map[string][]byte {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("testdata/state", version, "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stored entries of %s: %v", version, err)
+	}
+	nodes := map[string][]byte{}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, err := url.PathUnescape(filepath.Base(file)) // colons are not for file names
+		if err != nil {
+			t.Fatal(err)
+		}
+		nodes[name] = data
+	}
+	return nodes
+}
+
+// keysOf returns the sorted keys of a map.
+func keysOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// corpusUUID is the UUID of all entries in testdata/state.
+var corpusUUID = [16]byte{0x6f, 0xa4, 0x59, 0xea, 0xee, 0x8a, 0x4c, 0xa4, 0x89, 0x4e, 0xdb, 0x77, 0xe1, 0x60, 0x35, 0x5e}
