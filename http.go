@@ -218,12 +218,12 @@ func (s *server) answer(w *response, r *http.Request) {
 
 // answerOther answers what lies outside the API.
 func (s *server) answerOther(c *call) error {
-	if err := checkOrigin(c.r, s.hostname); err != nil {
-		return err
-	}
 	path, query := c.r.URL.Path, c.r.URL.Query()
 	h, local := s.local[path], true
 	c.private = h != nil || strings.HasPrefix(path, "/metrics/") // which the original has not
+	if err := checkOrigin(c.r, s.hostname); err != nil {
+		return err
+	}
 	switch {
 	case h != nil:
 	case path == "/metrics" && s.metrics != nil:

@@ -114,6 +114,7 @@ func (a *response) begin(p []byte) {
 		a.z = gzipPool.Get().(*gzip.Writer)
 		a.z.Reset(wire{a})
 	}
+	a.extend()
 	a.ResponseWriter.WriteHeader(a.code())
 }
 

@@ -114,12 +114,16 @@ func (s *share) grow(n int64) bool {
 	if s == nil {
 		return true
 	}
-	if s.budget.used.Add(n) > s.budget.limit {
-		s.budget.used.Add(-n)
-		return false
+	for {
+		used := s.budget.used.Load()
+		if n > s.budget.limit-used {
+			return false
+		}
+		if s.budget.used.CompareAndSwap(used, used+n) {
+			s.held.Add(n)
+			return true
+		}
 	}
-	s.held.Add(n)
-	return true
 }
 
 // shrink gives n bytes back.

@@ -95,7 +95,7 @@ func (b *halfBackup) step(t *testing.T) bool {
 
 // picturesHold takes pictures of a store while random commits go on.
 func picturesHold(t *testing.T, st store, commits int) {
-	seed := rand.Uint64()
+	seed := *firstSeed
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	w := startWriter(t, st)
@@ -141,11 +141,11 @@ func picturesHold(t *testing.T, st store, commits int) {
 // However a store is written to, a picture shows what it held at one commit: that after which it was begun.
 func TestPicturesAreOfOneCommit(t *testing.T) {
 	t.Parallel()
-	t.Run("in memory", func(t *testing.T) { picturesHold(t, newMemStore(), 400) })
+	t.Run("in memory", func(t *testing.T) { picturesHold(t, newMemStore(), inForm(400, 20_000)) })
 	t.Run("in a file", func(t *testing.T) {
 		s := openTestStore(t, t.TempDir())
 		s.slack = 100 << 10 // so that the file is rewritten under them
-		picturesHold(t, s, 200)
+		picturesHold(t, s, inForm(200, 5000))
 	})
 }
 
