@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -380,48 +379,6 @@ func illegal(text, text3 string) error {
 func noJob(name, word3 string) error {
 	const format = "requirement failed: %s '%s' not found"
 	return illegal(fmt.Sprintf(format, "Job", name), fmt.Sprintf(format, word3, name))
-}
-
-// done answers a change: 204 without a body, which clients insist on, or err.
-func (c *call) done(err error) error {
-	if err != nil {
-		return err
-	}
-	c.w.Header().Set("Content-Type", typeJSON)
-	c.w.WriteHeader(http.StatusNoContent)
-	return nil
-}
-
-// number returns an integer query parameter, fallback if it is absent or empty.
-// One that isn't a number is answered with 404, as the original's framework did.
-func (c *call) number(name string, bits int, fallback int64) (int64, error) {
-	text := c.query(name)
-	if text == "" {
-		return fallback, nil
-	}
-	n, err := strconv.ParseInt(text, 10, bits)
-	if err != nil {
-		return 0, &httpError{status: http.StatusNotFound}
-	}
-	return n, nil
-}
-
-// document reads the body as a small document that has no keys but those known.
-func (c *call) document(known ...string) (object, error) {
-	root, err := parseValue(c.body)
-	if err != nil {
-		return nil, refuseBody(c.body, err)
-	}
-	doc := root.object()
-	if doc == nil {
-		return nil, refuse("the document is not a JSON object")
-	}
-	for _, m := range doc {
-		if !slices.Contains(known, m.key) {
-			return nil, refuse("unknown key %q; known are %s", m.key, strings.Join(known, ", "))
-		}
-	}
-	return doc, nil
 }
 
 // refuseBody is a 400 for a body that isn't the document needed.

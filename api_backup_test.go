@@ -13,7 +13,7 @@ import (
 )
 
 // restorable is an instance with a store that outlives its terms, behind its own API.
-func restorable(t *testing.T, st store) (base string) {
+func restorable(t *testing.T, st localStore) (base string) {
 	t.Helper()
 	at := newSeat("self:1")
 	l := &leadership{seat: at, cluster: newFakeCluster(), log: slog.New(slog.DiscardHandler), metrics: newMetrics("test"), config: testConfig()}

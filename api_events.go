@@ -60,15 +60,23 @@ func (h *eventHub) keep(v *view) {
 	h.expire()
 }
 
+// add puts a view behind those that are older: whoever comes with one may have been overtaken by
+// somebody with a newer one.
 func (h *eventHub) add(v *view) {
 	if slices.Contains(h.kept, v) {
 		return
 	}
-	if len(h.kept) == keptViews {
-		h.kept = append(h.kept[:0:0], h.kept[1:]...)
+	at := len(h.kept)
+	for at > 0 && h.kept[at-1].newer(v) {
+		at--
 	}
-	h.kept = append(h.kept, v)
-	h.at = time.Now()
+	if at == len(h.kept) {
+		h.at = time.Now()
+	}
+	h.kept = slices.Insert(h.kept, at, v)
+	if len(h.kept) > keptViews {
+		h.kept = slices.Delete(h.kept, 0, 1)
+	}
 }
 
 // expire has the views dropped later, unless somebody listens then.
@@ -95,11 +103,12 @@ func (h *eventHub) newest(v *view) (show *view, wait time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if n := len(h.kept); n > 0 && h.kept[n-1].term == v.term {
-		if h.kept[n-1] == v {
-			return v, 0
+		last := h.kept[n-1]
+		if !v.newer(last) {
+			return last, 0
 		}
 		if rest := h.pace - time.Since(h.at); rest > 0 {
-			return h.kept[n-1], rest
+			return last, rest
 		}
 	}
 	h.add(v)
@@ -248,8 +257,8 @@ func describeChange(last, show *view) *viewEvent {
 	changed, removed := show.since(last)
 	rows := make([][]byte, 0, len(changed))
 	for _, jv := range changed {
-		if was := last.job(jv.job.Name); was == nil || !bytes.Equal(was.row(), jv.row()) {
-			rows = append(rows, jv.row())
+		if was := last.job(jv.job.Name); was == nil || !bytes.Equal(rowOf(was), rowOf(jv)) {
+			rows = append(rows, rowOf(jv))
 		}
 	}
 	if len(rows)+len(removed) == 0 && last.queued == show.queued && last.running == show.running &&

@@ -234,3 +234,26 @@ func TestEventsHaveABoundOfListeners(t *testing.T) {
 		t.Error("after one has left, the next was refused")
 	}
 }
+
+// A client that has read a view may come with it after another one that came with a newer one.
+func TestEventsNeverGoBackToAnOlderView(t *testing.T) {
+	t.Parallel()
+	h := newEventHub()
+	older := newView().with(nil)
+	newer := older.with(nil)
+	for _, v := range []*view{newer, older} {
+		h.keep(v)
+		h.at = time.Time{} // long ago
+		if got, _ := h.newest(v); got != newer {
+			t.Errorf("newest(view %d) = view %d, want %d", v.number, got.number, newer.number)
+		}
+	}
+	if h.find(h.name(older)) != older {
+		t.Error("a view that a client has been shown is not kept, so it cannot go on from there")
+	}
+	next := newView()
+	next.term = 1
+	if got, _ := h.newest(next); got != next {
+		t.Errorf("the first view of the next term is not shown but view %d of term %d", got.number, got.term)
+	}
+}

@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
-// list returns the job as GET jobs shows it, which is made once for each document and dialect.
-func (j *jobView) list(d dialect) []byte {
+// listJSON returns the job as GET jobs shows it, which is made once for each document and dialect.
+func listJSON(j *jobView, d dialect) []byte {
 	made := &j.lists[d]
 	if b := made.Load(); b != nil {
 		return *b
@@ -25,7 +27,7 @@ func (j *jobView) list(d dialect) []byte {
 func (a *api) listJobs(c *call) error {
 	v := c.scheduler.view()
 	b := c.long(typeJSON)
-	if writeList(b, v.all(), func(jv *jobView) []byte { return jv.list(c.dialect) }) == nil {
+	if writeList(b, v.all(), func(jv *jobView) []byte { return listJSON(jv, c.dialect) }) == nil {
 		b.Flush()
 	}
 	return nil
@@ -83,11 +85,11 @@ func (a *api) summarizeJobs(c *call) error {
 		Parents  []string `json:"parents"`
 		Disabled bool     `json:"disabled"`
 	}
-	b := c.long(typeJSON)
+	b, now := c.long(typeJSON), a.now()
 	b.WriteString(`{"jobs":`)
 	err := writeList(b, c.scheduler.view().all(), func(jv *jobView) []byte {
 		j := jv.job
-		e := summary{Name: j.Name, Status: j.lastResult(), State: stateText(jv, dialect3), Parents: []string{}, Disabled: j.Disabled}
+		e := summary{Name: j.Name, Status: j.lastResult(), State: stateText(jv, dialect3, now), Parents: []string{}, Disabled: j.Disabled}
 		if j.Dependent {
 			e.Parents = append(e.Parents, j.Parents...)
 		} else {
@@ -183,13 +185,14 @@ func (a *api) explainJob(e *jobError, j *Job) error {
 	return refuse("%s", e.text)
 }
 
-// checkStart refuses what 3.0 refuses of new jobs: a start before the second second of 1970.
+// checkStart refuses what 3.0 refuses of new jobs: a start before the second second of 1970. A job
+// that was parked there through another dialect, and so never moves on, can be made again.
 func (a *api) checkStart(d dialect, old, j *Job) error {
-	if d != dialect3 || old != nil || j.Dependent {
+	if d != dialect3 || old != nil || j.Dependent || j.Disabled {
 		return nil
 	}
 	schedule, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, a.now())
-	if err != nil {
+	if err != nil || schedule.remaining() == 0 {
 		return nil // check has had its say
 	}
 	start := schedule.position()
@@ -216,11 +219,15 @@ func explainPut(err error, name string, update bool) error {
 }
 
 // stateText is what a job is doing, in the words of a dialect: the 2.x versions
-// say running however many tasks run, 3.0 counts them.
-func stateText(jv *jobView, d dialect) string {
+// say running however many tasks run, 3.0 counts them. While only a retry waits for its
+// time the job is idle to all of them, and clients act on that.
+func stateText(jv *jobView, d dialect, now time.Time) string {
 	word, running := jv.state()
-	if d == dialect3 && running > 0 {
+	switch {
+	case d == dialect3 && running > 0:
 		return strconv.Itoa(running) + " running"
+	case word == "queued" && !slices.ContainsFunc(jv.runs, func(r *Run) bool { return r.waitsAt(now.UnixMilli()) }):
+		return "idle"
 	}
 	return word
 }
@@ -256,10 +263,10 @@ func (a *api) graphDot(c *call) error {
 
 // graphCSV writes a line for every job and one for every edge. Names are not quoted.
 func (a *api) graphCSV(c *call) error {
-	v := c.scheduler.view()
+	v, now := c.scheduler.view(), a.now()
 	b := c.long(typeText)
 	for jv := range v.all() {
-		if _, err := fmt.Fprintf(b, "node,%s,%s,%s\n", jv.job.Name, jv.job.lastResult(), stateText(jv, c.dialect)); err != nil {
+		if _, err := fmt.Fprintf(b, "node,%s,%s,%s\n", jv.job.Name, jv.job.lastResult(), stateText(jv, c.dialect, now)); err != nil {
 			return nil
 		}
 	}

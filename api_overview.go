@@ -18,17 +18,17 @@ var runLetters = map[runState]string{
 
 // row returns the job on one line of a table, as JSON: what is needed to list, search and
 // sort, and the newest runs. It is made once for each picture of the job.
-func (j *jobView) row() []byte {
+func rowOf(j *jobView) []byte {
 	if b := j.rowJSON.Load(); b != nil {
 		return *b
 	}
-	b := j.appendRow(nil)
+	b := appendRow(j, nil)
 	j.rowJSON.Store(&b)
 	return b
 }
 
 // appendRow leaves out what is empty, false or 0.
-func (j *jobView) appendRow(dst []byte) []byte {
+func appendRow(j *jobView, dst []byte) []byte {
 	job := j.job
 	dst = appendString(append(dst, `{"name":`...), job.Name)
 	dst = appendTextIfAny(dst, "command", cutText(job.Command, rowText, "…"))
@@ -69,12 +69,12 @@ func (j *jobView) appendRow(dst []byte) []byte {
 	dst = appendTextIfAny(dst, "lastSuccess", job.LastSuccess)
 	dst = appendTextIfAny(dst, "lastError", job.LastError)
 	dst = appendTextIfAny(dst, "problem", j.problem)
-	return append(j.appendRuns(dst), '}')
+	return append(appendRuns(j, dst), '}')
 }
 
 // appendRuns appends the newest runs, newest first, each [letter, due, late, duration]
 // in ms, without what isn't known yet.
-func (j *jobView) appendRuns(dst []byte) []byte {
+func appendRuns(j *jobView, dst []byte) []byte {
 	if len(j.runs)+len(j.history) == 0 {
 		return dst
 	}
@@ -132,7 +132,7 @@ func (a *api) showOverview(c *call) error {
 	b := c.long(typeJSON)
 	b.Write(head[:len(head)-1])
 	b.WriteString(`,"jobs":`)
-	if writeList(b, v.all(), (*jobView).row) == nil {
+	if writeList(b, v.all(), rowOf) == nil {
 		b.WriteByte('}')
 		b.Flush()
 	}
@@ -158,60 +158,4 @@ type overviewTotals struct {
 	Disabled int   `json:"disabled"`
 	Problems int   `json:"problems"`
 	Missed   int64 `json:"missed"` // occurrences
-}
-
-func (v *view) totals() overviewTotals {
-	t := overviewTotals{Jobs: v.len()}
-	for jv := range v.all() {
-		switch jv.job.lastResult() {
-		case "success":
-			t.Success++
-		case "failure":
-			t.Failure++
-		default:
-			t.Fresh++
-		}
-		switch state, _ := jv.state(); state {
-		case "running":
-			t.Running++
-		case "queued":
-			t.Queued++
-		}
-		if jv.job.Disabled {
-			t.Disabled++
-		}
-		if jv.problem != "" {
-			t.Problems++
-		}
-		t.Missed += jv.missed
-	}
-	return t
-}
-
-// since returns what differs from an earlier view of the same term. Its cost follows
-// what has changed, beside a pointer for every 256 jobs.
-func (v *view) since(old *view) (changed []*jobView, removed []string) {
-	for i, chunk := range v.chunks {
-		var before *viewChunk
-		if i < len(old.chunks) {
-			before = old.chunks[i]
-		}
-		if chunk == before {
-			continue
-		}
-		for slot, now := range chunk {
-			var was *jobView
-			if before != nil {
-				was = before[slot]
-			}
-			switch {
-			case now == was:
-			case now != nil:
-				changed = append(changed, now)
-			case v.job(was.job.Name) == nil: // otherwise it was made anew, in another slot
-				removed = append(removed, was.job.Name)
-			}
-		}
-	}
-	return changed, removed
 }

@@ -8,12 +8,18 @@ import (
 
 func TestViewsAreComparedByWhatChanged(t *testing.T) {
 	t.Parallel()
-	job := func(slot int, name string) *jobView { return &jobView{slot: slot, job: &Job{Name: name}} }
-	a, b, far := job(0, "a"), job(1, "b"), job(1000, "far")
-	v1 := newView().with([]viewChange{{set: []*jobView{a, b, far}}})
-	b2, anew := job(1, "b"), job(1001, "a")
-	v2 := v1.with([]viewChange{{set: []*jobView{b2, anew}, clear: []*jobView{a}}})
-	v3 := v2.with([]viewChange{{clear: []*jobView{far}}})
+	a, b, far := viewed("a"), viewed("b"), viewed("far")
+	v1 := newView().with([]viewChange{{set: []*jobView{a, b}}})
+	for i := range 1000 {
+		name := fmt.Sprint(i)
+		v1 = v1.with([]viewChange{{set: []*jobView{viewed(name)}}, {clear: []string{name}}})
+	}
+	v1 = v1.with([]viewChange{{set: []*jobView{far}}})
+	b2, anew := viewed("b"), viewed("a")
+	v2 := v1.with([]viewChange{{set: []*jobView{b2, anew}, clear: []string{"a"}}})
+	v3 := v2.with([]viewChange{{clear: []string{"far"}}})
+	moved := *v3
+	moved.compact()
 	tests := []struct {
 		from, to *view
 		want     string
@@ -23,6 +29,8 @@ func TestViewsAreComparedByWhatChanged(t *testing.T) {
 		{v1, v2, "[b a] []"}, // a was deleted and made again
 		{v2, v3, "[] [far]"},
 		{v1, v3, "[b a] [far]"},
+		{v3, &moved, "[] []"}, // slots given out anew are no change
+		{v1, &moved, "[b a] [far]"},
 	}
 	for _, tt := range tests {
 		changed, removed := tt.to.since(tt.from)
@@ -46,7 +54,7 @@ func TestRowsOfTheOverview(t *testing.T) {
 	}
 	want := `{"name":"a","command":"` + strings.Repeat("é", rowText/2) + `…","parents":["p"],"disabled":true,"status":"failure","state":"running","running":1,"missed":3,` +
 		`"lastError":"2030-01-01T00:00:00.000Z","runs":[["q",6000],["a",5000,10],["f",1000,1,2],["m",500]]}`
-	if got := string(jv.row()); got != want {
+	if got := string(rowOf(jv)); got != want {
 		t.Errorf("row = %s, want %s", got, want)
 	}
 }

@@ -140,7 +140,7 @@ type runDocument struct {
 func describeRun(r *Run) runDocument {
 	d := runDocument{ID: r.ID, Kind: r.Kind, State: r.State, Attempt: r.Attempt, Due: msText(r.Due),
 		Queued: msText(r.Queued), Launched: msText(r.Launched), Started: msText(r.Started), Ended: msText(r.Ended),
-		Reason: r.Reason, Exit: r.Exit, Agent: r.Agent, AgentID: r.AgentID, Sandbox: r.Sandbox, Killing: r.Killing,
+		Reason: r.Reason, Exit: r.Exit, Agent: r.Agent, AgentID: r.AgentID, Sandbox: r.Sandbox, Killing: string(r.Killing),
 		Elements: r.Elements, Count: r.Count, From: msText(r.From)}
 	if r.HasArgs {
 		d.Arguments = &r.Args
@@ -210,7 +210,8 @@ func (a *api) explainQueued(c *call) error {
 	return c.json(map[string]any{"job": name, "queued": queued})
 }
 
-// listProblems answers what can't be scheduled: jobs, and stored records that can't be read.
+// listProblems answers what can't be scheduled, jobs and stored records that can't be read, and jobs
+// that a person should look at.
 func (a *api) listProblems(c *call) error {
 	type badJob struct {
 		Job    string `json:"job"`
@@ -221,16 +222,18 @@ func (a *api) listProblems(c *call) error {
 		Reason string `json:"reason"`
 	}
 	v := c.scheduler.view()
-	bad := func(yield func(*jobView) bool) {
+	bad := func(yield func(badJob) bool) {
 		for jv := range v.all() {
-			if jv.problem != "" && !yield(jv) {
-				return
+			for _, reason := range []string{jv.problem, jv.notice} {
+				if reason != "" && !yield(badJob{jv.job.Name, reason}) {
+					return
+				}
 			}
 		}
 	}
 	b := c.long(typeJSON)
 	b.WriteString(`{"jobs":`)
-	err := writeList(b, bad, func(jv *jobView) []byte { return encode(badJob{jv.job.Name, jv.problem}) })
+	err := writeList(b, bad, func(j badJob) []byte { return encode(j) })
 	if err == nil {
 		b.WriteString(`,"records":`)
 		err = writeList(b, slices.Values(v.invalid), func(r invalidRecord) []byte { return encode(badRecord{r.key, r.reason}) })

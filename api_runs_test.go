@@ -162,6 +162,22 @@ func TestProblemsOfNothing(t *testing.T) {
 	}
 }
 
+func TestProblemsTellWhatWasDoneToAJob(t *testing.T) {
+	t.Parallel()
+	sch, do := testAPI(t)
+	given(t, do, jobA)
+	if err := sch.do(t.Context(), func() error { sch.note(sch.jobs["a"], "enabled again"); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got := bodyOf(t, do("GET /scheduler/problems")); got != `{"jobs":[{"job":"a","reason":"enabled again"}],"records":[]}` {
+		t.Errorf("problems = %s", got)
+	}
+	given(t, do, jobA)
+	if got := bodyOf(t, do("GET /scheduler/problems")); got != `{"jobs":[],"records":[]}` {
+		t.Errorf("problems after the job was posted = %s, want none", got)
+	}
+}
+
 func TestOutputOfARun(t *testing.T) {
 	t.Parallel()
 	const content = "<b>0123456789</b>\xff"

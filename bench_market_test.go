@@ -11,7 +11,7 @@ import (
 // BenchmarkPlace matches 10,000 tasks of mixed sizes, a tenth of them with a
 // constraint, with the offers of 200 agents that have room for half of them.
 func BenchmarkPlace(b *testing.B) {
-	racks := Constraint{"rack", "LIKE", "r[0-4]"}
+	racks := constraint("rack", "LIKE", "r[0-4]")
 	for b.Loop() {
 		m := newMarket("*")
 		for i := range 200 {

@@ -108,7 +108,7 @@ func restoreCommand(ctx context.Context, args []string, stdin io.Reader, stdout 
 	}
 	var restored backupSummary
 	if a.dataDir != "" {
-		restored, err = a.restoreDir(ctx, document)
+		restored, err = a.restoreDir(ctx, document, stdout)
 	} else {
 		restored, err = a.send(ctx, document)
 	}
@@ -187,15 +187,28 @@ func (a stateAccess) backupDir(ctx context.Context, to io.Writer) error {
 	return writeBackup(to, newBackupHead(0, time.Now()), storedPages(ctx, st))
 }
 
-func (a stateAccess) restoreDir(ctx context.Context, document io.Reader) (backupSummary, error) {
+func (a stateAccess) restoreDir(ctx context.Context, document io.Reader, stdout io.Writer) (backupSummary, error) {
 	if err := os.MkdirAll(a.dataDir, 0o700); err != nil {
 		return backupSummary{}, err
 	}
-	st, err := openFileStore(a.dataDir, slog.New(slog.DiscardHandler))
+	quiet := slog.New(slog.DiscardHandler)
+	st, err := openFileStore(a.dataDir, quiet)
+	if damage, ok := errors.AsType[*damageError](err); ok {
+		// What is left of the state is kept in a copy, so nothing is destroyed that a person would have to agree to.
+		var s backupSummary
+		err := replaceDamaged(a.dataDir, damage, quiet, func(fresh store) (err error) {
+			s, err = restoreInto(ctx, fresh, document, restoreOptions{true, a.empty}, quiet)
+			return err
+		})
+		if err == nil && damage.copy != "" {
+			fmt.Fprintln(stdout, "the damaged state is kept as", damage.copy)
+		}
+		return s, err
+	}
 	if err != nil {
 		return backupSummary{}, err
 	}
-	s, err := restoreInto(ctx, st, document, restoreOptions{a.replace, a.empty}, slog.New(slog.DiscardHandler))
+	s, err := restoreInto(ctx, st, document, restoreOptions{a.replace, a.empty}, quiet)
 	return s, errors.Join(err, st.Close())
 }
 

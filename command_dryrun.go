@@ -144,8 +144,14 @@ func (d *dryRun) look(ctx context.Context) error {
 		return fmt.Errorf("there is no state at %s/state: --zk_path is another one, or nothing has been stored", d.root())
 	}
 	st := &stateReader{zkStore: &zkStore{session: d.session, root: d.root()}}
+	last, err := readTermMark(d.session, d.root())
+	if err == nil {
+		_, err = st.lookBack(last)
+	}
+	if err != nil {
+		return err
+	}
 	cfg := d.flags.schedulerConfig()
-	cfg.afterJVM = true
 	s := newScheduler(cfg, st, nil, slog.New(slog.DiscardHandler))
 	if err := s.load(ctx); errors.Is(err, errReadOnly) {
 		return errors.New("a restore is under way, or was cut off; look again when an instance leads")
@@ -282,19 +288,19 @@ func differences(s *scheduler, records map[string][]byte) []string {
 		}
 		for _, c := range e.job.Constraints {
 			if text := constraintDifference(c); text != "" {
-				add("job %q: constraint %s %s %s %s", name, c.Attribute, c.Operator, c.Value, text)
+				add("job %q: constraint %s %s %s %s", name, c.Attribute, c.Operator, cutText(c.Value, maxShownPattern, "..."), text)
 			}
 		}
 		if err := e.job.checkNumbers(); err != nil {
 			add("job %q would wait for ever: %v", name, err)
 		}
-		if text := e.overdue(s.now); text != "" {
+		if text := overdue(e, s.now); text != "" {
 			add("job %q %s", name, text)
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(records)) {
 		if encoded, ok := strings.CutPrefix(key, "T_"); ok {
-			add("%s", s.waitingTask(key, encoded))
+			add("%s", waitingTask(s, key, encoded))
 		}
 	}
 	return found
@@ -306,8 +312,8 @@ func constraintDifference(c Constraint) string {
 	case "EQUALS":
 		return ""
 	case "LIKE", "UNLIKE":
-		if _, err := constraintPattern(c.Value); err != nil {
-			return fmt.Sprintf("is no regular expression in RE2 syntax, so no offer would match: %v", err)
+		if c.fault() != "" {
+			return c.pattern.fault + ", so no offer would match"
 		}
 		if c.Operator == "UNLIKE" {
 			return "would be honoured; 2.4 ignored it"
@@ -318,7 +324,7 @@ func constraintDifference(c Constraint) string {
 }
 
 // overdue tells what would become of an occurrence that has passed, "" for none.
-func (e *entry) overdue(now int64) string {
+func overdue(e *entry, now int64) string {
 	due, ok := e.nextDue()
 	if !ok || due > now {
 		return ""
@@ -331,7 +337,7 @@ func (e *entry) overdue(now int64) string {
 }
 
 // waitingTask tells what would become of a T_ node.
-func (s *scheduler) waitingTask(key, encoded string) string {
+func waitingTask(s *scheduler, key, encoded string) string {
 	id, err := parseRecordName(encoded)
 	if err != nil {
 		id = encoded

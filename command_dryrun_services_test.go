@@ -71,7 +71,7 @@ func TestDryRunTellsAndWritesNothing(t *testing.T) {
 		`record "J_cut-short" can't be used and would be kept as it is: decode variable`,
 		`record "J_not-json" can't be used`,
 		`job "weirdöname" would run, but can't be made again under this name`,
-		`job "lookahead": constraint rack LIKE (?=a)b is no regular expression in RE2 syntax`,
+		`job "lookahead": constraint rack LIKE (?=a)b is not a regular expression in RE2 syntax`,
 		`job "lookahead": constraint os UNLIKE old would be honoured; 2.4 ignored it`,
 		`job "unscheduled" would run by hand only: `,
 		`job "orphan" would run by hand only: `,

@@ -37,7 +37,7 @@ func healthcheck(ctx context.Context, args []string, stdin io.Reader, stdout io.
 	if err != nil {
 		return err
 	}
-	url, err := f.pingURL(os.LookupEnv)
+	url, err := pingURL(f, os.LookupEnv)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func programArguments(cmdline []byte) []string {
 }
 
 // pingURL is where an instance with these flags answers /ping.
-func (f *flags) pingURL(environ func(string) (string, bool)) (string, error) {
+func pingURL(f *flags, environ func(string) (string, bool)) (string, error) {
 	scheme, host, port := "http", f.listenHost(), f.listenPort(environ)
 	if f.disableHTTP {
 		scheme, host, port = "https", f.httpsHost(), f.httpsPort

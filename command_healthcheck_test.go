@@ -34,7 +34,7 @@ func TestHealthcheckKnowsWhereTheInstanceListens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := f.pingURL(environ); got != test.want || err != nil {
+		if got, err := pingURL(f, environ); got != test.want || err != nil {
 			t.Errorf("pingURL(%q, %v) = %q, %v, want %q", test.args, test.environ, got, err, test.want)
 		}
 	}

@@ -57,7 +57,7 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 		}
 	}
 	if f.fileStore() {
-		d.store, err = outlast(errInUse, func() (*fileStore, error) { return openFileStore(f.dataDir, log) })
+		d.store, err = outlast(errInUse, func() (*fileStore, error) { return openDamagedStore(f.dataDir, f.acceptDamagedState, log) })
 		if err != nil {
 			return nil, fmt.Errorf("--data_dir: %w", err)
 		}
@@ -77,9 +77,13 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	}, log, d.metrics)
 	config := f.schedulerConfig()
 	config.hooks = d.hooks()
-	d.leader = &leadership{seat: d.seat, cluster: cl, log: log, metrics: d.metrics, config: config}
+	d.leader = newLeadership(d.seat, cl, config, log, d.metrics)
+	d.leader.acceptEmpty = f.acceptEmptyState
 	if d.local != nil {
-		d.leader.enter = d.local.enter
+		d.leader.enter, d.leader.lastTerm = d.local.enter, d.local.lastTerm
+	}
+	if d.store != nil {
+		d.store.remade = d.local.rebuild
 	}
 	d.watchdog = &watchdog{current: d.seat.current, metrics: d.metrics, log: log}
 	d.observe()
@@ -123,6 +127,7 @@ func (d *daemon) hooks() hooks {
 		offersHeld:    func(n int) { m.offersHeld.set(float64(n)) },
 		unknownUpdate: m.unknownUpdates.inc,
 		inputSkipped:  m.inputsSkipped.inc,
+		turnTook:      m.turn.observe,
 		batchStored:   func(_, records int, took time.Duration, err error) { m.committed(took, records, err) },
 		offersMoved: func(received, used, declined int) {
 			m.offersReceived.add(int64(received))
@@ -143,7 +148,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 	host := f.advertisedHost(environ)
 	o := apiOptions{
 		serverOptions: serverOptions{
-			current: d.seat.current, leader: d.seat.known, changed: d.seat.changed, locate: d.seat.locate,
+			current: d.seat.current, leader: d.seat.known, changed: d.seat.changed, locate: d.seat.locate, obstacle: d.leader.obstacle,
 			id: d.seat.id, hostname: host, credentials: f.httpCredentials, realm: f.httpRealm, compress: f.httpCompression,
 			memory: d.memory, connections: d.connections,
 			metrics: d.metrics, ui: newUI(), level: level, log: d.log,
@@ -156,7 +161,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 			},
 			local: map[string]http.Handler{"/health": &health{
 				seat: d.seat, watchdog: d.watchdog, notifier: d.notifier, cassandra: d.cassandra, mesos: d.mesos, cluster: d.observed,
-				zookeeper: d.store == nil, connected: func() bool { return d.metrics.zkConnected.value() == 1 },
+				zookeeper: d.store == nil, state: d.stateProblems, connected: func() bool { return d.metrics.zkConnected.value() == 1 },
 			}},
 		},
 		defaults: f.jobDefaults(), history: f.jobHistoryLimit, resourceCall: d.metrics.resourceCall,
@@ -293,14 +298,14 @@ func (d *daemon) openMasterZK(ctx context.Context, hosts []string, auth string) 
 	return session.ctx, session, nil
 }
 
-// run serves, and schedules while this instance leads, until ctx ends. Then it gives up
-// leadership at once, answers what is under way with the successor's help, and returns.
+// run serves, and schedules while this instance leads, until ctx ends. Then it gives up leadership,
+// at once unless a JVM version is next, answers what is under way with the successor's help, and returns.
 func (d *daemon) run(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	alive, die := context.WithCancel(context.Background())
 	defer die()
 	var parts sync.WaitGroup
+	ctx, stop := d.untilHandedOver(ctx, alive, &parts)
+	defer stop()
 	parts.Go(func() { d.notifier.run(alive) })
 	parts.Go(func() { d.watchdog.run(alive) })
 	if d.graphite != nil {
@@ -308,6 +313,9 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	if d.cassandra != nil {
 		parts.Go(func() { d.cassandra.run(alive) })
+	}
+	if d.store != nil {
+		parts.Go(func() { d.store.watch(alive) })
 	}
 	parts.Go(func() { d.lead(ctx, alive) })
 	d.log.Info("chronos serves", "version", version, "address", d.listeners[0].Addr().String(), "id", d.seat.id, "master", redact(d.flags.master))
@@ -322,6 +330,20 @@ func (d *daemon) run(ctx context.Context) error {
 	return err
 }
 
+// untilHandedOver returns a context that ends after ctx, when what has to be done for a successor is done.
+func (d *daemon) untilHandedOver(ctx, alive context.Context, parts *sync.WaitGroup) (context.Context, context.CancelFunc) {
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	parts.Go(func() {
+		select {
+		case <-ctx.Done():
+			d.leader.handOver(d.flags.handoverTimeout)
+			stop()
+		case <-alive.Done():
+		}
+	})
+	return serving, stop
+}
+
 func (d *daemon) lead(ctx, alive context.Context) {
 	if d.store != nil {
 		d.leader.onFile(ctx, d.store)
@@ -332,6 +354,14 @@ func (d *daemon) lead(ctx, alive context.Context) {
 		hosts: f.zkHosts, root: f.zkChroot + f.zkPath, timeout: f.zkTimeout, auth: f.zkAuth,
 		self: d.self,
 	})
+}
+
+// stateProblems is what is wrong with where the state is.
+func (d *daemon) stateProblems() []string {
+	if d.store != nil {
+		return d.store.problems()
+	}
+	return d.leader.problems()
 }
 
 // observe has the gauges ask the parts that they tell of. None of them waits for the scheduler.
@@ -356,6 +386,10 @@ func (d *daemon) observe() {
 	m.http.connections.from(func() float64 { return float64(d.connections.count()) })
 	m.http.memory.from(func() float64 { return float64(d.memory.used.Load()) })
 	m.mesosConnected.from(leading(func(s *scheduler) float64 { return asFloat(s.view().subscribed) }))
+	m.stateEmptied.from(func() float64 { return asFloat(d.leader.emptied.problem() != "") })
+	if d.store != nil {
+		m.storeRefuses.from(func() float64 { return asFloat(d.store.refused.problem() != "") })
+	}
 	if d.mesos != nil {
 		m.mesosConnected.from(func() float64 { return asFloat(d.mesos.status().Subscribed) })
 	}

@@ -37,9 +37,9 @@ func newCandidate(dir, id string, logger *slog.Logger) *candidate {
 }
 
 // campaign returns when this instance leads, with the path of its latch node, which
-// lasts as long as the session. afterJVM tells that a JVM version was ahead of us:
-// its second session may still write for a while. If ctx ends the node stays in
-// line until resign.
+// lasts as long as the session. afterJVM tells that a JVM version was ahead of us
+// to the last: its second session may still write for a while. If ctx ends the node
+// stays in line until resign.
 func (c *candidate) campaign(ctx context.Context, session *zkSession) (latch string, afterJVM bool, err error) {
 	if err := session.mkdirAll(c.dir); err != nil {
 		return "", false, err
@@ -48,54 +48,48 @@ func (c *candidate) campaign(ctx context.Context, session *zkSession) (latch str
 	c.node = "" // of a session before this one, if any; line removes it
 	c.mu.Unlock()
 	for {
-		ahead, own, err := c.line(session)
-		if err != nil {
+		ahead, own, changed, err := c.line(session)
+		switch {
+		case err != nil:
 			return "", false, err
-		}
-		if own == "" {
+		case own == "":
 			if err := c.stand(session); err != nil {
 				return "", false, err
 			}
 			continue
-		}
-		if len(ahead) == 0 {
+		case len(ahead) == 0:
 			return c.dir + "/" + own, afterJVM, nil
 		}
+		// Each change of the line is looked at, not only the end of the one before us: who led
+		// last is known from that alone.
 		afterJVM = slices.ContainsFunc(ahead, madeByJVM)
-		_, _, gone, err := session.GetW(c.dir + "/" + ahead[len(ahead)-1])
-		if errors.Is(err, zk.ErrNoNode) {
-			continue
-		}
-		if err == nil {
-			err = session.await(ctx, gone)
-		}
-		if err != nil {
+		if err := session.await(ctx, changed); err != nil {
 			return "", false, fmt.Errorf("wait for leadership: %w", err)
 		}
 	}
 }
 
-// line returns our node, if it exists, and those ahead of it. It removes nodes of
-// sessions that this process has lost.
-func (c *candidate) line(session *zkSession) (ahead []string, own string, err error) {
-	names, err := latchNodes(session, c.dir, c.stray)
+// line returns our node, if it exists, those ahead of it, and a watch for the next
+// change of the line. It removes nodes of sessions that this process has lost.
+func (c *candidate) line(session *zkSession) (ahead []string, own string, changed <-chan zk.Event, err error) {
+	names, _, changed, err := session.ChildrenW(c.dir)
 	if err != nil {
-		return nil, "", err
+		return nil, "", nil, fmt.Errorf("watch candidates in %q: %w", c.dir, err)
 	}
 	current := c.current()
-	for _, name := range names {
+	for _, name := range inLine(names, c.stray) {
 		switch {
 		case name == current:
-			return ahead, name, nil
+			return ahead, name, changed, nil
 		case !c.isMine(name):
 			ahead = append(ahead, name)
 		default:
 			if err := session.Delete(c.dir+"/"+name, -1); err != nil && !errors.Is(err, zk.ErrNoNode) {
-				return nil, "", fmt.Errorf("delete latch node %q of a lost session: %w", name, err)
+				return nil, "", nil, fmt.Errorf("delete latch node %q of a lost session: %w", name, err)
 			}
 		}
 	}
-	return ahead, "", nil
+	return ahead, "", changed, nil
 }
 
 // stand creates our node. The GUID is noted first: if the connection breaks, the
@@ -129,6 +123,18 @@ func (c *candidate) resign(session *zkSession) error {
 		return fmt.Errorf("delete latch node %q: %w", node, err)
 	}
 	return nil
+}
+
+// heir returns the node of the instance that leads next, "" for none.
+func (c *candidate) heir(session *zkSession) (string, error) {
+	names, err := latchNodes(session, c.dir, nil)
+	if err != nil {
+		return "", err
+	}
+	if i := slices.Index(names, c.current()); i >= 0 && i+1 < len(names) {
+		return names[i+1], nil
+	}
+	return "", nil
 }
 
 // hold returns when latch is no more: deleted by hand, since otherwise it lasts as

@@ -314,7 +314,7 @@ func TestLeadershipMovesWithinAnEnsemble(t *testing.T) {
 	a, aSession := newTestCandidate(root, "a:1"), dial(ensemble[follower])
 	b, bSession := newTestCandidate(root, "b:1"), dial(ensemble[(follower+1)%3])
 	v := next(t, campaigning(t, a, aSession), "leader").mustLead(t)
-	old, err := openZKStore(aSession, root, v.latch)
+	old, err := openZKStore(aSession, root, v.latch, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +326,7 @@ func TestLeadershipMovesWithinAnEnsemble(t *testing.T) {
 	ensemble[follower].Kill()
 	ended(t, aSession)
 	v = next(t, won, "leader").mustLead(t)
-	s, err := openZKStore(bSession, root, v.latch)
+	s, err := openZKStore(bSession, root, v.latch, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -441,5 +441,49 @@ func TestElectionBesideCurator(t *testing.T) {
 		if got != (sighting{id: want}) {
 			t.Errorf("leader = %+v, want %s", got, want)
 		}
+	}
+}
+
+// Who waits behind a JVM version and behind others of ours waits out the JVM version's
+// second session only if nobody of ours has led since.
+func TestOnlyTheNextAfterAJVMWaits(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		leave []string // in this order
+		want  map[string]bool
+	}{
+		{"ours lead in turn", []string{"jvm", "a"}, map[string]bool{"a": true, "b": false}},
+		{"the one before has gone", []string{"a", "jvm"}, map[string]bool{"b": true}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			hosts, root := zktest.Shared(t)
+			session := testSession(t, hosts)
+			const jvm = "_c_6fa459ea-ee8a-4ca4-894e-db77e160355e-latch-0000000000"
+			plant(t, session, root+"/candidate", map[string][]byte{jvm: []byte("jvm:4400")})
+			leave := map[string]func(){"jvm": func() {
+				if err := session.Delete(root+"/candidate/"+jvm, -1); err != nil {
+					t.Fatal(err)
+				}
+			}}
+			won := map[string]<-chan victory{}
+			for _, id := range []string{"a", "b"} {
+				c, own := newTestCandidate(root, id), testSession(t, hosts)
+				won[id] = campaigning(t, c, own)
+				leave[id] = func() { mustResign(t, c, own) }
+			}
+			for _, who := range tt.leave {
+				if c := won[who]; c != nil && tt.want[who] {
+					if v := next(t, c, "leader").mustLead(t); !v.afterJVM {
+						t.Errorf("%s does not know that a JVM version led before", who)
+					}
+				}
+				leave[who]()
+			}
+			if v := next(t, won["b"], "leader").mustLead(t); v.afterJVM != tt.want["b"] {
+				t.Errorf("b: afterJVM = %t, want %t", v.afterJVM, tt.want["b"])
+			}
+		})
 	}
 }

@@ -103,10 +103,14 @@ type flags struct {
 	notifyLate           time.Duration // 0 for never
 	unreachableTimeout   time.Duration
 	stageTimeout         time.Duration
+	handoverTimeout      time.Duration
 	jobHistoryKeep       int
+	maxWaitingRuns       int
 	localKeepRuns        int
-	localKeepSize        int // MiB; 0 for a tenth of the disk
-	localOutputSize      int // MiB; 0 for any
+	localKeepSize        int    // MiB; 0 for a tenth of the disk
+	localOutputSize      int    // MiB; 0 for any
+	acceptEmptyState     string // a node, as termMark has it; "" for none
+	acceptDamagedState   int64  // an offset; noDamage for none
 
 	set map[string]bool // the options given on the command line
 }
@@ -397,12 +401,12 @@ func portVariable(environ func(string) (string, bool), name string) int {
 
 // schedulerConfig is what the flags say to the scheduler.
 func (f *flags) schedulerConfig() schedulerConfig {
-	largestJob := maxJob
+	largestJob, largestStep := maxJob, maxMulti
 	if f.fileStore() {
-		largestJob = 0
+		largestJob, largestStep = 0, 0
 	}
 	return schedulerConfig{
-		largestJob:   largestJob,
+		largestJob: largestJob, largestStep: largestStep, mostByHand: f.maxWaitingRuns,
 		defaults:     f.jobDefaults(),
 		failureRetry: f.failureRetry, disableAfter: f.disableAfterFailures,
 		historyKeep: max(f.jobHistoryKeep, f.jobHistoryLimit, 1), role: f.mesosRole,
@@ -416,7 +420,8 @@ func (f *flags) schedulerConfig() schedulerConfig {
 // jobDefaults are the values for what a job's document leaves out.
 func (f *flags) jobDefaults() jobDefaults {
 	return jobDefaults{
-		CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
+		patterns: newPatterns(),
+		CPUs:     f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
 		Epsilon: Period{Seconds: int32(f.taskEpsilon / time.Second)}, User: f.user,
 	}
 }

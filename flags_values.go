@@ -115,6 +115,24 @@ func (v longValue) String() string {
 	return strconv.FormatInt(*v.p, 10)
 }
 
+// offsetValue is a place in a file, negative while none is given.
+type offsetValue struct{ p *int64 }
+
+func (v offsetValue) Set(s string) error {
+	n, err := parseInteger(s, "", 0, math.MaxInt64)
+	if err == nil {
+		*v.p = n
+	}
+	return err
+}
+
+func (v offsetValue) String() string {
+	if v.p == nil || *v.p < 0 {
+		return ""
+	}
+	return strconv.FormatInt(*v.p, 10)
+}
+
 // spanValue is a duration written as a bare number of its unit, which differs
 // from option to option as it did in the JVM versions.
 type spanValue struct {
@@ -593,4 +611,14 @@ func editDistance(a, b string) int {
 func printable(s string) string {
 	q := strconv.Quote(s)
 	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+}
+
+var termNode = regexp.MustCompile(`^[0-9]+-[0-9a-f]+$`)
+
+// checkTermNode accepts what termMark calls a node.
+func checkTermNode(s string) (string, error) {
+	if !termNode.MatchString(s) {
+		return "", errors.New("want the value that the log and /health of an instance give, such as 1767225600000-2f")
+	}
+	return s, nil
 }

@@ -20,15 +20,27 @@ var (
 type graph struct {
 	parents  map[string][]string
 	children map[string][]string
+	steps    *int64 // counts the jobs and edges that were looked at
 }
 
 func newGraph() *graph {
-	return &graph{parents: map[string][]string{}, children: map[string][]string{}}
+	return &graph{parents: map[string][]string{}, children: map[string][]string{}, steps: new(int64)}
 }
 
 // check says why child cannot have these parents, or nil. exists tells whether
 // there is a job of a name. Nothing changes.
 func (g *graph) check(child string, parents []string, exists func(string) bool) error {
+	if err := g.checkParents(child, parents, exists); err != nil {
+		return err
+	}
+	if via := g.pathTo(child, parents); via != "" {
+		return fmt.Errorf("job %q, parent %q: %w", child, via, errCycle)
+	}
+	return nil
+}
+
+// checkParents is check for a child of which it is known that it closes no cycle.
+func (g *graph) checkParents(child string, parents []string, exists func(string) bool) error {
 	if len(parents) == 0 {
 		return fmt.Errorf("job %q: %w", child, errNoParents)
 	}
@@ -40,18 +52,19 @@ func (g *graph) check(child string, parents []string, exists func(string) bool) 
 			return fmt.Errorf("job %q, parent %q: %w", child, p, errMissingParent)
 		}
 	}
-	if via := g.pathTo(child, parents); via != "" {
-		return fmt.Errorf("job %q, parent %q: %w", child, via, errCycle)
-	}
 	return nil
 }
 
 // pathTo returns the first of starts from which target is an ancestor, or "".
 func (g *graph) pathTo(target string, starts []string) string {
+	if len(g.children[target]) == 0 {
+		return "" // of nothing
+	}
 	seen := map[string]bool{}
 	for _, start := range starts {
 		stack := []string{start}
 		for len(stack) > 0 {
+			*g.steps++
 			name := stack[len(stack)-1]
 			stack = stack[:len(stack)-1]
 			if name == target {
@@ -70,15 +83,12 @@ func (g *graph) pathTo(target string, starts []string) string {
 // link replaces the parents of child. The caller has checked them.
 func (g *graph) link(child string, parents []string) {
 	old := g.parents[child]
-	for _, p := range old {
-		if !slices.Contains(parents, p) {
-			g.dropChild(p, child)
-		}
+	*g.steps += int64(len(old) + len(parents))
+	for _, p := range without(old, parents) {
+		g.dropChild(p, child)
 	}
-	for _, p := range parents {
-		if !slices.Contains(old, p) {
-			g.children[p] = append(g.children[p], child)
-		}
+	for _, p := range without(parents, old) {
+		g.children[p] = append(g.children[p], child)
 	}
 	if len(parents) == 0 {
 		delete(g.parents, child)
@@ -87,25 +97,53 @@ func (g *graph) link(child string, parents []string) {
 	g.parents[child] = slices.Clone(parents)
 }
 
+// detach returns the children of a job, which are about to lose it, and forgets them: so that
+// it is not looked through all of them for each.
+func (g *graph) detach(name string) []string {
+	children := g.children[name]
+	delete(g.children, name)
+	return children
+}
+
 // remove takes a job and its edges out.
 func (g *graph) remove(name string) {
 	g.link(name, nil)
-	for _, c := range g.children[name] {
-		rest := slices.DeleteFunc(slices.Clone(g.parents[c]), func(p string) bool { return p == name })
+	for _, c := range g.detach(name) {
+		rest := without(g.parents[c], []string{name})
 		if len(rest) == 0 {
 			delete(g.parents, c)
 			continue
 		}
 		g.parents[c] = rest
 	}
-	delete(g.children, name)
 }
 
 func (g *graph) dropChild(parent, child string) {
-	rest := slices.DeleteFunc(slices.Clone(g.children[parent]), func(c string) bool { return c == child })
+	*g.steps += int64(len(g.children[parent]))
+	rest := without(g.children[parent], []string{child})
 	if len(rest) == 0 {
 		delete(g.children, parent)
 		return
 	}
 	g.children[parent] = rest
+}
+
+// without returns the names in list that are not in others, in their order.
+func without(list, others []string) []string {
+	const few = 8
+	drop := func(name string) bool { return slices.Contains(others, name) }
+	if len(others) > few {
+		known := make(map[string]bool, len(others))
+		for _, name := range others {
+			known[name] = true
+		}
+		drop = func(name string) bool { return known[name] }
+	}
+	var rest []string
+	for _, name := range list {
+		if !drop(name) {
+			rest = append(rest, name)
+		}
+	}
+	return rest
 }

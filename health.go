@@ -87,6 +87,7 @@ type health struct {
 	cassandra *cassandra       // nil without
 	mesos     *mesosCluster    // nil on this machine
 	cluster   *observedCluster // for the last event
+	state     func() []string  // what is wrong with where the state is
 	zookeeper bool             // the state is there
 	connected func() bool      // to ZooKeeper
 }
@@ -139,9 +140,11 @@ func (h *health) report(now time.Time) (healthReport, bool) {
 		r.StuckSince = instant(time.UnixMilli(since))
 		r.Problems = append(r.Problems, "the scheduler does not answer")
 	}
+	known := h.state()
+	r.Problems = append(r.Problems, known...)
 	if h.zookeeper {
 		r.ZooKeeper = &zookeeperHealth{h.connected()}
-		if !r.ZooKeeper.Connected {
+		if !r.ZooKeeper.Connected && len(known) == 0 {
 			r.Problems = append(r.Problems, "no ZooKeeper session")
 		}
 	}
@@ -196,10 +199,10 @@ func (h *health) addScheduler(r *healthReport, now time.Time) {
 	}
 	v := s.view()
 	r.Scheduler = &schedulerHealth{
-		Alive: h.watchdog.alive(), Term: v.term, Subscribed: v.subscribed, Jobs: v.len(), Invalid: len(v.invalid),
+		Alive: h.watchdog.alive(), Term: v.term, Subscribed: v.subscribed && s.refused() == nil, Jobs: v.len(), Invalid: len(v.invalid),
 		Queued: v.queued, OldestAge: v.queueAge(now).Seconds(), Active: v.running,
 	}
-	if !v.subscribed {
+	if !r.Scheduler.Subscribed {
 		r.Problems = append(r.Problems, "not subscribed to the cluster: no run starts")
 	}
 	if len(v.invalid) > 0 {

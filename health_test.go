@@ -20,7 +20,7 @@ func testHealth() *health {
 	return &health{
 		seat: at, watchdog: &watchdog{current: at.current, metrics: m, log: log},
 		notifier: newNotifier(notifyOptions{}, log, m), cluster: &observedCluster{metrics: m},
-		zookeeper: true, connected: func() bool { return true },
+		state: func() []string { return nil }, zookeeper: true, connected: func() bool { return true },
 	}
 }
 
@@ -195,6 +195,22 @@ func TestLateRunIsToldOfWhileItWaits(t *testing.T) {
 			})
 		})
 	}
+	scenario(t, "one that becomes late while nobody leads is told of by the next leader, once", func(b *bench) {
+		b.cfg.late = 5 * time.Minute
+		b.cluster.resize(0)
+		b.start().post(doc)
+		b.wait(2 * time.Minute)
+		b.end()
+		time.Sleep(10 * time.Minute)
+		b.start()
+		b.wait(time.Minute)
+		b.restart()
+		b.cluster.resize(10)
+		b.wait(time.Minute)
+		if got := strings.Join(late(b), " "); got != "00:12:00" || len(b.history("a")) != 1 {
+			b.t.Errorf("told of at %q, want 00:12:00; history %q", got, b.history("a"))
+		}
+	})
 }
 
 func TestRunLogTellsWhatMatters(t *testing.T) {
@@ -213,7 +229,6 @@ func TestRunLogTellsWhatMatters(t *testing.T) {
 		{eventRetriesExhausted, "", `level=WARN msg="run failed, no attempt follows"`},
 		{eventDisabled, causeFailures, `level=WARN msg="run failed, the job is disabled"`},
 		{eventSkipped, "", `level=INFO msg="run skipped"`},
-		{eventExpired, "", `level=INFO msg="run skipped"`},
 		{eventLate, "", `level=WARN msg="run is late"`},
 		{eventProgress, "", ""},
 	}

@@ -42,6 +42,8 @@ type serverOptions struct {
 	// changed returns a channel that is closed at the next change of what
 	// current or leader return. It is asked before them.
 	changed func() <-chan struct{}
+	// obstacle says why nobody leads, "" for nothing special, and whether that lasts until a person acts; nil: never.
+	obstacle func() (why string, lasts bool)
 
 	id       string               // our own host:port
 	hostname string               // the name we go by, accepted as Host on loopback
@@ -79,6 +81,9 @@ type server struct {
 
 // newServer returns a server; serve makes it listen.
 func newServer(o serverOptions) *server {
+	if o.obstacle == nil {
+		o.obstacle = func() (string, bool) { return "", false }
+	}
 	if o.hold == 0 {
 		o.hold = 20 * time.Second
 	}

@@ -45,25 +45,25 @@ func TestCompression(t *testing.T) {
 	}
 }
 
-// A crowd is clients of one server in virtual time, with little memory for what they send and are sent.
-type crowd struct {
+// An audience is clients of one server in virtual time, with little memory for what they send and are sent.
+type audience struct {
 	*testInstance
 	net    *mesostest.Net
 	memory *budget
 	sch    *scheduler
 }
 
-func newCrowd(t *testing.T, memory int64) *crowd {
+func newAudience(t *testing.T, memory int64) *audience {
 	at := newTestSeat("")
 	at.memory = new(mesostest.Net)
-	c := &crowd{net: at.memory, memory: newBudget(memory), sch: testScheduler(t)}
+	c := &audience{net: at.memory, memory: newBudget(memory), sch: testScheduler(t)}
 	c.testInstance = startInstance(t, at, c.sch, func(o *apiOptions) { o.memory, o.compress = c.memory, true })
 	at.set(c.id)
 	return c
 }
 
 // send opens a connection and sends a request on it, without reading.
-func (c *crowd) send(t *testing.T, text string) net.Conn {
+func (c *audience) send(t *testing.T, text string) net.Conn {
 	t.Helper()
 	conn, err := c.net.Dial(context.Background(), "", c.id)
 	if err != nil {
@@ -97,7 +97,7 @@ func TestClientsThatDoNotRead(t *testing.T) {
 		for _, encoding := range []string{"", "gzip"} {
 			t.Run(path+" "+encoding, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					c := newCrowd(t, 6<<20)
+					c := newAudience(t, 6<<20)
 					c.sch.stock(t, 2000)
 					request := "GET " + path + " HTTP/1.1\r\nHost: x\r\nAccept-Encoding: " + encoding + "\r\n\r\n"
 					var clients []net.Conn
@@ -135,7 +135,7 @@ func (s *scheduler) stock(t *testing.T, jobs int) {
 	var shown viewChange
 	for i := range jobs {
 		j := &Job{Name: fmt.Sprintf("job-%04d", i), Command: rand.Text() + rand.Text(), Schedule: "R/2090-01-01T00:00:00Z/P1D"}
-		jv := &jobView{job: j, slot: i, lists: new(lists)}
+		jv := &jobView{job: j, lists: new(lists)}
 		if i == 0 {
 			j.Name = "many"
 			for n := range 1000 {
@@ -156,7 +156,7 @@ func (s *scheduler) stock(t *testing.T, jobs int) {
 func TestSlowReadersAreServed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := newCrowd(t, 1<<20)
+		c := newAudience(t, 1<<20)
 		c.sch.stock(t, 2000)
 		conn := c.send(t, "GET /scheduler/jobs HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 		var got bytes.Buffer

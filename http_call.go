@@ -11,6 +11,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -106,6 +107,9 @@ func (c *call) explain(err error) *httpError {
 		return &httpError{status: http.StatusServiceUnavailable, text: err.Error(), retry: 1}
 	case errors.Is(err, errIDReused):
 		return &httpError{status: http.StatusConflict, text: err.Error()}
+	}
+	if errors.Is(err, errCrowded) {
+		return &httpError{status: http.StatusTooManyRequests, text: err.Error(), retry: 10}
 	}
 	if je, ok := errors.AsType[*jobError](err); ok {
 		return &httpError{status: http.StatusBadRequest, text: je.Error()}
@@ -311,3 +315,45 @@ func errorPage(w http.ResponseWriter, status int, reason string) {
 }
 
 const typeEvents = "text/event-stream"
+
+// done answers a change: 204 without a body, which clients insist on, or err.
+func (c *call) done(err error) error {
+	if err != nil {
+		return err
+	}
+	c.w.Header().Set("Content-Type", typeJSON)
+	c.w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// number returns an integer query parameter, fallback if it is absent or empty.
+// One that isn't a number is answered with 404, as the original's framework did.
+func (c *call) number(name string, bits int, fallback int64) (int64, error) {
+	text := c.query(name)
+	if text == "" {
+		return fallback, nil
+	}
+	n, err := strconv.ParseInt(text, 10, bits)
+	if err != nil {
+		return 0, &httpError{status: http.StatusNotFound}
+	}
+	return n, nil
+}
+
+// document reads the body as a small document that has no keys but those known.
+func (c *call) document(known ...string) (object, error) {
+	root, err := parseValue(c.body)
+	if err != nil {
+		return nil, refuseBody(c.body, err)
+	}
+	doc := root.object()
+	if doc == nil {
+		return nil, refuse("the document is not a JSON object")
+	}
+	for _, m := range doc {
+		if !slices.Contains(known, m.key) {
+			return nil, refuse("unknown key %q; known are %s", m.key, strings.Join(known, ", "))
+		}
+	}
+	return doc, nil
+}

@@ -26,7 +26,7 @@ func TestBodiesThatAreNeverFinished(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCrowd(t, 10<<20)
+				c := newAudience(t, 10<<20)
 				request := "POST /scheduler/iso8601 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + head + strings.Repeat(" ", 1<<20-1)
 				var clients []net.Conn
 				refused := 0
@@ -73,7 +73,7 @@ func TestBodiesHeldAtAFollower(t *testing.T) {
 		at.memory = new(mesostest.Net)
 		memory := newBudget(5 << 20)
 		follower := startInstance(t, at, nil, func(o *apiOptions) { o.memory, o.hold = memory, 10*time.Second })
-		c := &crowd{testInstance: follower, net: at.memory, memory: memory}
+		c := &audience{testInstance: follower, net: at.memory, memory: memory}
 		const size = 500 << 10
 		request := fmt.Sprintf("POST /scheduler/iso8601 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", size) + strings.Repeat("x", size)
 		var clients []net.Conn

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -64,6 +65,11 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 			last = err.Error()
 			pause = min(left, refusedPause)
 		case self || id == "": // still loading, or nobody leads
+			why, lasts := s.obstacle()
+			if lasts {
+				return s.noLeader(c, why)
+			}
+			last = cmp.Or(why, last)
 		case c.r.Header.Get(viaHeader) != "":
 			c.w.Header().Set(refusedHeader, "1")
 			return unavailable("this instance does not lead, and the request was forwarded before")
@@ -79,12 +85,17 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 			return nil
 		}
 		if left -= time.Since(began); left <= 0 {
-			if c.r.Header.Get(viaHeader) != "" {
-				c.w.Header().Set(refusedHeader, "1")
-			}
-			return unavailable("no leader could be reached for " + s.hold.String() + ": " + last)
+			return s.noLeader(c, "no leader could be reached for "+s.hold.String()+": "+last)
 		}
 	}
+}
+
+// noLeader answers a request that nobody can execute now.
+func (s *server) noLeader(c *call, text string) error {
+	if c.r.Header.Get(viaHeader) != "" {
+		c.w.Header().Set(refusedHeader, "1")
+	}
+	return unavailable(text)
 }
 
 func unavailable(text string) error {

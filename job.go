@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -65,7 +64,10 @@ type Fetch struct {
 type EnvVar struct{ Name, Value string }
 
 // Constraint restricts the agents a job may run on.
-type Constraint struct{ Attribute, Operator, Value string }
+type Constraint struct {
+	Attribute, Operator, Value string
+	pattern                    *pattern // of Value; nil where the operator has none
+}
 
 // Label is a key and a value, also used for docker parameters and driver options.
 type Label struct{ Key, Value string }
@@ -135,6 +137,7 @@ type jobDefaults struct {
 	CPUs, Mem, Disk float64
 	Epsilon         Period
 	User            string
+	patterns        *patterns
 	Now             time.Time // start of a job posted under /v1 without a schedule; zero leaves it empty
 }
 
@@ -325,15 +328,29 @@ func (j *Job) checkConstraints() error {
 			text := fmt.Sprintf("constraints[%d]: operator %q is not one of EQUALS, LIKE, UNLIKE", i, c.Operator)
 			return &jobError{"constraints", text}
 		}
-		if c.Operator == "EQUALS" {
-			continue
-		}
-		if _, err := regexp.Compile(c.Value); err != nil {
-			text := fmt.Sprintf("constraints[%d]: %q is not a regular expression in RE2 syntax: %v", i, c.Value, err)
-			return &jobError{"constraints", text}
+		if fault := c.fault(); fault != "" {
+			return &jobError{"constraints", fmt.Sprintf("constraints[%d]: %s", i, fault)}
 		}
 	}
 	return nil
+}
+
+// fault says why no agent can meet the constraint, or "".
+func (c *Constraint) fault() string {
+	if c.pattern == nil || c.pattern.fault == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q %s", cutText(c.Value, maxShownPattern, "..."), c.pattern.fault)
+}
+
+// constraintProblem says why no agent can ever meet the job's constraints, or "".
+func (j *Job) constraintProblem() string {
+	for i := range j.Constraints {
+		if fault := j.Constraints[i].fault(); fault != "" {
+			return fmt.Sprintf("no agent meets its constraints: constraints[%d]: %s", i, fault)
+		}
+	}
+	return ""
 }
 
 // entrySize returns the size of the protobuf entry that the store keeps the job

@@ -24,7 +24,8 @@ func (e *jobError) Error() string { return e.text }
 // An absent key gets its default and the counters 0, whatever base says: a post
 // replaces the job. Only what the dialect of the post does not show (concurrent
 // and maxCompletionTime without prefix, epsilon and async under /v1) comes from
-// base, so that reading a job and posting it back loses nothing.
+// base, so that reading a job and posting it back loses nothing. Each of these keys
+// is read on every path, but async under /v1 only where base has it.
 //
 // The error is a *jobError. What the document says is checked by check.
 func decodeJob(data []byte, d jobDefaults, from dialect, base *Job) (*Job, error) {
@@ -117,7 +118,7 @@ func (d *jobDecoder) job(doc object) *Job {
 	j.Fetch = d.fetch(doc.get("fetch"))
 	j.URIs = texts(doc.get("uris"))
 	j.Arguments = texts(doc.get("arguments"))
-	d.keepOwnForm(j)
+	d.keepOwnForm(j, doc)
 	j.Container = d.container(doc.get("container"))
 	j.Constraints = d.constraints(doc.get("constraints"))
 	d.trigger(j, doc)
@@ -158,7 +159,10 @@ func (d *jobDecoder) command(j *Job, doc object) {
 	j.Owner = doc.get("owner").text()
 	j.OwnerName = doc.get("ownerName").text()
 	j.Description = doc.get("description").text()
-	j.Async = boolOr(doc.get("async"), j.Async)
+	if d.from != dialect3 || j.Async {
+		// 3.0 had no async jobs: a key in a document meant for it would have a run wait for ever.
+		j.Async = boolOr(doc.get("async"), j.Async)
+	}
 	j.Disabled = doc.get("disabled").bool()
 	j.Concurrent = boolOr(doc.get("concurrent"), j.Concurrent)
 	j.SoftError = doc.get("softError").bool()
@@ -230,23 +234,55 @@ func (d *jobDecoder) trigger(j *Job, doc object) {
 	}
 }
 
-// keepOwnForm drops what only GET jobs had put into the document: it shows uris as
-// fetch and the other way round, and a client that posts back what it read there
-// would have everything fetched twice.
-func (d *jobDecoder) keepOwnForm(j *Job) {
-	if d.base == nil || len(j.URIs) == 0 || len(j.Fetch) == 0 {
-		return
+// keepOwnForm undoes what only GET jobs does to a document: it shows uris as fetch and
+// fetch as uris. A client that posts what it read there means one list, and would be
+// refused, or have what it took out of uris fetched all the same.
+func (d *jobDecoder) keepOwnForm(j *Job, doc object) {
+	if d.from == dialectStored || len(j.Fetch) == 0 || doc.get("uris") == "" {
+		return // where uris is absent, fetch is meant
 	}
-	sameURI := func(f Fetch, uri string) bool { return f.URI == uri }
-	derived := func(f Fetch, uri string) bool {
-		return f == Fetch{URI: uri, Extract: true} || f == Fetch{URI: uri}
+	base := d.base
+	if base == nil {
+		base = &Job{}
 	}
+	derived := !ownFetch(doc.get("fetch"))
 	switch {
-	case len(d.base.Fetch) == 0 && slices.EqualFunc(j.Fetch, d.base.URIs, derived):
+	case derived && len(base.Fetch) == 0 && len(base.URIs) > 0 && slices.EqualFunc(j.Fetch, base.URIs, isEcho):
+		j.Fetch = nil // uris may have been changed, or emptied
+	case len(base.Fetch) > 0 && slices.EqualFunc(base.Fetch, j.URIs, hasURI):
+		j.URIs = base.URIs // which the list does not show
+	case len(j.URIs) == 0 || !slices.EqualFunc(j.Fetch, j.URIs, hasURI):
+	case derived && slices.EqualFunc(j.Fetch, echoOf(j.URIs, d.listedIn(doc)), sameFetch):
 		j.Fetch = nil
-	case len(d.base.URIs) == 0 && slices.EqualFunc(d.base.Fetch, j.URIs, sameURI):
+	case !slices.Equal(base.URIs, j.URIs):
 		j.URIs = nil
 	}
+}
+
+// listedIn returns the dialect of the list that a document was read from: only one of them
+// shows epsilon, and only the other concurrent. Where that tells nothing it is the one of the post.
+func (d *jobDecoder) listedIn(doc object) dialect {
+	switch two, three := doc.get("epsilon") != "", doc.get("concurrent") != ""; {
+	case two && !three:
+		return dialect2
+	case three && !two:
+		return dialect3
+	}
+	return d.from
+}
+
+// ownFetch reports whether a list of fetches carries the mark of one that is not derived from uris.
+func ownFetch(list value) bool {
+	return slices.ContainsFunc(list.elements(), func(v value) bool { return v.object().get("output_file") != "" })
+}
+
+func hasURI(f Fetch, uri string) bool { return f.URI == uri }
+
+func sameFetch(a, b Fetch) bool { return a == b }
+
+// isEcho reports whether f is what a list of some dialect makes of uri.
+func isEcho(f Fetch, uri string) bool {
+	return f == Fetch{URI: uri, Extract: true} || f == Fetch{URI: uri}
 }
 
 // boolOr converts v, or returns absent where v is.
@@ -382,12 +418,13 @@ func (d *jobDecoder) constraints(list value) []Constraint {
 			d.fail(docPath{"constraints", i}, "not a list of attribute, operator and value")
 			continue
 		}
-		c := Constraint{parts[0].text(), parts[1].text(), parts[2].text()}
+		c := Constraint{Attribute: parts[0].text(), Operator: parts[1].text(), Value: parts[2].text()}
 		if d.from == dialectStored && !slices.Contains(constraintOperators[:], c.Operator) {
 			continue
 		}
 		all = append(all, c)
 	}
+	d.defaults.patterns.compile(all)
 	return all
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -282,9 +283,6 @@ func TestListedJobPostedBackKeepsItsOwnForm(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if tt.name == "both" {
-				base.URIs = []string{"http://b"} // what the list showed
-			}
 			if !reflect.DeepEqual(j.URIs, base.URIs) || !reflect.DeepEqual(j.Fetch, base.Fetch) {
 				t.Errorf("%s: got back %v %v, want %v %v", tt.name, j.URIs, j.Fetch, base.URIs, base.Fetch)
 			}
@@ -302,6 +300,14 @@ func TestListedJobPostedBackWithChanges(t *testing.T) {
 		{`"fetch":[{"uri":"http://a"}]`, `[]`, `[{"uri":"http://a","executable":false,"cache":false,"extract":true}]`},
 		// fetch changed on purpose
 		{`"uris":["http://a"],"fetch":[{"uri":"http://a","cache":true}]`, `["http://a"]`, `[{"uri":"http://a","executable":false,"cache":true,"extract":true}]`},
+		// uris emptied, the derived fetch left as it was, in either dialect
+		{`"uris":[],"fetch":[{"uri":"http://a","extract":false}]`, `[]`, `[]`},
+		{`"uris":[],"fetch":[{"uri":"http://a","extract":true}]`, `[]`, `[]`},
+		// both replaced by another job's list
+		{`"uris":["http://b"],"fetch":[{"uri":"http://b","extract":false}],"epsilon":"PT60S"`, `["http://b"]`, `[]`},
+		{`"uris":["http://b"],"fetch":[{"uri":"http://b","cache":true}]`, `[]`, `[{"uri":"http://b","executable":false,"cache":true,"extract":true}]`},
+		// fetch in place of uris
+		{`"uris":[],"fetch":[{"uri":"http://b"}]`, `[]`, `[{"uri":"http://b","executable":false,"cache":false,"extract":true}]`},
 	}
 	for _, tt := range tests {
 		j, err := decodeJob([]byte(`{"name":"n","command":"c",`+tt.in+`}`), testDefaults(), dialect2, base)
@@ -311,6 +317,121 @@ func TestListedJobPostedBackWithChanges(t *testing.T) {
 		want := `"fetch":` + tt.fetch + `,"uris":` + tt.uris + `,`
 		if got := string(j.appendJSON(nil, dialect2)); !strings.Contains(got, want) {
 			t.Errorf("decodeJob(%s) = %s, want %s", tt.in, got, want)
+		}
+	}
+}
+
+// madeAgain checks that a job as each dialect lists it can be posted through each where there is none
+// of its name: it is then equal in every key that both show, and has the same brought into its sandbox.
+func madeAgain(t *testing.T, j *Job) {
+	t.Helper()
+	d := testDefaults()
+	for _, listed := range []dialect{dialect2, dialect3} {
+		before := j.appendListJSON(nil, listed)
+		for _, posted := range []dialect{dialect2, dialect3} {
+			back, err := decodeJob(before, d, posted, nil)
+			if err == nil {
+				err = back.check(true, d.Now)
+			}
+			if err != nil {
+				t.Errorf("listed as %s, posted through %d: %v", before, posted, err)
+				continue
+			}
+			after := back.appendListJSON(nil, listed)
+			if want, got := shared(before, listed, posted), shared(after, listed, posted); want != got {
+				t.Errorf("listed through %d, posted through %d\n got %s\nwant %s", listed, posted, got, want)
+			}
+			if len(j.URIs) > 0 && len(j.Fetch) > 0 {
+				continue // no list shows both
+			}
+			if got, want := taskURIs(back), taskURIs(j); !reflect.DeepEqual(got, want) {
+				t.Errorf("listed as %s, posted through %d: fetches %v, want %v", before, posted, got, want)
+			}
+		}
+	}
+}
+
+// shared returns what of a document each of two dialects shows.
+func shared(document []byte, a, b dialect) string {
+	if a == b {
+		return string(document)
+	}
+	var kept strings.Builder
+	for _, m := range value(document).object() {
+		switch m.key {
+		case "epsilon", "async", "concurrent", "maxCompletionTime":
+		default:
+			fmt.Fprintf(&kept, "%q:%s,", m.key, m.value)
+		}
+	}
+	return kept.String()
+}
+
+func TestListedJobCanBeMadeAgain(t *testing.T) {
+	fetch := func(change func(*Fetch)) Fetch {
+		f := Fetch{URI: "http://a", Extract: true}
+		change(&f)
+		return f
+	}
+	plain := fetch(func(*Fetch) {})
+	packed := fetch(func(f *Fetch) { f.Extract = false })
+	lists := map[string]Job{
+		"nothing":           {},
+		"uris":              {URIs: []string{"http://a", "http://b.tgz"}},
+		"fetch as uris":     {Fetch: []Fetch{plain}},
+		"fetch, packed":     {Fetch: []Fetch{packed, packed}},
+		"fetch, mixed":      {Fetch: []Fetch{packed, plain}},
+		"fetch, cached":     {Fetch: []Fetch{fetch(func(f *Fetch) { f.Cache = true })}},
+		"fetch, executable": {Fetch: []Fetch{fetch(func(f *Fetch) { f.Executable = true }), plain}},
+		"fetch, renamed":    {Fetch: []Fetch{fetch(func(f *Fetch) { f.OutputFile = "o" })}},
+		"fetch, unknown":    {Fetch: []Fetch{fetch(func(f *Fetch) { f.Extra = `,"x":1` })}},
+		"both":              {URIs: []string{"http://b"}, Fetch: []Fetch{packed}},
+		"both, the same":    {URIs: []string{"http://a"}, Fetch: []Fetch{plain}},
+	}
+	for name, list := range lists {
+		t.Run(name, func(t *testing.T) {
+			for _, more := range []string{`"schedule":"R5/2030-01-01T00:00:00Z/P1D"`, `"parents":["p"],"async":true,"concurrent":true`} {
+				j, err := decodeJob([]byte(`{"name":"n","command":"c","later":[1],`+more+`}`), testDefaults(), dialect2, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				j.URIs, j.Fetch = list.URIs, list.Fetch
+				madeAgain(t, j)
+			}
+		})
+	}
+	files, err := filepath.Glob("testdata/job/stored/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stored jobs in testdata: %v", err)
+	}
+	for _, file := range files {
+		j, err := decodeStoredJob(readTestdata(t, "stored/"+filepath.Base(file)), testDefaults())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j.check(true, testDefaults().Now) == nil {
+			t.Run(filepath.Base(file), func(t *testing.T) { madeAgain(t, j) })
+		}
+	}
+}
+
+// 3.0 had no async jobs, but its documentation shows the key.
+func TestAsyncThroughV1(t *testing.T) {
+	tests := []struct {
+		base *Job
+		in   string
+		want bool
+	}{
+		{nil, `,"async":true`, false},
+		{&Job{}, `,"async":true`, false},
+		{&Job{Async: true}, `,"async":true`, true},
+		{&Job{Async: true}, ``, true},
+		{&Job{Async: true}, `,"async":false`, false},
+	}
+	for _, tt := range tests {
+		j, err := decodeJob([]byte(`{"name":"n"`+tt.in+`}`), testDefaults(), dialect3, tt.base)
+		if err != nil || j.Async != tt.want {
+			t.Errorf("decodeJob(%s) over %+v: async = %v, %v, want %v", tt.in, tt.base, j.Async, err, tt.want)
 		}
 	}
 }
@@ -433,5 +554,6 @@ func FuzzDecodeJob(f *testing.F) {
 				t.Errorf("read and posted back through %d: %+v, %v, want %+v", through, back, err, j)
 			}
 		}
+		madeAgain(t, j)
 	})
 }

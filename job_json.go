@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strconv"
 )
 
@@ -91,13 +92,24 @@ func (j *Job) appendListJSON(dst []byte, d dialect) []byte {
 		for i, f := range j.Fetch {
 			shown.URIs[i] = f.URI
 		}
-	case len(j.URIs) > 0:
-		shown.Fetch = make([]Fetch, len(j.URIs))
-		for i, uri := range j.URIs {
-			shown.Fetch[i] = Fetch{URI: uri, Extract: d != dialect2}
+		if d == dialect2 && slices.EqualFunc(j.Fetch, echoOf(shown.URIs, d), sameFetch) {
+			// Posted back, it would be taken for uris, and those are extracted. ownFetch knows the mark.
+			shown.Fetch = slices.Clone(j.Fetch)
+			shown.Fetch[0].Extra = `,"output_file":""`
 		}
+	case len(j.URIs) > 0:
+		shown.Fetch = echoOf(j.URIs, d)
 	}
 	return shown.appendJSON(dst, d)
+}
+
+// echoOf is the fetch that a list makes of uris. 2.5 said false of extract, though uris were extracted.
+func echoOf(uris []string, d dialect) []Fetch {
+	fetches := make([]Fetch, len(uris))
+	for i, uri := range uris {
+		fetches[i] = Fetch{URI: uri, Extract: d != dialect2}
+	}
+	return fetches
 }
 
 func (c *Container) appendJSON(dst []byte, d dialect) []byte {

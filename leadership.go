@@ -77,6 +77,15 @@ func (s *seat) take(sch *scheduler) { s.update(func() { s.sch = sch }) }
 // follow notes who leads.
 func (s *seat) follow(id string, at instance) { s.update(func() { s.leader, s.at = id, at }) }
 
+// leave notes that this instance does not lead, if it did.
+func (s *seat) leave() {
+	s.update(func() {
+		if s.leader == s.id {
+			s.leader, s.at = "", instance{}
+		}
+	})
+}
+
 // gather notes which instances there are.
 func (s *seat) gather(ids []string) {
 	s.mu.Lock()
@@ -94,21 +103,74 @@ func (s *seat) instances() []string {
 // A leadership makes terms: it stands for election, and while it leads keeps one
 // scheduler going on the store, loading it anew whenever something fails.
 type leadership struct {
-	seat    *seat
-	cluster cluster
-	config  schedulerConfig
-	log     *slog.Logger
-	metrics *metrics
-	enter   func(termID) // told of each term before it begins; may be nil
+	seat        *seat
+	cluster     cluster
+	config      schedulerConfig
+	log         *slog.Logger
+	metrics     *metrics
+	enter       func(termID)  // told of each term before it begins; may be nil
+	lastTerm    func() termID // the last one that the cluster knows; may be nil
+	acceptEmpty string        // the state that may be gone: --accept_empty_state
 
 	refused string // key of the record whose refusal ended the last term, "" for none
+
+	// Only with ZooKeeper.
+	candidate *candidate
+	ensemble  *zkEnsemble
+	memory    recollection
+	unserved  trouble
+	emptied   trouble
+	remarks   remarks
+
+	mu     sync.Mutex
+	office *zkSession // of the term, nil while this instance does not lead
+}
+
+func newLeadership(at *seat, cl cluster, config schedulerConfig, log *slog.Logger, m *metrics) *leadership {
+	return &leadership{
+		seat: at, cluster: cl, config: config, log: log, metrics: m,
+		unserved: trouble{what: "ZooKeeper does not serve", over: "ZooKeeper serves again"},
+		emptied:  trouble{what: "the state in ZooKeeper has been emptied", over: "there is a state in ZooKeeper that this instance may lead"},
+	}
+}
+
+// handOver prepares the end of this instance's leadership, if it leads and a JVM version is next. It
+// takes little longer than limit.
+func (l *leadership) handOver(limit time.Duration) {
+	l.mu.Lock()
+	session := l.office
+	l.mu.Unlock()
+	s := l.seat.current()
+	if limit <= 0 || session == nil || s == nil {
+		return
+	}
+	if heir, err := l.candidate.heir(session); err != nil || !madeByJVM(heir) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	s.handOver(ctx)
+}
+
+// enterOffice notes the session of a term, nil for its end.
+func (l *leadership) enterOffice(session *zkSession) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.office = session
+}
+
+// A localStore is a store that no other instance has. Where a commit fails, nobody else can do better.
+type localStore interface {
+	store
+	// ready returns why a commit would fail, nil if one may be tried.
+	ready() error
 }
 
 // onFile leads alone, on a store that nobody else has. It returns when ctx ends.
-func (l *leadership) onFile(ctx context.Context, st store) {
+func (l *leadership) onFile(ctx context.Context, st localStore) {
 	l.seat.follow(l.seat.id, instance{})
 	for n := int64(1); ctx.Err() == nil; n++ {
-		err := l.term(ctx, st, termID{number: n}, false)
+		s, err := l.term(ctx, st, termID{number: n}, nil)
 		if ctx.Err() != nil {
 			return
 		}
@@ -116,8 +178,26 @@ func (l *leadership) onFile(ctx context.Context, st store) {
 			continue
 		}
 		l.log.Error("the state could not be kept; loading it anew", "error", err)
+		l.standStill(ctx, st, s)
 		rest(ctx, termPause)
 	}
+}
+
+// standStill waits until the store takes changes. Meanwhile readers have what the term that ended
+// has left, s, nil for nothing, and changes are refused with the reason.
+func (l *leadership) standStill(ctx context.Context, st localStore, s *scheduler) {
+	why := st.ready()
+	if why == nil || s == nil {
+		return
+	}
+	s.refuse(why)
+	l.seat.take(s)
+	for why != nil && rest(ctx, termPause) {
+		if why = st.ready(); why != nil {
+			s.refuse(why)
+		}
+	}
+	l.seat.take(nil)
 }
 
 // zkOptions are where and how this instance stands for election.
@@ -133,9 +213,15 @@ type zkOptions struct {
 // on telling the seat who leads until alive ends, so that requests under way
 // find the successor.
 func (l *leadership) onZooKeeper(ctx, alive context.Context, o zkOptions) {
-	c := newCandidate(o.root+"/candidate", l.seat.id, l.log)
+	l.candidate = newCandidate(o.root+"/candidate", l.seat.id, l.log)
+	l.ensemble = newZKEnsemble(o.hosts, o.timeout, o.auth, l.log)
+	l.ensemble.told = true
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { l.watchEnsemble(alive) })
 	for alive.Err() == nil {
-		err := l.session(ctx, alive, c, o)
+		err := l.session(ctx, alive, o)
+		l.seat.leave()
 		if alive.Err() != nil {
 			return
 		}
@@ -145,8 +231,8 @@ func (l *leadership) onZooKeeper(ctx, alive context.Context, o zkOptions) {
 }
 
 // session is one ZooKeeper session: a candidacy, and the term it may lead to.
-func (l *leadership) session(ctx, alive context.Context, c *candidate, o zkOptions) error {
-	session, err := dialZK(alive, o.hosts, o.timeout, o.auth, l.log)
+func (l *leadership) session(ctx, alive context.Context, o zkOptions) error {
+	session, err := l.ensemble.dial(alive)
 	if err != nil {
 		return err
 	}
@@ -155,6 +241,9 @@ func (l *leadership) session(ctx, alive context.Context, c *candidate, o zkOptio
 	l.metrics.zkSessions.inc()
 	l.metrics.zkConnected.set(1)
 	defer l.metrics.zkConnected.set(0)
+	if err := l.awaitState(ctx, session, o.root); err != nil {
+		return err
+	}
 	if err := register(session, o.root, l.seat.id, o.self); err != nil {
 		return err
 	}
@@ -173,12 +262,13 @@ func (l *leadership) session(ctx, alive context.Context, c *candidate, o zkOptio
 		session.cancel(err)
 	})
 	watching.Go(func() { session.cancel(watchMembers(session.ctx, session, o.root, l.seat.gather)) })
+	watching.Go(func() { session.cancel(l.pulse(session, o.root)) })
 	if ctx.Err() == nil {
-		if err := l.candidacy(ctx, session, c, o); ctx.Err() == nil {
+		if err := l.candidacy(ctx, session, o); ctx.Err() == nil {
 			return err
 		}
 	}
-	if err := c.resign(session); err != nil {
+	if err := l.candidate.resign(session); err != nil {
 		return err
 	}
 	<-session.ctx.Done()
@@ -186,7 +276,8 @@ func (l *leadership) session(ctx, alive context.Context, c *candidate, o zkOptio
 }
 
 // candidacy waits for leadership and leads until the session or ctx ends.
-func (l *leadership) candidacy(ctx context.Context, session *zkSession, c *candidate, o zkOptions) error {
+func (l *leadership) candidacy(ctx context.Context, session *zkSession, o zkOptions) error {
+	c := l.candidate
 	leading, stop := both(ctx, session.ctx)
 	defer stop(nil)
 	latch, afterJVM, err := c.campaign(leading, session)
@@ -197,19 +288,24 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, c *candi
 	if afterJVM && !rest(leading, jvmWrites) {
 		return context.Cause(leading)
 	}
-	st, err := openZKStore(session, o.root, latch)
+	st, err := l.openStore(session, o.root, latch)
 	if err != nil {
 		return err
 	}
+	if st.copied {
+		l.log.Warn("the state was copied from another tree: whether another version has led since this one last did cannot be told", "node", st.path("go/term"))
+	}
+	l.enterOffice(session)
+	defer l.enterOffice(nil)
 	var holding sync.WaitGroup
 	defer holding.Wait()
 	holding.Go(func() {
 		stop(fmt.Errorf("latch node: %w", errors.Join(c.hold(leading, session, latch), errNoLeader)))
 	})
-	err = l.term(leading, st, st.id(), afterJVM)
+	err = l.lead(leading, st)
 	for errors.Is(err, errRestored) {
-		if st, err = openZKStore(session, o.root, latch); err == nil {
-			err = l.term(leading, st, st.id(), false)
+		if st, err = l.openStore(session, o.root, latch); err == nil {
+			err = l.lead(leading, st)
 		}
 	}
 	stop(err)
@@ -219,16 +315,45 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, c *candi
 	return err
 }
 
-// term loads the state and schedules until ctx ends or something fails.
-func (l *leadership) term(ctx context.Context, st store, id termID, afterJVM bool) error {
+// lead is a term on ZooKeeper.
+func (l *leadership) lead(ctx context.Context, st *zkStore) error {
+	confirmed := false
+	_, err := l.term(ctx, st, st.id(), func(s *scheduler) error {
+		err := l.confirm(st, s)
+		confirmed = err == nil
+		return err
+	})
+	if confirmed {
+		l.memory.keep(st.mark())
+	}
+	return err
+}
+
+// openStore opens the store of a new term, unless the state is gone.
+func (l *leadership) openStore(session *zkSession, root, latch string) (*zkStore, error) {
+	above, err := l.enterState(session, root)
+	if err != nil {
+		return nil, err
+	}
+	return openZKStore(session, root, latch, above)
+}
+
+// term loads the state and schedules until ctx ends or something fails. It returns the scheduler, with
+// what was stored last, nil if the state could not be loaded, or if loaded, which may be nil, has an objection.
+func (l *leadership) term(ctx context.Context, st store, id termID, loaded func(*scheduler) error) (*scheduler, error) {
 	if l.enter != nil {
 		l.enter(id)
 	}
 	cfg := l.config
-	cfg.term, cfg.afterJVM = id.number, afterJVM
+	cfg.term = id.number
 	s := newScheduler(cfg, st, l.cluster, l.log)
 	if err := s.load(ctx); err != nil {
-		return err
+		return nil, err
+	}
+	if loaded != nil {
+		if err := loaded(s); err != nil {
+			return nil, err
+		}
 	}
 	l.metrics.terms.inc()
 	l.metrics.leader.set(1)
@@ -241,7 +366,7 @@ func (l *leadership) term(ctx context.Context, st store, id termID, afterJVM boo
 		l.metrics.termsLost.inc()
 	}
 	l.noteRefusal(err)
-	return err
+	return s, err
 }
 
 // noteRefusal remembers a record that the store has refused. The next term reads

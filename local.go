@@ -33,6 +33,7 @@ type localOptions struct {
 	outputBytes     int64                  // kept of each output of a run; all of it if zero
 	keepBytes       int64                  // of all ended runs kept; a tenth of the disk if zero
 	hasJob          func(name string) bool // false only for a job that certainly is no more; nil for always true
+	patience        time.Duration          // for a keeper's answer to a start; 30 s if zero
 	keeper          []string               // command line of a keeper, to which the data directory is added
 }
 
@@ -66,15 +67,10 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 	if err != nil {
 		return nil, err
 	}
-	if err := makePassable(dir); err != nil {
+	l := &localCluster{dir: dir, opts: opts, log: logger, chores: newMailbox[chore]()}
+	if err := l.makeDirs(); err != nil {
 		return nil, err
 	}
-	for _, sub := range []string{"runs", "ended", "trash", "keepers"} {
-		if err := makePassable(filepath.Join(dir, sub)); err != nil {
-			return nil, err
-		}
-	}
-	l := &localCluster{dir: dir, opts: opts, log: logger, chores: newMailbox[chore]()}
 	if l.agent, err = agentID(filepath.Join(dir, "agent")); err != nil {
 		return nil, fmt.Errorf("read agent id: %w", err)
 	}
@@ -103,6 +99,42 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 		disk: cmp.Or(thousandths(opts.disk), size.disk),
 	}
 	return l, nil
+}
+
+// makeDirs makes the directories that are missing.
+func (l *localCluster) makeDirs() error {
+	for _, sub := range []string{"", "runs", "ended", "trash", "keepers"} {
+		if err := makePassable(filepath.Join(l.dir, sub)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rebuild makes anew what somebody has deleted with the whole data directory, so that runs can start there.
+// The sandboxes are lost.
+func (l *localCluster) rebuild() {
+	err := l.makeDirs()
+	if err == nil {
+		err = os.WriteFile(filepath.Join(l.dir, "agent"), []byte(l.agent+"\n"), 0o600)
+	}
+	l.mu.Lock()
+	s, term := l.session, l.term
+	l.mu.Unlock()
+	if err == nil && s != nil {
+		err = l.subscribeAgain(subscribed{s.epoch, term})
+	}
+	if err != nil {
+		l.log.Error("the data directory was gone, and runs can't start in the new one; restart this instance", "dir", l.dir, "error", err)
+	}
+}
+
+func (l *localCluster) subscribeAgain(s subscribed) error {
+	f, err := os.OpenFile(filepath.Join(l.dir, "subscription"), os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.write(f), f.Close())
 }
 
 // makePassable makes a directory, unless it is there, through which others than its owner may pass to
@@ -245,23 +277,37 @@ func subscribe(dataDir string, term termID) (epoch int64, err error) {
 	if term.before(last.term) {
 		return 0, errSuperseded
 	}
-	// If this is the shorter text, what is left of the longer one is a third line, which nobody reads.
-	_, err = f.WriteAt(fmt.Appendf(nil, "%019d\n%d %s\n", last.epoch+1, term.number, term.counter), 0)
-	return last.epoch + 1, err
+	return last.epoch + 1, subscribed{last.epoch + 1, term}.write(f)
+}
+
+// write leaves, if this is the shorter text, what is left of the longer one as a third line, which nobody reads.
+func (s subscribed) write(f io.WriterAt) error {
+	_, err := f.WriteAt(fmt.Appendf(nil, "%019d\n%d %s\n", s.epoch, s.term.number, s.term.counter), 0)
+	return err
 }
 
 // currentEpoch returns the number of the last subscription.
 func currentEpoch(dataDir string) (int64, error) {
+	last, err := lastSubscribed(dataDir)
+	return last.epoch, err
+}
+
+func lastSubscribed(dataDir string) (subscribed, error) {
 	f, err := os.Open(filepath.Join(dataDir, "subscription"))
 	if err != nil {
-		return 0, err
+		return subscribed{}, err
 	}
 	defer f.Close()
 	if err := flock(f, syscall.LOCK_SH); err != nil {
-		return 0, err
+		return subscribed{}, err
 	}
-	last, err := readSubscribed(f)
-	return last.epoch, err
+	return readSubscribed(f)
+}
+
+// lastTerm returns the term that has subscribed last, as far as is known.
+func (l *localCluster) lastTerm() termID {
+	last, _ := lastSubscribed(l.dir) // where there is none, no term was
+	return last.term
 }
 
 // readSubscribed takes for nothing what is empty, or torn by a power failure, which no older instance has survived.

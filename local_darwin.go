@@ -26,6 +26,8 @@ func children() []int { return nil }
 
 func sessionOf(int) int { return 0 }
 
+func remains(string) []int { return nil }
+
 func sandboxOf(int, string) (work string, ok bool) { return "", false }
 
 func jobAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }

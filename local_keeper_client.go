@@ -21,6 +21,12 @@ import (
 // maxKept is how many runs one keeper gets at a time: so many share its fate.
 const maxKept = 64
 
+// keeperPatience is how long a keeper may take to claim a run. It waits for nobody meanwhile, but for a disk that is stuck.
+const keeperPatience = 30 * time.Second
+
+// errKeeperSilent says that a keeper has not answered in time.
+var errKeeperSilent = errors.New("the process that was to execute the run does not answer")
+
 // errKeeperEnded says that a keeper has ended, or was dismissed, before it answered.
 var errKeeperEnded = errors.New("the process that was to execute the run has ended")
 
@@ -40,7 +46,8 @@ type keeperProcess struct {
 	cmd      *exec.Cmd
 	requests *os.File
 	answers  *os.File
-	runs     int // belongs to keepers
+	runs     int  // belongs to keepers, like
+	retired  bool // it gets no further runs
 
 	mu      sync.Mutex
 	waiting map[string]chan<- string // for the refusal, "" for none, by directory; nil when it has ended
@@ -55,13 +62,36 @@ func (l *localCluster) start(ctx context.Context, box sandbox, id string, task *
 	if err := box.create(id, task); err != nil {
 		return fmt.Errorf("prepare run: %w", err)
 	}
-	k, err := l.keepers.take(id)
-	if err != nil {
-		return fmt.Errorf("start keeper: %w", err)
-	}
-	err = k.keep(ctx, keepRequest{Run: filepath.Base(string(box)), Epoch: epoch, Output: l.opts.outputBytes})
-	if err != nil && ctx.Err() == nil {
+	for {
+		k, err := l.keepers.take(id)
+		if err != nil {
+			return fmt.Errorf("start keeper: %w", err)
+		}
+		err = l.startWith(ctx, k, box, epoch)
+		if !errors.Is(err, errKeeperSilent) {
+			if err != nil && ctx.Err() == nil {
+				l.keepers.release(id)
+			}
+			return err
+		}
+		l.log.Error("the process that was to execute a run does not answer; another one takes its place", "run", id, "pid", k.cmd.Process.Pid)
 		l.keepers.release(id)
+		l.keepers.retire(k)
+	}
+}
+
+// startWith has a keeper execute a run. If it does not answer in time, what is on disk counts: a run
+// that is claimed goes on, with whoever has claimed it, and one that is not may be started by another
+// keeper. The silent one, should it wake up, then finds it claimed.
+func (l *localCluster) startWith(ctx context.Context, k *keeperProcess, box sandbox, epoch int64) error {
+	limited, cancel := context.WithTimeoutCause(ctx, cmp.Or(l.opts.patience, keeperPatience), errKeeperSilent)
+	defer cancel()
+	err := k.keep(limited, keepRequest{Run: filepath.Base(string(box)), Epoch: epoch, Output: l.opts.outputBytes})
+	if !errors.Is(err, errKeeperSilent) || ctx.Err() != nil {
+		return err
+	}
+	if box.claimed() {
+		return errClaimed
 	}
 	return err
 }
@@ -70,7 +100,7 @@ func (l *localCluster) start(ctx context.Context, box sandbox, id string, task *
 func (s *keepers) take(id string) (*keeperProcess, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.all, func(k *keeperProcess) bool { return k.runs < maxKept })
+	i := slices.IndexFunc(s.all, func(k *keeperProcess) bool { return k.runs < maxKept && !k.retired })
 	if i < 0 {
 		k, err := startKeeper(s.command)
 		if err != nil {
@@ -130,10 +160,18 @@ func (s *keepers) release(id string) {
 	}
 	delete(s.of, id)
 	k.runs--
-	if i := slices.Index(s.all, k); i > 0 && k.runs == 0 {
+	if i := slices.Index(s.all, k); k.runs == 0 && (i > 0 || i == 0 && k.retired) {
 		s.all = slices.Delete(s.all, i, i+1)
 		k.requests.Close() // it ends then
 	}
+}
+
+// retire gives a keeper no further runs.
+func (s *keepers) retire(k *keeperProcess) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k.retired = true
+	k.requests.Close() // it ends after the last run it has
 }
 
 // listen hears a keeper's answers until it ends.
@@ -230,7 +268,7 @@ func (k *keeperProcess) keep(ctx context.Context, q keepRequest) error {
 	}
 	select {
 	case <-ctx.Done():
-		return ctx.Err() // the run will be adopted
+		return context.Cause(ctx) // the run will be adopted
 	case refusal := <-refused:
 		switch refusal {
 		case "":

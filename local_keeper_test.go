@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -361,4 +362,78 @@ func TestLocalJobsHaveNothingOpenButInputAndOutputs(t *testing.T) {
 	wantNothingOpen(m, "by the shell", shellTask("", "ls -l /proc/self/fd"))
 	wantNothingOpen(m, "without a shell", execTask("", "ls", "ls", "-l", "/proc/self/fd"))
 	wantNothingOpen(m, "without interpreter line", execTask("", script))
+}
+
+// keeperOf returns the process that watches over a run whose command has written $PPID to the file pid.
+func keeperOf(m *testMesos, id string) int {
+	m.t.Helper()
+	keeper, err := strconv.Atoi(strings.TrimSpace(waitForFile(m.t, m.l.sandbox(id).path("work/keeper"))))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return keeper
+}
+
+// scatter starts processes in the job's group, in sessions of their own and without parents, and notes them all.
+const scatter = `echo $PPID > keeper.new
+sleep 1000 & echo $! >> pids
+setsid sh -c 'echo $$ >> pids; sleep 1000 & echo $! >> pids; wait' &
+(setsid sh -c 'echo $$ >> pids; exec sleep 1000' &)
+(env -i setsid sh -c 'sleep 1000 & echo $! >> pids; wait' & echo $! >> pids; wait) &
+until [ "$(wc -l < pids)" -ge 6 ]; do sleep 0.01; done
+mv keeper.new keeper
+exec sleep 1000`
+
+// The death of a keeper ends all that its runs have started, not only the processes that it has started itself.
+func TestLocalWhatARunHasStartedEndsWithItsKeeper(t *testing.T) {
+	t.Parallel()
+	m := startLocal(t, t.TempDir(), localOptions{})
+	id := runIDFor("scatter")
+	m.launch(shellTask(id, scatter))
+	keeper := keeperOf(m, id)
+	pids := strings.Fields(waitForFile(t, m.l.sandbox(id).path("work/pids")))
+	if err := syscall.Kill(keeper, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if st := m.end(id); st.GetState() != mesos.TASK_LOST || !strings.Contains(st.GetMessage(), "was killed") {
+		t.Errorf("keeper killed = %v %s, want TASK_LOST", st.GetState(), st.GetMessage())
+	}
+	for _, pid := range pids {
+		waitForDeath(t, "what the run has started", pid)
+	}
+	again := runIDFor("after")
+	m.launch(shellTask(again, "true"))
+	if st := m.end(again); st.GetState() != mesos.TASK_FINISHED {
+		t.Errorf("the next run = %v %s", st.GetState(), st.GetMessage())
+	}
+}
+
+// A keeper that does not answer is replaced, and starts nothing twice when it wakes up.
+func TestLocalSilentKeeperIsReplaced(t *testing.T) {
+	t.Parallel()
+	m := startLocal(t, t.TempDir(), localOptions{patience: 200 * time.Millisecond})
+	tally := filepath.Join(t.TempDir(), "tally")
+	first, second := runIDFor("first"), runIDFor("second")
+	m.launch(shellTask(first, "echo $PPID > keeper.new && mv keeper.new keeper; echo first >> "+tally+"; sleep 1000"))
+	keeper := keeperOf(m, first)
+	m.update(first, mesos.TASK_RUNNING)
+	if err := syscall.Kill(keeper, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Kill(keeper, syscall.SIGCONT)
+	m.launch(shellTask(second, "echo second >> "+tally))
+	if st := m.end(second); st.GetState() != mesos.TASK_FINISHED {
+		t.Errorf("with a keeper that is stopped = %v %s", st.GetState(), st.GetMessage())
+	}
+	if err := syscall.Kill(keeper, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	m.kill(first, 0)
+	if st := m.end(first); st.GetState() != mesos.TASK_KILLED {
+		t.Errorf("the run of the keeper that woke up = %v %s", st.GetState(), st.GetMessage())
+	}
+	waitForDeath(t, "the keeper that was replaced", strconv.Itoa(keeper))
+	if text, err := os.ReadFile(tally); string(text) != "first\nsecond\n" {
+		t.Errorf("tally = %q, %v; want each run once", text, err)
+	}
 }

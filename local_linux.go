@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,17 +74,9 @@ func numbers(texts []string) (all []int) {
 
 // allChildren looks at every process for the children of this one.
 func allChildren() (pids []int) {
-	self := strconv.Itoa(os.Getpid())
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, name := range stats {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			continue
-		}
-		// pid (name) state ppid; the name may contain anything.
-		rest := string(text[strings.LastIndexByte(string(text), ')')+1:])
-		if f := strings.Fields(rest); len(f) > 1 && f[1] == self {
-			pids = append(pids, numbers([]string{filepath.Base(filepath.Dir(name))})...)
+	for _, p := range processes() {
+		if p.parent == os.Getpid() {
+			pids = append(pids, p.pid)
 		}
 	}
 	return pids
@@ -103,6 +96,57 @@ func sandboxOf(pid int, dataDir string) (work string, ok bool) {
 	}
 	work = lastValue(strings.Split(string(environ), "\x00"), "MESOS_SANDBOX")
 	return work, strings.HasPrefix(work, dataDir+"/")
+}
+
+// A process is what /proc tells of one.
+type process struct {
+	pid, parent, session int
+	gone                 bool // ended, and only not reaped
+}
+
+// processes returns all there are.
+func processes() (all []process) {
+	names, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		// pid (name) state ppid pgrp session; the name may contain anything.
+		f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		if len(f) < 4 {
+			continue
+		}
+		if n := numbers([]string{filepath.Base(filepath.Dir(name)), f[1], f[3]}); len(n) == 3 {
+			all = append(all, process{pid: n[0], parent: n[1], session: n[2], gone: f[0] == "Z" || f[0] == "X"})
+		}
+	}
+	return all
+}
+
+// remains lists the processes that a run has started and whose keeper is gone: those that were told of its
+// working directory, what is in their sessions, which nobody else shares, and all that stem from them.
+func remains(work string) (pids []int) {
+	all, ours, sessions := processes(), map[int]bool{}, map[int]bool{}
+	for _, p := range all {
+		if dir, ok := sandboxOf(p.pid, filepath.Dir(work)); ok && dir == work {
+			ours[p.pid], sessions[p.session] = true, true
+		}
+	}
+	for found := len(ours) > 0; found; {
+		found = false
+		for _, p := range all {
+			if !ours[p.pid] && (ours[p.parent] || sessions[p.session]) {
+				ours[p.pid], sessions[p.session], found = true, true, true
+			}
+		}
+	}
+	for _, p := range all {
+		if ours[p.pid] && !p.gone && p.pid != os.Getpid() {
+			pids = append(pids, p.pid)
+		}
+	}
+	return pids
 }
 
 // machineSize is what tasks may use of this machine: its cores, its memory, the

@@ -25,7 +25,7 @@ func taskAmounts(task *mesos.TaskInfo) resources {
 }
 
 // scalars are resources as an offer lists them.
-func (a resources) scalars() []mesos.Resource {
+func scalarsOf(a resources) []mesos.Resource {
 	scalar := func(name string, n int64) mesos.Resource {
 		role := "*"
 		return mesos.Resource{
@@ -70,7 +70,7 @@ func (s *localSession) offer() {
 		FrameworkID: mesos.FrameworkID{Value: s.framework},
 		AgentID:     mesos.AgentID{Value: s.l.agent},
 		Hostname:    s.l.hostname,
-		Resources:   free.scalars(),
+		Resources:   scalarsOf(free),
 	}}}})
 }
 

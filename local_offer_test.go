@@ -21,7 +21,7 @@ func TestLocalOffersWhatIsFree(t *testing.T) {
 	}
 	id := runIDFor("user")
 	task := shellTask(id, "sleep 1000")
-	task.Resources = resources{250, 300e3, 400e3}.scalars()
+	task.Resources = scalarsOf(resources{250, 300e3, 400e3})
 	m.accept(first.ID, task)
 	m.update(id, mesos.TASK_RUNNING)
 	second := m.offer()
@@ -49,7 +49,7 @@ func TestLocalOffersWhatIsFree(t *testing.T) {
 	})
 	t.Run("a task that does not fit is dropped", func(t *testing.T) {
 		task := shellTask(runIDFor("big"), "true")
-		task.Resources = resources{1001, 0, 0}.scalars()
+		task.Resources = scalarsOf(resources{1001, 0, 0})
 		m.launch(task)
 		if st := m.end(runIDFor("big")); st.GetState() != mesos.TASK_DROPPED {
 			t.Errorf("task of 1.001 cpus on 1 = %v", st.GetState())

@@ -31,7 +31,7 @@ func TestLocalCommandEnds(t *testing.T) {
 		{"argv0", execTask("", "/bin/sh", "-", "-c", "echo $0"), mesos.TASK_FINISHED, "Command exited with status 0", &zero, "-\n"},
 		{"no-arguments", execTask("", "true"), mesos.TASK_FINISHED, "Command exited with status 0", &zero, ""},
 		{"not-found", execTask("", "no-such-program"), mesos.TASK_FAILED, `start command "no-such-program": not found in PATH`, nil, ""},
-		{"no-command", mesos.TaskInfo{Resources: resources{100, 1000, 1000}.scalars()}, mesos.TASK_FAILED, "the task has neither a command nor a container", nil, ""},
+		{"no-command", mesos.TaskInfo{Resources: scalarsOf(resources{100, 1000, 1000})}, mesos.TASK_FAILED, "the task has neither a command nor a container", nil, ""},
 		{"left-behind", shellTask("", "setsid sleep 1000 & sleep 1000 & echo ok"), mesos.TASK_FINISHED, "Command exited with status 0", &zero, "ok\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -258,11 +258,27 @@ func (b sandbox) outcome() *runStatus {
 	if !b.claimed() {
 		return nil
 	}
+	b.endRemains()
 	st := endedStatus(mesos.TASK_LOST, "the machine was restarted, or the process that watched over the run was killed")
 	st.Reason = mesos.REASON_EXECUTOR_TERMINATED.String()
 	// Recorded for those who come later; if that fails, they conclude the same.
 	b.settle(st)
 	return &st
+}
+
+// endRemains ends what a run has started that nobody watches over any more. The death of a keeper
+// reaches only the processes that it has started itself.
+func (b sandbox) endRemains() {
+	for range 100 { // what is killed may just have started something
+		pids := remains(b.path("work"))
+		if len(pids) == 0 {
+			return
+		}
+		for _, pid := range pids {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // wait waits for the end of a run that was claimed, whoever keeps it. It costs a file descriptor

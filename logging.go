@@ -6,6 +6,9 @@ import (
 	"io"
 	"log/slog"
 	"regexp"
+	"slices"
+	"sync"
+	"time"
 )
 
 // newLogger makes the log that every part writes to. level is debug, info, warn or
@@ -58,7 +61,7 @@ func (l runLog) observe(e jobEvent) {
 			return
 		}
 		level, message = slog.LevelWarn, "run failed, the job is disabled"
-	case eventSkipped, eventExpired:
+	case eventSkipped:
 		message = "run skipped"
 	case eventLate:
 		level, message = slog.LevelWarn, "run is late"
@@ -79,4 +82,92 @@ func (l runLog) observe(e jobEvent) {
 		}
 	}
 	l.LogAttrs(context.Background(), level, message, attrs...)
+}
+
+// A trouble is something that is wrong until it is over. It is logged when it begins, again now and
+// then while it lasts, and when it is over; /health has it all the while. It is safe for concurrent use.
+type trouble struct {
+	what, over string // how the log calls it and its end
+
+	mu     sync.Mutex
+	why    string // "" while all is well
+	since  time.Time
+	logged string    // the reason that was logged last
+	at     time.Time // and when
+}
+
+const (
+	troubleAgain = 30 * time.Second // until it is logged again
+	troubleNews  = 3 * time.Second  // until it is logged again for another reason
+)
+
+// note says why things are wrong now, "" if they are not, and logs what is to be logged.
+func (t *trouble) note(log *slog.Logger, why string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if why == "" {
+		if t.why != "" {
+			log.Warn(t.over, "after", now.Sub(t.since).Round(time.Millisecond))
+		}
+		t.why, t.logged, t.at = "", "", time.Time{}
+		return
+	}
+	if t.why == "" {
+		t.since = now
+	}
+	t.why = why
+	again := troubleAgain
+	if why != t.logged {
+		again = troubleNews
+	}
+	if now.Sub(t.at) >= again {
+		t.logged, t.at = why, now
+		log.Error(t.what, "since", instant(t.since), "why", why)
+	}
+}
+
+// problem is the trouble in a sentence, "" while there is none.
+func (t *trouble) problem() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.why == "" {
+		return ""
+	}
+	return t.what + " since " + instant(t.since) + ": " + t.why
+}
+
+// A remark is something that has happened, and is over, which people should still learn of.
+type remark struct {
+	at   time.Time
+	text string
+}
+
+const (
+	remarkFor  = time.Hour // how long /health has a remark
+	maxRemarks = 10        // the newest, in case they never end
+)
+
+// remarks are those of a part. They are safe for concurrent use.
+type remarks struct {
+	mu  sync.Mutex
+	all []remark
+}
+
+func (r *remarks) add(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, remark{time.Now(), text})
+	r.all = r.all[max(0, len(r.all)-maxRemarks):]
+}
+
+// problems are the remarks of the last hour.
+func (r *remarks) problems() (texts []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = slices.DeleteFunc(r.all, func(m remark) bool { return time.Since(m.at) > remarkFor })
+	for _, m := range r.all {
+		texts = append(texts, instant(m.at)+": "+m.text)
+	}
+	return texts
 }

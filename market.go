@@ -1,10 +1,7 @@
 package main
 
 import (
-	"fmt"
-	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -17,10 +14,20 @@ type market struct {
 	agents   []*agentOffers
 	byAgent  map[string]*agentOffers
 	byOffer  map[string]*agentOffers
-	aside    map[string]string         // agent id -> run that alone may be placed there
-	gone     []*agentOffers            // agents no longer held, as last seen, newest last
-	patterns map[string]*regexp.Regexp // nil for one that does not compile
-	full     []resources               // needs that found no room since the last offer came
+	kept     *keeping                           // the agent that is kept for one run, or nil
+	silent   func(agentID string) (since int64) // tells how long an agent owes answers to launches; 0 if it does not
+	passed   string                             // agent that the last place has passed over because it owes answers
+	gone     []*agentOffers                     // agents no longer held, as last seen, newest last
+	compared comparisons
+	full     []resources // needs that found no room since the last offer came
+}
+
+// A keeping is that an agent is kept for a run that has waited for too long: nothing else is placed there
+// but what will not delay it.
+type keeping struct {
+	agent string // id
+	run   string // id
+	why   string // for people
 }
 
 // remembered bounds the agents that are kept for explanations only.
@@ -32,8 +39,8 @@ func newMarket(role string) *market {
 		role:     role,
 		byAgent:  make(map[string]*agentOffers),
 		byOffer:  make(map[string]*agentOffers),
-		aside:    make(map[string]string),
-		patterns: make(map[string]*regexp.Regexp),
+		silent:   func(string) int64 { return 0 },
+		compared: comparisons{known: make(map[comparison]bool), left: comparedPerTurn},
 	}
 }
 
@@ -83,8 +90,12 @@ func (m *market) remove(offerID string) bool {
 	return true
 }
 
-// clear drops all offers: those of an earlier subscription are void.
-func (m *market) clear() { *m = *newMarket(m.role) }
+// clear drops all offers: those of an earlier subscription are void. An agent that is kept stays so.
+func (m *market) clear() {
+	empty := newMarket(m.role)
+	empty.kept, empty.silent, empty.compared = m.kept, m.silent, m.compared
+	*m = *empty
+}
 
 func (m *market) forget(agentID string) {
 	m.gone = slices.DeleteFunc(m.gone, func(a *agentOffers) bool { return a.id == agentID })
@@ -92,32 +103,54 @@ func (m *market) forget(agentID string) {
 
 // place takes what n needs out of the first agent that has it and meets all
 // constraints, and reports whether there is one. The offers stay held; whoever
-// sends the ACCEPT removes them.
+// sends the ACCEPT removes them. An agent that owes answers is passed over; if there is no other,
+// passed names it until the next call.
 func (m *market) place(n need) (placement, bool) {
+	m.passed = ""
 	for _, f := range m.full {
 		if n.covers(f) {
 			return placement{}, false
 		}
 	}
-	tests := m.tests(n.constraints)
 	short := true
 	for _, a := range m.agents {
 		if !a.free.covers(n.resources) {
 			continue
 		}
 		short = false
-		if run, ok := m.aside[a.id]; ok && run != n.run {
+		if !m.open(a, n) || m.meetsAll(a, n.constraints) != verdictYes {
 			continue
 		}
-		if _, ok := a.violated(tests); ok {
-			continue
+		if m.silent(a.id) == 0 {
+			return a.draw(n.resources), true
 		}
-		return a.draw(n.resources), true
+		if m.passed == "" {
+			m.passed = a.id
+		}
 	}
 	if short {
 		m.noteFull(n.resources)
 	}
 	return placement{}, false
+}
+
+// placeOn is place on a certain agent, whether it owes answers or is kept for another run.
+func (m *market) placeOn(agentID string, n need) (placement, bool) {
+	if !m.takes(agentID, n) {
+		return placement{}, false
+	}
+	return m.byAgent[agentID].draw(n.resources), true
+}
+
+// takes reports whether an agent has what n needs and meets all constraints.
+func (m *market) takes(agentID string, n need) bool {
+	a := m.byAgent[agentID]
+	return a != nil && a.free.covers(n.resources) && m.meetsAll(a, n.constraints) == verdictYes
+}
+
+// open reports whether an agent is kept for nobody else.
+func (m *market) open(a *agentOffers, n need) bool {
+	return m.kept == nil || m.kept.agent != a.id || m.kept.run == n.run
 }
 
 // noteFull remembers a need that no agent has room for, so that ten thousand
@@ -129,33 +162,21 @@ func (m *market) noteFull(n resources) {
 	}
 }
 
-// setAside keeps an agent for one run, which has waited too long: nothing else
-// is placed there. An empty run ends that.
-func (m *market) setAside(agentID, run string) {
-	if run == "" {
-		delete(m.aside, agentID)
-		return
-	}
-	m.aside[agentID] = run
-}
-
-// suiting returns an agent that meets the constraints and fits otherwise, or "".
-func (m *market) suiting(constraints []Constraint, fits func(agentID string) bool) string {
-	tests := m.tests(constraints)
+// suiting lists the agents that meet the constraints, of those held and those seen last.
+func (m *market) suiting(constraints []Constraint) (ids []string) {
 	for _, agents := range [][]*agentOffers{m.agents, m.gone} {
 		for _, a := range agents {
-			if _, ok := a.violated(tests); !ok && fits(a.id) {
-				return a.id
+			if m.meetsAll(a, constraints) == verdictYes {
+				ids = append(ids, a.id)
 			}
 		}
 	}
-	return ""
+	return ids
 }
 
 // explain says for up to limit agents, those held first and then those seen
 // last, why n is not placed there.
 func (m *market) explain(n need, limit int) []refusal {
-	tests := m.tests(n.constraints)
 	var out []refusal
 	seen := slices.Clone(m.agents)
 	for _, a := range slices.Backward(m.gone) {
@@ -165,45 +186,90 @@ func (m *market) explain(n need, limit int) []refusal {
 		if len(out) == limit {
 			break
 		}
-		if why := m.refuses(a, n, tests); why != "" {
+		if why := m.refuses(a, n); why != "" {
 			out = append(out, refusal{Agent: a.hostname, Reason: why})
 		}
 	}
 	return out
 }
 
-func (m *market) refuses(a *agentOffers, n need, tests []constraintTest) string {
-	if why, ok := a.violated(tests); ok {
+func (m *market) refuses(a *agentOffers, n need) string {
+	if why := m.violated(a, n.constraints); why != "" {
 		return why
 	}
-	if why := a.shortage(n.resources); why != "" {
-		return why
+	why := a.shortage(n.resources)
+	if since := m.silent(a.id); since != 0 {
+		why = joined(why, "agent "+a.hostname+" has not answered a launch since "+instant(time.UnixMilli(since)))
 	}
-	if run, ok := m.aside[a.id]; ok && run != n.run {
-		return "agent " + a.hostname + " is kept for " + run + ", which has waited longer"
+	if !m.open(a, n) {
+		why = joined(why, "agent "+a.hostname+" is kept for "+m.kept.why)
 	}
-	return ""
+	return why
+}
+
+// joined puts two texts into one, if there are two.
+func joined(first, second string) string {
+	if first == "" {
+		return second
+	}
+	return first + "; " + second
+}
+
+// hostname is the host name of an agent that is held or was seen last, or else its id.
+func (m *market) hostname(agentID string) string {
+	for _, agents := range [][]*agentOffers{m.agents, m.gone} {
+		if i := slices.IndexFunc(agents, func(a *agentOffers) bool { return a.id == agentID }); i >= 0 {
+			return agents[i].hostname
+		}
+	}
+	return agentID
+}
+
+// free is what an agent offers.
+func (m *market) free(agentID string) resources {
+	if a := m.byAgent[agentID]; a != nil {
+		return a.free
+	}
+	return resources{}
 }
 
 // held counts the offers in the market.
 func (m *market) held() int { return len(m.byOffer) }
+
+// oldest returns since when the offer is held that came first, if there is one.
+func (m *market) oldest() (since time.Time, ok bool) {
+	for _, a := range m.agents {
+		for _, o := range a.offers {
+			if !ok || o.since.Before(since) {
+				since, ok = o.since, true
+			}
+		}
+	}
+	return since, ok
+}
 
 // expired lists the offers that are held since before then.
 func (m *market) expired(then time.Time) []string {
 	return m.offersWhere(func(_ *agentOffers, o *heldOffer) bool { return o.since.Before(then) })
 }
 
-// surplus lists the offers beyond those that, in order, cover want. Agents that
-// are set aside are kept whole.
+// surplus lists the offers beyond those that, in order, cover want. Those of an agent that is kept are
+// all needed, and those of agents that owe answers are the first to go.
 func (m *market) surplus(want resources) []string {
 	var kept resources
-	return m.offersWhere(func(a *agentOffers, o *heldOffer) bool {
-		if _, ok := m.aside[a.id]; !ok && !adds(kept, o.free, want) {
-			return true
-		}
-		kept = kept.plus(o.free)
-		return false
-	})
+	beyond := func(owing bool) []string {
+		return m.offersWhere(func(a *agentOffers, o *heldOffer) bool {
+			if (m.silent(a.id) != 0) != owing {
+				return false
+			}
+			if (m.kept == nil || m.kept.agent != a.id) && !adds(kept, o.free, want) {
+				return true
+			}
+			kept = kept.plus(o.free)
+			return false
+		})
+	}
+	return append(beyond(false), beyond(true)...)
 }
 
 // adds reports whether free brings kept nearer to want.
@@ -223,143 +289,4 @@ func (m *market) offersWhere(match func(*agentOffers, *heldOffer) bool) []string
 		}
 	}
 	return ids
-}
-
-// constraintTest is a constraint with its pattern, which is nil if the operator
-// has none or the pattern does not compile.
-type constraintTest struct {
-	Constraint
-	pattern *regexp.Regexp
-}
-
-// constraintPattern compiles the value of a LIKE or UNLIKE constraint, which
-// must match the whole of an attribute, as Java's matches does.
-func constraintPattern(value string) (*regexp.Regexp, error) {
-	if _, err := regexp.Compile(value); err != nil { // "a)|(b" alone does not balance
-		return nil, err
-	}
-	return regexp.Compile(`\A(?:` + value + `)\z`)
-}
-
-// tests pairs constraints with their patterns, each compiled once.
-func (m *market) tests(constraints []Constraint) []constraintTest {
-	if len(constraints) == 0 {
-		return nil
-	}
-	tests := make([]constraintTest, len(constraints))
-	for i, c := range constraints {
-		tests[i].Constraint = c
-		if c.Operator != "LIKE" && c.Operator != "UNLIKE" {
-			continue
-		}
-		re, ok := m.patterns[c.Value]
-		if !ok {
-			re, _ = constraintPattern(c.Value)
-			if len(m.patterns) >= 10_000 {
-				clear(m.patterns)
-			}
-			m.patterns[c.Value] = re
-		}
-		tests[i].pattern = re
-	}
-	return tests
-}
-
-// violated finds the first constraint that the agent does not meet and says so.
-func (a *agentOffers) violated(tests []constraintTest) (why string, ok bool) {
-	for _, t := range tests {
-		if t.matches(a.attributes, a.hostname) {
-			continue
-		}
-		return fmt.Sprintf("constraint %s %s %s: %s", t.Attribute, t.Operator, t.Value, t.finding(a)), true
-	}
-	return "", false
-}
-
-// finding is what an agent has where the constraint looks.
-func (t constraintTest) finding(a *agentOffers) string {
-	if t.Operator != "EQUALS" && t.pattern == nil {
-		return "the pattern is not a valid regular expression"
-	}
-	var values []string
-	for attribute := range attributesNamed(a.attributes, a.hostname, t.Attribute) {
-		values = append(values, attributeText(attribute))
-	}
-	if len(values) == 0 {
-		return "agent " + a.hostname + " has no attribute " + t.Attribute
-	}
-	return "agent " + a.hostname + " has " + t.Attribute + "=" + strings.Join(values, ", ")
-}
-
-func (t constraintTest) matches(attributes []mesos.Attribute, hostname string) bool {
-	switch t.Operator {
-	case "EQUALS":
-		for a := range attributesNamed(attributes, hostname, t.Attribute) {
-			if a.GetText().GetValue() == t.Value {
-				return true
-			}
-		}
-		return false
-	case "LIKE", "UNLIKE":
-		if t.pattern == nil {
-			return false
-		}
-		// Only the first attribute of that name counts, and without one
-		// UNLIKE does not hold either.
-		for a := range attributesNamed(attributes, hostname, t.Attribute) {
-			if a.Type == mesos.RANGES {
-				return false
-			}
-			return like(t.pattern, a) == (t.Operator == "LIKE")
-		}
-		return false
-	}
-	return true
-}
-
-func like(pattern *regexp.Regexp, a *mesos.Attribute) bool {
-	switch a.Type {
-	case mesos.SCALAR:
-		return pattern.MatchString(javaDouble(a.GetScalar().GetValue()))
-	case mesos.SET:
-		return slices.ContainsFunc(a.GetSet().GetItem(), pattern.MatchString)
-	}
-	return pattern.MatchString(a.GetText().GetValue())
-}
-
-// attributesNamed yields the attributes of one name. The host name is one,
-// unless the agent itself has an attribute called hostname.
-func attributesNamed(attributes []mesos.Attribute, hostname, name string) func(func(*mesos.Attribute) bool) {
-	return func(yield func(*mesos.Attribute) bool) {
-		found := false
-		for i := range attributes {
-			if attributes[i].Name == name {
-				found = true
-				if !yield(&attributes[i]) {
-					return
-				}
-			}
-		}
-		if !found && name == "hostname" {
-			yield(&mesos.Attribute{
-				Name: "hostname", Type: mesos.TEXT, Text: &mesos.Value_Text{Value: hostname},
-			})
-		}
-	}
-}
-
-func attributeText(a *mesos.Attribute) string {
-	switch a.Type {
-	case mesos.SCALAR:
-		return javaDouble(a.GetScalar().GetValue())
-	case mesos.SET:
-		return "{" + strings.Join(a.GetSet().GetItem(), ",") + "}"
-	case mesos.RANGES:
-		var parts []string
-		for _, r := range a.GetRanges().GetRange() {
-			parts = append(parts, fmt.Sprintf("%d-%d", r.Begin, r.End))
-		}
-		return "[" + strings.Join(parts, ",") + "]"
-	}
-	return a.GetText().GetValue()
 }

@@ -102,12 +102,12 @@ func TestPlaceSkipsWhatIsSetAside(t *testing.T) {
 	t.Parallel()
 	m := newMarket("*")
 	m.add(plain("O1", "a1", 4, 100, 100), time.Time{})
-	m.setAside("a1", "big")
+	m.kept = &keeping{agent: "a1", run: "big", why: "run big of job b"}
 	small := needs(1, 1, 1)
 	if _, ok := m.place(small); ok {
 		t.Error("a task was placed on an agent that is kept for another")
 	}
-	if got := m.explain(small, 5); len(got) != 1 || got[0].Reason != "agent a1 is kept for big, which has waited longer" {
+	if got := m.explain(small, 5); len(got) != 1 || got[0].Reason != "agent a1 is kept for run big of job b" {
 		t.Errorf("explain = %v", got)
 	}
 	big := needs(4, 1, 1)
@@ -151,9 +151,9 @@ func TestExplain(t *testing.T) {
 	}{
 		{needs(4, 1, 1), "needs 4 cpus, agent a1 offers 1.5"},
 		{needs(1, 512, 1), "needs 512 mem, agent a1 offers 256"},
-		{needs(1, 1, 1, Constraint{"rack", "EQUALS", "r1"}), "constraint rack EQUALS r1: agent a1 has rack=r2"},
-		{needs(1, 1, 1, Constraint{"zone", "LIKE", "x.*"}), "constraint zone LIKE x.*: agent a1 has no attribute zone"},
-		{needs(1, 1, 1, Constraint{"rack", "LIKE", "("}), "constraint rack LIKE (: the pattern is not a valid regular expression"},
+		{needs(1, 1, 1, constraint("rack", "EQUALS", "r1")), "constraint rack EQUALS r1: agent a1 has rack=r2"},
+		{needs(1, 1, 1, constraint("zone", "LIKE", "x.*")), "constraint zone LIKE x.*: agent a1 has no attribute zone"},
+		{needs(1, 1, 1, constraint("rack", "LIKE", "(")), "constraint rack LIKE (: the pattern is not a regular expression in RE2 syntax: error parsing regexp: missing closing ): `(`"},
 		{needs(1, 1, 1), ""},
 	}
 	for _, tt := range tests {
@@ -182,62 +182,11 @@ func TestSurplusAndExpired(t *testing.T) {
 	if got, want := m.surplus(needs(3, 10, 10).resources), []string{"O2", "O3"}; !slices.Equal(got, want) {
 		t.Errorf("surplus = %v, want %v", got, want)
 	}
-	m.setAside("a3", "big")
+	m.kept = &keeping{agent: "a3", run: "big"}
 	if got, want := m.surplus(resources{}), []string{"O0", "O1", "O2"}; !slices.Equal(got, want) {
 		t.Errorf("surplus of nothing = %v, want all but what is set aside %v", got, want)
 	}
 	if got, want := m.expired(start.Add(1500*time.Millisecond)), []string{"O0", "O1"}; !slices.Equal(got, want) {
 		t.Errorf("expired = %v, want %v", got, want)
-	}
-}
-
-// constraintTestOf is the test of one constraint.
-func constraintTestOf(c Constraint) constraintTest { return newMarket("*").tests([]Constraint{c})[0] }
-
-func TestMatchConstraint(t *testing.T) {
-	t.Parallel()
-	set := mesos.Attribute{Name: "tags", Type: mesos.SET, Set: &mesos.Value_Set{Item: []string{"ssd", "gpu"}}}
-	number := mesos.Attribute{Name: "gen", Type: mesos.SCALAR, Scalar: &mesos.Value_Scalar{Value: 4}}
-	span := mesos.Attribute{Name: "span", Type: mesos.RANGES, Ranges: &mesos.Value_Ranges{Range: []mesos.Value_Range{{Begin: 1, End: 2}}}}
-	attributes := []mesos.Attribute{textAttribute("rack", "r1"), textAttribute("rack", "r2"), set, number, span}
-	tests := []struct {
-		attribute, operator, value string
-		want                       bool
-	}{
-		{"rack", "EQUALS", "r1", true},
-		{"rack", "EQUALS", "r2", true},
-		{"rack", "EQUALS", "R1", false},
-		{"gen", "EQUALS", "4.0", false},
-		{"gen", "EQUALS", "", true},
-		{"none", "EQUALS", "", false},
-		{"rack", "LIKE", "r.", true},
-		{"rack", "LIKE", "r2", false}, // only the first attribute counts
-		{"rack", "LIKE", "r", false},  // the whole text must match
-		{"rack", "LIKE", "x|r1", true},
-		{"rack", "LIKE", "a)|(r1", false},
-		{"gen", "LIKE", `4\.0`, true},
-		{"tags", "LIKE", "gp.*", true},
-		{"span", "LIKE", ".*", false},
-		{"none", "LIKE", ".*", false},
-		{"rack", "UNLIKE", "x.*", true},
-		{"rack", "UNLIKE", "r.*", false},
-		{"tags", "UNLIKE", "gp.*", false},
-		{"tags", "UNLIKE", "x", true},
-		{"span", "UNLIKE", "x", false},
-		{"none", "UNLIKE", "x", false},
-		{"hostname", "EQUALS", "h1", true},
-		{"hostname", "LIKE", "h[0-9]", true},
-		{"hostname", "UNLIKE", "h1", false},
-		{"rack", "GROUP_BY", "x", true},
-	}
-	for _, tt := range tests {
-		c := Constraint{tt.attribute, tt.operator, tt.value}
-		if got := constraintTestOf(c).matches(attributes, "h1"); got != tt.want {
-			t.Errorf("constraint %v matches: %v, want %v", c, got, tt.want)
-		}
-	}
-	own := []mesos.Attribute{textAttribute("hostname", "alias")}
-	if constraintTestOf(Constraint{"hostname", "EQUALS", "h1"}).matches(own, "h1") {
-		t.Error("an attribute called hostname does not hide the host name")
 	}
 }

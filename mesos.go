@@ -12,14 +12,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
-
-// What run returns when the scheduler has to act before it may run again.
-var ()
 
 const (
 	// subscribeTimeout bounds the time from dialing to the first event.
@@ -36,6 +34,7 @@ const (
 
 	firstRetry = 500 * time.Millisecond
 	lastRetry  = 15 * time.Second
+	readyRetry = time.Second // the longest wait for a master that is about to be ready
 )
 
 // mesosConfig is what a connection to Mesos is made from.
@@ -109,7 +108,8 @@ func (m *mesosCluster) setStatus(master string, err error) {
 // run keeps a subscription until ctx ends, and then returns nil. It never tears
 // the framework down. Besides, it returns errFrameworkRemoved or
 // errFrameworkTaken, after handle has seen the ERROR event that says so. While
-// there is no master, or it refuses us, run retries.
+// there is no master, or it refuses us, run retries: what the last master has refused says nothing about
+// the next, and one that is about to be ready is asked again at once, since nothing starts meanwhile.
 func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(*sched.Event)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -122,9 +122,15 @@ func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(
 	defer m.setStatus("", errors.New("stopped"))
 
 	leader.wait(ctx, detectTimeout)
-	retry := backoff{first: firstRetry, last: lastRetry}
+	retry, soon := backoff{first: firstRetry, last: lastRetry}, backoff{first: firstRetry, last: readyRetry}
+	var asked <-chan struct{} // of the master that was asked last: closed when another leads
+	var told lastLine
 	for {
 		url, changed := leader.get()
+		if changed != asked {
+			asked = changed
+			retry.reset()
+		}
 		err := errors.New("no Mesos master leads")
 		if url != "" {
 			m.rereadSecret()
@@ -138,10 +144,44 @@ func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(
 			return err
 		}
 		m.setStatus(url, err)
-		wait := retry.next()
-		m.log.Warn("no subscription", "master", url, "error", err, "retry", wait.Round(time.Millisecond))
+		pace := &retry
+		if notReady(err) {
+			pace = &soon
+		}
+		wait := pace.next()
+		if told.anew(url + err.Error()) {
+			m.log.Warn("no subscription", "master", url, "error", err, "retry", wait.Round(time.Millisecond))
+		}
 		restOr(ctx, wait, changed)
 	}
+}
+
+// errNotElected is the answer of a master that has begun just now.
+var errNotElected = errors.New("master redirects to itself: it has not been elected yet")
+
+// notReady reports whether there is no master yet where one should be, or it still recovers: a master
+// that was started anew refuses connections, then knows no paths, then redirects to itself, and then
+// reads its registry.
+func notReady(err error) bool {
+	if refused, ok := errors.AsType[*streamError](err); ok {
+		return refused.status == http.StatusServiceUnavailable || refused.status == http.StatusNotFound
+	}
+	return errors.Is(err, errNotElected) || errors.Is(err, syscall.ECONNREFUSED)
+}
+
+// A lastLine is what the log has said last of why there is no subscription.
+type lastLine struct {
+	text string
+	at   time.Time
+}
+
+// anew reports whether a text is worth another line: it is a new one, or the last line is some time ago.
+func (t *lastLine) anew(text string) bool {
+	if text == t.text && time.Since(t.at) < lastRetry {
+		return false
+	}
+	*t = lastLine{text, time.Now()}
+	return true
 }
 
 // leaderWatch hands the newest answer of a detector to run.
@@ -166,12 +206,13 @@ func (l *leaderWatch) wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// set takes a detector's answer. That nobody leads changes nothing for whoever
-// is connected: the detector may just have lost ZooKeeper.
+// set takes a detector's answer: another master leads, perhaps one that was started anew at the same
+// address. That nobody leads changes nothing for whoever is connected: the detector may just have lost
+// ZooKeeper.
 func (l *leaderWatch) set(url string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if url == l.url || url == "" {
+	if url == "" {
 		return
 	}
 	l.url = url

@@ -308,7 +308,7 @@ func redirected(resp *http.Response) (string, error) {
 		return "", fmt.Errorf("follow redirect %q: %w", resp.Header.Get("Location"), err)
 	}
 	if to.Host == resp.Request.URL.Host {
-		return "", fmt.Errorf("master redirects to itself: it has not been elected yet %s", text)
+		return "", fmt.Errorf("%w %s", errNotElected, text)
 	}
 	return to.String(), nil
 }

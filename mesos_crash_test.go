@@ -81,6 +81,9 @@ func (l *lifeline) read(ctx context.Context, keys []string) ([]reading, error) {
 	return l.store.read(ctx, keys)
 }
 
+// size implements store.
+func (l *lifeline) size(r record) int { return l.store.size(r) }
+
 // commit implements store.
 func (l *lifeline) commit(ctx context.Context, records []record) error {
 	l.onCommit(records, false)

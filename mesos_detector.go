@@ -18,8 +18,8 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
-// followMaster reports the URL of the leading Mesos master, at once and after
-// every change, until ctx ends. "" means that none leads.
+// followMaster reports the URL of the leading Mesos master, at once and whenever another one leads, even
+// at the same URL, until ctx ends. "" means that none leads.
 type followMaster func(ctx context.Context, report func(url string))
 
 // zkReader is what detection needs of a ZooKeeper session.
@@ -106,7 +106,7 @@ type zkDetector struct {
 	auth, path, scheme string
 	open               openZK
 	log                *slog.Logger
-	last               string
+	last               string // node of the leader
 	told               bool
 }
 
@@ -131,11 +131,11 @@ func (d *zkDetector) session(ctx context.Context, report func(string)) error {
 		return err
 	}
 	for {
-		leader, changed, err := d.leader(conn)
+		node, leader, changed, err := d.leader(conn)
 		if err != nil {
 			return err
 		}
-		d.tell(leader, report)
+		d.tell(node, leader, report)
 		select {
 		case <-session.Done():
 			return errors.New("session ended")
@@ -144,11 +144,11 @@ func (d *zkDetector) session(ctx context.Context, report func(string)) error {
 	}
 }
 
-func (d *zkDetector) tell(leader string, report func(string)) {
-	if d.told && leader == d.last {
+func (d *zkDetector) tell(node, leader string, report func(string)) {
+	if d.told && node == d.last {
 		return
 	}
-	d.last, d.told = leader, true
+	d.last, d.told = node, true
 	if leader == "" {
 		d.log.Warn("no Mesos master leads", "path", d.path)
 	} else {
@@ -157,9 +157,9 @@ func (d *zkDetector) tell(leader string, report func(string)) {
 	report(leader)
 }
 
-// leader reads the leading master's URL, "" for none, and a channel that has
+// leader reads the leading master's node and its URL, "" for none, and a channel that has
 // something once it may be another one.
-func (d *zkDetector) leader(conn zkReader) (string, <-chan zk.Event, error) {
+func (d *zkDetector) leader(conn zkReader) (node, url string, _ <-chan zk.Event, _ error) {
 	for {
 		children, _, changed, err := conn.ChildrenW(d.path)
 		if errors.Is(err, zk.ErrNoNode) {
@@ -167,28 +167,28 @@ func (d *zkDetector) leader(conn zkReader) (string, <-chan zk.Event, error) {
 			if err == nil && exists {
 				continue
 			}
-			return "", changed, err
+			return "", "", changed, err
 		}
 		if err != nil {
-			return "", nil, err
+			return "", "", nil, err
 		}
 		first := firstCandidate(children)
 		if first == "" {
-			return "", changed, nil
+			return "", "", changed, nil
 		}
 		data, _, err := conn.Get(d.path + "/" + first)
 		if errors.Is(err, zk.ErrNoNode) {
 			continue // gone between the two reads
 		}
 		if err != nil {
-			return "", nil, err
+			return "", "", nil, err
 		}
 		address, err := masterAddress(first, data, d.scheme == "https")
 		if err != nil {
 			d.log.Error("skip undecodable master", "node", d.path+"/"+first, "error", err)
-			return "", changed, nil
+			return "", "", changed, nil
 		}
-		return d.scheme + "://" + address, changed, nil
+		return first, d.scheme + "://" + address, changed, nil
 	}
 }
 

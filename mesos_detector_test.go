@@ -254,6 +254,9 @@ func TestDetectorFollowsZooKeeper(t *testing.T) {
 			},
 			func() { z.change(func() { z.down = false }) },
 			func() { z.change(func() { delete(z.nodes, "json.info_0000000002") }) },
+			func() { // started anew at the same address
+				z.change(func() { z.nodes = map[string]string{"json.info_0000000004": pidNode("m3")} })
+			},
 			func() {
 				z.change(func() { z.nodes["json.info_0000000001"], z.vanishes = pidNode("m1"), "json.info_0000000001" })
 			},
@@ -267,7 +270,7 @@ func TestDetectorFollowsZooKeeper(t *testing.T) {
 		synctest.Wait()
 		cancel()
 		<-done
-		want := []string{"", "http://m2:5050", "http://m3:5050", ""}
+		want := []string{"", "http://m2:5050", "http://m3:5050", "http://m3:5050", ""}
 		if !reflect.DeepEqual(told, want) {
 			t.Errorf("leaders told = %q, want %q", told, want)
 		}

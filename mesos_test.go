@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -393,6 +394,89 @@ func TestUnreachableMasterRecovers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestNewMasterIsSubscribedToWithinASecond of the end of its recovery, however long nothing had led.
+func TestNewMasterIsSubscribedToWithinASecond(t *testing.T) {
+	tests := []struct {
+		name      string
+		election  time.Duration // that a master started anew redirects to itself
+		restarted bool          // at the same address, else another one leads
+		told      bool          // by the detector
+		old       error         // of connecting while nothing leads
+	}{
+		{"another one leads, the old one is gone", 0, false, true, syscall.ECONNREFUSED},
+		{"another one leads, the old one breaks connections", 0, false, true, io.ErrUnexpectedEOF},
+		{"the same one again, as ZooKeeper tells", 6 * time.Second, true, true, syscall.ECONNREFUSED},
+		{"the same one again, after its host was away", 6 * time.Second, true, true, syscall.EHOSTUNREACH},
+		{"the only one again, without ZooKeeper", 6 * time.Second, true, false, syscall.ECONNREFUSED},
+	}
+	for _, tt := range tests {
+		for _, away := range []time.Duration{0, 10 * time.Second, 3 * time.Minute} {
+			for _, recovery := range []time.Duration{0, 700 * time.Millisecond, 5 * time.Second, time.Minute} {
+				t.Run(fmt.Sprintf("%s, away %v, recovers %v", tt.name, away, recovery), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						m := oneAgent(t, mesostest.Options{Election: tt.election, Recovery: recovery})
+						standby := m.Standby()
+						leaders := make(chan string, 2)
+						leaders <- m.URL()
+						var gone atomic.Bool
+						c := configFor(m, testFramework(), nil)
+						c.follow = func(ctx context.Context, report func(string)) {
+							for {
+								select {
+								case url := <-leaders:
+									report(url)
+								case <-ctx.Done():
+									return
+								}
+							}
+						}
+						c.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+							if gone.Load() {
+								return nil, tt.old
+							}
+							return m.Dial(ctx, network, address)
+						}
+						k := connect(t, c, "")
+						synctest.Wait()
+						gone.Store(true)
+						m.DropStreams()
+						k.http.CloseIdleConnections()
+						time.Sleep(away)
+						gone.Store(false)
+						if tt.restarted {
+							m.Restart()
+						} else {
+							m.Lead(standby)
+						}
+						if tt.told {
+							leaders <- m.URL()
+						}
+						time.Sleep(tt.election + recovery + time.Second)
+						synctest.Wait()
+						if n := len(k.seen(sched.Event_SUBSCRIBED)); n != 2 {
+							t.Errorf("%d subscriptions a second after the master was ready, want 2: %s", n, k.log)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+// TestMasterThatIsNotReadyForLong is told of now and then, not with each attempt.
+func TestMasterThatIsNotReadyForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := oneAgent(t, mesostest.Options{})
+		m.AnswerAll(http.StatusServiceUnavailable)
+		k := connect(t, configFor(m, testFramework(), nil), "")
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if n := strings.Count(k.log.String(), "no subscription"); n < 20 || n > 45 {
+			t.Errorf("%d lines in ten minutes", n)
+		}
+	})
 }
 
 func TestFrameworkRefusedForGood(t *testing.T) {

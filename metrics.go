@@ -32,6 +32,7 @@ type metrics struct {
 	runsActive                      gauge
 
 	lateness    *timer // due until started
+	turn        *timer // of the scheduler's loop
 	runDuration *timer // started until ended
 	runs        map[runState]*counter
 	retries     counter
@@ -40,6 +41,9 @@ type metrics struct {
 	commitRecords *histogram // records per commit
 	commitErrors  counter
 	commitWaiting gauge // records that wait for the commit in flight
+	storeRefuses  gauge // 1 while the file store takes no changes
+	stateEmptied  gauge // 1 while this instance does not lead because the state is gone
+	stateSetBack  counter
 
 	zkConnected gauge
 	zkSessions  counter
@@ -116,6 +120,7 @@ func newMetrics(version string) *metrics {
 	m.addMesos()
 	m.addNotices()
 	m.addHTTP(now)
+	m.addJVM()
 	return m
 }
 
@@ -137,7 +142,7 @@ func (m *metrics) addProcess(version string) {
 	m.add("process_start_time_seconds", "", "When the process started, as Unix time.", started)
 	goroutines, heap := &gauge{}, &gauge{}
 	goroutines.from(func() float64 { return float64(runtime.NumGoroutine()) })
-	heap.from(heapBytes)
+	heap.from(func() float64 { return runtimeSum(heapUsed) })
 	m.add("go_goroutines", "chronos.goroutines", "Goroutines that exist now.", goroutines)
 	m.add("go_memstats_heap_alloc_bytes", "chronos.heapBytes", "Bytes of heap in use.", heap)
 	m.add("chronos_tls_certificate_expiry_timestamp_seconds", "", "When the served certificate ends, as Unix time; 0 without TLS.", &m.tlsExpiry)
@@ -181,6 +186,8 @@ func (m *metrics) addScheduling(now time.Time) {
 	}
 	m.add("chronos_run_retries_total", "chronos.retries", "Attempts made after a failed one.", &m.retries)
 	m.add("chronos_scheduler_stuck", "chronos.schedulerStuck", "1 while the scheduler of this instance does not answer, else 0.", &m.schedulerStuck)
+	m.turn = newTimer(latencyBounds, now)
+	m.add("chronos_scheduler_turn_duration_seconds", "chronos.scheduler.turn", "Time that the scheduler took for what it handled at once.", m.turn)
 	m.add("chronos_inputs_skipped_total", "chronos.inputsSkipped", "Events and stored records that were logged and stepped over.", &m.inputsSkipped)
 }
 
@@ -191,6 +198,9 @@ func (m *metrics) addStorage(now time.Time) {
 	m.add("chronos_store_commit_records", "chronos.store.commitRecords", "Records in a commit.", m.commitRecords)
 	m.add("chronos_store_errors_total", "chronos.store.errors", "Commits that failed.", &m.commitErrors)
 	m.add("chronos_store_waiting_records", "chronos.store.waiting", "Records that wait for the commit in flight.", &m.commitWaiting)
+	m.add("chronos_store_refuses", "chronos.store.refuses", "1 while no change can be stored in --data_dir, else 0.", &m.storeRefuses)
+	m.add("chronos_state_emptied", "chronos.state.emptied", "1 while this instance does not lead because the state in ZooKeeper is gone, else 0.", &m.stateEmptied)
+	m.add("chronos_state_set_back_total", "chronos.state.setBack", "Times that a new leader found an older state in ZooKeeper than there had been.", &m.stateSetBack)
 	m.add("chronos_zookeeper_connected", "chronos.zookeeper.connected", "1 while there is a ZooKeeper session, else 0.", &m.zkConnected)
 	m.add("chronos_zookeeper_sessions_total", "chronos.zookeeper.sessions", "ZooKeeper sessions begun.", &m.zkSessions)
 	m.add("chronos_zookeeper_request_duration_seconds", "chronos.zookeeper.latency", "Time from a ZooKeeper request to its answer.", m.zkLatency)
@@ -266,7 +276,7 @@ func (m *metrics) observe(e jobEvent) {
 		}
 	case eventMissed:
 		m.ended(e, runMissed)
-	case eventSkipped, eventExpired:
+	case eventSkipped:
 		m.ended(e, runSkipped)
 	case eventRemoved:
 		m.jobRuns.drop(e.Job.Name)

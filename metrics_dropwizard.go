@@ -114,11 +114,11 @@ func (m *metrics) dropwizardJSON(now time.Time) []byte {
 		w.integer("max", int64(v.max))
 		w.double("mean", v.mean)
 		w.integer("min", int64(v.min))
-		w.quantiles(v)
+		writeQuantiles(w, v)
 	})
 	writeSection(w, "meters", r.meters, func(v meterReport) {
 		w.integer("count", v.count)
-		w.rates(v)
+		writeRates(w, v)
 		w.text("units", "events/second")
 	})
 	writeSection(w, "timers", r.timers, func(v timerReport) {
@@ -126,8 +126,8 @@ func (m *metrics) dropwizardJSON(now time.Time) []byte {
 		w.double("max", v.max)
 		w.double("mean", v.mean)
 		w.double("min", v.min)
-		w.quantiles(v.distribution)
-		w.rates(v.rate)
+		writeQuantiles(w, v.distribution)
+		writeRates(w, v.rate)
 		w.text("duration_units", "seconds")
 		w.text("rate_units", "calls/second")
 	})
@@ -145,18 +145,7 @@ func writeSection[T any](w *fieldWriter, name string, list []named[T], write fun
 	w.close()
 }
 
-// number writes a gauge: whole values as integers, like the JVM's own.
-func (w *fieldWriter) number(name string, v float64) {
-	if whole(v) {
-		w.integer(name, int64(v))
-		return
-	}
-	w.double(name, v)
-}
-
-func whole(v float64) bool { return v == float64(int64(v)) }
-
-func (w *fieldWriter) quantiles(d distribution) {
+func writeQuantiles(w *fieldWriter, d distribution) {
 	w.double("p50", d.p50)
 	w.double("p75", d.p75)
 	w.double("p95", d.p95)
@@ -166,7 +155,7 @@ func (w *fieldWriter) quantiles(d distribution) {
 	w.double("stddev", d.stddev)
 }
 
-func (w *fieldWriter) rates(r meterReport) {
+func writeRates(w *fieldWriter, r meterReport) {
 	w.double("m15_rate", r.m15)
 	w.double("m1_rate", r.m1)
 	w.double("m5_rate", r.m5)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"mime"
 	"net/http"
-	runtimemetrics "runtime/metrics"
 	"strconv"
 	"strings"
 )
@@ -124,14 +123,4 @@ func writeSample(b *bytes.Buffer, name, labels string, v float64) {
 // escapeLabel makes a text fit between the quotes of a label's value.
 func escapeLabel(text string) string {
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(text)
-}
-
-// heapBytes is the size of the live and not yet swept objects on the heap.
-func heapBytes() float64 {
-	sample := []runtimemetrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
-	runtimemetrics.Read(sample)
-	if sample[0].Value.Kind() != runtimemetrics.KindUint64 {
-		return 0
-	}
-	return float64(sample[0].Value.Uint64())
 }

@@ -74,7 +74,6 @@ type notifier struct {
 	options notifyOptions
 	log     *slog.Logger
 	clients []*notifyClient
-	late    sync.Map // run id -> nothing: runs reported as late that have not ended
 }
 
 // newNotifier makes the clients that o asks for. One that can't be made is logged, and
@@ -178,10 +177,8 @@ func (n *notifier) texts(e jobEvent) []noticeText {
 		if n.options.Missed {
 			return n.text("[Chronos] job '%s' missed a run!", e, missedMessage(e))
 		}
-	case eventStarted, eventLate:
+	case eventLate:
 		return n.lateText(e)
-	case eventFinished, eventFailed, eventSkipped, eventExpired:
-		n.late.Delete(idOf(e.Run))
 	}
 	return nil
 }
@@ -194,20 +191,13 @@ func (n *notifier) text(subject string, e jobEvent, message string) []noticeText
 	return []noticeText{{subject, message}}
 }
 
-// lateText tells of a late run once: while it waits, or when it starts.
+// lateText tells of a late run, while it waits or just as it has started.
 func (n *notifier) lateText(e jobEvent) []noticeText {
-	if n.options.Late <= 0 || e.Run == nil {
+	if n.options.Late <= 0 {
 		return nil
 	}
-	late := e.Time.Sub(e.Run.dueTime())
-	if late < n.options.Late {
-		return nil
-	}
-	if _, told := n.late.LoadOrStore(e.Run.ID, nil); told {
-		return nil
-	}
-	state := "waits"
-	if e.Kind == eventStarted {
+	late, state := e.Time.Sub(e.Run.dueTime()), "waits"
+	if e.Run.State == runActive {
 		state = "started"
 	}
 	return n.text("[Chronos] job '%s' is late!", e, fmt.Sprintf("\nDue at '%s', %s at '%s', %s late.\nTask id: %s\n",

@@ -87,7 +87,7 @@ func (p *poster) post(ctx context.Context, body []byte, header ...string) error 
 
 // excerpt is the start of an answer, on one line.
 func excerpt(answer []byte) string {
-	return cutText(strings.Join(strings.Fields(strings.ToValidUTF8(string(answer), "\uFFFD")), " "), 200, "")
+	return firstCharacters(strings.Join(strings.Fields(strings.ToValidUTF8(string(answer), "\uFFFD")), " "), 200)
 }
 
 // chatSender posts to a webhook of Slack or Mattermost.
@@ -261,5 +261,5 @@ func (s sentrySender) body(n notice, id string) []byte {
 
 // tagValue makes a text fit for a tag, which has one line.
 func tagValue(text string) string {
-	return cutText(strings.Join(strings.FieldsFunc(text, func(c rune) bool { return c == '\n' || c == '\r' }), " "), sentryTagLimit, "")
+	return firstCharacters(strings.Join(strings.FieldsFunc(text, func(c rune) bool { return c == '\n' || c == '\r' }), " "), sentryTagLimit)
 }

@@ -253,7 +253,7 @@ func mailSubject(subject string) string {
 		}
 		return c
 	}, strings.ToValidUTF8(subject, "\uFFFD"))
-	return mime.QEncoding.Encode("UTF-8", cutText(subject, mailSubjectLimit, ""))
+	return mime.QEncoding.Encode("UTF-8", firstCharacters(subject, mailSubjectLimit))
 }
 
 // domainOf is the part of an address after the @.

@@ -262,13 +262,33 @@ func TestPureRoomsStayPure(t *testing.T) {
 func TestFilesAreNeitherLongNorTiny(t *testing.T) {
 	t.Parallel()
 	h := openHouse(t)
-	if n := len(h.files); n > 100 {
-		t.Errorf("%d production files, want at most 100", n)
+	if n := len(h.files); n > 120 {
+		t.Errorf("%d production files, want at most 120", n)
 	}
 	for name, f := range h.files {
 		platform := strings.HasSuffix(name, "_linux.go") || strings.HasSuffix(name, "_darwin.go")
 		if lines := h.fset.File(f.Pos()).LineCount(); lines > 650 || lines < 60 && !platform {
 			t.Errorf("%s has %d lines, want 60 to 650", name, lines)
+		}
+	}
+}
+
+// Whoever opens a file finds its tests beside it. Others stand for a whole room; what all of them use is in
+// testbed files, and what is measured in bench files.
+func TestFilesOfTestsAreNamedAfterWhatTheyTest(t *testing.T) {
+	t.Parallel()
+	rooms, h := readRooms(t), openHouse(t)
+	names, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		subject := strings.TrimSuffix(strings.TrimSuffix(name, "_test.go"), "_services")
+		if h.files[subject+".go"] != nil || strings.HasPrefix(subject, "testbed") || strings.HasPrefix(subject, "bench_") || subject == "rooms" {
+			continue
+		}
+		if !slices.ContainsFunc(rooms, func(r room) bool { return r.has(subject + ".go") }) {
+			t.Errorf("%s tests no file and no room", name)
 		}
 	}
 }

@@ -30,6 +30,20 @@ const (
 	kindRetry     runKind = "retry"
 )
 
+// A killCause is why a run is killed, in words for a person. It is stored with the run,
+// because it decides what the end of the task means.
+type killCause string
+
+// Somebody has asked for the end of the run.
+const (
+	killRequested killCause = "killed by request"
+	killPurged    killCause = "purged by request"
+)
+
+// asked reports whether somebody wants the run to end: then it has neither failed nor been
+// lost, whatever its task ends as.
+func (c killCause) asked() bool { return c == killRequested || c == killPurged }
+
 // Run is the record of one attempt to run a job. It is immutable once published.
 type Run struct {
 	ID      string   `json:"id"` // ct:<due ms>:<attempt>:<job>:<args>
@@ -51,12 +65,15 @@ type Run struct {
 	Started  int64 `json:"started,omitempty"`
 	Ended    int64 `json:"ended,omitempty"`
 
-	Count       int64  `json:"count,omitempty"`       // occurrences that one missed or skipped entry stands for
-	From        int64  `json:"from,omitempty"`        // due of the first of them
-	Unreachable int64  `json:"unreachable,omitempty"` // since when its agent is, in ms since the epoch
-	Killing     string `json:"killing,omitempty"`     // why a kill has been asked for
-	Callback    *int   `json:"callback,omitempty"`    // status code an async callback gave before the launcher ended
-	Elements    int64  `json:"elements,omitempty"`    // numElementsProcessed
+	Count       int64     `json:"count,omitempty"`       // occurrences that one missed or skipped entry stands for
+	From        int64     `json:"from,omitempty"`        // due of the first of them
+	Unreachable int64     `json:"unreachable,omitempty"` // since when its agent is, in ms since the epoch
+	Killing     killCause `json:"killing,omitempty"`     // why a kill has been asked for
+	Callback    *int      `json:"callback,omitempty"`    // status code an async callback gave before the launcher ended
+	Elements    int64     `json:"elements,omitempty"`    // numElementsProcessed
+	Late        bool      `json:"late,omitempty"`        // eventLate has been raised
+
+	kept rawMembers // what a later version of this program has put there
 }
 
 // An outputPiece is a part of what a run has written.
@@ -69,6 +86,15 @@ type outputPiece struct {
 // dueTime returns Due as a time in UTC.
 func (r *Run) dueTime() time.Time { return time.UnixMilli(r.Due).UTC() }
 
+// known reports whether a state is one that this version knows.
+func (s runState) known() bool {
+	switch s {
+	case runQueued, runLaunching, runActive, runAwaiting, runFinished, runFailed, runKilled, runLost, runMissed, runSkipped:
+		return true
+	}
+	return false
+}
+
 // ended reports whether nothing more can happen to the run.
 func (r *Run) ended() bool {
 	switch r.State {
@@ -78,21 +104,34 @@ func (r *Run) ended() bool {
 	return true
 }
 
+// waitsAt reports whether the run waits to be started, other than for the time of a retry.
+func (r *Run) waitsAt(now int64) bool {
+	return r.State == runQueued && (r.Kind != kindRetry || r.Due <= now)
+}
+
+// size is about what the run takes in a record, rather too much than too little.
+func (r *Run) size() int {
+	n := 500 // for the names and numbers
+	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, string(r.Killing), r.Agent, r.AgentID} {
+		n += quotedLen(text)
+	}
+	return n
+}
+
 // eventKind names what happened to a job or a run.
 type eventKind string
 
 const (
 	eventQueued           eventKind = "queued"
-	eventStarted          eventKind = "started" // once for a run
-	eventFinished         eventKind = "finished"
+	eventStarted          eventKind = "started"          // once for a run
+	eventFinished         eventKind = "finished"         // this and each of the following ends a run
 	eventFailed           eventKind = "failed"           // one attempt; Run.State tells failed, killed and lost apart
+	eventMissed           eventKind = "missed"           // also of occurrences of which there never was a run
+	eventSkipped          eventKind = "skipped"          // also because its job was disabled while it waited
 	eventRetriesExhausted eventKind = "retriesExhausted" // after eventFailed, when no attempt follows
 	eventDisabled         eventKind = "disabled"         // after eventFailed, instead of eventRetriesExhausted
 	eventRemoved          eventKind = "removed"
-	eventExpired          eventKind = "expired" // waited when its job was disabled
-	eventMissed           eventKind = "missed"
-	eventSkipped          eventKind = "skipped"
-	eventLate             eventKind = "late"     // waits longer than it should
+	eventLate             eventKind = "late"     // has waited longer than it should; raised once for a run
 	eventProgress         eventKind = "progress" // has handled more elements
 )
 

@@ -180,12 +180,14 @@ func (c *cronExpr) matches(at time.Time) bool {
 	return c.matchesDay(at) && has(c.hour, at.Hour()) && has(c.minute, at.Minute()) && has(c.second, at.Second())
 }
 
-// stepCron finds the matches of (from, to] second by second.
+// stepCron finds the matches of (from, to] second by second. It begins two hours before, so as to
+// know when from is within the second half of an overlap.
 func stepCron(c *cronExpr, from, to time.Time, loc *time.Location) []time.Time {
 	var found []time.Time
-	_, before := from.In(loc).Zone()
+	begin := from.Add(-2 * time.Hour)
+	_, before := begin.In(loc).Zone()
 	overlapEnds := int64(0)
-	for sec := from.Unix() + 1; sec <= to.Unix(); sec++ {
+	for sec := begin.Unix() + 1; sec <= to.Unix(); sec++ {
 		at := time.Unix(sec, 0).In(loc)
 		_, off := at.Zone()
 		caughtUp := false
@@ -196,7 +198,7 @@ func stepCron(c *cronExpr, from, to time.Time, loc *time.Location) []time.Time {
 			overlapEnds = sec + int64(before-off)
 		}
 		repeated := sec < overlapEnds && !c.interval
-		if c.matches(at) && !repeated || caughtUp && c.hour != 1<<24-1 {
+		if sec > from.Unix() && (c.matches(at) && !repeated || caughtUp && c.hour != 1<<24-1) {
 			found = append(found, at)
 		}
 		before = off

@@ -32,6 +32,7 @@ var (
 	errNotSent  = errors.New("not sent")
 	errNotFound = errors.New("not found")
 	errBusy     = errors.New("too many changes are waiting to be stored; try again")
+	errCrowded  = errors.New("too many runs wait")
 	errNoLeader = errors.New("this instance is not the leader any more")
 
 	// What a cluster's run returns when the scheduler has to act before it may run again.
@@ -49,7 +50,10 @@ type schedulerConfig struct {
 	disableAfter int64         // --disable_after_failures; 0 means never
 	historyKeep  int           // ended runs kept per job
 	historySize  int           // about how many bytes of them at most; 0 means maxHistory
+	batchSize    int           // bytes that go into one commit if that can be chosen; 0 means maxBatchSize
 	largestJob   int           // bytes that a job's document may have; 0 means any number
+	largestStep  int           // bytes that a commit may have; 0 means any number
+	mostByHand   int           // runs of a job, started by hand, that may wait; 0 means any number
 	role         string        // --mesos_role
 	declineFor   time.Duration // --decline_offer_duration; 0 means the cluster's default
 	reviveForNew bool          // --revive_offers_for_new_jobs
@@ -58,7 +62,6 @@ type schedulerConfig struct {
 	unreachable  time.Duration // how long an unreachable task may stay so
 	staging      time.Duration // how long a launched task may stay unheard of
 	task         taskConfig
-	afterJVM     bool              // the last leader was a JVM; its tasks are ours to adopt
 	setAside     map[string]string // keys of records not to be used, with the reason
 	location     *time.Location    // the server's zone, for starts without an offset
 	term         int64
@@ -75,6 +78,7 @@ type hooks struct {
 	reviveWanted  func(sent bool)
 	unknownUpdate func() // of a task that no run knows
 	inputSkipped  func() // something stored or sent was logged and stepped over
+	turnTook      func(time.Duration)
 }
 
 // complete returns the hooks with one that does nothing for each that is nil.
@@ -100,6 +104,9 @@ func (h hooks) complete() hooks {
 	if h.inputSkipped == nil {
 		h.inputSkipped = func() {}
 	}
+	if h.turnTook == nil {
+		h.turnTook = func(time.Duration) {}
+	}
 	return h
 }
 
@@ -121,8 +128,9 @@ type scheduler struct {
 
 	// What follows belongs to the loop.
 	now            int64 // ms since the epoch, of the event being handled
+	steps          int64 // so far: runs, jobs and edges that were looked at
+	turnLog        turnLog
 	jobs           map[string]*entry
-	slots          int // view slots given out
 	graph          *graph
 	runs           map[string]*openRun // open runs by id
 	dues           alarms              // of occurrences
@@ -130,26 +138,31 @@ type scheduler struct {
 	queue          *queue
 	offers         *offerBook
 	launches       launches
-	wake           []string            // dependent jobs whose parents may have finished
-	retired        map[string]jobState // deleted jobs whose ids are remembered
-	unlinked       map[string]bool     // stored dependent jobs whose parents do not all exist
-	seq            int64               // order of creation given to the newest job
-	sums           map[runState]int    // open runs by state, as sealed
-	kept           map[string]bool     // runs whose job can't be used: their records and tasks are left alone
-	orphans        map[string]string   // tasks of no open run that we have asked to be killed, with their agent
+	wake           []string // dependent jobs whose parents may have finished
+	retired        retiredJobs
+	unlinked       map[string]bool   // stored dependent jobs whose parents do not all exist
+	seq            int64             // order of creation given to the newest job
+	sums           map[runState]int  // open runs by state, as sealed
+	kept           map[string]bool   // runs whose job can't be used: their records and tasks are left alone
+	orphans        map[string]string // tasks of no open run that we have asked to be killed, with their agent
 	invalid        []invalidRecord
+	unusableKeys   map[string]bool // of invalid
 	framework      string
-	adoptBefore    int64 // tasks due up to then that have no record may be a JVM's, and are adopted
+	adoptBefore    int64  // tasks due up to then that have no record may be a JVM's, and are adopted
+	others         others // while loading
+	yielding       bool   // another version leads next: nothing falls due any more
 	subscribed     bool
 	subscriptions  int // so far
 	reconcileIn    time.Duration
 	reconcileTimer alarm
 	dirty          []*entry
+	heavy          bool     // a job may be about to have too much for one commit
 	extra          []record // records of no job, of the event being handled
-	effects        []func(error)
+	effects        []effect
 	requests       *requestLog
-	ends           error      // why the term is to end with what the event being handled has changed
-	restoring      sync.Mutex // held by the restore that is under way
+	ends           error                 // why the term is to end with what the event being handled has changed
+	restoring      sync.Mutex            // held by the restore that is under way
+	refusal        atomic.Pointer[error] // of all changes, once the term is over; nil for none
 }
 
 // newScheduler makes the scheduler of one term. load and run must follow.
@@ -164,15 +177,18 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 		runs:    map[string]*openRun{},
 		queue:   newQueue(),
 		orphans: map[string]string{}, kept: map[string]bool{},
-		retired:  map[string]jobState{},
-		unlinked: map[string]bool{}, sums: map[runState]int{},
+		unlinked: map[string]bool{}, unusableKeys: map[string]bool{}, sums: map[runState]int{},
 	}
+	s.graph.steps = &s.steps
+	s.turnLog.handled = map[string]int{}
 	s.offers = newOfferBook(cfg.role)
+	s.offers.silent = s.silentSince
 	s.cfg.hooks = cfg.hooks.complete()
 	s.cfg.historySize = cmp.Or(cfg.historySize, maxHistory)
+	s.cfg.batchSize = cmp.Or(cfg.batchSize, maxBatchSize)
 	s.reconcileTimer = alarm{kind: timerReconcile}
 	s.requests = newRequestLog()
-	s.writer = newWriter(st, s.publish)
+	s.writer = newWriter(st, s.cfg.batchSize, s.publish, log)
 	s.writer.onBatch = s.cfg.batchStored
 	first := newView()
 	first.term = cfg.term
@@ -202,7 +218,8 @@ func (s *scheduler) run(ctx context.Context) error {
 
 // connect keeps the cluster's subscription. A framework that the master has removed
 // starts afresh once that, and the end of all its tasks, is stored.
-func (s *scheduler) connect(ctx context.Context, framework string) error {
+func (s *scheduler) connect(ctx context.Context, framework string) (err error) {
+	defer recoverAs(s.log, "cluster", &err)
 	for {
 		err := s.cluster.run(ctx, framework, s.handle)
 		if !errors.Is(err, errFrameworkRemoved) {
@@ -230,6 +247,9 @@ func (s *scheduler) do(ctx context.Context, fn func() error) error {
 // wraps errNoLeader or the store's. A request's name in ctx makes a repeated call harmless:
 // the answer given first is given again, and fn does not run. Another call of that name gets errIDReused.
 func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string, error) {
+	if err := s.refused(); err != nil {
+		return "", err
+	}
 	if s.writer.full() {
 		return "", errBusy
 	}
@@ -247,9 +267,9 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 				s.extra = append(s.extra, s.requests.remember(name, answer, s.now)...)
 			}
 		}
-		s.effects = append(s.effects, func(stored error) { reply <- errors.Join(err, stored) })
+		s.effects = append(s.effects, effect{do: func(stored error) { reply <- errors.Join(err, stored) }})
 		if name != nil || s.ends != nil {
-			s.sealUpTo(maxBatchSize) // the answer is stored together with what it is about
+			s.sealUpTo(s.cfg.batchSize) // the answer is stored together with what it is about
 		}
 	}
 	select {
@@ -274,6 +294,27 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 	}
 }
 
+// refuse has every change from now on answered with this. It is for a term that is over, with
+// which readers have to make do until there is another.
+func (s *scheduler) refuse(why error) { s.refusal.Store(&why) }
+
+// refused returns why changes are refused, nil if they are not.
+func (s *scheduler) refused() error {
+	if why := s.refusal.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
+
+// recoverAs makes a panic the error of the function that defers it. A panic is a fault of ours, and
+// ends the term and not the process: the next term starts from what is stored.
+func recoverAs(log *slog.Logger, part string, err *error) {
+	if p := recover(); p != nil {
+		log.Error(part+" failed; loading the state anew", "panic", p, "stack", string(debug.Stack()))
+		*err = fmt.Errorf("%s: %v", part, p)
+	}
+}
+
 const (
 	maxEventsPerTurn = 256
 	maxTimers        = 2000 // before what they did goes to the writer
@@ -282,15 +323,9 @@ const (
 )
 
 // loop handles events and timers, one at a time, until ctx ends. It never waits
-// for the network or the disk. A panic, which is a fault of ours, ends the term
-// and not the process: the next term starts from what is stored.
+// for the network or the disk.
 func (s *scheduler) loop(ctx context.Context) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.log.Error("scheduler loop failed; loading the state anew", "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("scheduler loop: %v", p)
-		}
-	}()
+	defer recoverAs(s.log, "scheduler loop", &err)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -304,7 +339,9 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 		case <-timer.C:
 			s.begin()
 		}
-		timer.Reset(s.untilNext(s.turn()))
+		more := s.turn()
+		s.finish()
+		timer.Reset(s.untilNext(more))
 	}
 }
 
@@ -312,6 +349,7 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 // stores what the first did while the next are under way, but no event comes between
 // them: an agent's offers can be accepted only once, with the tasks of all rounds.
 func (s *scheduler) turn() (more bool) {
+	s.offers.compared.begin()
 	for round := 1; ; round++ {
 		more = s.fireTimers()
 		s.wakeChildren()
@@ -321,18 +359,18 @@ func (s *scheduler) turn() (more bool) {
 		s.cfg.offersHeld(s.offers.held())
 		s.seal()
 		if last {
-			return more || len(s.wake) > 0 // a launch may have made room for the next run of a child
+			// A launch may have made room for the next run of a child.
+			return more || len(s.wake) > 0 || s.offers.compared.short
 		}
 	}
 }
-
-func (s *scheduler) begin() { s.now = time.Now().UnixMilli() }
 
 // drain handles what else has arrived, up to a bound.
 func (s *scheduler) drain() {
 	for range maxEventsPerTurn {
 		select {
 		case event := <-s.mailbox:
+			s.cut()
 			event()
 		default:
 			return
@@ -363,6 +401,8 @@ func (s *scheduler) fireTimers() bool {
 			break
 		}
 		s.dues.drop(t)
+		s.turnLog.note("occurrence", t.entry.job.Name)
+		s.cut()
 		s.fireDue(t.entry)
 	}
 	for range maxTimers {
@@ -371,6 +411,8 @@ func (s *scheduler) fireTimers() bool {
 			break
 		}
 		s.timers.drop(t)
+		s.turnLog.note("timer", "")
+		s.cut()
 		s.fire(t)
 	}
 	return s.dues.due(s.now) || s.timers.due(s.now)
@@ -399,17 +441,21 @@ func (s *scheduler) fire(t *alarm) {
 // emit tells the observer of an event when what caused it is stored.
 func (s *scheduler) emit(e jobEvent) {
 	e.Time = time.UnixMilli(s.now).UTC()
-	s.after(func() { s.cfg.observe(e) })
+	s.afterJob(e.Job.Name, func() { s.cfg.observe(e) })
 }
 
 // after adds an effect to the event being handled: it runs, in the order of
 // events, once everything up to here is stored, and never if that fails.
-func (s *scheduler) after(effect func()) {
-	s.effects = append(s.effects, func(err error) {
+func (s *scheduler) after(do func()) { s.afterJob("", do) }
+
+// afterJob is after for an effect that tells of a job, and waits for nothing but what is
+// stored of that.
+func (s *scheduler) afterJob(job string, do func()) {
+	s.effects = append(s.effects, effect{job, func(err error) {
 		if err == nil {
-			effect()
+			do()
 		}
-	})
+	}})
 }
 
 // send queues a call to the cluster as an effect.

@@ -26,6 +26,9 @@ const (
 	// nodeOverhead is what a record's node takes besides its key and value, at most.
 	nodeOverhead = 48
 
+	// recordMemory is about what a record takes in memory besides its key and value.
+	recordMemory = 256
+
 	// maxToken is the longest text in a document: a value every byte of which is escaped.
 	maxToken = 6*maxRecord + 4096
 )
@@ -402,7 +405,7 @@ func (b *backupReader) take(r record) error {
 		return b.passed
 	}
 	b.held += noted
-	b.size += int64(len(r.key)+len(r.value)) + 4*recordOverhead
+	b.size += int64(len(r.key)+len(r.value)) + recordMemory
 	if most := b.share.whole(); most >= 0 && b.size > most {
 		b.passed = fmt.Errorf("%w (%d MiB)", errStateTooLarge, most>>20)
 		return b.passed

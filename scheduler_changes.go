@@ -17,6 +17,7 @@ var errUnknownTask = errors.New("task not found")
 // are handed back and nothing changes.
 func (s *scheduler) putJob(ctx context.Context, name string, build func(old *Job) (*Job, error)) error {
 	return s.do(ctx, func() error {
+		s.turnLog.note("put job", name)
 		e := s.jobs[name]
 		var old *Job
 		if e != nil {
@@ -40,6 +41,9 @@ func (s *scheduler) put(e *entry, j *Job) error {
 			return &jobError{"", fmt.Sprintf("job %q takes %d bytes, and ZooKeeper holds at most %d of a job", j.Name, n, most)}
 		}
 	}
+	if err := s.checkSize(j, ""); err != nil {
+		return err
+	}
 	if j.Dependent {
 		if err := s.graph.check(j.Name, j.Parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
 			return err
@@ -60,10 +64,12 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		}
 	}
 	created := e == nil
+	if !created && j.Disabled {
+		s.skipWaiting(e)
+	}
 	if created {
 		e = s.newEntry(j)
-		e.state.Used = s.retired[j.Name].Used
-		delete(s.retired, j.Name)
+		e.state.Used = s.retired.take(j.Name).Used
 		s.state(e).Seq = s.nextSeq()
 	}
 	s.replace(e, j, schedule)
@@ -89,9 +95,8 @@ func (s *scheduler) nextSeq() int64 {
 
 // newEntry puts a job into the table.
 func (s *scheduler) newEntry(j *Job) *entry {
-	e := &entry{job: j, slot: s.slots}
+	e := &entry{job: j, runs: runList{steps: &s.steps}}
 	e.timer = alarm{kind: timerDue, entry: e}
-	s.slots++
 	s.jobs[j.Name] = e
 	return e
 }
@@ -105,6 +110,7 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 		(j.Schedule == e.state.Posted || j.Schedule == before.Schedule || j.Schedule == e.state.Written)
 	s.relink(e, j)
 	s.setJob(e, j)
+	s.note(e, "")
 	delete(s.unlinked, j.Name)
 	switch {
 	case j.Dependent:
@@ -128,6 +134,14 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 	s.arm(e)
 	s.fireDue(e)
 	s.wake = append(s.wake, j.Name)
+}
+
+// note has a text said of a job, "" for none.
+func (s *scheduler) note(e *entry, text string) {
+	if e.notice != text {
+		e.notice, e.noticeDirty = text, true
+		s.touch(e)
+	}
 }
 
 // problemOf says why a schedule cannot be followed, or "".
@@ -155,13 +169,16 @@ func (s *scheduler) relink(e *entry, j *Job) {
 	consumed := map[string]int64{}
 	for _, p := range j.Parents {
 		consumed[p] = s.jobs[p].state.Generation
-		if slices.Contains(old, p) {
+	}
+	for _, p := range old {
+		if _, kept := consumed[p]; kept {
 			consumed[p] = e.state.Consumed[p]
 		}
-		if len(old) > 1 && len(j.Parents) == 1 {
-			// Beside others it counted once however often it had finished.
-			consumed[p] = max(consumed[p], s.jobs[p].state.Generation-1)
-		}
+	}
+	if len(old) > 1 && len(j.Parents) == 1 {
+		// Beside others it counted once however often it had finished.
+		p := j.Parents[0]
+		consumed[p] = max(consumed[p], s.jobs[p].state.Generation-1)
 	}
 	s.state(e).Consumed = consumed
 	s.linkTo(j.Name, j.Parents)
@@ -178,30 +195,54 @@ func (s *scheduler) linkTo(child string, parents []string) {
 }
 
 // requeueWaiting applies a new document to the runs that wait: their needs and
-// priority may have changed, or the job been disabled or enabled.
+// priority may have changed, or whether one waits for another.
 func (s *scheduler) requeueWaiting(e *entry) {
-	for _, r := range slices.Clone(e.runs) {
-		if r.class != nil {
-			s.queue.remove(r)
-			s.admit(r)
+	for _, r := range s.takeWaiting(e) {
+		s.admit(r)
+	}
+}
+
+// skipWaiting ends the runs that wait for their turn because their job is disabled.
+func (s *scheduler) skipWaiting(e *entry) {
+	for _, r := range s.takeWaiting(e) {
+		s.cut()
+		s.end(r, runSkipped, "the job is disabled")
+	}
+}
+
+// takeWaiting takes the runs of a job that wait for their turn out of the queue, and from behind each other.
+func (s *scheduler) takeWaiting(e *entry) []*openRun {
+	var waiting []*openRun
+	for r := range e.runs.all() {
+		if r.class != nil || r.blocked() {
+			waiting = append(waiting, r)
 		}
 	}
-	s.unblock(e)
+	for _, r := range waiting {
+		s.queue.remove(r)
+		e.blocked.remove(r)
+		s.timers.drop(&r.wait)
+	}
+	return waiting
 }
 
 // deleteJob removes a job. Children that have no other parent take over its
 // parents, or its schedule if it had none; the others just lose the edge.
 func (s *scheduler) deleteJob(ctx context.Context, name string) error {
-	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
+	_, err := s.onJob(ctx, "delete job", name, func(e *entry) (string, error) {
+		if err := s.checkHeirs(e); err != nil {
+			return "", err
+		}
 		s.remove(e)
 		return "", nil
 	})
 	return err
 }
 
-// onJob is do for what concerns one job that there must be.
-func (s *scheduler) onJob(ctx context.Context, name string, fn func(*entry) (string, error)) (string, error) {
+// onJob is ask for what concerns one job that there must be.
+func (s *scheduler) onJob(ctx context.Context, what, name string, fn func(*entry) (string, error)) (string, error) {
 	return s.ask(ctx, func() (string, error) {
+		s.turnLog.note(what, name)
 		e := s.jobs[name]
 		if e == nil {
 			return "", fmt.Errorf("job %q: %w", name, errNotFound)
@@ -212,8 +253,12 @@ func (s *scheduler) onJob(ctx context.Context, name string, fn func(*entry) (str
 
 func (s *scheduler) remove(e *entry) {
 	name := e.job.Name
+	s.endAll(e)
+	if len(s.graph.children[name]) > 0 {
+		s.seal() // so that the job is stored as gone after what that means for its children
+	}
 	grandparents := s.graph.parents[name]
-	for _, c := range slices.Clone(s.graph.children[name]) {
+	for _, c := range s.graph.detach(name) {
 		s.inherit(s.jobs[c], e, grandparents)
 	}
 	for _, p := range grandparents {
@@ -221,18 +266,6 @@ func (s *scheduler) remove(e *entry) {
 	}
 	s.graph.remove(name)
 	s.dues.drop(&e.timer)
-	for _, r := range e.runs {
-		s.queue.remove(r)
-		if r.State == runLaunching || r.State == runActive {
-			s.orphans[r.ID] = r.AgentID
-			s.send(killCall(r.ID, r.AgentID), nil)
-		}
-		s.unwatch(r)
-		delete(s.runs, r.ID)
-		e.dropped = append(e.dropped, r)
-		r.update(func(n *Run) { n.State = runKilled })
-	}
-	e.runs = nil
 	e.gone = true
 	s.retire(e)
 	delete(s.jobs, name)
@@ -241,62 +274,92 @@ func (s *scheduler) remove(e *entry) {
 	s.emit(jobEvent{Kind: eventRemoved, Job: e.job})
 }
 
-// retiredFor is how long it is remembered which ids a deleted job has used.
-const retiredFor = 24 * time.Hour
+// endAll ends the open runs of a job that is being deleted. Their tasks are killed, and what
+// becomes of those does not matter any more.
+func (s *scheduler) endAll(e *entry) {
+	s.takeWaiting(e)
+	for _, r := range e.runs.snapshot() {
+		s.cut()
+		if r.State == runLaunching || r.State == runActive {
+			s.orphans[r.ID] = r.AgentID
+			s.send(killCall(r.ID, r.AgentID), nil)
+		}
+		s.end(r, runKilled, "its job was deleted")
+	}
+}
 
 // retire remembers which ids a deleted job has used, for a while: one that is made again under
 // its name stands for other tasks, even of the same instants.
 func (s *scheduler) retire(e *entry) {
-	const atMost = 10_000
 	e.state.Deleted = s.now
-	s.retired[e.job.Name] = jobState{Used: e.state.newestDue(), Deleted: s.now}
-	if len(s.retired) <= atMost {
-		return
+	s.retired.add(e.job.Name, jobState{Used: e.state.newestDue(), Deleted: s.now})
+	for _, name := range s.retired.forget(s.now) {
+		s.extra = append(s.extra, record{"go/job/" + recordName(name), nil})
 	}
-	for name, st := range s.retired {
-		if st.Deleted < s.now-retiredFor.Milliseconds() {
-			s.unretire(name)
+}
+
+// maxHeirs bounds the dependencies that the deletion of one job may make.
+const maxHeirs = 100_000
+
+// checkHeirs refuses the deletion of a job that leaves more to its children than they can hold.
+func (s *scheduler) checkHeirs(gone *entry) error {
+	name := gone.job.Name
+	children, grandparents := s.graph.children[name], s.graph.parents[name]
+	if n := len(children) * len(grandparents); n > maxHeirs {
+		return &jobError{"", fmt.Sprintf("job %q cannot be deleted: that would make %d dependencies, of its %d children on its %d parents, and no more than %d may be made at once; change the children first",
+			name, n, len(children), len(grandparents), maxHeirs)}
+	}
+	more := 4 * quotedLen(gone.job.Schedule)
+	for _, p := range grandparents {
+		more += 3 * quotedLen(p)
+	}
+	for _, c := range children {
+		child := s.jobs[c]
+		if child.recordSize+more < s.cfg.largestJob/2 {
+			continue
+		}
+		if err := s.checkSize(s.heir(child, gone, grandparents), ""); err != nil {
+			return &jobError{"", fmt.Sprintf("job %q cannot be deleted: what it leaves to its children is too much for one; %s", name, err)}
 		}
 	}
+	return nil
 }
 
-// unretire forgets a deleted job.
-func (s *scheduler) unretire(name string) {
-	delete(s.retired, name)
-	s.extra = append(s.extra, record{"go/job/" + recordName(name), nil})
-}
-
-// inherit takes a parent that is being deleted out of a child. All fields of
-// the child stay, unlike in the original.
-func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
+// heir is the document of a child as it will be without a parent that is being deleted. All
+// other fields of the child stay, unlike in the original.
+func (s *scheduler) heir(child, gone *entry, grandparents []string) *Job {
 	name := child.job.Name
-	parents := slices.DeleteFunc(slices.Clone(s.graph.parents[name]), func(p string) bool { return p == gone.job.Name })
 	j := child.job.clone()
+	j.Parents = without(s.graph.parents[name], []string{gone.job.Name})
 	switch {
+	case gone.job.Dependent && len(j.Parents)+len(grandparents) == 0: // the one that goes was never linked to its own
+		j.Parents = without(gone.job.Parents, []string{name})
 	case gone.job.Dependent:
-		for _, p := range grandparents {
-			if !slices.Contains(parents, p) {
-				parents = append(parents, p)
-			}
-		}
-		if len(parents) == 0 { // the one that goes was never linked to its own
-			j.Parents = slices.DeleteFunc(slices.Clone(gone.job.Parents), func(p string) bool { return p == name })
-			s.linkTo(name, nil)
-			s.setJob(child, j)
-			s.linkStored(child)
-			return
-		}
-	case len(parents) == 0:
+		j.Parents = append(j.Parents, without(grandparents, j.Parents)...)
+	case len(j.Parents) == 0:
 		j.Dependent, j.Parents = false, nil
 		j.Schedule, j.ScheduleTimeZone = gone.job.Schedule, gone.job.ScheduleTimeZone
+	}
+	return j
+}
+
+// inherit takes a parent that is being deleted out of a child.
+func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
+	name := child.job.Name
+	j := s.heir(child, gone, grandparents)
+	switch {
+	case !j.Dependent:
 		s.linkTo(name, nil)
 		s.adoptSchedule(child, j, gone)
-		return
+	case s.unlinked[gone.job.Name] && len(s.graph.parents[name]) == 1:
+		s.linkTo(name, nil)
+		s.setJob(child, j)
+		s.linkStored(child, s.graph.check)
+	default:
+		s.relink(child, j)
+		s.setJob(child, j)
+		s.wake = append(s.wake, name) // it may have waited for the one that is gone alone
 	}
-	j.Parents = parents
-	s.relink(child, j)
-	s.setJob(child, j)
-	s.wake = append(s.wake, name) // it may have waited for the one that is gone alone
 }
 
 // adoptSchedule makes a child follow the schedule of its deleted parent, from the parent's position.
@@ -310,30 +373,69 @@ func (s *scheduler) adoptSchedule(child *entry, j *Job, gone *entry) {
 	s.arm(child)
 }
 
-// maxArguments bounds what is given to a run by hand, in bytes.
-const maxArguments = 64 << 10
+const (
+	// maxArguments bounds what is given to a run by hand, in bytes.
+	maxArguments = 64 << 10
+	// maxWaitingArguments bounds what those runs of a job that wait have been given together.
+	maxWaitingArguments = 1 << 20
+)
 
 // runJob opens a run of a job by hand and returns its id. One-off arguments
 // replace the job's own.
 func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool) (string, error) {
-	return s.onJob(ctx, name, func(e *entry) (string, error) {
+	return s.onJob(ctx, "run job", name, func(e *entry) (string, error) {
 		if len(args) > maxArguments {
 			return "", &jobError{"arguments", fmt.Sprintf("the arguments have %d bytes, more than %d", len(args), maxArguments)}
 		}
+		args := withoutSemicolons(args)
+		if err := s.checkByHand(e, args); err != nil {
+			return "", err
+		}
 		s.fireDue(e) // an occurrence that is due at this very instant keeps its id
-		r := s.add(e, &Run{Kind: kindManual, Due: s.nextID(e), Args: withoutSemicolons(args), HasArgs: hasArgs})
+		r := s.add(e, &Run{Kind: kindManual, Due: s.nextID(e), Args: args, HasArgs: hasArgs})
 		return r.ID, nil
 	})
+}
+
+// checkByHand refuses a run that somebody starts if there is no room for it among those that
+// wait already. What comes by itself is not refused: of it no more waits than the job lets.
+func (s *scheduler) checkByHand(e *entry, args string) error {
+	if most := s.cfg.mostByHand; most > 0 && e.byHand >= most {
+		return fmt.Errorf("%w: %d of job %q were started by hand and have not begun, and --max_waiting_runs allows no more", errCrowded, e.byHand, e.job.Name)
+	}
+	if n := e.byHandBytes + len(args); n > maxWaitingArguments {
+		return fmt.Errorf("%w: the arguments of those of job %q that were started by hand and have not begun would have %d bytes, and no more than %d may", errCrowded, e.job.Name, n, maxWaitingArguments)
+	}
+	return s.checkSize(e.job, args)
+}
+
+// checkSize refuses a job, or arguments for it, if there could come a change of it that no commit
+// holds: all its records at once, with the end of one run and the beginning of the next.
+func (s *scheduler) checkSize(j *Job, args string) error {
+	if s.cfg.largestStep == 0 {
+		return nil
+	}
+	document := record{"J_" + j.Name, j.appendJSON(nil, dialectStored)}
+	state := 3*quotedLen(j.Schedule) + quotedLen(j.ScheduleTimeZone) + 500
+	for _, p := range j.Parents {
+		state += quotedLen(p) + len(`:1000000000000000000,`)
+	}
+	r := &openRun{entry: &entry{job: j}, Run: &Run{ID: runID(s.now, 0, j.Name, args), Job: j.Name, Args: args, State: runQueued}}
+	run := r.size() + runGrowth
+	need := s.store.size(document) + state + len(r.entry.waitRecord()) + max(2*run, run+s.cfg.historySize) + s.partSize()
+	if need <= s.cfg.largestStep {
+		return nil
+	}
+	return &jobError{"", fmt.Sprintf("job %q with its arguments, parents and runs may take %d bytes at once, and ZooKeeper takes at most %d", j.Name, need, s.cfg.largestStep)}
 }
 
 // killJob ends every open run of a job: those that wait at once, the others as
 // soon as the cluster has killed their tasks.
 func (s *scheduler) killJob(ctx context.Context, name string) error {
-	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
-		for _, r := range slices.Clone(e.runs) {
-			if s.runs[r.ID] == r {
-				s.kill(r, "killed by request")
-			}
+	_, err := s.onJob(ctx, "kill job", name, func(e *entry) (string, error) {
+		for _, r := range e.runs.snapshot() {
+			s.cut()
+			s.kill(r, killRequested)
 		}
 		return "", nil
 	})
@@ -342,7 +444,7 @@ func (s *scheduler) killJob(ctx context.Context, name string) error {
 
 // markSuccess counts a success that happened outside, for the job and its children.
 func (s *scheduler) markSuccess(ctx context.Context, name string) error {
-	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
+	_, err := s.onJob(ctx, "mark success", name, func(e *entry) (string, error) {
 		s.countSuccess(e)
 		return "", nil
 	})
@@ -353,6 +455,7 @@ func (s *scheduler) markSuccess(ctx context.Context, name string) error {
 // An id that stands for nothing is only logged, as in every version.
 func (s *scheduler) finishTask(ctx context.Context, id string, code int) error {
 	return s.do(ctx, func() error {
+		s.turnLog.note("finish task", id)
 		r := s.runs[id]
 		if r == nil {
 			s.finishUnknown(id, code)
@@ -392,9 +495,11 @@ func (s *scheduler) applyCallback(r *openRun, code int) {
 // purge ends every run that waits.
 func (s *scheduler) purge(ctx context.Context) error {
 	return s.do(ctx, func() error {
+		s.turnLog.note("purge", "")
 		for _, r := range s.sortedRuns() {
 			if r.State == runQueued {
-				s.kill(r, "purged by request")
+				s.cut()
+				s.kill(r, killPurged)
 			}
 		}
 		return nil
@@ -418,7 +523,7 @@ func (s *scheduler) sortedRuns() []*openRun {
 
 // addProgress adds to the number of elements that a data processing task has handled.
 func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) error {
-	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
+	_, err := s.onJob(ctx, "add progress", name, func(e *entry) (string, error) {
 		if r := s.runs[id]; r != nil && r.entry == e {
 			r.update(func(run *Run) { run.Elements += n })
 			s.touchRun(r)
@@ -451,8 +556,8 @@ type waiting struct {
 // whyQueued explains each waiting run of a job.
 func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, error) {
 	var out []waiting
-	_, err := s.onJob(ctx, name, func(e *entry) (string, error) {
-		for _, r := range e.runs {
+	_, err := s.onJob(ctx, "explain", name, func(e *entry) (string, error) {
+		for r := range e.runs.all() {
 			if r.State == runQueued {
 				out = append(out, s.explain(r))
 			}
@@ -470,7 +575,7 @@ func (s *scheduler) explain(r *openRun) waiting {
 	switch {
 	case r.delayed:
 		w.Reasons = append(w.Reasons, "waits until "+instant(r.dueTime())+" before it is tried again")
-	case r.blocked:
+	case r.blocked():
 		w.Reasons = append(w.Reasons, "another run of the job is under way or before it, and the job is not concurrent")
 	case !s.subscribed:
 		w.Position = s.queue.position(r)
@@ -483,6 +588,9 @@ func (s *scheduler) explain(r *openRun) waiting {
 		}
 		if len(refusals) == 0 {
 			w.Reasons = append(w.Reasons, "no offer has come yet")
+		}
+		if why := s.explainAgents(r); why != "" {
+			w.Reasons = append(w.Reasons, why)
 		}
 	}
 	if r.Reason != "" {

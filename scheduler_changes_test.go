@@ -324,6 +324,54 @@ func TestJobTooLargeForTheStoreIsRefused(t *testing.T) {
 	})
 }
 
+// TestStoredPatternBeyondTheBounds: an older build, or another version, has taken it.
+func TestStoredPatternBeyondTheBounds(t *testing.T) {
+	scenario(t, "is kept, never met and told of, and compiled neither here nor when the job is posted again", func(b *bench) {
+		doc := `{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M","constraints":[["hostname","LIKE","` +
+			strings.Repeat(".{1000}", 2500) + `"]]}`
+		b.start().post(yearly("b"))
+		b.end()
+		b.store.records["J_a"] = []byte(doc)
+		b.start()
+		b.wait(5 * time.Minute)
+		b.runNow("b")
+		b.wait(0)
+		b.wantHistory("b", "manual finished 00:05:00")
+		v := b.s.view().job("a")
+		const want = "no agent meets its constraints: constraints[0]: "
+		if !strings.HasPrefix(v.problem, want) || len(v.problem) > 1000 || len(v.runs) != 1 || v.runs[0].State != runQueued {
+			b.t.Errorf("problem = %q, want %q; open runs %+v, want one that waits", v.problem, want, v.runs)
+		}
+		why, err := b.s.whyQueued(b.t.Context(), "a")
+		if err != nil || len(why) != 1 || !strings.Contains(strings.Join(why[0].Reasons, "; "), "makes it 17500 bytes of patterns") {
+			b.t.Errorf("whyQueued = %+v, %v", why, err)
+		}
+		if got := b.store.value("J_a"); !strings.Contains(got, strings.Repeat(".{1000}", 2500)) {
+			b.t.Error("the stored document has lost its constraint")
+		}
+		err = b.tryPost(doc)
+		if e, ok := errors.AsType[*jobError](err); !ok || e.field != "constraints" || len(e.text) > 1000 {
+			b.t.Errorf("post = %v, want a *jobError about the constraints", err)
+		}
+		b.post(strings.Replace(doc, strings.Repeat(".{1000}", 2500), "h.*", 1))
+		b.wait(time.Minute)
+		if v := b.s.view().job("a"); v.problem != "" || v.job.SuccessCount == 0 {
+			b.t.Errorf("problem = %q, successCount = %d once the pattern is another", v.problem, v.job.SuccessCount)
+		}
+	})
+	scenario(t, "many patterns that take their time hold up nothing, and are compared in the end", func(b *bench) {
+		b.start()
+		for i := range 30 {
+			b.post(fmt.Sprintf(`{"name":"a%d","command":"x","schedule":"R0/2000-01-01T00:01:00Z/PT1M","constraints":[["hostname","LIKE","(host-1|(a?){1000}%d)"]]}`, i, i))
+			b.runNow(fmt.Sprint("a", i))
+		}
+		b.wait(time.Second)
+		for i := range 30 {
+			b.wantHistory(fmt.Sprint("a", i), "manual finished 00:00:00")
+		}
+	})
+}
+
 func TestHistoryIsBoundedBySize(t *testing.T) {
 	t.Parallel()
 	e := &entry{}

@@ -19,30 +19,50 @@ func (s *scheduler) check() error {
 		if e.job.Dependent && !s.unlinked[name] && !slices.Equal(e.job.Parents, s.graph.parents[name]) {
 			bad("job %q: parents %q, edges from %q", name, e.job.Parents, s.graph.parents[name])
 		}
-		if _, due := e.nextDue(); due != e.timer.set() {
+		if _, due := e.nextDue(); (due && !s.yielding) != e.timer.set() {
 			bad("job %q: has an occurrence: %t, has a timer: %t", name, due, e.timer.set())
 		}
-		busy := 0
-		for _, r := range e.runs {
+		var counted entry
+		for r := range e.runs.all() {
 			open++
+			counted.count(r.Run, 1)
+			if r.entry != e {
+				bad("run %q is among those of job %q", r.ID, name)
+			}
+			if r.blocked() && (r.State != runQueued || e.job.Concurrent || e.blocked[r.blockedAt-1] != r) {
+				bad("run %q is %s and waits for another one", r.ID, r.State)
+			}
 			if s.runs[r.ID] != r || r.ended() {
 				bad("run %q of job %q is not open", r.ID, name)
 			}
 			if r.class != nil {
 				inQueue++
+				counted.inQueue++
 			}
 			if r.class != nil && r.State != runQueued {
 				bad("run %q is %s and in the queue", r.ID, r.State)
 			}
-			if r.State == runQueued && r.class == nil && !r.delayed && !r.blocked {
+			if r.State == runQueued && r.class == nil && !r.delayed && !r.blocked() {
 				bad("run %q waits for nothing", r.ID)
 			}
-			if r.State == runLaunching || r.State == runActive {
-				busy++
-			}
+		}
+		if counted.underWay != e.underWay || counted.inQueue != e.inQueue || counted.awaiting != e.awaiting ||
+			counted.byHand != e.byHand || counted.byHandBytes != e.byHandBytes {
+			bad("job %q: under way %d, in the queue %d, awaiting %d, by hand %d of %d bytes; counted %d, %d, %d, %d of %d", name,
+				e.underWay, e.inQueue, e.awaiting, e.byHand, e.byHandBytes,
+				counted.underWay, counted.inQueue, counted.awaiting, counted.byHand, counted.byHandBytes)
+		}
+		delayed := slices.ContainsFunc(e.runs.snapshot(), func(r *openRun) bool { return r.delayed })
+		if len(e.blocked) > 0 && !e.occupied() && !delayed {
+			bad("job %q: %d runs wait for another one, and there is none", name, len(e.blocked))
 		}
 		if len(e.history) > max(s.cfg.historyKeep, 1) {
 			bad("job %q keeps %d ended runs, more than %d", name, len(e.history), s.cfg.historyKeep)
+		}
+	}
+	for _, t := range s.timers {
+		if t.run != nil && s.runs[t.run.ID] != t.run {
+			bad("run %q has ended and left an alarm", t.run.ID)
 		}
 	}
 	if open != len(s.runs) {
@@ -51,9 +71,58 @@ func (s *scheduler) check() error {
 	if inQueue != s.queue.len() {
 		bad("%d runs are in the queue, which counts %d", inQueue, s.queue.len())
 	}
+	for agent, owed := range s.offers.owed {
+		for at := owed.Front(); at != nil; at = at.Next() {
+			r := at.Value.(*openRun)
+			if r.owed != at || r.AgentID != agent || r.Started != 0 || s.runs[r.ID] != r || r.State != runLaunching && r.State != runActive {
+				bad("run %q, %s on agent %q, owes an answer of agent %q", r.ID, r.State, r.AgentID, agent)
+			}
+		}
+		if owed.Len() == 0 {
+			bad("agent %q owes no answer and is on the list", agent)
+		}
+	}
+	if a := s.offers.aside; (a != nil) != (s.offers.kept != nil) || a != nil && s.offers.kept != &a.keeping {
+		bad("agent kept: %+v, market: %+v", a, s.offers.kept)
+	}
 	for child, parents := range s.graph.parents {
 		if err := s.graph.check(child, parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
 			bad("graph: %w", err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkEmpty reports what is left when all jobs are deleted and everything has come to its end:
+// nothing, as if no run had ever been. It must be called within the loop.
+func (s *scheduler) checkEmpty() error {
+	var errs []error
+	want := func(what string, n int) {
+		if n != 0 {
+			errs = append(errs, fmt.Errorf("%d %s are left", n, what))
+		}
+	}
+	want("jobs", len(s.jobs))
+	want("runs", len(s.runs))
+	want("occurrences", len(s.dues))
+	want("edges", len(s.graph.parents)+len(s.graph.children))
+	want("classes of waiting runs", len(s.queue.classes))
+	want("runs in the queue", s.queue.len())
+	want("launches", len(s.launches))
+	want("jobs to be woken", len(s.wake))
+	want("unlinked jobs", len(s.unlinked))
+	want("tasks without a run", len(s.orphans))
+	want("runs of unusable jobs", len(s.kept))
+	want("declined offers", len(s.offers.undeclined))
+	if k := s.offers.market.kept; k != nil {
+		errs = append(errs, fmt.Errorf("agent %s is kept for run %s", k.agent, k.run))
+	}
+	for state, n := range s.sums {
+		want("runs counted as "+string(state), n)
+	}
+	for _, t := range s.timers {
+		if t.kind != timerReconcile && t.kind != timerOffers {
+			errs = append(errs, fmt.Errorf("an alarm of kind %d is left", t.kind))
 		}
 	}
 	return errors.Join(errs...)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -16,11 +15,16 @@ func (s *scheduler) touch(e *entry) {
 }
 
 func (s *scheduler) touchRun(r *openRun) {
+	e := r.entry
 	if !r.isChanged {
 		r.isChanged = true
-		r.entry.changed = append(r.entry.changed, r)
+		e.changed = append(e.changed, r)
 	}
-	s.touch(r.entry)
+	weight := e.weigh(r)
+	e.weight += weight - r.weight
+	r.weight = weight
+	s.heavy = s.heavy || e.weight > s.partSize()
+	s.touch(e)
 }
 
 // setJob replaces a job's document.
@@ -47,7 +51,7 @@ func (s *scheduler) setSchedule(e *entry, to Schedule) {
 // arm sets the timer of the job's next occurrence, or takes it away.
 func (s *scheduler) arm(e *entry) {
 	at, ok := e.nextDue()
-	if !ok {
+	if !ok || s.yielding {
 		s.dues.drop(&e.timer)
 		return
 	}
@@ -58,7 +62,7 @@ func (s *scheduler) arm(e *entry) {
 // run: the newest, if it is younger than epsilon. The others are recorded as
 // missed. Every one of them uses up a repetition (2.4).
 func (s *scheduler) fireDue(e *entry) {
-	if !e.scheduled() {
+	if !e.scheduled() || s.yielding {
 		return
 	}
 	now := time.UnixMilli(s.now)
@@ -123,17 +127,26 @@ func (s *scheduler) pend(e *entry, due int64) {
 // expireOverlap ends an occurrence that has waited for an earlier run of its
 // own job until its epsilon was over.
 func (s *scheduler) expireOverlap(r *openRun) {
-	if r.State != runQueued || !r.blocked {
+	if r.State != runQueued || !r.blocked() {
 		return
 	}
-	if !slices.ContainsFunc(r.entry.runs, func(o *openRun) bool { return o.State == runActive && o.answered }) {
+	if !r.entry.isRunning() {
 		// After a fail-over the other run may have ended, and what is before it in the queue has not started.
-		s.timers.add(&alarm{at: s.now + firstReconcile.Milliseconds(), kind: timerOverlap, run: r})
+		s.waitUntil(r, timerOverlap, s.now+firstReconcile.Milliseconds())
 		return
 	}
 	s.end(r, runSkipped, "the job was still running when epsilon was over")
-	s.emit(jobEvent{Kind: eventSkipped, Job: r.entry.job, Run: r.Run})
 	s.disableAfterLast(r.entry)
+}
+
+// isRunning reports whether a run of the job certainly is.
+func (e *entry) isRunning() bool {
+	for r := range e.runs.all() {
+		if r.State == runActive && r.answered {
+			return true
+		}
+	}
+	return false
 }
 
 // nextID returns the due of a run that stands for no scheduled instant: now, or
@@ -167,7 +180,7 @@ func (s *scheduler) add(e *entry, r *Run) *openRun {
 	s.watchLate(o)
 	if r.Kind == kindRetry && r.Due > s.now {
 		o.delayed = true
-		s.timers.add(&alarm{at: r.Due, kind: timerRetry, run: o})
+		s.waitUntil(o, timerRetry, r.Due)
 		return o
 	}
 	s.admit(o)
@@ -176,28 +189,22 @@ func (s *scheduler) add(e *entry, r *Run) *openRun {
 
 // admit puts a waiting run into the queue, unless its job does not let it.
 func (s *scheduler) admit(r *openRun) {
+	s.steps++
 	e := r.entry
-	r.blocked = false
 	switch {
 	case r.State != runQueued || r.delayed || r.class != nil:
 	case e.job.Disabled:
 		s.end(r, runSkipped, "the job is disabled")
-		s.emit(jobEvent{Kind: eventExpired, Job: e.job, Run: r.Run})
 	case !e.job.Concurrent && e.occupied():
-		r.blocked = true
+		e.blocked.add(r)
 		if r.Kind == kindScheduled {
-			at := max(r.Due+e.epsilon(), s.now+firstReconcile.Milliseconds())
-			s.timers.add(&alarm{at: at, kind: timerOverlap, run: r})
+			s.waitUntil(r, timerOverlap, max(r.Due+e.epsilon(), s.now+firstReconcile.Milliseconds()))
 		}
 	default:
+		e.blocked.remove(r)
 		s.queue.push(r, s.cfg.task)
 		s.offers.newWork = true
 	}
-}
-
-// occupied reports whether a run of the job is under way or next in the queue.
-func (e *entry) occupied() bool {
-	return e.busy() || slices.ContainsFunc(e.runs, func(r *openRun) bool { return r.class != nil })
 }
 
 // release admits a run whose retry delay has passed.
@@ -208,26 +215,38 @@ func (s *scheduler) release(r *openRun) {
 	}
 }
 
-// unblock admits what waited for another run of the job.
+// unblock admits what waited for another run of the job, as far as the job lets it: one run, or
+// all if it is concurrent.
 func (s *scheduler) unblock(e *entry) {
-	for _, r := range slices.Clone(e.runs) {
-		if r.blocked {
-			s.admit(r)
-		}
+	for len(e.blocked) > 0 && !e.job.Disabled && (e.job.Concurrent || !e.occupied()) {
+		r := e.blocked[0]
+		e.blocked.remove(r)
+		s.timers.drop(&r.wait)
+		s.admit(r)
 	}
 }
 
-// end closes a run and moves it to history.
+// endEvents are what is told of a run that has ended.
+var endEvents = map[runState]eventKind{
+	runFinished: eventFinished, runFailed: eventFailed, runKilled: eventFailed, runLost: eventFailed,
+	runMissed: eventMissed, runSkipped: eventSkipped,
+}
+
+// end closes a run, moves it to history and tells of it: whatever ends a run does it here, and so
+// each is told once. What else its end causes is up to the caller.
 func (s *scheduler) end(r *openRun, state runState, reason string) {
+	s.steps++
 	e := r.entry
 	s.queue.remove(r)
+	e.blocked.remove(r)
 	s.unwatch(r)
-	r.blocked, r.delayed = false, false
+	r.delayed = false
 	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing = state, reason, s.now, "" })
 	delete(s.runs, r.ID)
-	e.runs = slices.DeleteFunc(slices.Clone(e.runs), func(o *openRun) bool { return o == r })
+	e.runs.remove(r)
 	e.addHistory(r.Run, s.cfg.historyKeep, s.cfg.historySize)
 	s.touchRun(r)
+	s.emit(jobEvent{Kind: endEvents[state], Job: e.job, Run: r.Run, Message: reason})
 	s.unblock(e)
 	if r.Kind == kindDependent {
 		s.wake = append(s.wake, e.job.Name) // its parents may have finished again meanwhile
@@ -236,11 +255,9 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 
 // succeed ends a run that did what it should, for its job's counters and children.
 func (s *scheduler) succeed(r *openRun, message string) {
-	e, before := r.entry, r.entry.job
 	s.end(r, runFinished, message)
-	s.countSuccess(e)
-	s.emit(jobEvent{Kind: eventFinished, Job: before, Run: r.Run, Message: message})
-	s.disableExhausted(e)
+	s.countSuccess(r.entry)
+	s.disableExhausted(r.entry)
 }
 
 func (s *scheduler) countSuccess(e *entry) {
@@ -265,7 +282,7 @@ func (s *scheduler) passOn(e *entry) {
 // disableExhausted disables a job whose last repetition has succeeded, once
 // nothing of it is open any more.
 func (s *scheduler) disableExhausted(e *entry) {
-	if e.gone || e.job.Dependent || e.job.Disabled || e.problem != "" || len(e.runs) > 0 || e.sched.remaining() != 0 {
+	if e.gone || e.job.Dependent || e.job.Disabled || e.problem != "" || e.runs.len() > 0 || e.sched.remaining() != 0 {
 		return
 	}
 	j := e.job.clone()
@@ -277,11 +294,16 @@ func (s *scheduler) disableExhausted(e *entry) {
 }
 
 // fail ends an attempt that did not succeed: another one follows, or the
-// failure counts.
+// failure counts. One that somebody asked to kill was killed however it ended, which is
+// as FAILED if its executor died within the grace period: to try it again would start
+// what was to end.
 func (s *scheduler) fail(r *openRun, state runState, message string) {
+	if r.Killing.asked() {
+		s.killed(r, message)
+		return
+	}
 	e, before := r.entry, r.entry.job
 	s.end(r, state, message)
-	s.emit(jobEvent{Kind: eventFailed, Job: before, Run: r.Run, Message: message})
 	if mayRetry(before, r.Attempt) {
 		s.retry(e, r.Run)
 		return
@@ -299,7 +321,7 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 	}
 	if broken && !before.Disabled {
 		s.emit(jobEvent{Kind: eventDisabled, Job: before, Run: r.Run, Message: message, Cause: causeFailures})
-		s.requeueWaiting(e)
+		s.skipWaiting(e)
 		return
 	}
 	s.emit(jobEvent{Kind: eventRetriesExhausted, Job: before, Run: r.Run, Message: message})
@@ -334,6 +356,7 @@ func (s *scheduler) wakeChildren() {
 	}
 	n := min(len(s.wake), maxWakes)
 	for _, name := range s.wake[:n] {
+		s.turnLog.note("look at parents", name)
 		if e := s.jobs[name]; e != nil {
 			s.runIfReady(e)
 		}
@@ -396,6 +419,8 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	})
 	s.touchRun(r)
 	s.watchStaging(r)
+	s.expectAnswer(r)
+	s.joinGuests(r)
 	if parents := s.graph.parents[e.job.Name]; len(parents) > 1 && r.Kind == kindManual {
 		s.consume(e, parents) // a manual start counts as having seen what the parents did
 	}
@@ -410,12 +435,15 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 // watchLate has eventLate raised if the run has not started in time. A run is told of at once
 // that is late already. Without --notify_late this costs nothing.
 func (s *scheduler) watchLate(r *openRun) {
-	if s.cfg.late > 0 {
+	if s.cfg.late > 0 && !r.Late {
 		s.timers.move(&r.late, max(s.now, r.Due+s.cfg.late.Milliseconds()))
 	}
 }
 
+// tellLate tells that a run is late: once, also across a fail-over.
 func (s *scheduler) tellLate(r *openRun) {
+	r.update(func(n *Run) { n.Late = true })
+	s.touchRun(r)
 	s.emit(jobEvent{Kind: eventLate, Job: r.entry.job, Run: r.Run})
 }
 
@@ -426,14 +454,15 @@ func (s *scheduler) requeue(r *openRun, why string, pause time.Duration) {
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, "", "", "", why
 	})
+	s.gotAnswer(r)
 	s.touchRun(r)
 	if r.Killing != "" {
-		s.end(r, runKilled, r.Killing)
+		s.killed(r, string(r.Killing))
 		return
 	}
 	if pause > 0 {
 		r.delayed = true
-		s.timers.add(&alarm{at: s.now + pause.Milliseconds(), kind: timerRetry, run: r})
+		s.waitUntil(r, timerRetry, s.now+pause.Milliseconds())
 		return
 	}
 	s.admit(r)

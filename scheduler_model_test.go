@@ -25,6 +25,8 @@ type model struct {
 	crashes atomic.Bool
 	jobs    map[string]*modelJob
 	deleted map[string]bool // names that were ever deleted
+	ledger  *ledger
+	metrics *metrics
 }
 
 // A modelJob is a job of which it is known what must become of it.
@@ -48,9 +50,14 @@ func TestModel(t *testing.T) {
 }
 
 func runModel(b *bench, seed uint64) {
-	m := &model{bench: b, random: rand.New(&lockedSource{source: rand.NewPCG(seed, 0)}), jobs: map[string]*modelJob{}, deleted: map[string]bool{}}
+	m := &model{bench: b, random: rand.New(&lockedSource{source: rand.NewPCG(seed, 0)}), jobs: map[string]*modelJob{}, deleted: map[string]bool{},
+		ledger: newLedger(), metrics: newMetrics("test")}
 	m.cfg.historyKeep, m.cfg.historySize = 1<<20, 1<<40
-	m.cfg.observe = func(jobEvent) {}
+	m.cfg.batchSize, m.cfg.mostByHand, m.cfg.late = modelBatch, modelByHand, time.Minute
+	m.cfg.observe = func(e jobEvent) {
+		m.metrics.observe(e)
+		m.ledger.told(e)
+	}
 	m.cfg.disableAfter = 0
 	m.store.before = m.commitFate
 	m.cluster.resize(1.5)
@@ -66,6 +73,7 @@ func runModel(b *bench, seed uint64) {
 	}
 	m.calm()
 	m.compare()
+	m.clear()
 	m.end()
 }
 
@@ -73,19 +81,22 @@ func (m *model) chance(percent int) bool { return m.random.IntN(100) < percent }
 
 // commitFate crashes the leader at a commit now and then, before or after it was stored.
 func (m *model) commitFate(records []record) error {
+	size := 0
+	for _, r := range records {
+		if kindOf(r.key) != "history" { // which the model keeps whole
+			size += m.store.size(r)
+		}
+	}
+	if size > modelBatch*3/2 {
+		m.t.Errorf("a commit of %d records takes %d bytes", len(records), size)
+	}
 	if !m.crashes.Load() || !m.chance(4) {
+		m.ledger.stored(records, true)
 		return nil
 	}
 	if m.chance(50) {
-		m.store.mu.Lock()
-		defer m.store.mu.Unlock()
-		for _, r := range records {
-			if r.value == nil {
-				delete(m.store.records, r.key)
-			} else {
-				m.store.records[r.key] = r.value
-			}
-		}
+		m.ledger.stored(records, false)
+		m.store.apply(records)
 	}
 	return errors.New("crash")
 }
@@ -160,11 +171,11 @@ func (m *model) step() {
 	m.crashes.Store(true)
 	name := fmt.Sprint("job", m.random.IntN(8))
 	v := m.s.view().job(name)
-	switch n := m.random.IntN(20); {
+	switch n := m.random.IntN(22); {
 	case n < 6:
 		m.postJob(name, v)
 	case n < 9:
-		m.s.runJob(m.t.Context(), name, "by hand", m.chance(50))
+		m.startByHand(name, 1)
 	case n == 9:
 		m.s.killJob(m.t.Context(), name)
 	case n == 10:
@@ -184,8 +195,35 @@ func (m *model) step() {
 	case n == 15:
 		m.cluster.resize(float64(m.random.IntN(3)))
 	case n == 16:
+		m.startByHand(name, 2*modelByHand)
+	case n == 17:
 		for _, id := range m.cluster.running() {
 			m.cluster.tell(id, mesos.TaskStatus{State: mesos.TASK_UNREACHABLE.Enum()})
+		}
+	}
+}
+
+// startByHand starts a job several times, and expects to be refused as soon as too many of its runs wait.
+func (m *model) startByHand(name string, times int) {
+	for range times {
+		m.settle()
+		waiting := -1
+		if v := m.s.view().job(name); v != nil {
+			waiting = 0
+			for _, r := range v.runs {
+				if r.State == runQueued && r.Kind == kindManual {
+					waiting++
+				}
+			}
+		}
+		id, err := m.s.runJob(m.t.Context(), name, "by hand "+strings.Repeat("x", m.random.IntN(300)), m.chance(50))
+		switch {
+		case waiting < 0 && !errors.Is(err, errNotFound) || waiting >= modelByHand && !errors.Is(err, errCrowded):
+			if err == nil || !errors.Is(err, errNoLeader) && !strings.Contains(err.Error(), "crash") {
+				m.t.Errorf("job %q has %d waiting runs, of at most %d, and was started: %q, %v", name, waiting, modelByHand, id, err)
+			}
+		case waiting >= 0 && waiting < modelByHand && errors.Is(err, errCrowded):
+			m.t.Errorf("job %q has %d waiting runs, of at most %d, and was not started: %v", name, waiting, modelByHand, err)
 		}
 	}
 }
@@ -209,8 +247,8 @@ func (m *model) postJob(name string, v *jobView) {
 			j.parent = other
 		}
 	}
-	more := fmt.Sprintf(`"retries":%d,"concurrent":%t,"highPriority":%t,"async":%t,"cpus":%g,"epsilon":"PT%dS"`,
-		m.random.IntN(3), m.chance(30), m.chance(30), m.chance(10), 0.5*float64(1+m.random.IntN(2)), 30+30*m.random.IntN(10))
+	more := fmt.Sprintf(`"retries":%d,"disabled":%t,"concurrent":%t,"highPriority":%t,"async":%t,"cpus":%g,"epsilon":"PT%dS"`,
+		m.random.IntN(3), m.chance(10), m.chance(30), m.chance(30), m.chance(10), 0.5*float64(1+m.random.IntN(2)), 30+30*m.random.IntN(10))
 	doc := fmt.Sprintf(`{"name":%q,"command":"x",%s,"parents":[%q]}`, name, more, j.parent)
 	if j.parent == "" {
 		n := ""
@@ -299,12 +337,34 @@ func (m *model) compare() {
 			m.t.Errorf("run %q was launched and is not in the history", id)
 		}
 	}
+	m.ledger.compare(m.t, m.viewed())
 	m.t.Logf("%d launches, %d runs recorded, %d jobs", len(m.cluster.launchCounts()), len(recorded), len(m.viewed()))
 	if left := m.cluster.running(); len(left) > 0 {
 		m.t.Errorf("tasks still run: %q", left)
 	}
 	if left := m.store.keys("T_"); len(left) > 0 {
 		m.t.Errorf("records left: %q", left)
+	}
+}
+
+// clear deletes all jobs. Then everything is as if no run had ever been.
+func (m *model) clear() {
+	for _, name := range slices.Sorted(maps.Keys(m.viewed())) {
+		m.do("delete", m.s.deleteJob(m.t.Context(), name))
+	}
+	time.Sleep(m.cfg.reconcile + m.cfg.unreachable)
+	m.settle()
+	if err := m.s.do(m.t.Context(), m.s.checkEmpty); err != nil {
+		m.t.Errorf("when all jobs are deleted: %v", err)
+	}
+	if v := m.s.view(); v.len()+v.queued+v.queuedHigh+v.running+v.disabled != 0 || v.oldestQueued != 0 {
+		m.t.Errorf("when all jobs are deleted: the view counts %d jobs, %d disabled, %d waiting runs, %d of them high, %d running, since %d",
+			v.len(), v.disabled, v.queued, v.queuedHigh, v.running, v.oldestQueued)
+	}
+	for state, counted := range m.metrics.runs {
+		if n := m.ledger.results[state]; counted.count() != n {
+			m.t.Errorf("%d runs are counted as %s, and %d were told of", counted.count(), state, n)
+		}
 	}
 }
 
@@ -335,6 +395,102 @@ func (m *model) compareOccurrences(name string, j *modelJob, v *jobView) {
 	}
 	for due := range accounted {
 		m.t.Errorf("job %q has a run of %s, which is no instant of its schedule", name, instant(msTime(due)))
+	}
+}
+
+const (
+	modelBatch  = 8 << 10 // bytes that are to go into one commit
+	modelByHand = 25      // runs of a job that may wait when somebody has started them
+)
+
+// A ledger holds what is told of runs against what is stored of them.
+type ledger struct {
+	mu      sync.Mutex
+	opened  map[string]bool       // runs that are stored as open, or told of as queued
+	untold  map[string]bool       // runs whose end was stored as the leader went down
+	ended   map[string][]runState // what was told of ends
+	late    map[string]int        // how often it was told that a run is late
+	started map[string]int
+	results map[runState]int64
+}
+
+func newLedger() *ledger {
+	return &ledger{opened: map[string]bool{}, untold: map[string]bool{}, ended: map[string][]runState{},
+		late: map[string]int{}, started: map[string]int{}, results: map[runState]int64{}}
+}
+
+// stored notes a commit, and whether the leader has learnt that it was one.
+func (l *ledger) stored(records []record, known bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range records {
+		encoded, ok := strings.CutPrefix(r.key, "go/run/")
+		if !ok {
+			continue
+		}
+		id, err := parseRecordName(encoded)
+		if err != nil {
+			panic(err)
+		}
+		l.opened[id] = true
+		if r.value == nil && !known {
+			l.untold[id] = true
+		}
+	}
+}
+
+// told notes an event.
+func (l *ledger) told(e jobEvent) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch e.Kind {
+	case eventQueued:
+		l.opened[e.Run.ID] = true
+	case eventStarted:
+		l.started[e.Run.ID]++
+	case eventLate:
+		l.late[e.Run.ID]++
+	case eventFinished, eventFailed, eventMissed, eventSkipped:
+		l.results[e.Run.State] += max(1, e.Run.Count)
+		if e.Run.Count == 0 { // else there never was a run
+			l.ended[e.Run.ID] = append(l.ended[e.Run.ID], e.Run.State)
+		}
+	}
+}
+
+// compare expects that each run that was opened was told of as ended, once, as the history has it.
+// An end that was stored as the leader went down may go untold.
+func (l *ledger) compare(t testing.TB, jobs map[string]*jobView) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	history := map[string]runState{}
+	for _, v := range jobs {
+		for _, r := range v.history {
+			if r.Count == 0 {
+				history[r.ID] = r.State
+			}
+		}
+	}
+	for id := range l.opened {
+		ends := l.ended[id]
+		if len(ends) > 1 || len(ends) == 0 && !l.untold[id] {
+			t.Errorf("run %q was told of as ended %d times: %q", id, len(ends), ends)
+		}
+		if state, ok := history[id]; ok && len(ends) > 0 && ends[0] != state {
+			t.Errorf("run %q was told of as %s, and is %s", id, ends[0], state)
+		}
+	}
+	for id, ends := range l.ended {
+		if !l.opened[id] {
+			t.Errorf("run %q, which never was, was told of as %q", id, ends)
+		}
+	}
+	for what, told := range map[string]map[string]int{"late": l.late, "started": l.started} {
+		for id, n := range told {
+			if n > 1 {
+				t.Errorf("run %q was told of as %s %d times", id, what, n)
+			}
+		}
 	}
 }
 

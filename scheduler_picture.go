@@ -56,12 +56,16 @@ func keysSize(keys []string) int64 { return 16 * int64(len(keys)) }
 
 // visit has f run in the goroutine that calls the store, between two commits.
 func (w *writer) visit(ctx context.Context, f func(context.Context)) error {
-	done := make(chan struct{})
-	visit := func(ctx context.Context) { defer close(done); f(ctx) }
+	done := make(chan error, 1)
+	visit := func(ctx context.Context) (err error) {
+		defer func() { done <- err }()
+		defer recoverAs(w.log, "visit to the store", &err)
+		f(ctx)
+		return nil
+	}
 	select {
 	case w.visits <- visit:
-		<-done
-		return nil
+		return <-done
 	case <-w.stopped:
 		return errNoLeader
 	case <-ctx.Done():

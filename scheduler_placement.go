@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -12,9 +13,6 @@ import (
 const (
 	offerHold    = 10 * time.Second // longest time an offer is kept from other frameworks
 	lookAhead    = 2 * time.Second  // beside --min_revive_offers_interval, how early offers are asked for
-	starvation   = 30 * time.Second // a run that waits longer may have an agent kept for it
-	asideLimit   = 2 * time.Minute  // for so long, and then not for as long again
-	measureEvery = 5 * time.Second  // between looks at what our tasks take of each agent
 	unsentPause  = time.Second      // before a launch that did not get through is tried again
 	explainLimit = 10               // agents named in why a run waits
 )
@@ -22,14 +20,12 @@ const (
 // An offerBook is the offers at hand and what was last said to the cluster about offers.
 type offerBook struct {
 	*market
+	agentBook
 	suppressed   bool
 	newWork      bool  // a run has joined the queue in this turn
 	revivedAt    int64 // ms; of the last REVIVE or SUBSCRIBED
 	offeredAt    int64
 	timer        alarm
-	largest      map[string]resources // the most known to be of each agent
-	measuredAt   int64                // ms; when that was last told of running tasks
-	aside        aside
 	undeclined   []*sched.Call_Decline // that the cluster may not have taken
 	undeclinedAt int64                 // ms; when that was last found
 	soon         resources             // what was due soon at soonAt, when soonTop was next
@@ -37,16 +33,8 @@ type offerBook struct {
 	soonTop      *alarm
 }
 
-// aside is the agent that is kept for a run that has starved.
-type aside struct {
-	run   *openRun
-	agent string
-	since int64
-	ended int64
-}
-
 func newOfferBook(role string) *offerBook {
-	return &offerBook{market: newMarket(role), largest: map[string]resources{}, timer: alarm{kind: timerOffers}}
+	return &offerBook{market: newMarket(role), agentBook: newAgentBook(), timer: alarm{kind: timerOffers}}
 }
 
 // receive takes offers in.
@@ -80,11 +68,15 @@ func (s *scheduler) place(last bool) {
 		r := c.runs[0]
 		c.need.run = r.ID
 		p, ok := s.offers.place(c.need)
-		if !ok {
-			c.refused = true
-			continue
+		if !ok && s.offers.passed != "" {
+			p, ok = s.placeOnOwing(c, s.offers.passed)
 		}
-		c.refused = false
+		if c.refused = !ok; !ok {
+			if r, p, ok = s.backfill(c); !ok {
+				continue
+			}
+		}
+		s.cut()
 		s.launched(r, &p)
 		s.launches.on(p.agentID).add(r, &p)
 		round.again(c)
@@ -185,11 +177,13 @@ func (s *scheduler) post(event func()) {
 // offers are given back first: they would stay out, and the launch could still arrive
 // after the master has said that it does not know the task.
 func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err error) {
+	s.turnLog.note("failed launch", "")
 	s.giveBack(&sched.Call_Decline{OfferIDs: offers})
 	for _, r := range runs {
 		if r.State != runLaunching || s.runs[r.ID] != r {
 			continue
 		}
+		s.cut()
 		if errors.Is(err, errNotSent) {
 			s.requeue(r, err.Error(), unsentPause)
 			continue
@@ -200,79 +194,6 @@ func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err er
 	}
 }
 
-// keepAside keeps one agent free for the run that has waited too long, if an
-// agent is large enough for it, and for a bounded time.
-func (s *scheduler) keepAside() {
-	a := &s.offers.aside
-	if a.run != nil {
-		if a.run.State == runQueued && s.now-a.since < asideLimit.Milliseconds() {
-			return
-		}
-		s.offers.setAside(a.agent, "")
-		*a = aside{ended: s.now}
-	}
-	if s.now-a.ended < asideLimit.Milliseconds() && a.ended != 0 {
-		return
-	}
-	for _, c := range s.queue.classes {
-		r := c.runs[0]
-		if !c.refused || s.now-r.Queued <= starvation.Milliseconds() || a.run != nil && a.run.seq < r.seq {
-			continue
-		}
-		s.measure()
-		if agent := s.roomFor(c); agent != "" {
-			*a = aside{run: r, agent: agent, since: s.now}
-		}
-	}
-	if a.run != nil {
-		s.offers.setAside(a.agent, a.run.ID)
-	}
-}
-
-// forgetAgent keeps an agent that is gone from being kept aside for anything.
-func (s *scheduler) forgetAgent(id string) {
-	delete(s.offers.largest, id)
-	if s.offers.aside.run != nil && s.offers.aside.agent == id {
-		s.offers.setAside(id, "")
-		s.offers.aside = aside{}
-	}
-}
-
-// measure adds up what each agent offers and what our own tasks take there: a leader that took over
-// a busy cluster has seen none of them empty. That costs a look at all runs, so now and then will do.
-func (s *scheduler) measure() {
-	if s.now-s.offers.measuredAt < measureEvery.Milliseconds() {
-		return
-	}
-	s.offers.measuredAt = s.now
-	sizes := map[string]resources{}
-	for _, r := range s.runs {
-		if r.AgentID != "" && !r.agentAway && (r.State == runLaunching || r.State == runActive) {
-			sizes[r.AgentID] = sizes[r.AgentID].plus(taskNeed(r.entry.job, r.ID, s.cfg.task).resources)
-		}
-	}
-	for id, used := range sizes {
-		if a := s.offers.byAgent[id]; a != nil {
-			used = used.plus(a.free)
-		}
-		s.offers.largest[id] = s.offers.largest[id].most(used)
-	}
-}
-
-// roomFor returns an agent that has once offered what the class needs, or "". Whether one meets
-// constraints is known of those held and those seen last.
-func (s *scheduler) roomFor(c *class) string {
-	if len(c.need.constraints) > 0 {
-		return s.offers.suiting(c.need.constraints, func(id string) bool { return s.offers.largest[id].covers(c.need.resources) })
-	}
-	for id, size := range s.offers.largest {
-		if size.covers(c.need.resources) {
-			return id
-		}
-	}
-	return ""
-}
-
 // tendOffers asks for the offers that are wanted, gives back those that are
 // not, and sees to it that it is called again in time.
 func (s *scheduler) tendOffers() {
@@ -280,7 +201,7 @@ func (s *scheduler) tendOffers() {
 	wanted, waiting := s.wanted()
 	if wanted == (resources{}) {
 		s.declineAll()
-		s.tendLater(0)
+		s.tendLater(false)
 		return
 	}
 	if s.offers.suppressed || waiting && s.mayAskAgain() || s.offers.newWork && s.cfg.reviveForNew {
@@ -289,7 +210,7 @@ func (s *scheduler) tendOffers() {
 	s.offers.newWork = false
 	s.decline(s.offers.surplus(wanted))
 	s.decline(s.offers.expired(time.UnixMilli(s.now).Add(-offerHold)))
-	s.tendLater(s.cfg.reviveEvery)
+	s.tendLater(true)
 }
 
 // wanted is what the waiting runs need and what will be due soon, and whether
@@ -397,22 +318,23 @@ func (s *scheduler) giveBackAgain() {
 	}
 }
 
-// tendLater sets the timer for the next look at the offers: in time for what is
-// due next, or after the interval given.
-func (s *scheduler) tendLater(every time.Duration) {
-	at := int64(0)
-	if every > 0 {
-		at = s.now + every.Milliseconds()
+// tendLater sets the timer for the next look at the offers: in time to ask for more while they are
+// wanted, else for what is due next, and in time to give back what is held for too long.
+func (s *scheduler) tendLater(wanted bool) {
+	at := int64(math.MaxInt64)
+	by := func(instant int64) { at = min(at, max(instant, s.now+1)) }
+	if wanted {
+		by(s.now + max(s.cfg.reviveEvery, unsentPause).Milliseconds())
 	} else if next := s.dues.next(); next != nil {
-		at = max(s.now+1, next.at-s.cfg.reviveEvery.Milliseconds()-lookAhead.Milliseconds())
+		by(next.at - s.cfg.reviveEvery.Milliseconds() - lookAhead.Milliseconds())
 	}
-	if again := s.offers.undeclinedAt + unsentPause.Milliseconds(); len(s.offers.undeclined) > 0 && (at == 0 || again < at) {
-		at = again
+	if since, ok := s.offers.oldest(); ok {
+		by(since.Add(offerHold).UnixMilli() + 1)
 	}
-	if at == 0 {
-		return
+	if len(s.offers.undeclined) > 0 {
+		by(s.offers.undeclinedAt + unsentPause.Milliseconds())
 	}
-	if t := &s.offers.timer; !t.set() || t.at > at {
+	if t := &s.offers.timer; at < math.MaxInt64 && (!t.set() || t.at > at) {
 		s.timers.move(t, at)
 	}
 }

@@ -24,6 +24,7 @@ type class struct {
 	need    need
 	runs    []*openRun // by seq
 	refused bool       // its head found no room when last tried
+	seen    seen
 }
 
 func newQueue() *queue { return &queue{classes: map[string]*class{}} }
@@ -54,6 +55,7 @@ func (q *queue) push(r *openRun, cfg taskConfig) {
 	i, _ := slices.BinarySearchFunc(c.runs, r.seq, func(a *openRun, seq int64) int { return int(a.seq - seq) })
 	c.runs = slices.Insert(c.runs, i, r)
 	r.class = c
+	r.entry.inQueue++
 	q.count[priority(c.high)]++
 }
 
@@ -71,6 +73,7 @@ func (q *queue) remove(r *openRun) {
 		return
 	}
 	r.class = nil
+	r.entry.inQueue--
 	i, ok := slices.BinarySearchFunc(c.runs, r.seq, func(a *openRun, seq int64) int { return int(a.seq - seq) })
 	if !ok {
 		return

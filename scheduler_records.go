@@ -93,6 +93,9 @@ type store interface {
 	// A *recordError says which record was refused for good (too large, say);
 	// any other error leaves the outcome unknown and ends the term.
 	commit(ctx context.Context, records []record) error
+	// size is how many bytes a record takes of a commit, rather too many than too few. It may
+	// be called from any goroutine.
+	size(r record) int
 	// allKeys lists the records that load has found and commit has changed since, in no
 	// order, those that can't be read too.
 	allKeys() []string

@@ -210,7 +210,7 @@ func changesBetween(from, to map[string][]byte) []record {
 func commitAll(ctx context.Context, st store, records []record) error {
 	size, first := 0, 0
 	for i, r := range records {
-		n := len(r.key) + len(r.value) + 2*recordOverhead
+		n := st.size(r)
 		if i > first && size+n > maxBatchSize {
 			if err := st.commit(ctx, records[first:i]); err != nil {
 				return err
@@ -350,9 +350,14 @@ func (s *scheduler) restoredBefore(ctx context.Context, name *requestName, docum
 
 // mayRestore checks, in the loop, that a restore destroys nothing that it should not.
 func (s *scheduler) mayRestore(o restoreOptions) error {
-	unusable := func(r invalidRecord) bool { return isJob(r.key) }
-	if !o.replace && (len(s.jobs) > 0 || slices.ContainsFunc(s.invalid, unusable)) {
+	if !o.replace && !s.empty() {
 		return errNotEmpty
 	}
 	return nil
+}
+
+// empty reports whether there is no job, not even one that can't be used.
+func (s *scheduler) empty() bool {
+	unusable := func(r invalidRecord) bool { return isJob(r.key) }
+	return len(s.jobs) == 0 && !slices.ContainsFunc(s.invalid, unusable)
 }

@@ -107,7 +107,7 @@ func TestRestoreDestroysOnlyWhatItIsToldTo(t *testing.T) {
 func TestNothingIsStoredAfterTheEndOfATerm(t *testing.T) {
 	t.Parallel()
 	st := newMemStore()
-	w := newWriter(st, func([]viewChange, viewTotals) {})
+	w := newWriter(st, maxBatchSize, func([]viewChange, viewTotals) {}, slog.New(slog.DiscardHandler))
 	told := map[string]error{}
 	for _, c := range []*change{
 		{records: []record{put("J_before", "1")}}, {records: []record{put(restoreMarker, "{}")}, ends: errRestored}, {records: []record{put("J_after", "1")}},

@@ -1,79 +1,118 @@
 package main
 
-// changeSize is where a change is cut in two, between jobs.
-const changeSize = 64 << 10
+// partSize is where a change is cut in two: between jobs, and within one as soon as the
+// changed runs of a job may take so much.
+func (s *scheduler) partSize() int { return s.cfg.batchSize / 8 }
+
+// An effect makes known what a change has done. One that tells of a job follows that job's
+// records as soon as they are stored; the others wait for the whole change.
+type effect struct {
+	job string
+	do  func(error)
+}
+
+// cut stores what has been done so far if the next thing to do to the same job could make it too
+// large for one commit. Whoever does many things to one job calls it before each: what belongs
+// together must be done by then, and the answer not be given yet.
+func (s *scheduler) cut() {
+	if s.heavy {
+		s.seal()
+	}
+}
 
 // seal hands what the events of this turn have changed to the writer: the
 // records of every entry that is dirty, its new picture, and the effects, which
 // run when all of that is stored.
-func (s *scheduler) seal() { s.sealUpTo(changeSize) }
+func (s *scheduler) seal() { s.sealUpTo(s.partSize()) }
 
 // sealUpTo is seal with changes that may be of another size. Records of no job come last.
 func (s *scheduler) sealUpTo(size int) {
 	if len(s.dirty) == 0 && len(s.extra) == 0 && len(s.effects) == 0 {
 		return
 	}
-	c := &change{}
-	cut := func() {
+	parts := []*change{{}}
+	add := func(records []record) *change {
+		c := parts[len(parts)-1]
 		if c.size > size {
-			c.totals = s.totals()
-			s.writer.enqueue(c)
 			c = &change{}
+			parts = append(parts, c)
 		}
+		c.records = append(c.records, records...)
+		for _, r := range records {
+			c.size += s.store.size(r)
+		}
+		return c
 	}
-	for _, e := range s.dirty {
-		cut()
+	homes := make([]*change, len(s.dirty))
+	for i, e := range s.dirty {
 		s.sum(e)
-		c.add(e.records())
+		c := add(e.records())
+		homes[i] = c
 		if e.gone {
-			c.view.clear = append(c.view.clear, &jobView{job: e.job, slot: e.slot})
+			c.view.clear = append(c.view.clear, e.job.Name)
 		} else {
 			c.view.set = append(c.view.set, e.publish(s.graph))
 		}
-		e.clean()
 	}
 	for _, r := range s.extra {
-		cut()
-		c.add([]record{r})
+		add([]record{r})
 	}
-	c.effects, c.ends = s.effects, s.ends
-	c.totals = s.totals()
-	s.writer.enqueue(c)
-	s.dirty, s.extra, s.effects, s.ends = s.dirty[:0], nil, nil, nil
+	s.addEffects(parts, homes)
+	parts[len(parts)-1].ends = s.ends
+	totals := s.totals()
+	for _, c := range parts {
+		c.totals = totals
+		s.writer.enqueue(c)
+	}
+	for _, e := range s.dirty {
+		e.clean()
+	}
+	s.dirty, s.extra, s.effects, s.heavy, s.ends = s.dirty[:0], nil, nil, false, nil
 }
 
-func (c *change) add(records []record) {
-	c.records = append(c.records, records...)
-	for _, r := range records {
-		c.size += len(r.key) + len(r.value) + recordOverhead
+// addEffects gives each effect to the part of a change that it waits for. The parts that hold
+// the records of the dirty jobs are their homes.
+func (s *scheduler) addEffects(parts, homes []*change) {
+	last := parts[len(parts)-1]
+	of := map[string]*change{}
+	if len(parts) > 1 {
+		for i, e := range s.dirty {
+			of[e.job.Name] = homes[i]
+		}
+	}
+	for _, f := range s.effects {
+		c := of[f.job]
+		if c == nil {
+			c = last
+		}
+		c.effects = append(c.effects, f.do)
 	}
 }
 
 // clean notes that all of an entry has been handed over.
 func (e *entry) clean() {
-	e.isDirty, e.jobDirty, e.stateDirty, e.historyDirty = false, false, false, false
+	e.isDirty, e.jobDirty, e.stateDirty, e.historyDirty, e.noticeDirty = false, false, false, false, false
 	for _, r := range e.changed {
-		r.isChanged = false
+		r.isChanged, r.weight = false, 0
 	}
-	e.changed, e.dropped = nil, nil
+	e.changed, e.weight = nil, 0
 }
 
 // sum keeps count of the open runs by state.
 func (s *scheduler) sum(e *entry) {
 	for _, r := range e.changed {
-		now := r.State
-		if r.ended() || s.runs[r.ID] != r {
-			now = ""
-		}
-		if r.counted != now {
-			s.sums[r.counted]--
-			s.sums[now]++
-			r.counted = now
-		}
+		s.sumRun(r)
 	}
-	for _, r := range e.dropped {
+}
+
+func (s *scheduler) sumRun(r *openRun) {
+	if r.counted != "" {
 		s.sums[r.counted]--
-		r.counted = ""
+	}
+	r.counted = ""
+	if !r.ended() {
+		r.counted = r.State
+		s.sums[r.State]++
 	}
 }
 

@@ -1,8 +1,9 @@
 package main
 
 import (
+	"cmp"
+	"container/list"
 	"encoding/json"
-	"slices"
 	"time"
 )
 
@@ -11,19 +12,27 @@ type entry struct {
 	job     *Job // replaced, never changed
 	sched   Schedule
 	problem string // why its schedule is not followed, or ""
+	notice  string // what a leader has done to it by itself, for a person, or ""
 	state   jobState
-	runs    []*openRun // open, oldest first
-	history []*Run     // ended, newest first; replaced, never changed
-	slot    int
-	timer   alarm // of the next occurrence
-	listed  *Job  // whose JSON lists are
+	runs    runList // open
+	blocked blockedRuns
+	history []*Run // ended, newest first; replaced, never changed
+	timer   alarm  // of the next occurrence
+	listed  *Job   // whose JSON lists are
 	lists   *lists
 	gone    bool
 
+	underWay, inQueue, awaiting int // of the open runs
+	byHand, byHandBytes         int // of those that somebody has started and that wait, and their arguments
+
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
+	noticeDirty                        bool
 	changed                            []*openRun
-	dropped                            []*openRun // of a deleted job: open runs to forget
+	weight                             int // of what is changed
+	recordSize                         int // of the document as it was last stored
+	weighed                            *Job
+	waitWeight                         int // of a T_ record while weighed is the document
 }
 
 // jobState is the part of a job's state that has no place in the JVM versions'
@@ -43,10 +52,27 @@ type jobState struct {
 	Missed        int64            `json:"missed,omitempty"`        // occurrences missed
 	Used          int64            `json:"used,omitempty"`          // newest due in an id of a deleted job of this name
 	Deleted       int64            `json:"deleted,omitempty"`       // when the job was; only Used is left then
+
+	kept rawMembers // what a later version of this program has put there
 }
 
 // newestDue is the newest due that is part of an id of one of the job's tasks.
 func (st *jobState) newestDue() int64 { return max(st.Used, st.LastScheduled, st.LastDue) }
+
+const noticePrefix = "go/notice/"
+
+// A jobNotice is the record of what is said of a job until it is posted anew.
+type jobNotice struct {
+	Seq  int64  `json:"seq"` // of the job: one made anew is another
+	Text string `json:"text"`
+}
+
+func (e *entry) noticeRecord() []byte {
+	if e.notice == "" {
+		return nil
+	}
+	return mustJSON(jobNotice{e.state.Seq, e.notice})
+}
 
 // An openRun is a run that has not ended, with what only the loop needs to know.
 type openRun struct {
@@ -55,16 +81,23 @@ type openRun struct {
 	seq     int64  // order of arrival in the queue
 	class   *class // where it waits for an offer, or nil
 	delayed bool   // waits for its retry delay
-	blocked bool   // waits for another run of its job
+
+	place     int // among the runs of its job
+	blockedAt int // among those of them that are blocked, from 1; 0 if it isn't
 
 	stored, waitingStored bool // go/run and T_ records exist
 	isChanged             bool
-	kill                  alarm    // asks for the kill again
-	staging               alarm    // looks whether the launched task has started
-	answered              bool     // the cluster has told of it in this subscription
+	weight                int           // with which it counts in that of its job
+	wait                  alarm         // the retry delay, the end of epsilon, or of the time for an agent to come back
+	kill                  alarm         // asks for the kill again
+	staging               alarm         // looks whether the launched task has started
+	answered              bool          // the cluster has told of it in this subscription
+	owed                  *list.Element // among the launches that its agent, owedBy, has not answered
+	owedBy                string
 	asked                 bool     // the cluster was asked about it since its launch
 	unconfirmed           bool     // the cluster may not have taken its launch
 	agentAway             bool     // and the time for it to come back is running
+	doubtful              bool     // another version led after its launch, and nothing has been heard of it since
 	late                  alarm    // raises eventLate
 	counted               runState // state under which it is summed up
 }
@@ -72,17 +105,26 @@ type openRun struct {
 // open puts a run that has not ended into the table.
 func (s *scheduler) open(e *entry, r *Run) *openRun {
 	o := &openRun{Run: r, entry: e}
+	o.wait = alarm{run: o}
 	o.kill = alarm{kind: timerKill, run: o}
 	o.staging = alarm{kind: timerStaging, run: o}
 	o.late = alarm{kind: timerLate, run: o}
-	e.runs = append(e.runs, o)
+	e.runs.add(o)
+	e.count(r, 1)
 	s.runs[r.ID] = o
 	return o
 }
 
-// unwatch takes a run's own timers away.
+// waitUntil sets what the run waits for by itself, which is one thing at a time.
+func (s *scheduler) waitUntil(r *openRun, kind timerKind, at int64) {
+	r.wait.kind = kind
+	s.timers.move(&r.wait, at)
+}
+
+// unwatch takes a run's own timers away, and expects no answer to its launch any more.
 func (s *scheduler) unwatch(r *openRun) {
-	for _, t := range []*alarm{&r.kill, &r.staging, &r.late} {
+	s.gotAnswer(r)
+	for _, t := range []*alarm{&r.wait, &r.kill, &r.staging, &r.late} {
 		s.timers.drop(t)
 	}
 }
@@ -91,18 +133,31 @@ func (s *scheduler) unwatch(r *openRun) {
 func (r *openRun) update(change func(*Run)) {
 	next := *r.Run
 	change(&next)
+	r.entry.count(r.Run, -1)
+	r.entry.count(&next, 1)
 	r.Run = &next
 }
 
-// busy reports whether a run of the job is under way, other than one whose
-// launcher has ended and only its callback is missing.
-func (e *entry) busy() bool {
-	return slices.ContainsFunc(e.runs, func(r *openRun) bool { return r.State == runLaunching || r.State == runActive })
+// count keeps the numbers of the job's open runs: so nobody has to look at all of them.
+func (e *entry) count(r *Run, by int) {
+	switch {
+	case r.State == runLaunching || r.State == runActive:
+		e.underWay += by
+	case r.State == runAwaiting:
+		e.awaiting += by
+	case r.State == runQueued && r.Kind == kindManual:
+		e.byHand += by
+		e.byHandBytes += by * len(r.Args)
+	}
 }
+
+// occupied reports whether a run of the job is under way or next in the queue. One whose launcher
+// has ended and only its callback is missing does not count.
+func (e *entry) occupied() bool { return e.underWay+e.inQueue > 0 }
 
 // waiting returns the first open run that has not been launched and matches.
 func (e *entry) waiting(match func(*openRun) bool) *openRun {
-	for _, r := range e.runs {
+	for r := range e.runs.all() {
 		if r.State == runQueued && match(r) {
 			return r
 		}
@@ -132,6 +187,9 @@ func (e *entry) jobRecord() []byte {
 	return j.appendJSON(make([]byte, 0, usualDocument), dialectStored)
 }
 
+// runGrowth is what the record of a run may gain before it ends: a reason, an agent, a sandbox.
+const runGrowth = 16 << 10
+
 // maxWaitRecord is the size beyond which a document is not repeated for each run that waits: twice
 // the largest would not go into one commit.
 const maxWaitRecord = 100 << 10
@@ -149,6 +207,24 @@ func (e *entry) waitRecord() []byte {
 	return brief.jobRecord()
 }
 
+// weigh returns about how much the records of a changed run of the job take in a commit, rather
+// too much than too little. There is always room for one run, so the document that waits with
+// it, which takes long to measure, counts from the second on.
+func (e *entry) weigh(r *openRun) int {
+	const overhead = 200 // of a record beside its name and value
+	weight := 2 * (len(r.ID)*len("%00") + overhead)
+	if !r.ended() {
+		weight += r.size()
+	}
+	if r.State != runQueued || r.waitingStored || len(e.changed) < 2 {
+		return weight
+	}
+	if e.weighed != e.job {
+		e.weighed, e.waitWeight = e.job, len(e.waitRecord())
+	}
+	return weight + e.waitWeight
+}
+
 // records returns what has to be stored of the entry and its changed runs.
 func (e *entry) records() []record {
 	name := recordName(e.job.Name)
@@ -158,23 +234,27 @@ func (e *entry) records() []record {
 		out = append(out, r.records()...)
 	}
 	if e.gone {
-		for _, r := range e.dropped {
-			put(runKey(r.ID), nil)
-			put(waitKey(r.ID), nil)
-		}
 		put("J_"+e.job.Name, nil)
 		put("go/job/"+name, mustJSON(&jobState{Used: e.state.newestDue(), Deleted: e.state.Deleted}))
 		put("go/history/"+name, nil)
+		if e.notice != "" {
+			put(noticePrefix+name, nil)
+		}
 		return out
 	}
 	if e.jobDirty {
-		put("J_"+e.job.Name, e.jobRecord())
+		document := e.jobRecord()
+		e.recordSize = len(document)
+		put("J_"+e.job.Name, document)
 	}
 	if e.stateDirty {
-		put("go/job/"+name, mustJSON(&e.state))
+		put("go/job/"+name, e.state.encode())
 	}
 	if e.historyDirty {
-		put("go/history/"+name, mustJSON(e.history))
+		put("go/history/"+name, encodeHistory(e.history))
+	}
+	if e.noticeDirty {
+		put(noticePrefix+name, e.noticeRecord())
 	}
 	return out
 }
@@ -188,7 +268,7 @@ func (r *openRun) records() []record {
 	var out []record
 	switch {
 	case !r.ended():
-		out = append(out, record{runKey(r.ID), mustJSON(r.Run)})
+		out = append(out, record{runKey(r.ID), r.Run.encode()})
 		r.stored = true
 	case r.stored:
 		out = append(out, record{runKey(r.ID), nil})
@@ -220,13 +300,13 @@ func (e *entry) publish(g *graph) *jobView {
 		e.listed, e.lists = e.job, new(lists)
 	}
 	v := &jobView{
-		job: e.job, lists: e.lists, slot: e.slot, history: e.history, problem: e.problem,
+		job: e.job, lists: e.lists, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem()), notice: e.notice,
 		parents: g.parents[e.job.Name], children: g.children[e.job.Name], missed: e.state.Missed,
 	}
-	if len(e.runs) > 0 {
-		v.runs = make([]*Run, len(e.runs))
-		for i, r := range e.runs {
-			v.runs[i] = r.Run
+	if e.runs.len() > 0 {
+		v.runs = make([]*Run, 0, e.runs.len())
+		for r := range e.runs.all() {
+			v.runs = append(v.runs, r.Run)
 		}
 	}
 	if e.scheduled() {
@@ -239,17 +319,14 @@ func (e *entry) publish(g *graph) *jobView {
 // record, and ZooKeeper takes a commit of one megabyte.
 const maxHistory = 200_000
 
-// size is about what the run takes in a record.
-func (r *Run) size() int {
-	return 400 + len(r.ID) + len(r.Job) + len(r.Args) + len(r.Reason) + len(r.Sandbox) + len(r.Killing)
-}
-
 // addHistory puts an ended run in front of the history and cuts its tail, so that no more
-// than keep runs and about most bytes are left.
+// than keep runs and most bytes are left, but for the run itself.
 func (e *entry) addHistory(r *Run, keep, most int) {
 	n, size := 0, r.size()
-	for n < min(len(e.history), max(keep-1, 0)) && size < most {
-		size += e.history[n].size()
+	for n < min(len(e.history), max(keep-1, 0)) {
+		if size += e.history[n].size(); size > most {
+			break
+		}
 		n++
 	}
 	e.history = append(append(make([]*Run, 0, n+1), r), e.history[:n]...)
@@ -266,3 +343,47 @@ func (e *entry) nextDue() (int64, bool) {
 }
 
 func msTime(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// retiredJobs are the deleted jobs of which it is remembered which ids they have used. Each has
+// a record that says so.
+type retiredJobs struct {
+	states map[string]jobState
+	order  []retiredJob // by time; one that is not in states any more, or was deleted again, counts for nothing
+}
+
+type retiredJob struct {
+	name string
+	at   int64
+}
+
+// retiredFor is how long deleted jobs are remembered.
+const retiredFor = 24 * time.Hour
+
+// add remembers a deleted job. They come in the order of their deletion.
+func (r *retiredJobs) add(name string, st jobState) {
+	if r.states == nil {
+		r.states = map[string]jobState{}
+	}
+	r.states[name] = st
+	r.order = append(r.order, retiredJob{name, st.Deleted})
+}
+
+// take returns what is known of the deleted job of a name that is used again.
+func (r *retiredJobs) take(name string) jobState {
+	st := r.states[name]
+	delete(r.states, name)
+	return st
+}
+
+// forget returns the names of some jobs that were deleted long enough ago, and forgets them.
+func (r *retiredJobs) forget(now int64) (names []string) {
+	for len(r.order) > 0 && len(names) < forgetAtOnce && r.order[0].at < now-retiredFor.Milliseconds() {
+		oldest := r.order[0]
+		r.order = r.order[1:]
+		if r.states[oldest.name].Deleted == oldest.at {
+			delete(r.states, oldest.name)
+			names = append(names, oldest.name)
+		}
+	}
+	return names
+}

@@ -22,10 +22,18 @@ const adoptKey = "go/meta/adopt"
 
 // load reads the state and builds the table of jobs and runs from it. Records
 // that can't be used are kept as they are, logged, and shown.
-func (s *scheduler) load(ctx context.Context) error {
+func (s *scheduler) load(ctx context.Context) (err error) {
+	defer recoverAs(s.log, "load", &err)
 	records, err := s.store.load(ctx)
 	if err := s.unreadable(err); err != nil {
 		return fmt.Errorf("load state: %w", err)
+	}
+	if shared, ok := s.store.(sharedStore); ok {
+		s.others = shared.others()
+		defer func() { s.others = others{} }()
+	}
+	if _, restored := records[restoreMarker]; restored {
+		s.others.orders = nil // the records are written anew
 	}
 	if records, err = settleRestore(ctx, s.store, records, s.log); err != nil {
 		return err
@@ -38,6 +46,7 @@ func (s *scheduler) load(ctx context.Context) error {
 	s.loadMeta(records)
 	s.loadJobs(records)
 	s.loadRuns(records)
+	s.doubtRuns(records)
 	s.loadWaiting(records)
 	s.admitLoaded()
 	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
@@ -70,13 +79,12 @@ func (s *scheduler) unreadable(err error) error {
 }
 
 // unusable reports whether the record of that key has been set aside.
-func (s *scheduler) unusable(key string) bool {
-	return slices.ContainsFunc(s.invalid, func(r invalidRecord) bool { return r.key == key })
-}
+func (s *scheduler) unusable(key string) bool { return s.unusableKeys[key] }
 
 func (s *scheduler) setAsideRecord(key, reason string) {
 	s.log.Error("stored record can't be used; it is kept as it is", "record", key, "reason", reason)
 	s.invalid = append(s.invalid, invalidRecord{key, reason})
+	s.unusableKeys[key] = true
 	s.cfg.inputSkipped()
 }
 
@@ -92,8 +100,11 @@ func (s *scheduler) loadMeta(records map[string][]byte) {
 	if err := json.Unmarshal(records[adoptKey], &s.adoptBefore); known && err != nil {
 		s.setAsideRecord(adoptKey, err.Error())
 	}
-	if s.cfg.afterJVM || !known {
+	before := s.adoptBefore
+	if s.adoptBefore = max(before, s.others.ended); !known {
 		s.adoptBefore = s.now
+	}
+	if !known || s.adoptBefore != before {
 		s.extra = append(s.extra, record{adoptKey, mustJSON(s.adoptBefore)})
 	}
 	for key, value := range records {
@@ -140,7 +151,7 @@ func (s *scheduler) decodeJobs(records map[string][]byte) []loadedJob {
 	for part := range slices.Chunk(loaded, len(loaded)/runtime.GOMAXPROCS(0)+1) {
 		decoders.Go(func() {
 			for i := range part {
-				part[i].decode(records, s.cfg)
+				part[i].decode(records, s.cfg, &s.others)
 			}
 		})
 	}
@@ -148,8 +159,13 @@ func (s *scheduler) decodeJobs(records map[string][]byte) []loadedJob {
 	return loaded
 }
 
-func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig) {
+func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, others *others) {
 	key := "J_" + l.name
+	defer func() {
+		if p := recover(); p != nil { // no record keeps all others from being used
+			l.entry, l.faults = nil, append(l.faults, invalidRecord{key, fmt.Sprintf("reading it failed: %v", p)})
+		}
+	}()
 	j, err := decodeStoredJob(records[key], cfg.defaults)
 	if err == nil && j.Name != l.name {
 		err = fmt.Errorf("it holds job %q", j.Name)
@@ -158,14 +174,22 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig) {
 		l.faults = append(l.faults, invalidRecord{key, err.Error()})
 		return
 	}
-	e := &entry{job: j}
+	e := &entry{job: j, recordSize: len(records[key])}
 	l.decodeRecord(records, "go/job/"+recordName(l.name), &e.state)
 	if e.state.Deleted != 0 { // by us, and another version has made it again
 		e.state = jobState{Used: e.state.Used}
 	}
+	l.entry = e
+	if others.replaced(l.name) {
+		e.state = jobState{Used: e.state.newestDue()}
+		return
+	}
+	var notice jobNotice
+	if l.decodeRecord(records, noticePrefix+recordName(l.name), &notice); notice.Seq == e.state.Seq {
+		e.notice = notice.Text
+	}
 	l.decodeRecord(records, "go/history/"+recordName(l.name), &e.history)
 	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
-	l.entry = e
 }
 
 // decodeRecord reads one of our own records, if it is there and sound.
@@ -174,7 +198,7 @@ func (l *loadedJob) decodeRecord(records map[string][]byte, key string, into any
 	if !ok {
 		return
 	}
-	if err := json.Unmarshal(b, into); err != nil {
+	if err := decodeKept(b, into); err != nil {
 		l.faults = append(l.faults, invalidRecord{key, err.Error()})
 	}
 }
@@ -204,7 +228,7 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 	})
 	for _, l := range loaded {
 		e := s.newEntry(l.job)
-		e.state, e.history = l.state, l.history
+		e.state, e.history, e.recordSize, e.notice = l.state, l.history, l.recordSize, l.notice
 		s.seq = max(s.seq, e.state.Seq)
 	}
 	for _, l := range loaded {
@@ -216,31 +240,26 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 			s.restoreSchedule(e)
 		}
 	}
-	for _, l := range loaded {
-		if l.job.Dependent {
-			s.linkStored(s.jobs[l.job.Name])
-		}
-	}
+	s.linkLoaded(loaded)
 	s.dropLeftovers(records)
 }
 
 // dropLeftovers removes what we keep of jobs that were deleted, except for a while their newest ids.
 func (s *scheduler) dropLeftovers(records map[string][]byte) {
+	retired := map[string]jobState{}
 	for key, value := range records {
-		name, isState := strings.CutPrefix(key, "go/job/")
-		if !isState {
-			var ok bool
-			if name, ok = strings.CutPrefix(key, "go/history/"); !ok {
-				continue
-			}
+		kind := kindOf(key)
+		if kind != "job" && kind != "history" && kind != "notice" {
+			continue
 		}
-		job, err := parseRecordName(name)
-		if err != nil || s.jobs[job] != nil || s.unusable("J_"+job) {
+		isState := kind == "job"
+		job, err := parseRecordName(strings.TrimPrefix(key, "go/"+kind+"/"))
+		if err != nil || s.unusable("J_"+job) || s.jobs[job] != nil && (isState || !s.others.replaced(job)) {
 			continue
 		}
 		var st jobState
 		if isState && json.Unmarshal(value, &st) == nil && st.Deleted > s.now-retiredFor.Milliseconds() {
-			s.retired[job] = st
+			retired[job] = st
 			continue
 		}
 		if isState && st.Deleted == 0 {
@@ -248,23 +267,29 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 		}
 		s.extra = append(s.extra, record{key, nil})
 	}
+	byTime := func(a, b string) int {
+		return cmp.Or(cmp.Compare(retired[a].Deleted, retired[b].Deleted), strings.Compare(a, b))
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(retired), byTime) {
+		s.retired.add(name, retired[name])
+	}
 }
 
 // restoreSchedule finds the position of a job's schedule: where we left it if
 // the document still says what we wrote, else where another version has put it.
 func (s *scheduler) restoreSchedule(e *entry) {
-	written := e.state.Written
 	if e.state.Posted != "" && e.state.Zone == e.job.ScheduleTimeZone {
 		posted, err := parseSchedule(e.state.Anchor, e.state.Zone, s.serverTime())
-		if err == nil && posted.isCron() && written != e.job.Schedule {
-			written = s.cronMovedOn(e)
-		}
-		if err == nil && written == e.job.Schedule {
+		switch {
+		case err != nil:
+		case e.state.Written == e.job.Schedule:
 			e.sched, e.problem = posted.at(e.state.Index), problemOf(posted)
 			if posted.isCron() {
 				e.job = e.job.clone()
 				e.job.Schedule = e.state.Posted
 			}
+			return
+		case posted.isCron() && s.resumeCron(e, posted):
 			return
 		}
 	}
@@ -283,26 +308,97 @@ func (s *scheduler) restoreSchedule(e *entry) {
 	}
 }
 
-// cronMovedOn returns the text that goes with our record of a cron job after a JVM version has run the one
-// occurrence that it could see of it: that occurrence is over, and the expression goes on.
-func (s *scheduler) cronMovedOn(e *entry) string {
+// resumeCron goes on with a cron job's expression after a JVM version has used up the one occurrence
+// that it could see of it, and reports whether that is what has happened.
+func (s *scheduler) resumeCron(e *entry, expression Schedule) bool {
 	seen, err1 := parseSchedule(e.state.Written, e.state.Zone, s.serverTime())
-	now, err2 := parseSchedule(e.job.Schedule, e.state.Zone, s.serverTime())
-	if err1 != nil || err2 != nil || now.isCron() || now.remaining() != 0 {
-		return e.state.Written
+	left, err2 := parseSchedule(e.job.Schedule, e.state.Zone, s.serverTime())
+	if err1 != nil || err2 != nil || left.isCron() || left.remaining() != 0 {
+		return false
 	}
-	if at, ok := seen.next(); ok {
+	at, ok := seen.next()
+	if !ok {
+		return false
+	}
+	j := e.job.clone()
+	j.Schedule = e.state.Posted
+	if j.Disabled && j.ErrorsSinceLastSuccess == 0 && j.lastResult() == "success" {
+		j.Disabled = false
+		s.note(e, "another version disabled this cron job, of which it saw the one occurrence of "+instant(at.UTC())+" alone; it is enabled again")
+		s.log.Warn("a cron job that another version has disabled after the one occurrence it saw is enabled again", "job", j.Name)
+	}
+	s.setJob(e, j)
+	e.problem = problemOf(expression)
+	next := expression.at(e.state.Index)
+	if !left.position().Equal(at) { // else 3.0 has used it up for a run by hand, and the instant is still to come
 		s.state(e).LastScheduled = max(e.state.LastScheduled, at.UnixMilli())
-		e.state.Written = e.job.Schedule
+		_, _, _, next = next.passed(at)
 	}
-	return e.state.Written
+	s.setSchedule(e, next)
+	return true
+}
+
+// linkLoaded gives the jobs that were loaded their edges, in the order given.
+func (s *scheduler) linkLoaded(loaded []*entry) {
+	names := make([]string, 0, len(loaded))
+	for _, l := range loaded {
+		if l.job.Dependent {
+			names = append(names, l.job.Name)
+		}
+	}
+	acyclic := s.withoutCycles(names)
+	for _, name := range names {
+		check := s.graph.check
+		if acyclic[name] {
+			check = s.graph.checkParents
+		}
+		s.linkStored(s.jobs[name], check)
+	}
+}
+
+// withoutCycles returns those of the dependent jobs that stand behind no cycle of stored parents.
+// To look for each through all that stand before it would take the square of the depth of a chain.
+func (s *scheduler) withoutCycles(names []string) map[string]bool {
+	waitsFor := map[string]int{} // parents that are dependent themselves, and not known to be without cycles
+	before := map[string][]string{}
+	for _, name := range names {
+		waitsFor[name] = 0
+	}
+	for _, name := range names {
+		for _, p := range s.jobs[name].job.Parents {
+			s.steps++
+			if _, dependent := waitsFor[p]; dependent {
+				waitsFor[name]++
+				before[p] = append(before[p], name)
+			}
+		}
+	}
+	acyclic := map[string]bool{}
+	var ready []string
+	for _, name := range names {
+		if waitsFor[name] == 0 {
+			ready = append(ready, name)
+		}
+	}
+	for len(ready) > 0 {
+		name := ready[len(ready)-1]
+		ready = ready[:len(ready)-1]
+		acyclic[name] = true
+		for _, child := range before[name] {
+			s.steps++
+			if waitsFor[child]--; waitsFor[child] == 0 {
+				ready = append(ready, child)
+			}
+		}
+	}
+	return acyclic
 }
 
 // linkStored gives a stored dependent job its edges. A job whose parents do not all exist, which
 // 3.0 accepts, is kept and shown, and linked when the missing ones are made.
-func (s *scheduler) linkStored(e *entry) {
+func (s *scheduler) linkStored(e *entry, check func(string, []string, func(string) bool) error) {
 	name := e.job.Name
-	if err := s.graph.check(name, e.job.Parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
+	if err := check(name, e.job.Parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
 		e.problem = err.Error()
 		s.unlinked[name] = true
 		s.log.Error("stored job can't be linked to its parents; it only runs by hand", "job", name, "error", err)
@@ -329,7 +425,7 @@ func (s *scheduler) linkStored(e *entry) {
 func (s *scheduler) linkLate(parent string) {
 	for _, name := range slices.Sorted(maps.Keys(s.unlinked)) {
 		if e := s.jobs[name]; slices.Contains(e.job.Parents, parent) {
-			s.linkStored(e)
+			s.linkStored(e, s.graph.check)
 			s.touch(e)
 		}
 	}
@@ -337,13 +433,19 @@ func (s *scheduler) linkLate(parent string) {
 
 // loadRuns opens the runs that had not ended.
 func (s *scheduler) loadRuns(records map[string][]byte) {
+	var runs []*Run
 	for _, key := range slices.Sorted(maps.Keys(records)) {
 		if !strings.HasPrefix(key, "go/run/") {
 			continue
 		}
 		var r Run
-		if err := json.Unmarshal(records[key], &r); err != nil || runKey(r.ID) != key {
+		if err := decodeKept(records[key], &r); err != nil || runKey(r.ID) != key {
 			s.setAsideRecord(key, fmt.Sprintf("not the record of a run: %v", err))
+			continue
+		}
+		if !r.State.known() {
+			s.setAsideRecord(key, fmt.Sprintf("state %q is of a later version", r.State))
+			s.kept[r.ID] = true
 			continue
 		}
 		e := s.jobs[r.Job]
@@ -352,18 +454,30 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 			s.kept[r.ID] = true
 			continue
 		}
-		if e == nil {
-			s.extra = append(s.extra, record{key, nil})
-			s.orphans[r.ID] = r.AgentID
+		if e == nil || s.others.replaced(r.Job) {
+			s.dropRun(&r, records)
 			continue
 		}
-		o := s.open(e, &r)
+		runs = append(runs, &r)
+	}
+	slices.SortStableFunc(runs, func(a, b *Run) int { return cmp.Compare(a.Queued, b.Queued) })
+	for _, r := range runs {
+		o := s.open(s.jobs[r.Job], r)
 		o.stored = true
 		_, o.waitingStored = records[waitKey(r.ID)]
 	}
-	for _, e := range s.jobs {
-		slices.SortStableFunc(e.runs, func(a, b *openRun) int { return cmp.Compare(a.Queued, b.Queued) })
+}
+
+// dropRun forgets a run whose job another version has deleted. Its task is killed.
+func (s *scheduler) dropRun(r *Run, records map[string][]byte) {
+	s.extra = append(s.extra, record{runKey(r.ID), nil})
+	if _, waits := records[waitKey(r.ID)]; waits {
+		s.extra = append(s.extra, record{waitKey(r.ID), nil})
+		delete(records, waitKey(r.ID))
 	}
+	s.orphans[r.ID] = r.AgentID
+	r.State, r.Ended, r.Reason = runLost, s.now, "its job was deleted by another version"
+	s.emit(jobEvent{Kind: endEvents[r.State], Job: &Job{Name: r.Job}, Run: r, Message: r.Reason})
 }
 
 // loadWaiting takes in the runs that a 2.x version has left waiting: T_ nodes
@@ -371,8 +485,14 @@ func (s *scheduler) loadRuns(records map[string][]byte) {
 // A run of ours whose T_ node is gone was taken over by such a version.
 func (s *scheduler) loadWaiting(records map[string][]byte) {
 	for _, r := range s.sortedRuns() {
-		if r.State == runQueued && !r.waitingStored {
+		s.cut()
+		switch {
+		case r.State != runQueued:
+		case !r.waitingStored:
 			s.end(r, runLost, "taken over by an earlier version of Chronos")
+		case r.Kind == kindRetry && s.others.from(runKey(r.ID), r.Queued) && s.others.rewritten("J_"+r.Job) && !s.others.rewritten(waitKey(r.ID)):
+			s.end(r, runSkipped, "another version has run the job since")
+			delete(records, waitKey(r.ID)) // with the run
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(records)) {
@@ -416,6 +536,7 @@ func (s *scheduler) loadForeign(key, id string) bool {
 	o.waitingStored = key == waitKey(id)
 	s.touchRun(o)
 	if due+e.epsilon() <= s.now {
+		s.log.Warn("occurrence missed", "job", name, "due", msTime(due))
 		s.end(o, runMissed, "older than epsilon when the leader came to it")
 		e.state.Missed++
 		e.stateDirty = true
@@ -426,19 +547,23 @@ func (s *scheduler) loadForeign(key, id string) bool {
 // admitLoaded lets the loaded runs wait for what they were waiting for.
 func (s *scheduler) admitLoaded() {
 	for _, r := range s.sortedRuns() {
-		if r.State == runQueued && r.Due+s.cfg.late.Milliseconds() > s.now {
-			s.watchLate(r) // of the others the last leader has told
+		s.cut()
+		if r.State == runQueued {
+			s.watchLate(r)
 		}
 		switch {
 		case s.runs[r.ID] != r:
 		case r.State == runLaunching || r.State == runActive:
 			s.watchStaging(r)
+			if r.Started == 0 {
+				s.expectAnswer(r)
+			}
 			if r.Killing != "" {
 				s.timers.move(&r.kill, s.now+killAgain.Milliseconds())
 			}
 		case r.State == runQueued && r.Due > s.now && r.Kind != kindManual && r.Kind != kindDependent:
 			r.delayed = true
-			s.timers.add(&alarm{at: r.Due, kind: timerRetry, run: r})
+			s.waitUntil(r, timerRetry, r.Due)
 		case r.State == runQueued:
 			s.admit(r)
 		}
@@ -448,11 +573,11 @@ func (s *scheduler) admitLoaded() {
 // showAll publishes the loaded state. What loading has changed is stored with the first turn of the loop.
 func (s *scheduler) showAll() {
 	all := viewChange{}
-	for _, e := range s.jobs {
+	bySeq := func(a, b *entry) int { return cmp.Compare(a.state.Seq, b.state.Seq) }
+	for _, e := range slices.SortedFunc(maps.Values(s.jobs), bySeq) {
 		all.set = append(all.set, e.publish(s.graph))
-		for _, r := range e.runs {
-			r.counted = r.State
-			s.sums[r.State]++
+		for r := range e.runs.all() {
+			s.sumRun(r)
 		}
 	}
 	s.publish([]viewChange{all}, s.totals())

@@ -167,7 +167,6 @@ func TestTakeoverFromAnEarlierVersion(t *testing.T) {
 		id := b.runNow("a")
 		b.end()
 		delete(b.store.records, waitKey(id))
-		b.cfg.afterJVM = true
 		b.start()
 		b.wantHistory("a", "manual lost 00:00:00")
 	})

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ const (
 
 // clusterEvent handles one event of the cluster. None may stop the loop.
 func (s *scheduler) clusterEvent(e *sched.Event) {
+	s.turnLog.note(e.GetType().String(), "")
 	switch e.GetType() {
 	case sched.Event_SUBSCRIBED:
 		s.onSubscribed(e.GetSubscribed())
@@ -58,7 +60,7 @@ func (s *scheduler) onSubscribed(e *sched.Event_Subscribed) {
 	s.offers.clear()
 	s.offers.undeclined = nil
 	s.offers.suppressed = false
-	s.offers.revivedAt, s.offers.offeredAt = s.now, s.now
+	s.offers.revivedAt, s.offers.offeredAt, s.offers.answersFrom = s.now, s.now, s.now
 	for _, r := range s.runs {
 		r.answered = false
 	}
@@ -103,33 +105,42 @@ func (s *scheduler) reconcileAgain() {
 			r.answered = false
 		}
 		s.send(reconcileCall(nil), nil)
+		var orphans []sched.Call_Reconcile_Task
+		for id, agent := range s.orphans { // the end of one may have been lost, or it was never launched
+			orphans = append(orphans, reconcileTask(id, agent))
+		}
+		s.reconcile(orphans)
 	}
 	s.reconcileOpen()
 }
 
-// askAbout reconciles the given tasks explicitly.
+// askAbout reconciles the tasks of the given runs explicitly.
 func (s *scheduler) askAbout(runs []*openRun) {
+	tasks := make([]sched.Call_Reconcile_Task, 0, len(runs))
+	for _, r := range runs {
+		r.asked = true
+		tasks = append(tasks, reconcileTask(r.ID, r.AgentID))
+	}
+	s.reconcile(tasks)
+}
+
+func (s *scheduler) reconcile(tasks []sched.Call_Reconcile_Task) {
 	const atOnce = 5000
-	for len(runs) > 0 {
-		n := min(atOnce, len(runs))
-		for _, r := range runs[:n] {
-			r.asked = true
-		}
-		s.send(reconcileCall(runs[:n]), nil)
-		runs = runs[n:]
+	for some := range slices.Chunk(tasks, atOnce) {
+		s.send(reconcileCall(some), nil)
 	}
 }
 
-func reconcileCall(runs []*openRun) *sched.Call {
-	call := &sched.Call{Type: sched.Call_RECONCILE, Reconcile: &sched.Call_Reconcile{}}
-	for _, r := range runs {
-		task := sched.Call_Reconcile_Task{TaskID: mesos.TaskID{Value: r.ID}}
-		if r.AgentID != "" {
-			task.AgentID = &mesos.AgentID{Value: r.AgentID}
-		}
-		call.Reconcile.Tasks = append(call.Reconcile.Tasks, task)
+func reconcileTask(id, agent string) sched.Call_Reconcile_Task {
+	task := sched.Call_Reconcile_Task{TaskID: mesos.TaskID{Value: id}}
+	if agent != "" {
+		task.AgentID = &mesos.AgentID{Value: agent}
 	}
-	return call
+	return task
+}
+
+func reconcileCall(tasks []sched.Call_Reconcile_Task) *sched.Call {
+	return &sched.Call{Type: sched.Call_RECONCILE, Reconcile: &sched.Call_Reconcile{Tasks: tasks}}
 }
 
 func killCall(id, agent string) *sched.Call {
@@ -182,6 +193,9 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 	if code := exitStatusOf(u); code != nil {
 		r.update(func(n *Run) { n.Exit = code })
 	}
+	if u.GetState() != mesos.TASK_STAGING && u.GetState() != mesos.TASK_UNREACHABLE { // of which masters tell
+		s.gotAnswer(r)
+	}
 	switch u.GetState() {
 	case mesos.TASK_STAGING, mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_KILLING:
 		s.onAlive(r, u)
@@ -192,7 +206,7 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 	case mesos.TASK_FAILED:
 		s.fail(r, runFailed, statusText(u))
 	case mesos.TASK_KILLED:
-		s.onKilled(r, u)
+		s.killed(r, statusText(u))
 	case mesos.TASK_ERROR:
 		s.onTaskError(r, u)
 	default: // LOST, DROPPED, GONE, GONE_BY_OPERATOR, UNKNOWN, and whatever Mesos may add
@@ -206,8 +220,9 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 	due, attempt, name, args, ours := parseRunID(id)
 	if terminal(u.GetState()) {
+		_, orphan := s.orphans[id]
 		delete(s.orphans, id)
-		if e := s.jobs[name]; ours && e != nil && s.adoptable(e, id, due) && u.GetState() != mesos.TASK_UNKNOWN {
+		if e := s.jobs[name]; ours && e != nil && !orphan && s.adoptable(e, id, due) && u.GetState() != mesos.TASK_UNKNOWN {
 			return s.adopt(e, id, due, attempt, args, u)
 		}
 		return nil
@@ -217,7 +232,8 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 		s.log.Warn("update of a task that is not ours", "task", id, "state", u.GetState())
 		return nil
 	}
-	if e := s.jobs[name]; e != nil && s.adoptable(e, id, due) {
+	_, orphan := s.orphans[id]
+	if e := s.jobs[name]; e != nil && !orphan && s.adoptable(e, id, due) {
 		return s.adopt(e, id, due, attempt, args, u)
 	}
 	if u.GetState() == mesos.TASK_UNREACHABLE {
@@ -269,8 +285,10 @@ func (s *scheduler) onUnexpected(r *openRun, u *mesos.TaskStatus) {
 		return
 	}
 	s.queue.remove(r)
+	r.entry.blocked.remove(r)
+	s.timers.drop(&r.wait)
 	s.timers.drop(&r.late)
-	r.blocked, r.delayed, r.answered = false, false, true
+	r.delayed, r.answered = false, true
 	r.update(func(n *Run) {
 		n.State, n.AgentID, n.Launched, n.Reason = runActive, u.GetAgentID().GetValue(), s.now, ""
 	})
@@ -288,10 +306,12 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 	running := u.GetState() == mesos.TASK_RUNNING || u.GetState() == mesos.TASK_STARTING
 	if r.Unreachable != 0 {
 		r.agentAway = false
+		s.timers.drop(&r.wait)
 		s.watchStaging(r) // it may have been unreachable when it should have started
 		r.update(func(n *Run) { n.Unreachable, n.Reason = 0, "" })
 		s.touchRun(r)
 	}
+	r.doubtful = false // it is ours again, as is its end
 	first := r.State == runLaunching
 	if first || running && r.Started == 0 {
 		r.update(func(n *Run) {
@@ -303,6 +323,9 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 		s.touchRun(r)
 	}
 	if first {
+		if r.late.set() && r.late.at <= s.now {
+			s.tellLate(r) // it was on the point of being
+		}
 		s.timers.drop(&r.late)
 		s.emit(jobEvent{Kind: eventStarted, Job: r.entry.job, Run: r.Run})
 	}
@@ -328,26 +351,23 @@ func (s *scheduler) onFinished(r *openRun, u *mesos.TaskStatus) {
 // boundAwaiting gives up the oldest runs whose callback never came, so that a job that
 // is never called back does not gather runs without end.
 func (s *scheduler) boundAwaiting(e *entry) {
-	var awaiting []*openRun
-	for _, r := range e.runs {
-		if r.State == runAwaiting {
-			awaiting = append(awaiting, r)
-		}
+	if e.awaiting <= maxAwaiting {
+		return
 	}
-	for len(awaiting) > maxAwaiting {
-		s.end(awaiting[0], runLost, "its callback never came")
-		awaiting = awaiting[1:]
+	for _, r := range e.runs.snapshot() {
+		if r.State == runAwaiting && e.awaiting > maxAwaiting {
+			s.cut()
+			s.end(r, runLost, "its callback never came")
+		}
 	}
 }
 
-// onKilled ends a run that was killed: no counter changes, no retry, no child runs.
-func (s *scheduler) onKilled(r *openRun, u *mesos.TaskStatus) {
-	reason := r.Killing
-	if reason == "" {
-		reason = statusText(u)
+// killed ends a run that was killed: no counter changes, no retry, no child runs.
+func (s *scheduler) killed(r *openRun, message string) {
+	if r.Killing.asked() {
+		message = string(r.Killing)
 	}
-	s.end(r, runKilled, reason)
-	s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: reason})
+	s.end(r, runKilled, message)
 	s.disableAfterLast(r.entry)
 }
 
@@ -376,18 +396,16 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 			r.answered = false
 			return
 		}
-		pause := time.Duration(0)
-		if r.unconfirmed {
-			pause = unsentPause
+		if !r.doubtful {
+			pause := time.Duration(0)
+			if r.unconfirmed {
+				pause = unsentPause
+			}
+			s.requeue(r, statusText(u), pause)
+			return
 		}
-		s.requeue(r, statusText(u), pause)
-		return
 	}
-	if r.Killing != "" {
-		s.onKilled(r, u)
-		return
-	}
-	s.fail(r, runLost, statusText(u))
+	s.lose(r, statusText(u))
 }
 
 // outdated reports whether a status that denies a launch is about an earlier one of the
@@ -423,7 +441,7 @@ func (s *scheduler) onUnreachable(r *openRun, u *mesos.TaskStatus) {
 	}
 	r.agentAway = true
 	since := cmp.Or(r.Unreachable, s.now)
-	s.timers.add(&alarm{at: since + s.cfg.unreachable.Milliseconds(), kind: timerUnreachable, run: r})
+	s.waitUntil(r, timerUnreachable, since+s.cfg.unreachable.Milliseconds())
 	r.update(func(n *Run) {
 		n.State, n.Unreachable, n.Reason = runActive, since, "agent unreachable since "+instant(msTime(since))
 	})
@@ -443,11 +461,7 @@ func (s *scheduler) giveUpUnreachable(r *openRun) {
 func (s *scheduler) abandon(r *openRun, why string) {
 	s.orphans[r.ID] = r.AgentID
 	s.send(killCall(r.ID, r.AgentID), nil)
-	if r.Killing != "" {
-		s.end(r, runKilled, r.Killing)
-		return
-	}
-	s.fail(r, runLost, why)
+	s.lose(r, why)
 }
 
 // checkStaging looks at a task that should have started by now: it is asked
@@ -482,23 +496,18 @@ func (s *scheduler) onError(message string) {
 	clear(s.orphans)
 	s.extra = append(s.extra, record{frameworkIDKey, nil})
 	for _, r := range s.sortedRuns() {
-		switch {
-		case r.State != runLaunching && r.State != runActive:
-		case r.Killing != "":
-			s.end(r, runKilled, r.Killing)
-		default:
-			s.fail(r, runLost, message)
+		if r.State == runLaunching || r.State == runActive {
+			s.cut()
+			s.lose(r, message)
 		}
 	}
 }
 
 // kill ends a run: at once if it only waits, else by asking the cluster until the task is gone.
-func (s *scheduler) kill(r *openRun, why string) {
+func (s *scheduler) kill(r *openRun, why killCause) {
 	switch r.State {
 	case runQueued, runAwaiting:
-		s.end(r, runKilled, why)
-		s.emit(jobEvent{Kind: eventFailed, Job: r.entry.job, Run: r.Run, Message: why})
-		s.disableAfterLast(r.entry)
+		s.killed(r, string(why))
 	default:
 		if r.Killing == "" {
 			r.update(func(n *Run) { n.Killing = why })

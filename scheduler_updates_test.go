@@ -255,3 +255,55 @@ func TestStatusUpdates(t *testing.T) {
 		b.wantHistory("a", "manual finished 00:00:00")
 	})
 }
+
+// A kill that somebody asked for has the last word on how the run ended, whatever is told of its task and
+// whoever leads by then.
+func TestEndAfterAKill(t *testing.T) {
+	failed := `{"name":"a","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H","retries":3}`
+	tests := []struct {
+		name string
+		end  func(b *bench, id string)
+		want runState
+	}{
+		{"it has finished all the same", func(b *bench, id string) { b.cluster.finish(id, mesos.TASK_FINISHED) }, runFinished},
+		{"killed", func(b *bench, id string) { b.cluster.finish(id, mesos.TASK_KILLED) }, runKilled},
+		{"its executor died within the grace period", func(b *bench, id string) { b.cluster.finish(id, mesos.TASK_FAILED) }, runKilled},
+		{"refused", func(b *bench, id string) { b.cluster.tell(id, status(mesos.TASK_ERROR)) }, runKilled},
+		{"lost", func(b *bench, id string) { b.cluster.tell(id, status(mesos.TASK_LOST)) }, runKilled},
+		{"gone with its agent", func(b *bench, id string) { b.cluster.tell(id, status(mesos.TASK_GONE)) }, runKilled},
+		{"its agent has been away for too long", func(b *bench, id string) {
+			b.cluster.tell(id, status(mesos.TASK_UNREACHABLE))
+			b.wait(b.cfg.unreachable + time.Second)
+		}, runKilled},
+		{"the callback of somebody who gave up", func(b *bench, id string) {
+			b.do("callback", b.s.finishTask(b.t.Context(), id, 1))
+		}, runKilled},
+	}
+	for _, tt := range tests {
+		for _, successor := range []bool{false, true} {
+			name := tt.name
+			if successor {
+				name += ", under the next leader"
+			}
+			scenario(t, name, func(b *bench) {
+				b.cluster.behave(forEver)
+				b.cluster.intercept(func(c *sched.Call) (bool, error) { return c.Type != sched.Call_KILL, nil })
+				b.start().post(failed)
+				id := b.runNow("a")
+				b.do("kill", b.s.killJob(b.t.Context(), "a"))
+				if successor {
+					b.restart()
+				}
+				tt.end(b, id)
+				b.wait(5 * time.Minute)
+				b.wantHistory("a", "manual "+string(tt.want)+" 00:00:00")
+				if tt.want != runKilled {
+					return
+				}
+				if r := b.s.view().job("a").history[0]; r.Reason != "killed by request" || b.job("a").ErrorCount != 0 {
+					b.t.Errorf("reason = %q, errorCount = %d, want killed by request, which is no error", r.Reason, b.job("a").ErrorCount)
+				}
+			})
+		}
+	}
+}

@@ -13,6 +13,8 @@ import (
 type view struct {
 	chunks  []*viewChunk // by slot, which is the order of creation
 	index   *viewIndex
+	slots   int // given out, those of jobs that are gone too
+	layout  int // times that the slots were given out anew
 	count   int
 	invalid []invalidRecord
 
@@ -28,11 +30,11 @@ type view struct {
 // A jobView is one job as readers see it. It never changes.
 type jobView struct {
 	job      *Job
-	slot     int
 	runs     []*Run    // open, oldest first
 	history  []*Run    // ended, newest first
 	next     time.Time // next occurrence; zero if there is none
 	problem  string    // why it cannot be scheduled, or ""
+	notice   string    // what a leader has done to it by itself, or ""
 	parents  []string
 	children []string
 	missed   int64 // occurrences missed since the job was made
@@ -81,14 +83,23 @@ func (v *view) all() iter.Seq[*jobView] {
 	}
 }
 
+// slot returns where the job of that name stands, if there is one.
+func (v *view) slot(name string) (int, bool) {
+	slot, ok := v.index.shards[v.index.shard(name)][name]
+	return slot, ok
+}
+
 // job returns the job of that name, or nil.
 func (v *view) job(name string) *jobView {
-	slot, ok := v.index.shards[v.index.shard(name)][name]
+	slot, ok := v.slot(name)
 	if !ok {
 		return nil
 	}
 	return v.chunks[slot/viewChunkSize][slot%viewChunkSize]
 }
+
+// newer reports whether the view shows a later state than another one of its term.
+func (v *view) newer(other *view) bool { return v.term == other.term && v.number > other.number }
 
 // len returns the number of jobs.
 func (v *view) len() int { return v.count }
@@ -127,11 +138,11 @@ func (j *jobView) state() (string, int) {
 	return "idle", 0
 }
 
-// A viewChange is what one event altered: jobs that are new or different, and
-// the slots of jobs that are gone.
+// A viewChange is what one event altered: the names of jobs that are gone, and then jobs
+// that are new, in the order of their creation, or different.
 type viewChange struct {
+	clear []string
 	set   []*jobView
-	clear []*jobView
 }
 
 // with returns a view that has the changes applied. It copies only the chunks
@@ -142,14 +153,38 @@ func (v *view) with(changes []viewChange) *view {
 	next.number++
 	e := viewEdit{view: &next, owned: map[int]bool{}, ownedShards: map[int]bool{}}
 	for _, c := range changes {
-		for _, j := range c.clear {
-			e.clear(j)
+		for _, name := range c.clear {
+			e.clear(name)
 		}
 		for _, j := range c.set {
 			e.set(j)
 		}
 	}
+	if next.slots > 2*next.count+4*viewChunkSize {
+		next.compact()
+	}
 	return &next
+}
+
+// compact gives the slots out anew, in the same order: those of jobs that are gone would
+// otherwise cost every reader and every change for as long as the term lasts.
+func (v *view) compact() {
+	old := *v
+	v.chunks, v.slots, v.index = nil, 0, &viewIndex{seed: old.index.seed}
+	v.layout++
+	for j := range old.all() {
+		n, name := v.slots, j.job.Name
+		if n%viewChunkSize == 0 {
+			v.chunks = append(v.chunks, &viewChunk{})
+		}
+		v.chunks[n/viewChunkSize][n%viewChunkSize] = j
+		shard := &v.index.shards[v.index.shard(name)]
+		if *shard == nil {
+			*shard = map[string]int{}
+		}
+		(*shard)[name] = n
+		v.slots++
+	}
 }
 
 // A viewEdit remembers what it has copied already.
@@ -195,29 +230,31 @@ func (e *viewEdit) names(name string) map[string]int {
 }
 
 func (e *viewEdit) set(j *jobView) {
-	cell := &e.chunk(j.slot / viewChunkSize)[j.slot%viewChunkSize]
-	if *cell == nil {
-		e.names(j.job.Name)[j.job.Name] = j.slot
+	slot, known := e.view.slot(j.job.Name)
+	if !known {
+		slot = e.view.slots
+		e.view.slots++
 		e.view.count++
-	} else {
+		e.names(j.job.Name)[j.job.Name] = slot
+	}
+	cell := &e.chunk(slot / viewChunkSize)[slot%viewChunkSize]
+	if known {
 		e.view.disabled -= asDisabled(*cell)
 	}
 	*cell = j
 	e.view.disabled += asDisabled(j)
 }
 
-func (e *viewEdit) clear(j *jobView) {
-	cell := &e.chunk(j.slot / viewChunkSize)[j.slot%viewChunkSize]
-	if *cell == nil {
+func (e *viewEdit) clear(name string) {
+	slot, known := e.view.slot(name)
+	if !known {
 		return
 	}
+	cell := &e.chunk(slot / viewChunkSize)[slot%viewChunkSize]
 	e.view.disabled -= asDisabled(*cell)
 	*cell = nil
 	e.view.count--
-	names := e.names(j.job.Name)
-	if names[j.job.Name] == j.slot {
-		delete(names, j.job.Name)
-	}
+	delete(e.names(name), name)
 }
 
 func asDisabled(j *jobView) int {
@@ -247,4 +284,78 @@ func (v *view) queueAge(now time.Time) time.Duration {
 		return 0
 	}
 	return max(0, now.Sub(time.UnixMilli(v.oldestQueued)))
+}
+
+func (v *view) totals() overviewTotals {
+	t := overviewTotals{Jobs: v.len()}
+	for jv := range v.all() {
+		switch jv.job.lastResult() {
+		case "success":
+			t.Success++
+		case "failure":
+			t.Failure++
+		default:
+			t.Fresh++
+		}
+		switch state, _ := jv.state(); state {
+		case "running":
+			t.Running++
+		case "queued":
+			t.Queued++
+		}
+		if jv.job.Disabled {
+			t.Disabled++
+		}
+		if jv.problem != "" {
+			t.Problems++
+		}
+		t.Missed += jv.missed
+	}
+	return t
+}
+
+// since returns what differs from an earlier view of the same term. Its cost follows
+// what has changed, beside a pointer for every 256 jobs, unless slots were given out anew in between.
+func (v *view) since(old *view) (changed []*jobView, removed []string) {
+	if v.layout != old.layout {
+		return v.sinceLayout(old)
+	}
+	for i, chunk := range v.chunks {
+		var before *viewChunk
+		if i < len(old.chunks) {
+			before = old.chunks[i]
+		}
+		if chunk == before {
+			continue
+		}
+		for slot, now := range chunk {
+			var was *jobView
+			if before != nil {
+				was = before[slot]
+			}
+			switch {
+			case now == was:
+			case now != nil:
+				changed = append(changed, now)
+			case v.job(was.job.Name) == nil: // otherwise it was made anew, in another slot
+				removed = append(removed, was.job.Name)
+			}
+		}
+	}
+	return changed, removed
+}
+
+// sinceLayout is since where slots tell nothing.
+func (v *view) sinceLayout(old *view) (changed []*jobView, removed []string) {
+	for now := range v.all() {
+		if old.job(now.job.Name) != now {
+			changed = append(changed, now)
+		}
+	}
+	for was := range old.all() {
+		if v.job(was.job.Name) == nil {
+			removed = append(removed, was.job.Name)
+		}
+	}
+	return changed, removed
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -31,7 +32,6 @@ type viewTotals struct {
 const (
 	maxBatchSize    = 500 << 10 // bytes of records in one commit
 	maxWaitingSize  = 64 << 20  // bytes that may wait before new changes are refused
-	recordOverhead  = 64        // what a record costs beside its key and value
 	maxBatchChanges = 4096
 )
 
@@ -42,24 +42,26 @@ const (
 // Its goroutine is the only one that calls the store. Who needs what is stored visits it between
 // two commits. The effects run in another one, the herald's, beside the commits that follow.
 type writer struct {
-	store   store
-	publish func([]viewChange, viewTotals)
-	onBatch func(changes, records int, took time.Duration, err error) // may be nil
+	store     store
+	batchSize int // bytes that go into one commit if that can be chosen
+	publish   func([]viewChange, viewTotals)
+	onBatch   func(changes, records int, took time.Duration, err error) // may be nil
+	log       *slog.Logger
 
 	mu      sync.Mutex
 	waiting []*change
 	size    int
 	wake    chan struct{}
 
-	visits   chan func(context.Context)
-	stopped  chan struct{} // closed when nobody calls the store any more
-	pictures []*picture    // under way; they belong to the goroutine that calls the store
+	visits   chan func(context.Context) error // an error ends the term
+	stopped  chan struct{}                    // closed when nobody calls the store any more
+	pictures []*picture                       // under way; they belong to the goroutine that calls the store
 }
 
-func newWriter(st store, publish func([]viewChange, viewTotals)) *writer {
+func newWriter(st store, batchSize int, publish func([]viewChange, viewTotals), log *slog.Logger) *writer {
 	return &writer{
-		store: st, publish: publish, wake: make(chan struct{}, 1),
-		visits: make(chan func(context.Context)), stopped: make(chan struct{}),
+		store: st, batchSize: batchSize, publish: publish, log: log, wake: make(chan struct{}, 1),
+		visits: make(chan func(context.Context) error), stopped: make(chan struct{}),
 	}
 }
 
@@ -92,15 +94,19 @@ func (w *writer) pending() (n int) {
 	return n
 }
 
-// run stores changes until ctx ends or a commit fails. Changes that were not
+// run stores changes until ctx ends, or a commit or an effect fails. Changes that were not
 // stored by then have their effects run with the error. While the store is busy with
 // one batch, the one before it is made known.
 func (w *writer) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	stored := make(chan []*change, 1)
 	var herald sync.WaitGroup
 	herald.Go(func() {
 		for batch := range stored {
-			w.announce(batch)
+			if err := w.announce(batch); err != nil {
+				cancel(err)
+			}
 		}
 	})
 	unstored, err := w.storeAll(ctx, stored)
@@ -121,7 +127,9 @@ func (w *writer) storeAll(ctx context.Context, stored chan<- []*change) ([]*chan
 	for {
 		select {
 		case visit := <-w.visits: // one between two commits, so that neither waits for many of the other
-			visit(ctx)
+			if err := visit(ctx); err != nil {
+				return nil, err
+			}
 		default:
 		}
 		batch := w.take()
@@ -129,9 +137,11 @@ func (w *writer) storeAll(ctx context.Context, stored chan<- []*change) ([]*chan
 			select {
 			case <-w.wake:
 			case visit := <-w.visits:
-				visit(ctx)
+				if err := visit(ctx); err != nil {
+					return nil, err
+				}
 			case <-ctx.Done():
-				return nil, ctx.Err()
+				return nil, context.Cause(ctx)
 			}
 			continue
 		}
@@ -152,7 +162,7 @@ func (w *writer) take() []*change {
 	n, size := 0, 0
 	for n < len(w.waiting) && n < maxBatchChanges {
 		size += w.waiting[n].size
-		if n > 0 && (size > maxBatchSize || w.waiting[n-1].ends != nil) {
+		if n > 0 && (size > w.batchSize || w.waiting[n-1].ends != nil) {
 			break
 		}
 		n++
@@ -168,32 +178,45 @@ func (w *writer) take() []*change {
 	return batch
 }
 
-func (w *writer) commit(ctx context.Context, batch []*change) error {
+// commit stores a batch. A panic in it is an error like any other.
+func (w *writer) commit(ctx context.Context, batch []*change) (err error) {
+	defer recoverAs(w.log, "commit", &err)
 	records := mergeRecords(batch)
 	if len(records) == 0 {
 		return nil
 	}
 	w.keepForPictures(ctx, records)
 	start := time.Now()
-	err := w.store.commit(ctx, records)
+	err = w.store.commit(ctx, records)
 	if w.onBatch != nil {
 		w.onBatch(len(batch), len(records), time.Since(start), err)
 	}
 	return err
 }
 
-// announce publishes what a stored batch has changed, and then runs its effects.
-func (w *writer) announce(batch []*change) {
+// announce publishes what a stored batch has changed, and then runs its effects. One that panics
+// keeps none of the others from running; what comes back then is the first such fault.
+func (w *writer) announce(batch []*change) error {
 	views := make([]viewChange, 0, len(batch))
 	for _, c := range batch {
 		views = append(views, c.view)
 	}
-	w.publish(views, batch[len(batch)-1].totals)
+	failed := w.perform(func(error) { w.publish(views, batch[len(batch)-1].totals) }, nil)
 	for _, c := range batch {
 		for _, effect := range c.effects {
-			effect(nil)
+			if err := w.perform(effect, nil); failed == nil {
+				failed = err
+			}
 		}
 	}
+	return failed
+}
+
+// perform runs an effect.
+func (w *writer) perform(effect func(error), stored error) (err error) {
+	defer recoverAs(w.log, "effect", &err)
+	effect(stored)
+	return nil
 }
 
 // abandon tells everybody who waits for a change that it was not stored, or,
@@ -205,7 +228,7 @@ func (w *writer) abandon(batch []*change, err error) {
 	w.mu.Unlock()
 	for _, c := range batch {
 		for _, effect := range c.effects {
-			effect(err)
+			_ = w.perform(effect, err) // the term ends as it is
 		}
 	}
 }

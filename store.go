@@ -43,6 +43,9 @@ type zkStore struct {
 	term        int64
 	termVersion int32  // of the node <root>/go/term
 	counter     string // which such node it is
+	kept        rawMembers
+	copied      bool // the node has been copied from another tree
+	foreign     others
 
 	versions map[string]int32 // version of every node, by key
 	closed   []string         // keys of the nodes that we must not read
@@ -56,47 +59,82 @@ type termRecord struct {
 	Latch string `json:"latch"`
 }
 
-// openZKStore begins a term: latch is the path of the node that campaign returned.
-// The result serves until the session ends or a commit fails.
-func openZKStore(session *zkSession, root, latch string) (*zkStore, error) {
-	s := &zkStore{session: session, root: root, latch: latch}
+// termKeys are the keys that this version knows of it.
+var termKeys = fieldKeys(termRecord{})
+
+// A termMark tells states in ZooKeeper apart: by the node <root>/go/term, and how far that has come.
+type termMark struct {
+	node    string // which such node it is, "" for none
+	version int32
+	term    int64  // number of the last term
+	latch   string // name of the latch node of its leader
+	written int64  // zxid of its last commit
+	kept    rawMembers
+}
+
+// readTermMark reads the mark as the servers agree on it.
+func readTermMark(session *zkSession, root string) (termMark, error) {
+	name := root + "/go/term"
+	// Another server than ours may have taken the last commit.
+	if _, err := session.Sync(name); err != nil {
+		return termMark{}, err
+	}
+	data, stat, err := session.Get(name)
+	if errors.Is(err, zk.ErrNoNode) {
+		return termMark{}, nil
+	}
+	if err != nil {
+		return termMark{}, err
+	}
+	var last termRecord
+	if err := json.Unmarshal(data, &last); err != nil {
+		last.Term = int64(stat.Version) // somebody wrote there; each term counts the version up by one at least
+		data = nil
+	}
+	return termMark{fmt.Sprintf("%d-%x", stat.Ctime, stat.Czxid), stat.Version, last.Term, last.Latch, stat.Mzxid, keepUnknown(data, termKeys)}, nil
+}
+
+// openZKStore begins a term, with a number above the one given: latch is the path of the node that
+// campaign returned. The result serves until the session ends or a commit fails.
+func openZKStore(session *zkSession, root, latch string, above int64) (*zkStore, error) {
+	s := &zkStore{session: session, root: root, latch: latch, versions: map[string]int32{}}
 	for _, dir := range []string{s.path("state"), s.path("go/instances")} {
 		if err := session.mkdirAll(dir); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.beginTerm(); err != nil {
+	if err := s.beginTerm(above); err != nil {
 		return nil, fmt.Errorf("begin term: %w", err)
 	}
 	return s, nil
 }
 
-// beginTerm takes the number after the last term's.
-func (s *zkStore) beginTerm() error {
-	name := s.path("go/term")
-	if _, err := s.session.Create(name, []byte("{}"), 0, s.session.acl); err != nil && !errors.Is(err, zk.ErrNodeExists) {
+// beginTerm takes the number after the last term's, or after the one given, if that is more, and
+// looks who has led since that.
+func (s *zkStore) beginTerm(above int64) error {
+	if _, err := s.session.Create(s.path("go/term"), []byte("{}"), 0, s.session.acl); err != nil && !errors.Is(err, zk.ErrNodeExists) {
 		return err
 	}
-	// Another server than ours may have taken the last leader's last commit.
-	if _, err := s.session.Sync(name); err != nil {
-		return err
-	}
-	data, stat, err := s.session.Get(name)
+	last, err := readTermMark(s.session, s.root)
 	if err != nil {
 		return err
 	}
-	var last termRecord
-	if err := json.Unmarshal(data, &last); err != nil {
-		last.Term = int64(stat.Version) // somebody wrote there; each term counts the version up by one at least
+	s.term, s.termVersion, s.counter, s.kept = max(last.term, above)+1, last.version, last.node, last.kept
+	reign, err := s.lookBack(last)
+	if err != nil {
+		return err
 	}
-	s.term, s.termVersion = last.Term+1, stat.Version
-	s.counter = fmt.Sprintf("%d-%x", stat.Ctime, stat.Czxid)
-	return s.multi(nil)
+	return s.multi(reign)
 }
 
 func (s *zkStore) id() termID { return termID{s.counter, s.term} }
 
-func (s *zkStore) path(key string) string { return path.Join(s.root, key) }
+// mark is where the state stands after the last commit.
+func (s *zkStore) mark() termMark {
+	return termMark{node: s.counter, version: s.termVersion, term: s.term, latch: path.Base(s.latch)}
+}
+
+func (s *zkStore) path(key string) string { return s.root + "/" + key }
 
 // node returns the path of a key's node.
 func (s *zkStore) node(key string) string {
@@ -165,7 +203,7 @@ func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
 				s.session.took(start)
 				nodes[i] = zkNode{data: data, err: err}
 				if err == nil {
-					nodes[i].version = stat.Version
+					nodes[i].version, nodes[i].order = stat.Version, order{stat.Czxid, stat.Mzxid}
 				}
 			}
 		})
@@ -178,11 +216,15 @@ func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
 func (s *zkStore) loaded(keys []string, nodes []zkNode) (map[string][]byte, error) {
 	records := make(map[string][]byte, len(keys))
 	s.versions, s.closed = make(map[string]int32, len(keys)), nil
+	s.foreign.orders = map[string]order{}
 	var unread []error
 	for i, key := range keys {
 		n := nodes[i]
 		if n.err == nil {
 			s.versions[key] = n.version
+			if s.foreign.wants(key) {
+				s.foreign.orders[key] = n.order
+			}
 		}
 		if errors.Is(n.err, zk.ErrNoAuth) {
 			s.closed = append(s.closed, key)
@@ -306,7 +348,6 @@ type zkOp struct {
 // ops turns records into operations, and measures them: a server drops the
 // connection on a request that is too large, which looks like any other loss.
 func (s *zkStore) ops(records []record) ([]zkOp, error) {
-	const overhead = 120 // of an operation besides path and data, with room
 	var ops []zkOp
 	var largest record
 	size := 0
@@ -317,7 +358,7 @@ func (s *zkStore) ops(records []record) ([]zkOp, error) {
 		if r.value == nil {
 			if exists {
 				ops = append(ops, zkOp{r.key, &zk.DeleteRequest{Path: node, Version: version}})
-				size += len(node) + overhead
+				size += s.size(r)
 			}
 			continue
 		}
@@ -325,7 +366,7 @@ func (s *zkStore) ops(records []record) ([]zkOp, error) {
 		if len(data) > maxRecord {
 			return nil, &recordError{r.key, errRecordTooLarge}
 		}
-		size += len(node) + len(data) + overhead
+		size += s.size(r)
 		if len(data) > len(largest.value) {
 			largest = r
 		}
@@ -345,6 +386,16 @@ func (s *zkStore) ops(records []record) ([]zkOp, error) {
 	return ops, nil
 }
 
+// size implements store.
+func (s *zkStore) size(r record) int {
+	const overhead = 120 // of an operation besides path and data, with room
+	n := len(s.node(r.key)) + len(r.value) + overhead
+	if r.value != nil && kindOf(r.key) == "" {
+		n += variableOverhead + len(r.key)
+	}
+	return n
+}
+
 // data returns what the record's node is to hold.
 func (s *zkStore) data(r record) []byte {
 	if kindOf(r.key) != "" {
@@ -355,10 +406,7 @@ func (s *zkStore) data(r record) []byte {
 
 // multi sends operations as one transaction behind the fence.
 func (s *zkStore) multi(ops []zkOp) error {
-	stamp, err := json.Marshal(termRecord{s.term, path.Base(s.latch)})
-	if err != nil {
-		return err
-	}
+	stamp := encodeKept(termRecord{s.term, path.Base(s.latch)}, s.kept)
 	requests := []any{
 		&zk.CheckVersionRequest{Path: s.latch, Version: 0}, // latch nodes are never changed
 		&zk.SetDataRequest{Path: s.path("go/term"), Data: stamp, Version: s.termVersion},

@@ -13,10 +13,13 @@ type stateVariable struct {
 	value []byte
 }
 
+// variableOverhead is what that takes beside the name and the value, at most.
+const variableOverhead = 16 + 3*(1+binary.MaxVarintLen32)
+
 // encodeEntry returns the bytes that libmesos writes. uuid must be a real version
 // 4 UUID: libmesos 1.0 and later abort on anything else.
 func encodeVariable(name string, uuid [16]byte, value []byte) []byte {
-	b := make([]byte, 0, len(name)+len(uuid)+len(value)+3*(1+binary.MaxVarintLen32))
+	b := make([]byte, 0, len(name)+len(value)+variableOverhead)
 	b = appendField(b, 1, name)
 	b = appendField(b, 2, uuid[:])
 	return appendField(b, 3, value)

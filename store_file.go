@@ -1,23 +1,16 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"log/slog"
 	"maps"
-	"math"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
+	"sync"
 )
 
 const (
@@ -28,33 +21,22 @@ const (
 	compactSlack = 32 << 20
 )
 
-// A logFile is what the file store asks of an open file.
-type logFile interface {
-	io.ReaderAt
-	io.WriterAt
-	io.Closer
-	Stat() (os.FileInfo, error)
-	Truncate(size int64) error
-	Sync() error
-}
-
-// A disk is the directory of a file store. Tests put a failing one in its place.
-type disk interface {
-	open(name string, flag int) (logFile, error)
-	rename(from, to string) error
-	sync() error // makes renames durable
-	path(name string) string
-}
-
 // A fileStore keeps records in an append-only log of one local directory. Each
 // commit is one checksummed frame, synced before commit returns, so a crash
 // leaves all of it or nothing. When most of the log is history it is rewritten.
 // A flock keeps other processes out until Close.
+//
+// What somebody else does to the file or its directory is noticed by watch, and at the next commit at
+// the latest. The file that is open has every record then, unless it was written to, and the log is
+// written anew from it if the directory is ours; else changes are refused.
 type fileStore struct {
-	disk  disk
-	log   *slog.Logger
-	lock  *os.File
+	disk disk
+	log  *slog.Logger
+
+	mu    sync.Mutex // of what follows, down to wanted
+	lock  *os.File   // nil if nobody is to be kept out
 	file  logFile
+	seen  os.FileInfo // of the file after our last write to it
 	head  logHead
 	index map[string]span // where the value of each live key is
 	end   int64           // where the next frame goes
@@ -66,6 +48,11 @@ type fileStore struct {
 	// we think they are: a failed sync, say, after which the kernel may hold pages
 	// that it will never write. Nothing is read or written before a rewrite succeeds.
 	suspect error
+	wanted  int // bytes that the last commit failed to append, 0 if it did not fail
+
+	refused trouble // why nothing can be stored
+	remarks remarks // of what has happened to the file
+	remade  func()  // told when the directory had to be made again; may be nil
 }
 
 // A span is the place of a value in the log.
@@ -76,9 +63,15 @@ type span struct {
 }
 
 // openFileStore opens or creates the store in dir and locks it. A last commit
-// that a crash cut short is dropped; any other damage is an error that names
-// file and offset, and changes nothing.
+// that a crash cut short is dropped, once it is copied; any other damage is a *damageError
+// and changes nothing.
 func openFileStore(dir string, log *slog.Logger) (*fileStore, error) {
+	return openDamagedStore(dir, noDamage, log)
+}
+
+// openDamagedStore is openFileStore, except that damage at the offset accepted is no error: the store has
+// every record that is whole then.
+func openDamagedStore(dir string, accepted int64, log *slog.Logger) (*fileStore, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil { // jobs pass through it to their sandboxes; the files are ours alone
 		return nil, fmt.Errorf("create state directory: %w", err)
 	}
@@ -86,7 +79,7 @@ func openFileStore(dir string, log *slog.Logger) (*fileStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := openLog(osDisk(dir), log)
+	s, err := openLog(osDisk(dir), accepted, log)
 	if err != nil {
 		lock.Close()
 		return nil, err
@@ -95,13 +88,16 @@ func openFileStore(dir string, log *slog.Logger) (*fileStore, error) {
 	return s, nil
 }
 
-// openLog is openFileStore without the lock.
-func openLog(d disk, log *slog.Logger) (*fileStore, error) {
-	s := &fileStore{disk: d, log: log, index: map[string]span{}, slack: compactSlack}
+// openLog is openDamagedStore without the lock.
+func openLog(d disk, accepted int64, log *slog.Logger) (*fileStore, error) {
+	s := &fileStore{
+		disk: d, log: log, index: map[string]span{}, slack: compactSlack,
+		refused: trouble{what: "changes can't be stored in " + d.path(""), over: "changes are stored again"},
+	}
 	file, err := d.open(logName, os.O_RDWR)
 	if errors.Is(err, os.ErrNotExist) {
-		if err := s.rewrite(); err != nil {
-			return nil, fmt.Errorf("create state: %w", err)
+		if err := s.begin(accepted); err != nil {
+			return nil, err
 		}
 		return s, nil
 	}
@@ -109,44 +105,113 @@ func openLog(d disk, log *slog.Logger) (*fileStore, error) {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
 	s.file = file
-	if err := s.recover(); err != nil {
-		file.Close()
+	if err := s.recover(accepted); err != nil {
+		s.file.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
+// begin makes the log where there is none.
+func (s *fileStore) begin(accepted int64) error {
+	past := pastRun(s.disk)
+	if past != "" && accepted != 0 {
+		return &damageError{file: s.disk.path(logName), what: "the file is missing, and " + past + " is of a run of before", missing: true}
+	}
+	if err := s.rewrite(); err != nil {
+		return fmt.Errorf("create state: %w", err)
+	}
+	if past != "" {
+		s.remark(s.disk.path(logName) + " was missing; as --accept_damaged_state says, it begins empty")
+		return nil
+	}
+	s.log.Info("there was no state; it begins empty", "file", s.disk.path(logName))
+	return nil
+}
+
 // recover reads the log, cuts off a torn tail, and syncs: a process killed between
 // write and sync leaves frames that are readable now but not after a power failure.
-func (s *fileStore) recover() error {
+func (s *fileStore) recover(accepted int64) error {
 	info, err := s.file.Stat()
 	if err != nil {
 		return fmt.Errorf("open state: %w", err)
 	}
-	name, size := s.disk.path(logName), info.Size()
-	if s.head, err = readLogHead(s.file); err != nil {
-		return fmt.Errorf("%s is damaged at offset 0: %w", name, err)
-	}
-	s.end, err = s.head.scan(s.file, size, func(offset int64, payload []byte) error {
-		return eachRecord(payload, func(key string, at, n int) {
-			s.place(key, offset, payload, at, n)
-		})
-	})
-	if errors.Is(err, errBadFrame) {
-		next, found := s.head.find(s.file, s.end+1, size)
-		if found {
-			return fmt.Errorf("%s is damaged at offset %d, with good data again at offset %d: restore it from a backup", name, s.end, next)
-		}
-		s.log.Warn("dropping the last commit, which was cut short", "file", name, "offset", s.end, "bytes", size-s.end)
-		err = s.file.Truncate(s.end)
+	what, err := s.replay(info.Size())
+	switch {
+	case err != nil:
+	case what != "":
+		err = s.damaged(what, info.Size(), accepted)
+	case s.end < info.Size():
+		err = s.cutTail(info.Size())
+	case s.end == int64(logStart) && !s.head.counts():
+		err = s.beginAgain()
 	}
 	if err != nil {
-		return fmt.Errorf("read %s at offset %d: %w", name, s.end, err)
+		return err
+	}
+	if accepted != noDamage && what == "" {
+		s.log.Warn("--accept_damaged_state has no effect: the state is not damaged", "file", s.disk.path(logName))
 	}
 	if err := s.file.Sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", name, err)
+		return fmt.Errorf("sync %s: %w", s.disk.path(logName), err)
 	}
-	return nil
+	s.seen, err = s.file.Stat()
+	return err
+}
+
+// replay reads the frames of a log of that size into the index. It returns what is damaged at s.end, ""
+// if nothing is: what is behind s.end then is a commit that was cut short.
+func (s *fileStore) replay(size int64) (damage string, err error) {
+	head, err := readLogHead(s.file)
+	if err != nil {
+		return err.Error(), nil
+	}
+	s.head = head
+	uncounted, counted, whole := head.counts(), 0, 0
+	s.end, err = head.scan(s.file, int64(logStart), size, func(offset int64, payload []byte) (err error) {
+		if uncounted {
+			uncounted = false
+			counted, err = head.count(payload)
+			return err
+		}
+		n, err := s.take(offset, payload)
+		whole += n
+		return err
+	})
+	switch {
+	case err != nil && !errors.Is(err, errBadFrame):
+		return "", fmt.Errorf("read %s at offset %d: %w", s.disk.path(logName), s.end, err)
+	case s.end == int64(logStart) && head.counts():
+		return "the number of its records is missing", nil
+	case whole < counted:
+		return fmt.Sprintf("it began with %d records, of which %d are there", counted, whole), nil
+	case err == nil:
+		return "", nil
+	}
+	if next, found := head.goesOn(s.file, s.end, size); found {
+		return fmt.Sprintf("it goes on at offset %d", next), nil
+	}
+	if s.end == int64(logStart) {
+		return "none of its records is whole", nil
+	}
+	return "", nil
+}
+
+// take notes the records of a payload, if it is sound, and returns how many they are.
+func (s *fileStore) take(offset int64, payload []byte) (n int, err error) {
+	type place struct {
+		key   string
+		at, n int
+	}
+	var places []place
+	err = eachRecord(payload, func(key string, at, n int) { places = append(places, place{key, at, n}) })
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range places {
+		s.place(p.key, offset, payload, p.at, p.n)
+	}
+	return len(places), nil
 }
 
 // place notes that key has the n bytes from at on of the payload at offset as its value, or none if n < 0.
@@ -163,6 +228,8 @@ func (s *fileStore) place(key string, offset int64, payload []byte, at, n int) {
 
 // load implements store.
 func (s *fileStore) load(ctx context.Context) (map[string][]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err := s.settle(); err != nil {
 		return nil, err
 	}
@@ -178,10 +245,16 @@ func (s *fileStore) load(ctx context.Context) (map[string][]byte, error) {
 }
 
 // allKeys implements store.
-func (s *fileStore) allKeys() []string { return slices.Collect(maps.Keys(s.index)) }
+func (s *fileStore) allKeys() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.index))
+}
 
 // read implements store.
 func (s *fileStore) read(ctx context.Context, keys []string) ([]reading, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err := s.settle(); err != nil {
 		return nil, err
 	}
@@ -214,7 +287,7 @@ func (s *fileStore) each(visit func(key string, value []byte) error) error {
 	if s.file == nil {
 		return nil
 	}
-	end, err := s.head.scan(s.file, s.end, func(offset int64, payload []byte) error {
+	end, err := s.head.scan(s.file, int64(logStart), s.end, func(offset int64, payload []byte) error {
 		var failed error
 		err := eachRecord(payload, func(key string, at, n int) {
 			if n >= 0 && failed == nil && s.index[key].offset == offset+int64(at) {
@@ -229,6 +302,9 @@ func (s *fileStore) each(visit func(key string, value []byte) error) error {
 	return nil
 }
 
+// size implements store.
+func (s *fileStore) size(r record) int { return len(r.key) + len(r.value) + 2*binary.MaxVarintLen64 }
+
 // commit implements store. An error that is not a *recordError means that the
 // records are not in the store now, but may be after a crash.
 func (s *fileStore) commit(ctx context.Context, records []record) error {
@@ -238,15 +314,46 @@ func (s *fileStore) commit(ctx context.Context, records []record) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := s.settle(); err != nil {
-		return err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.settle()
+	if err == nil {
+		err = s.append(records)
 	}
+	s.tell(err)
+	return err
+}
+
+// append writes one frame.
+func (s *fileStore) append(records []record) error {
 	frame, err := s.head.frame(s.end, records)
 	if err != nil {
 		return err
 	}
+	if err := s.write(frame); err != nil {
+		s.wanted = len(frame)
+		return err
+	}
+	s.wanted = 0
+	s.applied(frame)
+	if s.end > max(2*s.live+s.slack, s.retry) {
+		if err := s.rewrite(); err != nil {
+			s.retry = s.end + s.slack
+			s.log.Warn("state could not be compacted, trying again later", "file", s.disk.path(logName), "error", err)
+		}
+	}
+	return nil
+}
+
+// write makes bytes durable at the end of the log, which it does not move.
+func (s *fileStore) write(b []byte) error {
+	defer func() {
+		if info, err := s.file.Stat(); err == nil {
+			s.seen = info
+		}
+	}()
 	name := s.disk.path(logName)
-	if _, err := s.file.WriteAt(frame, s.end); err != nil {
+	if _, err := s.file.WriteAt(b, s.end); err != nil {
 		if undo := s.file.Truncate(s.end); undo != nil {
 			s.suspect = undo
 		}
@@ -255,13 +362,6 @@ func (s *fileStore) commit(ctx context.Context, records []record) error {
 	if err := s.file.Sync(); err != nil {
 		s.suspect = err
 		return fmt.Errorf("sync %s: %w", name, err)
-	}
-	s.applied(frame)
-	if s.end > max(2*s.live+s.slack, s.retry) {
-		if err := s.rewrite(); err != nil {
-			s.retry = s.end + s.slack
-			s.log.Warn("state could not be compacted, trying again later", "file", name, "error", err)
-		}
 	}
 	return nil
 }
@@ -278,10 +378,18 @@ func (s *fileStore) applied(frame []byte) {
 
 // settle replaces a file that can't be trusted.
 func (s *fileStore) settle() error {
-	if s.suspect == nil {
+	foreign, err := s.guard()
+	if err != nil {
+		return err
+	}
+	if foreign == "" && s.suspect == nil {
 		return nil
 	}
 	if err := s.rewrite(); err != nil {
+		if foreign != "" {
+			name := s.disk.path(logName)
+			return &os.PathError{Op: "keep", Path: name, Err: fmt.Errorf("%s %s, and can't be written anew: %w", name, foreign, err)}
+		}
 		return fmt.Errorf("rewrite state after an earlier failure (%w): %w", s.suspect, err)
 	}
 	return nil
@@ -289,13 +397,22 @@ func (s *fileStore) settle() error {
 
 // rewrite puts a log of only the live records in the place of the present one,
 // which stays in use, unchanged, if anything fails.
-func (s *fileStore) rewrite() error {
+func (s *fileStore) rewrite() error { return s.rewriteFrom(s.each) }
+
+// rewriteFrom is rewrite with the live records as each gives them.
+func (s *fileStore) rewriteFrom(each func(visit func(key string, value []byte) error) error) error {
 	file, err := s.disk.open(tmpName, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return err
 	}
 	fresh := &fileStore{disk: s.disk, file: file, index: make(map[string]span, len(s.index))}
-	err = fresh.fill(s)
+	err = fresh.fill(len(s.index), each)
+	if err == nil {
+		fresh.seen, err = file.Stat()
+	}
+	if err == nil {
+		err = s.setAside()
+	}
 	if err == nil {
 		err = s.disk.rename(tmpName, logName)
 	}
@@ -307,7 +424,7 @@ func (s *fileStore) rewrite() error {
 	if s.file != nil {
 		s.file.Close()
 	}
-	s.file, s.head, s.index, s.end, s.live = file, fresh.head, fresh.index, fresh.end, fresh.live
+	s.file, s.seen, s.head, s.index, s.end, s.live = file, fresh.seen, fresh.head, fresh.index, fresh.end, fresh.live
 	s.suspect, s.retry = nil, 0
 	if err := s.disk.sync(); err != nil {
 		// After a crash the old file may be back under the name, without the commits to come.
@@ -317,9 +434,9 @@ func (s *fileStore) rewrite() error {
 	return nil
 }
 
-// fill writes the live records of old to the empty s and syncs them.
-func (s *fileStore) fill(old *fileStore) error {
-	if _, err := rand.Read(s.head.salt[:]); err != nil {
+// fill writes n records to the empty s and syncs them.
+func (s *fileStore) fill(n int, each func(visit func(key string, value []byte) error) error) (err error) {
+	if s.head, err = newLogHead(); err != nil {
 		return err
 	}
 	head := s.head.encode()
@@ -343,7 +460,11 @@ func (s *fileStore) fill(old *fileStore) error {
 		records, size = records[:0], 0
 		return nil
 	}
-	err := old.each(func(key string, value []byte) error {
+	records = append(records, record{key: s.head.countKey(n)})
+	if err := flush(); err != nil {
+		return err
+	}
+	err = each(func(key string, value []byte) error {
 		records = append(records, record{key, slices.Clone(value)})
 		if size += len(key) + len(value); size < batch {
 			return nil
@@ -353,6 +474,9 @@ func (s *fileStore) fill(old *fileStore) error {
 	if err == nil && len(records) > 0 {
 		err = flush()
 	}
+	if err == nil && len(s.index) != n {
+		err = fmt.Errorf("%d of %d records were read", len(s.index), n)
+	}
 	if err != nil {
 		return err
 	}
@@ -361,6 +485,8 @@ func (s *fileStore) fill(old *fileStore) error {
 
 // Close releases the files and the lock. What was committed stays.
 func (s *fileStore) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	err := s.file.Close()
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
@@ -368,229 +494,7 @@ func (s *fileStore) Close() error {
 	return err
 }
 
-var errInUse = errors.New("in use")
-
-// lockDir takes the directory for this process until the file is closed.
-func lockDir(dir string) (*os.File, error) {
-	name := filepath.Join(dir, "lock")
-	lock, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock state directory: %w", err)
-	}
-	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		holder, _ := io.ReadAll(io.LimitReader(lock, 20))
-		lock.Close()
-		return nil, fmt.Errorf("state directory %q is %w by process %s", dir, errInUse, strings.TrimSpace(string(holder)))
-	}
-	if err == nil {
-		err = lock.Truncate(0)
-	}
-	if err == nil {
-		_, err = fmt.Fprintln(lock, os.Getpid())
-	}
-	if err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("lock %s: %w", name, err)
-	}
-	return lock, nil
-}
-
-// osDisk is a real directory.
-type osDisk string
-
-func (d osDisk) path(name string) string { return filepath.Join(string(d), name) }
-
-func (d osDisk) open(name string, flag int) (logFile, error) {
-	f, err := os.OpenFile(d.path(name), flag, 0o600)
-	if err != nil {
-		return nil, err // not f, which would be a non-nil interface
-	}
-	return f, nil
-}
-
-func (d osDisk) rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
-
-func (d osDisk) sync() error {
-	f, err := os.Open(string(d))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
-}
-
 // recordSize is about what a record takes in the log.
 func recordSize(key string, n int) int64 {
 	return int64(len(key) + n + binary.MaxVarintLen32)
-}
-
-// The log of the file store:
-//
-//	file    = magic salt[8] crc32c(magic salt)  frame*
-//	frame   = length[4] crc32c(payload)[4] crc32c(salt offset length crc)[4]  payload
-//	payload = { uvarint(len(key)) key  uvarint(0 = deleted, else 1+len(value)) value }
-//
-// Fixed-size numbers are little-endian. The salt and the frame's own offset go
-// into its checksum, so bytes that look like a frame (an older file's, or part of
-// a job) never pass for one.
-const (
-	logMagic  = "chronos state 1\n"
-	logStart  = len(logMagic) + 8 + 4
-	frameHead = 12
-	maxCut    = 64 << 20 // the most that may be missing of a frame that find takes for one
-)
-
-var (
-	castagnoli  = crc32.MakeTable(crc32.Castagnoli)
-	errBadFrame = errors.New("checksum mismatch")
-)
-
-// A logHead is the beginning of a log.
-type logHead struct{ salt [8]byte }
-
-func (h logHead) encode() []byte {
-	b := append([]byte(logMagic), h.salt[:]...)
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-}
-
-func readLogHead(f io.ReaderAt) (logHead, error) {
-	b := make([]byte, logStart)
-	if n, err := f.ReadAt(b, 0); n < len(b) && !errors.Is(err, io.EOF) {
-		return logHead{}, err
-	}
-	var h logHead
-	copy(h.salt[:], b[len(logMagic):])
-	if !bytes.Equal(b, h.encode()) {
-		return logHead{}, errors.New("not a chronos state file")
-	}
-	return h, nil
-}
-
-// frame encodes records as the frame that belongs at offset.
-func (h logHead) frame(offset int64, records []record) ([]byte, error) {
-	size := frameHead
-	for _, r := range records {
-		size += len(r.key) + len(r.value) + 2*binary.MaxVarintLen32
-	}
-	if size > math.MaxInt32 {
-		return nil, fmt.Errorf("%d bytes are too many for one commit", size)
-	}
-	b := make([]byte, frameHead, size)
-	for _, r := range records {
-		b = binary.AppendUvarint(b, uint64(len(r.key)))
-		b = append(b, r.key...)
-		if r.value == nil {
-			b = append(b, 0)
-			continue
-		}
-		b = binary.AppendUvarint(b, uint64(len(r.value))+1)
-		b = append(b, r.value...)
-	}
-	binary.LittleEndian.PutUint32(b, uint32(len(b)-frameHead))
-	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[frameHead:], castagnoli))
-	binary.LittleEndian.PutUint32(b[8:], h.check(offset, b))
-	return b, nil
-}
-
-// check is the checksum of a frame's head.
-func (h logHead) check(offset int64, head []byte) uint32 {
-	var b [24]byte
-	copy(b[:], h.salt[:])
-	binary.LittleEndian.PutUint64(b[8:], uint64(offset))
-	copy(b[16:], head[:8])
-	return crc32.Checksum(b[:], castagnoli)
-}
-
-// length returns the length of the payload after head, if head is the head of a
-// frame at offset that ends at or before limit.
-func (h logHead) length(offset int64, head []byte, limit int64) (int, bool) {
-	n := int64(binary.LittleEndian.Uint32(head))
-	ok := n > 0 && n <= limit-offset-frameHead && binary.LittleEndian.Uint32(head[8:]) == h.check(offset, head)
-	return int(n), ok
-}
-
-// scan visits the payload, and its offset in the file, of every frame before
-// limit. It returns the end of the last good frame, with errBadFrame if that is
-// not limit. The payload is valid during the call.
-func (h logHead) scan(f io.ReaderAt, limit int64, visit func(offset int64, payload []byte) error) (int64, error) {
-	at := int64(logStart)
-	r := bufio.NewReaderSize(io.NewSectionReader(f, at, limit-at), 1<<20)
-	head := make([]byte, frameHead)
-	var payload []byte
-	for at < limit {
-		if _, err := io.ReadFull(r, head); err != nil {
-			return at, badIfShort(err)
-		}
-		n, ok := h.length(at, head, limit)
-		if !ok {
-			return at, errBadFrame
-		}
-		if cap(payload) < n {
-			payload = make([]byte, n)
-		}
-		payload = payload[:n]
-		if _, err := io.ReadFull(r, payload); err != nil {
-			return at, badIfShort(err)
-		}
-		if crc32.Checksum(payload, castagnoli) != binary.LittleEndian.Uint32(head[4:]) {
-			return at, errBadFrame
-		}
-		if err := visit(at+frameHead, payload); err != nil {
-			return at, err
-		}
-		at += frameHead + int64(n)
-	}
-	return at, nil
-}
-
-// badIfShort turns the end of the file within a frame into errBadFrame.
-func badIfShort(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return errBadFrame
-	}
-	return err
-}
-
-// find looks for the head of a frame, whole or cut short, at or after from. Where a
-// crash cut a commit short there is none: a frame is written only after the one
-// before it is durable.
-func (h logHead) find(f io.ReaderAt, from, limit int64) (int64, bool) {
-	r := bufio.NewReaderSize(io.NewSectionReader(f, from, limit-from), 1<<20)
-	for at := from; ; at++ {
-		head, err := r.Peek(frameHead)
-		if err != nil {
-			return 0, false
-		}
-		if _, ok := h.length(at, head, limit+maxCut); ok {
-			return at, true
-		}
-		_, _ = r.Discard(1) // just peeked at
-	}
-}
-
-// eachRecord visits the records of a payload: the key, and the place and length of
-// the value in the payload. The length of a deleted one is -1.
-func eachRecord(payload []byte, visit func(key string, at, n int)) error {
-	at := 0
-	length := func() (int, bool) {
-		n, size := binary.Uvarint(payload[at:])
-		at += max(size, 0)
-		return int(n), size > 0 && n <= uint64(len(payload)-at)+1
-	}
-	for at < len(payload) {
-		n, ok := length()
-		if !ok || n > len(payload)-at {
-			return errBadFrame
-		}
-		key := string(payload[at : at+n])
-		at += n
-		n, ok = length()
-		if !ok {
-			return errBadFrame
-		}
-		visit(key, at, n-1)
-		at += max(n-1, 0)
-	}
-	return nil
 }

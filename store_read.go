@@ -112,12 +112,13 @@ func (r *bulkReader) read(nodes []string, limit time.Duration) ([]zkNode, error)
 type zkNode struct {
 	data    []byte
 	version int32
+	order   order
 	err     error
 }
 
 // cutAnswer splits the answer to one read off the response to a multiRead.
 func cutAnswer(b []byte) (zkNode, []byte, error) {
-	const header, stat, versionAt = 4 + 1 + 4, 68, 32
+	const header, stat, createdAt, writtenAt, versionAt = 4 + 1 + 4, 68, 0, 8, 32
 	short := fmt.Errorf("read nodes: %w", io.ErrUnexpectedEOF)
 	if len(b) < header+4 {
 		return zkNode{}, nil, short
@@ -131,8 +132,9 @@ func cutAnswer(b []byte) (zkNode, []byte, error) {
 	if len(b) < size+stat {
 		return zkNode{}, nil, short
 	}
+	number64 := func(at int) int64 { return int64(binary.BigEndian.Uint64(b[size+at:])) }
 	version := int32(binary.BigEndian.Uint32(b[size+versionAt:]))
-	return zkNode{data: b[:size:size], version: version}, b[size+stat:], nil
+	return zkNode{data: b[:size:size], version: version, order: order{number64(createdAt), number64(writtenAt)}}, b[size+stat:], nil
 }
 
 // readError names the codes that reads of nodes end in.

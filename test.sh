@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Installs what the tests need, then runs all of them.
+# Checks and tests everything, after it has installed what that needs.
+#
+#   ./test.sh              linters and all tests, about seven minutes on two cores
+#   ./test.sh -run Crash   linters, and of the tests those that go test's flags select
+#   ./test.sh quick        linters and "go test ."; installs nothing but Go modules
+#   ./test.sh long         the long forms: chance, torture, fuzzing; takes hours
 #
 # The tests use real parts instead of stand-ins: a ZooKeeper (and Curator's own
 # LeaderLatch beside our election), HAProxy, a browser, promtool, keytool, an
 # image built and run by podman. They come from Debian's packages; on another
 # system install them by hand, and this script finds nothing to do.
-#
-#   ./test.sh              everything
-#   ./test.sh -run Crash   what go test's flags select
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -31,30 +33,102 @@ podman:podman
 runc:runc
 /usr/bin/busybox:busybox-static
 "
-missing=
-for need in $needs; do
-	what=${need%%:*} package=${need#*:}
-	if ! command -v "$what" >/dev/null && ! [ -e "$what" ]; then
-		missing="$missing $package"
-	fi
-done
-if [ -n "$missing" ]; then
-	echo "installing:$missing"
-	sudo=
+
+step() { printf '%s  %s\n' "$(date +%T)" "$*"; }
+
+missing() {
+	local need
+	for need in $needs; do
+		command -v "${need%%:*}" >/dev/null || [ -e "${need%%:*}" ] || echo "${need#*:}"
+	done | sort -u
+}
+
+install_packages() {
+	local sudo=
 	[ "$(id -u)" = 0 ] || sudo=sudo
 	$sudo apt-get update -qq
-	# shellcheck disable=SC2086
-	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+lint() {
+	step "gofmt, go vet, go mod tidy"
+	local unformatted
+	unformatted=$(git ls-files -z '*.go' | xargs -0 gofmt -l)
+	[ -z "$unformatted" ] || { echo "not formatted by gofmt: $unformatted"; return 1; }
+	go vet -tags services ./...
+	go vet .
+	go mod tidy -diff
+	step "staticcheck"
+	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags services ./...
+	step "govulncheck"
+	check_vulnerabilities
+}
+
+check_vulnerabilities() {
+	local found
+	if found=$(go run golang.org/x/vuln/cmd/govulncheck@v1.8.0 ./... 2>&1); then
+		return
+	fi
+	case $found in
+	*"govulncheck: fetching vulnerabilities"*) echo "the database of vulnerabilities is out of reach, so nothing was looked up in it" ;;
+	*) echo "$found"; return 1 ;;
+	esac
+}
+
+# run_tests passes its arguments to go test, and names the slowest tests at the end.
+run_tests() {
+	step "go test $*"
+	go test -json -vet=off "$@" | go run ./internal/slowest
+}
+
+# Each process of the program that the tests start says what of its code has run, and so do the tests in the root.
+test_all() {
+	local covered
+	covered=$(mktemp -d)
+	# shellcheck disable=SC2064
+	trap "rm -rf '$covered'" EXIT
+	GOCOVERDIR=$covered run_tests -race -tags services -timeout 30m -cover "$@" ./... -args -test.gocoverdir="$covered"
+	echo
+	go tool covdata percent -i="$covered" -pkg="$(go list .)"
+}
+
+test_long() {
+	local package target
+	run_tests -tags services -timeout 6h . -long
+	run_tests -timeout 6h -run Torture ./e2e -torture
+	for target in $(go test -list '^Fuzz' . | grep '^Fuzz'); do
+		step "go test -fuzz $target"
+		go test -vet=off -run '^$' -fuzz "^$target\$" -fuzztime 60s .
+	done
+}
+
+form=all
+case ${1:-} in
+quick | long) form=$1; shift ;;
+esac
+if [ "$form" = quick ]; then
+	echo "Linters and the tests that need nothing but Go, about two minutes on two cores."
+	lint
+	run_tests . "$@"
+	exit
 fi
 
-echo "gofmt"
-unformatted=$(gofmt -l $(git ls-files '*.go'))
-[ -z "$unformatted" ] || { echo "not gofmt-ed: $unformatted"; exit 1; }
-echo "go vet"
-go vet ./...
-echo "staticcheck"
-go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
-echo "go mod tidy"
-go mod tidy -diff
-echo "go test"
-go test -race -timeout 40m -cover "$@" ./...
+case $form in
+all) duration="about seven minutes on two cores" ;;
+long) duration="some hours" ;;
+esac
+packages=$(missing)
+if [ -n "$packages" ]; then
+	echo "Installs Debian's packages" $packages "(some minutes), then takes $duration."
+	# shellcheck disable=SC2086
+	install_packages $packages
+else
+	echo "Everything that the tests need is there. They take $duration."
+fi
+lint
+if [ "$form" = long ]; then
+	test_long
+else
+	test_all "$@"
+fi
+step "done"

@@ -218,7 +218,7 @@ var endStates = []mesos.TaskState{
 func shellTask(id, command string) mesos.TaskInfo {
 	return mesos.TaskInfo{
 		Name: "ChronosTask:test", TaskID: mesos.TaskID{Value: id},
-		Resources: resources{100, 1000, 1000}.scalars(),
+		Resources: scalarsOf(resources{100, 1000, 1000}),
 		Command:   &mesos.CommandInfo{Value: &command},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // A soleCaller panics when two calls of a store overlap: a store has one owner.
@@ -50,6 +52,14 @@ func (s *ownedStore) read(ctx context.Context, keys []string) ([]reading, error)
 	return s.store.read(ctx, keys)
 }
 
+// ready implements localStore.
+func (s *ownedStore) ready() error {
+	if local, ok := s.store.(localStore); ok {
+		return local.ready()
+	}
+	return nil
+}
+
 // memStore is a store in memory whose commits a test can hold up or fail.
 type memStore struct {
 	soleCaller
@@ -57,16 +67,37 @@ type memStore struct {
 	records map[string][]byte
 	before  func([]record) error // called first by commit; its error is commit's
 	commits int
+
+	// As ZooKeeper does, it knows in which order its records were made and written.
+	writes  int64
+	orders  map[string]order
+	lastOwn int64
+	reign   reign
+	loaded  func()       // called by load; may be nil
+	well    func() error // what ready returns; nil for a store that always is
 }
 
-func newMemStore() *memStore { return &memStore{records: map[string][]byte{}} }
+func newMemStore() *memStore {
+	return &memStore{records: map[string][]byte{}, orders: map[string]order{}}
+}
 
 // load implements store.
 func (m *memStore) load(context.Context) (map[string][]byte, error) {
 	defer m.call()()
+	if m.loaded != nil {
+		m.loaded()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.records), nil
+}
+
+// ready implements localStore.
+func (m *memStore) ready() error {
+	if m.well == nil {
+		return nil
+	}
+	return m.well()
 }
 
 // commit implements store.
@@ -77,17 +108,71 @@ func (m *memStore) commit(_ context.Context, records []record) error {
 			return err
 		}
 	}
+	m.apply(records)
+	return nil
+}
+
+// apply stores records as a commit does, whatever the leader is told of it.
+func (m *memStore) apply(records []record) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.commits++
+	m.write(records)
+	m.lastOwn = m.writes
+}
+
+// sizeOf is what records take of a commit together.
+func (m *memStore) sizeOf(records []record) (n int) {
+	for _, r := range records {
+		n += m.size(r)
+	}
+	return n
+}
+
+// write is one transaction.
+func (m *memStore) write(records []record) {
+	m.writes++
 	for _, r := range records {
 		if r.value == nil {
 			delete(m.records, r.key)
-		} else {
-			m.records[r.key] = r.value
+			delete(m.orders, r.key)
+			continue
 		}
+		at := m.orders[r.key]
+		if m.records[r.key] == nil {
+			at.created = m.writes
+		}
+		at.written = m.writes
+		m.records[r.key], m.orders[r.key] = r.value, at
 	}
-	return nil
+}
+
+// foreign writes a record as somebody does who is not of this program; nil deletes it.
+func (m *memStore) foreign(key string, value []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.write([]record{{key, value}})
+}
+
+// others implements sharedStore as the store in ZooKeeper does: each term looks once who has led before it.
+func (m *memStore) others() others {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.lastOwn > 0 && m.orders[frameworkIDKey].written > m.lastOwn {
+		m.reign = reign{time.Now().UnixMilli(), m.lastOwn, math.MaxInt64}
+	}
+	seen := others{m.reign, m.lastOwn, maps.Clone(m.orders)}
+	m.writes++
+	m.lastOwn = m.writes
+	if m.reign.before == math.MaxInt64 {
+		m.reign.before = m.writes
+	}
+	return seen
+}
+
+// size implements store. It takes as much as ZooKeeper does below a path of some length.
+func (m *memStore) size(r record) int {
+	return len("/chronos/state/state/") + 2*len(r.key) + len(r.value) + 200
 }
 
 // allKeys implements store.

@@ -61,7 +61,7 @@ func takeOffice(t testing.TB, session *zkSession, c *candidate, root string) *zk
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := openZKStore(session, root, latch)
+	s, err := openZKStore(session, root, latch, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,6 +50,17 @@ func cutText(s string, most int, mark string) string {
 	return s[:most] + mark
 }
 
+// firstCharacters cuts a text after n characters, for receivers that count those.
+func firstCharacters(s string, n int) string {
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
+}
+
 // withoutURL drops the URL, which may hold a password, from an error of net/http about it.
 func withoutURL(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
@@ -106,6 +117,23 @@ func appendList[T any](dst []byte, key string, items []T, item func([]byte, T) [
 		dst = item(dst, it)
 	}
 	return append(dst, ']')
+}
+
+// quotedLen returns how long a text becomes as a JSON string of encoding/json, or a little more.
+func quotedLen(s string) int {
+	const escape = len(`\u0000`)
+	n, valid := len(s)+len(`""`), utf8.ValidString(s)
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			n++
+		case c < ' ' || c == '<' || c == '>' || c == '&' || c >= utf8.RuneSelf && !valid:
+			n += escape - 1
+		case c >= utf8.RuneSelf:
+			n++ // the separators of lines and paragraphs, of three bytes each, become an escape
+		}
+	}
+	return n
 }
 
 // appendString appends s as Jackson writes a string: escapes for the quote, the
@@ -209,3 +237,14 @@ func (w *fieldWriter) double(name string, v float64) { w.key(name); w.WriteStrin
 
 // javaDouble returns f as Java's Double.toString prints it: 128.0, 1.0E7, 9.9E-4.
 func javaDouble(f float64) string { return string(appendJavaDouble(nil, f)) }
+
+// number writes a gauge: whole values as integers, like the JVM's own.
+func (w *fieldWriter) number(name string, v float64) {
+	if whole(v) {
+		w.integer(name, int64(v))
+		return
+	}
+	w.double(name, v)
+}
+
+func whole(v float64) bool { return v == float64(int64(v)) }

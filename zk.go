@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"path"
 	"strings"
 	"sync"
@@ -40,18 +38,23 @@ func (s *zkSession) took(start time.Time) {
 }
 
 // dialZK opens a session with one of hosts ("host:port"), trying for as long as
-// ctx lasts. auth is "user:password" for digest authentication, or "". The session
-// ends with ctx at the latest; close ends it at once and its ephemeral nodes with it.
+// ctx lasts, and logs why that takes long. auth is "user:password" for digest authentication, or "". The
+// session ends with ctx at the latest; close ends it at once and its ephemeral nodes with it.
 func dialZK(ctx context.Context, hosts []string, timeout time.Duration, auth string, logger *slog.Logger) (*zkSession, error) {
+	return newZKEnsemble(hosts, timeout, auth, logger).dial(ctx)
+}
+
+// dial is dialZK for these servers.
+func (e *zkEnsemble) dial(ctx context.Context) (*zkSession, error) {
 	session, cancel := context.WithCancelCause(ctx)
 	ready := make(chan struct{})
 	established := sync.OnceFunc(func() { close(ready) })
-	conn, _, err := zk.Connect(hosts, timeout,
+	conn, _, err := zk.Connect(e.hosts, e.timeout,
 		zk.WithHostProvider(&hostList{}),
-		zk.WithDialer(dialOnce(session, timeout, logger)),
-		zk.WithLogger(zkLog{logger}),
-		zk.WithEventCallback(func(e zk.Event) {
-			switch e.State {
+		zk.WithDialer(e.dialer(session, ready)),
+		zk.WithLogger(zkLog{e.log}),
+		zk.WithEventCallback(func(event zk.Event) {
+			switch event.State {
 			case zk.StateHasSession:
 				established()
 			case zk.StateDisconnected, zk.StateExpired:
@@ -67,23 +70,42 @@ func dialZK(ctx context.Context, hosts []string, timeout time.Duration, auth str
 		return nil, fmt.Errorf("connect to ZooKeeper: %w", err)
 	}
 	context.AfterFunc(session, conn.Close)
-	s := &zkSession{Conn: conn, ctx: session, acl: zk.WorldACL(zk.PermAll), timeout: timeout, auth: auth, cancel: cancel}
-	select {
-	case <-ready:
-	case <-session.Done():
+	s := &zkSession{Conn: conn, ctx: session, acl: zk.WorldACL(zk.PermAll), timeout: e.timeout, auth: e.auth, cancel: cancel}
+	if err := e.await(session, ready); err != nil {
 		s.close()
-		return nil, fmt.Errorf("connect to ZooKeeper at %s: %w", strings.Join(hosts, ","), context.Cause(session))
+		return nil, err
 	}
-	if auth == "" {
+	e.begun(s)
+	context.AfterFunc(session, func() { e.ended(s) })
+	if e.auth == "" {
 		return s, nil
 	}
-	if err := conn.AddAuth("digest", []byte(auth)); err != nil {
+	if err := conn.AddAuth("digest", []byte(e.auth)); err != nil {
 		s.close()
 		return nil, fmt.Errorf("authenticate with ZooKeeper: %w", err)
 	}
 	// As libmesos does: everyone may read, only those with our credentials may do more.
 	s.acl = append(zk.WorldACL(zk.PermRead), zk.ACL{Perms: zk.PermAll, Scheme: "auth"})
 	return s, nil
+}
+
+// await returns when the session is there, or with the reason why it never will be.
+func (e *zkEnsemble) await(session context.Context, ready <-chan struct{}) error {
+	word := time.NewTimer(zkFirstWord)
+	defer word.Stop()
+	for {
+		select {
+		case <-ready:
+			return nil
+		case <-session.Done():
+			return fmt.Errorf("connect to ZooKeeper at %s: %w", strings.Join(e.hosts, ","), context.Cause(session))
+		case <-word.C:
+			if !e.told {
+				e.log.Warn("ZooKeeper does not serve, trying on", "why", e.trouble())
+			}
+			word.Reset(zkNextWord)
+		}
+	}
 }
 
 // close ends the session and returns when ZooKeeper knows, or after some seconds if it does not answer.
@@ -119,64 +141,6 @@ func (s *zkSession) await(ctx context.Context, watch <-chan zk.Event) error {
 	case <-s.ctx.Done():
 		return context.Cause(s.ctx)
 	}
-}
-
-// dialOnce returns a dialer that works until session ends, and so never again
-// after the first connection has been lost.
-func dialOnce(session context.Context, timeout time.Duration, logger *slog.Logger) zk.Dialer {
-	var warned time.Time
-	return func(network, address string, limit time.Duration) (net.Conn, error) {
-		dialer := net.Dialer{Timeout: limit}
-		conn, err := dialer.DialContext(session, network, address)
-		if err == nil {
-			return boundedConn{conn, bufio.NewReaderSize(conn, 64<<10), timeout}, nil
-		}
-		if session.Err() == nil && time.Since(warned) > 30*time.Second {
-			warned = time.Now()
-			logger.Warn("ZooKeeper can't be reached, trying on", "address", address, "error", err)
-		}
-		return nil, err
-	}
-}
-
-// A boundedConn waits at most limit for a read or a write. The client would wait
-// almost seven session timeouts for a server that accepts connections and is frozen.
-// It also reads ahead, since the client asks for four bytes at a time.
-type boundedConn struct {
-	net.Conn
-	ahead *bufio.Reader
-	limit time.Duration
-}
-
-func (c boundedConn) Read(b []byte) (int, error) { return c.ahead.Read(b) }
-
-func (c boundedConn) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDeadline(c.bound(t)) }
-
-func (c boundedConn) SetWriteDeadline(t time.Time) error { return c.Conn.SetWriteDeadline(c.bound(t)) }
-
-func (c boundedConn) bound(t time.Time) time.Time {
-	if most := time.Now().Add(c.limit); t.After(most) {
-		return most
-	}
-	return t
-}
-
-// A hostList hands out hosts in turn. Names are resolved at each dial, so that one
-// that has moved, or does not resolve now, does no harm.
-type hostList struct {
-	hosts []string
-	tried int
-}
-
-func (h *hostList) Init(hosts []string) error { h.hosts = hosts; return nil }
-func (h *hostList) Len() int                  { return len(h.hosts) }
-func (h *hostList) Connected()                { h.tried = 0 }
-
-func (h *hostList) Next() (host string, retryStart bool) {
-	host = h.hosts[h.tried%len(h.hosts)]
-	retryStart = h.tried > 0 && h.tried%len(h.hosts) == 0
-	h.tried++
-	return host, retryStart
 }
 
 // A zkLog passes on what the client says, which is chatter to an operator.

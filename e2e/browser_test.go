@@ -5,29 +5,47 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/chronos-go/chronos/internal/zktest"
 )
 
-// TestInterface runs the tests in the folder browser: the program, and a real browser on it.
+// TestInterface has a real browser use the interface.
 func TestInterface(t *testing.T) {
 	t.Parallel()
-	for tool, install := range map[string]string{"node": "nodejs", "npm": "npm", "chromium": "chromium"} {
+	testInBrowser(t, "ui.test.mjs")
+}
+
+// TestPagesOfTheInterface looks at each page in a real browser.
+func TestPagesOfTheInterface(t *testing.T) {
+	t.Parallel()
+	testInBrowser(t, "pages.test.mjs")
+}
+
+// testInBrowser runs the tests in a file of the folder browser.
+func testInBrowser(t *testing.T, file string) {
+	t.Helper()
+	for tool, name := range map[string]string{"node": "nodejs", "npm": "npm", "chromium": "chromium"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatalf("the interface is tested in a real browser: apt-get install %s (%v)", install, err)
+			t.Fatalf("the interface is tested in a real browser: apt-get install %s (%v)", name, err)
 		}
 	}
+	install(t)
+	hosts, root := zktest.Shared(t)
+	inBrowser(t, []string{"CHRONOS=" + program(), "ZK=" + hosts[0], "ZK_PATH=" + root}, "node", "--test", "--test-reporter=spec", file)
+}
+
+var installing sync.Mutex
+
+// install gets what the browser's tests need, if that is not there.
+func install(t *testing.T) {
+	t.Helper()
+	installing.Lock()
+	defer installing.Unlock()
 	if _, err := os.Stat("browser/node_modules/axe-core"); err != nil {
 		inBrowser(t, nil, "npm", "ci")
-	}
-	for _, file := range []string{"ui.test.mjs", "pages.test.mjs"} {
-		t.Run(file, func(t *testing.T) {
-			t.Parallel()
-			hosts, root := zktest.Shared(t)
-			inBrowser(t, []string{"CHRONOS=" + program(), "ZK=" + hosts[0], "ZK_PATH=" + root}, "node", "--test", "--test-reporter=spec", file)
-		})
 	}
 }
 

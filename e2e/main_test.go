@@ -94,6 +94,9 @@ func buildProgram(path string) error {
 		if !filepath.IsAbs(covered) {
 			return fmt.Errorf("GOCOVERDIR=%s: want an absolute path, since processes run in many directories", covered)
 		}
+		if err := os.MkdirAll(covered, 0o777); err != nil {
+			return err
+		}
 		args = append(args, "-cover")
 	}
 	cmd := exec.Command("go", append(args, ".")...)

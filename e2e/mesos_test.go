@@ -81,10 +81,12 @@ func TestProcessesOnMesosAndZooKeeper(t *testing.T) {
 	standForMaster(t, session, m, standby)
 	first.until(t, "a subscription", func() bool { return first.mesosHealth().Subscribed })
 
+	// The child is there before its parent is due, however long that takes.
+	second.mustCall(t, "POST", "/scheduler/iso8601", `{"name":"short","command":"true","schedule":"R3/2090-01-01T00:00:00Z/PT1S"}`, 204)
+	second.mustCall(t, "POST", "/scheduler/dependency", `{"name":"child","command":"true","parents":["short"]}`, 204)
 	due := time.Now().Add(time.Second).Truncate(time.Second)
 	start := isoInstant(due.UnixMilli())
 	second.mustCall(t, "POST", "/scheduler/iso8601", `{"name":"short","command":"true","schedule":"R3/`+start+`/PT1S"}`, 204)
-	second.mustCall(t, "POST", "/scheduler/dependency", `{"name":"child","command":"true","parents":["short"]}`, 204)
 	second.mustCall(t, "POST", "/scheduler/iso8601", `{"name":"long","command":"true","retries":0,"schedule":"R1/`+start+`/PT1H"}`, 204)
 	for _, job := range []string{"short", "child"} {
 		first.awaitEnd(t, job, 3)

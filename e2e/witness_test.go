@@ -36,6 +36,7 @@ type witness struct {
 	stored   []int64     // when a write was answered, in order
 	zxids    []int64     // of these writes
 	accounts [][]account // by server
+	stalls   []episode   // in which the witness itself, which does next to nothing, was held up
 }
 
 // An account is what became of a write, or of a question.
@@ -68,6 +69,7 @@ func (w *witness) watch(ctx context.Context, servers []*zktest.Server) {
 		})
 		watching.Go(func() { w.ask(ctx, i, s) })
 	}
+	watching.Go(func() { w.noteStalls(ctx) })
 	watching.Wait()
 }
 
@@ -117,6 +119,17 @@ func (w *witness) ask(ctx context.Context, i int, s *zktest.Server) {
 		w.mu.Lock()
 		w.accounts[i] = append(w.accounts[i], account{episode{start.UnixMilli(), start.Add(took).UnixMilli()}, mode})
 		w.mu.Unlock()
+	}
+}
+
+// noteStalls notes when the machine had no time for the witness, and so perhaps none for those it watches.
+func (w *witness) noteStalls(ctx context.Context) {
+	for last := time.Now(); rest(ctx, witnessPause); last = time.Now() {
+		if time.Since(last) > tortureTimeout/2 {
+			w.mu.Lock()
+			w.stalls = append(w.stalls, episode{last.UnixMilli(), time.Now().UnixMilli()})
+			w.mu.Unlock()
+		}
 	}
 }
 

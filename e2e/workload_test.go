@@ -168,25 +168,32 @@ type once struct {
 func (w *workload) create(t *testing.T, v *instance, jobs int, period time.Duration, fields string) {
 	t.Helper()
 	w.fields = fields
-	base := time.Now().Add(3 * time.Second).Truncate(time.Second).UnixMilli()
 	groups := int64(max(1, period/(500*time.Millisecond)))
+	offsets := []int64{} // of the first occurrences
 	for i := range jobs {
-		start := base + int64(i)%groups*500
-		w.cadences = append(w.cadences, cadence{name: fmt.Sprintf("job%03d", i), start: start, period: period.Milliseconds()})
+		offset := int64(i) % groups * 500
+		w.cadences, offsets = append(w.cadences, cadence{name: fmt.Sprintf("job%03d", i), period: period.Milliseconds()}), append(offsets, offset)
 		if i < max(1, jobs/10) {
 			w.children = append(w.children, fmt.Sprintf("child%03d", i))
-			flaky := cadence{name: fmt.Sprintf("flaky%03d", i), start: start, period: max(period, 5*time.Second).Milliseconds()}
-			w.cadences, w.flaky = append(w.cadences, flaky), append(w.flaky, flaky.name)
+			flaky := cadence{name: fmt.Sprintf("flaky%03d", i), period: max(period, 5*time.Second).Milliseconds()}
+			w.cadences, offsets = append(w.cadences, flaky), append(offsets, offset)
+			w.flaky = append(w.flaky, flaky.name)
 		}
 	}
-	w.post(t, v, func(c cadence) string { return c.schedule() })
+	// The children are there before their parents are due, however long that takes.
+	w.post(t, v, never)
 	for i, child := range w.children {
 		v.mustCall(t, "POST", "/scheduler/dependency", jobDocument(child, w.marks.command(child), fmt.Sprintf(`"parents":[%q]`, w.parent(i).name)), 204)
 	}
-	if late := time.Since(time.UnixMilli(base)); late > 0 {
-		t.Logf("the first jobs were created up to %s after their start", late)
+	base := time.Now().Add(3 * time.Second).Truncate(time.Second).UnixMilli()
+	for i, offset := range offsets {
+		w.cadences[i].start = base + offset
 	}
+	w.post(t, v, cadence.schedule)
 }
+
+// never is a schedule that no test lives to see.
+func never(cadence) string { return `"schedule":"R/2100-01-01T00:00:00.000Z/PT1H"` }
 
 // parent returns the job that the child of a number depends on.
 func (w *workload) parent(i int) cadence { return w.cadences[2*i] }
@@ -222,7 +229,7 @@ func (w *workload) stop(t *testing.T, v *instance) (end int64) {
 	t.Helper()
 	end = time.Now().UnixMilli()
 	v.until(t, "all that was due has been seen to", func() bool { return w.pastDue(v, end) })
-	w.post(t, v, func(c cadence) string { return `"schedule":"R/2100-01-01T00:00:00.000Z/PT1H"` })
+	w.post(t, v, never)
 	return end
 }
 

@@ -106,12 +106,15 @@ func (m *Master) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
 	down, address, opt := m.down, m.address, m.opt
 	electing := !m.started.IsZero() && time.Since(m.started) < m.opt.Election
+	recovering := time.Now().Before(m.ready)
 	m.mu.Unlock()
 	switch path := strings.TrimPrefix(r.URL.Path, "/master"); {
 	case down != 0:
 		Answer(w, down, "master is down")
 	case electing:
 		Redirect(w, address, r.URL.Path)
+	case recovering:
+		Answer(w, http.StatusServiceUnavailable, "Master has not finished recovery")
 	case path == "/slaves":
 		if !opt.admits(r) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="mesos-master-readonly"`)

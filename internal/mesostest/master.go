@@ -41,6 +41,7 @@ type Master struct {
 	id         string
 	address    string // host:port of the leader
 	started    time.Time
+	ready      time.Time // when the leader has read its registry
 	frameworks map[string]*framework
 	completed  map[string]bool
 	agents     []*Agent
@@ -71,6 +72,7 @@ type Options struct {
 	FirstAllocation   time.Duration // from the start; Allocation if 0
 	AgentTimeout      time.Duration // from an agent's loss until its tasks are unreachable, 83 s
 	Election          time.Duration // how long a restarted master redirects to itself
+	Recovery          time.Duration // how long a new leader, then, reads its registry and answers 503
 	Principal, Secret string        // required of frameworks if Secret is set
 	AgentPrincipal    string        // required of readers of sandboxes if AgentSecret is set,
 	AgentSecret       string        // else they need those of frameworks
@@ -172,11 +174,15 @@ func (m *Master) Dial(ctx context.Context, network, address string) (net.Conn, e
 
 // Follow reports the URL of the leading master, and each new one, until ctx ends.
 func (m *Master) Follow(ctx context.Context, report func(string)) {
+	last := ""
 	for {
 		m.mu.Lock()
 		address, changed := m.address, m.changed
 		m.mu.Unlock()
-		report("http://" + address)
+		if address != last {
+			report("http://" + address)
+		}
+		last = address
 		select {
 		case <-ctx.Done():
 			return
@@ -394,6 +400,7 @@ func (m *Master) Restart() {
 	m.completed = make(map[string]bool)
 	m.offers = make(map[string]*offer)
 	m.started = time.Now()
+	m.ready = m.started.Add(m.opt.Election + m.opt.Recovery)
 	for _, a := range m.agents {
 		a.offered = nil
 		if a.state != agentUnreachable {
@@ -427,6 +434,7 @@ func (m *Master) Lead(url string) {
 	defer m.mu.Unlock()
 	m.address = strings.TrimPrefix(url, "http://")
 	m.started = time.Time{} // it has been up for long
+	m.ready = time.Now().Add(m.opt.Recovery)
 	m.notify()
 }
 

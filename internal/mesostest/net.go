@@ -2,9 +2,10 @@ package mesostest
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net"
 	"sync"
+	"syscall"
 )
 
 // A Net connects by net.Pipe. Its zero value has no listener.
@@ -30,7 +31,7 @@ func (n *Net) Dial(ctx context.Context, _, address string) (net.Conn, error) {
 	n.mu.Lock()
 	l := n.listeners[address]
 	n.mu.Unlock()
-	refused := &net.OpError{Op: "dial", Net: "pipe", Err: errors.New("connection refused: " + address)}
+	refused := &net.OpError{Op: "dial", Net: "pipe", Err: fmt.Errorf("%w: %s", syscall.ECONNREFUSED, address)}
 	if l == nil {
 		return nil, refused
 	}

@@ -13,6 +13,7 @@ package zktest
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -92,9 +93,17 @@ func (s *Server) start(members string, port int) error {
 	return s.run()
 }
 
-// run starts the process. A shell around it ends it with the test process,
-// whatever way that dies, and says its process id.
+// run starts the process and waits until it serves.
 func (s *Server) run() error {
+	if err := s.launch(); err != nil {
+		return err
+	}
+	return s.ready()
+}
+
+// launch starts the process. A shell around it ends it with the test process,
+// whatever way that dies, and says its process id.
+func (s *Server) launch() error {
 	if _, err := os.Stat(jar); err != nil {
 		return fmt.Errorf("these tests need a real ZooKeeper: apt-get install zookeeper (%w)", err)
 	}
@@ -131,7 +140,7 @@ func (s *Server) run() error {
 		return fmt.Errorf("start ZooKeeper: no process id: %w", err)
 	}
 	s.hang, s.wait = hang, cmd.Wait
-	return s.ready()
+	return nil
 }
 
 // ready waits until the server serves.
@@ -234,5 +243,38 @@ func FreePort() int {
 			l.Close()
 			return port
 		}
+	}
+}
+
+// RestartAlone starts the server anew, with further options of java, and does not wait until it serves: of an
+// ensemble without a majority it never does.
+func (s *Server) RestartAlone(t testing.TB, options ...string) {
+	t.Helper()
+	s.Kill()
+	kept := s.options
+	s.options = append(kept[:len(kept):len(kept)], options...)
+	err := s.launch()
+	s.options = kept
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Backup restarts the server once, and returns a function that sets it back to what it held then.
+func (s *Server) Backup(t testing.TB) (restore func()) {
+	t.Helper()
+	data, kept := filepath.Join(s.dir, "version-2"), filepath.Join(t.TempDir(), "backup")
+	s.Kill()
+	if err := os.CopyFS(kept, os.DirFS(data)); err != nil {
+		t.Fatal(err)
+	}
+	s.Restart(t)
+	return func() {
+		t.Helper()
+		s.Kill()
+		if err := errors.Join(os.RemoveAll(data), os.CopyFS(data, os.DirFS(kept))); err != nil {
+			t.Fatal(err)
+		}
+		s.Restart(t)
 	}
 }

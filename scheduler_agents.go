@@ -1,0 +1,382 @@
+package main
+
+import (
+	"container/list"
+	"fmt"
+	"slices"
+	"time"
+)
+
+const (
+	starvation   = 30 * time.Second // a run that waits longer may have an agent kept for it
+	asideLeast   = 2 * time.Minute  // for so long at most, or for the run's epsilon if that is longer,
+	asideMost    = time.Hour        // and never longer than this
+	asideGrace   = 15 * time.Second // for the offers of an agent to come when what ran there has ended
+	measureEvery = 5 * time.Second  // between looks at what our tasks take of each agent
+	unansweredAt = 30 * time.Second // a launch of which nothing was heard for so long says something of its agent
+	otherAgent   = 10 * time.Second // so long a run waits for another agent than one that owes answers
+)
+
+// An agentBook is what is known of agents beside their offers.
+type agentBook struct {
+	largest     map[string]resources  // the most known to be of each
+	measuredAt  int64                 // ms; when all runs were looked at last
+	aside       *aside                // the one that is kept, or nil
+	asideFrom   int64                 // ms; none is kept before
+	owed        map[string]*list.List // of *openRun: launches on each agent that it has not answered, oldest first
+	answersFrom int64                 // ms; since when answers can come
+	alarm       alarm                 // for the next change of all this
+}
+
+func newAgentBook() agentBook {
+	return agentBook{largest: map[string]resources{}, owed: map[string]*list.List{}, alarm: alarm{kind: timerOffers}}
+}
+
+// wakeAt has the loop look at the offers at an instant.
+func (s *scheduler) wakeAt(at int64) {
+	if t := &s.offers.alarm; !t.set() || at < t.at {
+		s.timers.move(t, max(at, s.now+1))
+	}
+}
+
+// forgetAgent drops what is known of an agent that is gone.
+func (s *scheduler) forgetAgent(id string) {
+	delete(s.offers.largest, id)
+	if a := s.offers.aside; a != nil && a.agent == id {
+		s.offers.aside, s.offers.kept = nil, nil
+	}
+}
+
+// expectAnswer notes that an agent owes an answer to the launch of a run, until it has started or is over. That
+// the master knows the task is none.
+func (s *scheduler) expectAnswer(r *openRun) {
+	if s.offers.owed[r.AgentID] == nil {
+		s.offers.owed[r.AgentID] = list.New()
+	}
+	r.owed, r.owedBy = s.offers.owed[r.AgentID].PushBack(r), r.AgentID
+}
+
+// gotAnswer is the end of that.
+func (s *scheduler) gotAnswer(r *openRun) {
+	if r.owed == nil {
+		return
+	}
+	owed := s.offers.owed[r.owedBy]
+	if owed.Remove(r.owed); owed.Len() == 0 {
+		delete(s.offers.owed, r.owedBy)
+	}
+	r.owed = nil
+}
+
+// silentSince returns since when an agent owes an answer to a launch, in ms, if that is for long, else 0.
+func (s *scheduler) silentSince(agentID string) int64 {
+	owed := s.offers.owed[agentID]
+	if owed == nil {
+		return 0
+	}
+	since := max(owed.Front().Value.(*openRun).Launched, s.offers.answersFrom)
+	if s.now-since < unansweredAt.Milliseconds() {
+		return 0
+	}
+	return since
+}
+
+// waitsFrom is when a run could have started at the earliest.
+func (r *openRun) waitsFrom() int64 {
+	if r.Kind == kindRetry {
+		return max(r.Queued, r.Due)
+	}
+	return r.Queued
+}
+
+// placeOnOwing places the head of a class on an agent that owes answers, if no other agent that is known
+// would do, or did within a time.
+func (s *scheduler) placeOnOwing(c *class, agentID string) (placement, bool) {
+	if until := c.runs[0].waitsFrom() + otherAgent.Milliseconds(); until > s.now && s.otherFor(c) {
+		s.wakeAt(until)
+		return placement{}, false
+	}
+	return s.offers.placeOn(agentID, c.need)
+}
+
+// otherFor reports whether an agent that answers is known to be large enough for a class.
+func (s *scheduler) otherFor(c *class) bool {
+	return slices.ContainsFunc(s.suiting(c), func(id string) bool { return s.silentSince(id) == 0 })
+}
+
+// suiting lists the agents that have once offered what a class needs. Whether one meets
+// constraints is known of those held and those seen last.
+func (s *scheduler) suiting(c *class) (ids []string) {
+	if len(c.need.constraints) > 0 {
+		return slices.DeleteFunc(s.offers.suiting(c.need.constraints), func(id string) bool {
+			return !s.offers.largest[id].covers(c.need.resources)
+		})
+	}
+	for id, size := range s.offers.largest {
+		if size.covers(c.need.resources) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// An aside is the agent that is kept for a run that has starved.
+type aside struct {
+	keeping
+	run    *openRun
+	need   resources
+	size   resources // of the agent
+	guests []guest
+	since  int64     // ms
+	until  int64     // ms; at the latest
+	room   int64     // ms; when there is expected to be room
+	spare  resources // beside what is needed, then
+	turn   int64     // changes with room and spare
+}
+
+// A guest is a run that takes room on an agent.
+type guest struct {
+	occupant
+	run *openRun
+}
+
+// stays reports whether the guest still takes its room.
+func (g guest) stays(agentID string) bool {
+	return (g.run.State == runLaunching || g.run.State == runActive) && g.run.AgentID == agentID && !g.run.agentAway
+}
+
+// keepAside keeps an agent for the run that has waited for too long, if what runs there is expected to end
+// in time. It is let go as soon as that is not so any more.
+func (s *scheduler) keepAside() {
+	b := s.offers
+	if a := b.aside; a != nil {
+		if why := s.asideOver(a); why != "" {
+			s.log.Info("agent is not kept any longer", "agent", a.agent, "job", a.run.Job, "task", a.keeping.run, "why", why)
+			b.aside, b.kept = nil, nil
+			b.asideFrom = s.now + s.now - a.since // it has held up others for as long
+		}
+	}
+	if b.aside != nil || s.now < b.asideFrom || s.now-b.measuredAt < measureEvery.Milliseconds() {
+		return
+	}
+	starved := s.starved()
+	if len(starved) == 0 {
+		return
+	}
+	guests := s.measure()
+	for _, c := range starved {
+		if a := s.bestAside(c, guests); a != nil {
+			b.aside, b.kept = a, &a.keeping
+			s.explainAside(a)
+			s.log.Info("agent is kept for a run that has waited for too long", "agent", a.agent, "job", a.run.Job, "task", a.keeping.run, "room", msTime(a.room))
+			return
+		}
+	}
+}
+
+// starved lists the classes whose first run has waited for too long, that which came first first.
+func (s *scheduler) starved() (classes []*class) {
+	for _, c := range s.queue.classes {
+		if c.refused && s.now-c.runs[0].waitsFrom() > starvation.Milliseconds() {
+			classes = append(classes, c)
+		}
+	}
+	slices.SortFunc(classes, func(a, b *class) int { return int(a.runs[0].seq - b.runs[0].seq) })
+	return classes
+}
+
+// measure lists what takes room on each agent, and adds it up with what the agent offers: a leader that took
+// over a busy cluster has seen none of them empty. That costs a look at all runs, so now and then will do.
+func (s *scheduler) measure() map[string][]guest {
+	s.offers.measuredAt = s.now
+	guests, sizes := map[string][]guest{}, map[string]resources{}
+	for _, r := range s.runs {
+		if g := s.guest(r); r.AgentID != "" && g.stays(r.AgentID) {
+			guests[r.AgentID] = append(guests[r.AgentID], g)
+			sizes[r.AgentID] = sizes[r.AgentID].plus(g.resources)
+		}
+	}
+	for id, used := range sizes {
+		if a := s.offers.byAgent[id]; a != nil {
+			used = used.plus(a.free)
+		}
+		s.offers.largest[id] = s.offers.largest[id].most(used)
+	}
+	return guests
+}
+
+// guest is a run that was launched, with when it is expected to end.
+func (s *scheduler) guest(r *openRun) guest {
+	g := guest{occupant{taskNeed(r.entry.job, r.ID, s.cfg.task).resources, endless}, r}
+	if lasts := r.entry.lasts(); lasts < endless {
+		g.until = r.Launched + lasts
+	}
+	return g
+}
+
+// lasts is how long a run of the job is expected to take an agent's room, in ms: somewhat longer than any that is
+// remembered to have ended by itself. Without one maxCompletionTime will do, and else it counts as endless.
+func (e *entry) lasts() int64 {
+	longest, limit := int64(0), endless
+	for _, r := range e.history {
+		if r.Launched > 0 && (r.State == runFinished || r.State == runFailed) {
+			longest = max(longest, r.Ended-r.Launched)
+		}
+	}
+	if e.job.MaxCompletionTime > 0 && e.job.MaxCompletionTime < endless/1_000_000 {
+		limit = e.job.MaxCompletionTime * 1000
+	}
+	if longest == 0 {
+		return limit
+	}
+	return min(longest+longest/4+time.Second.Milliseconds(), limit)
+}
+
+// bestAside finds the agent that is expected to have room for a class first, within the time for which one may
+// be kept, or nil. One that does not answer launches is of no use.
+func (s *scheduler) bestAside(c *class, guests map[string][]guest) *aside {
+	r := c.runs[0]
+	limit := min(max(asideLeast.Milliseconds(), r.entry.epsilon()), asideMost.Milliseconds())
+	var best *aside
+	for _, id := range s.suiting(c) {
+		if s.silentSince(id) != 0 {
+			continue
+		}
+		a := &aside{
+			keeping: keeping{agent: id, run: r.ID}, run: r, need: c.need.resources, size: s.offers.largest[id],
+			guests: guests[id], since: s.now, until: s.now + limit,
+		}
+		a.forecast(s.now)
+		if a.room <= a.until && (best == nil || a.room < best.room || a.room == best.room && id < best.agent) {
+			best = a
+		}
+	}
+	return best
+}
+
+// forecast foretells anew when there will be room.
+func (a *aside) forecast(now int64) {
+	a.guests = slices.DeleteFunc(a.guests, func(g guest) bool { return !g.stays(a.agent) })
+	on := make([]occupant, len(a.guests))
+	for i, g := range a.guests {
+		on[i] = g.occupant
+	}
+	room, spare := roomFor(a.size, a.need, on, now)
+	if room == now && a.room != 0 && a.room < now {
+		room = a.room // it is there since then
+	}
+	if room != a.room || spare != a.spare {
+		a.room, a.spare = room, spare
+		a.turn++
+	}
+}
+
+// asideOver says why an agent need not be kept any more, or "". It sets the timer for the next instant at which
+// that may change by itself.
+func (s *scheduler) asideOver(a *aside) string {
+	if a.run.State != runQueued || s.runs[a.keeping.run] != a.run {
+		return "the run waits no more"
+	}
+	if a.run.class == nil || a.run.class.need.resources != a.need {
+		return "the run needs something else now"
+	}
+	before := a.room
+	a.forecast(s.now)
+	switch {
+	case s.now >= a.until:
+		return "it was kept for as long as may be"
+	case a.room == endless:
+		return "a run has taken longer than was expected"
+	case a.room > a.until:
+		return "there will not be room in time"
+	case s.now >= a.room+asideGrace.Milliseconds():
+		s.offers.largest[a.agent] = a.taken().plus(s.offers.free(a.agent))
+		return "it does not offer what has become free"
+	}
+	if a.room != before {
+		s.explainAside(a)
+	}
+	next := min(a.until, a.room+asideGrace.Milliseconds())
+	for _, g := range a.guests {
+		next = min(next, g.until)
+	}
+	s.wakeAt(next)
+	return ""
+}
+
+// taken is what the guests take.
+func (a *aside) taken() (sum resources) {
+	for _, g := range a.guests {
+		sum = sum.plus(g.resources)
+	}
+	return sum
+}
+
+func (s *scheduler) explainAside(a *aside) {
+	a.why = fmt.Sprintf("run %s of job %s, which has waited since %s and is expected to have room there at %s; what is known to end before goes first",
+		a.keeping.run, a.run.Job, instant(msTime(a.run.waitsFrom())), instant(msTime(a.room)))
+}
+
+// explainAgents says what a run that waits for an offer has to hope for, or "".
+func (s *scheduler) explainAgents(r *openRun) string {
+	if a := s.offers.aside; a != nil && a.run == r {
+		return "agent " + s.offers.hostname(a.agent) + " is kept for it, and expected to have room at " + instant(msTime(a.room))
+	}
+	switch ids := s.suiting(r.class); {
+	case len(ids) == 0:
+		return ""
+	case !s.otherFor(r.class):
+		return "only agents are left that have not answered a launch for long"
+	case slices.ContainsFunc(ids, func(id string) bool { return s.silentSince(id) != 0 && s.offers.takes(id, r.class.need) }):
+		return "waits until " + instant(msTime(r.waitsFrom()+otherAgent.Milliseconds())) + " for another agent than one that has not answered a launch for long"
+	}
+	return ""
+}
+
+// backfill places a run of a class on the agent that is kept for another run, one that will not delay that:
+// it is expected to end before there is room, or fits beside.
+func (s *scheduler) backfill(c *class) (*openRun, placement, bool) {
+	a := s.offers.aside
+	if a == nil || c == a.run.class || s.silentSince(a.agent) != 0 || !s.offers.takes(a.agent, c.need) {
+		return nil, placement{}, false
+	}
+	beside := a.spare.covers(c.need.resources)
+	for _, r := range c.unseen(a.turn, a.keeping.run) {
+		c.seen.seq = r.seq
+		lasts := r.entry.lasts()
+		if !beside && (lasts == endless || s.now+lasts > a.room) {
+			continue
+		}
+		p, ok := s.offers.placeOn(a.agent, c.need)
+		return r, p, ok
+	}
+	return nil, placement{}, false
+}
+
+// seen is how far backfill has gone through a class.
+type seen struct {
+	aside string // run for which an agent is kept
+	turn  int64  // of it
+	seq   int64
+}
+
+// unseen lists the runs of a class that were not looked at since the forecast has changed: each turn would
+// else look at all of them.
+func (c *class) unseen(turn int64, aside string) []*openRun {
+	if c.seen.turn != turn || c.seen.aside != aside {
+		c.seen = seen{aside: aside, turn: turn}
+	}
+	i, found := slices.BinarySearchFunc(c.runs, c.seen.seq, func(r *openRun, seq int64) int { return int(r.seq - seq) })
+	if found {
+		i++
+	}
+	return c.runs[i:]
+}
+
+// joinGuests notes a launch on the agent that is kept.
+func (s *scheduler) joinGuests(r *openRun) {
+	if a := s.offers.aside; a != nil && a.agent == r.AgentID {
+		a.guests = append(a.guests, s.guest(r))
+		a.forecast(s.now)
+	}
+}

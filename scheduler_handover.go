@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// handOverLook is how often it is looked whether anything still waits.
+const handOverLook = 50 * time.Millisecond
+
+// handOver prepares the end of the term for a JVM version that leads next. Of what waits, 3.0 knows
+// nothing and 2.4 only what is young enough, so it is placed while there is time, which ends with ctx.
+// From here on nothing falls due any more: the stored schedules tell the successor what to run.
+func (s *scheduler) handOver(ctx context.Context) {
+	waiting, _, err := s.yield(ctx)
+	if err != nil || len(waiting) == 0 {
+		return
+	}
+	s.log.Info("a JVM version leads next and may know nothing of the runs that wait; placing them first", "runs", len(waiting), "ids", atMost(waiting, maxToldIDs))
+	for rest(ctx, handOverLook) {
+		left, placed, err := s.yield(ctx)
+		if err != nil && ctx.Err() == nil {
+			return // the term has ended by itself, and this instance may lead again
+		}
+		if err == nil {
+			waiting = left
+		}
+		if placed {
+			break
+		}
+	}
+	if len(waiting) > 0 {
+		s.log.Warn("runs are left waiting: a 3.0 does not run them before this program leads again", "runs", len(waiting), "ids", atMost(waiting, maxToldIDs))
+	}
+}
+
+// maxToldIDs is how many runs are named in a line of the log.
+const maxToldIDs = 20
+
+func atMost[T any](list []T, n int) []T { return list[:min(len(list), n)] }
+
+// yield stops schedules, and returns the runs that wait, and whether there is nothing to wait for: what is left
+// waits for its time or for another run, and the cluster has all that was launched.
+func (s *scheduler) yield(ctx context.Context) (waiting []string, placed bool, err error) {
+	err = s.do(ctx, func() error {
+		if !s.yielding {
+			s.yielding = true
+			for _, e := range s.jobs {
+				s.arm(e)
+			}
+		}
+		placed = s.queue.len() == 0
+		for _, r := range s.runs {
+			placed = placed && r.State != runLaunching
+			if r.State == runQueued {
+				waiting = append(waiting, r.ID)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, false, err // the loop may still be at it
+	}
+	slices.Sort(waiting)
+	return waiting, placed, nil
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// A JVM version that has led since this program last did has seen tasks of ours end, counted them,
+// and run the jobs itself, and nothing of that is in our own records. After such a reign its word
+// decides, which is what the JVM versions' records say; ours add only what those cannot tell.
+
+// A reign is the last time in which another version led. The zero value stands for none.
+type reign struct {
+	ended int64 // it had, by this instant
+	// The store's order of writes: what was written between these two is of the reign. 0 where
+	// the order proves nothing, as in a copied tree.
+	after, before int64
+}
+
+// An order tells, in the order of all writes to a store, when a record was made and last written.
+type order struct{ created, written int64 }
+
+// others is what a store can tell of those who write into it beside this program.
+type others struct {
+	reign
+	lastOwn int64            // this program's last write before this term; 0 if it can't be told
+	orders  map[string]order // of jobs, their records, open runs and what waits
+}
+
+// A sharedStore is a store that other versions write into as well.
+type sharedStore interface {
+	store
+	// others may be asked once after each load.
+	others() others
+}
+
+// wants reports whether the order of a record is of use.
+func (others) wants(key string) bool {
+	return strings.HasPrefix(key, "J_") || strings.HasPrefix(key, "T_") || strings.HasPrefix(key, "go/job/") || strings.HasPrefix(key, "go/run/")
+}
+
+// replaced reports whether another version has deleted a job of ours and made one of the same name.
+func (o *others) replaced(job string) bool {
+	if o.after == 0 {
+		return false
+	}
+	document, record := o.orders["J_"+job], o.orders["go/job/"+recordName(job)]
+	return record.written != 0 && document.created > max(record.written, o.after)
+}
+
+// from reports whether a record was written, or what it tells happened, before the reign.
+func (o *others) from(key string, at int64) bool {
+	written := o.orders[key].written
+	return at < o.ended || written != 0 && written <= o.after
+}
+
+// rewritten reports whether the record is as the reign has left it: a job's document, which
+// each run changes, or the T_ node of what 2.x keeps waiting.
+func (o *others) rewritten(key string) bool {
+	written := o.orders[key].written
+	return o.after != 0 && o.after < written && written < o.before
+}
+
+// edited reports whether somebody has written the job's document since our last term.
+func (o *others) edited(job string) bool {
+	return o.lastOwn != 0 && o.orders["J_"+job].written > o.lastOwn
+}
+
+const editPrefix = "go/edited/"
+
+// An edit is the record of a job whose document somebody else has changed while tasks of it were
+// under way: what became of those launched before is no longer known from our records alone.
+type edit struct {
+	Seq int64 `json:"seq"` // of the job: one made anew is another
+	At  int64 `json:"at"`
+}
+
+// doubtRuns marks the tasks under way whose end another version may have seen.
+func (s *scheduler) doubtRuns(records map[string][]byte) {
+	edits := s.loadEdits(records)
+	for name, e := range s.jobs {
+		edited := s.others.edited(name)
+		for r := range e.runs.all() {
+			if r.State != runLaunching && r.State != runActive {
+				continue
+			}
+			switch at := edits[name].At; {
+			case s.others.ended != 0 && s.others.from(runKey(r.ID), r.Launched), r.Launched < at:
+				r.doubtful = true
+			case edited:
+				r.doubtful = true
+				edits[name] = edit{e.state.Seq, s.now}
+				s.extra = append(s.extra, record{editPrefix + recordName(name), mustJSON(edits[name])})
+			}
+		}
+	}
+}
+
+// loadEdits returns the edits of earlier terms that still matter, and drops the other records.
+func (s *scheduler) loadEdits(records map[string][]byte) map[string]edit {
+	edits := map[string]edit{}
+	for _, key := range slices.Sorted(maps.Keys(records)) {
+		encoded, ok := strings.CutPrefix(key, editPrefix)
+		if !ok {
+			continue
+		}
+		name, err := parseRecordName(encoded)
+		e := s.jobs[name]
+		var known edit
+		if err != nil || json.Unmarshal(records[key], &known) != nil || e == nil || known.Seq != e.state.Seq || e.underWay == 0 {
+			s.extra = append(s.extra, record{key, nil})
+			continue
+		}
+		edits[name] = known
+	}
+	return edits
+}
+
+// endUnknown is why a run was closed whose task ended while another version led.
+const endUnknown = "its end is not known: another version led"
+
+// lose ends a run whose task is gone without a result. Another attempt follows, unless
+// another version may have counted this one, and tried again itself.
+func (s *scheduler) lose(r *openRun, message string) {
+	switch {
+	case !r.doubtful, r.Killing.asked():
+		s.fail(r, runLost, message)
+	case r.entry.job.Async && r.Callback != nil:
+		s.applyCallback(r, *r.Callback)
+	default:
+		s.end(r, runLost, endUnknown)
+	}
+}

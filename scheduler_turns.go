@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// slowTurn is how long a turn of the loop may take before it is worth a warning: nothing else
+// is done meanwhile.
+const slowTurn = 100 * time.Millisecond
+
+// A turnLog is what the loop has handled in the turn that is under way.
+type turnLog struct {
+	began   time.Time
+	steps   int64          // of the term when it began
+	handled map[string]int // by what it was
+	job     string         // the last that something was about
+}
+
+// note remembers that something was handled, and the job that it was about, if it was about one.
+func (l *turnLog) note(what, job string) {
+	l.handled[what]++
+	if job != "" {
+		l.job = job
+	}
+}
+
+// begin starts a turn.
+func (s *scheduler) begin() {
+	now := time.Now()
+	s.now = now.UnixMilli()
+	s.turnLog.began, s.turnLog.steps, s.turnLog.job = now, s.steps, ""
+	clear(s.turnLog.handled)
+}
+
+// finish measures the turn, and warns of one that took long.
+func (s *scheduler) finish() {
+	took := time.Since(s.turnLog.began)
+	s.cfg.turnTook(took)
+	if took < slowTurn {
+		return
+	}
+	s.log.Warn("the scheduler was busy for long, and did nothing else meanwhile", "took", took,
+		"handled", s.turnLog.String(), "job", s.turnLog.job, "steps", s.steps-s.turnLog.steps)
+}
+
+// String lists what was handled, most of it first.
+func (l *turnLog) String() string {
+	var out []string
+	for _, what := range slices.SortedFunc(maps.Keys(l.handled), func(a, b string) int {
+		if l.handled[a] != l.handled[b] {
+			return l.handled[b] - l.handled[a]
+		}
+		return strings.Compare(a, b)
+	}) {
+		out = append(out, fmt.Sprintf("%s x%d", what, l.handled[what]))
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A logFile is what the file store asks of an open file.
+type logFile interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Stat() (os.FileInfo, error)
+	Truncate(size int64) error
+	Sync() error
+}
+
+// A disk is the directory of a file store. Tests put a failing one in its place.
+type disk interface {
+	open(name string, flag int) (logFile, error)
+	stat(name string) (os.FileInfo, error)
+	same(a, b os.FileInfo) bool // whether both are of one file
+	rename(from, to string) error
+	link(from, to string) error
+	sync() error // makes renames durable
+	path(name string) string
+}
+
+// osDisk is a real directory.
+type osDisk string
+
+func (d osDisk) path(name string) string { return filepath.Join(string(d), name) }
+
+func (d osDisk) open(name string, flag int) (logFile, error) {
+	f, err := os.OpenFile(d.path(name), flag, 0o600)
+	if err != nil {
+		return nil, err // not f, which would be a non-nil interface
+	}
+	return f, nil
+}
+
+func (d osDisk) stat(name string) (os.FileInfo, error) { return os.Stat(d.path(name)) }
+
+func (d osDisk) same(a, b os.FileInfo) bool { return os.SameFile(a, b) }
+
+func (d osDisk) rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
+
+func (d osDisk) link(from, to string) error { return os.Link(d.path(from), d.path(to)) }
+
+func (d osDisk) sync() error {
+	f, err := os.Open(string(d))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+const lockName = "lock"
+
+var errInUse = errors.New("in use")
+
+// lockDir takes the directory for this process until the file is closed.
+func lockDir(dir string) (*os.File, error) {
+	name := filepath.Join(dir, lockName)
+	lock, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock state directory: %w", err)
+	}
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		holder, _ := io.ReadAll(io.LimitReader(lock, 20))
+		lock.Close()
+		return nil, fmt.Errorf("state directory %q is %w by process %s", dir, errInUse, strings.TrimSpace(string(holder)))
+	}
+	if err == nil {
+		err = lock.Truncate(0)
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(lock, os.Getpid())
+	}
+	if err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("lock %s: %w", name, err)
+	}
+	return lock, nil
+}
+
+// hold makes sure that the directory is there and that this process has its lock. A directory
+// that is gone is made again where the one above it is still there.
+func (s *fileStore) hold() error {
+	if s.lock == nil {
+		return nil
+	}
+	held, err := s.lock.Stat()
+	if err != nil {
+		return err
+	}
+	if there, err := s.disk.stat(lockName); err == nil && s.disk.same(held, there) {
+		return nil
+	}
+	dir := s.disk.path("")
+	made := os.Mkdir(dir, 0o711)
+	lock, err := lockDir(dir)
+	if err != nil {
+		if made != nil && !errors.Is(made, fs.ErrExist) {
+			err = made
+		}
+		return &fs.PathError{Op: "take again", Path: dir, Err: err}
+	}
+	s.lock.Close()
+	s.lock = lock
+	s.log.Warn("the lock of the state directory was gone; it is taken again", "dir", dir)
+	if made == nil && s.remade != nil {
+		s.remade()
+	}
+	return nil
+}
+
+// guard makes sure that the directory is ours, and says what somebody else has done to
+// the log since we wrote to it, "" for nothing.
+func (s *fileStore) guard() (foreign string, err error) {
+	if err := s.hold(); err != nil {
+		return "", err
+	}
+	return s.foreign(), nil
+}
+
+func (s *fileStore) foreign() string {
+	there, err := s.disk.stat(logName)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "is gone"
+	case err != nil:
+		return "can't be looked at (" + err.Error() + ")"
+	case !s.disk.same(there, s.seen):
+		return "is another file than the one in use"
+	case there.Size() != s.seen.Size():
+		return fmt.Sprintf("has %d bytes, of which this process has written %d", there.Size(), s.seen.Size())
+	case there.ModTime().Equal(s.seen.ModTime()):
+		return ""
+	}
+	if err := s.each(func(string, []byte) error { return nil }); err != nil {
+		return "has been written to (" + err.Error() + ")"
+	}
+	s.seen = there // touched, no more
+	return ""
+}
+
+// setAside keeps what somebody else has put in the place of the log under a name of its own.
+func (s *fileStore) setAside() error {
+	if s.seen == nil {
+		return nil
+	}
+	foreign := s.foreign()
+	if foreign == "" {
+		return nil
+	}
+	text := s.disk.path(logName) + " " + foreign + ", and was written anew"
+	if _, err := s.disk.stat(logName); err == nil {
+		aside := s.freeName("found-" + time.Now().UTC().Format("20060102T150405Z"))
+		// A link leaves no moment without a log. Not every file system has them.
+		if s.disk.link(logName, aside) != nil {
+			if err := s.disk.rename(logName, aside); err != nil {
+				return err
+			}
+		}
+		text += "; what was there is kept as " + s.disk.path(aside)
+	}
+	s.remark(text)
+	return nil
+}
+
+// freeName returns a name beside the log's that no file has.
+func (s *fileStore) freeName(ending string) string {
+	name := logName + "." + ending
+	for n := 2; ; n++ {
+		if _, err := s.disk.stat(name); err != nil {
+			return name
+		}
+		name = logName + "." + ending + "-" + strconv.Itoa(n)
+	}
+}
+
+// watchInterval is how often the file is looked at while nothing is stored.
+const watchInterval = 2 * time.Second
+
+// watch looks after the file until ctx ends.
+func (s *fileStore) watch(ctx context.Context) {
+	for rest(ctx, watchInterval) {
+		if s.mu.TryLock() { // a commit looks itself
+			_ = s.mend() // which has told of it
+			s.mu.Unlock()
+		}
+	}
+}
+
+// ready returns why nothing can be stored now, nil if a commit may be tried.
+func (s *fileStore) ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mend()
+}
+
+// mend does what it takes to store again, and tells if that is not enough.
+func (s *fileStore) mend() error {
+	err := s.settle()
+	if err == nil && s.wanted > 0 {
+		err = s.makeRoom()
+	}
+	s.tell(err)
+	return err
+}
+
+// makeRoom finds out whether there is room by now for what could not be appended.
+func (s *fileStore) makeRoom() error {
+	err := s.write(make([]byte, s.wanted))
+	if undo := s.file.Truncate(s.end); undo != nil {
+		s.suspect = undo
+	}
+	if info, statErr := s.file.Stat(); statErr == nil {
+		s.seen = info
+	}
+	if err == nil {
+		s.wanted = 0
+	}
+	return err
+}
+
+// tell says in the log and in /health why nothing can be stored, or that it can.
+func (s *fileStore) tell(err error) {
+	switch dir := s.disk.path(""); {
+	case err == nil:
+		s.refused.note(s.log, "")
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		s.refused.note(s.log, "disk full: "+dir+" ("+err.Error()+"); make room there")
+	case errors.Is(err, errInUse):
+		s.refused.note(s.log, err.Error()+"; stop one of the two instances: what this one has stays in its memory")
+	default:
+		s.refused.note(s.log, err.Error()+"; see to the directory. Everything is written there anew when that works; until then don't stop this process, or restore a backup after it (chronos restore --data_dir "+dir+")")
+	}
+}
+
+// problems is what people should know of the state's files.
+func (s *fileStore) problems() []string {
+	all := s.remarks.problems()
+	if p := s.refused.problem(); p != "" {
+		all = append([]string{p}, all...)
+	}
+	return all
+}
