@@ -136,6 +136,14 @@ func (a *api) putJob(c *call, dependent bool) error {
 	if err != nil {
 		return err
 	}
+	misread := j.misread(c.body)
+	j.Misread = misread
+	strange := j.warnings()
+	if wantsStrict(c.r.Header) {
+		if err := refuseStrange(strange); err != nil {
+			return err
+		}
+	}
 	var update atomic.Bool // the loop may still come to build when we have given up waiting
 	err = c.scheduler.putJob(c.r.Context(), j.Name, func(old *Job) (*Job, error) {
 		update.Store(old != nil)
@@ -146,12 +154,54 @@ func (a *api) putJob(c *call, dependent bool) error {
 		if err := j.check(old == nil, a.now()); err != nil {
 			return nil, err
 		}
+		j.Misread = misread
 		return j, a.checkStart(c.dialect, old, j)
 	})
 	if e, ok := errors.AsType[*jobError](err); ok {
 		err = a.explainJob(e, j)
 	}
+	if err == nil {
+		warn(c.w.Header(), strange)
+	}
 	return c.done(explainPut(err, j.Name, update.Load()))
+}
+
+// warn tells whoever posts a document what is strange about it, as RFC 7234 has it: 299 is a warning that lasts.
+func warn(header http.Header, strange []Warning) {
+	ascii := func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}
+	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+	for _, w := range strange {
+		header.Add("Warning", `299 - "`+escape.Replace(strings.Map(ascii, w.String()))+`"`)
+	}
+}
+
+// wantsStrict reports whether a client would rather have a strange document refused (RFC 7240).
+func wantsStrict(header http.Header) bool {
+	return slices.ContainsFunc(header.Values("Prefer"), func(line string) bool {
+		for preference := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(preference), "handling=strict") {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// refuseStrange is a 400 with what is strange, one a line, nil for nothing.
+func refuseStrange(strange []Warning) error {
+	var lines []string
+	for _, w := range strange {
+		lines = append(lines, w.String())
+	}
+	if lines == nil {
+		return nil
+	}
+	return refuse("%s", strings.Join(lines, "\n"))
 }
 
 // decodePosted reads the document of a call, which must be of the kind that its path is for.

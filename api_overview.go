@@ -69,6 +69,9 @@ func appendRow(j *jobView, dst []byte) []byte {
 	dst = appendTextIfAny(dst, "lastSuccess", job.LastSuccess)
 	dst = appendTextIfAny(dst, "lastError", job.LastError)
 	dst = appendTextIfAny(dst, "problem", j.problem)
+	if strange := job.warnings(); len(strange) > 0 {
+		dst = appendList(dst, "warnings", strange, func(dst []byte, w Warning) []byte { return appendString(dst, w.String()) })
+	}
 	return append(appendRuns(j, dst), '}')
 }
 
@@ -90,9 +93,9 @@ func appendRuns(j *jobView, dst []byte) []byte {
 		dst = append(append(append(dst, `["`...), runLetters[r.State]...), `",`...)
 		dst = strconv.AppendInt(dst, r.Due, 10)
 		if r.Started != 0 {
-			dst = strconv.AppendInt(append(dst, ','), r.Started-r.Due, 10)
+			dst = strconv.AppendInt(append(dst, ','), r.sinceDue(r.Started), 10)
 			if r.Ended != 0 {
-				dst = strconv.AppendInt(append(dst, ','), r.Ended-r.Started, 10)
+				dst = strconv.AppendInt(append(dst, ','), max(0, r.Ended-r.Started), 10)
 			}
 		}
 		dst = append(dst, ']')
@@ -127,7 +130,7 @@ func (a *api) showOverview(c *call) error {
 		Records    int            `json:"invalidRecords,omitempty"`
 		Totals     overviewTotals `json:"totals"`
 	}{a.events.name(v), time.Now().UnixMilli(), version, a.id, leader, a.memberIDs(), a.options.storeName, a.options.clusterName, v.subscribed,
-		v.queued, v.running, len(v.invalid), v.totals()})
+		v.queued, v.running, len(v.invalid), totalsOf(v)})
 	c.w.Header().Set("Cache-Control", "no-store")
 	b := c.long(typeJSON)
 	b.Write(head[:len(head)-1])
@@ -158,4 +161,32 @@ type overviewTotals struct {
 	Disabled int   `json:"disabled"`
 	Problems int   `json:"problems"`
 	Missed   int64 `json:"missed"` // occurrences
+}
+
+func totalsOf(v *view) overviewTotals {
+	t := overviewTotals{Jobs: v.len()}
+	for jv := range v.all() {
+		switch jv.job.lastResult() {
+		case "success":
+			t.Success++
+		case "failure":
+			t.Failure++
+		default:
+			t.Fresh++
+		}
+		switch state, _ := jv.state(); state {
+		case "running":
+			t.Running++
+		case "queued":
+			t.Queued++
+		}
+		if jv.job.Disabled {
+			t.Disabled++
+		}
+		if jv.problem != "" {
+			t.Problems++
+		}
+		t.Missed += jv.missed
+	}
+	return t
 }

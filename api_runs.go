@@ -146,10 +146,10 @@ func describeRun(r *Run) runDocument {
 		d.Arguments = &r.Args
 	}
 	if r.Started != 0 {
-		late := r.Started - r.Due
+		late := r.sinceDue(r.Started)
 		d.Late = &late
 		if r.Ended != 0 {
-			took := r.Ended - r.Started
+			took := max(0, r.Ended-r.Started)
 			d.Duration = &took
 		}
 	}
@@ -211,11 +211,15 @@ func (a *api) explainQueued(c *call) error {
 }
 
 // listProblems answers what can't be scheduled, jobs and stored records that can't be read, and jobs
-// that a person should look at.
+// that a person should look at, also for what is strange about their documents.
 func (a *api) listProblems(c *call) error {
 	type badJob struct {
 		Job    string `json:"job"`
 		Reason string `json:"reason"`
+	}
+	type strangeJob struct {
+		Job string `json:"job"`
+		Warning
 	}
 	type badRecord struct {
 		Key    string `json:"key"`
@@ -231,12 +235,25 @@ func (a *api) listProblems(c *call) error {
 			}
 		}
 	}
+	strange := func(yield func(strangeJob) bool) {
+		for jv := range v.all() {
+			for _, w := range jv.job.warnings() {
+				if !yield(strangeJob{jv.job.Name, w}) {
+					return
+				}
+			}
+		}
+	}
 	b := c.long(typeJSON)
 	b.WriteString(`{"jobs":`)
 	err := writeList(b, bad, func(j badJob) []byte { return encode(j) })
 	if err == nil {
 		b.WriteString(`,"records":`)
 		err = writeList(b, slices.Values(v.invalid), func(r invalidRecord) []byte { return encode(badRecord{r.key, r.reason}) })
+	}
+	if err == nil {
+		b.WriteString(`,"warnings":`)
+		err = writeList(b, strange, func(j strangeJob) []byte { return encode(j) })
 	}
 	if err == nil {
 		b.WriteByte('}')

@@ -16,9 +16,12 @@ type occurrence struct {
 	Note  string `json:"note,omitempty"` // what a change of the clocks does to it
 }
 
-func occurrences(sched Schedule, after time.Time, n int) []occurrence {
+// occurrences describes the next n instants at which a schedule that is followed runs. What is shown comes
+// from the schedule as the scheduler holds it, and never from its text in the document: that
+// has no room for the day and hour to which a monthly or daily schedule comes back.
+func occurrences(sched Schedule, now time.Time, latest int64, n int) []occurrence {
 	list := []occurrence{}
-	for _, t := range sched.upcoming(after, n) {
+	for _, t := range sched.coming(now, latest, n) {
 		list = append(list, occurrence{t.Format("2006-01-02T15:04:05.000Z07:00"), instant(t), sched.dstNote(t)})
 	}
 	return list
@@ -35,9 +38,9 @@ type preview struct {
 	Upcoming []occurrence `json:"upcoming"`
 }
 
-// previewSchedule tells when a schedule that needn't belong to a job would be due.
+// previewSchedule tells when a job with a schedule would be due that is posted now.
 func (a *api) previewSchedule(c *call) error {
-	doc, err := c.document("schedule", "scheduleTimeZone", "count")
+	doc, err := c.document("schedule", "scheduleTimeZone", "epsilon", "count")
 	if err != nil {
 		return err
 	}
@@ -48,17 +51,24 @@ func (a *api) previewSchedule(c *call) error {
 	if err := checkCount(n); err != nil {
 		return err
 	}
-	p := preview{Schedule: doc.get("schedule").text(), Zone: doc.get("scheduleTimeZone").text()}
+	j := &Job{Schedule: doc.get("schedule").text(), ScheduleTimeZone: doc.get("scheduleTimeZone").text(), Epsilon: a.options.defaults.Epsilon}
+	if v := doc.get("epsilon"); v != "" {
+		if j.Epsilon, err = parsePeriod(v.text()); err != nil {
+			return refuse("epsilon: %v", err)
+		}
+	}
+	if err := refuseStrange(j.scheduleWarnings()); err != nil {
+		return err
+	}
 	now := a.now()
-	sched, err := parseSchedule(p.Schedule, p.Zone, now)
+	sched, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, now)
 	if err == nil {
 		err = sched.check()
 	}
 	if err != nil {
-		return refuse("cannot use schedule %q: %v", p.Schedule, err)
+		return refuse("cannot use schedule %q: %v", j.Schedule, err)
 	}
-	p.Upcoming = occurrences(sched, now, int(n))
-	return c.json(p)
+	return c.json(preview{Schedule: j.Schedule, Zone: j.ScheduleTimeZone, Upcoming: occurrences(sched, now, j.latest(), int(n))})
 }
 
 func checkCount(n int64) error {
@@ -82,16 +92,10 @@ func (a *api) upcoming(c *call) error {
 		return missing("job", c.params[0])
 	}
 	j := jv.job
-	p := preview{Job: j.Name, Schedule: j.Schedule, Zone: j.ScheduleTimeZone, Parents: j.Parents, Disabled: j.Disabled, Upcoming: []occurrence{}}
+	p := preview{Job: j.Name, Schedule: j.Schedule, Zone: j.ScheduleTimeZone, Parents: j.Parents, Disabled: j.Disabled,
+		Upcoming: occurrences(jv.sched, a.now(), j.latest(), int(n))}
 	if !jv.next.IsZero() {
 		p.Next = instant(jv.next)
-	}
-	if j.Dependent || j.Disabled {
-		return c.json(p)
-	}
-	now := a.now()
-	if sched, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, now); err == nil {
-		p.Upcoming = occurrences(sched, now, int(n))
 	}
 	return c.json(p)
 }

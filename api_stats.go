@@ -18,7 +18,7 @@ func durations(jv *jobView) []int64 {
 	var all []int64
 	for _, r := range jv.history {
 		if r.State == runFinished {
-			all = append(all, r.Ended-r.Due)
+			all = append(all, r.sinceDue(r.Ended))
 		}
 	}
 	slices.Sort(all)

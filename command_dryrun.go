@@ -329,11 +329,11 @@ func overdue(e *entry, now int64) string {
 	if !ok || due > now {
 		return ""
 	}
-	n, _, last, _ := e.sched.passed(msTime(now))
-	if late := now - last.UnixMilli(); late > e.epsilon() {
-		return fmt.Sprintf("has missed its occurrence of %s: %d would be recorded as missed and not run (epsilon %v)", instant(last.UTC()), n, e.job.Epsilon.approx())
+	p := e.sched.pass(msTime(now), e.epsilon())
+	if p.due.IsZero() {
+		return fmt.Sprintf("has missed its occurrence of %s: %d would be recorded as missed and not run (epsilon %v)", instant(p.old.last), p.old.n, e.job.Epsilon.approx())
 	}
-	return fmt.Sprintf("is due since %s and would run at once", instant(last.UTC()))
+	return fmt.Sprintf("is due since %s and would run at once", instant(p.due))
 }
 
 // waitingTask tells what would become of a T_ node.

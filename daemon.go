@@ -127,6 +127,7 @@ func (d *daemon) hooks() hooks {
 		offersHeld:    func(n int) { m.offersHeld.set(float64(n)) },
 		unknownUpdate: m.unknownUpdates.inc,
 		inputSkipped:  m.inputsSkipped.inc,
+		clockSet:      m.clockSet,
 		turnTook:      m.turn.observe,
 		batchStored:   func(_, records int, took time.Duration, err error) { m.committed(took, records, err) },
 		offersMoved: func(received, used, declined int) {
@@ -382,6 +383,10 @@ func (d *daemon) observe() {
 	m.queueNormal.from(leading(func(s *scheduler) float64 { v := s.view(); return float64(v.queued - v.queuedHigh) }))
 	m.queueAge.from(leading(func(s *scheduler) float64 { return s.view().queueAge(time.Now()).Seconds() }))
 	m.runsActive.from(leading(func(s *scheduler) float64 { return float64(s.view().running) }))
+	m.clockWaiting.from(leading(func(s *scheduler) float64 {
+		n, _, _ := s.view().waitingForClock(time.Now().UnixMilli())
+		return float64(n)
+	}))
 	m.commitWaiting.from(leading(func(s *scheduler) float64 { return float64(s.writer.pending()) }))
 	m.http.connections.from(func() float64 { return float64(d.connections.count()) })
 	m.http.memory.from(func() float64 { return float64(d.memory.used.Load()) })

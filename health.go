@@ -4,15 +4,18 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 )
 
 const (
-	watchdogInterval = 10 * time.Second
+	// watchdogInterval is also how soon a loop that has nothing to do notices that the wall clock was set.
+	watchdogInterval = 5 * time.Second
 	// watchdogLimit is more than any sound turn of the loop or commit takes: a ZooKeeper that does not
 	// answer ends the term before.
 	watchdogLimit = 30 * time.Second
@@ -124,6 +127,18 @@ type schedulerHealth struct {
 	Queued     int     `json:"queued"`
 	OldestAge  float64 `json:"oldestQueuedAgeSeconds"`
 	Active     int     `json:"active"`
+
+	Clock *clockHealth `json:"clock,omitempty"` // once it was set in this term
+}
+
+// clockHealth tells of a wall clock that somebody sets.
+type clockHealth struct {
+	Steps   int      `json:"steps"` // in this term
+	Last    string   `json:"lastStep,omitempty"`
+	By      float64  `json:"lastStepSeconds"`   // less than 0: back
+	Waiting int      `json:"waitingJobs"`       // until the clock has caught up with what they have done
+	Names   []string `json:"waiting,omitempty"` // the first of them
+	Until   string   `json:"waitingUntil,omitempty"`
 }
 
 // report tells how this instance does, and whether requests should be sent to it.
@@ -202,11 +217,28 @@ func (h *health) addScheduler(r *healthReport, now time.Time) {
 		Alive: h.watchdog.alive(), Term: v.term, Subscribed: v.subscribed && s.refused() == nil, Jobs: v.len(), Invalid: len(v.invalid),
 		Queued: v.queued, OldestAge: v.queueAge(now).Seconds(), Active: v.running,
 	}
+	h.addClock(r, v, now.UnixMilli())
 	if !r.Scheduler.Subscribed {
 		r.Problems = append(r.Problems, "not subscribed to the cluster: no run starts")
 	}
 	if len(v.invalid) > 0 {
 		r.Problems = append(r.Problems, "stored records can't be used; see /scheduler/problems")
+	}
+}
+
+// addClock tells of steps of the clock: for some time, and of jobs that wait for the clock for as long as they do.
+func (h *health) addClock(r *healthReport, v *view, now int64) {
+	n, names, until := v.waitingForClock(now)
+	if v.clock.steps == 0 && n == 0 {
+		return
+	}
+	c := &clockHealth{Steps: v.clock.steps, By: float64(v.clock.by) / 1000, Waiting: n, Names: names, Last: msText(v.clock.at), Until: msText(until)}
+	r.Scheduler.Clock = c
+	if since := now - v.clock.at; v.clock.steps > 0 && since < shownStep.Milliseconds() {
+		r.Problems = append(r.Problems, v.clock.String())
+	}
+	if n > 0 {
+		r.Problems = append(r.Problems, fmt.Sprintf("%d jobs wait until the clock has caught up with what they have done, at %s: %s", n, c.Until, strings.Join(names, ", ")))
 	}
 }
 

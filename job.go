@@ -48,6 +48,8 @@ type Job struct {
 	Schedule               string   // as posted, or as last advanced
 	ScheduleTimeZone       string
 	Extra                  []RawField // unknown keys, in their order
+
+	Misread []Warning // what the document that was posted says otherwise than this; no part of it
 }
 
 // Fetch is one URI that is brought into the sandbox before the task starts.
@@ -191,6 +193,7 @@ func (j *Job) clone() *Job {
 	for i := range c.Extra {
 		c.Extra[i].Value = slices.Clone(c.Extra[i].Value)
 	}
+	c.Misread = slices.Clone(j.Misread)
 	return &c
 }
 
@@ -308,13 +311,25 @@ func (j *Job) checkTrigger(now time.Time) error {
 	return nil
 }
 
+// minEpsilon is how late an occurrence may be whatever its job says: nobody comes to one before it is due.
+const minEpsilon = time.Second
+
+// latest returns how late an occurrence of the job may still run, in ms.
+func (j *Job) latest() int64 { return max(j.Epsilon.approx(), minEpsilon).Milliseconds() }
+
+// A jobSize is how much of one thing a job needs, by the key that says it.
+type jobSize struct {
+	key   string
+	value float64
+}
+
+func (j *Job) sizes() [3]jobSize {
+	return [3]jobSize{{"cpus", j.CPUs}, {"mem", j.Mem}, {"disk", j.Disk}}
+}
+
 // checkNumbers refuses sizes that are none. Java reads the string "NaN" as a number.
 func (j *Job) checkNumbers() error {
-	sizes := [...]struct {
-		key   string
-		value float64
-	}{{"cpus", j.CPUs}, {"mem", j.Mem}, {"disk", j.Disk}}
-	for _, s := range sizes {
+	for _, s := range j.sizes() {
 		if math.IsNaN(s.value) || math.IsInf(s.value, 0) {
 			return &jobError{s.key, fmt.Sprintf("%s: %s is not a number that can be used", s.key, javaDouble(s.value))}
 		}

@@ -356,19 +356,18 @@ func compact(v value) []byte {
 	return bytes.Clone(b.Bytes())
 }
 
-// isJobKey reports whether any version knows key at the top of a job.
-func isJobKey(key string) bool {
-	switch key {
-	case "name", "command", "shell", "epsilon", "executor", "executorFlags", "taskInfoData",
-		"retries", "owner", "ownerName", "description", "async", "successCount", "errorCount",
-		"lastSuccess", "lastError", "cpus", "disk", "mem", "disabled", "softError",
-		"dataProcessingJobType", "errorsSinceLastSuccess", "fetch", "uris",
-		"environmentVariables", "arguments", "highPriority", "runAsUser", "concurrent",
-		"maxCompletionTime", "container", "constraints", "parents", "schedule", "scheduleTimeZone":
-		return true
-	}
-	return false
+// jobKeys are the keys at the top of a job that some version knows.
+var jobKeys = map[string]bool{
+	"name": true, "command": true, "shell": true, "epsilon": true, "executor": true, "executorFlags": true,
+	"taskInfoData": true, "retries": true, "owner": true, "ownerName": true, "description": true, "async": true,
+	"successCount": true, "errorCount": true, "lastSuccess": true, "lastError": true, "cpus": true,
+	"disk": true, "mem": true, "disabled": true, "softError": true, "dataProcessingJobType": true,
+	"errorsSinceLastSuccess": true, "fetch": true, "uris": true, "environmentVariables": true,
+	"arguments": true, "highPriority": true, "runAsUser": true, "concurrent": true, "maxCompletionTime": true,
+	"container": true, "constraints": true, "parents": true, "schedule": true, "scheduleTimeZone": true,
 }
+
+func isJobKey(key string) bool { return jobKeys[key] }
 
 // objects hands each element of a list that must be objects to read.
 func (d *jobDecoder) objects(list value, path string, read func(o object, at docPath)) {

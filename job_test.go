@@ -36,7 +36,9 @@ func fill(r *rand.Rand, v reflect.Value) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			fill(r, v.Field(i))
+			if v.Type().Field(i).IsExported() {
+				fill(r, v.Field(i))
+			}
 		}
 	case reflect.Slice:
 		if n := r.IntN(4); n > 0 {
@@ -57,7 +59,7 @@ func randomJob(r *rand.Rand) *Job {
 	fill(r, reflect.ValueOf(j).Elem())
 	j.Epsilon = Period{Days: r.Int32N(3), Minutes: r.Int32N(90), Seconds: r.Int32N(90), Millis: r.Int32N(2) * 500}
 	j.Retries = int(int32(j.Retries))
-	j.Extra = nil
+	j.Extra, j.Misread = nil, nil
 	for i := range r.IntN(3) {
 		j.Extra = append(j.Extra, RawField{fmt.Sprint("extra é ", i), []byte(pick("null", `{"a":["b"]}`, "1.50"))})
 	}
@@ -87,6 +89,14 @@ func randomJob(r *rand.Rand) *Job {
 	return j
 }
 
+// withoutPatterns drops what is compiled of a job's constraints, which is no part of its document.
+func withoutPatterns(j *Job) *Job {
+	for i := range j.Constraints {
+		j.Constraints[i].pattern = nil
+	}
+	return j
+}
+
 func TestStoringLosesNothing(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
@@ -94,7 +104,7 @@ func TestStoringLosesNothing(t *testing.T) {
 		j := randomJob(r)
 		doc := j.appendJSON(nil, dialectStored)
 		got, err := decodeStoredJob(doc, testDefaults())
-		if err != nil || !reflect.DeepEqual(got, j) {
+		if err != nil || !reflect.DeepEqual(withoutPatterns(got), j) {
 			t.Fatalf("decodeStoredJob(%s)\n got %+v, %v\nwant %+v", doc, got, err, j)
 		}
 	}
@@ -108,7 +118,7 @@ func TestReadModifyWriteLosesNothing(t *testing.T) {
 		for _, d := range []dialect{dialect2, dialect3} {
 			doc := j.appendJSON(nil, d)
 			got, err := decodeJob(doc, testDefaults(), d, j)
-			if err != nil || !reflect.DeepEqual(got, j) {
+			if err != nil || !reflect.DeepEqual(withoutPatterns(got), j) {
 				t.Fatalf("decodeJob(%s, %d)\n got %+v, %v\nwant %+v", doc, d, got, err, j)
 			}
 		}

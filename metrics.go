@@ -37,6 +37,9 @@ type metrics struct {
 	runs        map[runState]*counter
 	retries     counter
 
+	clockBack, clockForward counter // times that the wall clock was set
+	clockWaiting            gauge   // jobs that wait until it has caught up
+
 	commit        *timer
 	commitRecords *histogram // records per commit
 	commitErrors  counter
@@ -185,6 +188,10 @@ func (m *metrics) addScheduling(now time.Time) {
 		m.addLabelled("chronos_runs_total", `result="`+string(s)+`"`, "chronos.runs."+string(s), "Runs that ended, by result; each attempt counts.", m.runs[s])
 	}
 	m.add("chronos_run_retries_total", "chronos.retries", "Attempts made after a failed one.", &m.retries)
+	const stepsHelp = "Times that the wall clock was set, as seen by the leader."
+	m.addLabelled("chronos_clock_steps_total", `direction="back"`, "chronos.clock.back", stepsHelp, &m.clockBack)
+	m.addLabelled("chronos_clock_steps_total", `direction="forward"`, "chronos.clock.forward", stepsHelp, &m.clockForward)
+	m.add("chronos_clock_waiting_jobs", "chronos.clock.waitingJobs", "Jobs that wait until a clock that was set back has caught up with what they have done.", &m.clockWaiting)
 	m.add("chronos_scheduler_stuck", "chronos.schedulerStuck", "1 while the scheduler of this instance does not answer, else 0.", &m.schedulerStuck)
 	m.turn = newTimer(latencyBounds, now)
 	m.add("chronos_scheduler_turn_duration_seconds", "chronos.scheduler.turn", "Time that the scheduler took for what it handled at once.", m.turn)
@@ -254,7 +261,7 @@ func (m *metrics) observe(e jobEvent) {
 	switch e.Kind {
 	case eventStarted:
 		if e.Run != nil {
-			m.lateness.observe(e.Time.Sub(e.Run.dueTime()))
+			m.lateness.observe(time.Duration(e.Run.sinceDue(e.Time.UnixMilli())) * time.Millisecond)
 			if e.Run.Kind == kindRetry {
 				m.retries.inc()
 			}
@@ -263,7 +270,7 @@ func (m *metrics) observe(e jobEvent) {
 		m.ended(e, runFinished)
 		due := -1.0 // a success by decree has no run time
 		if e.Run != nil {
-			due = float64(e.Time.UnixMilli() - e.Run.Due)
+			due = float64(e.Run.sinceDue(e.Time.UnixMilli()))
 		}
 		m.jobRuns.succeeded(e.Job.Name, due)
 	case eventFailed:
@@ -296,6 +303,15 @@ func (m *metrics) ended(e jobEvent, result runState) {
 		}
 	}
 	m.runs[result].add(n)
+}
+
+// clockSet counts a step of the wall clock, back if by is negative.
+func (m *metrics) clockSet(by time.Duration) {
+	if by < 0 {
+		m.clockBack.inc()
+		return
+	}
+	m.clockForward.inc()
 }
 
 // committed counts one commit of state.

@@ -220,11 +220,15 @@ func missedMessage(e jobEvent) string {
 	if e.Run == nil {
 		return ""
 	}
-	if e.Run.Count > 1 {
-		return fmt.Sprintf("\n%d runs, due from '%s' to '%s', were not started in time.\n",
-			e.Run.Count, instant(time.UnixMilli(e.Run.From)), instant(e.Run.dueTime()))
+	why := "not started in time"
+	if e.Run.Reason != "" {
+		why = "not started: " + e.Run.Reason
 	}
-	return fmt.Sprintf("\nThe run due at '%s' was not started in time.\n", instant(e.Run.dueTime()))
+	if e.Run.Count > 1 {
+		return fmt.Sprintf("\n%d runs, due from '%s' to '%s', were %s.\n",
+			e.Run.Count, instant(time.UnixMilli(e.Run.From)), instant(e.Run.dueTime()), why)
+	}
+	return fmt.Sprintf("\nThe run due at '%s' was %s.\n", instant(e.Run.dueTime()), why)
 }
 
 func mesosPart(message string) string {

@@ -51,6 +51,8 @@ func TestNoticesSayWhatTheyAlwaysSaid(t *testing.T) {
 		{"another cause", jobEvent{Kind: eventDisabled, Cause: "because"}, "[Chronos] job 'nightly' disabled", "because"},
 		{"missed", jobEvent{Kind: eventMissed, Run: nightlyRun()}, "[Chronos] job 'nightly' missed a run!",
 			"\nThe run due at '2016-05-01T02:00:00.000Z' was not started in time.\n"},
+		{"missed, with what was the case", jobEvent{Kind: eventMissed, Run: &Run{Due: 1462068000000, Reason: "older than epsilon PT1M"}}, "[Chronos] job 'nightly' missed a run!",
+			"\nThe run due at '2016-05-01T02:00:00.000Z' was not started: older than epsilon PT1M.\n"},
 		{"missed many", jobEvent{Kind: eventMissed, Run: &Run{Due: 1462068000000, From: 1462060800000, Count: 3}}, "[Chronos] job 'nightly' missed a run!",
 			"\n3 runs, due from '2016-05-01T00:00:00.000Z' to '2016-05-01T02:00:00.000Z', were not started in time.\n"},
 		{"waits too long", jobEvent{Kind: eventLate, Run: nightlyRun()}, "[Chronos] job 'nightly' is late!",

@@ -16,7 +16,7 @@ const (
 	runFailed    runState = "failed"
 	runKilled    runState = "killed"
 	runLost      runState = "lost"
-	runMissed    runState = "missed"  // older than epsilon when the leader came to it
+	runMissed    runState = "missed"  // passed before the leader came to it, and does not run
 	runSkipped   runState = "skipped" // replaced, overlapped, or the job was disabled
 )
 
@@ -85,6 +85,9 @@ type outputPiece struct {
 
 // dueTime returns Due as a time in UTC.
 func (r *Run) dueTime() time.Time { return time.UnixMilli(r.Due).UTC() }
+
+// sinceDue returns how long after its due time an instant is, in ms: none where the clock was set back in between.
+func (r *Run) sinceDue(at int64) int64 { return max(0, at-r.Due) }
 
 // known reports whether a state is one that this version knows.
 func (s runState) known() bool {

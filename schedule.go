@@ -185,6 +185,61 @@ func (s Schedule) at(index int64) Schedule {
 	return s
 }
 
+// rhythmic reports whether the schedule means an interval, and not fixed times of the day: it is one, or a cron expression
+// with a * or a step among seconds, minutes or hours.
+func (s Schedule) rhythmic() bool { return s.cron == nil || s.cron.rhythmic }
+
+// back returns the schedule at its first occurrence after t, if that is before the one that it stands at. It has as many
+// left as before.
+func (s Schedule) back(t time.Time) Schedule {
+	if _, ok := s.next(); !ok {
+		return s
+	}
+	if s.cron != nil {
+		return s.at(min(s.index, t.UnixMilli()+1))
+	}
+	index := min(s.index, s.lastAt(t)+1)
+	if s.times >= 0 {
+		s.times -= s.index - index
+		s.text = "R" + strconv.FormatInt(s.times, 10) + s.text[1+countDigits(s.text[1:], len(s.text)):]
+	}
+	s.index = index
+	return s
+}
+
+// resumed returns the schedule as it goes on after the clock was set back, by so many ms, to now: at the first
+// occurrence after now, but not so soon that less than half a period has passed since the last one.
+func (s Schedule) resumed(now time.Time, by int64) Schedule {
+	last, ok := s.lastAfter(now)
+	if !ok {
+		return s
+	}
+	first := s.back(now)
+	if first.cron == nil {
+		first.times = -1 // the period is the same where no other follows
+	}
+	from, _ := first.next()
+	to, ok := first.at(first.index + 1).next()
+	if !ok {
+		return s
+	}
+	soonest := last.Add(to.Sub(from)/2 - time.Duration(by)*time.Millisecond)
+	if soonest.After(now) {
+		return s.back(soonest.Add(-time.Millisecond))
+	}
+	return s.back(now)
+}
+
+// lastAfter returns the last occurrence before the one that the schedule stands at, if that is after t.
+func (s Schedule) lastAfter(t time.Time) (time.Time, bool) {
+	next, ok := s.next()
+	if !ok || !next.After(t) {
+		return time.Time{}, false
+	}
+	n, _, last, _ := s.back(t).passed(next.Add(-time.Millisecond))
+	return last, n > 0
+}
+
 // occurrence returns the k-th occurrence of an interval, from 0.
 func (s Schedule) occurrence(k int64) (time.Time, bool) {
 	if k < 0 || k > s.last() {
@@ -276,6 +331,68 @@ func (s Schedule) lastAt(t time.Time) int64 {
 		}
 	}
 	return low
+}
+
+// A bygone is n occurrences in a row that have passed and do not run.
+type bygone struct {
+	n           int64
+	first, last time.Time
+}
+
+// A passage is what becomes of the occurrences that have passed when somebody comes to them.
+type passage struct {
+	old   bygone    // as old as epsilon, or older
+	older bygone    // younger than epsilon, but older than due
+	due   time.Time // the newest, which runs; zero if there is none
+	rest  Schedule  // after them all
+}
+
+// pass says what becomes of the occurrences from the current one on that are at or before now: the
+// newest runs if it is younger than epsilon (in ms), the others do not. Both the scheduler, which
+// makes them due, and whoever shows what it will do go by it.
+func (s Schedule) pass(now time.Time, epsilon int64) passage {
+	n, first, last, rest := s.passed(now)
+	p := passage{rest: rest}
+	if n == 0 {
+		return p
+	}
+	tooOld := time.UnixMilli(now.UnixMilli() - max(epsilon, 0))
+	old, _, lastOld, young := s.passed(tooOld)
+	if old == n {
+		p.old = bygone{n, first, last}
+		return p
+	}
+	if old > 0 {
+		p.old = bygone{old, first, lastOld}
+	}
+	p.due = last
+	if n -= old + 1; n > 0 {
+		from, _ := young.next()
+		_, _, to, _ := young.passed(last.Add(-time.Millisecond))
+		if to.IsZero() { // two meet where a zone skips a whole day
+			to = last
+		}
+		p.older = bygone{n, from, to}
+	}
+	return p
+}
+
+// newest returns the latest of the occurrences that have passed. It is false if none has.
+func (p passage) newest() (time.Time, bool) {
+	if p.due.IsZero() {
+		return p.old.last, p.old.n > 0
+	}
+	return p.due, true
+}
+
+// coming returns the next n instants at which a schedule that is followed runs, seen from now: one
+// that has passed, if it is still to run, and those after now.
+func (s Schedule) coming(now time.Time, epsilon int64, n int) []time.Time {
+	p := s.pass(now, epsilon)
+	if p.due.IsZero() || n < 1 {
+		return p.rest.upcoming(now, n)
+	}
+	return append([]time.Time{p.due}, p.rest.upcoming(now, n-1)...)
 }
 
 // upcoming returns up to n occurrences strictly after a time, none of them before the one the

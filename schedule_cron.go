@@ -23,6 +23,7 @@ import (
 type cronExpr struct {
 	second, minute, hour, day, month, weekday uint64
 	interval                                  bool // the hour field has a * or a step
+	rhythmic                                  bool // or that of the minute or the second
 }
 
 // cronField describes one field of an expression.
@@ -66,7 +67,8 @@ func parseCron(text string) (*cronExpr, error) {
 	if len(fields) != 6 {
 		return nil, fmt.Errorf("parse cron %q: %d fields, want 5 (minute, hour, day of month, month, day of week) or 6 with seconds first", text, len(fields))
 	}
-	c := &cronExpr{interval: strings.ContainsAny(fields[2], "*?/")}
+	const interval = "*?/"
+	c := &cronExpr{interval: strings.ContainsAny(fields[2], interval), rhythmic: strings.ContainsAny(strings.Join(fields[:3], ""), interval)}
 	for i, f := range []struct {
 		cronField
 		mask *uint64

@@ -1,6 +1,7 @@
 package main
 
 import (
+	_ "embed"
 	"math"
 	"strings"
 	"sync"
@@ -89,6 +90,83 @@ func parseGMTOffset(id string) (seconds int, ok bool) {
 		return -seconds, true
 	}
 	return seconds, true
+}
+
+// zoneNames are the names of the time zone database, one a line, in order: Go can look one up, but not list them.
+//
+//go:embed schedule_zones.txt
+var zoneNames string
+
+// nearestZone returns the id that somebody may have meant who wrote one that does not exist, "" if none is near: one that differs by
+// blanks or case, an offset in Java's form, the only or first one with that last part (Berlin), or one with a typing error.
+func nearestZone(id string) string {
+	plain := strings.ReplaceAll(strings.TrimSpace(id), " ", "_")
+	if _, known := loadZone(plain); known {
+		return plain
+	}
+	if offset := gmtOffset(plain); offset != "" {
+		return offset
+	}
+	if plain == "" || len(plain) > 40 {
+		return ""
+	}
+	written := strings.ToLower(plain)
+	nearest, least := "", 1+max(1, len(plain)/4)
+	for name := range strings.Lines(zoneNames) {
+		name = strings.TrimSuffix(name, "\n")
+		whole := strings.ToLower(name)
+		d := distance(written, whole, least)
+		if _, city, ok := strings.Cut(whole, "/"); ok && d > 0 {
+			d = min(d, 1+distance(written, city[strings.LastIndexByte(city, '/')+1:], least-1)) // rather the whole name
+		}
+		if d < least {
+			nearest, least = name, d
+		}
+	}
+	return nearest
+}
+
+// gmtOffset returns the id by which Java knows an offset like +02:00, UTC+2 or Z, "" for anything else.
+func gmtOffset(id string) string {
+	rest := strings.ToUpper(id)
+	if rest == "Z" {
+		return "UTC"
+	}
+	for _, prefix := range []string{"UTC", "GMT", "Z"} {
+		rest = strings.TrimPrefix(rest, prefix)
+	}
+	if _, ok := parseGMTOffset("GMT" + rest); ok {
+		return "GMT" + rest
+	}
+	return ""
+}
+
+// distance returns how many letters have to be put in, taken out or changed to make b of a, or limit if it is that or more.
+func distance(a, b string, limit int) int {
+	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
+		return limit
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal, least := row[0], limit
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+			least = min(least, row[j+1])
+		}
+		if least >= limit {
+			return limit
+		}
+	}
+	return min(row[len(b)], limit)
 }
 
 // digitsValue returns the value of text, which has only digits, or none.

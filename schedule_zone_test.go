@@ -123,3 +123,50 @@ func TestFromWallIsTheFirstInstantThatShowsIt(t *testing.T) {
 		}
 	}
 }
+
+func TestNearestZone(t *testing.T) {
+	for _, tt := range []struct{ id, want string }{
+		{"Europe/Berlim", "Europe/Berlin"},
+		{"europe/berlin", "Europe/Berlin"},
+		{"Europe/Berlin ", "Europe/Berlin"},
+		{" UTC", "UTC"},
+		{"utc", "UTC"},
+		{"America/New York", "America/New_York"},
+		{"america/new-york", "America/New_York"},
+		{"Berlin", "Europe/Berlin"},
+		{"new_york", "America/New_York"},
+		{"Amerika/Los_Angeles", "America/Los_Angeles"},
+		{"Asia/Calcuta", "Asia/Calcutta"},
+		{"+02:00", "GMT+02:00"},
+		{"-0330", "GMT-0330"},
+		{"UTC+2", "GMT+2"},
+		{"utc-11:30", "GMT-11:30"},
+		{"GMT+ 2", ""},
+		{"Z", "UTC"},
+		{"+25:00", ""},
+		{"Middle-earth/Bree", ""},
+		{"", ""},
+		{strings.Repeat("x", 100_000), ""},
+	} {
+		if got := nearestZone(tt.id); got != tt.want {
+			t.Errorf("nearestZone(%.40q) = %q, want %q", tt.id, got, tt.want)
+		}
+		if got := nearestZone(tt.id); got != "" {
+			if _, known := loadZone(got); !known {
+				t.Errorf("nearestZone(%q) = %q, which does not exist", tt.id, got)
+			}
+		}
+	}
+}
+
+func TestZoneNamesExist(t *testing.T) {
+	names := strings.Fields(zoneNames)
+	if len(names) < 590 {
+		t.Errorf("there are %d names, want those of the time zone database", len(names))
+	}
+	for _, name := range names {
+		if _, known := loadZone(name); !known {
+			t.Errorf("there is no time zone %q", name)
+		}
+	}
+}

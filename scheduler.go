@@ -65,7 +65,8 @@ type schedulerConfig struct {
 	setAside     map[string]string // keys of records not to be used, with the reason
 	location     *time.Location    // the server's zone, for starts without an offset
 	term         int64
-	late         time.Duration // raise eventLate for a run that waits this long after its due; 0 for never
+	wallClock    func() time.Time // what the wall clock says, so that tests can set it; nil for time.Now
+	late         time.Duration    // raise eventLate for a run that waits this long after its due; 0 for never
 	hooks
 }
 
@@ -78,6 +79,7 @@ type hooks struct {
 	reviveWanted  func(sent bool)
 	unknownUpdate func() // of a task that no run knows
 	inputSkipped  func() // something stored or sent was logged and stepped over
+	clockSet      func(by time.Duration)
 	turnTook      func(time.Duration)
 }
 
@@ -104,6 +106,9 @@ func (h hooks) complete() hooks {
 	if h.inputSkipped == nil {
 		h.inputSkipped = func() {}
 	}
+	if h.clockSet == nil {
+		h.clockSet = func(time.Duration) {}
+	}
 	if h.turnTook == nil {
 		h.turnTook = func(time.Duration) {}
 	}
@@ -127,8 +132,11 @@ type scheduler struct {
 	writer  *writer
 
 	// What follows belongs to the loop.
-	now            int64 // ms since the epoch, of the event being handled
-	steps          int64 // so far: runs, jobs and edges that were looked at
+	now            int64     // ms since the epoch, of the event being handled
+	turned         time.Time // when now was taken, for its monotonic reading
+	clock          clockReport
+	rewinds        []rewind // schedules that the clock's going back concerns, and that are still to be put back
+	steps          int64    // so far: runs, jobs and edges that were looked at
 	turnLog        turnLog
 	jobs           map[string]*entry
 	graph          *graph
@@ -351,7 +359,8 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 func (s *scheduler) turn() (more bool) {
 	s.offers.compared.begin()
 	for round := 1; ; round++ {
-		more = s.fireTimers()
+		more = s.rewindSome(rewindsAtOnce)
+		more = s.fireTimers() || more
 		s.wakeChildren()
 		more = more || len(s.wake) > 0
 		last := !more || round == maxRounds
@@ -389,7 +398,7 @@ func (s *scheduler) untilNext(more bool) time.Duration {
 			at = min(at, t.at)
 		}
 	}
-	return max(0, time.Until(time.UnixMilli(at)))
+	return max(0, time.UnixMilli(at).Sub(s.wallTime()))
 }
 
 // fireTimers handles the timers that are due, up to a bound, and reports

@@ -32,6 +32,18 @@ func newAgentBook() agentBook {
 	return agentBook{largest: map[string]resources{}, owed: map[string]*list.List{}, alarm: alarm{kind: timerOffers}}
 }
 
+// shift keeps what was noted of agents comparable with now, after the clock was set.
+func (b *agentBook) shift(by int64) {
+	shiftAll(by, &b.measuredAt, &b.asideFrom, &b.answersFrom)
+	if b.aside == nil {
+		return
+	}
+	shiftAll(by, &b.aside.since, &b.aside.until, &b.aside.room)
+	for i := range b.aside.guests {
+		shiftAll(by, &b.aside.guests[i].until)
+	}
+}
+
 // wakeAt has the loop look at the offers at an instant.
 func (s *scheduler) wakeAt(at int64) {
 	if t := &s.offers.alarm; !t.set() || at < t.at {

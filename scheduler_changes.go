@@ -55,26 +55,27 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		if schedule, err = parseSchedule(j.Schedule, j.ScheduleTimeZone, s.serverTime()); err != nil {
 			return &jobError{"schedule", err.Error()}
 		}
-		if e != nil && schedule.emptyStart() {
-			// Its now must not be the due of a run that has its id already.
-			start := time.UnixMilli(max(s.now, e.state.LastDue+1, e.state.LastScheduled+1)).In(s.cfg.location)
-			if schedule, err = parseSchedule(j.Schedule, j.ScheduleTimeZone, start); err != nil {
-				return &jobError{"schedule", err.Error()}
-			}
-		}
 	}
 	created := e == nil
+	if !created && schedule.emptyStart() && e.state.newestDue() >= s.now {
+		s.forgetHandled(e) // now is meant, and may be the due of a run that has its id already
+	}
 	if !created && j.Disabled {
 		s.skipWaiting(e)
 	}
 	if created {
 		e = s.newEntry(j)
-		e.state.Used = s.retired.take(j.Name).Used
+		used := s.retired.take(j.Name)
+		e.state.Used, e.state.LastRetry = used.Used, used.LastRetry
 		s.state(e).Seq = s.nextSeq()
 	}
+	e.misreadDirty = created && len(j.Misread) > 0
 	s.replace(e, j, schedule)
 	if created {
 		s.linkLate(j.Name)
+	}
+	for _, w := range j.warnings() {
+		s.log.Warn("job is accepted, and says something strange", "job", j.Name, "what", w.String())
 	}
 	return nil
 }
@@ -292,7 +293,7 @@ func (s *scheduler) endAll(e *entry) {
 // its name stands for other tasks, even of the same instants.
 func (s *scheduler) retire(e *entry) {
 	e.state.Deleted = s.now
-	s.retired.add(e.job.Name, jobState{Used: e.state.newestDue(), Deleted: s.now})
+	s.retired.add(e.job.Name, *e.state.retired())
 	for _, name := range s.retired.forget(s.now) {
 		s.extra = append(s.extra, record{"go/job/" + recordName(name), nil})
 	}
@@ -392,7 +393,7 @@ func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool)
 			return "", err
 		}
 		s.fireDue(e) // an occurrence that is due at this very instant keeps its id
-		r := s.add(e, &Run{Kind: kindManual, Due: s.nextID(e), Args: args, HasArgs: hasArgs})
+		r := s.add(e, &Run{Kind: kindManual, Due: s.now, Args: args, HasArgs: hasArgs}, s.nextID(e))
 		return r.ID, nil
 	})
 }

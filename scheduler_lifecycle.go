@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,6 +30,7 @@ func (s *scheduler) touchRun(r *openRun) {
 
 // setJob replaces a job's document.
 func (s *scheduler) setJob(e *entry, j *Job) {
+	e.misreadDirty = e.misreadDirty || !slices.Equal(e.job.Misread, j.Misread)
 	e.job = j
 	e.jobDirty = true
 	s.touch(e)
@@ -37,7 +39,7 @@ func (s *scheduler) setJob(e *entry, j *Job) {
 // setSchedule moves a job's schedule to a position and notes it in the document.
 func (s *scheduler) setSchedule(e *entry, to Schedule) {
 	e.sched = to
-	_, e.state.Index = to.anchor()
+	e.state.Anchor, e.state.Index = to.anchor()
 	e.state.Written = to.String()
 	if !to.isCron() {
 		j := e.job.clone()
@@ -50,12 +52,23 @@ func (s *scheduler) setSchedule(e *entry, to Schedule) {
 
 // arm sets the timer of the job's next occurrence, or takes it away.
 func (s *scheduler) arm(e *entry) {
+	s.passHandled(e)
 	at, ok := e.nextDue()
 	if !ok || s.yielding {
 		s.dues.drop(&e.timer)
 		return
 	}
 	s.dues.move(&e.timer, at)
+}
+
+// passHandled moves a schedule past what was handled before: an older writer may have set it back.
+func (s *scheduler) passHandled(e *entry) {
+	if !e.scheduled() || e.state.LastScheduled == 0 {
+		return
+	}
+	if n, _, _, rest := e.sched.passed(time.UnixMilli(e.state.LastScheduled)); n > 0 {
+		s.setSchedule(e, rest)
+	}
 }
 
 // fireDue turns the occurrences of a job that have passed into at most one
@@ -65,47 +78,42 @@ func (s *scheduler) fireDue(e *entry) {
 	if !e.scheduled() || s.yielding {
 		return
 	}
-	now := time.UnixMilli(s.now)
-	if done := e.state.LastScheduled; done > 0 {
-		// An older writer may have set the schedule back: what was handled stays handled.
-		if n, _, _, rest := e.sched.passed(time.UnixMilli(min(done, s.now))); n > 0 {
-			s.setSchedule(e, rest)
-		}
-	}
-	n, first, last, rest := e.sched.passed(now)
-	if n == 0 {
+	p := e.sched.pass(time.UnixMilli(s.now), e.epsilon())
+	newest, passed := p.newest()
+	if !passed {
 		s.arm(e)
 		return
 	}
-	before := e.sched
-	s.setSchedule(e, rest)
-	due := last.UnixMilli()
-	e.state.LastScheduled = due
-	if due+e.epsilon() > s.now {
-		if n > 1 {
-			_, _, previous, _ := before.passed(last.Add(-time.Millisecond))
-			s.recordMissed(e, n-1, first, previous)
-		}
-		s.pend(e, due)
-	} else {
-		s.recordMissed(e, n, first, last)
+	s.setSchedule(e, p.rest)
+	e.state.LastScheduled = newest.UnixMilli()
+	s.recordMissed(e, p.old, tooOld(e.job))
+	s.recordMissed(e, p.older, "passed over for the occurrence of "+instant(p.due)+", which was due as well when the leader came to it")
+	if !p.due.IsZero() {
+		s.pend(e, p.due.UnixMilli())
 	}
 	s.arm(e)
 }
 
-// recordMissed writes one history entry for n occurrences, from first to last,
-// that were older than epsilon when the leader came to them.
-func (s *scheduler) recordMissed(e *entry, n int64, first, last time.Time) {
-	e.state.Missed += n
+// tooOld is why an occurrence does not run that nobody came to in time.
+func tooOld(j *Job) string {
+	return fmt.Sprintf("older than epsilon %s when the leader came to it", j.Epsilon)
+}
+
+// recordMissed writes one history entry for occurrences that do not run, if there are any.
+func (s *scheduler) recordMissed(e *entry, missed bygone, why string) {
+	if missed.n == 0 {
+		return
+	}
+	e.state.Missed += missed.n
 	e.stateDirty = true
+	due := missed.last.UnixMilli()
 	r := &Run{
-		ID: runID(last.UnixMilli(), 0, e.job.Name, jobArguments(e.job)), Job: e.job.Name, Kind: kindScheduled,
-		Due: last.UnixMilli(), State: runMissed, Ended: s.now, Count: n, From: first.UnixMilli(),
-		Reason: fmt.Sprintf("older than epsilon %s when the leader came to it", e.job.Epsilon),
+		ID: runID(e.unused(due), 0, e.job.Name, jobArguments(e.job)), Job: e.job.Name, Kind: kindScheduled,
+		Due: due, State: runMissed, Ended: s.now, Count: missed.n, From: missed.first.UnixMilli(), Reason: why,
 	}
 	e.addHistory(r, s.cfg.historyKeep, s.cfg.historySize)
 	s.touch(e)
-	s.log.Warn("occurrences missed", "job", e.job.Name, "count", n, "from", msTime(r.From), "to", msTime(r.Due))
+	s.log.Warn("occurrences missed", "job", e.job.Name, "count", missed.n, "from", msTime(r.From), "to", msTime(r.Due), "why", why)
 	s.emit(jobEvent{Kind: eventMissed, Job: e.job, Run: r})
 }
 
@@ -117,11 +125,16 @@ func (s *scheduler) pend(e *entry, due int64) {
 	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled }); old != nil {
 		s.end(old, runSkipped, "replaced by the occurrence of "+msTime(due).Format(time.RFC3339Nano))
 	}
-	if due <= e.state.Used {
-		due = e.state.Used + 1 // its id was given to a run of the deleted job of this name
-		e.state.Used = due
+	s.add(e, &Run{Kind: kindScheduled, Due: due}, e.unused(due))
+}
+
+// unused returns what the id of an occurrence says of its due: that, unless an id may have been given with it before.
+func (e *entry) unused(due int64) int64 {
+	if due > e.state.Used {
+		return due
 	}
-	s.add(e, &Run{Kind: kindScheduled, Due: due})
+	e.state.Used = max(e.state.Used, e.state.LastDue) + 1
+	return e.state.Used
 }
 
 // expireOverlap ends an occurrence that has waited for an earlier run of its
@@ -135,7 +148,7 @@ func (s *scheduler) expireOverlap(r *openRun) {
 		s.waitUntil(r, timerOverlap, s.now+firstReconcile.Milliseconds())
 		return
 	}
-	s.end(r, runSkipped, "the job was still running when epsilon was over")
+	s.end(r, runSkipped, fmt.Sprintf("the job was still running when epsilon %s was over", r.entry.job.Epsilon))
 	s.disableAfterLast(r.entry)
 }
 
@@ -149,8 +162,8 @@ func (e *entry) isRunning() bool {
 	return false
 }
 
-// nextID returns the due of a run that stands for no scheduled instant: now, or
-// a little later so that no id is ever given twice.
+// nextID returns what the id of a run that stands for no scheduled instant says of its due: now, or
+// so much later that no id is ever given twice.
 func (s *scheduler) nextID(e *entry) int64 {
 	due := max(s.now, e.state.LastDue+1, e.state.Used+1)
 	if next, ok := e.nextDue(); ok && next == due {
@@ -160,18 +173,21 @@ func (s *scheduler) nextID(e *entry) int64 {
 		due++
 	}
 	e.state.LastDue = due
+	if due > s.now+time.Second.Milliseconds() {
+		e.state.Used = due // of an occurrence that is to come, perhaps
+	}
 	e.stateDirty = true
 	return due
 }
 
 // add opens a run of the job and lets it wait for its turn. The caller has set
-// Kind, Due, Attempt and the arguments.
-func (s *scheduler) add(e *entry, r *Run) *openRun {
+// Kind, Due, Attempt and the arguments; number is what the id says of the due.
+func (s *scheduler) add(e *entry, r *Run, number int64) *openRun {
 	args := r.Args
 	if !r.HasArgs {
 		args = jobArguments(e.job)
 	}
-	r.ID = runID(r.Due, r.Attempt, e.job.Name, args)
+	r.ID = runID(number, r.Attempt, e.job.Name, args)
 	r.Job, r.State, r.Queued = e.job.Name, runQueued, s.now
 	o := s.open(e, r)
 	e.stateDirty = true
@@ -344,9 +360,9 @@ func mayRetry(j *Job, attempt int) bool {
 
 // retry opens the next attempt of a run. It keeps one-off arguments.
 func (s *scheduler) retry(e *entry, r *Run) {
-	due := max(s.now+s.cfg.failureRetry.Milliseconds(), e.state.LastRetry+1)
-	e.state.LastRetry = due
-	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs})
+	due := s.now + s.cfg.failureRetry.Milliseconds()
+	e.state.LastRetry = max(due, e.state.LastRetry+1)
+	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs}, e.state.LastRetry)
 }
 
 // wakeChildren looks at jobs whose parents have finished, up to a bound.
@@ -394,7 +410,7 @@ func (s *scheduler) runIfReady(e *entry) {
 	} else {
 		s.consume(e, parents)
 	}
-	s.add(e, &Run{Kind: kindDependent, Due: s.nextID(e)})
+	s.add(e, &Run{Kind: kindDependent, Due: s.now}, s.nextID(e))
 }
 
 // consume uses up all that the parents have finished so far.

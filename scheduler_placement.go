@@ -37,6 +37,17 @@ func newOfferBook(role string) *offerBook {
 	return &offerBook{market: newMarket(role), agentBook: newAgentBook(), timer: alarm{kind: timerOffers}}
 }
 
+// shift keeps what was noted of offers comparable with now, after the clock was set.
+func (b *offerBook) shift(by int64) {
+	shiftAll(by, &b.revivedAt, &b.offeredAt, &b.undeclinedAt, &b.soonAt)
+	b.agentBook.shift(by)
+	for _, a := range b.agents {
+		for _, o := range a.offers {
+			o.since = o.since.Add(time.Duration(by) * time.Millisecond)
+		}
+	}
+}
+
 // receive takes offers in.
 func (s *scheduler) receive(offers []mesos.Offer) {
 	now := time.UnixMilli(s.now)

@@ -75,6 +75,14 @@ func (l *requestLog) load(id string, value []byte) error {
 	return nil
 }
 
+// shift keeps the answers for as long as they would have been, after the clock was set.
+func (l *requestLog) shift(by int64) {
+	for id, a := range l.answers {
+		a.At += by
+		l.answers[id] = a
+	}
+}
+
 func requestRecord(id string) string { return "go/request/" + recordName(id) }
 
 // A requestName is the id of a write, and a digest of what it asks for. A write whose id has

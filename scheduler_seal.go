@@ -91,6 +91,7 @@ func (s *scheduler) addEffects(parts, homes []*change) {
 
 // clean notes that all of an entry has been handed over.
 func (e *entry) clean() {
+	e.misreadDirty = false
 	e.isDirty, e.jobDirty, e.stateDirty, e.historyDirty, e.noticeDirty = false, false, false, false, false
 	for _, r := range e.changed {
 		r.isChanged, r.weight = false, 0
@@ -120,7 +121,7 @@ func (s *scheduler) totals() viewTotals {
 	t := viewTotals{
 		queued: s.queue.len(), queuedHigh: s.queue.count[1],
 		running:    s.sums[runLaunching] + s.sums[runActive],
-		subscribed: s.subscribed, invalid: s.invalid,
+		subscribed: s.subscribed, invalid: s.invalid, clock: s.clock,
 	}
 	if r := s.queue.oldest(); r != nil {
 		t.oldestQueued = r.Queued
@@ -132,7 +133,7 @@ func (s *scheduler) totals() viewTotals {
 func (s *scheduler) publish(changes []viewChange, t viewTotals) {
 	v := s.current.Load().with(changes)
 	v.queued, v.queuedHigh, v.running = t.queued, t.queuedHigh, t.running
-	v.oldestQueued, v.subscribed, v.invalid = t.oldestQueued, t.subscribed, t.invalid
+	v.oldestQueued, v.subscribed, v.invalid, v.clock = t.oldestQueued, t.subscribed, t.invalid, t.clock
 	s.current.Store(v)
 	if watch := s.watch.Swap(nil); watch != nil {
 		close(*watch)

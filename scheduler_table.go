@@ -27,7 +27,7 @@ type entry struct {
 
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
-	noticeDirty                        bool
+	noticeDirty, misreadDirty          bool
 	changed                            []*openRun
 	weight                             int // of what is changed
 	recordSize                         int // of the document as it was last stored
@@ -50,14 +50,26 @@ type jobState struct {
 	Generation    int64            `json:"generation,omitempty"`    // times the job has finished, for its children
 	Consumed      map[string]int64 `json:"consumed,omitempty"`      // parents' generations that this job's runs have used up
 	Missed        int64            `json:"missed,omitempty"`        // occurrences missed
-	Used          int64            `json:"used,omitempty"`          // newest due in an id of a deleted job of this name
-	Deleted       int64            `json:"deleted,omitempty"`       // when the job was; only Used is left then
+	Used          int64            `json:"used,omitempty"`          // up to here ids may have been given to a deleted job of this name, or before the clock was set back
+	Deleted       int64            `json:"deleted,omitempty"`       // when the job was; only Used and LastRetry are left then
 
 	kept rawMembers // what a later version of this program has put there
 }
 
+// A misreadRecord is what a job's posted document said and its stored one does not. It is stored as go/warnings/<name>: a record of a
+// kind of its own, since earlier versions rewrite go/job without what they do not know.
+type misreadRecord struct {
+	Seq     int64     `json:"seq"` // of the job: one that is made anew has another
+	Misread []Warning `json:"misread"`
+}
+
 // newestDue is the newest due that is part of an id of one of the job's tasks.
 func (st *jobState) newestDue() int64 { return max(st.Used, st.LastScheduled, st.LastDue) }
+
+// retired is what is kept of a deleted job's state: which ids it has used.
+func (st *jobState) retired() *jobState {
+	return &jobState{Used: st.newestDue(), LastRetry: st.LastRetry, Deleted: st.Deleted}
+}
 
 const noticePrefix = "go/notice/"
 
@@ -166,7 +178,7 @@ func (e *entry) waiting(match func(*openRun) bool) *openRun {
 }
 
 // epsilon is how late an occurrence may still become pending, in ms.
-func (e *entry) epsilon() int64 { return e.job.Epsilon.approx().Milliseconds() }
+func (e *entry) epsilon() int64 { return e.job.latest() }
 
 // scheduled reports whether the job's schedule is followed.
 func (e *entry) scheduled() bool {
@@ -235,8 +247,9 @@ func (e *entry) records() []record {
 	}
 	if e.gone {
 		put("J_"+e.job.Name, nil)
-		put("go/job/"+name, mustJSON(&jobState{Used: e.state.newestDue(), Deleted: e.state.Deleted}))
+		put("go/job/"+name, mustJSON(e.state.retired()))
 		put("go/history/"+name, nil)
+		put("go/warnings/"+name, nil)
 		if e.notice != "" {
 			put(noticePrefix+name, nil)
 		}
@@ -249,6 +262,13 @@ func (e *entry) records() []record {
 	}
 	if e.stateDirty {
 		put("go/job/"+name, e.state.encode())
+	}
+	if e.misreadDirty {
+		var value []byte
+		if len(e.job.Misread) > 0 {
+			value = mustJSON(misreadRecord{e.state.Seq, e.job.Misread})
+		}
+		put("go/warnings/"+name, value)
 	}
 	if e.historyDirty {
 		put("go/history/"+name, encodeHistory(e.history))
@@ -268,7 +288,7 @@ func (r *openRun) records() []record {
 	var out []record
 	switch {
 	case !r.ended():
-		out = append(out, record{runKey(r.ID), r.Run.encode()})
+		out = append(out, record{runKey(r.ID), encodeRun(r.Run)})
 		r.stored = true
 	case r.stored:
 		out = append(out, record{runKey(r.ID), nil})
@@ -310,6 +330,7 @@ func (e *entry) publish(g *graph) *jobView {
 		}
 	}
 	if e.scheduled() {
+		v.sched, v.handled = e.sched, e.state.LastScheduled
 		v.next, _ = e.sched.next()
 	}
 	return v
@@ -366,6 +387,17 @@ func (r *retiredJobs) add(name string, st jobState) {
 	}
 	r.states[name] = st
 	r.order = append(r.order, retiredJob{name, st.Deleted})
+}
+
+// shift keeps them for as long as they would have been, after the clock was set.
+func (r *retiredJobs) shift(by int64) {
+	for name, st := range r.states {
+		st.Deleted += by
+		r.states[name] = st
+	}
+	for i := range r.order {
+		r.order[i].at += by
+	}
 }
 
 // take returns what is known of the deleted job of a name that is used again.

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
@@ -38,7 +37,7 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 	if records, err = settleRestore(ctx, s.store, records, s.log); err != nil {
 		return err
 	}
-	s.now = time.Now().UnixMilli()
+	s.lookAtClock()
 	for key, reason := range s.cfg.setAside {
 		s.setAsideRecord(key, reason)
 		delete(records, key)
@@ -48,6 +47,7 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 	s.loadRuns(records)
 	s.doubtRuns(records)
 	s.loadWaiting(records)
+	s.compareClocks()
 	s.admitLoaded()
 	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
 		s.arm(s.jobs[name])
@@ -177,11 +177,11 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 	e := &entry{job: j, recordSize: len(records[key])}
 	l.decodeRecord(records, "go/job/"+recordName(l.name), &e.state)
 	if e.state.Deleted != 0 { // by us, and another version has made it again
-		e.state = jobState{Used: e.state.Used}
+		e.state = jobState{Used: e.state.Used, LastRetry: e.state.LastRetry}
 	}
 	l.entry = e
 	if others.replaced(l.name) {
-		e.state = jobState{Used: e.state.newestDue()}
+		e.state = jobState{Used: e.state.newestDue(), LastRetry: e.state.LastRetry}
 		return
 	}
 	var notice jobNotice
@@ -189,6 +189,11 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 		e.notice = notice.Text
 	}
 	l.decodeRecord(records, "go/history/"+recordName(l.name), &e.history)
+	var misread misreadRecord
+	l.decodeRecord(records, "go/warnings/"+recordName(l.name), &misread)
+	if misread.Seq == e.state.Seq && misread.Seq != 0 {
+		j.Misread = misread.Misread
+	}
 	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
 }
 
@@ -249,7 +254,7 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 	retired := map[string]jobState{}
 	for key, value := range records {
 		kind := kindOf(key)
-		if kind != "job" && kind != "history" && kind != "notice" {
+		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" {
 			continue
 		}
 		isState := kind == "job"
@@ -259,6 +264,7 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 		}
 		var st jobState
 		if isState && json.Unmarshal(value, &st) == nil && st.Deleted > s.now-retiredFor.Milliseconds() {
+			st.Deleted = min(st.Deleted, s.now) // by a clock that was ahead
 			retired[job] = st
 			continue
 		}
@@ -537,7 +543,7 @@ func (s *scheduler) loadForeign(key, id string) bool {
 	s.touchRun(o)
 	if due+e.epsilon() <= s.now {
 		s.log.Warn("occurrence missed", "job", name, "due", msTime(due))
-		s.end(o, runMissed, "older than epsilon when the leader came to it")
+		s.end(o, runMissed, tooOld(e.job))
 		e.state.Missed++
 		e.stateDirty = true
 	}

@@ -30,10 +30,9 @@ func (l *turnLog) note(what, job string) {
 
 // begin starts a turn.
 func (s *scheduler) begin() {
-	now := time.Now()
-	s.now = now.UnixMilli()
-	s.turnLog.began, s.turnLog.steps, s.turnLog.job = now, s.steps, ""
+	s.turnLog.began, s.turnLog.steps, s.turnLog.job = time.Now(), s.steps, ""
 	clear(s.turnLog.handled)
+	s.lookAtClock()
 }
 
 // finish measures the turn, and warns of one that took long.

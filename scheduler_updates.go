@@ -357,7 +357,7 @@ func (s *scheduler) boundAwaiting(e *entry) {
 	for _, r := range e.runs.snapshot() {
 		if r.State == runAwaiting && e.awaiting > maxAwaiting {
 			s.cut()
-			s.end(r, runLost, "its callback never came")
+			s.end(r, runLost, fmt.Sprintf("its callback had not come when %d newer runs waited for theirs", maxAwaiting))
 		}
 	}
 }
@@ -557,8 +557,11 @@ func statusText(u *mesos.TaskStatus) string {
 	if m := u.GetMessage(); m != "" {
 		return cutText(m, maxReason, "...")
 	}
-	if u.GetState() == mesos.TASK_FINISHED {
+	switch {
+	case u.GetState() == mesos.TASK_FINISHED:
 		return ""
+	case u.Reason == nil:
+		return u.GetState().String()
 	}
-	return u.GetState().String()
+	return u.GetState().String() + ", " + u.GetReason().String()
 }

@@ -17,6 +17,7 @@ type view struct {
 	layout  int // times that the slots were given out anew
 	count   int
 	invalid []invalidRecord
+	clock   clockReport
 
 	disabled int // of count
 
@@ -32,7 +33,9 @@ type jobView struct {
 	job      *Job
 	runs     []*Run    // open, oldest first
 	history  []*Run    // ended, newest first
-	next     time.Time // next occurrence; zero if there is none
+	sched    Schedule  // as it is followed; one without occurrences if it is not
+	handled  int64     // latest instant of it that was made due, in ms; it comes to no other up to there
+	next     time.Time // where sched stands; zero if there is no occurrence left
 	problem  string    // why it cannot be scheduled, or ""
 	notice   string    // what a leader has done to it by itself, or ""
 	parents  []string
@@ -284,34 +287,6 @@ func (v *view) queueAge(now time.Time) time.Duration {
 		return 0
 	}
 	return max(0, now.Sub(time.UnixMilli(v.oldestQueued)))
-}
-
-func (v *view) totals() overviewTotals {
-	t := overviewTotals{Jobs: v.len()}
-	for jv := range v.all() {
-		switch jv.job.lastResult() {
-		case "success":
-			t.Success++
-		case "failure":
-			t.Failure++
-		default:
-			t.Fresh++
-		}
-		switch state, _ := jv.state(); state {
-		case "running":
-			t.Running++
-		case "queued":
-			t.Queued++
-		}
-		if jv.job.Disabled {
-			t.Disabled++
-		}
-		if jv.problem != "" {
-			t.Problems++
-		}
-		t.Missed += jv.missed
-	}
-	return t
 }
 
 // since returns what differs from an earlier view of the same term. Its cost follows

@@ -27,6 +27,7 @@ type viewTotals struct {
 	oldestQueued                int64
 	subscribed                  bool
 	invalid                     []invalidRecord
+	clock                       clockReport
 }
 
 const (

@@ -163,7 +163,8 @@ func executorID(j *Job, r *Run) string {
 	if j.Executor == "" {
 		return r.ID
 	}
-	return j.Name + "-" + strconv.FormatInt(r.Due, 10) + "-" + strconv.Itoa(r.Attempt)
+	number, _, _, _, _ := parseRunID(r.ID) // unlike Due no other has it
+	return j.Name + "-" + strconv.FormatInt(number, 10) + "-" + strconv.Itoa(r.Attempt)
 }
 
 func executorData(j *Job, r *Run) string {

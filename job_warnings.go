@@ -1,0 +1,227 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// A Warning is what is strange about a document that is accepted all the same, since the original did: jobs in
+// version control and listings must go on to be posted. It says what is wrong, what happens instead, and the nearest right value.
+type Warning struct {
+	Key  string `json:"key"` // like container.volumes[0].mode
+	Text string `json:"text"`
+}
+
+func (w Warning) String() string { return w.Key + ": " + w.Text }
+
+// warnings returns what is strange about the job, those of its document first.
+func (j *Job) warnings() []Warning {
+	all := slices.Concat(j.Misread, j.scheduleWarnings(), j.numberWarnings())
+	if j.runsNothing() {
+		all = append(all, Warning{"command", "there is nothing to run without a container's image or an executor, and a run fails on Mesos and does nothing in local mode; give a command"})
+	}
+	for _, f := range j.Extra {
+		if key := jobKeyLike(f.Key); key != "" {
+			all = append(all, Warning{cutText(f.Key, maxWarned, "..."), "there is no such key, and it is kept without a meaning; the nearest is " + key})
+		}
+	}
+	return all
+}
+
+// scheduleWarnings returns what is strange about when the job runs.
+func (j *Job) scheduleWarnings() []Warning {
+	if j.Dependent {
+		return nil
+	}
+	var all []Warning
+	if zone := j.ScheduleTimeZone; zone != "" {
+		if _, known := loadZone(zone); !known {
+			nearest := "names are those of the time zone database, like Europe/Berlin"
+			if name := nearestZone(zone); name != "" {
+				nearest = "the nearest is " + name
+			}
+			all = append(all, Warning{"scheduleTimeZone", "there is no time zone " + quoteWarned(zone) + ", and UTC is taken instead, as Java does; " + nearest})
+		}
+	}
+	if j.Epsilon.approx() < minEpsilon {
+		all = append(all, Warning{"epsilon", fmt.Sprintf("%s is less than a second, which is taken instead, so that an occurrence in time runs; write PT1S", j.Epsilon)})
+	}
+	return all
+}
+
+// numberWarnings returns what is strange about the job's numbers.
+func (j *Job) numberWarnings() []Warning {
+	var all []Warning
+	for _, s := range j.sizes() {
+		if s.value < 0 {
+			all = append(all, Warning{s.key, javaDouble(s.value) + " is below 0, and the server's default is taken instead; write 0 for that"})
+		}
+	}
+	if j.Retries < 0 {
+		all = append(all, Warning{"retries", fmt.Sprintf("%d is below 0, and a run that fails is not tried again, as with 0; write 0", j.Retries)})
+	}
+	if j.MaxCompletionTime < 0 {
+		all = append(all, Warning{"maxCompletionTime", fmt.Sprintf("%d is below 0, and there is no limit, as with 0; write 0", j.MaxCompletionTime)})
+	}
+	return all
+}
+
+// runsNothing reports whether there is neither a command nor what would do without one.
+func (j *Job) runsNothing() bool {
+	arguments := j.Shell && strings.TrimSpace(strings.Join(j.Arguments, "")) != ""
+	return strings.TrimSpace(j.Command) == "" && !arguments && j.Executor == "" && (j.Container == nil || j.Container.Image == "")
+}
+
+// maxWarned bounds what a warning repeats of a document, in bytes.
+const maxWarned = 60
+
+// quoteWarned is a text of a document for a warning, on one line.
+func quoteWarned(text string) string {
+	if len(text) > 1 && text[0] == '"' {
+		text = value(text).text()
+	}
+	return "'" + strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, cutText(text, maxWarned, "...")) + "'"
+}
+
+// jobKeyLike returns the key of a job that differs from this one only by case, "" for none.
+func jobKeyLike(key string) string {
+	for known := range jobKeys {
+		if key != known && strings.EqualFold(key, known) {
+			return known
+		}
+	}
+	return ""
+}
+
+// misread returns what a posted document says and the job that was made of it does not: 1.5 retries, a flag that is "yes", a text in
+// the place of a list. The conversions of the JVM versions never fail. That is found by comparing the document with the one that is stored.
+func (j *Job) misread(posted []byte) []Warning {
+	root, err := parseValue(posted)
+	if err != nil {
+		return nil
+	}
+	doc, stored := root.object(), value(j.appendJSON(nil, dialectStored)).object()
+	c := misreading{}
+	for _, m := range doc.unique() {
+		said := doc.get(m.key)
+		switch {
+		case said == "" || !isJobKey(m.key):
+		case m.key == "uris" && doc.get("fetch") != "", m.key == "fetch" && doc.get("uris") != "":
+			// What is listed shows each as the other, and comes back so.
+		case j.Dependent && (m.key == "schedule" || m.key == "scheduleTimeZone"):
+			if said.text() != "" {
+				c.add(m.key, "the job has parents, and runs after them instead; leave it out")
+			}
+		case m.key == "epsilon" && samePeriod(said, stored.get(m.key)):
+		case m.key == "parents":
+			c.compare(m.key, said, stored.get(m.key), uniqueTexts(texts(said)))
+		default:
+			c.compare(m.key, said, stored.get(m.key), nil)
+		}
+	}
+	return c.found
+}
+
+func samePeriod(a, b value) bool {
+	p, err1 := parsePeriod(a.text())
+	q, err2 := parsePeriod(b.text())
+	return err1 == nil && err2 == nil && p == q
+}
+
+// A misreading gathers where what was said and what is stored differ.
+type misreading struct{ found []Warning }
+
+func (c *misreading) add(key, text string) { c.found = append(c.found, Warning{key, text}) }
+
+// differs notes that what was said at a place is read as something else.
+func (c *misreading) differs(key string, said, stored value) {
+	if stored == "" {
+		c.add(key, quoteWarned(string(said))+" means nothing there, and is left out; leave it out")
+		return
+	}
+	read := cutText(string(stored), maxWarned, "...")
+	c.add(key, fmt.Sprintf("%s is read as %s; write %s", quoteWarned(string(said)), read, read))
+}
+
+// compare looks for differences between what was said at a place and what is stored there. elements, if not nil, are the
+// texts that a list comes down to.
+func (c *misreading) compare(key string, said, stored value, elements []string) {
+	switch {
+	case said == "null" || saysNothing(said) && (stored == "" || saysNothing(stored)):
+	case stored == "":
+		c.differs(key, said, stored)
+	case stored[0] == '{':
+		c.compareObjects(key, said, stored)
+	case stored[0] == '[':
+		c.compareLists(key, said, stored, elements)
+	case !sameScalar(said, stored):
+		c.differs(key, said, stored)
+	}
+}
+
+// saysNothing reports whether a value is that of a key left out: an empty text, list or object, or false.
+func saysNothing(v value) bool {
+	switch v {
+	case `""`, "false", "null":
+		return true
+	}
+	return (v[0] == '[' || v[0] == '{') && len(v.elements()) == 0
+}
+
+func (c *misreading) compareObjects(key string, said, stored value) {
+	if said[0] != '{' {
+		c.differs(key, said, stored)
+		return
+	}
+	doc, kept := said.object().unique(), stored.object()
+	for _, m := range doc {
+		c.compare(key+"."+m.key, m.value, kept.get(m.key), nil)
+	}
+}
+
+// compareLists compares the elements of lists. An object may stand in a list's place for its values, and null for nothing.
+func (c *misreading) compareLists(key string, said, stored value, elements []string) {
+	if said[0] != '[' && said[0] != '{' {
+		c.differs(key, said, stored)
+		return
+	}
+	given := slices.DeleteFunc(said.elements(), func(v value) bool { return v == "null" })
+	kept := stored.elements()
+	if elements != nil && len(elements) == len(kept) {
+		return // what is not there stands there already
+	}
+	if len(given) != len(kept) {
+		c.differs(key, said, stored)
+		return
+	}
+	for i, v := range given {
+		c.compare(fmt.Sprintf("%s[%d]", key, i), v, kept[i], nil)
+	}
+}
+
+// sameScalar reports whether a scalar says what is stored: the same number, text or truth, as whatever kind of value.
+func sameScalar(said, stored value) bool {
+	if said[0] == '{' || said[0] == '[' {
+		return false
+	}
+	text := javaTrim(said.text())
+	switch {
+	case stored == "true" || stored == "false":
+		return strings.EqualFold(text, string(stored)) || stored == "true" && text == "1" || stored == "false" && text == "0"
+	case stored.isString():
+		kept := javaTrim(stored.text())
+		return strings.EqualFold(text, kept) || said.isNumber() && parseJavaDouble(text) == parseJavaDouble(kept)
+	}
+	if strings.Trim(text, "+-0123456789.eE") != "" || text == "" {
+		return strings.ContainsAny(text, "fFdD") && parseJavaDouble(text) == stored.double() && parseJavaDouble(text) != 0
+	}
+	number := parseJavaDouble(text)
+	return number == 0 || number == stored.double() && !math.IsInf(number, 0) // 0 is each key's default
+}
