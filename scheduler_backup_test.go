@@ -166,3 +166,58 @@ func TestBackupTakesNoMoreMemoryThanThereIs(t *testing.T) {
 		})
 	}
 }
+
+// Whatever the bytes, a document is refused with a *backupError or means one state: written from what was read it is read the
+// same, what arrives in pieces is what was sent, and nothing may follow it.
+func FuzzBackup(f *testing.F) {
+	f.Add(aBackup(f, aState()))
+	f.Add(aBackup(f, nil))
+	f.Add([]byte(`{"records":[{"base64":"AAE=","key":"T_x"},{"text":"","key":"go/strange/x"}],"unreadable":[{"key":"J_b","reason":"r"}],"format":1,"chronos":"state"}`))
+	f.Add([]byte(`{"chronos":"state","format":1,"records":[{"key":"J_a","text":"\ud800\u0000\u00e9"}]} `))
+	f.Add([]byte(`{"chronos":"state","format":1,"chronos":"state"}`))
+	f.Add([]byte(`{"chronos":"state","format":1,"records":[{"key":"J_a","text":"1"},{"key":"J_a","text":"2"}]}}`))
+	f.Fuzz(func(t *testing.T, document []byte) {
+		memory := newBudget(1 << 20)
+		records := map[string][]byte{}
+		summary, err := readBackup(bytes.NewReader(document), memory.share(), func(r record) error {
+			if records[r.key] != nil {
+				t.Errorf("record %q is handed on twice", r.key)
+			}
+			records[r.key] = append([]byte{}, r.value...)
+			return nil
+		})
+		if used := memory.used.Load(); used != 0 {
+			t.Errorf("%d bytes are still taken", used)
+		}
+		if errors.Is(err, errStateTooLarge) || errors.Is(err, errNoRoom) {
+			return
+		}
+		if err != nil {
+			if e, ok := errors.AsType[*backupError](err); !ok || e.offset < 0 || e.offset > int64(len(document)) {
+				t.Errorf("readBackup(%q) = %v, want a *backupError within it", document, err)
+			}
+			return
+		}
+		if again, s := recordsOf(t, aBackup(t, records)); !maps.EqualFunc(again, records, bytes.Equal) || s.jobs != summary.jobs {
+			t.Errorf("written from what was read it is %q, want %q", again, records)
+		}
+		if _, err := readBackup(bytes.NewReader(append(document[:len(document):len(document)], '{')), nil, nil); err == nil {
+			t.Error("a second document may follow it")
+		}
+		received := map[string][]byte{}
+		_, marker, _, err := receiveBackup(bytes.NewReader(document), nil, restoreOptions{empty: true}, func(r record) error {
+			received[r.key] = r.value
+			return nil
+		})
+		if err != nil {
+			t.Fatalf("receiveBackup = %v", err)
+		}
+		received[marker.key] = marker.value
+		wanted, _, err := restoredRecords(received)
+		maps.DeleteFunc(wanted, func(key string, _ []byte) bool { return transient(key) })
+		delete(records, adoptKey)
+		if err != nil || !maps.EqualFunc(wanted, records, bytes.Equal) {
+			t.Errorf("restored from its pieces it is %q, %v, want %q", wanted, err, records)
+		}
+	})
+}
