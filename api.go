@@ -42,7 +42,8 @@ type apiOptions struct {
 type api struct {
 	*server
 	options   apiOptions
-	resources []resource
+	resources []resource // of the original
+	additions []resource
 	events    *eventHub
 }
 
@@ -52,7 +53,7 @@ func newAPI(o apiOptions) *api {
 		o.location = time.Local
 	}
 	a := &api{server: newServer(o.serverOptions), options: o, events: newEventHub()}
-	a.resources = a.routes()
+	a.route()
 	a.server.api = a.answer
 	return a
 }
@@ -75,17 +76,17 @@ type operation struct {
 	local  bool // needs no leader
 	handle func(*call) error
 	timed  string // the name that the JVM versions time it under, "" for none
-	limit  int64  // of the body, 0 for bodyLimit
+	stream bool   // reads its document, of up to maxBackup bytes, while it arrives
 }
 
 const (
 	typeText = "text/plain"
 )
 
-// routes is every path of the API: the union of what 2.4, 2.5 and 3.0 serve, and
+// route sets every path of the API: the union of what 2.4, 2.5 and 3.0 serve, and
 // our additions under first segments of their own. Where two paths match, the
 // earlier one counts.
-func (a *api) routes() []resource {
+func (a *api) route() {
 	get := func(h func(*call) error) operation { return operation{method: http.MethodGet, handle: h} }
 	put := func(h func(*call) error) operation { return operation{method: http.MethodPut, handle: h} }
 	del := func(h func(*call) error) operation { return operation{method: http.MethodDelete, handle: h} }
@@ -94,7 +95,7 @@ func (a *api) routes() []resource {
 	}
 	here := func(o operation) operation { o.local = true; return o }
 	timed := func(name string, o operation) operation { o.timed = name; return o }
-	return []resource{
+	a.resources = []resource{
 		{"jobs", typeJSON, true, []operation{timed("JobManagementResource.list", get(a.listJobs))}},
 		{"jobs/search", typeJSON, true, []operation{timed("JobManagementResource.search", get(a.searchJobs))}},
 		{"jobs/summary", typeJSON, true, []operation{get(a.summarizeJobs)}},
@@ -114,7 +115,8 @@ func (a *api) routes() []resource {
 		{"graph/csv", typeText, true, []operation{timed("GraphManagementResource.jsonGraph", get(a.graphCSV))}},
 		{"stats/{}", typeJSON, false, []operation{timed("StatsResource.getPerf", get(a.percentiles))}},
 		{"leader", typeJSON, false, []operation{here(get(a.showLeader))}},
-
+	}
+	a.additions = []resource{
 		{"schedule/preview", typeJSON, true, []operation{here(document(http.MethodPost, a.previewSchedule))}},
 		{"upcoming/{}", typeJSON, false, []operation{get(a.upcoming)}},
 		{"runs/{}", typeJSON, false, []operation{get(a.listRuns)}},
@@ -125,7 +127,7 @@ func (a *api) routes() []resource {
 		{"events", typeEvents, false, []operation{get(a.streamEvents)}},
 		{"problems", typeJSON, false, []operation{get(a.listProblems)}},
 		{"backup", typeJSON, false, []operation{get(a.makeBackup)}},
-		{"restore", typeJSON, false, []operation{{method: http.MethodPost, body: true, handle: a.restoreBackup, limit: maxBackup}}},
+		{"restore", typeJSON, false, []operation{{method: http.MethodPost, body: true, handle: a.restoreBackup, stream: true}}},
 	}
 }
 
@@ -150,7 +152,7 @@ func (a *api) perform(c *call, rest string) error {
 	}
 	if c.r.Method == http.MethodOptions {
 		c.w.Header().Set("Allow", allowed(res))
-		c.w.Header().Set("Access-Control-Allow-Origin", "*")
+		c.allowOrigins()
 		return nil
 	}
 	method := c.r.Method
@@ -162,22 +164,23 @@ func (a *api) perform(c *call, rest string) error {
 		return methodNotAllowed(c, res)
 	}
 	op := res.operations[i]
-	c.local, c.limit, c.subject = op.local, op.limit, subjectOf
+	c.local, c.subject = op.local, subjectOf
+	if op.stream {
+		c.stream = newBodyStream(c, maxBackup)
+	}
 	if err := checkContentType(c.r.Header["Content-Type"], res.strict, op.body); err != nil {
 		return err
 	}
-	if res.produces != "" && !accepts(c.r.Header["Accept"], res.produces) {
-		return &httpError{status: http.StatusNotAcceptable}
+	if err := checkAccept(c.r.Header["Accept"], res.produces); err != nil {
+		return err
 	}
 	if err := checkOrigin(c.r, a.hostname); err != nil {
 		return err
 	}
 	serve := func(sch *scheduler) (err error) {
 		start := time.Now()
-		a.respond(c, func(w http.ResponseWriter) {
-			err = op.handle(&call{w: &response{ResponseWriter: w}, r: c.r, server: a.server, api: true, dialect: c.dialect,
-				params: c.params, scheduler: sch, body: c.body})
-		})
+		c.scheduler = sch
+		a.respond(c, func(http.ResponseWriter) { err = explainStore(op.handle(c), c) })
 		if op.timed != "" && a.options.resourceCall != nil {
 			a.options.resourceCall(op.timed, time.Since(start))
 		}
@@ -192,6 +195,37 @@ func (a *api) perform(c *call, rest string) error {
 	return a.dispatch(c, serve)
 }
 
+// explainStore answers for a change one of whose own records the store has refused for good. That it is too large is
+// the client's fault, anything else is the store's, and the next term begins with what is there. A record
+// that happened to be stored with ours is another one's: then the change is made in the next term.
+func explainStore(err error, c *call) error {
+	e, ok := errors.AsType[*recordError](err)
+	if !ok {
+		return err
+	}
+	job, _ := subjectOf(c)
+	switch {
+	case !recordOf(e.key, job):
+		return err
+	case errors.Is(e.err, errRecordTooLarge):
+		return refuse("the store refuses job %q: %v", job, e.err)
+	}
+	return &httpError{status: http.StatusServiceUnavailable, retry: 1,
+		text: fmt.Sprintf("the store refuses job %q: %v. The state is being loaded anew; look at the job before you try again", job, e.err)}
+}
+
+// recordOf reports whether a record is of a job.
+func recordOf(key, job string) bool {
+	for _, kind := range []string{"go/run/", "T_"} {
+		if name, ok := strings.CutPrefix(key, kind); ok {
+			id, err := parseRecordName(name)
+			_, _, of, _, known := parseRunID(id)
+			return err == nil && known && of == job
+		}
+	}
+	return key == "J_"+job || key == "go/job/"+recordName(job) || key == "go/history/"+recordName(job)
+}
+
 // find returns the first resource whose path matches, with its parameters in c.
 func (a *api) find(c *call, path string) *resource {
 	segments := strings.Split(path, "/")
@@ -203,10 +237,22 @@ func (a *api) find(c *call, path string) *resource {
 		}
 		segments[i] = text
 	}
-	for i := range a.resources {
-		if params, ok := match(a.resources[i].path, segments); ok {
-			c.path, c.params = a.resources[i].path, params
-			return &a.resources[i]
+	res := firstMatch(a.resources, segments)
+	if res == nil {
+		res = firstMatch(a.additions, segments)
+		c.private = res != nil
+	}
+	if res != nil {
+		c.path = res.path
+		c.params, _ = match(res.path, segments)
+	}
+	return res
+}
+
+func firstMatch(resources []resource, segments []string) *resource {
+	for i := range resources {
+		if _, ok := match(resources[i].path, segments); ok {
+			return &resources[i]
 		}
 	}
 	return nil
@@ -253,10 +299,9 @@ func methodNotAllowed(c *call, res *resource) error {
 // resource refuses every other type than JSON even on requests without a body,
 // the others take any type called JSON, and a document needs to say what it is.
 func checkContentType(header []string, strict, body bool) error {
-	unsupported := &httpError{status: http.StatusUnsupportedMediaType}
 	if len(header) == 0 || header[0] == "" {
 		if body {
-			return unsupported
+			return unsupported("the header Content-Type is missing")
 		}
 		return nil
 	}
@@ -271,14 +316,29 @@ func checkContentType(header []string, strict, body bool) error {
 	if mediaType == typeJSON {
 		return nil
 	}
+	wrong := func() error { return unsupported("the header Content-Type says %q", cutText(header[0], 100, "…")) }
 	if strict {
-		return unsupported
+		return wrong()
 	}
 	switch {
 	case subtype == "json", strings.HasSuffix(subtype, "+json"), subtype == "javascript", subtype == "x-javascript":
 		return nil
 	}
-	return unsupported
+	return wrong()
+}
+
+// unsupported is a 415 that says what is wrong with a request's Content-Type.
+func unsupported(format string, args ...any) error {
+	return &httpError{status: http.StatusUnsupportedMediaType, text: fmt.Sprintf(format, args...) + "; it must be " + typeJSON}
+}
+
+// checkAccept refuses to answer with a media type that the client does not take. "" is any.
+func checkAccept(header []string, produces string) error {
+	if produces == "" || accepts(header, produces) {
+		return nil
+	}
+	return &httpError{status: http.StatusNotAcceptable,
+		text: fmt.Sprintf("the header Accept says %q, and there is only %s", cutText(strings.Join(header, ", "), 100, "…"), produces)}
 }
 
 // accepts reports whether the Accept header lines allow a media type.

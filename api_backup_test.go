@@ -54,7 +54,7 @@ func TestBackupAndRestoreOverTheAPI(t *testing.T) {
 	if res.StatusCode != http.StatusOK || !strings.Contains(saved, `"key":"J_old-2"`) {
 		t.Fatalf("GET backup = %d %s", res.StatusCode, saved)
 	}
-	large := string(written(t, aBackup(t, largeState(1500)))) // larger than a job's document may be
+	large := string(aBackup(t, largeState(1500))) // larger than a job's document may be
 	for _, test := range []struct {
 		query, body string
 		status      int
@@ -64,7 +64,9 @@ func TestBackupAndRestoreOverTheAPI(t *testing.T) {
 	}{
 		{"", large, http.StatusConflict, "replace=true", "old-0", 3},
 		{"?replace=maybe", large, http.StatusBadRequest, "true or false", "old-0", 3},
-		{"?replace=true", `{"name":"no backup"}`, http.StatusBadRequest, "no backup", "old-0", 3},
+		{"?replace=true", `{"name":"no backup"}`, http.StatusBadRequest, "unknown key", "old-0", 3},
+		{"?replace=true", large + "}", http.StatusBadRequest, fmt.Sprintf("at byte %d: something follows", len(large)-1), "old-0", 3},
+		{"?replace=true", `{"chronos":"state","format":1}`, http.StatusConflict, "empty=true", "old-0", 3},
 		{"?replace=true", large, http.StatusNoContent, "", "job-0000", 1500},
 		{"?replace=true", saved, http.StatusNoContent, "", "old-0", 3},
 	} {
@@ -87,7 +89,7 @@ func TestRestoreAskedForTwice(t *testing.T) {
 	t.Parallel()
 	st := newMemStore()
 	base := restorable(t, st)
-	document := string(written(t, aBackup(t, largeState(2))))
+	document := string(aBackup(t, largeState(2)))
 	for range 2 {
 		res, text := ask(t, "POST", base+"/v1/scheduler/restore", document, "Content-Type", typeJSON, requestIDHeader, "once")
 		if res.StatusCode != http.StatusNoContent {
@@ -101,4 +103,40 @@ func TestRestoreAskedForTwice(t *testing.T) {
 	if keys := st.keys(restorePrefix); len(keys) > 0 {
 		t.Errorf("records %q are left", keys)
 	}
+}
+
+// Backups are taken beside writes: the store has one caller, every backup is whole and has what was
+// acknowledged before it was asked for, and the term goes on.
+func TestBackupsDuringWrites(t *testing.T) {
+	t.Parallel()
+	file := openTestStore(t, t.TempDir())
+	file.slack = 1 << 20
+	base := restorable(t, &ownedStore{store: file})
+	write := func(name string) {
+		ask(t, "POST", base+"/scheduler/iso8601", fmt.Sprintf(`{"name":%q,"command":"%0500d","schedule":"R/2099-01-01T00:00:00Z/P1D"}`, name, 0))
+	}
+	write("always")
+	var clients sync.WaitGroup
+	stop := make(chan struct{})
+	for n := range 4 {
+		clients.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+					write(fmt.Sprintf("job-%d-%d", n, i%200))
+				}
+			}
+		})
+	}
+	for range 30 {
+		res, document := ask(t, "GET", base+"/scheduler/backup", "")
+		records, summary := recordsOf(t, []byte(document))
+		if res.StatusCode != http.StatusOK || records["J_always"] == nil || summary.Term != 1 {
+			t.Errorf("GET backup = %d with %d jobs of term %d, want the job that was always there, in term 1", res.StatusCode, summary.jobs, summary.Term)
+		}
+	}
+	close(stop)
+	clients.Wait()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/rand"
 	"fmt"
@@ -150,12 +151,12 @@ func (a *api) streamEvents(c *call) error {
 		return nil
 	}
 	c.w.stream()
-	e := &eventStream{hub: a.events, call: c, control: http.NewResponseController(c.w)}
+	e := &eventStream{hub: a.events, call: c, out: bufio.NewWriterSize(c.w, smallAnswer)}
 	last := a.events.find(seen)
 	switch {
 	case seen == "":
 		last, _ = a.events.newest(c.scheduler.view())
-		e.send("retry: 1000\nid: " + a.events.name(last) + "\ndata: {}\n\n")
+		e.send("retry: 1000\nid: ", a.events.name(last), "\ndata: {}\n\n")
 	case last == nil || last.term != c.scheduler.view().term:
 		e.send("retry: 1000\nevent: reset\ndata: {}\n\n")
 		return nil
@@ -168,21 +169,49 @@ func (a *api) streamEvents(c *call) error {
 
 // An eventStream is one client that follows.
 type eventStream struct {
-	hub     *eventHub
-	call    *call
-	control *http.ResponseController
-	failed  bool
+	hub    *eventHub
+	call   *call
+	out    *bufio.Writer
+	failed bool
 }
 
-func (e *eventStream) send(text string) {
+func (e *eventStream) send(text ...string) {
+	for _, t := range text {
+		e.out.WriteString(t)
+	}
+	e.flush()
+}
+
+func (e *eventStream) flush() {
 	if e.failed {
 		return
 	}
-	_, err := e.call.w.Write([]byte(text))
+	err := e.out.Flush()
 	if err == nil {
-		err = e.control.Flush()
+		err = e.call.w.FlushError()
 	}
 	e.failed = err != nil
+}
+
+// tell sends what has changed between two views. A client that can't be given the memory for that is let go.
+func (e *eventStream) tell(last, show *view) {
+	c := describeChange(last, show)
+	if c == nil {
+		return
+	}
+	size := int64(len(c.head) + 24*len(c.rows)) // the rows themselves belong to the view
+	if !e.call.share.grow(size) {
+		e.failed = true
+		return
+	}
+	defer e.call.share.shrink(size)
+	e.out.WriteString("id: " + e.hub.name(show) + "\ndata: ")
+	e.out.Write(c.head)
+	if writeList(e.out, slices.Values(c.rows), func(row []byte) []byte { return row }) != nil {
+		e.failed = true
+		return
+	}
+	e.send("}\n\n")
 }
 
 // follow sends events until the client goes, the term ends or the server stops.
@@ -194,9 +223,7 @@ func (e *eventStream) follow(last *view) {
 		changed := c.scheduler.changed()
 		show, wait := e.hub.newest(c.scheduler.view())
 		if show != last {
-			if event := describeChange(last, show); event != nil {
-				e.send("id: " + e.hub.name(show) + "\ndata: " + string(event) + "\n\n")
-			}
+			e.tell(last, show)
 			last = show
 		}
 		var pace <-chan time.Time
@@ -218,9 +245,15 @@ func (e *eventStream) follow(last *view) {
 	}
 }
 
+// A viewEvent is what a client is told of: a document that ends with a list of rows and a brace.
+type viewEvent struct {
+	head []byte
+	rows [][]byte
+}
+
 // describeChange returns what a client must know that has seen one view and is shown
 // another, nil if that is nothing.
-func describeChange(last, show *view) []byte {
+func describeChange(last, show *view) *viewEvent {
 	changed, removed := show.since(last)
 	rows := make([][]byte, 0, len(changed))
 	for _, jv := range changed {
@@ -232,9 +265,7 @@ func describeChange(last, show *view) []byte {
 		last.subscribed == show.subscribed && len(last.invalid) == len(show.invalid) {
 		return nil
 	}
-	event := fmt.Appendf(nil, `{"queued":%d,"running":%d,"subscribed":%t,"invalidRecords":%d`, show.queued, show.running, show.subscribed, len(show.invalid))
-	event = appendList(event, "removed", removed, appendString)
-	event = append(event, `,"jobs":[`...)
-	event = append(event, bytes.Join(rows, []byte{','})...)
-	return append(event, "]}"...)
+	head := fmt.Appendf(nil, `{"queued":%d,"running":%d,"subscribed":%t,"invalidRecords":%d`, show.queued, show.running, show.subscribed, len(show.invalid))
+	head = appendList(head, "removed", removed, appendString)
+	return &viewEvent{append(head, `,"jobs":`...), rows}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -13,7 +12,7 @@ import (
 	"time"
 )
 
-// list returns the job as GET jobs shows it, which is made once for each document and dialect.
+// listJSON returns the job as GET jobs shows it, which is made once for each document and dialect.
 func listJSON(j *jobView, d dialect) []byte {
 	made := &j.lists[d]
 	if b := made.Load(); b != nil {
@@ -27,21 +26,10 @@ func listJSON(j *jobView, d dialect) []byte {
 // listJobs writes every job in the order of creation, on one line.
 func (a *api) listJobs(c *call) error {
 	v := c.scheduler.view()
-	c.w.Header().Set("Content-Type", typeJSON)
-	b := bufio.NewWriterSize(c.w, 64<<10)
-	separator := byte('[')
-	for jv := range v.all() {
-		b.WriteByte(separator)
-		separator = ','
-		if _, err := b.Write(listJSON(jv, c.dialect)); err != nil {
-			return nil // the client has gone
-		}
+	b := c.long(typeJSON)
+	if writeList(b, v.all(), func(jv *jobView) []byte { return listJSON(jv, c.dialect) }) == nil {
+		b.Flush()
 	}
-	if separator == '[' {
-		b.WriteByte('[')
-	}
-	b.WriteByte(']')
-	b.Flush()
 	return nil
 }
 
@@ -58,25 +46,32 @@ func (a *api) searchJobs(c *call) error {
 	}
 	name, command, anywhere := strings.ToLower(c.query("name")), strings.ToLower(c.query("command")), strings.ToLower(c.query("any"))
 	end := int64(int32(offset + limit)) // overflows as in the original
-	body, matches := []byte{'['}, int64(0)
-	for jv := range c.scheduler.view().all() {
-		if matches >= end {
-			break
+	found := func(yield func(*jobView) bool) {
+		matches := int64(0)
+		for jv := range c.scheduler.view().all() {
+			if matches >= end {
+				return
+			}
+			n, cmd := strings.ToLower(jv.job.Name), strings.ToLower(jv.job.Command)
+			if !(strings.Contains(n, name) && strings.Contains(cmd, command)) &&
+				(anywhere == "" || !strings.Contains(n, anywhere) && !strings.Contains(cmd, anywhere)) {
+				continue
+			}
+			if matches++; matches > offset && !yield(jv) {
+				return
+			}
 		}
-		n, cmd := strings.ToLower(jv.job.Name), strings.ToLower(jv.job.Command)
-		if !(strings.Contains(n, name) && strings.Contains(cmd, command)) &&
-			(anywhere == "" || !strings.Contains(n, anywhere) && !strings.Contains(cmd, anywhere)) {
-			continue
-		}
-		if matches++; matches <= offset {
-			continue
-		}
-		if len(body) > 1 {
-			body = append(body, ',')
-		}
-		body = jv.job.appendJSON(body, c.dialect)
 	}
-	return c.reply(typeJSON, append(body, ']'))
+	var document []byte
+	b := c.long(typeJSON)
+	err = writeList(b, found, func(jv *jobView) []byte {
+		document = jv.job.appendJSON(document[:0], c.dialect)
+		return document
+	})
+	if err == nil {
+		b.Flush()
+	}
+	return nil
 }
 
 // summarizeJobs answers what 3.0's interface lists. The original swaps status and
@@ -90,9 +85,9 @@ func (a *api) summarizeJobs(c *call) error {
 		Parents  []string `json:"parents"`
 		Disabled bool     `json:"disabled"`
 	}
-	v, now := c.scheduler.view(), a.now()
-	jobs := make([]summary, 0, v.len())
-	for jv := range v.all() {
+	b, now := c.long(typeJSON), a.now()
+	b.WriteString(`{"jobs":`)
+	err := writeList(b, c.scheduler.view().all(), func(jv *jobView) []byte {
 		j := jv.job
 		e := summary{Name: j.Name, Status: j.lastResult(), State: stateText(jv, dialect3, now), Parents: []string{}, Disabled: j.Disabled}
 		if j.Dependent {
@@ -100,9 +95,13 @@ func (a *api) summarizeJobs(c *call) error {
 		} else {
 			e.Schedule = j.Schedule
 		}
-		jobs = append(jobs, e)
+		return encode(e)
+	})
+	if err == nil {
+		b.WriteByte('}')
+		b.Flush()
 	}
-	return c.json(map[string]any{"jobs": jobs})
+	return nil
 }
 
 // showJob answers one job as it is stored.
@@ -160,9 +159,6 @@ func (a *api) putJob(c *call, dependent bool) error {
 	})
 	if e, ok := errors.AsType[*jobError](err); ok {
 		err = a.explainJob(e, j)
-	}
-	if e, ok := errors.AsType[*recordError](err); ok && refusedFor(e.key, j.Name) {
-		err = refuse("the store refuses job %q: %v", j.Name, e.err)
 	}
 	if err == nil {
 		warn(c.w.Header(), strange)
@@ -222,12 +218,6 @@ func (a *api) decodePosted(c *call, dependent bool, old *Job) (*Job, error) {
 		return nil, refuse("job %q has parents; a dependent job is posted to dependency", j.Name)
 	}
 	return j, nil
-}
-
-// refusedFor reports whether a record is of a job. Others are refused for changes
-// that happened to be stored with ours.
-func refusedFor(key, name string) bool {
-	return key == "J_"+name || key == "go/job/"+recordName(name)
 }
 
 // explainJob gives what is wrong with a job's document the form of the dialects.
@@ -292,33 +282,49 @@ func stateText(jv *jobView, d dialect, now time.Time) string {
 	return word
 }
 
+// numberSize is about what a name takes in the table of the numbers of a graph.
+const numberSize = 64
+
 // graphDot writes the dependency graph for Graphviz, the jobs numbered in the order of creation.
 func (a *api) graphDot(c *call) error {
 	v := c.scheduler.view()
-	var b bytes.Buffer
+	if !c.share.grow(numberSize * int64(v.len())) {
+		return errNoRoom
+	}
+	b := c.long(typeText)
 	b.WriteString("digraph G {\n")
 	quote := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 	number := make(map[string]int, v.len())
 	for jv := range v.all() {
 		number[jv.job.Name] = len(number) + 1
-		fmt.Fprintf(&b, "  %d [ label=\"%s\" ];\n", len(number), quote.Replace(jv.job.Name))
+		if _, err := fmt.Fprintf(b, "  %d [ label=\"%s\" ];\n", len(number), quote.Replace(jv.job.Name)); err != nil {
+			return nil
+		}
 	}
 	for parent, child := range v.edges() {
-		fmt.Fprintf(&b, "  %d -> %d;\n", number[parent], number[child])
+		if _, err := fmt.Fprintf(b, "  %d -> %d;\n", number[parent], number[child]); err != nil {
+			return nil
+		}
 	}
 	b.WriteString("}\n")
-	return c.reply(typeText, b.Bytes())
+	b.Flush()
+	return nil
 }
 
 // graphCSV writes a line for every job and one for every edge. Names are not quoted.
 func (a *api) graphCSV(c *call) error {
 	v, now := c.scheduler.view(), a.now()
-	var b bytes.Buffer
+	b := c.long(typeText)
 	for jv := range v.all() {
-		fmt.Fprintf(&b, "node,%s,%s,%s\n", jv.job.Name, jv.job.lastResult(), stateText(jv, c.dialect, now))
+		if _, err := fmt.Fprintf(b, "node,%s,%s,%s\n", jv.job.Name, jv.job.lastResult(), stateText(jv, c.dialect, now)); err != nil {
+			return nil
+		}
 	}
 	for parent, child := range v.edges() {
-		fmt.Fprintf(&b, "link,%s,%s\n", parent, child)
+		if _, err := fmt.Fprintf(b, "link,%s,%s\n", parent, child); err != nil {
+			return nil
+		}
 	}
-	return c.reply(typeText, b.Bytes())
+	b.Flush()
+	return nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"strconv"
 	"time"
 )
@@ -132,23 +131,14 @@ func (a *api) showOverview(c *call) error {
 		Totals     overviewTotals `json:"totals"`
 	}{a.events.name(v), time.Now().UnixMilli(), version, a.id, leader, a.memberIDs(), a.options.storeName, a.options.clusterName, v.subscribed,
 		v.queued, v.running, len(v.invalid), totalsOf(v)})
-	c.w.Header().Set("Content-Type", typeJSON)
 	c.w.Header().Set("Cache-Control", "no-store")
-	b := bufio.NewWriterSize(c.w, 64<<10)
+	b := c.long(typeJSON)
 	b.Write(head[:len(head)-1])
-	b.WriteString(`,"jobs":[`)
-	first := true
-	for jv := range v.all() {
-		if !first {
-			b.WriteByte(',')
-		}
-		first = false
-		if _, err := b.Write(rowOf(jv)); err != nil {
-			return nil // the client has gone
-		}
+	b.WriteString(`,"jobs":`)
+	if writeList(b, v.all(), rowOf) == nil {
+		b.WriteByte('}')
+		b.Flush()
 	}
-	b.WriteString("]}")
-	b.Flush()
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -225,21 +226,40 @@ func (a *api) listProblems(c *call) error {
 		Reason string `json:"reason"`
 	}
 	v := c.scheduler.view()
-	jobs, records, strange := []badJob{}, []badRecord{}, []strangeJob{}
-	for jv := range v.all() {
-		for _, reason := range []string{jv.problem, jv.notice} {
-			if reason != "" {
-				jobs = append(jobs, badJob{jv.job.Name, reason})
+	bad := func(yield func(badJob) bool) {
+		for jv := range v.all() {
+			for _, reason := range []string{jv.problem, jv.notice} {
+				if reason != "" && !yield(badJob{jv.job.Name, reason}) {
+					return
+				}
 			}
 		}
-		for _, w := range jv.job.warnings() {
-			strange = append(strange, strangeJob{jv.job.Name, w})
+	}
+	strange := func(yield func(strangeJob) bool) {
+		for jv := range v.all() {
+			for _, w := range jv.job.warnings() {
+				if !yield(strangeJob{jv.job.Name, w}) {
+					return
+				}
+			}
 		}
 	}
-	for _, r := range v.invalid {
-		records = append(records, badRecord{r.key, r.reason})
+	b := c.long(typeJSON)
+	b.WriteString(`{"jobs":`)
+	err := writeList(b, bad, func(j badJob) []byte { return encode(j) })
+	if err == nil {
+		b.WriteString(`,"records":`)
+		err = writeList(b, slices.Values(v.invalid), func(r invalidRecord) []byte { return encode(badRecord{r.key, r.reason}) })
 	}
-	return c.json(map[string]any{"jobs": jobs, "records": records, "warnings": strange})
+	if err == nil {
+		b.WriteString(`,"warnings":`)
+		err = writeList(b, strange, func(j strangeJob) []byte { return encode(j) })
+	}
+	if err == nil {
+		b.WriteByte('}')
+		b.Flush()
+	}
+	return nil
 }
 
 // findRun looks a run up by its id. Where the job's name ends in it can't be told
@@ -269,8 +289,9 @@ func findRun(v *view, id string) *Run {
 	return nil
 }
 
-// outputChunk is how much of a run's output is read at a time.
-const outputChunk = 1 << 20
+// outputChunk is how much of a run's output is read at a time. An agent sends it as JSON, where a
+// byte may take six.
+const outputChunk = 256 << 10
 
 // showOutput answers what a run has written, as it is: length bytes from offset, by
 // default all there is. A negative offset counts from the end.
@@ -293,6 +314,9 @@ func (a *api) showOutput(file string) func(*call) error {
 		}
 		if a.options.output == nil {
 			return missing(file+" of run", run.ID)
+		}
+		if !c.share.grow(7 * outputChunk) {
+			return errNoRoom
 		}
 		piece, err := a.options.output(run, file, offset, int(min(length, outputChunk)))
 		if errors.Is(err, errNotFound) {

@@ -72,15 +72,24 @@ func (a *api) percentiles(c *call) error {
 		Job  string `json:"jobNameLabel"`
 		Time double `json:"time"`
 	}
-	list := []entry{}
-	for jv := range c.scheduler.view().all() {
+	const size = 24 // of an entry
+	v := c.scheduler.view()
+	if !c.share.grow(size * int64(v.len())) {
+		return errNoRoom
+	}
+	list := make([]entry, 0, v.len())
+	for jv := range v.all() {
 		if value, known := statistic(c.params[0], durations(jv)); known {
 			list = append(list, entry{jv.job.Name, double(value / 1000)})
 		}
 	}
 	slices.Reverse(list)
 	slices.SortStableFunc(list, func(a, b entry) int { return cmp.Compare(b.Time, a.Time) })
-	return c.json(list)
+	b := c.long(typeJSON)
+	if writeList(b, slices.Values(list), func(e entry) []byte { return encode(e) }) == nil {
+		b.Flush()
+	}
+	return nil
 }
 
 // A statHistogram is the first part of job/stat, in ms. Its mean is a true one; the original repeats the median.

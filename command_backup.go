@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,7 +21,7 @@ import (
 // directory of one that is stopped.
 type stateAccess struct {
 	url, credentials, dataDir string
-	replace                   bool
+	replace, empty            bool
 	output                    string
 	file                      string // the argument
 }
@@ -35,6 +36,7 @@ func parseAccess(name, argument string, args []string, stdout io.Writer) (stateA
 	fs.StringVar(&a.dataDir, "data_dir", "", "the state below this `directory` of a stopped instance with --master local")
 	if name == "restore" {
 		fs.BoolVar(&a.replace, "replace", false, "replace the state even if there are jobs")
+		fs.BoolVar(&a.empty, "empty", false, "restore also a backup that holds no jobs, which makes the state empty")
 	} else {
 		fs.StringVar(&a.output, "output", "", "write to this `file`, as a whole or not at all; default: standard output")
 	}
@@ -65,23 +67,28 @@ func backupCommand(ctx context.Context, args []string, _ io.Reader, stdout io.Wr
 	if err != nil {
 		return err
 	}
-	var document bytes.Buffer
+	fetch := func(to io.Writer) error { return a.call(ctx, http.MethodGet, "backup", nil, to) }
 	if a.dataDir != "" {
-		err = a.backupDir(ctx, &document)
-	} else {
-		err = a.call(ctx, http.MethodGet, "backup", nil, &document)
-	}
-	if err != nil {
-		return err
-	}
-	if _, err := readBackup(bytes.NewReader(document.Bytes())); err != nil {
-		return err
+		fetch = func(to io.Writer) error { return a.backupDir(ctx, to) }
 	}
 	if a.output == "" {
-		_, err = stdout.Write(document.Bytes())
-		return err
+		return checked(stdout, fetch)
 	}
-	return writeWhole(a.output, document.Bytes())
+	return writeWhole(a.output, func(f io.Writer) error { return checked(f, fetch) })
+}
+
+// checked passes a document on while it is fetched, and tells whether it is a whole backup.
+func checked(to io.Writer, fetch func(io.Writer) error) error {
+	document, in := io.Pipe()
+	fetched := make(chan error, 1)
+	go func() {
+		err := fetch(in)
+		in.CloseWithError(err)
+		fetched <- err
+	}()
+	_, err := readBackup(io.TeeReader(document, to), nil, nil)
+	document.CloseWithError(err)
+	return cmp.Or(<-fetched, err)
 }
 
 // restoreCommand makes a backup the state.
@@ -90,46 +97,67 @@ func restoreCommand(ctx context.Context, args []string, stdin io.Reader, stdout 
 	if err != nil {
 		return err
 	}
-	var document []byte
-	if a.file == "-" {
-		document, err = io.ReadAll(stdin)
-	} else {
-		document, err = os.ReadFile(a.file)
-	}
-	if err != nil {
-		return err
-	}
-	b, err := readBackup(bytes.NewReader(document))
-	if err != nil {
-		return err
-	}
-	if a.dataDir != "" {
-		err = a.restoreDir(ctx, b, stdout)
-	} else {
-		path := "restore"
-		if a.replace {
-			path += "?replace=true"
+	document := stdin
+	if a.file != "-" {
+		f, err := os.Open(a.file)
+		if err != nil {
+			return err
 		}
-		err = a.call(ctx, http.MethodPost, path, document, io.Discard)
+		defer f.Close()
+		document = f
+	}
+	var restored backupSummary
+	if a.dataDir != "" {
+		restored, err = a.restoreDir(ctx, document, stdout)
+	} else {
+		restored, err = a.send(ctx, document)
 	}
 	if err == nil {
-		fmt.Fprintf(stdout, "restored %d jobs as of %s\n", b.jobs(), b.At)
+		fmt.Fprintf(stdout, "restored %d jobs as of %s\n", restored.jobs, restored.At)
 	}
 	return err
 }
 
+// send has an instance that runs restore a document. What is wrong with the document shows here while it
+// is sent, and breaks the request off.
+func (a stateAccess) send(ctx context.Context, document io.Reader) (backupSummary, error) {
+	query := url.Values{}
+	if a.replace {
+		query.Set("replace", "true")
+	}
+	if a.empty {
+		query.Set("empty", "true")
+	}
+	var s backupSummary
+	sent, in := io.Pipe()
+	read := make(chan error, 1)
+	go func() {
+		var err error
+		s, err = readBackup(io.TeeReader(document, in), nil, nil)
+		in.CloseWithError(err)
+		read <- err
+	}()
+	err := a.call(ctx, http.MethodPost, "restore?"+query.Encode(), sent, io.Discard)
+	sent.CloseWithError(io.ErrClosedPipe)
+	if wrong := <-read; wrong != nil && !errors.Is(wrong, io.ErrClosedPipe) {
+		return s, wrong
+	}
+	return s, err
+}
+
 // call sends one request to the instance and copies the body of its answer.
-func (a stateAccess) call(ctx context.Context, method, path string, body []byte, to io.Writer) error {
+func (a stateAccess) call(ctx context.Context, method, path string, body io.Reader, to io.Writer) error {
 	base, err := url.Parse(a.url)
 	if err != nil || base.Host == "" {
 		return fmt.Errorf("--url %q: want http://host:port", a.url)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(a.url, "/")+"/v1/scheduler/"+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(a.url, "/")+"/v1/scheduler/"+path, body)
 	if err != nil {
 		return err
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", typeJSON)
+		req.Header.Set("Expect", "100-continue") // so that nothing is sent to who refuses
 	}
 	if user, password, ok := strings.Cut(a.credentials, ":"); ok {
 		req.SetBasicAuth(user, password)
@@ -153,35 +181,35 @@ func (a stateAccess) backupDir(ctx context.Context, to io.Writer) error {
 		return err
 	}
 	defer st.Close()
-	records, err := st.load(ctx)
-	if records[restoreMarker] != nil {
+	if slices.Contains(st.allKeys(), restoreMarker) {
 		return errors.New("a restore was cut off; start the instance once, or restore again")
 	}
-	b, err := newBackup(records, err, 0, time.Now())
-	if err != nil {
-		return err
-	}
-	return b.write(to)
+	return writeBackup(to, newBackupHead(0, time.Now()), storedPages(ctx, st))
 }
 
-func (a stateAccess) restoreDir(ctx context.Context, b *backup, stdout io.Writer) error {
+func (a stateAccess) restoreDir(ctx context.Context, document io.Reader, stdout io.Writer) (backupSummary, error) {
 	if err := os.MkdirAll(a.dataDir, 0o700); err != nil {
-		return err
+		return backupSummary{}, err
 	}
 	quiet := slog.New(slog.DiscardHandler)
 	st, err := openFileStore(a.dataDir, quiet)
 	if damage, ok := errors.AsType[*damageError](err); ok {
 		// What is left of the state is kept in a copy, so nothing is destroyed that a person would have to agree to.
-		err := replaceDamaged(a.dataDir, damage, quiet, func(fresh store) error { return restoreInto(ctx, fresh, b, true, quiet) })
+		var s backupSummary
+		err := replaceDamaged(a.dataDir, damage, quiet, func(fresh store) (err error) {
+			s, err = restoreInto(ctx, fresh, document, restoreOptions{true, a.empty}, quiet)
+			return err
+		})
 		if err == nil && damage.copy != "" {
 			fmt.Fprintln(stdout, "the damaged state is kept as", damage.copy)
 		}
-		return err
+		return s, err
 	}
 	if err != nil {
-		return err
+		return backupSummary{}, err
 	}
-	return errors.Join(restoreInto(ctx, st, b, a.replace, quiet), st.Close())
+	s, err := restoreInto(ctx, st, document, restoreOptions{a.replace, a.empty}, quiet)
+	return s, errors.Join(err, st.Close())
 }
 
 // openDir opens a state that exists.
@@ -192,8 +220,8 @@ func (a stateAccess) openDir() (*fileStore, error) {
 	return openFileStore(a.dataDir, slog.New(slog.DiscardHandler))
 }
 
-// writeWhole writes a file that only we can read, and replaces one of that name.
-func writeWhole(name string, content []byte) (err error) {
+// writeWhole writes a file that only we can read, as a whole or not at all, and replaces one of that name.
+func writeWhole(name string, fill func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".tmp-")
 	if err != nil {
 		return err
@@ -203,8 +231,7 @@ func writeWhole(name string, content []byte) (err error) {
 			os.Remove(f.Name())
 		}
 	}()
-	_, werr := f.Write(content)
-	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(fill(f), f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), name)

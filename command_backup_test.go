@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -30,6 +31,13 @@ func TestBackupCommandsOnADirectory(t *testing.T) {
 		t.Errorf("backup of a directory in use = %d %q, want 1", status, said)
 	}
 	st.Close()
+	none, two, same, empty := filepath.Join(dir, "none.json"), filepath.Join(dir, "two.json"), filepath.Join(dir, "same.json"), filepath.Join(dir, "empty")
+	nothing := aBackup(t, nil)
+	for name, document := range map[string][]byte{none: nothing, two: slices.Concat(aBackup(t, aState()), nothing)} {
+		if err := os.WriteFile(name, document, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, step := range []struct {
 		args   string
 		status int
@@ -40,6 +48,10 @@ func TestBackupCommandsOnADirectory(t *testing.T) {
 		{"restore --data_dir " + to + " " + file, 0, "restored 2 jobs as of "},
 		{"restore --data_dir " + to + " " + file, 1, "replace"},
 		{"restore --replace --data_dir " + to + " " + file, 0, "restored 2 jobs as of "},
+		{"restore --replace --data_dir " + to + " " + none, 1, "empty=true"},
+		{"restore --replace --data_dir " + to + " " + two, 1, "something follows the end"},
+		{"backup --data_dir " + to + " --output " + same, 0, ""},
+		{"restore --replace --empty --data_dir " + empty + " " + none, 0, "restored 0 jobs"},
 		{"restore --data_dir " + to, 1, "usage: chronos restore [options] file"},
 		{"restore --help", 0, "usage: chronos restore [options] file"},
 		{"backup --url nowhere", 1, "want http://host:port"},

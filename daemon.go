@@ -35,12 +35,16 @@ type daemon struct {
 	graphite     *graphite  // nil if there are no reports
 	cassandra    *cassandra // nil without
 	watchdog     *watchdog
+	memory       *budget // for bodies and answers
+	connections  *connections
 }
 
 // newDaemon makes the parts and listens, so that whatever is wrong with the flags or the
 // machine shows before anything runs.
 func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
 	d := &daemon{flags: f, log: log, metrics: newMetrics(version)}
+	memory := limitMemory(rootFS())
+	d.memory, d.connections = newBudget(memory/4), newConnections(maxConnections(memory, descriptorLimit()))
 	err := d.listen(environ)
 	if err != nil {
 		return nil, err
@@ -147,6 +151,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 		serverOptions: serverOptions{
 			current: d.seat.current, leader: d.seat.known, changed: d.seat.changed, locate: d.seat.locate, obstacle: d.leader.obstacle,
 			id: d.seat.id, hostname: host, credentials: f.httpCredentials, realm: f.httpRealm, compress: f.httpCompression,
+			memory: d.memory, connections: d.connections,
 			metrics: d.metrics, ui: newUI(), level: level, log: d.log,
 			requestStarted: d.metrics.requestStarted,
 			forwarded: func(err error) {
@@ -315,7 +320,9 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	parts.Go(func() { d.lead(ctx, alive) })
 	d.log.Info("chronos serves", "version", version, "address", d.listeners[0].Addr().String(), "id", d.seat.id, "master", redact(d.flags.master))
+	d.log.Info("bounds", "requestMemoryMiB", d.memory.limit>>20, "connections", d.connections.most)
 	err := d.api.serve(ctx, d.listeners...)
+	stop() // an instance that can't be reached neither leads nor runs anything
 	die()
 	parts.Wait()
 	if d.store != nil {
@@ -381,6 +388,8 @@ func (d *daemon) observe() {
 		return float64(n)
 	}))
 	m.commitWaiting.from(leading(func(s *scheduler) float64 { return float64(s.writer.pending()) }))
+	m.http.connections.from(func() float64 { return float64(d.connections.count()) })
+	m.http.memory.from(func() float64 { return float64(d.memory.used.Load()) })
 	m.mesosConnected.from(leading(func(s *scheduler) float64 { return asFloat(s.view().subscribed) }))
 	m.stateEmptied.from(func() float64 { return asFloat(d.leader.emptied.problem() != "") })
 	if d.store != nil {

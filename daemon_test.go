@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -191,5 +192,24 @@ func TestSecretsStaySecret(t *testing.T) {
 	parseFlags(append(args, "--help"), noEnviron, &help)
 	if help.Len() == 0 || strings.Contains(help.String(), "hunter2") || strings.Contains(help.String(), storePassword) {
 		t.Errorf("the help text shows a secret")
+	}
+}
+
+// An instance whose listener fails can't be reached: it ends with the reason, and neither leads nor runs anything from then on.
+func TestFailingListenerEndsTheProgram(t *testing.T) {
+	t.Parallel()
+	d, err := tryDaemon(t, &logBuffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- d.run(context.Background()) }()
+	until(t, "it leads", func() bool { return d.seat.current() != nil })
+	d.listeners[0].Close() // behind the server's back
+	if err := next(t, ended, "end"); err == nil || !strings.Contains(err.Error(), "serve HTTP: accept") {
+		t.Errorf("run = %v, want why the listener failed", err)
+	}
+	if d.seat.current() != nil {
+		t.Error("it still leads")
 	}
 }

@@ -229,8 +229,9 @@ func latchGUID(name string) string {
 func madeByJVM(name string) bool { return strings.Contains(latchGUID(name), "-") }
 
 // watchLeader calls found with the leader's id, "" for none, and with how it is
-// reached, now and after each change, until ctx or the session ends.
-func watchLeader(ctx context.Context, session *zkSession, root string, found func(id string, at instance)) error {
+// reached, now and after each change, until ctx or the session ends. A problem is why that is not known: the
+// leader is then taken to be a JVM version, at its id.
+func watchLeader(ctx context.Context, session *zkSession, root string, found func(id string, at instance, problem error)) error {
 	dir := root + "/candidate"
 	if err := session.mkdirAll(dir); err != nil {
 		return err
@@ -247,11 +248,15 @@ func watchLeader(ctx context.Context, session *zkSession, root string, found fun
 			if errors.Is(err, zk.ErrNoNode) {
 				continue // it is gone already
 			}
+			var problem error
+			if useless, ok := errors.AsType[*instanceError](err); ok {
+				problem, err = useless, nil
+			}
 			if err != nil {
 				return err
 			}
 			last = first
-			found(id, at)
+			found(id, at, problem)
 		}
 		if err := session.await(ctx, changed); err != nil {
 			return err
@@ -305,6 +310,7 @@ func register(session *zkSession, root, id string, at instance) error {
 }
 
 // lookUpInstance returns how the instance with the id host:port is reached, the zero value if it has not said.
+// An *instanceError means that it has said nothing of use.
 func lookUpInstance(session *zkSession, root, id string) (instance, error) {
 	data, _, err := session.Get(instanceNode(root, id))
 	if errors.Is(err, zk.ErrNoNode) {
@@ -314,10 +320,37 @@ func lookUpInstance(session *zkSession, root, id string) (instance, error) {
 		return instance{}, err
 	}
 	var at instance
-	if err := json.Unmarshal(data, &at); err != nil {
-		return instance{}, fmt.Errorf("instance node of %q: %w", id, err)
+	err = json.Unmarshal(data, &at)
+	if err == nil {
+		err = at.check()
+	}
+	if err != nil {
+		return instance{}, &instanceError{instanceNode(root, id), err}
 	}
 	return at, nil
+}
+
+// An instanceError means that an instance's node tells nothing of use.
+type instanceError struct {
+	node string
+	err  error
+}
+
+func (e *instanceError) Error() string {
+	return fmt.Sprintf("node %q does not say how the instance is reached: %v", e.node, e.err)
+}
+
+func (e *instanceError) Unwrap() error { return e.err }
+
+// check refuses what register never writes.
+func (at instance) check() error {
+	switch {
+	case at.Scheme != "" && at.Scheme != "http" && at.Scheme != "https":
+		return fmt.Errorf("unknown scheme %q", at.Scheme)
+	case at.Port < 0 || at.Port > 65535 || at.Scheme == "https" && at.Port == 0:
+		return fmt.Errorf("no port %d", at.Port)
+	}
+	return nil
 }
 
 // watchMembers calls found with the ids of the instances that lead or stand by, in the

@@ -205,14 +205,21 @@ func TestForeignNodesDoNotBlockTheElection(t *testing.T) {
 
 // A sighting is one call of watchLeader's function.
 type sighting struct {
-	id string
-	at instance
+	id      string
+	at      instance
+	problem string
 }
 
 func watching(t *testing.T, session *zkSession, root string) <-chan sighting {
 	t.Helper()
 	seen := make(chan sighting, 100)
-	go watchLeader(t.Context(), session, root, func(id string, at instance) { seen <- sighting{id, at} })
+	go watchLeader(t.Context(), session, root, func(id string, at instance, problem error) {
+		s := sighting{id: id, at: at}
+		if problem != nil {
+			s.problem = problem.Error()
+		}
+		seen <- s
+	})
 	return seen
 }
 
@@ -228,8 +235,8 @@ func TestWatchLeader(t *testing.T) {
 	}
 	expect(sighting{})
 	for _, want := range []sighting{
-		{"a:1", instance{}},
-		{"a:1", instance{Scheme: "https", Port: 8443, Version: "1"}},
+		{id: "a:1"},
+		{id: "a:1", at: instance{Scheme: "https", Port: 8443, Version: "1"}},
 	} {
 		c, session := newTestCandidate(root, want.id), testSession(t, hosts)
 		if want.at != (instance{}) {
@@ -249,6 +256,43 @@ func TestWatchLeader(t *testing.T) {
 		expect(sighting{id: "b:2"})
 		waiting.close()
 		expect(sighting{})
+	}
+}
+
+// Whatever stands in the leader's node below go/instances, those who watch go on, and take the leader
+// to be at its id.
+func TestWatchLeaderWithGarbageInItsNode(t *testing.T) {
+	t.Parallel()
+	hosts, root := zktest.Shared(t)
+	watcher := testSession(t, hosts)
+	seen := watching(t, watcher, root)
+	next(t, seen, "sighting") // nobody
+	for i, tt := range []struct{ garbage, reason string }{
+		{"garbage", "invalid character"},
+		{"", "unexpected end"},
+		{`["https"]`, "cannot unmarshal"},
+		{`{"scheme":"gopher"}`, `unknown scheme "gopher"`},
+		{`{"scheme":"https"}`, "no port 0"},
+		{`{"scheme":"http","port":70000}`, "no port 70000"},
+	} {
+		id := fmt.Sprint("a:", i+1)
+		session := testSession(t, hosts)
+		if err := register(session, root, id, instance{Scheme: "http"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := session.Set(instanceNode(root, id), []byte(tt.garbage), -1); err != nil {
+			t.Fatal(err)
+		}
+		next(t, campaigning(t, newTestCandidate(root, id), session), "leader").mustLead(t)
+		s := next(t, seen, "sighting")
+		if s.id != id || s.at != (instance{}) || !strings.Contains(s.problem, tt.reason) || !strings.Contains(s.problem, instanceNode(root, id)) {
+			t.Errorf("with %q in its node the leader is %+v, want it at its id, and %q of its node", tt.garbage, s, tt.reason)
+		}
+		session.close()
+		next(t, seen, "sighting") // nobody
+	}
+	if err := watcher.ctx.Err(); err != nil {
+		t.Errorf("the session of who watches has ended: %v", err)
 	}
 }
 

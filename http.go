@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"runtime/debug"
@@ -26,7 +27,7 @@ const (
 	largeBodyTimeout = 10 * time.Minute // for one that may be larger than bodyLimit: a backup
 	answerTimeout    = 5 * time.Minute  // a long list to a slow client, a held request
 	idleTimeout      = 2 * time.Minute
-	streamTimeout    = 30 * time.Second // one write of an answer without end
+	stallTimeout     = 30 * time.Second // a piece of a long body or answer: who moves nothing for so long is dropped
 	shutdownGrace    = 5 * time.Second  // for requests under way when the server is told to stop
 )
 
@@ -53,6 +54,8 @@ type serverOptions struct {
 	realm       string
 	compress    bool
 	hold        time.Duration // how long a request waits for a leader, 0 for 20 s
+	memory      *budget       // for bodies and answers under way, nil for 1 GiB
+	connections *connections  // nil for as many as come
 	metrics     http.Handler  // /metrics and below
 	local       map[string]http.Handler
 	ui          http.Handler // everything else outside the API, nil for nothing
@@ -96,12 +99,18 @@ func newServer(o serverOptions) *server {
 	if o.realm == "" {
 		o.realm = "Mesosphere"
 	}
+	if o.memory == nil {
+		o.memory = newBudget(1 << 30)
+	}
+	if o.connections == nil {
+		o.connections = newConnections(math.MaxInt)
+	}
 	s := &server{serverOptions: o, secret: sha256.Sum256([]byte(o.credentials)), stopping: make(chan struct{})}
 	s.transport = &http.Transport{
 		DialContext:           (&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
 		DialTLSContext:        o.dialTLS,
 		TLSHandshakeTimeout:   5 * time.Second,
-		ResponseHeaderTimeout: 30 * time.Second,
+		ExpectContinueTimeout: s.hold + bodyTimeout, // a leader that loads its state holds requests
 		MaxIdleConnsPerHost:   64,
 		IdleConnTimeout:       idleTimeout,
 		DisableCompression:    true, // answers pass as the leader made them
@@ -123,6 +132,8 @@ func (s *server) serve(ctx context.Context, listeners ...net.Listener) error {
 		BaseContext: func(l net.Listener) context.Context {
 			return context.WithValue(context.Background(), loopbackKey{}, onLoopback(l.Addr()))
 		},
+		ConnContext: s.connections.named,
+		ConnState:   s.connections.changed,
 	}
 	h.RegisterOnShutdown(func() { close(s.stopping) })
 	defer s.transport.CloseIdleConnections()
@@ -130,9 +141,10 @@ func (s *server) serve(ctx context.Context, listeners ...net.Listener) error {
 	defer cancel(nil)
 	var running sync.WaitGroup
 	for _, l := range listeners {
-		running.Go(func() { cancel(h.Serve(l)) })
+		running.Go(func() { cancel(h.Serve(boundedListener{l, s.connections})) })
 	}
 	<-ctx.Done()
+	s.connections.end()
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 	defer done()
 	if err := h.Shutdown(grace); err != nil {
@@ -155,7 +167,9 @@ func onLoopback(a net.Addr) bool {
 
 // ServeHTTP answers one request, logs it, and survives a handler's panic.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := &response{ResponseWriter: w}
+	s.connections.asked(r)
+	a := &response{ResponseWriter: w, share: s.memory.share()}
+	defer a.share.end()
 	start := time.Now()
 	if s.requestStarted != nil {
 		ended := s.requestStarted(r.Method)
@@ -174,6 +188,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.logRequest(a, r, time.Since(start))
 	}()
 	s.answer(a, r)
+	a.close()
 }
 
 // answer sorts requests: /ping is open to everybody, the rest is for those who know the credentials.
@@ -188,24 +203,32 @@ func (s *server) answer(w *response, r *http.Request) {
 		errorPage(w, http.StatusUnauthorized, "Unauthorized")
 		return
 	}
-	c := &call{w: w, r: r, server: s}
+	c := &call{w: w, r: r, server: s, share: w.share}
 	w.call = c
+	known, err := false, error(nil)
 	if s.api != nil {
-		if known, err := s.api(c); known {
-			c.finish(err)
-			return
-		}
+		known, err = s.api(c)
 	}
-	c.finish(s.answerOther(c))
+	if !known {
+		err = s.answerOther(c)
+	}
+	if w.refused() {
+		err = errNoRoom
+	}
+	if c.stream != nil {
+		c.stream.drain()
+	}
+	c.finish(err)
 }
 
 // answerOther answers what lies outside the API.
 func (s *server) answerOther(c *call) error {
+	path, query := c.r.URL.Path, c.r.URL.Query()
+	h, local := s.local[path], true
+	c.private = h != nil || strings.HasPrefix(path, "/metrics/") // which the original has not
 	if err := checkOrigin(c.r, s.hostname); err != nil {
 		return err
 	}
-	path, query := c.r.URL.Path, c.r.URL.Query()
-	h, local := s.local[path], true
 	switch {
 	case h != nil:
 	case path == "/metrics" && s.metrics != nil:
@@ -227,19 +250,14 @@ func (s *server) answerOther(c *call) error {
 	return s.dispatch(c, serve)
 }
 
-// respond runs write with a response that any origin may read and that is compressed if the client likes.
+// respond runs write with a response that is compressed if the client likes.
 func (s *server) respond(c *call, write func(http.ResponseWriter)) {
-	c.w.Header().Set("Access-Control-Allow-Origin", "*")
+	c.allowOrigins()
 	if s.compress {
 		c.w.Header().Set("Vary", "Accept-Encoding, User-Agent")
+		c.w.compress = acceptsGzip(c.r)
 	}
-	if !s.compress || !acceptsGzip(c.r) {
-		write(c.w)
-		return
-	}
-	z := &gzipWriter{ResponseWriter: c.w}
-	write(z)
-	z.close()
+	write(c.w)
 }
 
 // authentic compares the credentials as one text, in constant time, so that a

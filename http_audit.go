@@ -5,12 +5,22 @@ import (
 	"html"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
-// reasonLimit bounds what an audit line repeats of a refusal, which may quote the document.
-const reasonLimit = 200
+const (
+	// reasonLimit bounds what an audit line repeats of a refusal, which may quote the document.
+	reasonLimit = 200
+	// auditLimit bounds an audit line: clients decide how many there are, and what is in them.
+	auditLimit = 1 << 10
+	// auditOverhead is what a line has besides its attributes: time, level and message.
+	auditOverhead = 90
+	// attrOverhead is what an attribute takes besides key and text: quotes, a separator.
+	attrOverhead = 6
+)
 
 // logRequest writes the line of one request: that of a change is an audit line, which is written
 // whatever the log level, since that can be changed over HTTP too. Reads are for debugging, but for
@@ -18,8 +28,7 @@ const reasonLimit = 200
 func (s *server) logRequest(a *response, r *http.Request, took time.Duration) {
 	if changes(a.call, r) {
 		record := slog.NewRecord(time.Now(), slog.LevelInfo, "audit", 0)
-		record.AddAttrs(a.whatChanged(r)...)
-		record.AddAttrs(a.whoAsked(r, took)...)
+		record.AddAttrs(fitted(append(a.whatChanged(r), a.whoAsked(r, took)...), auditLimit-auditOverhead)...)
 		if err := s.log.Handler().Handle(r.Context(), record); err != nil {
 			s.log.Error("audit line not written", "error", err)
 		}
@@ -80,6 +89,67 @@ func (a *response) whoAsked(r *http.Request, took time.Duration) []slog.Attr {
 		attrs = append(attrs, slog.String("leader", a.forwarded))
 	}
 	return attrs
+}
+
+// fitted cuts the longest texts of attrs so that all of them together are written in no more than most bytes,
+// in either format. A client has many ways to make them long: the path, its own name, who it says it is.
+func fitted(attrs []slog.Attr, most int) []slog.Attr {
+	sizes, longest := make([]int, len(attrs)), 0
+	for i, a := range attrs {
+		sizes[i] = writtenSize(a.Value.String())
+		longest = max(longest, sizes[i])
+		most -= len(a.Key) + attrOverhead
+	}
+	for ; longest > 0; longest-- {
+		total := 0
+		for _, size := range sizes {
+			total += min(size, longest)
+		}
+		if total <= most {
+			break
+		}
+		longest = min(longest, most) // one text alone can't take more
+	}
+	for i, a := range attrs {
+		if a.Value.Kind() == slog.KindString {
+			attrs[i].Value = slog.StringValue(cutWritten(a.Value.String(), longest))
+		}
+	}
+	return attrs
+}
+
+// cutWritten cuts a text so that it is written in no more than most bytes.
+func cutWritten(s string, most int) string {
+	const mark = "…"
+	if writtenSize(s) <= most {
+		return s
+	}
+	room := most - len(mark)
+	for i, r := range s {
+		if room -= runeSize(r); room < 0 {
+			return s[:i] + mark
+		}
+	}
+	return s
+}
+
+// writtenSize is the most bytes that a text takes in a log line, but for its quotes.
+func writtenSize(s string) (n int) {
+	for _, r := range s {
+		n += runeSize(r)
+	}
+	return n
+}
+
+// runeSize counts escapes as the longest that either format writes.
+func runeSize(r rune) int {
+	switch {
+	case r == '"' || r == '\\':
+		return 2
+	case r == utf8.RuneError || !strconv.IsPrint(r):
+		return len(`\U0010ffff`)
+	}
+	return utf8.RuneLen(r)
 }
 
 // outcome sums a status up.

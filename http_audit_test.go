@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -69,5 +70,44 @@ func TestWrongCredentialsAreLogged(t *testing.T) {
 	send(t, s, "GET /scheduler/jobs"+basic("u:wrong"))
 	if got := log.String(); !strings.Contains(got, "path=/scheduler/jobs status=401 user=u ") || strings.Contains(got, "wrong") {
 		t.Errorf("log = %s, want the attempt without the password", got)
+	}
+}
+
+// However long what a client sends is, and whatever is in it, its audit line is bounded, and still says what is known.
+func TestAuditLinesAreBounded(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 20_000)
+	tests := []struct{ name, request, want string }{
+		{"path", "DELETE /scheduler/job/" + long, "outcome=refused"},
+		{"path of escapes", "DELETE /scheduler/job/" + strings.Repeat("%01%22", 5000), "outcome=refused"},
+		{"path of what can't be printed", "DELETE /scheduler/job/" + strings.Repeat("%F3%BF%BF%BF", 3000), "outcome=refused"},
+		{"headers", "DELETE /scheduler/job/b\nUser-Agent: " + long + "\nX-Forwarded-For: " + long + "\n" + viaHeader + ": " + long, "job=b"},
+		{"user", "DELETE /scheduler/job/b" + basic(long+":x"), "job=b"},
+		{"document", post("/scheduler/iso8601", `{"name":"`+long+`","command":"`+long+`"}`), "outcome=refused"},
+		{"task", "PUT /scheduler/task/ct:1:0:" + long + ":" + asJSON + `{"statusCode":0}`, "outcome=done"},
+		{"all of them", "DELETE /scheduler/job/" + long + "\nUser-Agent: " + strings.Repeat("é\\", 5000) + "\nX-Forwarded-For: " + long + basic(long+":x"), "outcome=refused"},
+	}
+	for _, format := range []string{"text", "json"} {
+		for _, tt := range tests {
+			t.Run(format+", "+tt.name, func(t *testing.T) {
+				var out strings.Builder
+				log, _, err := newLogger(&out, "warn", format)
+				if err != nil {
+					t.Fatal(err)
+				}
+				o := leading(testScheduler(t))
+				o.log = log
+				send(t, newAPI(o), tt.request)
+				line := out.String()
+				want := tt.want
+				if format == "json" {
+					name, value, _ := strings.Cut(want, "=")
+					want = fmt.Sprintf("%q:%q", name, value)
+				}
+				if n := len(line); n > auditLimit+1 || n < auditLimit*2/3 || strings.Count(line, "\n") != 1 || !strings.Contains(line, want) {
+					t.Errorf("an audit line of %d bytes, want at most %d, and %s in it: %s", n, auditLimit, want, line)
+				}
+			})
+		}
 	}
 }

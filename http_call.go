@@ -1,18 +1,20 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"html"
 	"io"
 	"io/fs"
+	"iter"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,9 +25,11 @@ type call struct {
 	server  *server
 	api     bool // below one of the API's prefixes, so errors have the form of dialect
 	dialect dialect
-	local   bool   // needs no leader, and changes nothing that is stored
-	limit   int64  // of the body, 0 for bodyLimit
-	body    []byte // all of it, once read
+	local   bool        // needs no leader, and changes nothing that is stored
+	private bool        // is no business of pages of other origins
+	share   *share      // of the memory for bodies and answers
+	stream  *bodyStream // the body of an operation that reads it while it arrives; nil for all others
+	body    []byte      // all of it, once read
 
 	path      string     // of the API's resource
 	params    []string   // what the {} of the path stand for
@@ -60,7 +64,7 @@ func (c *call) finish(err error) {
 	}
 	c.w.reason = e.text
 	h := c.w.Header()
-	h.Set("Access-Control-Allow-Origin", "*")
+	c.allowOrigins()
 	if e.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(e.retry))
 	}
@@ -89,10 +93,20 @@ func (c *call) finish(err error) {
 	}{message, http.StatusText(e.status)}))
 }
 
+// allowOrigins lets a page of any other origin read the answer, where the original does.
+func (c *call) allowOrigins() {
+	if !c.private {
+		c.w.Header().Set("Access-Control-Allow-Origin", "*")
+	}
+}
+
 // explain turns an error of the scheduler into an answer.
 func (c *call) explain(err error) *httpError {
-	if errors.Is(err, errBusy) {
+	switch {
+	case errors.Is(err, errBusy), errors.Is(err, errNoRoom):
 		return &httpError{status: http.StatusServiceUnavailable, text: err.Error(), retry: 1}
+	case errors.Is(err, errIDReused):
+		return &httpError{status: http.StatusConflict, text: err.Error()}
 	}
 	if errors.Is(err, errCrowded) {
 		return &httpError{status: http.StatusTooManyRequests, text: err.Error(), retry: 10}
@@ -117,6 +131,29 @@ func (c *call) reply(contentType string, body []byte) error {
 	return nil
 }
 
+// long answers 200 piece by piece, so that nobody has to hold the whole. Who writes flushes at the
+// end, and stops at an error: the client has gone, or there is no room.
+func (c *call) long(contentType string) *bufio.Writer {
+	c.w.Header().Set("Content-Type", contentType)
+	return bufio.NewWriterSize(c.w, answerBuffer)
+}
+
+// writeList writes a JSON list of what document makes of the items. It stops at an error.
+func writeList[T any](b *bufio.Writer, items iter.Seq[T], document func(T) []byte) error {
+	separator := "["
+	for item := range items {
+		b.WriteString(separator)
+		separator = ","
+		if _, err := b.Write(document(item)); err != nil {
+			return err
+		}
+	}
+	if separator == "[" {
+		b.WriteByte('[')
+	}
+	return b.WriteByte(']')
+}
+
 // query returns a query parameter. Broken percent escapes stand for themselves.
 func (c *call) query(name string) string {
 	for pair := range strings.SplitSeq(c.r.URL.RawQuery, "&") {
@@ -126,6 +163,18 @@ func (c *call) query(name string) string {
 		}
 	}
 	return ""
+}
+
+// flag returns a query parameter that is true, false or absent.
+func (c *call) flag(name string) (bool, error) {
+	switch v := c.query(name); v {
+	case "", "false":
+		return false, nil
+	case "true":
+		return true, nil
+	default:
+		return false, refuse("%s=%s: want true or false", name, v)
+	}
 }
 
 func unescapeQuery(s string) string {
@@ -139,23 +188,118 @@ const typeJSON = "application/json"
 
 // readBody reads the whole body, which is small, so that the request can be sent again.
 func (c *call) readBody() error {
-	limit := cmp.Or(c.limit, bodyLimit)
-	if c.limit > bodyLimit {
-		// Fails only where there is no connection behind the response, and so no deadline.
-		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(largeBodyTimeout))
+	if c.r.ContentLength > bodyLimit {
+		return errBodyTooLarge(bodyLimit)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, limit))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return &httpError{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body is larger than %d MiB", limit>>20)}
-	}
+	body, err := c.readAll(http.MaxBytesReader(c.w, c.r.Body, bodyLimit))
 	if err != nil {
-		return refuse("the body could not be read: %v", err)
+		return explainBody(err)
 	}
 	// ReadTimeout was for the request; the answer may take longer. An error means that there is no deadline.
 	http.NewResponseController(c.w).SetReadDeadline(time.Time{})
 	c.body = body
 	c.r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
+}
+
+// readAll is io.ReadAll with a buffer that is no larger than what has arrived asks for, and that there is room for.
+func (c *call) readAll(from io.Reader) ([]byte, error) {
+	var body []byte
+	for {
+		if len(body) == cap(body) {
+			size := max(4*cap(body), 4<<10)
+			if known := int(c.r.ContentLength); known > len(body) {
+				size = min(size, known)
+			}
+			if !c.share.grow(int64(size)) {
+				return nil, errNoRoom
+			}
+			c.share.shrink(int64(cap(body)))
+			body = append(make([]byte, 0, size), body...)
+		}
+		n, err := from.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if err == io.EOF {
+			return body, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// explainBody turns an error of reading a body into an answer.
+func explainBody(err error) error {
+	if e, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return errBodyTooLarge(e.Limit)
+	}
+	if errors.Is(err, errNoRoom) {
+		return err
+	}
+	return refuse("the body could not be read: %v", err)
+}
+
+func errBodyTooLarge(limit int64) error {
+	return &httpError{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body is larger than %d MiB", limit>>20)}
+}
+
+// A bodyStream is a body that is read while it arrives, and so only once. A client that
+// sends nothing for stallTimeout is dropped, and one that takes more than largeBodyTimeout.
+type bodyStream struct {
+	from    io.ReadCloser
+	control *http.ResponseController
+	asked   bool        // the client sends nothing before we begin to read
+	begun   atomic.Bool // what was read can't be read again
+	until   time.Time
+}
+
+func newBodyStream(c *call, limit int64) *bodyStream {
+	return &bodyStream{
+		from: http.MaxBytesReader(c.w, c.r.Body, limit), control: http.NewResponseController(c.w),
+		asked: c.r.Header.Get("Expect") != "",
+	}
+}
+
+func (b *bodyStream) Read(p []byte) (int, error) {
+	now := time.Now()
+	if !b.begun.Swap(true) {
+		b.until = now.Add(largeBodyTimeout)
+	}
+	limit := now.Add(stallTimeout)
+	if limit.After(b.until) {
+		limit = b.until
+	}
+	b.control.SetReadDeadline(limit) // not every connection has one
+	n, err := b.from.Read(p)
+	if err != nil {
+		b.control.SetReadDeadline(time.Time{})
+		if err != io.EOF {
+			err = &bodyError{err}
+		}
+	}
+	return n, err
+}
+
+// drain reads what is left, so that a client that sends it gets to the answer.
+func (b *bodyStream) drain() {
+	if b.begun.Load() || !b.asked {
+		_, _ = io.Copy(io.Discard, b) // who breaks off does not want the answer
+	}
+}
+
+// A bodyError is why a body that is read while it arrives doesn't go on.
+type bodyError struct{ err error }
+
+func (e *bodyError) Error() string { return "read the body: " + e.err.Error() }
+
+func (e *bodyError) Unwrap() error { return e.err }
+
+// Close makes whoever still reads stop. What has not been begun can be read later.
+func (b *bodyStream) Close() error {
+	if !b.begun.Load() {
+		return nil
+	}
+	return b.from.Close()
 }
 
 // errorPage writes what answers a request outside the API that failed.
@@ -169,49 +313,6 @@ func errorPage(w http.ResponseWriter, status int, reason string) {
 		status, http.StatusText(status), status, html.EscapeString(reason))
 	w.Write(b.Bytes())
 }
-
-// A response is a ResponseWriter that remembers what was sent.
-type response struct {
-	http.ResponseWriter
-	status    int
-	size      int64
-	streams   bool   // has no end; see stream
-	forwarded string // the leader that made it
-	call      *call  // nil if it never came to one
-	reason    string // why the call failed
-}
-
-func (a *response) WriteHeader(status int) {
-	if a.status == 0 && status >= 200 {
-		a.status = status
-	}
-	a.ResponseWriter.WriteHeader(status)
-}
-
-func (a *response) Write(p []byte) (int, error) {
-	if a.status == 0 {
-		a.status = http.StatusOK
-	}
-	if a.streams {
-		http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(streamTimeout)) // not every writer has one
-	}
-	n, err := a.ResponseWriter.Write(p)
-	a.size += int64(n)
-	return n, err
-}
-
-// stream says that the answer may last for as long as the client reads it. The
-// deadlines of the server are for whole requests and answers.
-func (a *response) stream() {
-	a.streams = true
-	http.NewResponseController(a.ResponseWriter).SetReadDeadline(time.Time{}) // not every writer has one
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (a *response) Unwrap() http.ResponseWriter { return a.ResponseWriter }
-
-// code is the status sent, which is 200 if nobody has said anything.
-func (a *response) code() int { return cmp.Or(a.status, http.StatusOK) }
 
 const typeEvents = "text/event-stream"
 

@@ -34,6 +34,7 @@ const (
 var (
 	errLeaderChanged = errors.New("another instance leads now")
 	errNotExecuted   = errors.New("the leader has not executed the request")
+	errSilent        = errors.New("the leader does not answer")
 )
 
 // dispatch has a request answered by the scheduler that leads: here by serve, or by
@@ -41,18 +42,19 @@ var (
 // and then answers 503. serve may be called again after it returned an error that
 // means the end of its term; it must not have written anything then.
 func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
-	if err := c.readBody(); err != nil {
-		return err
+	if c.stream == nil {
+		if err := c.readBody(); err != nil {
+			return err
+		}
 	}
 	nameWrite(c)
-	deadline := time.NewTimer(s.hold)
-	defer deadline.Stop()
+	left := s.hold // of waiting: what a leader takes for its answer doesn't count
 	last := "there is none"
 	for {
 		changed := s.changed()
 		sch := s.current()
 		id, self := s.leader()
-		var pause <-chan time.Time
+		pause := left
 		switch {
 		case sch != nil:
 			c.w.forwarded = ""
@@ -61,7 +63,7 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 				return err
 			}
 			last = err.Error()
-			pause = time.After(refusedPause)
+			pause = min(left, refusedPause)
 		case self || id == "": // still loading, or nobody leads
 			why, lasts := s.obstacle()
 			if lasts {
@@ -76,15 +78,14 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 				return err
 			}
 			last = id + " does not answer"
-			pause = time.After(refusedPause)
+			pause = min(left, refusedPause)
 		}
-		select {
-		case <-changed:
-		case <-pause:
-		case <-deadline.C:
-			return s.noLeader(c, "no leader could be reached for "+s.hold.String()+": "+last)
-		case <-c.r.Context().Done():
+		began := time.Now()
+		if left > 0 && !restOr(c.r.Context(), pause, changed) {
 			return nil
+		}
+		if left -= time.Since(began); left <= 0 {
+			return s.noLeader(c, "no leader could be reached for "+s.hold.String()+": "+last)
 		}
 	}
 }
@@ -105,8 +106,13 @@ func unavailable(text string) error {
 // outcome of a change is known only to the next one. Every error of a store that
 // isn't its definite refusal is of this kind, whatever it says.
 func termEnded(ctx context.Context, err error) bool {
-	if err == nil || ctx.Err() != nil || errors.Is(err, errBusy) {
+	if err == nil || ctx.Err() != nil {
 		return false
+	}
+	for _, refusal := range []error{errBusy, errNoRoom, errIDReused} {
+		if errors.Is(err, refusal) {
+			return false
+		}
 	}
 	if _, ok := errors.AsType[*httpError](err); ok {
 		return false
@@ -118,7 +124,7 @@ func termEnded(ctx context.Context, err error) bool {
 	return !disk
 }
 
-// nameWrite gives a write its id.
+// nameWrite gives a write its id, and says what the write is that the id is for.
 func nameWrite(c *call) {
 	if safe(c.r.Method) {
 		return
@@ -128,7 +134,8 @@ func nameWrite(c *call) {
 		id = rand.Text()
 		c.r.Header.Set(requestIDHeader, id)
 	}
-	c.r = c.r.WithContext(context.WithValue(c.r.Context(), requestIDKey{}, id))
+	name := newRequestName(id, []byte(c.r.Method), []byte(c.r.URL.EscapedPath()), []byte(c.r.URL.RawQuery), c.body)
+	c.r = c.r.WithContext(context.WithValue(c.r.Context(), requestNameKey{}, name))
 }
 
 // forward sends a request to the instance that leads and its answer to the client,
@@ -142,6 +149,13 @@ func (s *server) forward(c *call, id string) error {
 			return errNotExecuted // where that one is, and whether it is native, is not known any more
 		}
 	}
+	if c.spent() {
+		return errHalfRead(id)
+	}
+	if !c.share.grow(answerBuffer) { // before the answer, for which it is too late to be refused
+		return errNoRoom
+	}
+	defer c.share.shrink(answerBuffer)
 	repeatable := to.native || safe(c.r.Method)
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	answered := make(chan struct{})
@@ -157,10 +171,16 @@ func (s *server) forward(c *call, id string) error {
 	}
 	defer watch.Wait()
 	defer cancel(nil)
+	silence := time.AfterFunc(longestSilence(c, to), func() {
+		if settled.CompareAndSwap(false, true) {
+			cancel(errSilent)
+		}
+	})
+	defer silence.Stop()
 
 	var failure error
 	proxy := &httputil.ReverseProxy{
-		Rewrite:   func(p *httputil.ProxyRequest) { s.address(p, to, c.body) },
+		Rewrite:   func(p *httputil.ProxyRequest) { s.address(p, to, c) },
 		Transport: s.transport,
 		ErrorLog:  slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ModifyResponse: func(res *http.Response) error {
@@ -169,6 +189,9 @@ func (s *server) forward(c *call, id string) error {
 			}
 			if !settled.CompareAndSwap(false, true) {
 				return errLeaderChanged
+			}
+			if c.private {
+				res.Header.Del("Access-Control-Allow-Origin") // of an earlier version of this program
 			}
 			if isEventStream(res.Header) {
 				c.w.stream()
@@ -198,12 +221,36 @@ func (s *server) forward(c *call, id string) error {
 		return nil
 	case c.r.Context().Err() != nil:
 		return nil // the client has gone
-	case repeatable, neverSent(failure):
+	case errors.Is(failure, errNotExecuted) && !c.spent(), neverSent(failure), repeatable && !c.spent() && !errors.Is(context.Cause(ctx), errSilent):
 		s.log.Debug("leader does not answer", "leader", id, "error", failure)
 		return errNotExecuted
 	}
 	s.log.Warn("forwarding failed", "leader", id, "method", c.r.Method, "path", c.r.URL.EscapedPath(), "error", failure)
+	if c.spent() {
+		return errHalfRead(id)
+	}
 	return &httpError{status: http.StatusBadGateway, text: "the leader " + id + " did not answer; the change may have been made or not"}
+}
+
+// longestSilence is how long a leader may take until it begins to answer. One of ours is left as soon as another one
+// leads, and may take its time until then, for a restore for example.
+func longestSilence(c *call, to peer) time.Duration {
+	switch {
+	case !to.native:
+		return bodyTimeout
+	case c.stream != nil:
+		return largeBodyTimeout + answerTimeout
+	}
+	return answerTimeout
+}
+
+// spent reports whether the body has been read as it arrived, so that the request can't be sent again.
+func (c *call) spent() bool { return c.stream != nil && c.stream.begun.Load() }
+
+// errHalfRead is the answer to a request that was to be sent again and can't be.
+func errHalfRead(leader string) error {
+	return &httpError{status: http.StatusBadGateway, text: "the leader " + leader + " was lost while the body arrived; " +
+		"the change may have been made or not. Sent again with the same " + requestIDHeader + ", it is made once"}
 }
 
 // leadershipMoves waits until another instance than id leads, or returns false
@@ -226,15 +273,12 @@ func (s *server) leadershipMoves(ctx context.Context, answered <-chan struct{}, 
 
 // neverSent reports whether a request failed before any of it was written.
 func neverSent(err error) bool {
-	if errors.Is(err, errNotExecuted) {
-		return true
-	}
 	op, ok := errors.AsType[*net.OpError](err)
 	return ok && op.Op == "dial"
 }
 
 // address makes the outgoing request: the same, for the peer, with where it came from.
-func (s *server) address(p *httputil.ProxyRequest, to peer, body []byte) {
+func (s *server) address(p *httputil.ProxyRequest, to peer, c *call) {
 	p.Out.URL.Scheme, p.Out.URL.Host = to.scheme, to.host
 	p.Out.URL.RawQuery = p.In.URL.RawQuery // Rewrite would drop what it can't parse
 	p.Out.Host = p.In.Host
@@ -252,6 +296,12 @@ func (s *server) address(p *httputil.ProxyRequest, to peer, body []byte) {
 	p.Out.Header.Set(viaHeader, s.id)
 	p.Out.Header.Del("Expect")
 	p.Out.Body, p.Out.ContentLength, p.Out.TransferEncoding = http.NoBody, 0, nil
+	if c.stream != nil {
+		p.Out.Header.Set("Expect", "100-continue") // so that nothing is read for a leader that refuses
+		p.Out.Body, p.Out.ContentLength = c.stream, p.In.ContentLength
+		return
+	}
+	body := c.body
 	if len(body) == 0 {
 		return
 	}

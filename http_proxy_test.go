@@ -10,9 +10,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/chronos-go/chronos/internal/mesostest"
+	"github.com/go-zookeeper/zk"
 )
 
 func TestFollowerForwards(t *testing.T) {
@@ -273,7 +278,7 @@ func TestChangeOutlivesTheTerm(t *testing.T) {
 	c := testCall(t, s.server, "PUT /scheduler/job/a")
 	var first string
 	err := s.dispatch(c, func(*scheduler) error {
-		first = requestID(c.r.Context())
+		first = requestNamed(c.r.Context()).id()
 		at.set(next)
 		return errNoLeader
 	})
@@ -293,8 +298,13 @@ func TestFailingStore(t *testing.T) {
 		text   string
 	}{
 		{"a full disk", fmt.Errorf("append: %w", full), 507, "no space left on device"},
-		{"a job that is refused", &recordError{"J_a", errors.New("too large")}, 400, `the store refuses job "a": too large`},
-		{"a record of another change that is refused", &recordError{"J_b", errors.New("too large")}, 204, ""},
+		{"a job that is too large", &recordError{"J_a", errRecordTooLarge}, 400, `the store refuses job "a": larger than`},
+		{"a record of another job that is too large", &recordError{"J_b", errRecordTooLarge}, 204, ""},
+		{"a job that somebody else has deleted", &recordError{"J_a", fmt.Errorf("node is gone: %w", zk.ErrNoNode)}, 503, `the store refuses job "a": node is gone`},
+		{"a job that somebody else has changed", &recordError{"go/job/a", zk.ErrBadVersion}, 503, `the store refuses job "a"`},
+		{"a job's history that nobody may write", &recordError{"go/history/a", zk.ErrNoAuth}, 503, `the store refuses job "a"`},
+		{"another job that somebody else has changed", &recordError{"J_b", zk.ErrBadVersion}, 204, ""},
+		{"a conflict that is nobody's", errors.New("create folder for records: zk: node already exists"), 204, ""},
 		{"a connection that is lost", errors.New("zk: connection closed"), 204, ""},
 	}
 	for _, tt := range tests {
@@ -356,4 +366,204 @@ func testCall(t *testing.T, s *server, request string) *call {
 	method, target, _ := strings.Cut(request, " ")
 	r := httptest.NewRequestWithContext(t.Context(), method, target, nil)
 	return &call{w: &response{ResponseWriter: httptest.NewRecorder()}, r: r, server: s, api: true}
+}
+
+// standInMemory is a leader in virtual time that does what the test says with each request.
+func standInMemory(t *testing.T, at *testSeat, handle http.HandlerFunc) string {
+	t.Helper()
+	l := at.listen(t)
+	h := &http.Server{Handler: handle}
+	var running sync.WaitGroup
+	running.Go(func() { h.Serve(l) })
+	t.Cleanup(func() { h.Close(); running.Wait() })
+	return l.Addr().String()
+}
+
+// A leader may take its time for an answer as long as it leads: what it does is answered as it was, and done once. One that
+// is never heard of again is given up, and the change is not made a second time behind its back.
+func TestLeaderMayTakeItsTime(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, path string
+		native     bool
+		takes      time.Duration
+		status     int
+		atMost     time.Duration
+	}{
+		{"a change", "/scheduler/iso8601", true, 2 * time.Minute, 204, 2 * time.Minute},
+		{"a restore", "/scheduler/restore", true, 8 * time.Minute, 204, 8 * time.Minute},
+		{"a change that never ends", "/scheduler/iso8601", true, time.Hour, 502, answerTimeout},
+		{"a restore that never ends", "/scheduler/restore", true, time.Hour, 502, largeBodyTimeout + answerTimeout},
+		{"a JVM version that hangs", "/scheduler/iso8601", false, time.Hour, 502, bodyTimeout},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				at := newTestSeat("")
+				at.memory = new(mesostest.Net)
+				var asked atomic.Int64
+				leader := standInMemory(t, at, func(w http.ResponseWriter, r *http.Request) {
+					io.Copy(io.Discard, r.Body)
+					asked.Add(1)
+					select {
+					case <-time.After(tt.takes):
+						w.WriteHeader(http.StatusNoContent)
+					case <-r.Context().Done():
+					}
+				})
+				follower := startInstance(t, at, nil, func(o *apiOptions) {
+					o.hold = 20 * time.Second
+					o.locate = func(id string) peer { return peer{"http", id, tt.native} }
+				})
+				at.set(leader)
+				start := time.Now()
+				res, err := at.client().Post(follower.url+tt.path, typeJSON, strings.NewReader(`{"some":"document"}`))
+				if err != nil {
+					t.Fatal(err)
+				}
+				res.Body.Close()
+				if took := time.Since(start); res.StatusCode != tt.status || took > tt.atMost+time.Second || asked.Load() != 1 {
+					t.Errorf("answered %s after %v, asked for %d times; want %d after %v, once", res.Status, took, asked.Load(), tt.status, tt.atMost)
+				}
+			})
+		})
+	}
+}
+
+// The time a leader takes is no time without a leader.
+func TestHoldingCountsOnlyWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		at := newTestSeat("")
+		at.memory = new(mesostest.Net)
+		successor := startInstance(t, at, testScheduler(t), nil)
+		var asked atomic.Int64
+		slow := standInMemory(t, at, func(w http.ResponseWriter, r *http.Request) {
+			if asked.Add(1) == 1 { // the first is cut off late; those that follow at once, until the successor leads
+				time.Sleep(time.Minute)
+				time.AfterFunc(time.Second, func() { at.set(successor.id) })
+			}
+			panic(http.ErrAbortHandler)
+		})
+		follower := startInstance(t, at, nil, func(o *apiOptions) { o.hold = 20 * time.Second })
+		at.set(slow)
+		res, err := at.client().Post(follower.url+"/scheduler/iso8601", typeJSON, strings.NewReader(jobA))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusNoContent {
+			t.Errorf("a change whose leader died after a minute is answered %s, want the successor's answer", res.Status)
+		}
+	})
+}
+
+// A body that is read while it arrives is passed on while it arrives, to a leader that wants it, and once.
+func TestStreamedBodyThroughAFollower(t *testing.T) {
+	t.Parallel()
+	document := string(aBackup(t, largeState(600)))
+	part := document[:len(document)/2]
+	arrived := make(chan string)
+	for _, tt := range []struct {
+		name   string
+		leader http.HandlerFunc
+		status int
+		says   string
+	}{
+		{"it arrives in pieces", func(w http.ResponseWriter, r *http.Request) {
+			b := make([]byte, len(part))
+			_, err := io.ReadFull(r.Body, b)
+			arrived <- string(b)
+			rest, err2 := io.ReadAll(r.Body)
+			if string(b)+string(rest) != document || err != nil || err2 != nil {
+				t.Errorf("the leader has got another document (%v, %v)", err, err2)
+			}
+			w.WriteHeader(http.StatusNoContent)
+		}, 204, ""},
+		{"the leader is lost", func(w http.ResponseWriter, r *http.Request) {
+			b := make([]byte, len(part))
+			io.ReadFull(r.Body, b)
+			arrived <- string(b)
+			panic(http.ErrAbortHandler)
+		}, 502, "the change may have been made or not"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			leader := standIn(t, tt.leader)
+			follower := startInstance(t, newTestSeat(leader), nil, nil)
+			body, in := io.Pipe()
+			answer := make(chan *http.Response, 1)
+			go func() {
+				res, err := http.Post(follower.url+"/scheduler/restore", typeJSON, body)
+				if err != nil {
+					t.Error(err)
+				}
+				answer <- res
+			}()
+			go io.WriteString(in, part)
+			if got := next(t, arrived, "first half"); got != part {
+				t.Error("the first half did not arrive before the second was sent")
+			}
+			go func() { io.WriteString(in, document[len(part):]); in.Close() }()
+			res := next(t, answer, "answer")
+			if res == nil {
+				return
+			}
+			defer res.Body.Close()
+			if text, _ := io.ReadAll(res.Body); res.StatusCode != tt.status || !strings.Contains(string(text), tt.says) {
+				t.Errorf("answered %s %s, want %d %q", res.Status, text, tt.status, tt.says)
+			}
+		})
+	}
+}
+
+// Until the body has been asked for, a request with one waits for a leader as any other.
+func TestStreamedBodyWaitsForALeader(t *testing.T) {
+	t.Parallel()
+	document := string(aBackup(t, largeState(3)))
+	at := newTestSeat("")
+	refusals := make(chan struct{}, 100)
+	deposed := standIn(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(refusedHeader, "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		refusals <- struct{}{}
+	})
+	got := make(chan string, 1)
+	leader := standIn(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		got <- string(b)
+		w.WriteHeader(http.StatusNoContent)
+	})
+	follower := startInstance(t, at, nil, nil)
+	at.set(deposed)
+	status := make(chan int, 1)
+	go func() {
+		res, _ := ask(t, "POST", follower.url+"/scheduler/restore", document)
+		status <- res.StatusCode
+	}()
+	next(t, refusals, "refusal")
+	at.set(leader)
+	if next(t, got, "document") != document || next(t, status, "answer") != http.StatusNoContent {
+		t.Error("the document did not reach the leader as it was")
+	}
+}
+
+// Where no version of the original lets a page of another origin read an answer, neither do we: not the state, not what runs have
+// written, not through another instance. What it serves is readable as it was.
+func TestOtherOriginsReadWhatTheOriginalLetThem(t *testing.T) {
+	t.Parallel()
+	original := []string{"/metrics", "/metrics?local", "/logging", "/nothing", "BASE/jobs", "BASE/jobs/search", "BASE/jobs/summary", "BASE/job/a", "BASE/job/success/a",
+		"BASE/job/stat/a", "BASE/job/a/task/x/progress", "BASE/iso8601", "BASE/dependency", "BASE/task/kill/a", "BASE/task/x", "BASE/task/all",
+		"BASE/graph/dot", "BASE/graph/csv", "BASE/stats/mean", "BASE/leader", "BASE/nothing"}
+	for _, credentials := range []string{"", "u:right"} {
+		for role, s := range leaderAndFollower(t, func(o *apiOptions) { o.credentials = credentials }) {
+			for _, request := range requests() {
+				_, path, _ := strings.Cut(request, " ")
+				pattern := strings.Replace(strings.Replace(path, "/v1/scheduler/", "BASE/", 1), "/scheduler/", "BASE/", 1)
+				want := slices.Contains(original, pattern)
+				res := send(t, s, request+asJSONHeader(request)+"\nOrigin: https://elsewhere.example"+basic(credentials))
+				if got := res.Header.Get("Access-Control-Allow-Origin"); (got == "*") != want {
+					t.Errorf("%s, credentials %q: %s = %d with Access-Control-Allow-Origin %q, want it: %t", role, credentials, request, res.StatusCode, got, want)
+				}
+			}
+		}
+	}
 }

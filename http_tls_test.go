@@ -216,3 +216,28 @@ func TestUnusableKeystoresSayWhy(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) { wantUnusable(t, tt.path, tt.password, tt.want) })
 	}
 }
+
+// Whatever is in a keystore's file, it is refused with a text or gives keys with their certificates.
+func FuzzKeystore(f *testing.F) {
+	// One of each kind, as keytool and openssl would have made them, is in testdata/fuzz.
+	f.Add([]byte("-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"), "")
+	f.Add([]byte{0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2, 0, 0, 0, 1}, storePassword)
+	f.Add([]byte{0x30, 0x82, 0xff, 0xff}, storePassword)
+	f.Fuzz(func(t *testing.T, data []byte, password string) {
+		list, err := readKeystore(data, password)
+		if err != nil {
+			if err.Error() == "" {
+				t.Error("it is refused without a reason")
+			}
+			return
+		}
+		for _, one := range list {
+			if one.Leaf == nil || one.PrivateKey == nil || len(one.Certificate) == 0 {
+				t.Errorf("a key without its certificate: %+v", one)
+			}
+		}
+		if len(list) == 0 {
+			t.Error("it is accepted and has no key")
+		}
+	})
+}

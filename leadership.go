@@ -251,8 +251,11 @@ func (l *leadership) session(ctx, alive context.Context, o zkOptions) error {
 	defer watching.Wait()
 	defer session.close()
 	watching.Go(func() {
-		err := watchLeader(session.ctx, session, o.root, func(id string, at instance) {
+		err := watchLeader(session.ctx, session, o.root, func(id string, at instance, problem error) {
 			l.log.Info("leader", "id", id, "self", id == l.seat.id)
+			if problem != nil {
+				l.log.Warn("requests are forwarded to the leader over HTTP at its id", "id", id, "reason", problem)
+			}
 			l.metrics.leaderChanges.inc()
 			l.seat.follow(id, at)
 		})

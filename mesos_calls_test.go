@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -129,6 +130,39 @@ func TestTaskTakesAllPartsOfAnOffer(t *testing.T) {
 		task := taskInfo(&Job{Name: "T", Command: "true", Shell: true}, &Run{ID: "T"}, p)
 		if err := k.outcome(calls.Accept(calls.OfferOperations{calls.OpLaunch(*task)}.WithOffers(o.ID))); err != nil || m.Launches("T") != 1 {
 			t.Errorf("a task in all three parts: %v, %d launches, want it taken", err, m.Launches("T"))
+		}
+	})
+}
+
+// Whatever the bytes and however they arrive, records are those of the stream, whole and in order, or the stream is at fault.
+func FuzzRecordIO(f *testing.F) {
+	for _, seed := range []string{"", "5\nhello", "5\nhello0\n3\nabc", "5\nhel", "x", "\n", "05\nhello", "99999999999999999999\nx", "67108865\n", "3", "-1\nx"} {
+		f.Add([]byte(seed))
+	}
+	read := func(r io.Reader) (records []string, err error) {
+		for reader := newRecordReader(r); ; {
+			b, err := reader.next()
+			if err != nil {
+				return records, err
+			}
+			records = append(records, string(b))
+		}
+	}
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		whole, err := read(bytes.NewReader(stream))
+		pieces, err2 := read(iotest.OneByteReader(bytes.NewReader(stream)))
+		if !slices.Equal(whole, pieces) || err.Error() != err2.Error() {
+			t.Fatalf("at once %q, %v; byte by byte %q, %v", whole, err, pieces, err2)
+		}
+		var again bytes.Buffer
+		for _, r := range whole {
+			fmt.Fprintf(&again, "%d\n%s", len(r), r)
+		}
+		if back, err := read(&again); err != io.EOF || !slices.Equal(back, whole) {
+			t.Errorf("written again %q, %v, want %q", back, err, whole)
+		}
+		if err == io.EOF && len(stream) > 0 && len(whole) == 0 {
+			t.Errorf("%q ends between records and has none", stream)
 		}
 	})
 }

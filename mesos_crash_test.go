@@ -73,6 +73,14 @@ func (l *lifeline) dial(ctx context.Context, network, address string) (net.Conn,
 // load implements store.
 func (l *lifeline) load(ctx context.Context) (map[string][]byte, error) { return l.store.load(ctx) }
 
+// allKeys implements store.
+func (l *lifeline) allKeys() []string { return l.store.allKeys() }
+
+// read implements store.
+func (l *lifeline) read(ctx context.Context, keys []string) ([]reading, error) {
+	return l.store.read(ctx, keys)
+}
+
 // size implements store.
 func (l *lifeline) size(r record) int { return l.store.size(r) }
 

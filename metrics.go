@@ -325,7 +325,10 @@ func (m *metrics) committed(took time.Duration, records int, err error) {
 
 // httpSeries are the numbers of the HTTP server, in the names of Jetty's handler.
 type httpSeries struct {
-	active   level
+	active level
+
+	connections, memory gauge
+
 	requests map[string]*counter // by method and class: "GET 2xx"
 	all      *meter
 	duration *timer
@@ -345,6 +348,8 @@ func (m *metrics) addHTTP(now time.Time) {
 	h.all, h.duration = newMeter(now), newTimer(latencyBounds, now)
 	m.add("", prefix+"requests", "", h.all)
 	m.add("chronos_http_requests_active", prefix+"active-requests", "Requests that are being answered.", &h.active)
+	m.add("chronos_http_connections", "chronos.http.connections", "Connections that clients have open.", &h.connections)
+	m.add("chronos_http_memory_bytes", "chronos.http.memory", "Memory taken by bodies and answers under way.", &h.memory)
 	m.add("chronos_http_request_duration_seconds", prefix+"dispatches", "Time that a request took.", h.duration)
 	for _, method := range httpMethods {
 		for _, class := range httpClasses {

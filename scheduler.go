@@ -168,9 +168,9 @@ type scheduler struct {
 	extra          []record // records of no job, of the event being handled
 	effects        []effect
 	requests       *requestLog
-	restoring      sync.Mutex              // held by the restore that is under way
-	refusal        atomic.Pointer[error]   // of all changes, once the term is over; nil for none
-	endTerm        context.CancelCauseFunc // ends run; nothing is committed after the effect that calls it
+	ends           error                 // why the term is to end with what the event being handled has changed
+	restoring      sync.Mutex            // held by the restore that is under way
+	refusal        atomic.Pointer[error] // of all changes, once the term is over; nil for none
 }
 
 // newScheduler makes the scheduler of one term. load and run must follow.
@@ -212,7 +212,6 @@ func (s *scheduler) view() *view { return s.current.Load() }
 func (s *scheduler) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	s.endTerm = cancel
 	var wg sync.WaitGroup
 	// The last effects run when the writer has stopped, so that nobody who waits for an answer is left alone.
 	wg.Go(func() { cancel(s.writer.run(ctx)) })
@@ -253,8 +252,8 @@ func (s *scheduler) do(ctx context.Context, fn func() error) error {
 // ask runs fn in the loop and returns what it answers once everything fn
 // changed, and everything before it, is stored. When fn fails it must have
 // changed nothing. If the term ends first, the outcome is unknown and the error
-// wraps errNoLeader or the store's. A request id in ctx makes a repeated call harmless:
-// the answer given first is given again, and fn does not run.
+// wraps errNoLeader or the store's. A request's name in ctx makes a repeated call harmless:
+// the answer given first is given again, and fn does not run. Another call of that name gets errIDReused.
 func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string, error) {
 	if err := s.refused(); err != nil {
 		return "", err
@@ -262,23 +261,22 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 	if s.writer.full() {
 		return "", errBusy
 	}
-	id := requestID(ctx)
+	name := requestNamed(ctx)
 	var answer string
 	reply := make(chan error, 1)
 	event := func() {
 		var err error
-		if known, ok := s.requests.answer(id); ok {
-			answer = known
-		} else {
-			if id != "" {
+		known := false
+		if answer, known, err = s.requests.answer(name); !known {
+			if name != nil {
 				s.seal() // from here on it is a change of its own
 			}
 			if answer, err = fn(); err == nil {
-				s.extra = append(s.extra, s.requests.remember(id, answer, s.now)...)
+				s.extra = append(s.extra, s.requests.remember(name, answer, s.now)...)
 			}
 		}
 		s.effects = append(s.effects, effect{do: func(stored error) { reply <- errors.Join(err, stored) }})
-		if id != "" {
+		if name != nil || s.ends != nil {
 			s.sealUpTo(s.cfg.batchSize) // the answer is stored together with what it is about
 		}
 	}

@@ -2,12 +2,13 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -15,27 +16,35 @@ import (
 	"unicode/utf8"
 )
 
-// maxBackup bounds the document of a backup, which is held in memory.
-const maxBackup = 1 << 30
-
 const (
+	// maxBackup bounds the document of a backup.
+	maxBackup = 1 << 30
+
 	backupWord   = "state" // of Chronos: tells a backup from other documents
 	backupFormat = 1
 
-	// entryOverhead is what a record's node takes besides its key and value, at most.
+	// nodeOverhead is what a record's node takes besides its key and value, at most.
 	nodeOverhead = 48
+
+	// recordMemory is about what a record takes in memory besides its key and value.
+	recordMemory = 256
+
+	// maxToken is the longest text in a document: a value every byte of which is escaped.
+	maxToken = 6*maxRecord + 4096
 )
 
-// A backup is the whole state at one instant, as one document.
-type backup struct {
-	Chronos string         `json:"chronos"`
-	Format  int            `json:"format"`
-	Version string         `json:"version"` // of the program that made it
-	Term    int64          `json:"term,omitempty"`
-	At      string         `json:"at"`
-	Records []backupRecord `json:"records"` // by key
-	// Records that could not be read, and so are missing above.
-	Unreadable []unreadableRecord `json:"unreadable,omitempty"`
+// A backupHead is how the document of a backup begins. The document goes on with the records, one
+// on each line in the order of their keys, and with what could not be read.
+type backupHead struct {
+	Chronos string `json:"chronos"`
+	Format  int64  `json:"format"`
+	Version string `json:"version"` // of the program that made it
+	Term    int64  `json:"term,omitempty"`
+	At      string `json:"at"`
+}
+
+func newBackupHead(term int64, at time.Time) backupHead {
+	return backupHead{Chronos: backupWord, Format: backupFormat, Version: version, Term: term, At: instant(at)}
 }
 
 // A backupRecord is one record: what is UTF-8 as text, other values in base64.
@@ -50,157 +59,384 @@ type unreadableRecord struct {
 	Reason string `json:"reason"`
 }
 
-// newBackup makes a backup of what a store's load returned, the error of which may only be about
-// single records. The answers to past requests are left out: nobody repeats a request after a restore.
-func newBackup(records map[string][]byte, err error, term int64, at time.Time) (*backup, error) {
-	b := &backup{Chronos: backupWord, Format: backupFormat, Version: version, Term: term, At: instant(at.UTC())}
-	if b.Unreadable, err = unreadableOf(err); err != nil {
-		return nil, err
-	}
-	for _, key := range slices.Sorted(maps.Keys(records)) {
-		if transient(key) {
-			continue
-		}
-		r := backupRecord{Key: key}
-		if value := records[key]; utf8.Valid(value) && !strings.ContainsRune(string(value), 0) {
-			text := string(value)
-			r.Text = &text
-		} else {
-			r.Base64 = value
-		}
-		b.Records = append(b.Records, r)
-	}
-	return b, nil
-}
-
-// transient reports whether a record is about the moment and no part of a backup.
+// transient reports whether a record is about the moment and no part of a backup: nobody
+// repeats a request after a restore.
 func transient(key string) bool {
 	return strings.HasPrefix(key, "go/request/") || strings.HasPrefix(key, restorePrefix)
 }
 
-// unreadableOf takes the errors about single records out of a store's error, and returns the others.
-func unreadableOf(err error) (single []unreadableRecord, other error) {
-	all := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		all = joined.Unwrap()
-	}
-	for _, err := range all {
-		if e, ok := errors.AsType[*recordError](err); ok {
-			single = append(single, unreadableRecord{e.key, e.err.Error()})
-		} else {
-			other = errors.Join(other, err)
-		}
-	}
-	return single, other
-}
-
-// write writes the document, one record per line.
-func (b *backup) write(w io.Writer) error {
+// writeBackup writes the document of a backup. next returns the records, some at a time, and none at the end.
+func writeBackup(w io.Writer, head backupHead, next func() ([]reading, error)) error {
 	out := bufio.NewWriterSize(w, 64<<10)
-	head := *b
-	head.Records, head.Unreadable = nil, nil
-	text := strings.TrimSuffix(string(encode(head)), `"records":null}`)
-	out.WriteString(text)
-	out.WriteString(`"records":[`)
-	for i, r := range b.Records {
-		if i > 0 {
-			out.WriteByte(',')
+	out.WriteString(strings.TrimSuffix(string(encode(head)), "}") + `,"records":[`)
+	separator := "\n"
+	var unreadable []unreadableRecord
+	for {
+		page, err := next()
+		if err != nil {
+			return err
 		}
-		out.WriteByte('\n')
-		out.Write(encode(r))
+		if len(page) == 0 {
+			break
+		}
+		for _, r := range page {
+			if r.err != nil {
+				unreadable = append(unreadable, unreadableRecord{r.key, r.err.Error()})
+				continue
+			}
+			out.WriteString(separator)
+			separator = ",\n"
+			if _, err := out.Write(encode(describeRecord(r.record))); err != nil {
+				return err // here, so that nothing is read for a client that has gone
+			}
+		}
 	}
 	out.WriteString("\n]")
-	if len(b.Unreadable) > 0 {
+	if len(unreadable) > 0 {
 		out.WriteString(",\n\"unreadable\":")
-		out.Write(encode(b.Unreadable))
+		out.Write(encode(unreadable))
 	}
 	out.WriteString("}\n")
 	return out.Flush()
 }
 
-// readBackup reads and checks a document that write has made.
-func readBackup(r io.Reader) (*backup, error) {
-	b := &backup{}
-	d := json.NewDecoder(r)
-	if err := d.Decode(b); err != nil {
-		return nil, fmt.Errorf("read backup: %w", err)
+func describeRecord(r record) backupRecord {
+	d := backupRecord{Key: r.key}
+	if text := string(r.value); utf8.ValidString(text) && !strings.ContainsRune(text, 0) {
+		d.Text = &text
+	} else {
+		d.Base64 = r.value
 	}
-	switch {
-	case b.Chronos != backupWord:
-		return nil, errors.New(`this is no backup: "chronos" is not "` + backupWord + `"`)
-	case b.Format != backupFormat:
-		return nil, fmt.Errorf("the backup has format %d; this program knows format %d", b.Format, backupFormat)
+	return d
+}
+
+// storedPages hands out what a store holds that nobody else uses.
+func storedPages(ctx context.Context, st store) func() ([]reading, error) {
+	keys := slices.DeleteFunc(st.allKeys(), transient)
+	slices.Sort(keys)
+	return func() ([]reading, error) {
+		n := min(pictureKeys, len(keys))
+		page, err := st.read(ctx, keys[:n])
+		keys = keys[n:]
+		return page, err
 	}
-	seen := make(map[string]bool, len(b.Records))
-	for _, r := range b.Records {
-		if err := r.check(); err != nil {
-			return nil, fmt.Errorf("record %q of the backup: %w", r.Key, err)
-		}
-		if seen[r.Key] {
-			return nil, fmt.Errorf("record %q is in the backup twice", r.Key)
-		}
-		seen[r.Key] = true
+}
+
+// A backup is a picture of the whole state on its way into a document.
+type backup struct {
+	head    backupHead
+	picture *picture
+	first   []reading // the first page, read before anything is answered
+}
+
+// backup begins a backup of the state as it is stored now. It must be closed.
+func (s *scheduler) backup(ctx context.Context, sh *share) (*backup, error) {
+	p, err := s.writer.picture(ctx, sh)
+	if err != nil {
+		return nil, err
+	}
+	b := &backup{head: newBackupHead(s.cfg.term, time.Now()), picture: p}
+	if b.first, err = p.page(ctx); err != nil {
+		p.close()
+		return nil, err
 	}
 	return b, nil
 }
 
-func (r backupRecord) value() []byte {
-	if r.Text != nil {
-		return []byte(*r.Text)
-	}
-	return r.Base64
+func (b *backup) close() { b.picture.close() }
+
+func (b *backup) write(ctx context.Context, w io.Writer) error {
+	return writeBackup(w, b.head, func() ([]reading, error) {
+		if page := b.first; page != nil {
+			b.first = nil
+			return page, nil
+		}
+		return b.picture.page(ctx)
+	})
 }
 
-// check refuses what no store takes, before anything is changed.
-func (r backupRecord) check() error {
-	name := r.Key
-	kind := kindOf(r.Key)
+// A backupError says what is wrong with the document of a backup, and where.
+type backupError struct {
+	offset int64
+	err    error
+}
+
+func (e *backupError) Error() string {
+	return fmt.Sprintf("the backup is wrong at byte %d: %v", e.offset, e.err)
+}
+
+func (e *backupError) Unwrap() error { return e.err }
+
+// errStateTooLarge means that a process as small as this one could not work with what is in a backup.
+var errStateTooLarge = errors.New("the state in the backup takes more than a quarter of the memory that this process has")
+
+// A backupSummary is what a document says of itself, and what it holds.
+type backupSummary struct {
+	backupHead
+	jobs int
+	size int64 // of the state, about
+}
+
+// readBackup reads and checks a document that writeBackup has made, and hands its records to visit,
+// which may be nil. It holds one record at a time, and of the others the keys. What is wrong with the document
+// is a *backupError; errors of document and visit come back as they are.
+func readBackup(document io.Reader, sh *share, visit func(record) error) (backupSummary, error) {
+	in := &tokenSource{from: document}
+	b := &backupReader{in: in, d: json.NewDecoder(in), share: sh, seen: map[string]bool{}, visit: visit}
+	b.d.UseNumber()
+	defer func() { sh.shrink(b.held) }()
+	err := b.document()
+	return b.backupSummary, err
+}
+
+// A tokenSource lets the decoder read no more for one token than maxToken.
+type tokenSource struct {
+	from io.Reader
+	left int
+	err  error // of from
+}
+
+var errLongToken = fmt.Errorf("a text of more than %d bytes", maxToken)
+
+func (t *tokenSource) Read(p []byte) (int, error) {
+	if t.left == 0 {
+		return 0, errLongToken
+	}
+	n, err := t.from.Read(p[:min(len(p), t.left)])
+	t.left -= n
+	if err != nil && err != io.EOF {
+		t.err = err
+	}
+	return n, err
+}
+
+// A backupReader reads a document token by token: that bounds what it holds, and shows the keys
+// that stand twice in an object.
+type backupReader struct {
+	backupSummary
+	in     *tokenSource
+	d      *json.Decoder
+	share  *share
+	seen   map[string]bool // keys of records
+	held   int64           // bytes of the share
+	visit  func(record) error
+	passed error // of visit, or for want of memory
+}
+
+// wrong is err as something that is wrong with the document, unless it comes from elsewhere.
+func (b *backupReader) wrong(err error) error {
+	if e, ok := errors.AsType[*backupError](err); ok {
+		return e // from further inside
+	}
+	if elsewhere := cmp.Or(b.passed, b.in.err); elsewhere != nil {
+		return elsewhere
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return &backupError{b.d.InputOffset(), err}
+}
+
+func (b *backupReader) document() error {
+	err := b.object(map[string]func() error{
+		"chronos": func() error { return b.text(&b.Chronos) },
+		"format":  func() error { return b.number(&b.Format) },
+		"version": func() error { return b.text(&b.Version) },
+		"term":    func() error { return b.number(&b.Term) },
+		"at":      func() error { return b.text(&b.At) },
+		"records": func() error { return b.list(b.record) },
+		"unreadable": func() error {
+			return b.list(func() error {
+				var ignored string
+				return b.object(map[string]func() error{
+					"key": func() error { return b.text(&ignored) }, "reason": func() error { return b.text(&ignored) },
+				})
+			})
+		},
+	})
 	switch {
-	case kind == "term" || kind == "instances" || transient(r.Key):
-		return errors.New("it is no part of the state")
-	case kind != "":
-		name = strings.TrimPrefix(r.Key, "go/"+kind+"/")
-	case r.Key != frameworkIDKey && !strings.HasPrefix(r.Key, "J_") && !strings.HasPrefix(r.Key, "T_"):
-		return errors.New("unknown kind of record")
+	case err != nil:
+		return err
+	case b.Chronos != backupWord:
+		return b.wrong(errors.New(`this is no backup: "chronos" is not "` + backupWord + `"`))
+	case b.Format != backupFormat:
+		return b.wrong(fmt.Errorf("it has format %d; this program knows format %d", b.Format, backupFormat))
 	}
-	const invisible = "\ufffd"
-	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/"+invisible) || strings.ContainsFunc(r.Key, unicode.IsControl) {
-		return errors.New("no store takes this key")
-	}
-	if r.Text != nil && r.Base64 != nil {
-		return errors.New("it has both a text and base64")
-	}
-	if len(r.Key)+len(r.value())+nodeOverhead > maxRecord {
-		return errRecordTooLarge
+	at := b.d.InputOffset()
+	b.in.left = maxToken
+	if _, err := b.d.Token(); err != io.EOF {
+		if b.in.err != nil {
+			return b.in.err
+		}
+		return &backupError{at, errors.New("something follows the end of the document")}
 	}
 	return nil
 }
 
-// jobs is how many jobs the backup holds.
-func (b *backup) jobs() int {
-	n := 0
-	for _, r := range b.Records {
-		if strings.HasPrefix(r.Key, "J_") {
-			n++
-		}
+// token returns the next token.
+func (b *backupReader) token() (json.Token, error) {
+	b.in.left = maxToken
+	t, err := b.d.Token()
+	if err != nil {
+		return nil, b.wrong(err)
 	}
-	return n
+	return t, nil
 }
 
-// backup reads the whole state from the store, between two commits.
-func (s *scheduler) backup(ctx context.Context) (*backup, error) {
-	var b *backup
-	var failed error
-	err := s.do(ctx, func() error {
-		// Effects run in the goroutine that commits.
-		s.after(func() {
-			records, err := s.store.load(ctx)
-			b, failed = newBackup(records, err, s.cfg.term, time.Now())
-		})
-		return nil
-	})
-	if err := errors.Join(err, failed); err != nil {
-		return nil, err
+// expect reads a token that must be the one given.
+func (b *backupReader) expect(want json.Delim, what string) error {
+	t, err := b.token()
+	if err == nil && t != want {
+		err = b.wrong(fmt.Errorf("%v, want %s", t, what))
 	}
-	return b, nil
+	return err
+}
+
+// object reads an object that has no keys but those of members, each at most once.
+func (b *backupReader) object(members map[string]func() error) error {
+	if err := b.expect('{', "an object"); err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for b.more() {
+		t, err := b.token()
+		if err != nil {
+			return err
+		}
+		key, _ := t.(string) // the decoder takes nothing else for a key
+		member := members[key]
+		switch {
+		case member == nil:
+			return b.wrong(fmt.Errorf("unknown key %q", cutText(key, 100, "…")))
+		case seen[key]:
+			return b.wrong(fmt.Errorf("key %q for the second time", key))
+		}
+		seen[key] = true
+		if err := member(); err != nil {
+			return err
+		}
+	}
+	return b.expect('}', "the end of the object")
+}
+
+func (b *backupReader) more() bool {
+	b.in.left = maxToken
+	return b.d.More()
+}
+
+func (b *backupReader) list(item func() error) error {
+	if err := b.expect('[', "a list"); err != nil {
+		return err
+	}
+	for b.more() {
+		if err := item(); err != nil {
+			return err
+		}
+	}
+	return b.expect(']', "the end of the list")
+}
+
+func (b *backupReader) text(into *string) error {
+	t, err := b.token()
+	if err != nil {
+		return err
+	}
+	text, ok := t.(string)
+	if !ok {
+		return b.wrong(fmt.Errorf("%v, want a text", t))
+	}
+	*into = text
+	return nil
+}
+
+func (b *backupReader) number(into *int64) error {
+	t, err := b.token()
+	if err != nil {
+		return err
+	}
+	n, ok := t.(json.Number)
+	if !ok {
+		return b.wrong(fmt.Errorf("%v, want a number", t))
+	}
+	if *into, err = n.Int64(); err != nil {
+		return b.wrong(fmt.Errorf("%s is no whole number", n))
+	}
+	return nil
+}
+
+// record reads one record, checks it and hands it on.
+func (b *backupReader) record() error {
+	var key, text, packed string
+	var given []string
+	member := func(name string, into *string) func() error {
+		return func() error { given = append(given, name); return b.text(into) }
+	}
+	err := b.object(map[string]func() error{"key": member("key", &key), "text": member("text", &text), "base64": member("base64", &packed)})
+	if err != nil {
+		return err
+	}
+	r := record{key, []byte(text)}
+	switch hasText, hasPacked := slices.Contains(given, "text"), slices.Contains(given, "base64"); {
+	case hasText && hasPacked:
+		err = errors.New("it has both a text and base64")
+	case hasPacked:
+		r.value, err = base64.StdEncoding.DecodeString(packed)
+	case !hasText:
+		err = errors.New("it has neither a text nor base64")
+	}
+	if err == nil {
+		err = checkRestorable(r)
+	}
+	if err == nil && b.seen[key] {
+		err = errors.New("it is in the backup twice")
+	}
+	if err != nil {
+		return b.wrong(fmt.Errorf("record %q: %w", cutText(key, 300, "…"), err))
+	}
+	return b.take(r)
+}
+
+// take notes a record that is in order, and hands it on.
+func (b *backupReader) take(r record) error {
+	b.seen[r.key] = true
+	noted := int64(len(r.key)) + 64
+	if !b.share.grow(noted) {
+		b.passed = errNoRoom
+		return b.passed
+	}
+	b.held += noted
+	b.size += int64(len(r.key)+len(r.value)) + recordMemory
+	if most := b.share.whole(); most >= 0 && b.size > most {
+		b.passed = fmt.Errorf("%w (%d MiB)", errStateTooLarge, most>>20)
+		return b.passed
+	}
+	if strings.HasPrefix(r.key, "J_") {
+		b.jobs++
+	}
+	if b.visit != nil {
+		b.passed = b.visit(r)
+	}
+	return b.passed
+}
+
+// checkRestorable refuses what no store takes, before anything is changed.
+func checkRestorable(r record) error {
+	name := r.key
+	kind := kindOf(r.key)
+	switch {
+	case kind == "term" || kind == "instances" || transient(r.key):
+		return errors.New("it is no part of the state")
+	case kind != "":
+		name = strings.TrimPrefix(r.key, "go/"+kind+"/")
+	case r.key != frameworkIDKey && !strings.HasPrefix(r.key, "J_") && !strings.HasPrefix(r.key, "T_"):
+		return errors.New("unknown kind of record")
+	}
+	const invisible = "\ufffd"
+	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/"+invisible) || strings.ContainsFunc(r.key, unicode.IsControl) {
+		return errors.New("no store takes this key")
+	}
+	if len(r.key)+len(r.value)+nodeOverhead > maxRecord {
+		return errRecordTooLarge
+	}
+	return nil
 }

@@ -82,7 +82,8 @@ type record struct {
 	value []byte
 }
 
-// A store keeps records durably. Its methods are called from one goroutine at a time.
+// A store keeps records durably. One goroutine owns it: who loads the state of a term, and then
+// the writer of that term. No two calls overlap.
 type store interface {
 	// load returns every record. A record that can't be read is reported by a
 	// *recordError among the errors joined into err, with the rest returned;
@@ -95,6 +96,18 @@ type store interface {
 	// size is how many bytes a record takes of a commit, rather too many than too few. It may
 	// be called from any goroutine.
 	size(r record) int
+	// allKeys lists the records that load has found and commit has changed since, in no
+	// order, those that can't be read too.
+	allKeys() []string
+	// read returns what is stored under each of the keys, in their order.
+	// Its error is about all of them.
+	read(ctx context.Context, keys []string) ([]reading, error)
+}
+
+// A reading is what a store holds under one key.
+type reading struct {
+	record       // with a nil value if there is nothing
+	err    error // why the record can't be read
 }
 
 // A recordError is a definite refusal of one record.

@@ -2,7 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
 	"time"
 )
 
@@ -22,29 +27,38 @@ type requestLog struct {
 
 type requestAnswer struct {
 	Answer string `json:"answer"`
-	At     int64  `json:"at"` // ms since the epoch
+	At     int64  `json:"at"`           // ms since the epoch
+	Of     string `json:"of,omitempty"` // digest of the request
 }
+
+// errIDReused refuses a request that is not the one its id was given to first.
+var errIDReused = errors.New("this request id was used for another request; each change needs an id of its own")
 
 func newRequestLog() *requestLog { return &requestLog{answers: map[string]requestAnswer{}} }
 
-func (l *requestLog) answer(id string) (string, bool) {
-	a, ok := l.answers[id]
-	return a.Answer, ok && id != ""
+// answer returns what the request of that name was answered, if it is known. The error is errIDReused.
+func (l *requestLog) answer(name *requestName) (answer string, known bool, err error) {
+	a, known := l.answers[name.id()]
+	if known && a.Of != "" && a.Of != name.digest { // answers stored by earlier versions tell of no digest
+		err = errIDReused
+	}
+	return a.Answer, known, err
 }
 
 // remember keeps an answer, and returns the records to store: the answer, and
 // the removal of those that are old enough to be forgotten.
-func (l *requestLog) remember(id, answer string, now int64) []record {
+func (l *requestLog) remember(name *requestName, answer string, now int64) []record {
 	var out []record
 	for len(out) < forgetAtOnce && len(l.order) > 0 && now-l.answers[l.order[0]].At > requestMemory.Milliseconds() {
 		out = append(out, record{requestRecord(l.order[0]), nil})
 		delete(l.answers, l.order[0])
 		l.order = l.order[1:]
 	}
+	id := name.id()
 	if id == "" {
 		return out
 	}
-	a := requestAnswer{answer, now}
+	a := requestAnswer{Answer: answer, At: now, Of: name.digest}
 	l.answers[id] = a
 	l.order = append(l.order, id)
 	return append(out, record{requestRecord(id), mustJSON(a)})
@@ -71,12 +85,42 @@ func (l *requestLog) shift(by int64) {
 
 func requestRecord(id string) string { return "go/request/" + recordName(id) }
 
-// requestIDKey is where the id of a write is found in the context of its request.
-type requestIDKey struct{}
+// A requestName is the id of a write, and a digest of what it asks for. A write whose id has
+// been committed already is done: it must not be done again. nil is the name of what has none.
+type requestName struct {
+	given  string
+	digest string
+}
 
-// requestID returns the id of the write that ctx belongs to, "" for none. A write
-// whose id has been committed already is done: it must not be done again.
-func requestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
+// newRequestName names a request that consists of these parts.
+func newRequestName(id string, parts ...[]byte) *requestName {
+	sum := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(sum, "%d:", len(p)) // so that no two lists of parts are the same bytes
+		sum.Write(p)
+	}
+	return &requestName{id, hex.EncodeToString(sum.Sum(nil)[:16])}
+}
+
+// complete adds to the digest that of a body that was not known when the request was named.
+func (n *requestName) complete(body hash.Hash) {
+	if n != nil {
+		n.digest = newRequestName("", []byte(n.digest), body.Sum(nil)).digest
+	}
+}
+
+func (n *requestName) id() string {
+	if n == nil {
+		return ""
+	}
+	return n.given
+}
+
+// requestNameKey is where the name of a write is found in the context of its request.
+type requestNameKey struct{}
+
+// requestNamed returns the name of the write that ctx belongs to, nil for none.
+func requestNamed(ctx context.Context) *requestName {
+	name, _ := ctx.Value(requestNameKey{}).(*requestName)
+	return name
 }

@@ -10,15 +10,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 )
 
 // A restore takes more than one commit, and may be cut off between any two. So the backup is
-// first stored as it is, in pieces; then one commit decides, by a marker, that it shall be the
+// first stored as it is, in pieces, while it arrives; then one commit decides, by a marker, that it shall be the
 // state. The term ends with that commit, and whoever loads the state next finds the marker, makes
 // the records those of the backup, and takes the marker away. Doing so again after a crash does
 // no harm. Pieces without a marker are of a restore that was not decided, and are deleted.
@@ -32,7 +32,10 @@ var (
 	// errRestored ends the term in which a restore was decided.
 	errRestored = errors.New("the state is being restored from a backup")
 	errNotEmpty = errors.New("there are jobs already; to replace the whole state, say so: replace=true")
-	errRestores = errors.New("another restore is under way")
+	errNoJobs   = errors.New("the backup holds no jobs; to make the state empty, say so: empty=true")
+	errRestores = errors.New("another restore is under way; try again when it is done")
+	// errCutOff is the answer to a restore whose term ended before it was decided.
+	errCutOff = errors.New("the leader changed before the whole backup was stored, and nothing has been restored; send it again")
 )
 
 // A restoreDecision is the marker.
@@ -42,44 +45,89 @@ type restoreDecision struct {
 	At     string `json:"at"`     // when the backup was made
 }
 
-// restorePieces returns the records that hold the backup, and the marker.
-func restorePieces(b *backup) (pieces []record, marker record, err error) {
-	var packed bytes.Buffer
-	z, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
+// restoreOptions are what the one who asks for a restore knows that it destroys.
+type restoreOptions struct {
+	replace bool // the jobs that there are
+	empty   bool // them all, by a backup that has none
+}
+
+// A pieceWriter cuts the packed document of a backup into records, and stores each as soon as it is full.
+type pieceWriter struct {
+	store func(record) error
+	piece []byte
+	count int
+	sum   hash.Hash // of all pieces in a row
+}
+
+func (w *pieceWriter) Write(p []byte) (int, error) {
+	w.sum.Write(p)
+	for rest := p; len(rest) > 0; {
+		n := min(len(rest), restorePiece-len(w.piece))
+		w.piece, rest = append(w.piece, rest[:n]...), rest[n:]
+		if len(w.piece) == restorePiece {
+			if err := w.flush(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return len(p), nil
+}
+
+func (w *pieceWriter) flush() error {
+	if len(w.piece) == 0 {
+		return nil
+	}
+	r := record{pieceKey(w.count), w.piece}
+	w.piece = make([]byte, 0, restorePiece)
+	w.count++
+	return w.store(r)
+}
+
+// receiveBackup stores the document of a backup in pieces as it arrives, and returns the marker that
+// decides. After an error as many pieces may be there as it says.
+func receiveBackup(document io.Reader, sh *share, o restoreOptions, store func(record) error) (s backupSummary, marker record, pieces int, err error) {
+	w := &pieceWriter{store: store, sum: sha256.New()}
+	z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
 	if err != nil {
-		return nil, record{}, err
+		return s, record{}, 0, err
 	}
-	if err := errors.Join(b.write(z), z.Close()); err != nil {
-		return nil, record{}, err
+	s, err = readBackup(io.TeeReader(document, z), sh, nil)
+	if err == nil && s.jobs == 0 && !o.empty {
+		err = errNoJobs
 	}
-	sum := sha256.Sum256(packed.Bytes())
-	for piece := range slices.Chunk(packed.Bytes(), restorePiece) {
-		pieces = append(pieces, record{pieceKey(len(pieces)), piece})
+	if err == nil {
+		err = z.Close()
 	}
-	decision := restoreDecision{len(pieces), hex.EncodeToString(sum[:]), b.At}
-	return pieces, record{restoreMarker, mustJSON(decision)}, nil
+	if err == nil {
+		err = w.flush()
+	}
+	decision := restoreDecision{w.count, hex.EncodeToString(w.sum.Sum(nil)), s.At}
+	return s, record{restoreMarker, mustJSON(decision)}, w.count, err
 }
 
 func pieceKey(n int) string { return fmt.Sprintf("%s%06d", restorePrefix, n) }
 
-// joinPieces is the opposite of restorePieces, on the records of a store.
-func joinPieces(records map[string][]byte) (*backup, error) {
+// storedBackup returns the document that the pieces among the records of a store are of.
+func storedBackup(records map[string][]byte) (document io.Reader, err error) {
 	var decision restoreDecision
 	if err := json.Unmarshal(records[restoreMarker], &decision); err != nil {
 		return nil, fmt.Errorf("record %q: %w", restoreMarker, err)
 	}
-	var packed []byte
+	sum := sha256.New()
+	var pieces []io.Reader
 	for n := range decision.Pieces {
-		packed = append(packed, records[pieceKey(n)]...)
+		piece := records[pieceKey(n)]
+		sum.Write(piece)
+		pieces = append(pieces, bytes.NewReader(piece))
 	}
-	if sum := sha256.Sum256(packed); hex.EncodeToString(sum[:]) != decision.SHA256 {
+	if hex.EncodeToString(sum.Sum(nil)) != decision.SHA256 {
 		return nil, fmt.Errorf("the pieces below %q are not what was stored there", restorePrefix)
 	}
-	z, err := gzip.NewReader(bytes.NewReader(packed))
+	z, err := gzip.NewReader(io.MultiReader(pieces...))
 	if err != nil {
 		return nil, err
 	}
-	return readBackup(io.LimitReader(z, maxBackup))
+	return io.LimitReader(z, maxBackup), nil
 }
 
 // settleRestore finishes or drops the restore that a store's records tell of, and returns
@@ -92,12 +140,11 @@ func settleRestore(ctx context.Context, st store, records map[string][]byte, log
 		}
 	}
 	if _, decided := records[restoreMarker]; decided {
-		b, err := joinPieces(records)
+		wanted, b, err := restoredRecords(records)
 		if err != nil {
 			return nil, fmt.Errorf("finish a restore: %w", err)
 		}
-		log.Warn("making the state that of a backup", "made", b.At, "jobs", b.jobs())
-		wanted := restoredRecords(b, records)
+		log.Warn("making the state that of a backup", "made", b.At, "jobs", b.jobs)
 		if err := commitAll(ctx, st, changesBetween(records, wanted)); err != nil {
 			return nil, fmt.Errorf("finish a restore: %w", err)
 		}
@@ -118,23 +165,28 @@ func settleRestore(ctx context.Context, st store, records map[string][]byte, log
 	return records, nil
 }
 
-// restoredRecords is the state to be: the records of the backup. The framework that is
+// restoredRecords is the state to be: the records of the backup in the pieces. The framework that is
 // registered stays, and so do answers to requests, of which the restore itself is one. Tasks of runs
 // that the backup does not know are adopted, not killed: that is what no instant in adoptKey does.
-func restoredRecords(b *backup, present map[string][]byte) map[string][]byte {
-	wanted := make(map[string][]byte, len(b.Records))
-	for _, r := range b.Records {
-		if r.Key != adoptKey {
-			wanted[r.Key] = r.value()
-		}
+func restoredRecords(present map[string][]byte) (wanted map[string][]byte, s backupSummary, err error) {
+	document, err := storedBackup(present)
+	if err != nil {
+		return nil, s, err
 	}
+	wanted = map[string][]byte{}
+	s, err = readBackup(document, nil, func(r record) error {
+		if r.key != adoptKey {
+			wanted[r.key] = r.value
+		}
+		return nil
+	})
 	for key, value := range present {
-		if strings.HasPrefix(key, "go/request/") || key == frameworkIDKey || strings.HasPrefix(key, restorePrefix) {
+		if transient(key) || key == frameworkIDKey {
 			wanted[key] = value
 		}
 	}
 	delete(wanted, restoreMarker)
-	return wanted
+	return wanted, s, err
 }
 
 // changesBetween returns the records to commit to come from one state to another, but for restoreMarker.
@@ -173,85 +225,132 @@ func commitAll(ctx context.Context, st store, records []record) error {
 	return st.commit(ctx, records[first:])
 }
 
-// holdsJobs reports whether a state has anything that a restore would destroy.
-func holdsJobs(records map[string][]byte, unreadable []unreadableRecord) bool {
-	isJob := func(key string) bool { return strings.HasPrefix(key, "J_") }
-	return slices.ContainsFunc(slices.Collect(maps.Keys(records)), isJob) ||
-		slices.ContainsFunc(unreadable, func(r unreadableRecord) bool { return isJob(r.Key) })
-}
+// isJob reports whether a key is that of a job's document.
+func isJob(key string) bool { return strings.HasPrefix(key, "J_") }
 
 // restoreInto restores into a store that nobody else uses.
-func restoreInto(ctx context.Context, st store, b *backup, replace bool, log *slog.Logger) error {
+func restoreInto(ctx context.Context, st store, document io.Reader, o restoreOptions, log *slog.Logger) (backupSummary, error) {
 	records, err := st.load(ctx)
-	unreadable, err := unreadableOf(err)
-	if err != nil {
-		return err
+	if err = exceptRecords(err); err != nil {
+		return backupSummary{}, err
 	}
 	if records, err = settleRestore(ctx, st, records, log); err != nil {
-		return err
+		return backupSummary{}, err
 	}
-	if !replace && holdsJobs(records, unreadable) {
-		return errNotEmpty
+	if !o.replace && slices.ContainsFunc(st.allKeys(), isJob) {
+		return backupSummary{}, errNotEmpty
 	}
-	pieces, marker, err := restorePieces(b)
-	if err != nil {
-		return err
-	}
-	if err := commitAll(ctx, st, append(pieces, marker)); err != nil {
-		return err
-	}
-	for _, r := range append(pieces, marker) {
+	store := func(r record) error {
 		records[r.key] = r.value
+		return st.commit(ctx, []record{r})
 	}
-	_, err = settleRestore(ctx, st, records, log)
-	return err
+	s, marker, _, err := receiveBackup(document, nil, o, store)
+	if err == nil {
+		err = store(marker)
+	}
+	// Without the marker this removes the pieces.
+	_, settled := settleRestore(ctx, st, records, log)
+	return s, errors.Join(err, settled)
 }
 
-// restore stores the backup and decides that it is to be the state. It returns when that is
-// stored; the term ends then, and the next one begins with the state restored. When it fails with
-// one of the errors above, nothing has changed. It goes on when ctx ends. Asked for a second time
-// under the same request id it does nothing, and the term goes on.
-func (s *scheduler) restore(ctx context.Context, b *backup, replace bool) (ends bool, err error) {
+// exceptRecords takes the errors about single records out of a store's error.
+func exceptRecords(err error) (rest error) {
+	all := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		all = joined.Unwrap()
+	}
+	for _, err := range all {
+		if _, ok := errors.AsType[*recordError](err); !ok {
+			rest = errors.Join(rest, err)
+		}
+	}
+	return rest
+}
+
+// restore stores the document as it arrives and decides that it is to be the state. It returns when
+// that is stored; the term ends then, and the next one begins with the state restored. When it fails
+// with one of the errors above, or a *backupError, nothing has changed. It goes on when ctx ends. Asked for a
+// second time under the same request id it does nothing, and the term goes on.
+//
+// A document can be read only once. Who has begun to and is asked again, because the term has ended
+// meanwhile, gives nil: then it is told whether the restore was decided.
+func (s *scheduler) restore(ctx context.Context, document io.Reader, o restoreOptions, sh *share) (ends bool, err error) {
 	if !s.restoring.TryLock() {
 		return false, errRestores
 	}
 	defer s.restoring.Unlock()
-	pieces, marker, err := restorePieces(b)
-	if err != nil {
-		return false, err
-	}
 	ctx = context.WithoutCancel(ctx)
-	id, done := requestID(ctx), false
-	unnamed := context.WithValue(ctx, requestIDKey{}, "") // the pieces are no requests of their own
-	err = s.do(unnamed, func() error {
-		if _, done = s.requests.answer(id); done {
-			return nil
-		}
-		return s.mayRestore(replace)
-	})
-	if err != nil || done {
+	unnamed := context.WithValue(ctx, requestNameKey{}, (*requestName)(nil)) // the pieces are no requests of their own
+	if known, err := s.restoredBefore(unnamed, requestNamed(ctx), document); known || err != nil {
 		return false, err
 	}
-	// If this is cut off, another restore overwrites the pieces, or the next term deletes them.
-	for _, piece := range pieces {
-		if err := s.do(unnamed, func() error { s.extra = append(s.extra, piece); return nil }); err != nil {
-			return false, err
-		}
+	if err := s.do(unnamed, func() error { return s.mayRestore(o) }); err != nil {
+		return false, err
 	}
-	err = s.do(ctx, func() error {
-		if err := s.mayRestore(replace); err != nil {
-			return err
-		}
-		s.extra = append(s.extra, marker)
-		s.after(func() { s.endTerm(errRestored) })
-		return nil
+	sum := sha256.New()
+	_, marker, pieces, err := receiveBackup(io.TeeReader(document, sum), sh, o, func(piece record) error {
+		return s.do(unnamed, func() error { s.extra = append(s.extra, piece); return nil })
 	})
+	if err == nil {
+		requestNamed(ctx).complete(sum)
+		err = s.do(ctx, func() error {
+			if err := s.mayRestore(o); err != nil {
+				return err
+			}
+			s.extra, s.ends = append(s.extra, marker), errRestored
+			return nil
+		})
+	}
+	if err != nil {
+		s.dropPieces(unnamed, pieces)
+	}
 	return err == nil, err
 }
 
+// dropPieces removes what an attempt has left that was not decided. If the term has ended, the next one does.
+func (s *scheduler) dropPieces(ctx context.Context, count int) {
+	err := s.do(ctx, func() error {
+		for n := range count {
+			s.extra = append(s.extra, record{pieceKey(n), nil})
+		}
+		return nil
+	})
+	if err != nil {
+		s.log.Warn("the pieces of a restore that failed remain until the next term", "pieces", count, "error", err)
+	}
+}
+
+// restoredBefore reports whether a restore of that name has been decided, of the same document.
+func (s *scheduler) restoredBefore(ctx context.Context, name *requestName, document io.Reader) (bool, error) {
+	known := false
+	err := s.do(ctx, func() error {
+		_, known = s.requests.answers[name.id()]
+		return nil
+	})
+	switch {
+	case err != nil:
+		return false, err
+	case !known && document == nil:
+		return false, errCutOff
+	case !known:
+		return false, nil
+	}
+	if document != nil {
+		sum := sha256.New()
+		if _, err := readBackup(io.TeeReader(document, sum), nil, nil); err != nil {
+			return false, err
+		}
+		name.complete(sum)
+	}
+	return true, s.do(ctx, func() error {
+		_, _, err := s.requests.answer(name)
+		return err
+	})
+}
+
 // mayRestore checks, in the loop, that a restore destroys nothing that it should not.
-func (s *scheduler) mayRestore(replace bool) error {
-	if !replace && !s.empty() {
+func (s *scheduler) mayRestore(o restoreOptions) error {
+	if !o.replace && !s.empty() {
 		return errNotEmpty
 	}
 	return nil
@@ -259,6 +358,6 @@ func (s *scheduler) mayRestore(replace bool) error {
 
 // empty reports whether there is no job, not even one that can't be used.
 func (s *scheduler) empty() bool {
-	unusable := func(r invalidRecord) bool { return strings.HasPrefix(r.key, "J_") }
+	unusable := func(r invalidRecord) bool { return isJob(r.key) }
 	return len(s.jobs) == 0 && !slices.ContainsFunc(s.invalid, unusable)
 }

@@ -20,7 +20,7 @@ func TestRestoreIntoZooKeeper(t *testing.T) {
 		if _, err := st.load(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := restoreInto(t.Context(), st, aBackup(t, state), true, slog.New(slog.DiscardHandler)); err != nil {
+		if _, err := restoreInto(t.Context(), st, bytes.NewReader(aBackup(t, state)), restoreOptions{replace: true}, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -39,7 +39,7 @@ func TestRestoreIsWholeOrNot(t *testing.T) {
 			}
 			return nil
 		}
-		err := restoreInto(t.Context(), st, b, true, quiet)
+		_, err := restoreInto(t.Context(), st, bytes.NewReader(b), restoreOptions{replace: true}, quiet)
 		decided := st.records[restoreMarker] != nil
 		st.before = nil
 		records, _ := st.load(t.Context())
@@ -71,23 +71,55 @@ func TestRestoreIsWholeOrNot(t *testing.T) {
 	}
 }
 
-func TestRestoreRefusesJobsUnlessTold(t *testing.T) {
+func TestRestoreDestroysOnlyWhatItIsToldTo(t *testing.T) {
 	t.Parallel()
 	quiet := slog.New(slog.DiscardHandler)
+	nobody := map[string][]byte{"frameworkId": []byte("f"), "go/meta/adopt": []byte("1")}
 	for _, test := range []struct {
-		records map[string][]byte
-		replace bool
-		want    error
+		name            string
+		present, backup map[string][]byte
+		options         restoreOptions
+		want            error
 	}{
-		{nil, false, nil},
-		{map[string][]byte{"frameworkId": []byte("f"), "go/meta/adopt": []byte("1")}, false, nil},
-		{aState(), false, errNotEmpty},
-		{aState(), true, nil},
+		{"into nothing", nil, largeState(2), restoreOptions{}, nil},
+		{"where there are no jobs", nobody, largeState(2), restoreOptions{}, nil},
+		{"over jobs", aState(), largeState(2), restoreOptions{}, errNotEmpty},
+		{"over jobs, knowingly", aState(), largeState(2), restoreOptions{replace: true}, nil},
+		{"nothing over jobs", aState(), nobody, restoreOptions{replace: true}, errNoJobs},
+		{"nothing over jobs, knowingly", aState(), nobody, restoreOptions{replace: true, empty: true}, nil},
+		{"nothing over jobs, half knowingly", aState(), nobody, restoreOptions{empty: true}, errNotEmpty},
 	} {
-		st := newMemStore()
-		maps.Copy(st.records, test.records)
-		if err := restoreInto(t.Context(), st, aBackup(t, largeState(2)), test.replace, quiet); !errors.Is(err, test.want) {
-			t.Errorf("restoreInto(%d records, replace %t) = %v, want %v", len(test.records), test.replace, err, test.want)
-		}
+		t.Run(test.name, func(t *testing.T) {
+			st := newMemStore()
+			maps.Copy(st.records, test.present)
+			_, err := restoreInto(t.Context(), st, bytes.NewReader(aBackup(t, test.backup)), test.options, quiet)
+			if !errors.Is(err, test.want) {
+				t.Errorf("restoreInto = %v, want %v", err, test.want)
+			}
+			if err != nil && !maps.EqualFunc(st.records, test.present, bytes.Equal) {
+				t.Errorf("what was refused has left %q, want %q", st.records, test.present)
+			}
+		})
+	}
+}
+
+// The commit that decides a restore is the last of its term: what comes after it would be lost.
+func TestNothingIsStoredAfterTheEndOfATerm(t *testing.T) {
+	t.Parallel()
+	st := newMemStore()
+	w := newWriter(st, maxBatchSize, func([]viewChange, viewTotals) {}, slog.New(slog.DiscardHandler))
+	told := map[string]error{}
+	for _, c := range []*change{
+		{records: []record{put("J_before", "1")}}, {records: []record{put(restoreMarker, "{}")}, ends: errRestored}, {records: []record{put("J_after", "1")}},
+	} {
+		key := c.records[0].key
+		c.effects = []func(error){func(err error) { told[key] = err }}
+		w.enqueue(c)
+	}
+	if err := w.run(t.Context()); !errors.Is(err, errRestored) {
+		t.Errorf("run() = %v, want %v", err, errRestored)
+	}
+	if keys := st.keys("J_"); len(keys) != 1 || told["J_before"] != nil || told[restoreMarker] != nil || !errors.Is(told["J_after"], errNoLeader) {
+		t.Errorf("stored are %q, and told was %v, want what was before the end, and %v after it", keys, told, errNoLeader)
 	}
 }

@@ -58,6 +58,7 @@ func (s *scheduler) sealUpTo(size int) {
 		add([]record{r})
 	}
 	s.addEffects(parts, homes)
+	parts[len(parts)-1].ends = s.ends
 	totals := s.totals()
 	for _, c := range parts {
 		c.totals = totals
@@ -66,7 +67,7 @@ func (s *scheduler) sealUpTo(size int) {
 	for _, e := range s.dirty {
 		e.clean()
 	}
-	s.dirty, s.extra, s.effects, s.heavy = s.dirty[:0], nil, nil, false
+	s.dirty, s.extra, s.effects, s.heavy, s.ends = s.dirty[:0], nil, nil, false, nil
 }
 
 // addEffects gives each effect to the part of a change that it waits for. The parts that hold
@@ -128,7 +129,7 @@ func (s *scheduler) totals() viewTotals {
 	return t
 }
 
-// publish makes a batch of changes visible. The writer calls it once the batch is stored.
+// publish makes a batch of changes visible. The writer's herald calls it once the batch is stored.
 func (s *scheduler) publish(changes []viewChange, t viewTotals) {
 	v := s.current.Load().with(changes)
 	v.queued, v.queuedHigh, v.running = t.queued, t.queuedHigh, t.running

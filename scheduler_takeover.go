@@ -268,6 +268,9 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 			retired[job] = st
 			continue
 		}
+		if isState && st.Deleted == 0 {
+			s.log.Warn("a job is gone that this program has not deleted: somebody else has removed it from the store", "job", job)
+		}
 		s.extra = append(s.extra, record{key, nil})
 	}
 	byTime := func(a, b string) int {

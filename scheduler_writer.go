@@ -18,6 +18,7 @@ type change struct {
 	view    viewChange
 	totals  viewTotals
 	effects []func(error)
+	ends    error // the term ends when this is stored, for that reason; no later change is
 }
 
 // viewTotals are the numbers of a view that belong to no single job.
@@ -38,6 +39,9 @@ const (
 // A writer stores changes in their order, one commit in flight, and runs the
 // effects of each change, in the same order, once everything before it and the change
 // itself are stored. What arrives during a commit forms the next one.
+//
+// Its goroutine is the only one that calls the store. Who needs what is stored visits it between
+// two commits. The effects run in another one, the herald's, beside the commits that follow.
 type writer struct {
 	store     store
 	batchSize int // bytes that go into one commit if that can be chosen
@@ -49,10 +53,17 @@ type writer struct {
 	waiting []*change
 	size    int
 	wake    chan struct{}
+
+	visits   chan func(context.Context) error // an error ends the term
+	stopped  chan struct{}                    // closed when nobody calls the store any more
+	pictures []*picture                       // under way; they belong to the goroutine that calls the store
 }
 
 func newWriter(st store, batchSize int, publish func([]viewChange, viewTotals), log *slog.Logger) *writer {
-	return &writer{store: st, batchSize: batchSize, publish: publish, log: log, wake: make(chan struct{}, 1)}
+	return &writer{
+		store: st, batchSize: batchSize, publish: publish, log: log, wake: make(chan struct{}, 1),
+		visits: make(chan func(context.Context) error), stopped: make(chan struct{}),
+	}
 }
 
 // enqueue adds a change. It never blocks.
@@ -100,6 +111,7 @@ func (w *writer) run(ctx context.Context) error {
 		}
 	})
 	unstored, err := w.storeAll(ctx, stored)
+	close(w.stopped)
 	close(stored)
 	herald.Wait()
 	if unstored == nil {
@@ -114,19 +126,33 @@ func (w *writer) run(ctx context.Context) error {
 // the batch whose commit failed, if that is why.
 func (w *writer) storeAll(ctx context.Context, stored chan<- []*change) ([]*change, error) {
 	for {
+		select {
+		case visit := <-w.visits: // one between two commits, so that neither waits for many of the other
+			if err := visit(ctx); err != nil {
+				return nil, err
+			}
+		default:
+		}
 		batch := w.take()
 		if len(batch) == 0 {
 			select {
 			case <-w.wake:
-				continue
+			case visit := <-w.visits:
+				if err := visit(ctx); err != nil {
+					return nil, err
+				}
 			case <-ctx.Done():
 				return nil, context.Cause(ctx)
 			}
+			continue
 		}
 		if err := w.commit(ctx, batch); err != nil {
 			return batch, err
 		}
 		stored <- batch
+		if last := batch[len(batch)-1]; last.ends != nil {
+			return nil, last.ends
+		}
 	}
 }
 
@@ -137,7 +163,7 @@ func (w *writer) take() []*change {
 	n, size := 0, 0
 	for n < len(w.waiting) && n < maxBatchChanges {
 		size += w.waiting[n].size
-		if n > 0 && size > w.batchSize {
+		if n > 0 && (size > w.batchSize || w.waiting[n-1].ends != nil) {
 			break
 		}
 		n++
@@ -160,6 +186,7 @@ func (w *writer) commit(ctx context.Context, batch []*change) (err error) {
 	if len(records) == 0 {
 		return nil
 	}
+	w.keepForPictures(ctx, records)
 	start := time.Now()
 	err = w.store.commit(ctx, records)
 	if w.onBatch != nil {

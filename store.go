@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -47,6 +48,7 @@ type zkStore struct {
 	foreign     others
 
 	versions map[string]int32 // version of every node, by key
+	closed   []string         // keys of the nodes that we must not read
 	kinds    map[string]bool  // the folders below <root>/go
 }
 
@@ -147,7 +149,7 @@ func (s *zkStore) load(ctx context.Context) (map[string][]byte, error) {
 	if _, err := s.session.Sync(s.root); err != nil {
 		return nil, fmt.Errorf("read state: %w", err)
 	}
-	keys, err := s.keys()
+	keys, err := s.listKeys()
 	if err != nil {
 		return nil, err
 	}
@@ -213,40 +215,77 @@ func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
 // loaded sorts the answers into records, versions and errors.
 func (s *zkStore) loaded(keys []string, nodes []zkNode) (map[string][]byte, error) {
 	records := make(map[string][]byte, len(keys))
-	s.versions = make(map[string]int32, len(keys))
+	s.versions, s.closed = make(map[string]int32, len(keys)), nil
 	s.foreign.orders = map[string]order{}
 	var unread []error
 	for i, key := range keys {
 		n := nodes[i]
-		switch {
-		case errors.Is(n.err, zk.ErrNoNode): // deleted since the listing
-			continue
-		case errors.Is(n.err, zk.ErrNoAuth):
-			unread = append(unread, &recordError{key, n.err})
-			continue
-		case n.err != nil:
-			return nil, fmt.Errorf("read node %q: %w", s.node(key), n.err)
-		}
-		s.versions[key] = n.version
-		if s.foreign.wants(key) {
-			s.foreign.orders[key] = n.order
-		}
-		value := n.data
-		if kindOf(key) == "" {
-			e, err := decodeVariable(n.data)
-			if err != nil {
-				unread = append(unread, &recordError{key, err})
-				continue
+		if n.err == nil {
+			s.versions[key] = n.version
+			if s.foreign.wants(key) {
+				s.foreign.orders[key] = n.order
 			}
-			value = e.value
 		}
-		records[key] = append([]byte{}, value...) // not nil, and no part of a larger array
+		if errors.Is(n.err, zk.ErrNoAuth) {
+			s.closed = append(s.closed, key)
+		}
+		r, err := s.reading(key, n)
+		switch {
+		case err != nil:
+			return nil, err
+		case r.err != nil:
+			unread = append(unread, &recordError{key, r.err})
+		case r.value != nil: // otherwise it was deleted since the listing
+			records[key] = r.value
+		}
 	}
 	return records, errors.Join(unread...)
 }
 
-// keys lists the keys of all records.
-func (s *zkStore) keys() ([]string, error) {
+// reading is what a node tells of the record of its key. The error is about ZooKeeper.
+func (s *zkStore) reading(key string, n zkNode) (reading, error) {
+	r := reading{record: record{key: key}}
+	switch {
+	case errors.Is(n.err, zk.ErrNoNode):
+		return r, nil
+	case errors.Is(n.err, zk.ErrNoAuth):
+		r.err = n.err
+		return r, nil
+	case n.err != nil:
+		return r, fmt.Errorf("read node %q: %w", s.node(key), n.err)
+	}
+	value := n.data
+	if kindOf(key) == "" {
+		e, err := decodeVariable(n.data)
+		if err != nil {
+			r.err = err
+			return r, nil
+		}
+		value = e.value
+	}
+	r.value = append([]byte{}, value...) // not nil, and no part of a larger array
+	return r, nil
+}
+
+// allKeys implements store, after load.
+func (s *zkStore) allKeys() []string {
+	return slices.AppendSeq(slices.Clone(s.closed), maps.Keys(s.versions))
+}
+
+// read implements store. It reads the nodes in the session, which has seen every commit.
+func (s *zkStore) read(ctx context.Context, keys []string) ([]reading, error) {
+	readings := make([]reading, len(keys))
+	for i, n := range s.readEach(ctx, keys) {
+		var err error
+		if readings[i], err = s.reading(keys[i], n); err != nil {
+			return nil, err
+		}
+	}
+	return readings, ctx.Err()
+}
+
+// listKeys asks ZooKeeper for the keys of all records.
+func (s *zkStore) listKeys() ([]string, error) {
 	names, err := s.children("state")
 	if err != nil {
 		return nil, err
@@ -422,7 +461,23 @@ func (s *zkStore) refusal(err error, fence int, ops []zkOp, results []zk.MultiRe
 	case ops[blamed-fence].key == "":
 		return fmt.Errorf("create folder for records: %w", err)
 	}
-	return &recordError{ops[blamed-fence].key, err}
+	key := ops[blamed-fence].key
+	return &recordError{key, fmt.Errorf("node %q %s: %w", s.node(key), foreignDeed(err), err)}
+}
+
+// foreignDeed says what somebody else must have done to a node that ZooKeeper refuses to change.
+func foreignDeed(err error) string {
+	switch {
+	case errors.Is(err, zk.ErrNoNode):
+		return "has been deleted by somebody else"
+	case errors.Is(err, zk.ErrBadVersion):
+		return "has been changed by somebody else"
+	case errors.Is(err, zk.ErrNodeExists):
+		return "has been made by somebody else"
+	case errors.Is(err, zk.ErrNoAuth):
+		return "is closed to this instance (see --zk_auth)"
+	}
+	return "can't be changed"
 }
 
 // lastOfEach drops records that a later one of the same key replaces.

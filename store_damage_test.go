@@ -461,7 +461,7 @@ func TestRestoreWorksOnADamagedDirectory(t *testing.T) {
 	damaged := slices.Clone(compacted)
 	damaged[len(damaged)-1] ^= 1
 	backup := filepath.Join(t.TempDir(), "backup.json")
-	if err := os.WriteFile(backup, written(t, aBackup(t, largeState(2))), 0o600); err != nil {
+	if err := os.WriteFile(backup, aBackup(t, largeState(2)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, content := range map[string][]byte{"damaged": damaged, "missing": nil} {

@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -57,6 +59,7 @@ type fileStore struct {
 type span struct {
 	offset int64
 	length int32
+	sum    uint32 // checksum of the value, which is read without the rest of its frame
 }
 
 // openFileStore opens or creates the store in dir and locks it. A last commit
@@ -206,19 +209,19 @@ func (s *fileStore) take(offset int64, payload []byte) (n int, err error) {
 		return 0, err
 	}
 	for _, p := range places {
-		s.place(p.key, offset+int64(p.at), p.n)
+		s.place(p.key, offset, payload, p.at, p.n)
 	}
 	return len(places), nil
 }
 
-// place notes that key has its value at offset, or has none if n < 0.
-func (s *fileStore) place(key string, offset int64, n int) {
+// place notes that key has the n bytes from at on of the payload at offset as its value, or none if n < 0.
+func (s *fileStore) place(key string, offset int64, payload []byte, at, n int) {
 	if old, ok := s.index[key]; ok {
 		s.live -= recordSize(key, int(old.length))
 		delete(s.index, key)
 	}
 	if n >= 0 {
-		s.index[key] = span{offset, int32(n)}
+		s.index[key] = span{offset + int64(at), int32(n), crc32.Checksum(payload[at:at+n], castagnoli)}
 		s.live += recordSize(key, n)
 	}
 }
@@ -239,6 +242,44 @@ func (s *fileStore) load(ctx context.Context) (map[string][]byte, error) {
 		return nil, err
 	}
 	return records, nil
+}
+
+// allKeys implements store.
+func (s *fileStore) allKeys() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.index))
+}
+
+// read implements store.
+func (s *fileStore) read(ctx context.Context, keys []string) ([]reading, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.settle(); err != nil {
+		return nil, err
+	}
+	readings := make([]reading, len(keys))
+	for i, key := range keys {
+		r := &readings[i]
+		r.key = key
+		if at, ok := s.index[key]; ok {
+			r.value, r.err = s.value(at)
+		}
+	}
+	return readings, ctx.Err()
+}
+
+// value reads a value by itself. One that is damaged costs a backup only itself.
+func (s *fileStore) value(at span) ([]byte, error) {
+	value := make([]byte, at.length)
+	_, err := s.file.ReadAt(value, at.offset)
+	if err == nil && crc32.Checksum(value, castagnoli) != at.sum {
+		err = errBadFrame
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s at offset %d: %w", s.disk.path(logName), at.offset, err)
+	}
+	return value, nil
 }
 
 // each visits the live records in the order of the log. The value is valid during the call.
@@ -330,7 +371,7 @@ func (s *fileStore) applied(frame []byte) {
 	start := s.end + frameHead
 	// The payload was encoded a moment ago, so decoding can't fail.
 	_ = eachRecord(frame[frameHead:], func(key string, at, n int) {
-		s.place(key, start+int64(at), n)
+		s.place(key, start, frame[frameHead:], at, n)
 	})
 	s.end += int64(len(frame))
 }

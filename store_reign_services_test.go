@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"log/slog"
 	"strings"
 	"testing"
@@ -152,14 +153,11 @@ func TestReignOutlastsARestore(t *testing.T) {
 	t.Parallel()
 	l := newLine(t)
 	l.term(sampleRecords...)
-	b, err := newBackup(map[string][]byte{"J_a": []byte(`{"name":"a"}`)}, nil, 1, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := bytes.NewReader(aBackup(t, map[string][]byte{"J_a": []byte(`{"name":"a"}`)}))
 	l.writes(frameworkIDKey, "f")
 	st, c := lead(t, l.hosts, l.root)
 	want := st.others().reign
-	if err := restoreInto(t.Context(), st, b, true, slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := restoreInto(t.Context(), st, b, restoreOptions{replace: true}, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	mustResign(t, c, st.session)

@@ -271,5 +271,5 @@ func status(state mesos.TaskState) mesos.TaskStatus { return mesos.TaskStatus{St
 
 // withRequest is a context of a change that carries a request id.
 func withRequest(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestIDKey{}, id)
+	return context.WithValue(ctx, requestNameKey{}, newRequestName(id))
 }

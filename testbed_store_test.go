@@ -11,12 +11,59 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
+// A soleCaller panics when two calls of a store overlap: a store has one owner.
+type soleCaller struct{ busy atomic.Bool }
+
+// call begins a call and returns what ends it.
+func (c *soleCaller) call() func() {
+	if !c.busy.CompareAndSwap(false, true) {
+		panic("two calls of one store overlap")
+	}
+	return func() { c.busy.Store(false) }
+}
+
+// An ownedStore is any store with that check.
+type ownedStore struct {
+	store
+	soleCaller
+}
+
+func (s *ownedStore) load(ctx context.Context) (map[string][]byte, error) {
+	defer s.call()()
+	return s.store.load(ctx)
+}
+
+func (s *ownedStore) commit(ctx context.Context, records []record) error {
+	defer s.call()()
+	return s.store.commit(ctx, records)
+}
+
+func (s *ownedStore) allKeys() []string {
+	defer s.call()()
+	return s.store.allKeys()
+}
+
+func (s *ownedStore) read(ctx context.Context, keys []string) ([]reading, error) {
+	defer s.call()()
+	return s.store.read(ctx, keys)
+}
+
+// ready implements localStore.
+func (s *ownedStore) ready() error {
+	if local, ok := s.store.(localStore); ok {
+		return local.ready()
+	}
+	return nil
+}
+
 // memStore is a store in memory whose commits a test can hold up or fail.
 type memStore struct {
+	soleCaller
 	mu      sync.Mutex
 	records map[string][]byte
 	before  func([]record) error // called first by commit; its error is commit's
@@ -37,6 +84,7 @@ func newMemStore() *memStore {
 
 // load implements store.
 func (m *memStore) load(context.Context) (map[string][]byte, error) {
+	defer m.call()()
 	if m.loaded != nil {
 		m.loaded()
 	}
@@ -55,6 +103,7 @@ func (m *memStore) ready() error {
 
 // commit implements store.
 func (m *memStore) commit(_ context.Context, records []record) error {
+	defer m.call()()
 	if m.before != nil {
 		if err := m.before(records); err != nil {
 			return err
@@ -127,6 +176,24 @@ func (m *memStore) size(r record) int {
 	return len("/chronos/state/state/") + 2*len(r.key) + len(r.value) + 200
 }
 
+// allKeys implements store.
+func (m *memStore) allKeys() []string {
+	defer m.call()()
+	return m.keys("")
+}
+
+// read implements store.
+func (m *memStore) read(_ context.Context, keys []string) ([]reading, error) {
+	defer m.call()()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	readings := make([]reading, len(keys))
+	for i, key := range keys {
+		readings[i].record = record{key, m.records[key]}
+	}
+	return readings, nil
+}
+
 func (m *memStore) value(key string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -162,6 +229,29 @@ func wantRecords(t testing.TB, s store, want map[string]string) {
 	if !sameRecords(got, want) {
 		t.Fatalf("load() = %q, want %q", got, want)
 	}
+	if got := readThrough(t, s); !sameRecords(got, want) {
+		t.Fatalf("the store's keys and what it reads under them are %q, want %q", got, want)
+	}
+}
+
+// readThrough is what a store reads under its keys.
+func readThrough(t testing.TB, s store) map[string][]byte {
+	t.Helper()
+	keys := append(s.allKeys(), "J_of nobody")
+	readings, err := s.read(t.Context(), keys)
+	if err != nil || len(readings) != len(keys) {
+		t.Fatalf("read(%q) = %d readings, %v", keys, len(readings), err)
+	}
+	got := map[string][]byte{}
+	for i, r := range readings {
+		if r.key != keys[i] {
+			t.Fatalf("reading %d is of %q, want %q", i, r.key, keys[i])
+		}
+		if r.value != nil {
+			got[r.key] = r.value
+		}
+	}
+	return got
 }
 
 func sameRecords(got map[string][]byte, want map[string]string) bool {
