@@ -169,11 +169,11 @@ func TestProblemsTellWhatWasDoneToAJob(t *testing.T) {
 	if err := sch.do(t.Context(), func() error { sch.note(sch.jobs["a"], "enabled again"); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if got := bodyOf(t, do("GET /scheduler/problems")); got != `{"jobs":[{"job":"a","reason":"enabled again"}],"records":[]}` {
+	if got := bodyOf(t, do("GET /scheduler/problems")); got != `{"jobs":[{"job":"a","reason":"enabled again"}],"records":[],"warnings":[]}` {
 		t.Errorf("problems = %s", got)
 	}
 	given(t, do, jobA)
-	if got := bodyOf(t, do("GET /scheduler/problems")); got != `{"jobs":[],"records":[]}` {
+	if got := bodyOf(t, do("GET /scheduler/problems")); got != `{"jobs":[],"records":[],"warnings":[]}` {
 		t.Errorf("problems after the job was posted = %s, want none", got)
 	}
 }
