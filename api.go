@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -319,14 +318,6 @@ func illegal(text, text3 string) error {
 func noJob(name, word3 string) error {
 	const format = "requirement failed: %s '%s' not found"
 	return illegal(fmt.Sprintf(format, "Job", name), fmt.Sprintf(format, word3, name))
-}
-
-// refuseBody is a 400 for a body that isn't the document needed.
-func refuseBody(body []byte, err error) error {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return refuse("the request has no body; a JSON document is needed")
-	}
-	return refuse("%v", err)
 }
 
 // subjectOf is the job and the task that a call of the API is about, as far as it says.

@@ -131,7 +131,7 @@ func (a *api) showOverview(c *call) error {
 		Records    int            `json:"invalidRecords,omitempty"`
 		Totals     overviewTotals `json:"totals"`
 	}{a.events.name(v), time.Now().UnixMilli(), version, a.id, leader, a.memberIDs(), a.options.storeName, a.options.clusterName, v.subscribed,
-		v.queued, v.running, len(v.invalid), v.totals()})
+		v.queued, v.running, len(v.invalid), totalsOf(v)})
 	c.w.Header().Set("Content-Type", typeJSON)
 	c.w.Header().Set("Cache-Control", "no-store")
 	b := bufio.NewWriterSize(c.w, 64<<10)
@@ -171,4 +171,32 @@ type overviewTotals struct {
 	Disabled int   `json:"disabled"`
 	Problems int   `json:"problems"`
 	Missed   int64 `json:"missed"` // occurrences
+}
+
+func totalsOf(v *view) overviewTotals {
+	t := overviewTotals{Jobs: v.len()}
+	for jv := range v.all() {
+		switch jv.job.lastResult() {
+		case "success":
+			t.Success++
+		case "failure":
+			t.Failure++
+		default:
+			t.Fresh++
+		}
+		switch state, _ := jv.state(); state {
+		case "running":
+			t.Running++
+		case "queued":
+			t.Queued++
+		}
+		if jv.job.Disabled {
+			t.Disabled++
+		}
+		if jv.problem != "" {
+			t.Problems++
+		}
+		t.Missed += jv.missed
+	}
+	return t
 }

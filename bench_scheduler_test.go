@@ -375,7 +375,7 @@ func BenchmarkIdle(b *testing.B) {
 			var load, heap, terms float64
 			for b.Loop() {
 				before := liveHeap()
-				st, err := openFileStore(dir, slog.New(slog.DiscardHandler))
+				st, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -405,7 +405,7 @@ func fillDir(b *testing.B, dir string, n int, schedule func(i int) string) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		b.Fatal(err)
 	}
-	st, err := openFileStore(dir, slog.New(slog.DiscardHandler))
+	st, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -256,3 +256,11 @@ func (c *call) document(known ...string) (object, error) {
 	}
 	return doc, nil
 }
+
+// refuseBody is a 400 for a body that isn't the document needed.
+func refuseBody(body []byte, err error) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return refuse("the request has no body; a JSON document is needed")
+	}
+	return refuse("%v", err)
+}

@@ -57,9 +57,6 @@ func (h *alarms) Pop() any {
 	return t
 }
 
-// add schedules a timer.
-func (h *alarms) add(t *alarm) { heap.Push(h, t) }
-
 // move changes the instant of a timer, adding it if it is not there.
 func (h *alarms) move(t *alarm, at int64) {
 	t.at = at

@@ -68,7 +68,7 @@ func decodeKept(b []byte, into any) error {
 
 func (st *jobState) encode() []byte { return encodeKept(st, st.kept) }
 
-func (r *Run) encode() []byte { return encodeKept(r, r.kept) }
+func encodeRun(r *Run) []byte { return encodeKept(r, r.kept) }
 
 func encodeHistory(runs []*Run) []byte {
 	b := []byte{'['}
@@ -76,7 +76,7 @@ func encodeHistory(runs []*Run) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, r.encode()...)
+		b = append(b, encodeRun(r)...)
 	}
 	return append(b, ']')
 }

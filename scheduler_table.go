@@ -288,7 +288,7 @@ func (r *openRun) records() []record {
 	var out []record
 	switch {
 	case !r.ended():
-		out = append(out, record{runKey(r.ID), r.Run.encode()})
+		out = append(out, record{runKey(r.ID), encodeRun(r.Run)})
 		r.stored = true
 	case r.stored:
 		out = append(out, record{runKey(r.ID), nil})

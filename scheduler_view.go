@@ -289,34 +289,6 @@ func (v *view) queueAge(now time.Time) time.Duration {
 	return max(0, now.Sub(time.UnixMilli(v.oldestQueued)))
 }
 
-func (v *view) totals() overviewTotals {
-	t := overviewTotals{Jobs: v.len()}
-	for jv := range v.all() {
-		switch jv.job.lastResult() {
-		case "success":
-			t.Success++
-		case "failure":
-			t.Failure++
-		default:
-			t.Fresh++
-		}
-		switch state, _ := jv.state(); state {
-		case "running":
-			t.Running++
-		case "queued":
-			t.Queued++
-		}
-		if jv.job.Disabled {
-			t.Disabled++
-		}
-		if jv.problem != "" {
-			t.Problems++
-		}
-		t.Missed += jv.missed
-	}
-	return t
-}
-
 // since returns what differs from an earlier view of the same term. Its cost follows
 // what has changed, beside a pointer for every 256 jobs, unless slots were given out anew in between.
 func (v *view) since(old *view) (changed []*jobView, removed []string) {

@@ -19,7 +19,7 @@ import (
 func watchedStore(t *testing.T) (s *fileStore, dir string, log *logBuffer) {
 	t.Helper()
 	dir, log = filepath.Join(t.TempDir(), "data"), &logBuffer{}
-	s, err := openFileStore(dir, slog.New(slog.NewTextHandler(log, nil)))
+	s, err := reopenFileStore(dir, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
