@@ -37,9 +37,9 @@ export const json = (path, options) => get(path, options).then(async res => pars
 
 // change makes a change. While no instance leads or answers it tries again for half a minute:
 // the id of the request makes sure that it is made once, however often it arrives.
-async function change(method, url, body) {
+async function change(method, url, body, more) {
   const id = Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, '0')).join('');
-  const headers = { 'X-Chronos-Request-Id': id };
+  const headers = { 'X-Chronos-Request-Id': id, ...more };
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   const until = Date.now() + 30e3;
   for (let pause = 300; ; pause = Math.min(pause * 2, 3000)) {
@@ -64,10 +64,10 @@ export const queued = (name, options) => json(`queued/${segment(name)}`, options
 export const upcoming = (name, options) => json(`upcoming/${segment(name)}?count=10`, options);
 export const output = (run, file, offset, options) => get(`run/${segment(run)}/${file}?offset=${offset}`, options);
 
-export async function preview(schedule, zone, options) {
+export async function preview(schedule, zone, epsilon, options) {
   const res = await get('schedule/preview', {
     method: 'POST', headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify({ schedule, scheduleTimeZone: zone, count: 10 }), ...options,
+    body: JSON.stringify({ schedule, scheduleTimeZone: zone, epsilon: epsilon || undefined, count: 10 }), ...options,
   });
   return res.json();
 }
@@ -99,8 +99,9 @@ export async function document(name) {
   return Object.fromEntries(members);
 }
 
-export function saveJob(doc) {
-  return change('POST', new URL(doc.parents ? 'dependency' : 'iso8601', plain), JSON.stringify(doc));
+// saveJob posts a job. What is strange about it is refused if somebody is there to mend it.
+export function saveJob(doc, strict) {
+  return change('POST', new URL(doc.parents ? 'dependency' : 'iso8601', plain), JSON.stringify(doc), strict && { Prefer: 'handling=strict' });
 }
 
 // What Chronos itself counts and moves on within a job's document.

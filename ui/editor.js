@@ -159,6 +159,7 @@ class Editor {
       if (this.name) await this.saveOver(); else await this.create();
     } catch (err) {
       this.fail(err.message);
+      this.form?.mark(err.message);
       this.keep();
     } finally {
       this.saving = false;
@@ -169,7 +170,7 @@ class Editor {
     const { name } = this.doc;
     if (!name) throw new Error('The job needs a name.');
     if (store.jobs.has(name)) throw new Error(`There is a job “${name}” already.`);
-    await api.saveJob(this.doc);
+    await api.saveJob(this.doc, true);
     this.saved(name);
   }
 
@@ -184,7 +185,7 @@ class Editor {
       const go = h('button', { type: 'button', class: 'button primary', autofocus: true, click: async () => {
         go.disabled = true;
         problem.textContent = '';
-        try { await api.saveJob(doc); done(true); } catch (err) { problem.textContent = err.message; this.keep(); go.disabled = false; }
+        try { await api.saveJob(doc, true); done(true); } catch (err) { problem.textContent = err.message; this.form?.mark(err.message); this.keep(); go.disabled = false; }
       } }, 'Save');
       return [h('div', { class: 'dialog-body' },
         conflicts.length > 0 && h('p', { class: 'alert bad' }, `Somebody else has meanwhile changed ${conflicts.join(', ')} too. Saving replaces that.`),

@@ -93,8 +93,23 @@ export class Form {
   constructor(doc, isNew, changed) {
     this.doc = doc;
     this.changed = changed;
+    this.stored = isNew ? null : doc.name; // the job that is edited
     this.broken = new Map(); // controls that hold something unreadable, with why
     this.element = h('form', { class: 'job-form', submit: e => e.preventDefault() }, this.basics(isNew), sections.map(s => this.section(...s)), this.others());
+  }
+
+  // mark shows what the server has said of keys, a line each, at their fields until they are edited.
+  mark(message) {
+    for (const [, path, text] of message.matchAll(/^(\w+(?:[.[][^:]*)?): (.*)$/gm)) {
+      const key = path.replace(/\[.*/, '');
+      const el = this.element.querySelector(`[data-key="${CSS.escape(key)}"]`);
+      if (!el) continue;
+      const note = h('small', { class: 'bad-text', role: 'alert' }, text);
+      el.setAttribute('aria-invalid', 'true');
+      el.closest('.field')?.append(note);
+      el.closest('details')?.setAttribute('open', '');
+      el.addEventListener('input', () => { note.remove(); el.removeAttribute('aria-invalid'); }, { once: true });
+    }
   }
 
   wrong() { return [...this.broken.values()][0]; }
@@ -104,6 +119,7 @@ export class Form {
   // set changes one key, container.image style for those of the container.
   set(path, value) {
     const [key, member] = path.split('.');
+    if (key === 'epsilon') this.schedule?.askSoon();
     if (member === undefined) this.doc = withKey(this.doc, key, value);
     else {
       const container = member === 'type' && value === undefined ? undefined : withKey(this.doc.container ?? {}, member, value === '' ? undefined : value);
@@ -174,7 +190,7 @@ export class Form {
       if (schedule !== (this.doc.schedule ?? '')) this.doc = withKey(this.doc, 'schedule', schedule);
       if (zone !== (this.doc.scheduleTimeZone ?? '')) this.doc = withKey(this.doc, 'scheduleTimeZone', zone);
       this.changed(this.doc);
-    });
+    }, { name: this.stored, epsilon: () => this.doc.epsilon });
     replace(this.trigger, this.schedule.element);
   }
 

@@ -1,4 +1,4 @@
-import { preview } from './api.js';
+import { preview, upcoming } from './api.js';
 import { button, field, h, newId, replace } from './dom.js';
 import { countdown, short, validZone, viewerZone } from './format.js';
 
@@ -25,11 +25,12 @@ const units = { minutes: 'PTnM', hours: 'PTnH', days: 'PnD', weeks: 'PnW', month
 
 // A ScheduleEditor edits a schedule and its zone, and shows what they mean while one types.
 export class ScheduleEditor {
-  constructor(schedule, zone, changed) {
+  constructor(schedule, zone, changed, job) {
     this.changed = changed;
-    this.text = h('input', { type: 'text', class: 'mono', value: schedule ?? '', spellcheck: 'false', autocomplete: 'off', input: () => this.edited() });
+    this.job = job; // name, if it exists, and epsilon
+    this.text = h('input', { type: 'text', class: 'mono', value: schedule ?? '', spellcheck: 'false', autocomplete: 'off', dataset: { key: 'schedule' }, input: () => this.edited() });
     const known = newId('zones');
-    this.zone = h('input', { type: 'text', value: zone ?? '', list: known, spellcheck: 'false', autocomplete: 'off', input: () => this.edited() });
+    this.zone = h('input', { type: 'text', value: zone ?? '', list: known, spellcheck: 'false', autocomplete: 'off', dataset: { key: 'scheduleTimeZone' }, input: () => this.edited() });
     this.list = h('datalist', { id: known }, ['UTC', ...zones()].map(z => h('option', { value: z })));
     this.result = h('div', { class: 'preview', 'aria-live': 'polite' });
     this.element = h('div', { class: 'schedule' },
@@ -40,6 +41,10 @@ export class ScheduleEditor {
 
   edited() {
     this.changed(this.text.value, this.zone.value);
+    this.askSoon();
+  }
+
+  askSoon() {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.ask(), 200);
   }
@@ -71,7 +76,7 @@ export class ScheduleEditor {
     const text = this.text.value;
     if (!text.trim()) { replace(this.result, h('p', { class: 'dim' }, 'Type a schedule to see when it is due.')); this.invalid(''); return; }
     try {
-      const answer = await preview(text, this.zone.value, { signal });
+      const answer = await this.foretell(text, this.zone.value, signal);
       this.invalid('');
       replace(this.result, h('h3', {}, 'Due next'), occurrences(answer.upcoming, this.zone.value));
     } catch (err) {
@@ -81,8 +86,20 @@ export class ScheduleEditor {
     }
   }
 
+  // foretell asks when the schedule runs. One that the job has already goes on from where it stands, which is more than its text says.
+  async foretell(text, zone, signal) {
+    if (this.job.name) {
+      const answer = await upcoming(this.job.name, { signal });
+      if (answer.schedule === text && answer.scheduleTimeZone === zone && !answer.parents && !answer.disabled) return answer;
+    }
+    return preview(text, zone, this.job.epsilon(), { signal });
+  }
+
   invalid(message) {
-    if (message) this.text.setAttribute('aria-invalid', 'true'); else this.text.removeAttribute('aria-invalid');
+    const wrong = !message ? null : message.startsWith('scheduleTimeZone:') ? this.zone : message.startsWith('epsilon:') ? null : this.text;
+    for (const el of [this.text, this.zone]) {
+      if (el === wrong) el.setAttribute('aria-invalid', 'true'); else el.removeAttribute('aria-invalid');
+    }
   }
 
   close() {

@@ -72,6 +72,46 @@ test('wrong input is explained, and nothing typed is lost', () => on('#new', asy
   assert.equal(await page.getByLabel('The job as JSON').inputValue(), '{"name": oops');
 }));
 
+test('what is strange is refused at its field', () => on('#new', async page => {
+  const wrong = label => page.getByLabel(label, { exact: true }).getAttribute('aria-invalid');
+  await page.getByLabel('Name', { exact: true }).fill('strange');
+  await page.getByLabel('Schedule', { exact: true }).fill('30 2 * * *');
+  await page.getByLabel('Time zone').fill('Europe/Berlim');
+  await until(async () => /nearest is Europe\/Berlin/.test(await page.locator('.preview .bad-text').textContent()), 'the zone is explained');
+  assert.deepEqual([await wrong('Time zone'), await wrong('Schedule')], ['true', null]);
+  await page.getByLabel('Retries', { exact: true }).fill('1.5');
+  await page.getByRole('button', { name: 'Create' }).click();
+  await until(async () => /is read as 1; write 1/.test(await page.locator('.field:has([data-key="retries"]) .bad-text').textContent()), 'the retries are explained');
+  assert.match(await page.locator('.field:has([data-key="command"]) .bad-text').textContent(), /nothing to run/);
+  await page.getByLabel('Time zone').fill('Europe/Berlin');
+  await page.getByLabel('Retries', { exact: true }).fill('1');
+  await page.getByLabel('Command', { exact: true }).fill('true');
+  assert.equal(await wrong('Command'), null);
+  await page.getByRole('button', { name: 'Create' }).click();
+  await page.getByRole('heading', { level: 1, name: 'strange', exact: true }).waitFor();
+}));
+
+test('a job that is strange already says so, and can be disabled', async () => {
+  const odd = { name: 'odd', command: 'true', ...yearly, scheduleTimeZone: 'Europe/Berlim' };
+  await chronos.json('scheduler/iso8601', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(odd) });
+  await on('#jobs/odd', async page => {
+    await page.locator('.alert').getByText('the nearest is Europe/Berlin').waitFor();
+    await page.getByRole('button', { name: 'Disable' }).click();
+    await until(async () => (await chronos.job('odd')).disabled, 'it is disabled');
+  });
+});
+
+test('the preview of a schedule that is stored goes on from where it stands', async () => {
+  const now = new Date(), start = `${now.getUTCFullYear() - 1}-01-31T08:00:00Z`;
+  await chronos.json('scheduler/iso8601', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ name: 'monthly', command: 'true', schedule: `R/${start}/P1M`, retries: 0 }) });
+  const shown = (await chronos.json('scheduler/upcoming/monthly?count=10')).upcoming.map(o => o.utc);
+  await on('#jobs/monthly/edit', async page => {
+    await page.waitForSelector('.preview tbody tr');
+    const cells = await page.locator('.preview tbody td[title]').evaluateAll(all => all.map(td => td.title));
+    assert.deepEqual([...new Set(cells)].filter(t => t.endsWith('Z')), shown);
+  });
+});
+
 const full = {
   name: 'full', command: 'echo "$A" && true', shell: true, epsilon: 'PT45M', executor: '', executorFlags: 'flags', taskInfoData: 'data', retries: 7,
   owner: 'a@example.com,b@example.com', ownerName: 'A & B', description: 'Everything\nat once', async: true, successCount: 12, errorCount: 3,
@@ -278,6 +318,7 @@ test('it works below another path, with credentials', async () => {
     await page.waitForSelector('.link-state.live');
     await page.getByRole('link', { name: 'Create the first one' }).click();
     await page.getByLabel('Name', { exact: true }).fill('below');
+    await page.getByLabel('Command', { exact: true }).fill('true');
     await page.getByLabel('Schedule', { exact: true }).fill(yearly.schedule);
     await page.getByRole('button', { name: 'Create' }).click();
     await page.getByRole('heading', { level: 1, name: 'below', exact: true }).waitFor();
