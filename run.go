@@ -114,7 +114,7 @@ func (r *Run) waitsAt(now int64) bool {
 
 // size is about what the run takes in a record, rather too much than too little.
 func (r *Run) size() int {
-	n := 500 // for the names and numbers
+	n := 500 + len(r.kept) // for the names and numbers, and what is not ours
 	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, string(r.Killing), r.Agent, r.AgentID} {
 		n += quotedLen(text)
 	}

@@ -114,8 +114,9 @@ func (s *scheduler) checkEmpty() error {
 	want("tasks without a run", len(s.orphans))
 	want("runs of unusable jobs", len(s.kept))
 	want("declined offers", len(s.offers.undeclined))
-	if k := s.offers.market.kept; k != nil {
-		errs = append(errs, fmt.Errorf("agent %s is kept for run %s", k.agent, k.run))
+	want("agents that owe answers", len(s.offers.owed))
+	if s.offers.kept != nil {
+		errs = append(errs, fmt.Errorf("agent %q is kept for %q", s.offers.kept.agent, s.offers.kept.run))
 	}
 	for state, n := range s.sums {
 		want("runs counted as "+string(state), n)
