@@ -167,6 +167,7 @@ type scheduler struct {
 	heavy          bool     // a job may be about to have too much for one commit
 	extra          []record // records of no job, of the event being handled
 	effects        []effect
+	answers        int // among the effects
 	requests       *requestLog
 	ends           error                 // why the term is to end with what the event being handled has changed
 	restoring      sync.Mutex            // held by the restore that is under way
@@ -187,7 +188,7 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 		orphans: map[string]string{}, kept: map[string]bool{},
 		unlinked: map[string]bool{}, unusableKeys: map[string]bool{}, sums: map[runState]int{},
 	}
-	s.graph.steps = &s.steps
+	s.graph.steps, s.queue.steps, s.retired.steps = &s.steps, &s.steps, &s.steps
 	s.turnLog.handled = map[string]int{}
 	s.offers = newOfferBook(cfg.role)
 	s.offers.silent = s.silentSince
@@ -275,6 +276,7 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 				s.extra = append(s.extra, s.requests.remember(name, answer, s.now)...)
 			}
 		}
+		s.answers++
 		s.effects = append(s.effects, effect{do: func(stored error) { reply <- errors.Join(err, stored) }})
 		if name != nil || s.ends != nil {
 			s.sealUpTo(s.cfg.batchSize) // the answer is stored together with what it is about

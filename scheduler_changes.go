@@ -558,9 +558,10 @@ type waiting struct {
 func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, error) {
 	var out []waiting
 	_, err := s.onJob(ctx, "explain", name, func(e *entry) (string, error) {
+		position := s.queue.positions()
 		for r := range e.runs.all() {
 			if r.State == runQueued {
-				out = append(out, s.explain(r))
+				out = append(out, s.explain(r, position))
 			}
 		}
 		return "", nil
@@ -571,7 +572,7 @@ func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, erro
 	return out, nil
 }
 
-func (s *scheduler) explain(r *openRun) waiting {
+func (s *scheduler) explain(r *openRun, position func(*openRun) int) waiting {
 	w := waiting{Run: r.Run, Position: -1}
 	switch {
 	case r.delayed:
@@ -579,10 +580,10 @@ func (s *scheduler) explain(r *openRun) waiting {
 	case r.blocked():
 		w.Reasons = append(w.Reasons, "another run of the job is under way or before it, and the job is not concurrent")
 	case !s.subscribed:
-		w.Position = s.queue.position(r)
+		w.Position = position(r)
 		w.Reasons = append(w.Reasons, "not connected to the cluster")
 	default:
-		w.Position = s.queue.position(r)
+		w.Position = position(r)
 		refusals := s.offers.explain(taskNeed(r.entry.job, r.ID, s.cfg.task), explainLimit)
 		for _, f := range refusals {
 			w.Reasons = append(w.Reasons, f.Reason)

@@ -86,11 +86,47 @@ func (s *scheduler) check() error {
 		bad("agent kept: %+v, market: %+v", a, s.offers.kept)
 	}
 	for child, parents := range s.graph.parents {
-		if err := s.graph.check(child, parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
+		if err := s.graph.checkParents(child, parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
 			bad("graph: %w", err)
 		}
 	}
+	if err := s.graph.checkCycles(); err != nil {
+		bad("graph: %w", err)
+	}
 	return errors.Join(errs...)
+}
+
+// checkCycles takes jobs without parents out until none is left.
+func (g *graph) checkCycles() error {
+	left := map[string]int{}
+	for child, parents := range g.parents {
+		left[child] += len(parents)
+		for _, p := range parents {
+			if len(g.parents[p]) == 0 {
+				left[p] = 0
+			}
+		}
+	}
+	var free []string
+	for name, n := range left {
+		if n == 0 {
+			free = append(free, name)
+		}
+	}
+	for len(free) > 0 {
+		name := free[len(free)-1]
+		free = free[:len(free)-1]
+		delete(left, name)
+		for _, c := range g.children[name] {
+			if left[c]--; left[c] == 0 {
+				free = append(free, c)
+			}
+		}
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("%d jobs stand on or behind a cycle, or their parents do not know them", len(left))
+	}
+	return nil
 }
 
 // checkEmpty reports what is left when all jobs are deleted and everything has come to its end:

@@ -15,6 +15,7 @@ type queue struct {
 	classes map[string]*class
 	seq     int64
 	count   [2]int // waiting: normal, high
+	steps   *int64 // counts the runs that were looked at
 }
 
 // A class is the waiting runs that need the same.
@@ -27,7 +28,7 @@ type class struct {
 	seen    seen
 }
 
-func newQueue() *queue { return &queue{classes: map[string]*class{}} }
+func newQueue() *queue { return &queue{classes: map[string]*class{}, steps: new(int64)} }
 
 // classKey names the class of a job's runs.
 func classKey(j *Job, n need) string {
@@ -93,19 +94,25 @@ func (q *queue) remove(r *openRun) {
 // len returns the number of waiting runs.
 func (q *queue) len() int { return q.count[0] + q.count[1] }
 
-// position returns how many waiting runs come before r.
-func (q *queue) position(r *openRun) int {
-	n := 0
+// positions returns a function that says how many waiting runs come before one. To look at the
+// whole queue once is less than to look at all classes for each of many runs.
+func (q *queue) positions() func(*openRun) int {
+	var seqs [2][]int64
 	for _, c := range q.classes {
-		switch {
-		case c.high == r.class.high:
-			i, _ := slices.BinarySearchFunc(c.runs, r.seq, func(a *openRun, seq int64) int { return int(a.seq - seq) })
-			n += i
-		case c.high:
-			n += len(c.runs)
+		for _, r := range c.runs {
+			*q.steps++
+			seqs[priority(c.high)] = append(seqs[priority(c.high)], r.seq)
 		}
 	}
-	return n
+	slices.Sort(seqs[0])
+	slices.Sort(seqs[1])
+	return func(r *openRun) int {
+		n, _ := slices.BinarySearch(seqs[priority(r.class.high)], r.seq)
+		if !r.class.high {
+			n += len(seqs[1])
+		}
+		return n
+	}
 }
 
 // oldest returns the run that has waited longest, or nil.

@@ -1,5 +1,7 @@
 package main
 
+import "slices"
+
 // partSize is where a change is cut in two: between jobs, and within one as soon as the
 // changed runs of a job may take so much.
 func (s *scheduler) partSize() int { return s.cfg.batchSize / 8 }
@@ -14,9 +16,23 @@ type effect struct {
 // cut stores what has been done so far if the next thing to do to the same job could make it too
 // large for one commit. Whoever does many things to one job calls it before each: what belongs
 // together must be done by then, and the answer not be given yet.
+//
+// The jobs are shown as they are then only if somebody is being answered, who may look: to picture
+// a thousand runs for each part of what is done to them takes the square of their number.
 func (s *scheduler) cut() {
-	if s.heavy {
+	if !s.heavy {
+		return
+	}
+	if s.answers > 0 {
 		s.seal()
+		return
+	}
+	unseen := slices.Clone(s.dirty)
+	s.sealParts(s.partSize(), false)
+	for _, e := range unseen {
+		if !e.gone {
+			s.touch(e) // so that the next change shows it
+		}
 	}
 }
 
@@ -26,7 +42,10 @@ func (s *scheduler) cut() {
 func (s *scheduler) seal() { s.sealUpTo(s.partSize()) }
 
 // sealUpTo is seal with changes that may be of another size. Records of no job come last.
-func (s *scheduler) sealUpTo(size int) {
+func (s *scheduler) sealUpTo(size int) { s.sealParts(size, true) }
+
+// sealParts is sealUpTo, and shows jobs as they are now if it is to.
+func (s *scheduler) sealParts(size int, show bool) {
 	if len(s.dirty) == 0 && len(s.extra) == 0 && len(s.effects) == 0 {
 		return
 	}
@@ -48,9 +67,10 @@ func (s *scheduler) sealUpTo(size int) {
 		s.sum(e)
 		c := add(e.records())
 		homes[i] = c
-		if e.gone {
+		switch {
+		case e.gone:
 			c.view.clear = append(c.view.clear, e.job.Name)
-		} else {
+		case show:
 			c.view.set = append(c.view.set, e.publish(s.graph))
 		}
 	}
@@ -67,7 +87,7 @@ func (s *scheduler) sealUpTo(size int) {
 	for _, e := range s.dirty {
 		e.clean()
 	}
-	s.dirty, s.extra, s.effects, s.heavy, s.ends = s.dirty[:0], nil, nil, false, nil
+	s.dirty, s.extra, s.effects, s.heavy, s.ends, s.answers = s.dirty[:0], nil, nil, false, nil, 0
 }
 
 // addEffects gives each effect to the part of a change that it waits for. The parts that hold

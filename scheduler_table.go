@@ -370,6 +370,7 @@ func msTime(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 type retiredJobs struct {
 	states map[string]jobState
 	order  []retiredJob // by time; one that is not in states any more, or was deleted again, counts for nothing
+	steps  *int64       // counts those that were looked at
 }
 
 type retiredJob struct {
@@ -410,6 +411,7 @@ func (r *retiredJobs) take(name string) jobState {
 // forget returns the names of some jobs that were deleted long enough ago, and forgets them.
 func (r *retiredJobs) forget(now int64) (names []string) {
 	for len(r.order) > 0 && len(names) < forgetAtOnce && r.order[0].at < now-retiredFor.Milliseconds() {
+		*r.steps++
 		oldest := r.order[0]
 		r.order = r.order[1:]
 		if r.states[oldest.name].Deleted == oldest.at {
