@@ -150,39 +150,12 @@ func (h *health) report(now time.Time) (healthReport, bool) {
 		r.Problems = append(r.Problems, map[string]string{roleLoading: "the state is being loaded", roleWaiting: "no leader is known"}[r.Role])
 	}
 	h.addScheduler(&r, now)
-	if since := h.watchdog.stuck.Load(); since != 0 {
+	if r.StuckSince != "" {
 		serves = false
-		r.StuckSince = instant(time.UnixMilli(since))
-		r.Problems = append(r.Problems, "the scheduler does not answer")
 	}
-	known := h.state()
-	r.Problems = append(r.Problems, known...)
-	if h.zookeeper {
-		r.ZooKeeper = &zookeeperHealth{h.connected()}
-		if !r.ZooKeeper.Connected && len(known) == 0 {
-			r.Problems = append(r.Problems, "no ZooKeeper session")
-		}
-	}
-	if h.mesos != nil && r.Role == roleLeader {
-		s := h.mesos.status()
-		r.Mesos = &s
-	}
-	if last := h.cluster.last.Load(); last != 0 {
-		age := max(0, now.Sub(time.UnixMilli(last)).Seconds())
-		r.LastEvent, r.EventAge = instant(time.UnixMilli(last)), &age
-	}
-	for _, n := range r.Notices {
-		if n.Failing {
-			r.Problems = append(r.Problems, "notices over "+n.Client+" do not arrive")
-		}
-	}
-	if h.cassandra != nil {
-		s := h.cassandra.status()
-		r.Cassandra = &s
-		if s.LastError != "" && !s.Connected {
-			r.Problems = append(r.Problems, "Cassandra can't be reached")
-		}
-	}
+	h.addState(&r)
+	h.addCluster(&r, now)
+	h.addReceivers(&r)
 	switch {
 	case !serves:
 		r.Status = "failing"
@@ -207,22 +180,67 @@ func (h *health) role() (role, leader string) {
 	return roleWaiting, ""
 }
 
+// addScheduler tells of the term, if this instance leads, and of a loop that is stuck, also when it has just stopped to lead.
 func (h *health) addScheduler(r *healthReport, now time.Time) {
-	s := h.seat.current()
-	if s == nil {
+	if s := h.seat.current(); s != nil {
+		v := s.view()
+		r.Scheduler = &schedulerHealth{
+			Alive: h.watchdog.alive(), Term: v.term, Subscribed: v.subscribed && s.refused() == nil, Jobs: v.len(), Invalid: len(v.invalid),
+			Queued: v.queued, OldestAge: v.queueAge(now).Seconds(), Active: v.running,
+		}
+		h.addClock(r, v, now.UnixMilli())
+		if !r.Scheduler.Subscribed {
+			r.Problems = append(r.Problems, "not subscribed to the cluster: no run starts")
+		}
+		if len(v.invalid) > 0 {
+			r.Problems = append(r.Problems, "stored records can't be used; see /scheduler/problems")
+		}
+	}
+	if since := h.watchdog.stuck.Load(); since != 0 {
+		r.StuckSince = instant(time.UnixMilli(since))
+		r.Problems = append(r.Problems, "the scheduler does not answer")
+	}
+}
+
+// addState tells of where the state is.
+func (h *health) addState(r *healthReport) {
+	known := h.state()
+	r.Problems = append(r.Problems, known...)
+	if !h.zookeeper {
 		return
 	}
-	v := s.view()
-	r.Scheduler = &schedulerHealth{
-		Alive: h.watchdog.alive(), Term: v.term, Subscribed: v.subscribed && s.refused() == nil, Jobs: v.len(), Invalid: len(v.invalid),
-		Queued: v.queued, OldestAge: v.queueAge(now).Seconds(), Active: v.running,
+	r.ZooKeeper = &zookeeperHealth{h.connected()}
+	if !r.ZooKeeper.Connected && len(known) == 0 {
+		r.Problems = append(r.Problems, "no ZooKeeper session")
 	}
-	h.addClock(r, v, now.UnixMilli())
-	if !r.Scheduler.Subscribed {
-		r.Problems = append(r.Problems, "not subscribed to the cluster: no run starts")
+}
+
+// addCluster tells of the Mesos master, and when the cluster was heard of.
+func (h *health) addCluster(r *healthReport, now time.Time) {
+	if h.mesos != nil && r.Role == roleLeader {
+		s := h.mesos.status()
+		r.Mesos = &s
 	}
-	if len(v.invalid) > 0 {
-		r.Problems = append(r.Problems, "stored records can't be used; see /scheduler/problems")
+	if last := h.cluster.last.Load(); last != 0 {
+		age := max(0, now.Sub(time.UnixMilli(last)).Seconds())
+		r.LastEvent, r.EventAge = instant(time.UnixMilli(last)), &age
+	}
+}
+
+// addReceivers tells of those who want to hear of runs and can't be reached.
+func (h *health) addReceivers(r *healthReport) {
+	for _, n := range r.Notices {
+		if n.Failing {
+			r.Problems = append(r.Problems, "notices over "+n.Client+" do not arrive")
+		}
+	}
+	if h.cassandra == nil {
+		return
+	}
+	s := h.cassandra.status()
+	r.Cassandra = &s
+	if s.LastError != "" && !s.Connected {
+		r.Problems = append(r.Problems, "Cassandra can't be reached")
 	}
 }
 

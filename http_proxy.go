@@ -156,80 +156,111 @@ func (s *server) forward(c *call, id string) error {
 		return errNoRoom
 	}
 	defer c.share.shrink(answerBuffer)
-	repeatable := to.native || safe(c.r.Method)
+	f := &forwarding{s: s, c: c, leader: id, to: to, repeatable: to.native || safe(c.r.Method), answered: make(chan struct{})}
+	failure := f.send()
+	if s.forwarded != nil {
+		s.forwarded(failure)
+	}
+	return f.outcome(failure)
+}
+
+// A forwarding is one attempt to have the leader answer a request.
+type forwarding struct {
+	s          *server
+	c          *call
+	leader     string
+	to         peer
+	repeatable bool // the request may be sent again, if its answer is lost
+
+	answered chan struct{} // closed when an answer that ends by itself has begun
+	settled  atomic.Bool   // by an answer or a cancellation, whichever was first
+	streams  atomic.Bool   // events, which must not outlive the leadership
+	watch    sync.WaitGroup
+	silent   bool // it was left because nothing came
+}
+
+// send passes the request on and the answer back. It gives up when another instance leads, if the request can
+// be sent there, and when no answer has begun for too long.
+func (f *forwarding) send() (failure error) {
+	c := f.c
 	ctx, cancel := context.WithCancelCause(c.r.Context())
-	answered := make(chan struct{})
-	var settled atomic.Bool // by an answer or a cancellation, whichever was first
-	var streams atomic.Bool // events, which must not outlive the leadership
-	var watch sync.WaitGroup
-	if repeatable {
-		watch.Go(func() {
-			if s.leadershipMoves(ctx, answered, id) && (streams.Load() || settled.CompareAndSwap(false, true)) {
+	if f.repeatable {
+		f.watch.Go(func() {
+			if f.s.leadershipMoves(ctx, f.answered, f.leader) && (f.streams.Load() || f.settle()) {
 				cancel(errLeaderChanged)
 			}
 		})
 	}
-	defer watch.Wait()
+	defer f.watch.Wait()
 	defer cancel(nil)
-	silence := time.AfterFunc(longestSilence(c, to), func() {
-		if settled.CompareAndSwap(false, true) {
+	silence := time.AfterFunc(longestSilence(c, f.to), func() {
+		if f.settle() {
 			cancel(errSilent)
 		}
 	})
 	defer silence.Stop()
 
-	var failure error
 	proxy := &httputil.ReverseProxy{
-		Rewrite:   func(p *httputil.ProxyRequest) { s.address(p, to, c) },
-		Transport: s.transport,
-		ErrorLog:  slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		ModifyResponse: func(res *http.Response) error {
-			if res.StatusCode == http.StatusServiceUnavailable && res.Header.Get(refusedHeader) != "" {
-				return errNotExecuted
-			}
-			if !settled.CompareAndSwap(false, true) {
-				return errLeaderChanged
-			}
-			if c.private {
-				res.Header.Del("Access-Control-Allow-Origin") // of an earlier version of this program
-			}
-			if isEventStream(res.Header) {
-				c.w.stream()
-				streams.Store(true)
-				watch.Go(func() {
-					select {
-					case <-s.stopping:
-						cancel(http.ErrServerClosed)
-					case <-ctx.Done():
-					}
-				})
-				return nil
-			}
-			close(answered)
-			return nil
-		},
-		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { failure = err },
+		Rewrite:        func(p *httputil.ProxyRequest) { f.s.address(p, f.to, c) },
+		Transport:      f.s.transport,
+		ErrorLog:       slog.NewLogLogger(f.s.log.Handler(), slog.LevelDebug),
+		ModifyResponse: func(res *http.Response) error { return f.begin(ctx, cancel, res) },
+		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { failure = err },
 	}
-	c.w.forwarded = id
+	c.w.forwarded = f.leader
 	clear(c.w.Header()) // an attempt to answer here may have left some
 	proxy.ServeHTTP(c.w, c.r.WithContext(ctx))
-	if s.forwarded != nil {
-		s.forwarded(failure)
+	f.silent = errors.Is(context.Cause(ctx), errSilent)
+	return failure
+}
+
+// settle decides once between an answer and a cancellation, and reports whether the caller was first.
+func (f *forwarding) settle() bool { return f.settled.CompareAndSwap(false, true) }
+
+// begin looks at the head of an answer before the client gets any of it.
+func (f *forwarding) begin(ctx context.Context, cancel context.CancelCauseFunc, res *http.Response) error {
+	if res.StatusCode == http.StatusServiceUnavailable && res.Header.Get(refusedHeader) != "" {
+		return errNotExecuted
 	}
+	if !f.settle() {
+		return errLeaderChanged
+	}
+	if f.c.private {
+		res.Header.Del("Access-Control-Allow-Origin") // of an earlier version of this program
+	}
+	if !isEventStream(res.Header) {
+		close(f.answered)
+		return nil
+	}
+	f.c.w.stream()
+	f.streams.Store(true)
+	f.watch.Go(func() {
+		select {
+		case <-f.s.stopping:
+			cancel(http.ErrServerClosed)
+		case <-ctx.Done():
+		}
+	})
+	return nil
+}
+
+// outcome is what an attempt that ended with failure means for the request.
+func (f *forwarding) outcome(failure error) error {
+	c := f.c
 	switch {
 	case failure == nil:
 		return nil
 	case c.r.Context().Err() != nil:
 		return nil // the client has gone
-	case errors.Is(failure, errNotExecuted) && !c.spent(), neverSent(failure), repeatable && !c.spent() && !errors.Is(context.Cause(ctx), errSilent):
-		s.log.Debug("leader does not answer", "leader", id, "error", failure)
+	case errors.Is(failure, errNotExecuted) && !c.spent(), neverSent(failure), f.repeatable && !c.spent() && !f.silent:
+		f.s.log.Debug("leader does not answer", "leader", f.leader, "error", failure)
 		return errNotExecuted
 	}
-	s.log.Warn("forwarding failed", "leader", id, "method", c.r.Method, "path", c.r.URL.EscapedPath(), "error", failure)
+	f.s.log.Warn("forwarding failed", "leader", f.leader, "method", c.r.Method, "path", c.r.URL.EscapedPath(), "error", failure)
 	if c.spent() {
-		return errHalfRead(id)
+		return errHalfRead(f.leader)
 	}
-	return &httpError{status: http.StatusBadGateway, text: "the leader " + id + " did not answer; the change may have been made or not"}
+	return &httpError{status: http.StatusBadGateway, text: "the leader " + f.leader + " did not answer; the change may have been made or not"}
 }
 
 // longestSilence is how long a leader may take until it begins to answer. One of ours is left as soon as another one

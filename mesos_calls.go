@@ -37,15 +37,11 @@ type queuedCall struct {
 	done func(error)
 }
 
-// callQueue holds the calls of one subscription.
+// A callQueue holds the calls of one subscription. Acknowledgements need no order, so that several senders take them.
 type callQueue struct {
-	mu     sync.Mutex
-	closed bool
-	ready  chan struct{} // has an element if calls is not empty
-	acks   chan struct{} // the same for acknowledgements
-	calls  []queuedCall
-	ackd   []queuedCall
-	full   func() // ends the subscription
+	calls *mailbox[queuedCall]
+	acks  *mailbox[queuedCall]
+	full  func() // ends the subscription
 }
 
 // send queues a call for the present subscription. Without one done gets
@@ -64,11 +60,11 @@ func (m *mesosCluster) send(call *sched.Call, done func(error)) {
 
 // attach makes the queue of a new subscription and starts its senders.
 func (m *mesosCluster) attach(s *subscription) *callQueue {
-	q := &callQueue{ready: make(chan struct{}, 1), acks: make(chan struct{}, 1)}
+	q := &callQueue{calls: newMailbox[queuedCall](), acks: newMailbox[queuedCall]()}
 	q.full = func() { s.end(errors.New("master takes calls too slowly")) }
-	s.wg.Go(func() { s.sendFrom(q, &q.calls, q.ready) })
+	s.wg.Go(func() { s.sendFrom(q.calls) })
 	for range acknowledgers {
-		s.wg.Go(func() { s.sendFrom(q, &q.ackd, q.acks) })
+		s.wg.Go(func() { s.sendFrom(q.acks) })
 	}
 	m.mu.Lock()
 	m.queue = q
@@ -84,74 +80,35 @@ func (m *mesosCluster) detach(q *callQueue) {
 	m.mu.Lock()
 	m.queue = nil
 	m.mu.Unlock()
-	for _, c := range q.close() {
+	for _, c := range append(q.calls.close(), q.acks.close()...) {
 		c.done(errNotSent)
 	}
 }
 
-// put reports whether the queue is still open. A master that takes calls too slowly
+// put reports whether the call will be sent or refused. A master that takes calls too slowly
 // must not fill the memory: that ends the subscription, and with it what waits.
 func (q *callQueue) put(c queuedCall) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed {
-		return false
-	}
-	if len(q.calls)+len(q.ackd) >= maxQueuedCalls {
+	if q.calls.size()+q.acks.size() >= maxQueuedCalls {
 		q.full()
 		return false
 	}
-	calls, ready := &q.calls, q.ready
 	if c.call.Type == sched.Call_ACKNOWLEDGE {
-		calls, ready = &q.ackd, q.acks
+		return q.acks.put(c)
 	}
-	*calls = append(*calls, c)
-	nudge(ready)
-	return true
+	return q.calls.put(c)
 }
 
-func nudge(ready chan<- struct{}) {
-	select {
-	case ready <- struct{}{}:
-	default:
-	}
-}
-
-// take removes the first call. It leaves the signal on if there are more.
-func (q *callQueue) take(calls *[]queuedCall, ready chan<- struct{}) (queuedCall, bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(*calls) == 0 {
-		return queuedCall{}, false
-	}
-	c := (*calls)[0]
-	(*calls)[0] = queuedCall{}
-	if *calls = (*calls)[1:]; len(*calls) > 0 {
-		nudge(ready)
-	}
-	return c, true
-}
-
-func (q *callQueue) close() []queuedCall {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.closed = true
-	left := append(q.calls, q.ackd...)
-	q.calls, q.ackd = nil, nil
-	return left
-}
-
-func (s *subscription) sendFrom(q *callQueue, calls *[]queuedCall, ready chan struct{}) {
+func (s *subscription) sendFrom(calls *mailbox[queuedCall]) {
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
-		case <-ready:
+		case <-calls.ready:
 		}
 		if s.ctx.Err() != nil { // both may be ready
 			return
 		}
-		if c, ok := q.take(calls, ready); ok {
+		if c, ok := calls.first(); ok {
 			start := time.Now()
 			err := s.deliver(c.call)
 			s.onCall(c.call.Type.String(), time.Since(start), err)

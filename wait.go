@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 )
 
@@ -57,4 +58,76 @@ func (b *backoff) reset() { b.bound = 0 }
 func (b *backoff) next() time.Duration {
 	b.bound = min(max(2*b.bound, b.first), b.last)
 	return b.bound/4 + rand.N(3*b.bound/4)
+}
+
+// A mailbox is a queue that keeps the order and never has who puts something into it wait. It has no
+// bound: whoever can't do without one looks at size.
+type mailbox[T any] struct {
+	ready chan struct{} // holds a token when there may be something to take
+
+	mu     sync.Mutex
+	items  []T
+	closed bool
+}
+
+func newMailbox[T any]() *mailbox[T] {
+	return &mailbox[T]{ready: make(chan struct{}, 1)}
+}
+
+// put adds an item and reports whether it will be taken: not after close.
+func (m *mailbox[T]) put(item T) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return false
+	}
+	m.items = append(m.items, item)
+	m.signal()
+	return true
+}
+
+func (m *mailbox[T]) signal() {
+	select {
+	case m.ready <- struct{}{}:
+	default:
+	}
+}
+
+// take returns all that waits.
+func (m *mailbox[T]) take() []T {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	items := m.items
+	m.items = nil
+	return items
+}
+
+// first takes what has waited longest, for several who take. It leaves the token there if there is more.
+func (m *mailbox[T]) first() (item T, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.items) == 0 {
+		return item, false
+	}
+	item = m.items[0]
+	clear(m.items[:1]) // what it holds is not kept by the array
+	if m.items = m.items[1:]; len(m.items) > 0 {
+		m.signal()
+	}
+	return item, true
+}
+
+func (m *mailbox[T]) size() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.items)
+}
+
+// close refuses further items and returns those not taken.
+func (m *mailbox[T]) close() []T {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	items := m.items
+	m.items, m.closed = nil, true
+	return items
 }
