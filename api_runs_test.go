@@ -219,6 +219,7 @@ func TestOutputOfARun(t *testing.T) {
 
 // What was left out of an output is told where it was, and offsets stay those of all that was written.
 func TestOutputWithAGap(t *testing.T) {
+	t.Parallel()
 	const head, gap, tail = "begin", 1_000_000, "end"
 	const size = len(head) + gap + len(tail)
 	sch := testScheduler(t)

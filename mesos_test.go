@@ -24,24 +24,6 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 )
 
-// logBuffer keeps what a test logs.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // connection is a cluster that runs, with everything it has been told.
 type connection struct {
 	*mesosCluster
@@ -398,6 +380,7 @@ func TestUnreachableMasterRecovers(t *testing.T) {
 
 // TestNewMasterIsSubscribedToWithinASecond of the end of its recovery, however long nothing had led.
 func TestNewMasterIsSubscribedToWithinASecond(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name      string
 		election  time.Duration // that a master started anew redirects to itself
@@ -467,6 +450,7 @@ func TestNewMasterIsSubscribedToWithinASecond(t *testing.T) {
 
 // TestMasterThatIsNotReadyForLong is told of now and then, not with each attempt.
 func TestMasterThatIsNotReadyForLong(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := oneAgent(t, mesostest.Options{})
 		m.AnswerAll(http.StatusServiceUnavailable)
