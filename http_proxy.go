@@ -106,18 +106,7 @@ func unavailable(text string) error {
 // outcome of a change is known only to the next one. Every error of a store that
 // isn't its definite refusal is of this kind, whatever it says.
 func termEnded(ctx context.Context, err error) bool {
-	if err == nil || ctx.Err() != nil {
-		return false
-	}
-	for _, refusal := range []error{errBusy, errNoRoom, errIDReused} {
-		if errors.Is(err, refusal) {
-			return false
-		}
-	}
-	if _, ok := errors.AsType[*httpError](err); ok {
-		return false
-	}
-	if _, ok := errors.AsType[*jobError](err); ok {
+	if err == nil || ctx.Err() != nil || refusalOf(err) != nil {
 		return false
 	}
 	_, disk := errors.AsType[*fs.PathError](err) // the file store's; waiting won't make room
