@@ -174,7 +174,7 @@ func (f *forwarding) send() (failure error) {
 	c := f.c
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	if f.repeatable {
-		f.watch.Go(func() {
+		begin(&f.watch, f.s.log, "forwarding", cancel, func() {
 			if f.s.leadershipMoves(ctx, f.answered, f.leader) && (f.streams.Load() || f.settle()) {
 				cancel(errLeaderChanged)
 			}
@@ -223,7 +223,7 @@ func (f *forwarding) begin(ctx context.Context, cancel context.CancelCauseFunc, 
 	}
 	f.c.w.stream()
 	f.streams.Store(true)
-	f.watch.Go(func() {
+	begin(&f.watch, f.s.log, "forwarding", cancel, func() {
 		select {
 		case <-f.s.stopping:
 			cancel(http.ErrServerClosed)
