@@ -153,7 +153,7 @@ func (s *scheduler) rewind(e *entry, back int64) {
 	if !far {
 		to = e.sched.resumed(now, back)
 	}
-	switch stays := e.job.Dependent || e.problem != "" || to.index == e.sched.index; {
+	switch stays := e.job.Dependent || e.problem != "" || to.same(e.sched); {
 	case e.gone || stays && !handled:
 		return
 	case stays && !far: // what comes next comes soon enough, and what comes again has run
