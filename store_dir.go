@@ -287,8 +287,6 @@ func (s *fileStore) tellFull() {
 		s.disk.path(""), max(0, s.held-s.end)/step*step>>10))
 }
 
-func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
-
 // makeRoom finds out whether there is room by now for what could not be appended.
 func (s *fileStore) makeRoom() error {
 	err := s.write(make([]byte, s.wanted))
