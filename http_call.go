@@ -11,6 +11,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -123,7 +124,11 @@ func (c *call) explain(err error) *httpError {
 	}
 	c.server.log.Error("request failed", "method", c.r.Method, "path", c.r.URL.EscapedPath(), "error", err)
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		return &httpError{status: http.StatusInsufficientStorage, text: "the change could not be stored: " + pe.Err.Error()}
+		text := "the change could not be stored: " + pe.Err.Error()
+		if isFull(err) {
+			text += "; make room in " + filepath.Dir(pe.Path) + " or elsewhere on that disk, and try again"
+		}
+		return &httpError{status: http.StatusInsufficientStorage, text: text}
 	}
 	return &httpError{status: http.StatusInternalServerError, text: "internal error; see the log"}
 }

@@ -82,8 +82,9 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 	if l.opts.hasJob == nil {
 		l.opts.hasJob = func(string) bool { return true }
 	}
+	reserveThreads(instanceThreads)
 	l.archive = newRunArchive(dir, opts.keep, opts.keepBytes)
-	l.keepers = keepers{command: opts.keeper, log: l.log, of: map[string]*keeperProcess{}}
+	l.keepers = keepers{command: opts.keeper, log: l.log, most: keptRuns(descriptorLimit()), of: map[string]*keeperProcess{}}
 	if len(opts.keeper) == 0 {
 		self, err := ownBinary()
 		if err != nil {

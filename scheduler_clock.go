@@ -107,6 +107,7 @@ func (s *scheduler) shiftStamps(by int64) {
 	s.requests.shift(by)
 	s.retired.shift(by)
 	for _, r := range s.runs {
+		shiftAll(by, &r.tryUntil)
 		r.update(func(n *Run) {
 			shiftAll(by, &n.Queued, &n.Launched, &n.Started, &n.Unreachable)
 			if n.Kind != kindScheduled { // it was due when it was made, or so much later
