@@ -48,6 +48,7 @@ type Job struct {
 	Schedule               string   // as posted, or as last advanced
 	ScheduleTimeZone       string
 	Extra                  []RawField // unknown keys, in their order
+	Policy                 *Policy    // what it says in keys of ours, nil for nothing; replaced, never changed
 
 	Misread []Warning // what the document that was posted says otherwise than this; no part of it
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"time"
 )
 
@@ -39,6 +40,12 @@ const (
 	killRequested killCause = "killed by request"
 	killPurged    killCause = "purged by request"
 )
+
+// killOverLimit begins the cause of a kill for the run's time limit, which follows.
+const killOverLimit = "over its time limit of"
+
+// overLimit reports whether the run has taken longer than it may: then it has failed, whatever its task ends as.
+func (c killCause) overLimit() bool { return strings.HasPrefix(string(c), killOverLimit) }
 
 // asked reports whether somebody wants the run to end: then it has neither failed nor been
 // lost, whatever its task ends as.

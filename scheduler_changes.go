@@ -69,7 +69,7 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		e.state.Used, e.state.LastRetry = used.Used, used.LastRetry
 		s.state(e).Seq = s.nextSeq()
 	}
-	e.misreadDirty = created && len(j.Misread) > 0
+	e.misreadDirty, e.policyDirty = created && len(j.Misread) > 0, created && j.Policy != nil
 	s.replace(e, j, schedule)
 	if created {
 		s.linkLate(j.Name)
@@ -132,6 +132,7 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 		e.sched, e.problem = schedule, problemOf(schedule)
 	}
 	s.requeueWaiting(e)
+	s.watchLimits(e)
 	s.arm(e)
 	s.fireDue(e)
 	s.wake = append(s.wake, j.Name)
@@ -423,7 +424,7 @@ func (s *scheduler) checkSize(j *Job, args string) error {
 	}
 	r := &openRun{entry: &entry{job: j}, Run: &Run{ID: runID(s.now, 0, j.Name, args), Job: j.Name, Args: args, State: runQueued}}
 	run := r.size() + runGrowth
-	need := s.store.size(document) + state + len(r.entry.waitRecord()) + max(2*run, run+s.cfg.historySize) + s.partSize()
+	need := s.store.size(document) + len(j.Policy.appendMembers(nil)) + state + len(r.entry.waitRecord()) + max(2*run, run+s.cfg.historySize) + s.partSize()
 	if need <= s.cfg.largestStep {
 		return nil
 	}

@@ -31,6 +31,7 @@ func (s *scheduler) touchRun(r *openRun) {
 // setJob replaces a job's document.
 func (s *scheduler) setJob(e *entry, j *Job) {
 	e.misreadDirty = e.misreadDirty || !slices.Equal(e.job.Misread, j.Misread)
+	e.policyDirty = e.policyDirty || e.job.Policy != j.Policy
 	e.job = j
 	e.jobDirty = true
 	s.touch(e)
@@ -271,6 +272,10 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 
 // succeed ends a run that did what it should, for its job's counters and children.
 func (s *scheduler) succeed(r *openRun, message string) {
+	if r.Killing.overLimit() {
+		s.fail(r, runFailed, message)
+		return
+	}
 	s.end(r, runFinished, message)
 	s.countSuccess(r.entry)
 	s.disableExhausted(r.entry)
@@ -318,6 +323,9 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 		s.killed(r, message)
 		return
 	}
+	if r.Killing.overLimit() {
+		state, message = runFailed, string(r.Killing)
+	}
 	e, before := r.entry, r.entry.job
 	s.end(r, state, message)
 	if mayRetry(before, r.Attempt) {
@@ -345,12 +353,12 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 
 // mayRetry says whether an attempt may follow the one that failed. After a
 // run has failed for good, runs get no retries until one succeeds: a rule of
-// all versions that clients may rely on.
+// all versions that clients may rely on, except for jobs that say how their attempts follow each other.
 func mayRetry(j *Job, attempt int) bool {
 	if attempt >= j.Retries {
 		return false
 	}
-	if j.LastError == "" {
+	if j.LastError == "" || j.pacesAttempts() {
 		return true
 	}
 	failed, ok1 := parseDate(j.LastError)
@@ -360,7 +368,7 @@ func mayRetry(j *Job, attempt int) bool {
 
 // retry opens the next attempt of a run. It keeps one-off arguments.
 func (s *scheduler) retry(e *entry, r *Run) {
-	due := s.now + s.cfg.failureRetry.Milliseconds()
+	due := s.now + e.job.pauseBefore(r.Attempt+1, s.cfg.failureRetry).Milliseconds()
 	e.state.LastRetry = max(due, e.state.LastRetry+1)
 	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs}, e.state.LastRetry)
 }
