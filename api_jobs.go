@@ -259,7 +259,7 @@ func (a *api) explainJob(e *jobError, j *Job) error {
 	case strings.HasPrefix(e.text, "requirement failed: "):
 		return illegal(e.text, e.text)
 	case e.field == "schedule" && j != nil:
-		if _, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, a.now()); err != nil {
+		if _, err := j.parseSchedule(a.now()); err != nil {
 			return &httpError{status: http.StatusBadRequest, text: e.text,
 				text3: fmt.Sprintf("Cannot parse schedule '%s' (wtf bro)", j.Schedule)}
 		}
@@ -273,7 +273,7 @@ func (a *api) checkStart(d dialect, old, j *Job) error {
 	if d != dialect3 || old != nil || j.Dependent || j.Disabled {
 		return nil
 	}
-	schedule, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, a.now())
+	schedule, err := j.parseSchedule(a.now())
 	if err != nil || schedule.remaining() == 0 {
 		return nil // check has had its say
 	}

@@ -302,7 +302,7 @@ func (j *Job) checkTrigger(now time.Time) error {
 		}
 		return nil
 	}
-	s, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, now)
+	s, err := j.parseSchedule(now)
 	if err == nil {
 		err = s.check()
 	}
@@ -310,6 +310,15 @@ func (j *Job) checkTrigger(now time.Time) error {
 		return &jobError{"schedule", err.Error()}
 	}
 	return nil
+}
+
+// parseSchedule reads when the job is due. What an H in its expression stands for follows from its name.
+func (j *Job) parseSchedule(now time.Time) (Schedule, error) {
+	text, err := spreadCron(j.Schedule, j.Name)
+	if err != nil {
+		return Schedule{}, err
+	}
+	return parseSchedule(text, j.ScheduleTimeZone, now)
 }
 
 // minEpsilon is how late an occurrence may be whatever its job says: nobody comes to one before it is due.

@@ -52,7 +52,7 @@ func (s *scheduler) put(e *entry, j *Job) error {
 	var schedule Schedule
 	if !j.Dependent {
 		var err error
-		if schedule, err = parseSchedule(j.Schedule, j.ScheduleTimeZone, s.serverTime()); err != nil {
+		if schedule, err = j.parseSchedule(s.serverTime()); err != nil {
 			return &jobError{"schedule", err.Error()}
 		}
 	}
@@ -341,6 +341,9 @@ func (s *scheduler) heir(child, gone *entry, grandparents []string) *Job {
 	case len(j.Parents) == 0:
 		j.Dependent, j.Parents = false, nil
 		j.Schedule, j.ScheduleTimeZone = gone.job.Schedule, gone.job.ScheduleTimeZone
+		if gone.sched.isCron() {
+			j.Schedule, _ = gone.sched.anchor() // without an H, which would stand for something else in the child
+		}
 	}
 	return j
 }
@@ -369,6 +372,9 @@ func (s *scheduler) adoptSchedule(child *entry, j *Job, gone *entry) {
 	st := s.state(child)
 	st.Consumed = nil
 	st.Posted, st.Zone, st.Anchor, st.Index, st.Written = gone.state.Posted, gone.state.Zone, gone.state.Anchor, gone.state.Index, gone.state.Written
+	if gone.sched.isCron() {
+		st.Posted = j.Schedule
+	}
 	st.LastScheduled = max(st.LastScheduled, gone.state.LastScheduled)
 	child.sched, child.problem = gone.sched, gone.problem
 	s.setJob(child, j)

@@ -304,7 +304,7 @@ func (s *scheduler) restoreSchedule(e *entry) {
 			return
 		}
 	}
-	schedule, err := parseSchedule(e.job.Schedule, e.job.ScheduleTimeZone, s.serverTime())
+	schedule, err := e.job.parseSchedule(s.serverTime())
 	if err != nil {
 		e.problem = err.Error()
 		s.log.Error("stored schedule can't be read; the job only runs by hand", "job", e.job.Name, "schedule", e.job.Schedule, "error", err)
