@@ -125,6 +125,7 @@ func (d *jobDecoder) job(doc object) *Job {
 	d.trigger(j, doc)
 	var inert object
 	j.Policy, inert = d.policy(doc)
+	d.settleOverlap(j, doc)
 	j.Extra = extraFields(doc, inert)
 	return j
 }
@@ -135,7 +136,7 @@ func (d *jobDecoder) hidden() *Job {
 	switch {
 	case d.base == nil:
 	case d.from == dialect2:
-		j.Concurrent, j.MaxCompletionTime = d.base.Concurrent, d.base.MaxCompletionTime
+		j.Concurrent, j.MaxCompletionTime = d.base.Concurrent && !d.base.saysAllow(), d.base.MaxCompletionTime
 	case d.from == dialect3:
 		j.Epsilon, j.Async = d.base.Epsilon, d.base.Async
 	}

@@ -17,6 +17,8 @@ type Policy struct {
 	RetryDelay    *Period
 	RetryBackoff  float64 // 0 where it is not set
 	RetryDelayMax *Period
+	Overlap       string  // of overlaps, "" where it is not set
+	MaxConcurrent int     // 0 where it is not set
 	Labels        []Label // by key
 
 	kept rawMembers // what a later version of this program has put into the record
@@ -44,6 +46,8 @@ var policyKeys = []policyKey{
 	durationKey("retryDelay", "`--failure_retry`", 0, func(p *Policy) **Period { return &p.RetryDelay }),
 	backoffKey,
 	durationKey("retryDelayMax", "the larger of an hour and `retryDelay`", 0, func(p *Policy) **Period { return &p.RetryDelayMax }),
+	wordKey("overlap", overlaps, func(p *Policy) *string { return &p.Overlap }),
+	maxConcurrentKey,
 	labelsKey,
 }
 
@@ -159,7 +163,7 @@ func (j *Job) withPolicy(p *Policy) *Job {
 		return j
 	}
 	next := j.clone()
-	next.Policy = p
+	next.Policy = p.followConcurrent(j.Concurrent)
 	next.Extra = slices.DeleteFunc(next.Extra, func(f RawField) bool {
 		key := policyKeyOf(f.Key)
 		return key != nil && key.text(p) != nil

@@ -109,6 +109,16 @@ func TestPolicyValues(t *testing.T) {
 		`"labels":"team=data"`:                   inert,
 		`"labels":{"a":1}`:                       "labels: the value of 'a' is not a text",
 		`"labels":{"a=b":"1"}`:                   "labels: 'a=b' is no key of a label: it has 1 to 63 characters and no =",
+		`"overlap":"skip"`:                       `"overlap":"skip"`,
+		`"overlap":"allow","maxConcurrent":3`:    `"overlap":"allow","maxConcurrent":3`,
+		`"overlap":"allow","concurrent":false`:   `"overlap":"allow"`,
+		`"overlap":"Skip"`:                       "overlap: 'Skip' is not one of delay, skip, replace, queue, allow",
+		`"overlap":"skip","concurrent":true`:     `concurrent: true contradicts "overlap":"skip"; leave one of them out, or write "overlap":"allow"`,
+		`"overlap":true`:                         inert,
+		`"maxConcurrent":3`:                      `maxConcurrent: it bounds how many runs go on at once, and is for jobs with "overlap":"allow"`,
+		`"overlap":"allow","maxConcurrent":0`:    "maxConcurrent: 0 is not a whole number from 1 to 10000",
+		`"overlap":"allow","maxConcurrent":1.5`:  "maxConcurrent: 1.5 is not a whole number from 1 to 10000",
+		`"maxConcurrent":"3"`:                    inert,
 		`"Labels":{"a":"1"}`:                     inert,
 		`"maxCompletionTime":"PT2H","labels":{}`: "",
 	} {
@@ -193,5 +203,26 @@ func TestPauseBetweenAttempts(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: pauses %v, want %v", members, got, want)
 		}
+	}
+}
+
+// A job as it is listed can be posted, and says the same in keys of ours, in each dialect and in the store.
+func TestPolicyIsListedAsItIsPosted(t *testing.T) {
+	t.Parallel()
+	j, err := decodeJob([]byte(policyJob(t, "a")), jobDefaults{}, dialect2, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := string(j.Policy.encode())
+	for _, d := range []dialect{dialect2, dialect3} {
+		for _, base := range []*Job{nil, j} {
+			again, err := decodeJob(j.appendListJSON(nil, d), jobDefaults{}, d, base)
+			if err != nil || string(again.Policy.encode()) != want || again.Concurrent != j.Concurrent {
+				t.Errorf("listed in dialect %d and posted it says %s, %v; want %s", d, again.Policy.encode(), err, want)
+			}
+		}
+	}
+	if got := string(readPolicy([]byte(want)).encode()); got != want {
+		t.Errorf("stored it says %s, want %s", got, want)
 	}
 }

@@ -585,7 +585,7 @@ func (s *scheduler) explain(r *openRun, position func(*openRun) int) waiting {
 	case r.delayed:
 		w.Reasons = append(w.Reasons, "waits until "+instant(r.dueTime())+" before it is tried again")
 	case r.blocked():
-		w.Reasons = append(w.Reasons, "another run of the job is under way or before it, and the job is not concurrent")
+		w.Reasons = append(w.Reasons, r.entry.whyBlocked(r))
 	case !s.subscribed:
 		w.Position = position(r)
 		w.Reasons = append(w.Reasons, "not connected to the cluster")

@@ -277,6 +277,8 @@ func (m *model) policy() string {
 		fmt.Sprintf(`"retryDelay":%d`, m.random.IntN(60)),
 		fmt.Sprintf(`"retryBackoff":%d`, 1+m.random.IntN(4)),
 		fmt.Sprintf(`"retryDelayMax":%d`, m.random.IntN(120)),
+		fmt.Sprintf(`"overlap":%q`, overlaps[m.random.IntN(len(overlaps))]),
+		fmt.Sprintf(`"overlap":"allow","maxConcurrent":%d`, 1+m.random.IntN(3)),
 		fmt.Sprintf(`"labels":{"n":"%d"}`, m.random.IntN(3)),
 	} {
 		if m.chance(15) {

@@ -22,8 +22,11 @@ type entry struct {
 	lists   *lists
 	gone    bool
 
-	underWay, inQueue, awaiting int // of the open runs
-	byHand, byHandBytes         int // of those that somebody has started and that wait, and their arguments
+	underWay, inQueue, awaiting int  // of the open runs
+	byHand, byHandBytes         int  // of those that somebody has started and that wait, and their arguments
+	retries                     int  // further attempts of occurrences, that wait
+	scheduledWaiting            int  // occurrences of the schedule, that wait
+	retrying                    bool // an attempt of an occurrence ends that another one follows
 
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
@@ -172,12 +175,12 @@ func (e *entry) count(r *Run, by int) {
 	case r.State == runQueued && r.Kind == kindManual:
 		e.byHand += by
 		e.byHandBytes += by * len(r.Args)
+	case r.State == runQueued && r.Kind == kindScheduled:
+		e.scheduledWaiting += by
+	case r.State == runQueued && r.ofOccurrence() && r.Kind == kindRetry:
+		e.retries += by
 	}
 }
-
-// occupied reports whether a run of the job is under way or next in the queue. One whose launcher
-// has ended and only its callback is missing does not count.
-func (e *entry) occupied() bool { return e.underWay+e.inQueue > 0 }
 
 // waiting returns the first open run that has not been launched and matches.
 func (e *entry) waiting(match func(*openRun) bool) *openRun {
