@@ -119,6 +119,7 @@ func (a *api) route() {
 	a.additions = []resource{
 		{"schedule/preview", typeJSON, true, []operation{here(document(http.MethodPost, a.previewSchedule))}},
 		{"upcoming/{}", typeJSON, false, []operation{get(a.upcoming)}},
+		{"pause/{}", typeJSON, false, []operation{put(a.pauseJob), del(a.resumeJob)}},
 		{"runs/{}", typeJSON, false, []operation{get(a.listRuns)}},
 		{"queued/{}", typeJSON, false, []operation{get(a.explainQueued)}},
 		{"run/{}/stdout", "", false, []operation{get(a.showOutput("stdout"))}},

@@ -55,6 +55,9 @@ func appendRow(j *jobView, dst []byte) []byte {
 	dst = appendText(dst, "status", job.lastResult())
 	state, running := j.state()
 	dst = appendText(dst, "state", state)
+	if j.paused != 0 {
+		dst = appendInt(dst, "pausedUntil", j.paused)
+	}
 	if !j.next.IsZero() {
 		dst = appendInt(dst, "next", j.next.UnixMilli())
 	}

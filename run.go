@@ -83,6 +83,7 @@ type Run struct {
 	Killing     killCause `json:"killing,omitempty"`     // why a kill has been asked for
 	Callback    *int      `json:"callback,omitempty"`    // status code an async callback gave before the launcher ended
 	Elements    int64     `json:"elements,omitempty"`    // numElementsProcessed
+	MadeUp      bool      `json:"madeUp,omitempty"`      // an occurrence that was missed and runs all the same, in its turn
 	ByHand      bool      `json:"byHand,omitempty"`      // an attempt that follows one of a run by hand
 	Late        bool      `json:"late,omitempty"`        // eventLate has been raised
 

@@ -431,6 +431,8 @@ func (s *scheduler) fire(t *alarm) {
 		s.giveUpUnreachable(t.run)
 	case timerLate:
 		s.tellLate(t.run)
+	case timerPause:
+		s.endPause(t.entry)
 	case timerLimit:
 		s.endOverLimit(t.run)
 	case timerReconcile:

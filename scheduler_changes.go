@@ -109,6 +109,9 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 	before := e.job
 	same := e.state.Posted != "" && j.ScheduleTimeZone == e.state.Zone && !schedule.emptyStart() &&
 		(j.Schedule == e.state.Posted || j.Schedule == before.Schedule || j.Schedule == e.state.Written)
+	if before.Disabled && !j.Disabled {
+		e.resumed = s.now
+	}
 	s.relink(e, j)
 	s.setJob(e, j)
 	s.note(e, "")
@@ -269,6 +272,7 @@ func (s *scheduler) remove(e *entry) {
 	s.graph.remove(name)
 	s.dues.drop(&e.timer)
 	e.gone = true
+	s.watchPause(e)
 	s.retire(e)
 	delete(s.jobs, name)
 	delete(s.unlinked, name)

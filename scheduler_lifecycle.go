@@ -79,6 +79,10 @@ func (s *scheduler) fireDue(e *entry) {
 	if !e.scheduled() || s.yielding {
 		return
 	}
+	if !e.plain() {
+		s.fireStretches(e)
+		return
+	}
 	p := e.sched.pass(time.UnixMilli(s.now), e.epsilon())
 	newest, passed := p.newest()
 	if !passed {
@@ -123,7 +127,7 @@ func jobArguments(j *Job) string { return strings.Join(j.Arguments, " ") }
 
 // pend makes the occurrence at due a run. It replaces one that still waits.
 func (s *scheduler) pend(e *entry, due int64) {
-	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled }); old != nil && e.job.overlap() != overlapQueue {
+	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled && !r.MadeUp }); old != nil && e.job.overlap() != overlapQueue {
 		s.end(old, runSkipped, "replaced by the occurrence of "+msTime(due).Format(time.RFC3339Nano))
 	}
 	s.add(e, &Run{Kind: kindScheduled, Due: due}, e.unused(due))
@@ -212,7 +216,7 @@ func (s *scheduler) admit(r *openRun) {
 	case r.State != runQueued || r.delayed || r.class != nil:
 	case e.job.Disabled:
 		s.end(r, runSkipped, "the job is disabled")
-	case !e.hasPlace(r), e.retries > 0 && r.isOccurrence() && e.job.overlap() == overlapReplace:
+	case !e.hasPlace(r), e.retries > 0 && r.isOccurrence() && !r.MadeUp && e.job.overlap() == overlapReplace:
 		s.overlapped(r)
 	default:
 		e.blocked.remove(r)
@@ -224,6 +228,10 @@ func (s *scheduler) admit(r *openRun) {
 // release admits a run whose retry delay has passed.
 func (s *scheduler) release(r *openRun) {
 	if r.State == runQueued && r.delayed {
+		if p := r.entry.pause; p != nil && r.Kind == kindRetry && s.now < p.Until {
+			s.putOff(r, p.Until)
+			return
+		}
 		r.delayed = false
 		s.admit(r)
 	}
@@ -370,6 +378,9 @@ func mayRetry(j *Job, attempt int) bool {
 // retry opens the next attempt of a run. It keeps one-off arguments.
 func (s *scheduler) retry(e *entry, r *Run) {
 	due := s.now + e.job.pauseBefore(r.Attempt+1, s.cfg.failureRetry).Milliseconds()
+	if e.pause != nil {
+		due = max(due, e.pause.Until)
+	}
 	e.state.LastRetry = max(due, e.state.LastRetry+1)
 	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs, ByHand: r.ByHand || r.Kind == kindManual}, e.state.LastRetry)
 }
@@ -408,6 +419,9 @@ func (s *scheduler) runIfReady(e *entry) {
 	}
 	if e.job.Disabled {
 		s.consume(e, parents) // the runs of a disabled child are dropped silently, as ever
+		return
+	}
+	if s.barDependent(e, parents) {
 		return
 	}
 	newest := e.job.overlap() == overlapSkip || e.job.overlap() == overlapReplace
