@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -111,6 +112,13 @@ type flags struct {
 	localOutputSize      int    // MiB; 0 for any
 	acceptEmptyState     string // a node, as termMark has it; "" for none
 	acceptDamagedState   int64  // an offset; noDamage for none
+
+	// Who may do what
+	httpUsersFile      string
+	trustedProxies     []netip.Prefix
+	trustedProxySecret string // file
+	instanceSecretFile string
+	jvmInstances       []string // host:port
 
 	set map[string]bool // the options given on the command line
 }
