@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -622,59 +621,4 @@ func checkTermNode(s string) (string, error) {
 		return "", errors.New("want the value that the log and /health of an instance give, such as 1767225600000-2f")
 	}
 	return s, nil
-}
-
-// networksValue is addresses and networks with commas between them.
-type networksValue struct{ p *[]netip.Prefix }
-
-func (v networksValue) Set(s string) error {
-	var networks []netip.Prefix
-	for part := range strings.SplitSeq(s, ",") {
-		part = strings.TrimSpace(part)
-		network, err := netip.ParsePrefix(part)
-		if err != nil {
-			address, err := netip.ParseAddr(part)
-			if err != nil {
-				return fmt.Errorf("%q is neither an address nor a network like 10.0.0.0/8", part)
-			}
-			network = netip.PrefixFrom(address, address.BitLen())
-		}
-		networks = append(networks, network.Masked())
-	}
-	*v.p = networks
-	return nil
-}
-
-func (v networksValue) String() string {
-	if v.p == nil {
-		return ""
-	}
-	var texts []string
-	for _, n := range *v.p {
-		texts = append(texts, n.String())
-	}
-	return strings.Join(texts, ",")
-}
-
-// hostPortsValue is host:port,host:port,...
-type hostPortsValue struct{ p *[]string }
-
-func (v hostPortsValue) Set(s string) error {
-	var all []string
-	for part := range strings.SplitSeq(s, ",") {
-		hostPort, err := checkHostPort(strings.TrimSpace(part))
-		if err != nil {
-			return err
-		}
-		all = append(all, hostPort)
-	}
-	*v.p = all
-	return nil
-}
-
-func (v hostPortsValue) String() string {
-	if v.p == nil {
-		return ""
-	}
-	return strings.Join(*v.p, ",")
 }

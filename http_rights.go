@@ -149,7 +149,13 @@ func (m *mandate) job(name string, j *Job) error {
 
 func (m *mandate) parent(name string, j *Job) error { return m.who.mayChange(editRole, name, j) }
 
-func (m *mandate) heir(j *Job) error { return m.who.mayEdit(j, m.access.editing()) }
+// heir does not name the job, which may be none of theirs who ask.
+func (m *mandate) heir(j *Job) error {
+	if m.who.mayEdit(j, m.access.editing()) == nil {
+		return nil
+	}
+	return &notYours{fmt.Sprintf("the deletion would change a job that runs after this one, and that %s may not edit", m.who.who())}
+}
 
 func (m *mandate) run(id string, r *Run, j *Job) error { return m.who.mayCallBack(id, r, j) }
 
