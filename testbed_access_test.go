@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/base64"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -146,4 +147,9 @@ func (p *guardedPair) stored(t testing.TB, admin string) string {
 	}
 	_, records, _ := strings.Cut(bodyOf(t, res), "\n")
 	return records
+}
+
+// debugLog logs everything.
+func debugLog(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
