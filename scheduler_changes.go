@@ -38,23 +38,6 @@ func (s *scheduler) putJob(ctx context.Context, name string, build func(old *Job
 	})
 }
 
-// mayDepend is nil if a document adds only parents that it may.
-func (s *scheduler) mayDepend(p permit, old, j *Job) error {
-	for _, name := range j.Parents {
-		if old != nil && slices.Contains(old.Parents, name) {
-			continue
-		}
-		var parent *Job
-		if e := s.jobs[name]; e != nil {
-			parent = e.job
-		}
-		if err := p.parent(name, parent); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // put checks everything before it changes anything.
 func (s *scheduler) put(e *entry, j *Job) error {
 	if most := s.cfg.largestJob; most > 0 {
@@ -73,7 +56,7 @@ func (s *scheduler) put(e *entry, j *Job) error {
 	var schedule Schedule
 	if !j.Dependent {
 		var err error
-		if schedule, err = parseSchedule(j.Schedule, j.ScheduleTimeZone, s.serverTime()); err != nil {
+		if schedule, err = j.parseSchedule(s.serverTime()); err != nil {
 			return &jobError{"schedule", err.Error()}
 		}
 	}
@@ -90,7 +73,7 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		e.state.Used, e.state.LastRetry = used.Used, used.LastRetry
 		s.state(e).Seq = s.nextSeq()
 	}
-	e.misreadDirty = created && len(j.Misread) > 0
+	e.misreadDirty, e.policyDirty = created && len(j.Misread) > 0, created && j.Policy != nil
 	s.replace(e, j, schedule)
 	if created {
 		s.linkLate(j.Name)
@@ -153,6 +136,7 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 		e.sched, e.problem = schedule, problemOf(schedule)
 	}
 	s.requeueWaiting(e)
+	s.watchLimits(e)
 	s.arm(e)
 	s.fireDue(e)
 	s.wake = append(s.wake, j.Name)
@@ -369,6 +353,9 @@ func (s *scheduler) heir(child, gone *entry, grandparents []string) *Job {
 	case len(j.Parents) == 0:
 		j.Dependent, j.Parents = false, nil
 		j.Schedule, j.ScheduleTimeZone = gone.job.Schedule, gone.job.ScheduleTimeZone
+		if gone.sched.isCron() {
+			j.Schedule, _ = gone.sched.anchor() // without an H, which would stand for something else in the child
+		}
 	}
 	return j
 }
@@ -397,6 +384,9 @@ func (s *scheduler) adoptSchedule(child *entry, j *Job, gone *entry) {
 	st := s.state(child)
 	st.Consumed = nil
 	st.Posted, st.Zone, st.Anchor, st.Index, st.Written = gone.state.Posted, gone.state.Zone, gone.state.Anchor, gone.state.Index, gone.state.Written
+	if gone.sched.isCron() {
+		st.Posted = j.Schedule
+	}
 	st.LastScheduled = max(st.LastScheduled, gone.state.LastScheduled)
 	child.sched, child.problem = gone.sched, gone.problem
 	s.setJob(child, j)
@@ -452,7 +442,7 @@ func (s *scheduler) checkSize(j *Job, args string) error {
 	}
 	r := &openRun{entry: &entry{job: j}, Run: &Run{ID: runID(s.now, 0, j.Name, args), Job: j.Name, Args: args, State: runQueued}}
 	run := r.size() + runGrowth
-	need := s.store.size(document) + state + len(r.entry.waitRecord()) + max(2*run, run+s.cfg.historySize) + s.partSize()
+	need := s.store.size(document) + len(j.Policy.appendMembers(nil)) + state + len(r.entry.waitRecord()) + max(2*run, run+s.cfg.historySize) + s.partSize()
 	if need <= s.cfg.largestStep {
 		return nil
 	}
@@ -624,9 +614,9 @@ func (s *scheduler) explain(r *openRun, position func(*openRun) int) waiting {
 	w := waiting{Run: r.Run, Position: -1}
 	switch {
 	case r.delayed:
-		w.Reasons = append(w.Reasons, "waits until "+instant(r.dueTime())+" before it is tried again")
+		w.Reasons = append(w.Reasons, "waits until "+instant(msTime(r.wait.at))+" before it is tried again")
 	case r.blocked():
-		w.Reasons = append(w.Reasons, "another run of the job is under way or before it, and the job is not concurrent")
+		w.Reasons = append(w.Reasons, r.entry.whyBlocked(r))
 	case !s.subscribed:
 		w.Position = position(r)
 		w.Reasons = append(w.Reasons, "not connected to the cluster")

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 	"time"
 )
 
@@ -154,4 +155,21 @@ func permitOf(ctx context.Context) permit {
 func requestNamed(ctx context.Context) *requestName {
 	name, _ := ctx.Value(requestNameKey{}).(*requestName)
 	return name
+}
+
+// mayDepend is nil if a document adds only parents that it may.
+func (s *scheduler) mayDepend(p permit, old, j *Job) error {
+	for _, name := range j.Parents {
+		if old != nil && slices.Contains(old.Parents, name) {
+			continue
+		}
+		var parent *Job
+		if e := s.jobs[name]; e != nil {
+			parent = e.job
+		}
+		if err := p.parent(name, parent); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -13,7 +13,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -147,6 +149,20 @@ func (p *guardedPair) stored(t testing.TB, admin string) string {
 	}
 	_, records, _ := strings.Cut(bodyOf(t, res), "\n")
 	return records
+}
+
+// callbackTokens notes the tokens that tasks are launched with, by the task. They end at once.
+func callbackTokens(c *fakeCluster) map[string]string {
+	tokens := map[string]string{}
+	c.behave(func(t mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
+		for _, v := range t.Command.Environment.Variables {
+			if v.Name == "CHRONOS_CALLBACK_TOKEN" {
+				tokens[t.TaskID.Value] = v.GetValue()
+			}
+		}
+		return 0, mesos.TaskStatus{State: mesos.TASK_FINISHED.Enum()}
+	})
+	return tokens
 }
 
 // debugLog logs everything.
