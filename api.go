@@ -130,6 +130,11 @@ func (a *api) route() {
 		{"backup", typeJSON, false, []operation{get(a.makeBackup)}},
 		{"restore", typeJSON, false, []operation{{method: http.MethodPost, body: true, handle: a.restoreBackup, stream: true}}},
 	}
+	if a.access != nil {
+		a.additions = append(a.additions,
+			resource{"whoami", typeJSON, false, []operation{here(get(a.whoami))}},
+			resource{"logout", "", false, []operation{here(get(a.logout))}})
+	}
 }
 
 // answer answers a call of the API.
@@ -169,6 +174,9 @@ func (a *api) perform(c *call, rest string) error {
 	if op.stream {
 		c.stream = newBodyStream(c, maxBackup)
 	}
+	if err := c.admit(res.path); err != nil {
+		return err
+	}
 	if err := checkContentType(c.r.Header["Content-Type"], res.strict, op.body); err != nil {
 		return err
 	}
@@ -180,7 +188,7 @@ func (a *api) perform(c *call, rest string) error {
 	}
 	serve := func(sch *scheduler) (err error) {
 		start := time.Now()
-		c.scheduler = sch
+		c.scheduler, c.mandate = sch, c.mandated()
 		a.respond(c, func(http.ResponseWriter) { err = explainStore(op.handle(c), c) })
 		if op.timed != "" && a.options.resourceCall != nil {
 			a.options.resourceCall(op.timed, time.Since(start))

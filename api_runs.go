@@ -18,7 +18,9 @@ var taskIDInside = regexp.MustCompile(`ct:\d+:\d+:[\w\s.#-]`)
 func (a *api) runJob(c *call) error {
 	name, args := c.params[0], c.query("arguments")
 	given := strings.TrimSpace(args) != ""
-	if !given {
+	if given {
+		c.asCommand()
+	} else {
 		args = ""
 	}
 	_, err := c.scheduler.runJob(c.r.Context(), name, args, given)
@@ -88,6 +90,9 @@ func (a *api) addProgress(c *call) error {
 	}
 	name, id := c.params[0], c.params[1]
 	jv := c.scheduler.view().job(name)
+	if err := c.mayCallBack(jv, id); err != nil {
+		return err
+	}
 	switch {
 	case jv == nil:
 		return noJob(name, "JobSchedule")
@@ -175,7 +180,7 @@ func describeRuns(runs []*Run) []runDocument {
 // listRuns answers the runs of a job: those open, oldest first, then those that ended, newest first.
 func (a *api) listRuns(c *call) error {
 	name := c.params[0]
-	jv := c.scheduler.view().job(name)
+	jv := c.sight().job(name)
 	if jv == nil {
 		return missing("job", name)
 	}
@@ -225,7 +230,7 @@ func (a *api) listProblems(c *call) error {
 		Key    string `json:"key"`
 		Reason string `json:"reason"`
 	}
-	v := c.scheduler.view()
+	v := c.sight()
 	bad := func(yield func(badJob) bool) {
 		for jv := range v.all() {
 			for _, reason := range []string{jv.problem, jv.notice} {
@@ -249,7 +254,7 @@ func (a *api) listProblems(c *call) error {
 	err := writeList(b, bad, func(j badJob) []byte { return encode(j) })
 	if err == nil {
 		b.WriteString(`,"records":`)
-		err = writeList(b, slices.Values(v.invalid), func(r invalidRecord) []byte { return encode(badRecord{r.key, r.reason}) })
+		err = writeList(b, slices.Values(v.records()), func(r invalidRecord) []byte { return encode(badRecord{r.key, r.reason}) })
 	}
 	if err == nil {
 		b.WriteString(`,"warnings":`)
@@ -264,7 +269,7 @@ func (a *api) listProblems(c *call) error {
 
 // findRun looks a run up by its id. Where the job's name ends in it can't be told
 // from the id alone: names and arguments may both have what separates them.
-func findRun(v *view, id string) *Run {
+func findRun(v sight, id string) *Run {
 	parts := strings.SplitN(id, ":", 4)
 	if len(parts) < 4 {
 		return nil
@@ -308,7 +313,7 @@ func (a *api) showOutput(file string) func(*call) error {
 		if length < 0 {
 			return refuse("length: %d is negative", length)
 		}
-		run := findRun(c.scheduler.view(), c.params[0])
+		run := findRun(c.sight(), c.params[0])
 		if run == nil {
 			return missing("run", c.params[0])
 		}

@@ -102,7 +102,7 @@ func (a *api) upcoming(c *call) error {
 	if err := checkCount(n); err != nil {
 		return err
 	}
-	jv := c.scheduler.view().job(c.params[0])
+	jv := c.sight().job(c.params[0])
 	if jv == nil {
 		return missing("job", c.params[0])
 	}

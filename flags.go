@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -111,6 +112,13 @@ type flags struct {
 	localOutputSize      int    // MiB; 0 for any
 	acceptEmptyState     string // a node, as termMark has it; "" for none
 	acceptDamagedState   int64  // an offset; noDamage for none
+
+	// Who may do what
+	httpUsersFile      string
+	trustedProxies     []netip.Prefix
+	trustedProxySecret string // file
+	instanceSecretFile string
+	jvmInstances       []string // host:port
 
 	set map[string]bool // the options given on the command line
 }
@@ -424,4 +432,59 @@ func (f *flags) jobDefaults() jobDefaults {
 		CPUs:     f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
 		Epsilon: Period{Seconds: int32(f.taskEpsilon / time.Second)}, User: f.user,
 	}
+}
+
+// networksValue is addresses and networks with commas between them.
+type networksValue struct{ p *[]netip.Prefix }
+
+func (v networksValue) Set(s string) error {
+	var networks []netip.Prefix
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		network, err := netip.ParsePrefix(part)
+		if err != nil {
+			address, err := netip.ParseAddr(part)
+			if err != nil {
+				return fmt.Errorf("%q is neither an address nor a network like 10.0.0.0/8", part)
+			}
+			network = netip.PrefixFrom(address, address.BitLen())
+		}
+		networks = append(networks, network.Masked())
+	}
+	*v.p = networks
+	return nil
+}
+
+func (v networksValue) String() string {
+	if v.p == nil {
+		return ""
+	}
+	var texts []string
+	for _, n := range *v.p {
+		texts = append(texts, n.String())
+	}
+	return strings.Join(texts, ",")
+}
+
+// hostPortsValue is host:port,host:port,...
+type hostPortsValue struct{ p *[]string }
+
+func (v hostPortsValue) Set(s string) error {
+	var all []string
+	for part := range strings.SplitSeq(s, ",") {
+		hostPort, err := checkHostPort(strings.TrimSpace(part))
+		if err != nil {
+			return err
+		}
+		all = append(all, hostPort)
+	}
+	*v.p = all
+	return nil
+}
+
+func (v hostPortsValue) String() string {
+	if v.p == nil {
+		return ""
+	}
+	return strings.Join(*v.p, ",")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"strings"
@@ -265,7 +266,7 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 	e.blocked.remove(r)
 	s.unwatch(r)
 	r.delayed = false
-	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing = state, reason, s.now, "" })
+	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing, n.Token = state, reason, s.now, "", "" })
 	delete(s.runs, r.ID)
 	e.runs.remove(r)
 	e.addHistory(r.Run, s.cfg.historyKeep, s.cfg.historySize)
@@ -456,8 +457,12 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	e := r.entry
 	s.queue.remove(r)
 	r.answered, r.asked, r.unconfirmed = false, false, false
+	if s.cfg.callbacks {
+		p.token = callbackPrefix + strings.ToLower(rand.Text()+rand.Text())
+	}
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
+		n.Token = tokenDigest(p.token)
 		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, n))
 	})
 	s.touchRun(r)
