@@ -127,11 +127,22 @@ func usageErrorf(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
+// An exitError ends the program with a status of its own.
+type exitError struct {
+	status int
+	msg    string // "" for nothing more to say
+}
+
+func (e *exitError) Error() string { return e.msg }
+
 // exitStatus is the status the process ends with for an error from parseFlags
 // or expandLegacy: 0 for help, 1 for everything else as in the JVM versions.
 func exitStatus(err error) int {
 	if err == nil || errors.Is(err, errHelp) {
 		return 0
+	}
+	if e, ok := errors.AsType[*exitError](err); ok {
+		return e.status
 	}
 	return 1
 }
@@ -292,6 +303,11 @@ func printOption(w io.Writer, o option) {
 	if def := o.value.String(); def != "" && !o.secret && !o.boolean() && !strings.Contains(o.help, "Default:") {
 		text += " (default " + def + ")"
 	}
+	printAside(w, left, text)
+}
+
+// printAside writes a text beside what it explains.
+func printAside(w io.Writer, left, text string) {
 	for _, line := range wrapText(text, helpWidth-helpColumn) {
 		if len(left) > helpColumn-2 {
 			fmt.Fprintln(w, left)
