@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"syscall"
 )
 
 const (
@@ -24,15 +23,6 @@ func maxConnections(memory int64, descriptors uint64) int {
 	free := int64(min(descriptors, 1<<30))
 	free = (free - max(free/4, 64)) / 2
 	return int(max(leastConnections, min(free, memory/8/connectionMemory)))
-}
-
-// descriptorLimit is how many descriptors this process may have open.
-func descriptorLimit() uint64 {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 1024 // what systems allow that allow little
-	}
-	return uint64(limit.Cur)
 }
 
 // connections bounds how many connections are open. When they are as many as there may be, a new one takes the

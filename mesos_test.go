@@ -62,6 +62,45 @@ func connect(t *testing.T, c mesosConfig, id string) *connection {
 	return k
 }
 
+// A fault of ours in whatever goroutine of a connection to Mesos ends that, with the term, and not the process.
+func TestAPanicEndsTheConnection(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]func(c *mesosConfig, k *connection){
+		"the search for the master": func(c *mesosConfig, _ *connection) {
+			c.follow = func(context.Context, func(string)) { panic("a fault") }
+		},
+		"what handles events": func(_ *mesosConfig, k *connection) {
+			k.react = func(e *sched.Event) {
+				if e.GetType() == sched.Event_SUBSCRIBED {
+					panic("a fault")
+				}
+			}
+		},
+		"what is told of a call": func(_ *mesosConfig, k *connection) {
+			k.react = func(e *sched.Event) {
+				if e.GetType() == sched.Event_SUBSCRIBED {
+					k.send(calls.Suppress(), func(error) { panic("a fault") })
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := mesostest.NewMaster(t, mesostest.Options{Pipe: true})
+				k := &connection{t: t, log: &logBuffer{}, react: func(*sched.Event) {}}
+				c := configFor(m, testFramework(), slog.New(slog.NewTextHandler(k.log, nil)))
+				fault(&c, k)
+				k.mesosCluster = newMesos(c)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				if err := k.run(ctx, "", k.handle); err == nil || !strings.Contains(err.Error(), "a fault") {
+					t.Errorf("run = %v, want the fault", err)
+				}
+			})
+		})
+	}
+}
+
 func (k *connection) handle(e *sched.Event) {
 	k.mu.Lock()
 	k.events = append(k.events, e)

@@ -65,6 +65,39 @@ func TestClockSetBack(t *testing.T) {
 			b.t.Errorf("minutes ran %d times in 20 minutes after the clock went back, want 4", got)
 		}
 	})
+	clocked(t, "also before the start that they had", func(b *bench, set func(time.Duration)) {
+		b.start().post(`{"name":"now","command":"x","schedule":"R20//PT2S"}`)
+		b.post(`{"name":"given","command":"x","schedule":"R/2000-01-01T00:00:00Z/PT10S"}`)
+		b.post(`{"name":"later","command":"x","schedule":"R/2000-01-01T00:00:30Z/PT10S"}`)
+		b.wait(11 * time.Second)
+		set(-time.Hour)
+		b.wait(10 * time.Second)
+		b.restart()
+		b.wait(11 * time.Second)
+		for name, want := range map[string]int64{"now": 17, "given": 4, "later": 0} {
+			if got := b.job(name).SuccessCount; got != want {
+				b.t.Errorf("%s ran %d times in half a minute, want %d", name, got, want)
+			}
+		}
+		if n := b.s.view().job("now").sched.remaining() + b.job("now").SuccessCount; n != 20 {
+			b.t.Errorf("%d repetitions in all, want 20", n)
+		}
+		b.wantIDs()
+	})
+	clocked(t, "not before half a period has passed, however many repetitions are left", func(b *bench, set func(time.Duration)) {
+		b.start()
+		for _, times := range []string{"", "9"} {
+			b.post(`{"name":"a` + times + `","command":"x","schedule":"R` + times + `/2000-01-01T00:00:00Z/PT10S"}`)
+		}
+		b.wait(11 * time.Second)
+		set(-time.Hour + 8*time.Second)
+		b.wait(10 * time.Second)
+		for _, name := range []string{"a", "a9"} {
+			if got := b.job(name).SuccessCount; got != 2 {
+				b.t.Errorf("%s ran %d times, want 2, since its next instant is too soon after the last", name, got)
+			}
+		}
+	})
 	clocked(t, "jobs of fixed times wait until it has caught up", func(b *bench, set func(time.Duration)) {
 		b.start()
 		b.post(`{"name":"cron","command":"x","schedule":"15 0,1,2,4 * * *"}`)

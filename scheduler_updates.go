@@ -72,7 +72,7 @@ func (s *scheduler) onSubscribed(e *sched.Event_Subscribed) {
 	}
 	for _, r := range s.runs {
 		if r.Killing != "" {
-			s.send(killCall(r.ID, r.AgentID), nil)
+			s.killTask(r)
 		}
 	}
 }
@@ -143,14 +143,6 @@ func reconcileCall(tasks []sched.Call_Reconcile_Task) *sched.Call {
 	return &sched.Call{Type: sched.Call_RECONCILE, Reconcile: &sched.Call_Reconcile{Tasks: tasks}}
 }
 
-func killCall(id, agent string) *sched.Call {
-	call := &sched.Call{Type: sched.Call_KILL, Kill: &sched.Call_Kill{TaskID: mesos.TaskID{Value: id}}}
-	if agent != "" {
-		call.Kill.AgentID = &mesos.AgentID{Value: agent}
-	}
-	return call
-}
-
 // acknowledge confirms an update once what it caused is stored. Updates made by
 // the master itself have no uuid and are not confirmed.
 func (s *scheduler) acknowledge(u *mesos.TaskStatus) {
@@ -204,7 +196,7 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 	case mesos.TASK_FINISHED:
 		s.onFinished(r, u)
 	case mesos.TASK_FAILED:
-		s.fail(r, runFailed, statusText(u))
+		s.fail(r, runFailed, failureText(r.entry.job, u))
 	case mesos.TASK_KILLED:
 		s.killed(r, statusText(u))
 	case mesos.TASK_ERROR:
@@ -320,6 +312,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 				n.Started = s.now
 			}
 		})
+		s.watchLimit(r)
 		s.touchRun(r)
 	}
 	if first {
@@ -334,7 +327,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 // onFinished ends a run whose task has succeeded. The launcher of an async job says nothing about
 // the job: its run waits for the callback, unless that came first.
 func (s *scheduler) onFinished(r *openRun, u *mesos.TaskStatus) {
-	if !r.entry.job.Async {
+	if !r.entry.job.Async || r.Killing.overLimit() {
 		s.succeed(r, statusText(u))
 		return
 	}
@@ -364,6 +357,10 @@ func (s *scheduler) boundAwaiting(e *entry) {
 
 // killed ends a run that was killed: no counter changes, no retry, no child runs.
 func (s *scheduler) killed(r *openRun, message string) {
+	if r.Killing.overLimit() {
+		s.fail(r, runFailed, message)
+		return
+	}
 	if r.Killing.asked() {
 		message = string(r.Killing)
 	}
@@ -391,6 +388,10 @@ func (s *scheduler) onTaskError(r *openRun, u *mesos.TaskStatus) {
 // onGone handles the news that the cluster has no such task (any more). One that was
 // never launched waits again with the same attempt; any other is lost, which counts as a failure.
 func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
+	if startsLater(u) && !s.outdated(r, u) && !r.doubtful {
+		s.postpone(r, statusText(u))
+		return
+	}
 	if r.State == runLaunching && neverLaunched(u) {
 		if s.outdated(r, u) {
 			r.answered = false
@@ -406,6 +407,31 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 		}
 	}
 	s.lose(r, statusText(u))
+}
+
+// startsLater reports whether a status says that a task could not be started for now, though its launch was in order, which
+// is what TASK_DROPPED means: nothing of it has begun.
+func startsLater(u *mesos.TaskStatus) bool {
+	return u.GetState() == mesos.TASK_DROPPED && u.GetReason() == mesos.REASON_CONTAINER_LAUNCH_FAILED
+}
+
+// Before a run that could not be started is tried again, the pause grows from the one to the other.
+const (
+	shortPause = 500 * time.Millisecond
+	longPause  = 30 * time.Second
+)
+
+// postpone has a run that could not be started wait, and fails it when its epsilon is over.
+func (s *scheduler) postpone(r *openRun, why string) {
+	if r.tryUntil == 0 {
+		r.tryUntil, r.tryPause = s.now+r.entry.epsilon(), shortPause
+	}
+	if s.now >= r.tryUntil {
+		s.fail(r, runFailed, why)
+		return
+	}
+	s.requeue(r, why, min(r.tryPause, time.Duration(r.tryUntil-s.now)*time.Millisecond))
+	r.tryPause = min(2*r.tryPause, longPause)
 }
 
 // outdated reports whether a status that denies a launch is about an earlier one of the
@@ -509,7 +535,7 @@ func (s *scheduler) kill(r *openRun, why killCause) {
 	case runQueued, runAwaiting:
 		s.killed(r, string(why))
 	default:
-		if r.Killing == "" {
+		if !r.Killing.asked() {
 			r.update(func(n *Run) { n.Killing = why })
 			s.touchRun(r)
 		}
@@ -522,7 +548,7 @@ func (s *scheduler) repeatKill(r *openRun) {
 		return
 	}
 	r.asked = true // of a task it does not know the master says so
-	s.send(killCall(r.ID, r.AgentID), nil)
+	s.killTask(r)
 	s.timers.move(&r.kill, s.now+killAgain.Milliseconds())
 }
 

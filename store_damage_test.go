@@ -217,6 +217,10 @@ type memDisk map[string]*memFile
 // A memFile is a file of a memDisk.
 type memFile struct{ content []byte }
 
+func (d memDisk) reserve(string, int64, int64) error { return errors.ErrUnsupported }
+
+func (d memDisk) free() (int64, error) { return 0, errors.ErrUnsupported }
+
 func (d memDisk) path(name string) string { return "/nowhere/" + name }
 func (d memDisk) sync() error             { return nil }
 

@@ -319,3 +319,84 @@ func TestChangesAreAnsweredWith507AndReadersGoOn(t *testing.T) {
 		t.Errorf("stored %q, want J_a and J_e", keys)
 	}
 }
+
+// A smallDisk has no more room than it says, beside what it has set aside for its one file.
+type smallDisk struct {
+	osDisk
+	room, held int64
+}
+
+func (d *smallDisk) open(name string, flag int) (logFile, error) {
+	f, err := d.osDisk.open(name, flag)
+	return smallFile{f, d}, err
+}
+
+func (d *smallDisk) take(end int64) error {
+	more := max(0, end-d.held)
+	if more > d.room {
+		return syscall.ENOSPC
+	}
+	d.room, d.held = d.room-more, d.held+more
+	return nil
+}
+
+func (d *smallDisk) reserve(_ string, offset, length int64) error { return d.take(offset + length) }
+
+func (d *smallDisk) free() (int64, error) { return d.room, nil }
+
+type smallFile struct {
+	logFile
+	disk *smallDisk
+}
+
+func (f smallFile) WriteAt(b []byte, offset int64) (int, error) {
+	if err := f.disk.take(offset + int64(len(b))); err != nil {
+		return 0, err
+	}
+	return f.logFile.WriteAt(b, offset)
+}
+
+func (f smallFile) Truncate(size int64) error {
+	f.disk.held = size
+	return f.logFile.Truncate(size)
+}
+
+// Whatever fills the disk, the state has room for what makes room again: for at least half of its reserve
+// at any time. When there is room, it is held again.
+func TestStateHasAReserveWhileTheDiskIsFull(t *testing.T) {
+	const plenty = 100 << 20
+	d := &smallDisk{osDisk: osDisk(t.TempDir()), room: plenty}
+	s, err := openLog(d, noDamage, slog.New(slog.DiscardHandler))
+	must(t, err)
+	defer s.Close()
+	value := strings.Repeat("x", 10_000)
+	mustCommit(t, s, put("J_filler", value))
+	for round := range 3 {
+		for range 30 * round { // begin at several places of the reserve
+			mustCommit(t, s, put("J_filler", value))
+		}
+		d.room = 0
+		must(t, s.ready())
+		if p := strings.Join(s.problems(), "\n"); !strings.Contains(p, "disk full: "+s.disk.path("")) {
+			t.Errorf("health says %q of a full disk", p)
+		}
+		stored := 0
+		for s.commit(t.Context(), []record{put("J_filler", value)}) == nil {
+			stored += len(value)
+		}
+		if stored < reserveSize/2-len(value) || stored > reserveSize {
+			t.Errorf("%d bytes were stored on a full disk, want up to %d", stored, reserveSize)
+		}
+		if err := s.ready(); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("ready = %v when the reserve is used up", err)
+		}
+		d.room = plenty
+		must(t, s.ready())
+		if p := s.problems(); len(p) > 0 {
+			t.Errorf("problems %q when there is room", p)
+		}
+		if held := s.held - s.end; held < reserveSize/2 {
+			t.Errorf("%d bytes are held when there is room again", held)
+		}
+	}
+}
