@@ -14,6 +14,9 @@ import (
 // taskIDInside finds a task id anywhere in a text, which is all that the original asks of one.
 var taskIDInside = regexp.MustCompile(`ct:\d+:\d+:[\w\s.#-]`)
 
+// runHeader tells the id of the run that a request has started.
+const runHeader = "X-Chronos-Run"
+
 // runJob starts a job now. Arguments that aren't blank replace the job's own for this run.
 func (a *api) runJob(c *call) error {
 	name, args := c.params[0], c.query("arguments")
@@ -23,7 +26,10 @@ func (a *api) runJob(c *call) error {
 	} else {
 		args = ""
 	}
-	_, err := c.scheduler.runJob(c.r.Context(), name, args, given)
+	id, err := c.scheduler.runJob(c.r.Context(), name, args, given)
+	if err == nil {
+		c.w.Header().Set(runHeader, id)
+	}
 	return c.done(foundJob(err, name, "Job"))
 }
 

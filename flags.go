@@ -135,11 +135,22 @@ func usageErrorf(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
+// An exitError ends the program with a status of its own.
+type exitError struct {
+	status int
+	msg    string // "" for nothing more to say
+}
+
+func (e *exitError) Error() string { return e.msg }
+
 // exitStatus is the status the process ends with for an error from parseFlags
 // or expandLegacy: 0 for help, 1 for everything else as in the JVM versions.
 func exitStatus(err error) int {
 	if err == nil || errors.Is(err, errHelp) {
 		return 0
+	}
+	if e, ok := errors.AsType[*exitError](err); ok {
+		return e.status
 	}
 	return 1
 }
@@ -255,6 +266,7 @@ func (f *flags) withoutEffect() []string {
 }
 
 const helpHead = `Usage: chronos [options]
+       chronos <command> [options] [arguments]
 
 With no options at all jobs run as processes of this machine, the state is kept
 in chronos-data, and the API listens on http://127.0.0.1:8080. An option's value
@@ -265,6 +277,32 @@ last one counts. Passwords are never shown as defaults.
 const helpTail = `
       --version               Print the version and exit.
       --help                  Print this and exit.
+
+Commands; chronos <command> --help tells their options:
+      jobs [TEXT...]          List jobs, or those with a text in their names.
+      job NAME                Show a job and its last runs.
+      run NAME                Start a job now, and wait for it if asked to.
+      logs NAME|RUN           Show what the last run of a job, or a run, has
+                              written.
+      kill NAME...            End the runs of jobs.
+      enable NAME...          Let jobs run by their schedules again.
+      disable NAME...         Keep jobs from running by their schedules.
+      delete NAME...          Delete jobs.
+      runs                    List runs of all jobs, or of one.
+      next                    List what is due next.
+      why NAME                Say why a job waits, or does not run.
+      explain SCHEDULE        Show when a schedule would be due; asks no
+                              instance.
+      top                     Watch what runs and waits.
+      backup                  Write the whole state to a file.
+      restore FILE            Make a backup the state.
+      dry-run                 Say what this program would make of a state, and
+                              change nothing.
+      healthcheck             Ask the instance of this machine or container
+                              whether it lives.
+      completion bash|zsh|fish
+                              Write a script that completes command lines.
+      man                     Write the manual page.
 `
 
 // helpColumn is where the descriptions start, helpWidth where they wrap.
@@ -300,6 +338,11 @@ func printOption(w io.Writer, o option) {
 	if def := o.value.String(); def != "" && !o.secret && !o.boolean() && !strings.Contains(o.help, "Default:") {
 		text += " (default " + def + ")"
 	}
+	printAside(w, left, text)
+}
+
+// printAside writes a text beside what it explains.
+func printAside(w io.Writer, left, text string) {
 	for _, line := range wrapText(text, helpWidth-helpColumn) {
 		if len(left) > helpColumn-2 {
 			fmt.Fprintln(w, left)
