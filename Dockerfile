@@ -4,6 +4,8 @@
 #
 #   docker build --build-arg VERSION=$(git describe --tags --always) -t chronos .
 
+# For a build that is the same tomorrow, name the base by its digest:
+# --build-arg GO_IMAGE=docker.io/library/golang:1.26@sha256:...
 ARG GO_IMAGE=docker.io/library/golang:1.26
 FROM ${GO_IMAGE} AS build
 WORKDIR /src

@@ -29,6 +29,10 @@ func (a *api) runJob(c *call) error {
 	id, err := c.scheduler.runJob(c.r.Context(), name, args, given)
 	if err == nil {
 		c.w.Header().Set(runHeader, id)
+		if jv := c.scheduler.view().job(name); jv != nil && jv.job.Disabled {
+			a.log.Warn("a run that was started by hand is skipped: the job is disabled", "job", name, "run", id)
+			warn(c.w.Header(), []Warning{{Key: "disabled", Text: "the job is disabled, and the run is skipped, as in the original; enable it first"}})
+		}
 	}
 	return c.done(foundJob(err, name, "Job"))
 }

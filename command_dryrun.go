@@ -47,9 +47,28 @@ type dryRun struct {
 	told  map[string]bool     // findings that have been told
 }
 
+const dryRunHelp = `Usage: chronos dry-run [options]
+
+Read the state in ZooKeeper of a Chronos in service, of whatever version, and say
+what this program would make of it: what it would treat differently, and what it
+would run next. It stands in no election and writes nothing.
+
+      --once                  Look once and end.
+      --every <duration>      How often to look. (default 30s)
+      --count <number>        Occurrences shown at the first look. (default 20)
+
+The options of the server say where the state is: --zk_hosts, --zk_path,
+--zk_auth. All of them are taken, so that the command line of the Chronos in
+service will do; see chronos --help.
+`
+
 // dryRunCommand is chronos dry-run. Its options are those of the program, and three of its own.
 func dryRunCommand(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	d := &dryRun{out: stdout, every: 30 * time.Second, count: 20, told: map[string]bool{}}
+	if slices.Contains(args, "--help") {
+		fmt.Fprint(stdout, dryRunHelp)
+		return errHelp
+	}
 	args, err := d.ownOptions(args)
 	if err != nil {
 		printUsageError(stdout, &usageError{err.Error()})
@@ -59,9 +78,6 @@ func dryRunCommand(ctx context.Context, args []string, stdin io.Reader, stdout i
 		return err
 	}
 	if d.flags, err = parseFlags(args, os.LookupEnv, stdout); err != nil {
-		if errors.Is(err, errHelp) {
-			fmt.Fprint(stdout, "\nchronos dry-run takes these options and --once, --every <duration>, --count <occurrences>.\n")
-		}
 		return err
 	}
 	err = d.follow(ctx)

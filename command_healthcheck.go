@@ -19,10 +19,24 @@ import (
 // healthTimeout is how long an instance may take to answer for itself.
 const healthTimeout = 4 * time.Second
 
+const healthcheckHelp = `Usage: chronos healthcheck [options]
+
+Ask the instance of this machine or container for /ping, and end with status 0 if
+it answers within four seconds. Docker's HEALTHCHECK of the image runs it.
+
+Without options it takes those of the container's first process. The options of
+the server that matter are --http_address, --http_port, --disable_http,
+--https_address and --https_port; see chronos --help.
+`
+
 // healthcheck asks the instance of this machine or container whether it lives. It is for Docker's
 // HEALTHCHECK, which knows neither the port nor whether there is TLS: without options of its own
 // it takes those of the container's first process.
 func healthcheck(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
+	if slices.Contains(args, "--help") {
+		fmt.Fprint(stdout, healthcheckHelp)
+		return errHelp
+	}
 	if len(args) == 0 {
 		words, err := os.ReadFile("/proc/1/cmdline")
 		if err == nil { // not readable for us: not our container either

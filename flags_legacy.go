@@ -58,10 +58,14 @@ func (c *commandLine) expand(environ []string, root fs.FS, stdin io.Reader) erro
 	}
 	if c.dropScriptNames() {
 		c.forgive(environ)
+		c.args = append(c.variables(environ), c.args...)
 		return nil
 	}
-	info, err := fs.Stat(root, confDir)
-	if err != nil || !info.IsDir() || slices.Contains(c.args, "--help") {
+	if slices.Contains(c.args, "--help") {
+		return nil
+	}
+	if info, err := fs.Stat(root, confDir); err != nil || !info.IsDir() {
+		c.args = append(c.variables(environ), c.args...)
 		return nil
 	}
 	c.args = slices.DeleteFunc(c.args, func(s string) bool { return s == "--no-logger" || s == "--no_logger" })
@@ -203,26 +207,43 @@ func (c *commandLine) mesosMaster(root fs.FS) []string {
 	return words
 }
 
-// variables turns CHRONOS_HTTP_PORT=8080 into --http_port=8080. A variable that is no option is
-// left alone with a note: linked containers and Kubernetes set some of this prefix.
+// variables turns CHRONOS_HTTP_PORT=8080 into --http_port=8080. A variable that is no option is left
+// alone with a note, and so is an address where none belongs: linked containers and Kubernetes set
+// CHRONOS_PORT=tcp://10.0.0.1:8080 and the like for a service of that name.
 func (c *commandLine) variables(environ []string) []string {
-	var words []string
+	var words, others []string
 	for _, entry := range slices.Sorted(slices.Values(environ)) {
 		key, value, _ := strings.Cut(entry, "=")
 		name, ok := strings.CutPrefix(key, envStart)
-		if !ok {
+		if !ok || ourVariable(name) {
 			continue
 		}
 		opt, ok := c.option(strings.ToLower(name))
 		value = strings.TrimSpace(value)
 		switch {
 		case !ok:
-			c.note("%s of the environment is no option and ignored", key)
+			others = append(others, key)
+		case strings.HasPrefix(value, "tcp://"):
+			c.note("%s=%s of the environment is an orchestrator's and ignored", key, printable(value))
+		case opt.env == key: // it gives the default
 		case value != "" || opt.boolean():
 			words = append(words, wordsFor(opt, value)...)
 		}
 	}
+	if len(others) > 0 {
+		c.note("no options and ignored, of the environment: %s", strings.Join(others, " "))
+	}
 	return words
+}
+
+// ourVariable reports whether CHRONOS_<name> is something else than an option: what jobs and keepers
+// get, and what the command line of a running instance's clients reads.
+func ourVariable(name string) bool {
+	switch name {
+	case "URL", "TOKEN", "CREDENTIALS", "CREDENTIALS_FILE", "CA_FILE", "CALLBACK_TOKEN", "KEEPER":
+		return true
+	}
+	return strings.HasPrefix(name, "JOB_") || strings.HasPrefix(name, "RESOURCE_")
 }
 
 // wordsFor is the option with its value in one word, so that a value may

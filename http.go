@@ -304,7 +304,7 @@ func checkOrigin(r *http.Request, hostname string) error {
 		return &httpError{status: http.StatusForbidden, text: fmt.Sprintf("changes from another origin (%s) are refused", r.Header.Get("Origin"))}
 	}
 	if loopback, _ := r.Context().Value(loopbackKey{}).(bool); loopback && !localHost(r.Host, hostname) {
-		return &httpError{status: http.StatusForbidden, text: fmt.Sprintf("changes for the host %q are refused on loopback", r.Host)}
+		return &httpError{status: http.StatusForbidden, text: fmt.Sprintf("changes for the host %q are refused on loopback; behind a proxy, have it send Host: localhost, or start with --hostname and the name it is asked for", r.Host)}
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ type mesosConfig struct {
 type mesosStatus struct {
 	Master     string    `json:"master,omitempty"` // URL of the leading master, where known
 	Subscribed bool      `json:"subscribed"`
-	Since      time.Time `json:"since"`           // of Subscribed
+	Since      time.Time `json:"since,omitzero"`  // of Subscribed
 	Error      string    `json:"error,omitempty"` // why there is no subscription
 }
 
