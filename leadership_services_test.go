@@ -61,13 +61,13 @@ func TestZooKeeperThatDoesNotServeIsToldOf(t *testing.T) {
 		mend  func(t *testing.T, servers []*zktest.Server)
 	}{
 		{"killed", 1, func(_ *testing.T, s []*zktest.Server) { s[0].Kill() },
-			[]string{"connect: connection refused", "See that it runs there"},
+			[]string{"connect: connection refused", "Check that it runs there"},
 			func(t *testing.T, s []*zktest.Server) { s[0].Restart(t) }},
 		{"frozen", 1, func(_ *testing.T, s []*zktest.Server) { s[0].Pause() },
-			[]string{"has a request and does not answer", "See whether that server hangs"},
+			[]string{"has a request and does not answer", "Check whether that server"},
 			func(_ *testing.T, s []*zktest.Server) { s[0].Resume() }},
 		{"without quorum", 3, func(_ *testing.T, s []*zktest.Server) { s[1].Kill(); s[2].Kill() },
-			[]string{"it has no quorum, or is read-only", "See that a majority of its servers runs"},
+			[]string{"it has no quorum, or is read-only", "Check that a majority of its servers is running"},
 			func(t *testing.T, s []*zktest.Server) {
 				s[1].RestartAlone(t) // it serves only when the next one does
 				s[2].Restart(t)
@@ -77,7 +77,7 @@ func TestZooKeeperThatDoesNotServeIsToldOf(t *testing.T) {
 			s[2].Kill()
 			s[0].RestartAlone(t, "-Dreadonlymode.enabled=true")
 			until(t, "the server is read-only", func() bool { return s[0].Ask("isro") == "ro" })
-		}, []string{"it has no quorum, or is read-only", "See that a majority of its servers runs"},
+		}, []string{"it has no quorum, or is read-only", "Check that a majority of its servers is running"},
 			func(t *testing.T, s []*zktest.Server) {
 				s[1].RestartAlone(t)
 				s[2].Restart(t)

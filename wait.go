@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// both returns a context that ends with either of two. What it returns besides ends it with a
-// cause, and must be called.
+// both returns a context that ends when either of two ends. The function that it also returns
+// ends it with a cause, and must be called.
 func both(ctx, other context.Context) (context.Context, context.CancelCauseFunc) {
 	joint, cancel := context.WithCancelCause(ctx)
 	undo := context.AfterFunc(other, func() { cancel(context.Cause(other)) })
 	return joint, func(err error) { undo(); cancel(err) }
 }
 
-// rest waits for d, and reports whether ctx still lasts. It is what loops that try again
-// do between two attempts.
+// rest waits for d, and reports whether ctx is still alive. Retry loops call it between
+// attempts.
 func rest(ctx context.Context, d time.Duration) bool { return restOr(ctx, d, nil) }
 
-// restOr waits for d, or until wake is closed, and reports whether ctx still lasts.
+// restOr waits for d, or until wake is closed, and reports whether ctx is still alive.
 func restOr(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -33,12 +33,12 @@ func restOr(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 	return true
 }
 
-// afterlife is how long what a predecessor had open may stay so when it is gone: killed while
-// it starts a child, it lives on in that child until the child executes its program.
+// afterlife is how long a predecessor's descriptors may stay open after it is gone: if it was killed while
+// starting a child, they stay open in that child until the child executes its program.
 const afterlife = time.Second
 
-// outlast takes what only one process can have (a port, a lock), and tries for a moment longer
-// while take answers that it is occupied.
+// outlast takes what only one process can have (a port, a lock), and retries for a moment
+// while take reports that it is occupied.
 func outlast[T any](occupied error, take func() (T, error)) (T, error) {
 	for end := time.Now().Add(afterlife); ; time.Sleep(10 * time.Millisecond) {
 		got, err := take()
@@ -48,10 +48,10 @@ func outlast[T any](occupied error, take func() (T, error)) (T, error) {
 	}
 }
 
-// A backoff spreads retries: random waits below a bound that doubles, from first to last.
+// A backoff spreads out retries: random waits below a bound that doubles from first to last.
 type backoff struct{ first, last, bound time.Duration }
 
-// reset has the next wait be a short one again.
+// reset makes the next wait a short one again.
 func (b *backoff) reset() { b.bound = 0 }
 
 // next returns how long to wait before the next attempt.
@@ -60,8 +60,8 @@ func (b *backoff) next() time.Duration {
 	return b.bound/4 + rand.N(3*b.bound/4)
 }
 
-// A mailbox is a queue that keeps the order and never has who puts something into it wait. It has no
-// bound: whoever can't do without one looks at size.
+// A mailbox is a queue that keeps the order and never blocks those who put items into it. It has no
+// bound: those who need one check size.
 type mailbox[T any] struct {
 	ready chan struct{} // holds a token when there may be something to take
 
@@ -93,7 +93,7 @@ func (m *mailbox[T]) signal() {
 	}
 }
 
-// take returns all that waits.
+// take returns all waiting items.
 func (m *mailbox[T]) take() []T {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -102,7 +102,7 @@ func (m *mailbox[T]) take() []T {
 	return items
 }
 
-// first takes what has waited longest, for several who take. It leaves the token there if there is more.
+// first takes the item that has waited longest, for mailboxes with several takers. It puts the token back if there are more.
 func (m *mailbox[T]) first() (item T, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -110,7 +110,7 @@ func (m *mailbox[T]) first() (item T, ok bool) {
 		return item, false
 	}
 	item = m.items[0]
-	clear(m.items[:1]) // what it holds is not kept by the array
+	clear(m.items[:1]) // so that the array does not keep the item alive
 	if m.items = m.items[1:]; len(m.items) > 0 {
 		m.signal()
 	}
