@@ -204,7 +204,7 @@ func (v value) unquote() string {
 	}
 	var s string
 	if err := json.Unmarshal([]byte(v), &s); err != nil {
-		return inner // can't be: the document is well formed
+		return inner // impossible: the document is well formed
 	}
 	return s
 }
