@@ -226,7 +226,7 @@ func TestRunLogTellsWhatMatters(t *testing.T) {
 		{eventStarted, "", ""},
 		{eventFinished, "", ""},
 		{eventFailed, "", `level=INFO msg="attempt ended without success"`},
-		{eventRetriesExhausted, "", `level=WARN msg="run failed, no attempt follows"`},
+		{eventRetriesExhausted, "", `level=WARN msg="run failed, no further attempt"`},
 		{eventDisabled, causeFailures, `level=WARN msg="run failed, the job is disabled"`},
 		{eventSkipped, "", `level=INFO msg="run skipped"`},
 		{eventLate, "", `level=WARN msg="run is late"`},

@@ -291,7 +291,7 @@ func TestMastersThatDoNotWork(t *testing.T) {
 	}{
 		{"a web server that is none", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>") },
 			"does not speak the scheduler API"},
-		{"garbage instead of records", func(w http.ResponseWriter, r *http.Request) { stream(w, "hello") }, "is no digit"},
+		{"garbage instead of records", func(w http.ResponseWriter, r *http.Request) { stream(w, "hello") }, "is not a digit"},
 		{"a record that never ends", func(w http.ResponseWriter, r *http.Request) { stream(w, "99999999999\n") }, "more than 67108864 bytes"},
 		{"a record cut short", func(w http.ResponseWriter, r *http.Request) { stream(w, "10\nabc") }, "read record of 10 bytes: unexpected EOF"},
 		{"an event that does not decode", func(w http.ResponseWriter, r *http.Request) { stream(w, "3\nabc") }, "skip undecodable event"},

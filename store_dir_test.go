@@ -183,14 +183,14 @@ func TestFileThatWasWrittenIntoIsNotOverwritten(t *testing.T) {
 			left := string(readFile(t, file))
 			for range 2 {
 				err := s.commit(t.Context(), []record{put("J_c", "3")})
-				if pe, ok := errors.AsType[*fs.PathError](err); !ok || !strings.Contains(pe.Error(), "can't be written anew") {
+				if pe, ok := errors.AsType[*fs.PathError](err); !ok || !strings.Contains(pe.Error(), "can't be rewritten") {
 					t.Fatalf("commit = %v, want a refusal", err)
 				}
 			}
 			if now := string(readFile(t, file)); now != left {
 				t.Errorf("the file was changed from %q to %q", left, now)
 			}
-			if p := strings.Join(s.problems(), "\n"); !strings.Contains(p, "chronos restore --data_dir "+dir) || !strings.Contains(log.String(), "can't be written anew") {
+			if p := strings.Join(s.problems(), "\n"); !strings.Contains(p, "chronos restore --data_dir "+dir) || !strings.Contains(log.String(), "can't be rewritten") {
 				t.Errorf("health %q, log %q", p, log.String())
 			}
 		})

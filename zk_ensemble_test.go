@@ -58,7 +58,7 @@ func TestEnsembleSaysWhyThereIsNoSession(t *testing.T) {
 		{"no quorum, or read-only", []string{closes}, []string{closes + ": accepts the connection and closes it without an answer: it has no quorum, or is read-only", alone}},
 		{"frozen", []string{silent}, []string{silent + ": accepts the connection and does not answer", down}},
 		{"an unknown name", []string{"no-such-host.invalid:2181"}, []string{"no-such-host.invalid:2181: lookup", down}},
-		{"each in its own way", []string{refuses, closes}, []string{refuses + ": connect: connection refused", closes + ": takes", alone}},
+		{"each in its own way", []string{refuses, closes}, []string{refuses + ": connect: connection refused", closes + ": accepts", alone}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e := newZKEnsemble(test.hosts, time.Minute, "", slog.New(slog.DiscardHandler))
