@@ -312,7 +312,7 @@ func TestEmptiedStateIsLedIfSomebodyMeansIt(t *testing.T) {
 	}
 	empty(t, session, root)
 	means.leads(t, 0)
-	if text := "the state has been emptied; it is led, as --accept_empty_state says"; !strings.Contains(means.log.String(), text) {
+	if text := "the state has been emptied; leading it, as --accept_empty_state says"; !strings.Contains(means.log.String(), text) {
 		t.Errorf("the log does not say %q: %s", text, means.log)
 	}
 	for _, follower := range []*testDaemon{d, other} {
