@@ -137,7 +137,7 @@ func TestChangedKeystoreIsServedWithoutRestart(t *testing.T) {
 			time.Sleep(certificateCheck)
 			serves("second")
 		}
-		if n := strings.Count(log.String(), "the old one stays in service"); n != 1 {
+		if n := strings.Count(log.String(), "the old one stays in use"); n != 1 {
 			t.Errorf("a bad file was logged %d times, want once:\n%s", n, &log)
 		}
 		if err := os.Remove(path); err != nil {

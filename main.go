@@ -1,6 +1,6 @@
 // Command chronos is a distributed, fault-tolerant cron: it runs scheduled jobs
-// and jobs that depend on them on Apache Mesos or on this machine. It takes the
-// place of the JVM program Mesos Chronos 2.4, 2.5 and 3.0: the same flags, REST API
+// and jobs that depend on them on Apache Mesos or on this machine. It replaces
+// the JVM program Mesos Chronos 2.4, 2.5 and 3.0, with the same flags, REST API
 // and state in ZooKeeper.
 package main
 
@@ -27,10 +27,10 @@ func main() {
 	os.Exit(exitStatus(err))
 }
 
-// A subcommand does something else than scheduling. Its arguments follow its name.
+// A subcommand does something other than scheduling. Its arguments follow its name.
 type subcommand func(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error
 
-// subcommandNamed returns what a first word of the command line asks for, nil if it is an option.
+// subcommandNamed returns the subcommand that the first word of the command line names, nil if it is an option.
 func subcommandNamed(word string) subcommand {
 	switch word {
 	case "healthcheck":
@@ -46,7 +46,7 @@ func subcommandNamed(word string) subcommand {
 }
 
 // run is the program. It returns when ctx ends, with nil, or when the program cannot
-// start or go on, after saying why.
+// start or continue, after saying why.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	if len(args) > 0 && subcommandNamed(args[0]) != nil {
 		err := subcommandNamed(args[0])(ctx, args[1:], stdin, stdout)
@@ -113,9 +113,9 @@ func runInit(args []string) int {
 	for {
 		select {
 		case sig := <-signals:
-			// Not child.Signal: who reaps is not the library, so it can't know whether the child lives.
+			// Not child.Signal: the library does not reap here, so it can't know whether the child is alive.
 			if n, ok := sig.(syscall.Signal); ok {
-				_ = syscall.Kill(child.Pid, n) // gone already: then ended tells
+				_ = syscall.Kill(child.Pid, n) // if it is gone already, ended will say so
 			}
 		case status := <-ended:
 			return status
@@ -134,7 +134,7 @@ func reapUntil(child int) int {
 			fmt.Fprintln(os.Stderr, "chronos: wait for children:", err)
 			return 1
 		case pid == child && status.Signaled():
-			return 128 + int(status.Signal()) // as shells say it
+			return 128 + int(status.Signal()) // as in shells
 		case pid == child:
 			return status.ExitStatus()
 		}

@@ -49,7 +49,7 @@ func TestFileThatChangesUnderARunningInstanceIsWrittenAnew(t *testing.T) {
 		{"deleted", func(t *testing.T, _, file string) { must(t, os.Remove(file)) }, "is gone", ""},
 		{"replaced", func(t *testing.T, _, file string) {
 			must(t, os.Remove(file), os.WriteFile(file, []byte("another"), 0o600))
-		}, "is another file", "another"},
+		}, "is a different file", "another"},
 		{"emptied by replacement", func(t *testing.T, _, file string) {
 			must(t, os.Rename(file, file+".old"), os.WriteFile(file, nil, 0o600))
 		}, "is another file", ""},
