@@ -484,7 +484,7 @@ func TestStreamedBodyThroughAFollower(t *testing.T) {
 			io.ReadFull(r.Body, b)
 			arrived <- string(b)
 			panic(http.ErrAbortHandler)
-		}, 502, "the change may have been made or not"},
+		}, 502, "the change may or may not have been made"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			leader := standIn(t, tt.leader)

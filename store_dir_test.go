@@ -52,7 +52,7 @@ func TestFileThatChangesUnderARunningInstanceIsWrittenAnew(t *testing.T) {
 		}, "is a different file", "another"},
 		{"emptied by replacement", func(t *testing.T, _, file string) {
 			must(t, os.Rename(file, file+".old"), os.WriteFile(file, nil, 0o600))
-		}, "is another file", ""},
+		}, "is a different file", ""},
 		{"appended to", func(t *testing.T, _, file string) {
 			f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
 			must(t, err)
@@ -65,7 +65,7 @@ func TestFileThatChangesUnderARunningInstanceIsWrittenAnew(t *testing.T) {
 		{"directory deleted", func(t *testing.T, dir, _ string) { must(t, os.RemoveAll(dir)) }, "is gone", ""},
 		{"directory replaced", func(t *testing.T, dir, file string) {
 			must(t, os.Rename(dir, dir+".old"), os.Mkdir(dir, 0o700), os.WriteFile(file, []byte("older"), 0o600))
-		}, "is another file", "older"},
+		}, "is a different file", "older"},
 	} {
 		for _, noticed := range []string{"by the next commit", "while nothing is stored", "by the next term"} {
 			t.Run(test.name+" "+noticed, func(t *testing.T) {
