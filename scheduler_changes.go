@@ -576,7 +576,7 @@ func (s *scheduler) explain(r *openRun, position func(*openRun) int) waiting {
 	w := waiting{Run: r.Run, Position: -1}
 	switch {
 	case r.delayed:
-		w.Reasons = append(w.Reasons, "waits until "+instant(r.dueTime())+" for its next attempt")
+		w.Reasons = append(w.Reasons, "waits until "+instant(msTime(r.wait.at))+" for its next attempt")
 	case r.blocked():
 		w.Reasons = append(w.Reasons, "another run of the job is under way or before it, and the job is not concurrent")
 	case !s.subscribed:

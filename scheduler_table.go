@@ -106,12 +106,14 @@ type openRun struct {
 	answered              bool          // the cluster has reported it in this subscription
 	owed                  *list.Element // among the launches that its agent, owedBy, has not answered
 	owedBy                string
-	asked                 bool     // the cluster was asked about it since its launch
-	unconfirmed           bool     // the cluster may not have taken its launch
-	agentAway             bool     // and the time for it to come back is running
-	doubtful              bool     // another version led after its launch, and it has not been heard of since
-	late                  alarm    // raises eventLate
-	counted               runState // state under which it is summed up
+	asked                 bool          // the cluster was asked about it since its launch
+	unconfirmed           bool          // the cluster may not have taken its launch
+	agentAway             bool          // and the time for it to come back is running
+	doubtful              bool          // another version led after its launch, and it has not been heard of since
+	tryUntil              int64         // ms; it could not be started, and fails if it can't by then; 0 if it never failed to
+	tryPause              time.Duration // before the next try
+	late                  alarm         // raises eventLate
+	counted               runState      // state under which it is summed up
 }
 
 // open puts a run that has not ended into the table.

@@ -3,10 +3,54 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"time"
 )
+
+// A panicError is a panic, which is a bug. It ends what has panicked (a term, a subscription, a
+// session), which starts again from what is stored, and never the process.
+type panicError struct {
+	part  string
+	value any
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("%s: %v", e.part, e.value) }
+
+// recoverAs makes a panic the error of the function that defers it.
+func recoverAs(log *slog.Logger, part string, err *error) {
+	if p := recover(); p != nil {
+		log.Error(part+" failed; starting again", "panic", p, "stack", string(debug.Stack()))
+		*err = &panicError{part, p}
+	}
+}
+
+// guarded returns the error of f, or its panic as an error.
+func guarded(log *slog.Logger, part string, f func() error) (err error) {
+	defer recoverAs(log, part, &err)
+	return f()
+}
+
+// begin runs f in a goroutine of wg. A panic there goes to failed.
+func begin(wg *sync.WaitGroup, log *slog.Logger, part string, failed func(error), f func()) {
+	wg.Go(func() {
+		if err := guarded(log, part, func() error { f(); return nil }); err != nil {
+			failed(err)
+		}
+	})
+}
+
+// panicPause is how long to wait after a panic before running again.
+const panicPause = time.Second
+
+// unbroken runs f until it returns. After a panic it runs again.
+func unbroken(ctx context.Context, log *slog.Logger, part string, f func(context.Context)) {
+	for guarded(log, part, func() error { f(ctx); return nil }) != nil && rest(ctx, panicPause) {
+	}
+}
 
 // both returns a context that ends when either of two ends. The function that it also returns
 // ends it with a cause, and must be called.
