@@ -83,7 +83,7 @@ func TestBackupAndRestoreOverTheAPI(t *testing.T) {
 	}
 }
 
-// A restore whose answer was lost is asked for again under its name: it is not done twice, and
+// A restore whose answer was lost is requested again under its name: it is not done twice, and
 // jobs made since then stay.
 func TestRestoreAskedForTwice(t *testing.T) {
 	t.Parallel()

@@ -110,7 +110,7 @@ func TestChangedKeystoreIsServedWithoutRestart(t *testing.T) {
 		}
 	}
 	replace(first)
-	// In virtual time: what counts as recently looked at is two seconds.
+	// In virtual time: a check counts as recent for two seconds.
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		c, err := newCertificates(tlsOptions{path, storePassword}, slog.New(slog.NewTextHandler(&log, nil)))
@@ -126,7 +126,7 @@ func TestChangedKeystoreIsServedWithoutRestart(t *testing.T) {
 		}
 		serves("first")
 		replace(second)
-		serves("first") // looked at a moment ago
+		serves("first") // checked a moment ago
 		time.Sleep(certificateCheck)
 		serves("second")
 

@@ -48,7 +48,7 @@ func (d *testDaemon) leads(t *testing.T, jobs int) {
 	})
 }
 
-// A ZooKeeper that does not serve is told of with where, since when, why, and what that means, by who led and
+// A ZooKeeper that does not serve is reported with where, since when, why, and what that means, by the former leader and
 // by who followed; and so is that it serves again.
 func TestZooKeeperThatDoesNotServeIsToldOf(t *testing.T) {
 	t.Parallel()

@@ -299,7 +299,7 @@ func TestStatusUpdates(t *testing.T) {
 	})
 }
 
-// A kill that somebody asked for has the last word on how the run ended, whatever is told of its task and
+// A requested kill decides how the run ended, whatever is reported about its task and
 // whoever leads by then.
 func TestEndAfterAKill(t *testing.T) {
 	t.Parallel()

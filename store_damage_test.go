@@ -271,7 +271,7 @@ func (f *memFile) Truncate(size int64) error {
 	return nil
 }
 
-// memInfo is what Stat tells of a memFile.
+// memInfo is what Stat returns for a memFile.
 type memInfo struct {
 	file *memFile
 	size int64
@@ -431,7 +431,7 @@ func TestCountOfAnotherSaltCountsForNothing(t *testing.T) {
 	}
 }
 
-// A state file that is missing where jobs have run is no first start.
+// A missing state file where jobs have run is not a first start.
 func TestMissingFileIsDamageWhereJobsHaveRun(t *testing.T) {
 	t.Parallel()
 	for run, isDamage := range map[string]bool{"": false, "runs": false, "ended/job": false, "trash/x": false, "runs/ct:1:0:a:": true, "ended/a/ct:1:0:a:": true} {

@@ -38,7 +38,7 @@ func must(t testing.TB, errs ...error) {
 }
 
 // What somebody does to the file or the directory of a running instance costs nothing as long as the
-// directory is this process's and every record can be read: the file is written anew, and what was there is kept.
+// directory is this process's and every record can be read: the file is rewritten, and what was there is kept.
 func TestFileThatChangesUnderARunningInstanceIsWrittenAnew(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -200,7 +200,7 @@ func TestFileThatWasWrittenIntoIsNotOverwritten(t *testing.T) {
 	}
 }
 
-// Touching the file, or linking it elsewhere, is nothing to be told of.
+// Touching the file, or linking it elsewhere, is not worth reporting.
 func TestFileThatIsOnlyTouchedIsLeftAsItIs(t *testing.T) {
 	t.Parallel()
 	s, dir, _ := watchedStore(t)
@@ -283,7 +283,7 @@ func TestFullDiskIsSaidAndTriedAgainWhenThereIsRoom(t *testing.T) {
 }
 
 // While the state can't be stored the API goes on showing what is stored, refuses changes with 507 at once, and
-// loads nothing anew; when it can be stored again a new term begins.
+// reloads nothing; when it can be stored again a new term begins.
 func TestChangesAreAnsweredWith507AndReadersGoOn(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

@@ -40,7 +40,7 @@ func closedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// Why there is no session is known at once, by server, with what it means and what to do.
+// The reason why there is no session is known at once, by server, with what it means and what to do.
 func TestEnsembleSaysWhyThereIsNoSession(t *testing.T) {
 	t.Parallel()
 	refuses := closedPort(t)
@@ -113,7 +113,7 @@ func TestEnsembleNoticesSilence(t *testing.T) {
 	}
 }
 
-// Who only opens a session for himself, to find the Mesos master, learns of it from the log.
+// Code that only opens its own session, to find the Mesos master, reports it in the log.
 func TestLongDialsAreLogged(t *testing.T) {
 	t.Parallel()
 	var log logBuffer
