@@ -110,7 +110,7 @@ func (c *candidate) stand(session *zkSession) error {
 	return nil
 }
 
-// resign gives up leadership, or the place in line, at once.
+// resign gives up leadership, or the position in line, at once.
 func (c *candidate) resign(session *zkSession) error {
 	c.mu.Lock()
 	node := c.node

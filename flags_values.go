@@ -115,7 +115,7 @@ func (v longValue) String() string {
 	return strconv.FormatInt(*v.p, 10)
 }
 
-// offsetValue is a place in a file, negative while none is given.
+// offsetValue is an offset in a file, negative while none is given.
 type offsetValue struct{ p *int64 }
 
 func (v offsetValue) Set(s string) error {

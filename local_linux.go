@@ -42,9 +42,9 @@ func jobAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// noticeExits has the keeper's programs told of their end, without a thread that waits for each.
+// noticeExits informs the keeper's programs of their end, without a waiting thread for each.
 func noticeExits(k *keeper) {
-	signals := make(chan os.Signal, 1) // one that is to come tells of all
+	signals := make(chan os.Signal, 1) // a pending one stands for all
 	signal.Notify(signals, syscall.SIGCHLD)
 	go func() {
 		for range signals {

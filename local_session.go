@@ -211,7 +211,7 @@ func (s *localSession) watch(ctx context.Context, r *liveRun) {
 	s.l.keepers.release(r.id)
 	if st == nil && r.box.has("task") {
 		s.post(func() {
-			s.postpone(r, shortage("the run could not be started for want of descriptors, memory, processes or disk space"))
+			s.postpone(r, shortage("the run could not be started for lack of descriptors, memory, processes or disk space"))
 		})
 		return
 	}

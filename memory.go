@@ -151,14 +151,14 @@ func (s *share) whole() int64 {
 	return s.budget.limit
 }
 
-// isFull reports whether an error says that there is no room on a disk.
+// isFull reports whether an error means that a disk is full.
 func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
-// descriptorLimit is how many descriptors this process may have open.
+// descriptorLimit returns how many descriptors this process may have open.
 func descriptorLimit() uint64 {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 1024 // what systems allow that allow little
+		return 1024 // what systems allow at least
 	}
 	return uint64(limit.Cur)
 }

@@ -232,7 +232,7 @@ func (s *scheduler) wanted() (sum resources, waiting bool) {
 	return sum.plus(s.needSoon()), waiting
 }
 
-// needSoon is what will be due within the look-ahead. It is computed anew only
+// needSoon is what will be due within the look-ahead. It is recomputed only
 // now and then: with ten thousand jobs due in a second it is not cheap.
 func (s *scheduler) needSoon() resources {
 	b := s.offers

@@ -40,7 +40,7 @@ func classKey(j *Job, n need) string {
 	return b.String()
 }
 
-// push adds a run at the place its seq gives it; a run without seq goes last.
+// push adds a run at the position that its seq gives it; a run without seq goes last.
 func (q *queue) push(r *openRun, cfg taskConfig) {
 	if r.seq == 0 {
 		q.seq++

@@ -57,7 +57,7 @@ type fileStore struct {
 	remade  func()  // called when the directory had to be created again; may be nil
 }
 
-// A span is the place of a value in the log.
+// A span is the position of a value in the log.
 type span struct {
 	offset int64
 	length int32

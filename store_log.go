@@ -233,7 +233,7 @@ func (h logHead) find(f io.ReaderAt, from, limit int64) (int64, bool) {
 	}
 }
 
-// eachRecord visits the records of a payload: the key, and the place and length of
+// eachRecord visits the records of a payload: the key, and the position and length of
 // the value in the payload. The length of a deleted one is -1.
 func eachRecord(payload []byte, visit func(key string, at, n int)) error {
 	at := 0
