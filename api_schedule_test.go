@@ -261,3 +261,23 @@ func TestWhatIsShownIsWhatRuns(t *testing.T) {
 		})
 	}
 }
+
+// A preview says what an H stands for, which follows from the name.
+func TestPreviewOfASpreadSchedule(t *testing.T) {
+	t.Parallel()
+	_, do := testAPI(t)
+	res := do(post("/scheduler/schedule/preview", `{"name":"nightly","schedule":"H H * * *","scheduleTimeZone":"UTC","count":1}`))
+	if got := bodyOf(t, res); res.StatusCode != 200 || !strings.Contains(got, `"spread":"17 12 * * *"`) || !strings.Contains(got, `T12:17:00.000Z"`) {
+		t.Errorf("preview = %d %s", res.StatusCode, got)
+	}
+	if res := do(post("/scheduler/schedule/preview", `{"schedule":"H H * * *"}`)); res.StatusCode != 400 || !strings.HasPrefix(bodyOf(t, res), "name: ") {
+		t.Errorf("without a name = %d, want 400 that asks for it", res.StatusCode)
+	}
+	given(t, do, `{"name":"nightly","command":"x","schedule":"H H * * *","scheduleTimeZone":"UTC"}`)
+	if got := bodyOf(t, do("GET /scheduler/upcoming/nightly?count=1")); !strings.Contains(got, `"schedule":"H H * * *","spread":"17 12 * * *"`) || !strings.Contains(got, `T12:17:00.000Z"`) {
+		t.Errorf("upcoming = %s", got)
+	}
+	if res := do(post("/scheduler/iso8601", `{"name":"wrong","command":"x","schedule":"H(9-3) * * * *"}`)); res.StatusCode != 400 {
+		t.Errorf("an H of no range = %d, want 400", res.StatusCode)
+	}
+}

@@ -106,7 +106,7 @@ func TestFieldsAbsentNullAndOdd(t *testing.T) {
 		{`"schedule":null`, `"schedule":"R1//PT24H",`},
 		{`"schedule":5,"scheduleTimeZone":null`, `"schedule":"5","scheduleTimeZone":""}`},
 		{`"schedule":"R//PT1H","scheduleTimeZone":"PST"`, `"schedule":"R//PT1H","scheduleTimeZone":"PST"}`},
-		{`"labels":{ "a" : [1, 2] },"x":1,"labels":null`, `"scheduleTimeZone":"","labels":null,"x":1}`},
+		{`"tags":{ "a" : [1, 2] },"x":1,"tags":null`, `"scheduleTimeZone":"","tags":null,"x":1}`},
 	}
 	for _, tt := range tests {
 		doc := `{"name":"n","command":"c"`

@@ -20,7 +20,7 @@ func TestWarningsSayWhatIsWrongWhatHappensAndWhatIsNearest(t *testing.T) {
 		{zone + `"Europe/Berlin "`, "scheduleTimeZone: there is no time zone 'Europe/Berlin ', so UTC is used instead, as in Java; the nearest is Europe/Berlin"},
 		{zone + `"Bree\n"`, "scheduleTimeZone: there is no time zone 'Bree?', so UTC is used instead, as in Java; names are those of the time zone database, like Europe/Berlin"},
 		{`"scheduleTimezone":"Europe/Berlin"`, "scheduleTimezone: there is no such key, so it is kept but ignored; the nearest is scheduleTimeZone"},
-		{`"labels":{"a":1}`, ""},
+		{`"tags":{"a":1}`, ""},
 
 		{`"cpus":-1`, "cpus: -1.0 is below 0, so the default is used instead; write 0 for that"},
 		{`"mem":-0.5`, "mem: -0.5 is below 0, so the default is used instead; write 0 for that"},

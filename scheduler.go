@@ -431,6 +431,8 @@ func (s *scheduler) fire(t *alarm) {
 		s.giveUpUnreachable(t.run)
 	case timerLate:
 		s.tellLate(t.run)
+	case timerLimit:
+		s.endOverLimit(t.run)
 	case timerReconcile:
 		s.reconcileAgain()
 	case timerOffers: // place, which follows, looks at the offers

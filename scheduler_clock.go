@@ -231,7 +231,7 @@ func (s *scheduler) settleStamps() {
 			}
 			switch {
 			case n.Kind == kindRetry:
-				n.Due = min(n.Due, s.now+s.cfg.failureRetry.Milliseconds())
+				n.Due = min(n.Due, s.now+r.entry.job.pauseBefore(n.Attempt, s.cfg.failureRetry).Milliseconds())
 			case n.Kind != kindScheduled:
 				n.Due = min(n.Due, s.now)
 			case !early && n.Due > s.now+farStep.Milliseconds():

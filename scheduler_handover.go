@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -13,6 +14,7 @@ const handOverLook = 50 * time.Millisecond
 // runs and 2.4 takes only those young enough, so they are placed while there is time, which ends with ctx.
 // From here on nothing falls due any more: the stored schedules tell the successor what to run.
 func (s *scheduler) handOver(ctx context.Context) {
+	s.tellOtherwise()
 	waiting, _, err := s.yield(ctx)
 	if err != nil || len(waiting) == 0 {
 		return
@@ -32,6 +34,19 @@ func (s *scheduler) handOver(ctx context.Context) {
 	}
 	if len(waiting) > 0 {
 		s.log.Warn("runs are left waiting: a 3.0 does not run them before this program leads again", "runs", len(waiting), "ids", atMost(waiting, maxToldIDs))
+	}
+}
+
+// tellOtherwise names the jobs that a JVM version treats otherwise, since it does not see what they say in keys of ours.
+func (s *scheduler) tellOtherwise() {
+	var names []string
+	for jv := range s.view().all() {
+		if keys := jv.job.Policy.keys(); len(keys) > 0 {
+			names = append(names, jv.job.Name+" ("+strings.Join(keys, ", ")+")")
+		}
+	}
+	if len(names) > 0 {
+		s.log.Warn("a JVM version leads next and does not see some of what jobs say", "jobs", len(names), "which", atMost(names, maxToldIDs))
 	}
 }
 

@@ -116,3 +116,15 @@ func TestRunsThatWaitArePlacedBeforeAJVMLeads(t *testing.T) {
 		}
 	})
 }
+
+func TestJobsThatAJVMTreatsOtherwiseAreNamed(t *testing.T) {
+	t.Parallel()
+	scenario(t, "before it leads", func(b *bench) {
+		b.start().post(parked)
+		b.post(`{"name":"b","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H","retryDelay":60,"labels":{"team":"data"}}`)
+		_, log := b.handOver(time.Hour)
+		if !strings.Contains(log, "jobs=1 ") || !strings.Contains(log, "b (retryDelay, labels)") {
+			b.t.Errorf("log = %s, want the job with its keys", log)
+		}
+	})
+}
