@@ -119,6 +119,7 @@ func (a *api) route() {
 	a.additions = []resource{
 		{"schedule/preview", typeJSON, true, []operation{here(document(http.MethodPost, a.previewSchedule))}},
 		{"upcoming/{}", typeJSON, false, []operation{get(a.upcoming)}},
+		{"pause/{}", typeJSON, false, []operation{put(a.pauseJob), del(a.resumeJob)}},
 		{"runs/{}", typeJSON, false, []operation{get(a.listRuns)}},
 		{"queued/{}", typeJSON, false, []operation{get(a.explainQueued)}},
 		{"run/{}/stdout", "", false, []operation{get(a.showOutput("stdout"))}},
@@ -128,6 +129,11 @@ func (a *api) route() {
 		{"problems", typeJSON, false, []operation{get(a.listProblems)}},
 		{"backup", typeJSON, false, []operation{get(a.makeBackup)}},
 		{"restore", typeJSON, false, []operation{{method: http.MethodPost, body: true, handle: a.restoreBackup, stream: true}}},
+	}
+	if a.access != nil {
+		a.additions = append(a.additions,
+			resource{"whoami", typeJSON, false, []operation{here(get(a.whoami))}},
+			resource{"logout", "", false, []operation{here(get(a.logout))}})
 	}
 }
 
@@ -168,6 +174,9 @@ func (a *api) perform(c *call, rest string) error {
 	if op.stream {
 		c.stream = newBodyStream(c, maxBackup)
 	}
+	if err := c.admit(res.path); err != nil {
+		return err
+	}
 	if err := checkContentType(c.r.Header["Content-Type"], res.strict, op.body); err != nil {
 		return err
 	}
@@ -179,7 +188,7 @@ func (a *api) perform(c *call, rest string) error {
 	}
 	serve := func(sch *scheduler) (err error) {
 		start := time.Now()
-		c.scheduler = sch
+		c.scheduler, c.mandate = sch, c.mandated()
 		a.respond(c, func(http.ResponseWriter) { err = explainStore(op.handle(c), c) })
 		if op.timed != "" && a.options.resourceCall != nil {
 			a.options.resourceCall(op.timed, time.Since(start))

@@ -195,7 +195,7 @@ func (e *eventStream) flush() {
 
 // tell sends what has changed between two views. If there is no memory for that, the client is dropped.
 func (e *eventStream) tell(last, show *view) {
-	c := describeChange(last, show)
+	c := describeChange(sightOf(last, e.call.who), sightOf(show, e.call.who))
 	if c == nil {
 		return
 	}
@@ -220,6 +220,10 @@ func (e *eventStream) follow(last *view) {
 	heartbeat := time.NewTicker(eventHeartbeat)
 	defer heartbeat.Stop()
 	for !e.failed {
+		still, rights := c.rights()
+		if !still {
+			return
+		}
 		changed := c.scheduler.changed()
 		show, wait := e.hub.newest(c.scheduler.view())
 		if show != last {
@@ -232,6 +236,7 @@ func (e *eventStream) follow(last *view) {
 		}
 		select {
 		case <-changed:
+		case <-rights:
 		case <-pace:
 		case <-heartbeat.C:
 			e.send(":\n\n")
@@ -253,7 +258,7 @@ type viewEvent struct {
 
 // describeChange returns what a client that has seen one view must know to be at
 // another, nil if nothing.
-func describeChange(last, show *view) *viewEvent {
+func describeChange(last, show sight) *viewEvent {
 	changed, removed := show.since(last)
 	rows := make([][]byte, 0, len(changed))
 	for _, jv := range changed {
@@ -261,11 +266,13 @@ func describeChange(last, show *view) *viewEvent {
 			rows = append(rows, rowOf(jv))
 		}
 	}
-	if len(rows)+len(removed) == 0 && last.queued == show.queued && last.running == show.running &&
-		last.subscribed == show.subscribed && len(last.invalid) == len(show.invalid) {
+	queued, running := show.counts()
+	queuedBefore, runningBefore := last.counts()
+	if len(rows)+len(removed) == 0 && queuedBefore == queued && runningBefore == running &&
+		last.view.subscribed == show.view.subscribed && len(last.records()) == len(show.records()) {
 		return nil
 	}
-	head := fmt.Appendf(nil, `{"queued":%d,"running":%d,"subscribed":%t,"invalidRecords":%d`, show.queued, show.running, show.subscribed, len(show.invalid))
+	head := fmt.Appendf(nil, `{"queued":%d,"running":%d,"subscribed":%t,"invalidRecords":%d`, queued, running, show.view.subscribed, len(show.records()))
 	head = appendList(head, "removed", removed, appendString)
 	return &viewEvent{append(head, `,"jobs":`...), rows}
 }

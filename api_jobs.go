@@ -45,7 +45,7 @@ func labelled(c *call, jobs iter.Seq[*jobView]) iter.Seq[*jobView] {
 
 // listJobs writes every job in the order of creation, on one line.
 func (a *api) listJobs(c *call) error {
-	v := c.scheduler.view()
+	v := c.sight()
 	b := c.long(typeJSON)
 	if writeList(b, labelled(c, v.all()), func(jv *jobView) []byte { return listJSON(jv, c.dialect) }) == nil {
 		b.Flush()
@@ -68,7 +68,7 @@ func (a *api) searchJobs(c *call) error {
 	end := int64(int32(offset + limit)) // overflows as in the original
 	found := func(yield func(*jobView) bool) {
 		matches := int64(0)
-		for jv := range labelled(c, c.scheduler.view().all()) {
+		for jv := range labelled(c, c.sight().all()) {
 			if matches >= end {
 				return
 			}
@@ -107,7 +107,7 @@ func (a *api) summarizeJobs(c *call) error {
 	}
 	b, now := c.long(typeJSON), a.now()
 	b.WriteString(`{"jobs":`)
-	err := writeList(b, c.scheduler.view().all(), func(jv *jobView) []byte {
+	err := writeList(b, c.sight().all(), func(jv *jobView) []byte {
 		j := jv.job
 		e := summary{Name: j.Name, Status: j.lastResult(), State: stateText(jv, dialect3, now), Parents: []string{}, Disabled: j.Disabled}
 		if j.Dependent {
@@ -126,7 +126,7 @@ func (a *api) summarizeJobs(c *call) error {
 
 // showJob answers with one job as it is stored.
 func (a *api) showJob(c *call) error {
-	jv := c.scheduler.view().job(c.params[0])
+	jv := c.sight().job(c.params[0])
 	if jv == nil {
 		return noJob(c.params[0], "Job")
 	}
@@ -169,6 +169,9 @@ func (a *api) putJob(c *call, dependent bool) error {
 		update.Store(old != nil)
 		j, err := a.decodePosted(c, dependent, old)
 		if err != nil {
+			return nil, err
+		}
+		if err := c.mayPut(old, j); err != nil {
 			return nil, err
 		}
 		if err := j.check(old == nil, a.now()); err != nil {
@@ -319,7 +322,7 @@ const numberSize = 64
 
 // graphDot writes the dependency graph for Graphviz, the jobs numbered in the order of creation.
 func (a *api) graphDot(c *call) error {
-	v := c.scheduler.view()
+	v := c.sight()
 	if !c.share.grow(numberSize * int64(v.len())) {
 		return errNoRoom
 	}
@@ -345,7 +348,7 @@ func (a *api) graphDot(c *call) error {
 
 // graphCSV writes a line for every job and one for every edge. Names are not quoted.
 func (a *api) graphCSV(c *call) error {
-	v, now := c.scheduler.view(), a.now()
+	v, now := c.sight(), a.now()
 	b := c.long(typeText)
 	for jv := range v.all() {
 		if _, err := fmt.Fprintf(b, "node,%s,%s,%s\n", jv.job.Name, jv.job.lastResult(), stateText(jv, c.dialect, now)); err != nil {

@@ -14,14 +14,22 @@ import (
 // taskIDInside finds a task id anywhere in a text, which is all that the original requires.
 var taskIDInside = regexp.MustCompile(`ct:\d+:\d+:[\w\s.#-]`)
 
+// runHeader tells the id of the run that a request has started.
+const runHeader = "X-Chronos-Run"
+
 // runJob starts a job now. Arguments that aren't blank replace the job's own for this run.
 func (a *api) runJob(c *call) error {
 	name, args := c.params[0], c.query("arguments")
 	given := strings.TrimSpace(args) != ""
-	if !given {
+	if given {
+		c.asCommand()
+	} else {
 		args = ""
 	}
-	_, err := c.scheduler.runJob(c.r.Context(), name, args, given)
+	id, err := c.scheduler.runJob(c.r.Context(), name, args, given)
+	if err == nil {
+		c.w.Header().Set(runHeader, id)
+	}
 	return c.done(foundJob(err, name, "Job"))
 }
 
@@ -88,6 +96,9 @@ func (a *api) addProgress(c *call) error {
 	}
 	name, id := c.params[0], c.params[1]
 	jv := c.scheduler.view().job(name)
+	if err := c.mayCallBack(jv, id); err != nil {
+		return err
+	}
 	switch {
 	case jv == nil:
 		return noJob(name, "JobSchedule")
@@ -175,7 +186,7 @@ func describeRuns(runs []*Run) []runDocument {
 // listRuns answers with the runs of a job: the open ones, oldest first, then those that ended, newest first.
 func (a *api) listRuns(c *call) error {
 	name := c.params[0]
-	jv := c.scheduler.view().job(name)
+	jv := c.sight().job(name)
 	if jv == nil {
 		return missing("job", name)
 	}
@@ -225,7 +236,7 @@ func (a *api) listProblems(c *call) error {
 		Key    string `json:"key"`
 		Reason string `json:"reason"`
 	}
-	v := c.scheduler.view()
+	v := c.sight()
 	bad := func(yield func(badJob) bool) {
 		for jv := range v.all() {
 			for _, reason := range []string{jv.problem, jv.notice} {
@@ -249,7 +260,7 @@ func (a *api) listProblems(c *call) error {
 	err := writeList(b, bad, func(j badJob) []byte { return encode(j) })
 	if err == nil {
 		b.WriteString(`,"records":`)
-		err = writeList(b, slices.Values(v.invalid), func(r invalidRecord) []byte { return encode(badRecord{r.key, r.reason}) })
+		err = writeList(b, slices.Values(v.records()), func(r invalidRecord) []byte { return encode(badRecord{r.key, r.reason}) })
 	}
 	if err == nil {
 		b.WriteString(`,"warnings":`)
@@ -264,7 +275,7 @@ func (a *api) listProblems(c *call) error {
 
 // findRun looks a run up by its id. The id alone does not show where the job's name
 // ends: names and arguments may both contain the separator.
-func findRun(v *view, id string) *Run {
+func findRun(v sight, id string) *Run {
 	parts := strings.SplitN(id, ":", 4)
 	if len(parts) < 4 {
 		return nil
@@ -308,7 +319,7 @@ func (a *api) showOutput(file string) func(*call) error {
 		if length < 0 {
 			return refuse("length: %d is negative", length)
 		}
-		run := findRun(c.scheduler.view(), c.params[0])
+		run := findRun(c.sight(), c.params[0])
 		if run == nil {
 			return missing("run", c.params[0])
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"time"
 )
 
@@ -19,9 +20,9 @@ type occurrence struct {
 // occurrences describes the next n instants at which a schedule runs. What is shown comes
 // from the schedule as the scheduler holds it, and never from its text in the document, which
 // can't express the day and hour to which a monthly or daily schedule returns.
-func occurrences(sched Schedule, now time.Time, latest int64, n int) []occurrence {
+func occurrences(sched Schedule, bars barring, now time.Time, latest int64, n int) []occurrence {
 	list := []occurrence{}
-	for _, t := range sched.coming(now, latest, n) {
+	for _, t := range bars.coming(sched, now, latest, n) {
 		list = append(list, occurrence{t.Format("2006-01-02T15:04:05.000Z07:00"), instant(t), sched.dstNote(t)})
 	}
 	return list
@@ -35,6 +36,7 @@ type preview struct {
 	Zone     string       `json:"scheduleTimeZone"`
 	Parents  []string     `json:"parents,omitempty"` // runs after these instead of on a schedule
 	Disabled bool         `json:"disabled,omitempty"`
+	Paused   string       `json:"pausedUntil,omitempty"`
 	Next     string       `json:"next,omitempty"` // when the scheduler will make it due
 	Upcoming []occurrence `json:"upcoming"`
 }
@@ -81,7 +83,7 @@ func (a *api) previewSchedule(c *call) error {
 	if err != nil {
 		return refuse("cannot use schedule %q: %v", j.Schedule, err)
 	}
-	return c.json(preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, sched), Zone: j.ScheduleTimeZone, Upcoming: occurrences(sched, now, j.latest(), int(n))})
+	return c.json(preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, sched), Zone: j.ScheduleTimeZone, Upcoming: occurrences(sched, nil, now, j.latest(), int(n))})
 }
 
 func checkCount(n int64) error {
@@ -100,17 +102,49 @@ func (a *api) upcoming(c *call) error {
 	if err := checkCount(n); err != nil {
 		return err
 	}
-	jv := c.scheduler.view().job(c.params[0])
+	jv := c.sight().job(c.params[0])
 	if jv == nil {
 		return missing("job", c.params[0])
 	}
 	j := jv.job
-	p := preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, jv.sched), Zone: j.ScheduleTimeZone, Parents: j.Parents, Disabled: j.Disabled,
-		Upcoming: occurrences(jv.sched, a.now(), j.latest(), int(n))}
+	p := preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, jv.sched), Zone: j.ScheduleTimeZone, Parents: j.Parents, Disabled: j.Disabled, Paused: msText(jv.paused),
+		Upcoming: occurrences(jv.sched, jv.bars, a.now(), j.latest(), int(n))}
 	if !jv.next.IsZero() {
 		p.Next = instant(jv.next)
 	}
 	return c.json(p)
+}
+
+// pauseJob keeps a job from running until an instant, or for a duration.
+func (a *api) pauseJob(c *call) error {
+	text := c.query("until")
+	until, known := parseDate(text)
+	if period, err := parsePeriod(text); err == nil {
+		if until, err = period.plus(a.now(), 1); err != nil {
+			return refuse("until: %v", err)
+		}
+		known = true
+	}
+	if !known {
+		return refuse("until: %q is neither an instant, like 2030-01-31T06:00:00Z, nor a duration, like PT2H", cutText(text, 100, "…"))
+	}
+	return c.done(foundHere(c.scheduler.pauseJob(c.r.Context(), c.params[0], until), c.params[0]))
+}
+
+// resumeJob ends the pause of a job before its time.
+func (a *api) resumeJob(c *call) error {
+	return c.done(foundHere(c.scheduler.resumeJob(c.r.Context(), c.params[0]), c.params[0]))
+}
+
+// foundHere turns errNotFound into the answer of our additions, and a fault of the request into a 400.
+func foundHere(err error, name string) error {
+	if errors.Is(err, errNotFound) {
+		return missing("job", name)
+	}
+	if wrong, ok := errors.AsType[*jobError](err); ok {
+		return refuse("%s", wrong.text)
+	}
+	return err
 }
 
 // showLeader answers with the id of the instance that leads, "" for none.

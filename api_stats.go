@@ -73,7 +73,7 @@ func (a *api) percentiles(c *call) error {
 		Time double `json:"time"`
 	}
 	const size = 24 // of an entry
-	v := c.scheduler.view()
+	v := c.sight()
 	if !c.share.grow(size * int64(v.len())) {
 		return errNoRoom
 	}
@@ -116,7 +116,7 @@ type taskStat struct {
 }
 
 func (a *api) jobStatistics(c *call) error {
-	jv := c.scheduler.view().job(c.params[0])
+	jv := c.sight().job(c.params[0])
 	if jv == nil {
 		return noJob(c.params[0], "Job")
 	}

@@ -49,7 +49,7 @@ func healthcheck(ctx context.Context, args []string, stdin io.Reader, stdout io.
 func programArguments(cmdline []byte) []string {
 	words := strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
 	i := slices.IndexFunc(words, func(w string) bool { return path.Base(w) == "chronos" })
-	if i < 0 || i+1 < len(words) && subcommandNamed(words[i+1]) != nil {
+	if i < 0 || i+1 < len(words) && commandNamed(words[i+1]) != nil {
 		return nil
 	}
 	return words[i+1:]

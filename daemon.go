@@ -8,8 +8,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/user"
+	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -37,6 +40,7 @@ type daemon struct {
 	watchdog     *watchdog
 	memory       *budget // for bodies and answers
 	connections  *connections
+	access       *access // nil where everybody may do everything, or one password does
 }
 
 // newDaemon creates the parts and listens, so that whatever is wrong with the flags or the
@@ -47,6 +51,9 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	d.memory, d.connections = newBudget(memory/4), newConnections(maxConnections(memory, descriptorLimit()))
 	err := d.listen(environ)
 	if err != nil {
+		return nil, err
+	}
+	if err := d.newAccess(); err != nil {
 		return nil, err
 	}
 	d.seat = newSeat(d.id)
@@ -76,6 +83,7 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 		Missed: f.notifyMissed, Late: f.notifyLate,
 	}, log, d.metrics)
 	config := f.schedulerConfig()
+	config.callbacks = d.access != nil
 	config.hooks = d.hooks()
 	d.leader = newLeadership(d.seat, cl, config, log, d.metrics)
 	d.leader.acceptEmpty = f.acceptEmptyState
@@ -91,7 +99,81 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	return d, nil
 }
 
-// newReporters creates the parts that report runs and metrics to others.
+// newAccess reads the rules of access.
+func (d *daemon) newAccess() (err error) {
+	f := d.flags
+	if f.httpUsersFile == "" {
+		for option, given := range map[string]bool{"http_trusted_proxy": f.trustedProxies != nil, "http_trusted_proxy_secret_file": f.trustedProxySecret != "",
+			"instance_secret_file": f.instanceSecretFile != "", "jvm_instances": f.jvmInstances != nil} {
+			if given {
+				return fmt.Errorf("--%s is of no use without --http_users_file, which says who may do what", option)
+			}
+		}
+		return nil
+	}
+	d.access, err = newAccess(accessOptions{
+		usersFile: f.httpUsersFile, credentials: f.httpCredentials, instanceSecret: f.instanceSecretFile, user: f.user, log: d.log,
+		proxies: proxyOptions{addresses: f.trustedProxies, secretFile: f.trustedProxySecret, jvm: f.jvmInstances},
+	})
+	if err != nil {
+		d.closeListeners()
+		return err
+	}
+	d.self.Access = d.access.mark
+	return nil
+}
+
+func (d *daemon) usersFile() *usersFile {
+	if d.access == nil {
+		return nil
+	}
+	return d.access.users
+}
+
+// exposed says what jobs can read that nobody should who may run jobs: in local mode they are processes beside this one.
+func (d *daemon) exposed() []string {
+	f := d.flags
+	if d.access == nil || !f.local() {
+		return nil
+	}
+	const all = "jobs run as the same user as this program, so whoever may run a command can read the users file, the secrets and the state, and do everything; " +
+		"start the program as root with --user naming another user"
+	if os.Geteuid() != 0 {
+		return []string{all}
+	}
+	account, err := user.Lookup(f.user)
+	if err != nil {
+		account, err = user.LookupId(f.user)
+	}
+	if err != nil || account.Uid == "0" {
+		return []string{all}
+	}
+	var readable []string
+	for _, file := range []string{f.httpUsersFile, f.trustedProxySecret, f.instanceSecretFile} {
+		if file != "" && readableBy(account, file) {
+			readable = append(readable, "jobs run as "+f.user+", who can read "+file+"; make it readable for root only (chmod 600)")
+		}
+	}
+	return readable
+}
+
+// readableBy reports whether the mode of a file lets a user read it. What can't be told is a yes.
+func readableBy(account *user.User, file string) bool {
+	info, err := os.Stat(file)
+	if err != nil {
+		return true
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	groups, err := account.GroupIds()
+	if !ok || err != nil {
+		return true
+	}
+	mode := info.Mode().Perm()
+	return mode&0o004 != 0 || mode&0o400 != 0 && strconv.Itoa(int(st.Uid)) == account.Uid ||
+		mode&0o040 != 0 && slices.Contains(append(groups, account.Gid), strconv.Itoa(int(st.Gid)))
+}
+
+// newReporters makes what tells others of runs and numbers.
 func (d *daemon) newReporters() (err error) {
 	f := d.flags
 	d.graphite, err = newGraphite(graphiteOptions{HostPort: f.graphiteHostPort, Interval: f.graphiteReportingInterval, Prefix: f.graphiteGroupPrefix}, d.metrics, d.log)
@@ -150,7 +232,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 	o := apiOptions{
 		serverOptions: serverOptions{
 			current: d.seat.current, leader: d.seat.known, changed: d.seat.changed, locate: d.seat.locate, obstacle: d.leader.obstacle,
-			id: d.seat.id, hostname: host, credentials: f.httpCredentials, realm: f.httpRealm, compress: f.httpCompression,
+			id: d.seat.id, hostname: host, credentials: f.httpCredentials, access: d.access, jvm: f.jvmInstances, realm: f.httpRealm, compress: f.httpCompression,
 			memory: d.memory, connections: d.connections,
 			metrics: d.metrics, ui: newUI(), level: level, log: d.log,
 			requestStarted: d.metrics.requestStarted,
@@ -161,6 +243,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 				}
 			},
 			local: map[string]http.Handler{"/health": &health{
+				exposed: d.exposed(), users: d.usersFile(),
 				seat: d.seat, watchdog: d.watchdog, notifier: d.notifier, cassandra: d.cassandra, mesos: d.mesos, cluster: d.observed,
 				zookeeper: d.store == nil, state: d.stateProblems, connected: func() bool { return d.metrics.zkConnected.value() == 1 },
 			}},
@@ -312,6 +395,12 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	keep("notices", d.notifier.run)
 	keep("watchdog", d.watchdog.run)
+	if d.access != nil {
+		keep("users", d.access.watch)
+		for _, what := range d.exposed() {
+			d.log.Warn(what)
+		}
+	}
 	if d.graphite != nil {
 		keep("Graphite", d.graphite.run)
 	}

@@ -283,6 +283,7 @@ type instance struct {
 	Scheme  string `json:"scheme,omitempty"`  // "https" if plain HTTP is off
 	Port    int    `json:"port,omitempty"`    // of that scheme
 	Version string `json:"version,omitempty"` // of the program
+	Access  string `json:"access,omitempty"`  // names its options of access; "" if everybody may do everything, or one password does
 }
 
 // instanceNode returns the node of the instance with the id host:port.
@@ -395,6 +396,7 @@ func watchMembers(ctx context.Context, session *zkSession, root string, found fu
 type peer struct {
 	scheme, host string // http or https, host:port
 	native       bool   // knows request ids, so a write may be sent to it twice; the JVM versions don't
+	guards       bool   // looks at who asks, and what his role is
 }
 
 // peer returns how to reach the instance with that id.
@@ -402,7 +404,7 @@ func (at instance) peer(id string) peer {
 	if at == (instance{}) {
 		return peer{scheme: "http", host: id} // a JVM version
 	}
-	p := peer{scheme: "http", host: id, native: true}
+	p := peer{scheme: "http", host: id, native: true, guards: at.Access != ""}
 	if at.Scheme == "https" {
 		host, _, err := net.SplitHostPort(id)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -112,6 +113,13 @@ type flags struct {
 	acceptEmptyState     string // a node, as termMark has it; "" for none
 	acceptDamagedState   int64  // an offset; noDamage for none
 
+	// Who may do what
+	httpUsersFile      string
+	trustedProxies     []netip.Prefix
+	trustedProxySecret string // file
+	instanceSecretFile string
+	jvmInstances       []string // host:port
+
 	set map[string]bool // the options given on the command line
 }
 
@@ -127,11 +135,22 @@ func usageErrorf(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
+// An exitError ends the program with a status of its own.
+type exitError struct {
+	status int
+	msg    string // "" for nothing more to say
+}
+
+func (e *exitError) Error() string { return e.msg }
+
 // exitStatus is the status the process ends with for an error from parseFlags
 // or expandLegacy: 0 for help, 1 for everything else as in the JVM versions.
 func exitStatus(err error) int {
 	if err == nil || errors.Is(err, errHelp) {
 		return 0
+	}
+	if e, ok := errors.AsType[*exitError](err); ok {
+		return e.status
 	}
 	return 1
 }
@@ -247,6 +266,7 @@ func (f *flags) withoutEffect() []string {
 }
 
 const helpHead = `Usage: chronos [options]
+       chronos <command> [options] [arguments]
 
 Without options, jobs run as processes on this machine, the state is kept in
 chronos-data, and the API listens on http://127.0.0.1:8080. An option's value is
@@ -257,6 +277,32 @@ one counts. Passwords are never shown as defaults.
 const helpTail = `
       --version               Print the version and exit.
       --help                  Print this and exit.
+
+Commands; chronos <command> --help tells their options:
+      jobs [TEXT...]          List jobs, or those with a text in their names.
+      job NAME                Show a job and its last runs.
+      run NAME                Start a job now, and wait for it if asked to.
+      logs NAME|RUN           Show what the last run of a job, or a run, has
+                              written.
+      kill NAME...            End the runs of jobs.
+      enable NAME...          Let jobs run by their schedules again.
+      disable NAME...         Keep jobs from running by their schedules.
+      delete NAME...          Delete jobs.
+      runs                    List runs of all jobs, or of one.
+      next                    List what is due next.
+      why NAME                Say why a job waits, or does not run.
+      explain SCHEDULE        Show when a schedule would be due; asks no
+                              instance.
+      top                     Watch what runs and waits.
+      backup                  Write the whole state to a file.
+      restore FILE            Make a backup the state.
+      dry-run                 Say what this program would make of a state, and
+                              change nothing.
+      healthcheck             Ask the instance of this machine or container
+                              whether it lives.
+      completion bash|zsh|fish
+                              Write a script that completes command lines.
+      man                     Write the manual page.
 `
 
 // helpColumn is where the descriptions start, helpWidth where they wrap.
@@ -292,6 +338,11 @@ func printOption(w io.Writer, o option) {
 	if def := o.value.String(); def != "" && !o.secret && !o.boolean() && !strings.Contains(o.help, "Default:") {
 		text += " (default " + def + ")"
 	}
+	printAside(w, left, text)
+}
+
+// printAside writes a text beside what it explains.
+func printAside(w io.Writer, left, text string) {
 	for _, line := range wrapText(text, helpWidth-helpColumn) {
 		if len(left) > helpColumn-2 {
 			fmt.Fprintln(w, left)
@@ -424,4 +475,59 @@ func (f *flags) jobDefaults() jobDefaults {
 		CPUs:     f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
 		Epsilon: Period{Seconds: int32(f.taskEpsilon / time.Second)}, User: f.user,
 	}
+}
+
+// networksValue is addresses and networks with commas between them.
+type networksValue struct{ p *[]netip.Prefix }
+
+func (v networksValue) Set(s string) error {
+	var networks []netip.Prefix
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		network, err := netip.ParsePrefix(part)
+		if err != nil {
+			address, err := netip.ParseAddr(part)
+			if err != nil {
+				return fmt.Errorf("%q is neither an address nor a network like 10.0.0.0/8", part)
+			}
+			network = netip.PrefixFrom(address, address.BitLen())
+		}
+		networks = append(networks, network.Masked())
+	}
+	*v.p = networks
+	return nil
+}
+
+func (v networksValue) String() string {
+	if v.p == nil {
+		return ""
+	}
+	var texts []string
+	for _, n := range *v.p {
+		texts = append(texts, n.String())
+	}
+	return strings.Join(texts, ",")
+}
+
+// hostPortsValue is host:port,host:port,...
+type hostPortsValue struct{ p *[]string }
+
+func (v hostPortsValue) Set(s string) error {
+	var all []string
+	for part := range strings.SplitSeq(s, ",") {
+		hostPort, err := checkHostPort(strings.TrimSpace(part))
+		if err != nil {
+			return err
+		}
+		all = append(all, hostPort)
+	}
+	*v.p = all
+	return nil
+}
+
+func (v hostPortsValue) String() string {
+	if v.p == nil {
+		return ""
+	}
+	return strings.Join(*v.p, ",")
 }

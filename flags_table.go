@@ -42,6 +42,7 @@ const (
 	groupNotifications = "Notifications"
 	groupCassandra     = "Job history in Cassandra"
 	groupGraphite      = "Metrics to Graphite"
+	groupAccess        = "Who may do what, unknown to the JVM versions too"
 	groupOurs          = "Additions of this program, unknown to the JVM versions"
 )
 
@@ -109,10 +110,11 @@ func (f *flags) optionTable() []option {
 		{groupCassandra, f.cassandraOptions()},
 		{groupGraphite, f.graphiteOptions()},
 		{groupOurs, f.ourOptions()},
+		{groupAccess, f.accessOptionsTable()},
 	} {
 		for _, o := range group.options {
 			o.group = group.name
-			o.ours = group.name == groupOurs
+			o.ours = group.name == groupOurs || group.name == groupAccess
 			table = append(table, o)
 		}
 	}
@@ -325,5 +327,20 @@ func (f *flags) ourOptions() []option {
 			help: "Lead a state in ZooKeeper that has been emptied, this once: node is what the log and /health print in that case."},
 		{name: "accept_damaged_state", arg: "offset", value: offsetValue{&f.acceptDamagedState},
 			help: "Start on a damaged state file with every record that is intact, this once: offset is where the program said that the damage is."},
+	}
+}
+
+func (f *flags) accessOptionsTable() []option {
+	return []option{
+		{name: "http_users_file", arg: "file", value: anyText(&f.httpUsersFile), env: "CHRONOS_HTTP_USERS_FILE",
+			help: "Users, machines and groups with their roles and scopes, one a line: chronos user add and chronos token write them. Beside it the user of --http_credentials is an administrator. It is read again when it changes."},
+		{name: "http_trusted_proxy", arg: "networks", value: networksValue{&f.trustedProxies},
+			help: "Addresses (10.0.0.7 or 10.0.0.0/8,...) of proxies whose X-Forwarded-User and X-Forwarded-Groups are believed, on requests with the secret of --http_trusted_proxy_secret_file."},
+		{name: "http_trusted_proxy_secret_file", arg: "file", value: anyText(&f.trustedProxySecret),
+			help: "File with the secret that these proxies send as X-Chronos-Proxy-Secret."},
+		{name: "instance_secret_file", arg: "file", value: anyText(&f.instanceSecretFile),
+			help: "File with a secret that all instances share: by it they tell each other whom a proxy has let in."},
+		{name: "jvm_instances", arg: "hosts", value: hostPortsValue{&f.jvmInstances},
+			help: "host:port,... of JVM instances, which are shown --http_credentials when they lead."},
 	}
 }

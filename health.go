@@ -91,6 +91,8 @@ type health struct {
 	mesos     *mesosCluster    // nil on this machine
 	cluster   *observedCluster // for the last event
 	state     func() []string  // what is wrong with where the state is kept
+	exposed   []string         // what jobs can read that they should not
+	users     *usersFile       // nil without
 	zookeeper bool             // the state is in ZooKeeper
 	connected func() bool      // to ZooKeeper
 }
@@ -99,6 +101,7 @@ type health struct {
 type healthReport struct {
 	Status     string           `json:"status"` // ok, degraded or failing
 	Problems   []string         `json:"problems"`
+	Warnings   []string         `json:"warnings,omitempty"` // that nothing can be done about while it runs so
 	Instance   string           `json:"instance"`
 	Version    string           `json:"version"`
 	Role       string           `json:"role"`
@@ -154,6 +157,12 @@ func (h *health) report(now time.Time) (healthReport, bool) {
 		serves = false
 	}
 	h.addState(&r)
+	r.Warnings = h.exposed
+	if h.users != nil {
+		if p := h.users.problem(); p != "" {
+			r.Problems = append(r.Problems, p)
+		}
+	}
 	h.addCluster(&r, now)
 	h.addReceivers(&r)
 	switch {

@@ -51,6 +51,10 @@ type serverOptions struct {
 	// dialTLS connects to peers with scheme https; nil trusts the system's authorities.
 	dialTLS     func(ctx context.Context, network, address string) (net.Conn, error)
 	credentials string // user:password, "" for none
+	// access knows who may do what; nil: everything is for everybody, or for who knows the credentials.
+	access *access
+	// jvm are the host:port of JVM instances that are shown the credentials.
+	jvm         []string
 	realm       string
 	compress    bool
 	hold        time.Duration // how long a request waits for a leader, 0 for 20 s
@@ -198,14 +202,21 @@ func (s *server) answer(w *response, r *http.Request) {
 		ping(w, r)
 		return
 	}
-	if !s.authentic(r) {
+	c := &call{w: w, r: r, server: s, share: w.share}
+	var err error
+	switch {
+	case s.access != nil:
+		if c.who, err = s.access.identify(r, s.id, r.Header.Get(viaHeader) != ""); err != nil {
+			c.finish(err)
+			return
+		}
+	case !s.authentic(r):
 		w.Header().Set("WWW-Authenticate", `basic realm=`+strconv.Quote(s.realm))
 		errorPage(w, http.StatusUnauthorized, "Unauthorized")
 		return
 	}
-	c := &call{w: w, r: r, server: s, share: w.share}
 	w.call = c
-	known, err := false, error(nil)
+	known := false
 	if s.api != nil {
 		known, err = s.api(c)
 	}
@@ -226,6 +237,13 @@ func (s *server) answerOther(c *call) error {
 	path, query := c.r.URL.Path, c.r.URL.Query()
 	h, local := s.local[path], true
 	c.private = h != nil || strings.HasPrefix(path, "/metrics/") // which the original does not have
+	at := path
+	if !c.private && path != "/metrics" && path != "/logging" {
+		at = "/" // whatever the interface answers
+	}
+	if err := c.admit(at); err != nil {
+		return err
+	}
 	if err := checkOrigin(c.r, s.hostname); err != nil {
 		return err
 	}
@@ -244,10 +262,13 @@ func (s *server) answerOther(c *call) error {
 		s.respond(c, func(w http.ResponseWriter) { h.ServeHTTP(w, c.r) })
 		return nil
 	}
-	if local {
-		return serve(nil)
+	if !local {
+		return s.dispatch(c, serve)
 	}
-	return s.dispatch(c, serve)
+	if err := c.checkVoucher(); err != nil {
+		return err
+	}
+	return serve(nil)
 }
 
 // respond runs write with a response that is compressed if the client accepts that.

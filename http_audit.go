@@ -78,12 +78,18 @@ func (a *response) whatChanged(r *http.Request) []slog.Attr {
 // are required and were right, and X-Forwarded-For is merely what the sender claims.
 func (a *response) whoAsked(r *http.Request, took time.Duration) []slog.Attr {
 	user, _, _ := r.BasicAuth()
+	if a.call != nil && a.call.who != nil {
+		user = a.call.who.name
+	}
 	attrs := []slog.Attr{slog.String("user", user), slog.String("remote", r.RemoteAddr), slog.String("agent", r.UserAgent()),
 		slog.String("request", r.Header.Get(requestIDHeader)), slog.Int64("bytes", a.size), slog.Duration("took", took.Round(time.Microsecond))}
 	for _, header := range []struct{ attr, name string }{{"forwardedFor", "X-Forwarded-For"}, {"via", viaHeader}} {
 		if v := r.Header.Get(header.name); v != "" {
 			attrs = append(attrs, slog.String(header.attr, v))
 		}
+	}
+	if a.call != nil && a.call.who != nil {
+		attrs = append(attrs, slog.String("provenBy", a.call.who.how))
 	}
 	if a.forwarded != "" {
 		attrs = append(attrs, slog.String("leader", a.forwarded))

@@ -28,6 +28,8 @@ type call struct {
 	dialect dialect
 	local   bool        // needs no leader, and changes nothing that is stored
 	private bool        // not for pages of other origins
+	who     *caller     // who asks; nil where everybody may do everything
+	rule    rule        // of the table of access, for what is asked for
 	share   *share      // of the memory for bodies and answers
 	stream  *bodyStream // the body of an operation that reads it while it arrives; nil for all others
 	body    []byte      // all of it, once read
@@ -35,6 +37,7 @@ type call struct {
 	path      string     // of the API's resource
 	params    []string   // what the {} of the path matched
 	scheduler *scheduler // that leads, for an operation that needs it
+	mandate   *mandate   // what the operation may change; nil for everything
 	// subject says for the audit line which job and task a call of the API is about; nil where nothing is known.
 	subject func(*call) (job, task string)
 }
@@ -62,7 +65,11 @@ func (c *call) finish(err error) {
 	e := c.explain(err)
 	c.w.reason = e.text
 	h := c.w.Header()
-	c.allowOrigins()
+	if e.status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", `basic realm=`+strconv.Quote(c.server.realm))
+	} else {
+		c.allowOrigins()
+	}
 	if e.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(e.retry))
 	}
@@ -91,6 +98,32 @@ func (c *call) finish(err error) {
 	}{message, http.StatusText(e.status)}))
 }
 
+// admit is nil if the one who asks has the role for a path, as the table of access has it.
+func (c *call) admit(path string) error {
+	if c.who == nil {
+		return nil
+	}
+	c.rule = ruleFor(c.r.Method, path)
+	return c.rule.permits(c.who)
+}
+
+// checkVoucher is nil unless another instance has vouched for the one who asks with another body than this.
+func (c *call) checkVoucher() error {
+	if c.who == nil || c.who.body == "" || c.stream == nil && c.body != nil && c.who.body == bodyDigest(c.body) {
+		return nil
+	}
+	return errUnproven
+}
+
+// rights reports whether the one who asks has still what rights he had, and returns a channel that is closed when that is to be asked
+// again, nil for never.
+func (c *call) rights() (still bool, changed <-chan struct{}) {
+	if c.who == nil {
+		return true, nil
+	}
+	return c.server.access.still(c.who)
+}
+
 // allowOrigins lets a page of any other origin read the answer, if the original did.
 func (c *call) allowOrigins() {
 	if !c.private {
@@ -101,6 +134,10 @@ func (c *call) allowOrigins() {
 // refusalOf returns the answer to what a term has refused without doing anything, and goes on; nil for any other error.
 func refusalOf(err error) *httpError {
 	switch {
+	case errors.Is(err, errUnproven):
+		return &httpError{status: http.StatusUnauthorized, text: "Unauthorized"}
+	case errors.Is(err, errTooManyPasswords):
+		return &httpError{status: http.StatusTooManyRequests, text: err.Error(), retry: 1}
 	case errors.Is(err, errBusy), errors.Is(err, errNoRoom):
 		return &httpError{status: http.StatusServiceUnavailable, text: err.Error(), retry: 1}
 	case errors.Is(err, errCrowded):
@@ -110,6 +147,9 @@ func refusalOf(err error) *httpError {
 	}
 	if e, ok := errors.AsType[*httpError](err); ok {
 		return e
+	}
+	if e, ok := errors.AsType[*notYours](err); ok {
+		return &httpError{status: http.StatusForbidden, text: e.text}
 	}
 	if je, ok := errors.AsType[*jobError](err); ok {
 		return &httpError{status: http.StatusBadRequest, text: je.Error()}
@@ -210,6 +250,9 @@ func (c *call) readBody() error {
 	// ReadTimeout was for the request; the answer may take longer. An error means that there is no deadline.
 	http.NewResponseController(c.w).SetReadDeadline(time.Time{})
 	c.body = body
+	if err := c.checkVoucher(); err != nil {
+		return err
+	}
 	c.r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
 }

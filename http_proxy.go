@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,9 +20,6 @@ import (
 )
 
 const (
-	// requestIDHeader carries the id of one write. The first instance creates it,
-	// unless the client did; it stays the same however often the write is sent on.
-	requestIDHeader = "X-Chronos-Request-Id"
 	// viaHeader names the instance that sent a request on. Such a request isn't sent on again.
 	viaHeader = "X-Chronos-Via"
 	// refusedHeader marks a 503 of an instance that has done nothing because it doesn't lead.
@@ -46,6 +44,8 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 		if err := c.readBody(); err != nil {
 			return err
 		}
+	} else if err := c.checkVoucher(); err != nil {
+		return err
 	}
 	nameWrite(c)
 	left := s.hold // of waiting: the time that a leader takes to answer doesn't count
@@ -123,7 +123,11 @@ func nameWrite(c *call) {
 		id = rand.Text()
 		c.r.Header.Set(requestIDHeader, id)
 	}
-	name := newRequestName(id, []byte(c.r.Method), []byte(c.r.URL.EscapedPath()), []byte(c.r.URL.RawQuery), c.body)
+	parts := [][]byte{[]byte(c.r.Method), []byte(c.r.URL.EscapedPath()), []byte(c.r.URL.RawQuery), c.body}
+	if c.who != nil {
+		parts = append(parts, c.who.requestPart()) // an id belongs to whoever gave it
+	}
+	name := newRequestName(id, parts...)
 	c.r = c.r.WithContext(context.WithValue(c.r.Context(), requestNameKey{}, name))
 }
 
@@ -137,6 +141,9 @@ func (s *server) forward(c *call, id string) error {
 		if now, _ := s.leader(); now != id {
 			return errNotExecuted // its address, and whether it is native, is no longer known
 		}
+	}
+	if err := s.mayForward(c, to); err != nil {
+		return err
 	}
 	if c.spent() {
 		return errHalfRead(id)
@@ -153,7 +160,40 @@ func (s *server) forward(c *call, id string) error {
 	return f.outcome(failure)
 }
 
-// A forwarding is one attempt to get a request answered by the leader.
+// mayForward is nil if the leader can be sent a request of the one who asks. One that does not know of roles would do whatever
+// it is asked, so it is asked only for what we would do ourselves without looking at a job.
+func (s *server) mayForward(c *call, to peer) error {
+	who := c.who
+	switch {
+	case who == nil, !to.guards && (who.everywhere(adminRole) || who.everywhere(readRole) && !c.rule.changes()):
+		return nil
+	case !to.guards:
+		return unavailable("the leader does not know of roles (it is a JVM version, an older one, or has no --http_users_file), so only requests of admins, and reads of users without a scope, are sent to it")
+	case who.how == byProxy && s.access.instances == nil:
+		return unavailable("this instance does not lead, and who was let in by a proxy is told to the leader only with --instance_secret_file")
+	case who.how == byProxy && c.stream != nil:
+		return unavailable("this instance does not lead, and can't vouch for a document that it has not read; ask the leader itself")
+	}
+	return nil
+}
+
+// introduce has an outgoing request prove who asks: by what the client sent, or by our word. A leader that does not know of roles
+// gets neither, but for the credentials where it is known to be the JVM instance that they are for: whoever can write
+// in ZooKeeper can pose as a leader.
+func (s *server) introduce(p *httputil.ProxyRequest, to peer, c *call, leader string) {
+	switch {
+	case c.who == nil:
+	case !to.guards:
+		p.Out.Header.Del("Authorization")
+		if user, password, ok := strings.Cut(s.credentials, ":"); ok && slices.Contains(s.jvm, leader) {
+			p.Out.SetBasicAuth(user, password)
+		}
+	case c.who.how == byProxy:
+		p.Out.Header.Set(identityHeader, s.access.instances.sign(c.who, c.r, c.r.Header.Get(requestIDHeader), c.body, leader, time.Now()))
+	}
+}
+
+// A forwarding is one attempt to have the leader answer a request.
 type forwarding struct {
 	s          *server
 	c          *call
@@ -190,7 +230,10 @@ func (f *forwarding) send() (failure error) {
 	defer silence.Stop()
 
 	proxy := &httputil.ReverseProxy{
-		Rewrite:        func(p *httputil.ProxyRequest) { f.s.address(p, f.to, c) },
+		Rewrite: func(p *httputil.ProxyRequest) {
+			f.s.address(p, f.to, c)
+			f.s.introduce(p, f.to, c, f.leader)
+		},
 		Transport:      f.s.transport,
 		ErrorLog:       slog.NewLogLogger(f.s.log.Handler(), slog.LevelDebug),
 		ModifyResponse: func(res *http.Response) error { return f.begin(ctx, cancel, res) },
@@ -224,10 +267,19 @@ func (f *forwarding) begin(ctx context.Context, cancel context.CancelCauseFunc, 
 	f.c.w.stream()
 	f.streams.Store(true)
 	begin(&f.watch, f.s.log, "forwarding", cancel, func() {
-		select {
-		case <-f.s.stopping:
-			cancel(http.ErrServerClosed)
-		case <-ctx.Done():
+		for {
+			still, changed := f.c.rights()
+			if !still {
+				cancel(errUnproven)
+			}
+			select {
+			case <-f.s.stopping:
+				cancel(http.ErrServerClosed)
+			case <-changed:
+				continue
+			case <-ctx.Done():
+			}
+			return
 		}
 	})
 	return nil

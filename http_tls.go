@@ -247,6 +247,7 @@ func keystoreKind(data []byte) string {
 var (
 	errWrongPassword = errors.New("the password is wrong")
 	errNoKey         = errors.New("it has no private key with a certificate")
+	errTornKeystore  = errors.New("it is torn or damaged")
 )
 
 // readKeystore returns the keys of a keystore with their chains, at least one.
@@ -278,6 +279,9 @@ func readKeystore(data []byte, password string) ([]tls.Certificate, error) {
 
 // readJKS returns every key that opens with the store's password, by alias. Jetty knows no other password.
 func readJKS(data []byte, password string) ([]tls.Certificate, error) {
+	if !wholeJKS(data) {
+		return nil, errTornKeystore
+	}
 	store := keystore.New()
 	if err := store.Load(bytes.NewReader(data), []byte(password)); err != nil {
 		if err.Error() == "got invalid digest" {
@@ -304,6 +308,65 @@ func readJKS(data []byte, password string) ([]tls.Certificate, error) {
 		return nil, cmp.Or(failed, errNoKey)
 	}
 	return list, nil
+}
+
+// wholeJKS reports whether a JKS keystore is as long as it says. What reads it takes room for as many certificates
+// as a file says that is torn, or still being written, and that may be more than there is memory for.
+func wholeJKS(data []byte) bool {
+	const key, trusted, digest = 1, 2, 20
+	d := jksReader{rest: data}
+	d.number(4) // the magic
+	version := d.number(4)
+	certificates := func(n uint64) {
+		for ; n > 0 && !d.short; n-- {
+			if version == 2 {
+				d.skip(d.number(2)) // its type
+			}
+			d.skip(d.number(4))
+		}
+	}
+	for entries := d.number(4); entries > 0 && !d.short; entries-- {
+		tag := d.number(4)
+		d.skip(d.number(2)) // the alias
+		d.skip(8)           // the date
+		switch tag {
+		case key:
+			d.skip(d.number(4))
+			certificates(d.number(4))
+		case trusted:
+			certificates(1)
+		default:
+			return false
+		}
+	}
+	d.skip(digest)
+	return !d.short
+}
+
+// A jksReader walks through a keystore.
+type jksReader struct {
+	rest  []byte
+	short bool // less was left than was to be read
+}
+
+func (d *jksReader) skip(n uint64) {
+	if n > uint64(len(d.rest)) {
+		d.rest, d.short = nil, true
+		return
+	}
+	d.rest = d.rest[n:]
+}
+
+// number reads a number of so many bytes, 0 where there are fewer.
+func (d *jksReader) number(size int) (n uint64) {
+	at := d.rest
+	if d.skip(uint64(size)); d.short {
+		return 0
+	}
+	for _, b := range at[:size] {
+		n = n<<8 | uint64(b)
+	}
+	return n
 }
 
 func jksCertificate(store keystore.KeyStore, alias, password string) (tls.Certificate, error) {

@@ -120,6 +120,7 @@ type leadership struct {
 	memory    recollection
 	unserved  trouble
 	emptied   trouble
+	strangers trouble
 	remarks   remarks
 
 	mu     sync.Mutex
@@ -129,8 +130,9 @@ type leadership struct {
 func newLeadership(at *seat, cl cluster, config schedulerConfig, log *slog.Logger, m *metrics) *leadership {
 	return &leadership{
 		seat: at, cluster: cl, config: config, log: log, metrics: m,
-		unserved: trouble{what: "ZooKeeper does not serve", over: "ZooKeeper serves again"},
-		emptied:  trouble{what: "the state in ZooKeeper has been emptied", over: "there is a state in ZooKeeper that this instance may lead"},
+		unserved:  trouble{what: "ZooKeeper does not serve", over: "ZooKeeper serves again"},
+		strangers: trouble{what: "not all instances have the same options of access", over: "all instances have the same options of access"},
+		emptied:   trouble{what: "the state in ZooKeeper has been emptied", over: "there is a state in ZooKeeper that this instance may lead"},
 	}
 }
 
@@ -262,7 +264,10 @@ func (l *leadership) session(ctx, alive context.Context, o zkOptions) error {
 		session.cancel(err)
 	})
 	begin(&watching, l.log, "watch of the instances", session.cancel, func() {
-		session.cancel(watchMembers(session.ctx, session, o.root, l.seat.gather))
+		session.cancel(watchMembers(session.ctx, session, o.root, func(ids []string) {
+			l.seat.gather(ids)
+			l.compareAccess(session, o, ids)
+		}))
 	})
 	begin(&watching, l.log, "pulse", session.cancel, func() { session.cancel(l.pulse(session, o.root)) })
 	if ctx.Err() == nil {

@@ -236,12 +236,42 @@ func (l *leadership) watchEnsemble(ctx context.Context) {
 
 // problems returns what people should know about the state in ZooKeeper.
 func (l *leadership) problems() (all []string) {
-	for _, t := range []*trouble{&l.emptied, &l.unserved} {
+	for _, t := range []*trouble{&l.emptied, &l.unserved, &l.strangers} {
 		if p := t.problem(); p != "" {
 			all = append(all, p)
 		}
 	}
 	return append(all, l.remarks.problems()...)
+}
+
+// compareAccess looks for instances that let others do other things than this one does: where one of them leads, or is asked, roles
+// hold nobody back.
+func (l *leadership) compareAccess(session *zkSession, o zkOptions, ids []string) {
+	if o.self.Access == "" {
+		return
+	}
+	var without, other []string
+	for _, id := range ids {
+		at, err := lookUpInstance(session, o.root, id)
+		if _, useless := errors.AsType[*instanceError](err); err != nil && !useless {
+			return // the session is about to end
+		}
+		switch {
+		case id == l.seat.id:
+		case at.Access == "":
+			without = append(without, id)
+		case at.Access != o.self.Access:
+			other = append(other, id)
+		}
+	}
+	var why []string
+	if without != nil {
+		why = append(why, "everybody, or whoever knows the one password, may do everything at "+strings.Join(without, ", "))
+	}
+	if other != nil {
+		why = append(why, "other options are set at "+strings.Join(other, ", "))
+	}
+	l.strangers.note(l.log, strings.Join(why, "; "))
 }
 
 // obstacle returns why nobody leads, as far as this instance knows, "" for no special reason, and whether that

@@ -27,33 +27,13 @@ func main() {
 	os.Exit(exitStatus(err))
 }
 
-// A subcommand does something other than scheduling. Its arguments follow its name.
-type subcommand func(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error
-
-// subcommandNamed returns the subcommand that the first word of the command line names, nil if it is an option.
-func subcommandNamed(word string) subcommand {
-	switch word {
-	case "healthcheck":
-		return healthcheck
-	case "backup":
-		return backupCommand
-	case "dry-run":
-		return dryRunCommand
-	case "restore":
-		return restoreCommand
-	}
-	return nil
-}
-
 // run is the program. It returns when ctx ends, with nil, or when the program cannot
 // start or continue, after saying why.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	if len(args) > 0 && subcommandNamed(args[0]) != nil {
-		err := subcommandNamed(args[0])(ctx, args[1:], stdin, stdout)
-		if _, told := errors.AsType[*usageError](err); err != nil && !told && !errors.Is(err, errHelp) {
-			fmt.Fprintf(stderr, "chronos %s: %v\n", args[0], err)
+	if len(args) > 0 {
+		if c := commandNamed(args[0]); c != nil {
+			return runCommandLine(ctx, c, args[1:], stdin, stdout, stderr)
 		}
-		return err
 	}
 	args, notes, err := expandLegacy(args, os.Environ(), rootFS(), stdin, stdout)
 	if err != nil {
@@ -84,6 +64,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return err
 	}
 	return nil
+}
+
+// runCommandLine has a subcommand do what its options and arguments say.
+func runCommandLine(ctx context.Context, c *command, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	err := c.do(ctx, args, stdin, stdout)
+	if _, told := errors.AsType[*usageError](err); err != nil && !told && !errors.Is(err, errHelp) && err.Error() != "" {
+		fmt.Fprintf(stderr, "chronos %s: %v\n", c.name, err)
+	}
+	return err
 }
 
 // firstProcess reports whether this process is the first of a container. The orphans of all

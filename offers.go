@@ -103,6 +103,7 @@ type placement struct {
 	hostname  string
 	agentURL  string // of the agent itself, http://10.0.0.7:5051; "" if the offer has none
 	resources []mesos.Resource
+	token     string // that the task gets for its callback, "" for none
 }
 
 // refusal says, in words for a person, why a task does not fit an agent's offers.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -83,10 +85,23 @@ type Run struct {
 	Killing     killCause `json:"killing,omitempty"`     // why it is being killed
 	Callback    *int      `json:"callback,omitempty"`    // status code that an async callback gave before the launcher ended
 	Elements    int64     `json:"elements,omitempty"`    // numElementsProcessed
+	MadeUp      bool      `json:"madeUp,omitempty"`      // an occurrence that was missed and runs all the same, in its turn
 	ByHand      bool      `json:"byHand,omitempty"`      // an attempt that follows one of a run started by hand
 	Late        bool      `json:"late,omitempty"`        // eventLate has been raised
+	Token       string    `json:"token,omitempty"`       // digest of the token that its callback may carry in place of a password
 
 	kept rawMembers // what a later version of this program has added
+}
+
+// callbackPrefix begins the tokens of runs, and tells them from those of users.
+const callbackPrefix = "chronosrun_"
+
+// tokenDigest is what is kept of a token, "" for none. Tokens are random, so they need no salt and no slow hash.
+func tokenDigest(token string) string {
+	if token == "" {
+		return ""
+	}
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(token)))
 }
 
 // An outputPiece is a part of a run's output.
@@ -134,7 +149,7 @@ func (r *Run) waitsAt(now int64) bool {
 // size is about what the run takes in a record, an overestimate rather than an underestimate.
 func (r *Run) size() int {
 	n := 500 + len(r.kept) // for the names and numbers, and members that are not ours
-	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, string(r.Killing), r.Agent, r.AgentID} {
+	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, string(r.Killing), r.Agent, r.AgentID, r.Token} {
 		n += quotedLen(text)
 	}
 	return n

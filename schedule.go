@@ -519,3 +519,25 @@ func (s Schedule) skippedWall(t time.Time) (wall int64, ok bool) {
 	wall = ideal.UnixMilli()
 	return wall, err == nil && wall != wallOf(t)
 }
+
+// nth returns an instant up to which n occurrences have passed; first and last are the first and the last of them and others.
+func (s Schedule) nth(n int64, first, last time.Time) time.Time {
+	low, high := first.UnixMilli(), last.UnixMilli()
+	for low < high {
+		mid := low + (high-low)/2
+		if passed, _, _, _ := s.passed(time.UnixMilli(mid)); passed >= n {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	return time.UnixMilli(low)
+}
+
+// zone is the one in which the schedule is read.
+func (s Schedule) zone() *time.Location {
+	if s.start.IsZero() {
+		return time.UTC
+	}
+	return s.start.Location()
+}

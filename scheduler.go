@@ -64,6 +64,7 @@ type schedulerConfig struct {
 	location     *time.Location    // the server's zone, for starts without an offset
 	term         int64
 	wallClock    func() time.Time // what the wall clock says, so that tests can set it; nil for time.Now
+	callbacks    bool             // give each run a token for its callback
 	late         time.Duration    // raise eventLate for a run that waits this long after its due; 0 for never
 	hooks
 }
@@ -431,6 +432,8 @@ func (s *scheduler) fire(t *alarm) {
 		s.giveUpUnreachable(t.run)
 	case timerLate:
 		s.tellLate(t.run)
+	case timerPause:
+		s.endPause(t.entry)
 	case timerLimit:
 		s.endOverLimit(t.run)
 	case timerReconcile:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,9 @@ func (s *scheduler) putJob(ctx context.Context, name string, build func(old *Job
 		}
 		j, err := build(old)
 		if err != nil {
+			return err
+		}
+		if err := s.mayDepend(permitOf(ctx), old, j); err != nil {
 			return err
 		}
 		if j.Name != name {
@@ -109,6 +113,9 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 	before := e.job
 	same := e.state.Posted != "" && j.ScheduleTimeZone == e.state.Zone && !schedule.emptyStart() &&
 		(j.Schedule == e.state.Posted || j.Schedule == before.Schedule || j.Schedule == e.state.Written)
+	if before.Disabled && !j.Disabled {
+		e.resumed = s.now
+	}
 	s.relink(e, j)
 	s.setJob(e, j)
 	s.note(e, "")
@@ -232,6 +239,11 @@ func (s *scheduler) takeWaiting(e *entry) []*openRun {
 // parents, or its schedule if it had none; the others just lose the edge.
 func (s *scheduler) deleteJob(ctx context.Context, name string) error {
 	_, err := s.onJob(ctx, "delete job", name, func(e *entry) (string, error) {
+		for _, c := range s.graph.children[name] {
+			if err := permitOf(ctx).heir(s.jobs[c].job); err != nil {
+				return "", err
+			}
+		}
 		if err := s.checkHeirs(e); err != nil {
 			return "", err
 		}
@@ -241,13 +253,16 @@ func (s *scheduler) deleteJob(ctx context.Context, name string) error {
 	return err
 }
 
-// onJob is ask for one job, which must exist.
+// onJob is ask for one job, which must exist and to which the caller must have a right.
 func (s *scheduler) onJob(ctx context.Context, what, name string, fn func(*entry) (string, error)) (string, error) {
 	return s.ask(ctx, func() (string, error) {
 		s.turnLog.note(what, name)
 		e := s.jobs[name]
 		if e == nil {
-			return "", fmt.Errorf("job %q: %w", name, errNotFound)
+			return "", cmp.Or(permitOf(ctx).job(name, nil), fmt.Errorf("job %q: %w", name, errNotFound))
+		}
+		if err := permitOf(ctx).job(name, e.job); err != nil {
+			return "", err
 		}
 		return fn(e)
 	})
@@ -269,6 +284,7 @@ func (s *scheduler) remove(e *entry) {
 	s.graph.remove(name)
 	s.dues.drop(&e.timer)
 	e.gone = true
+	s.watchPause(e)
 	s.retire(e)
 	delete(s.jobs, name)
 	delete(s.unlinked, name)
@@ -466,8 +482,10 @@ func (s *scheduler) finishTask(ctx context.Context, id string, code int) error {
 		s.turnLog.note("finish task", id)
 		r := s.runs[id]
 		if r == nil {
-			s.finishUnknown(id, code)
-			return nil
+			return s.finishUnknown(permitOf(ctx), id, code)
+		}
+		if err := permitOf(ctx).run(id, r.Run, r.entry.job); err != nil {
+			return err
 		}
 		if r.entry.job.Async && (r.State == runLaunching || r.State == runActive) {
 			// The launcher is still there; the run ends with it, and so is not killed as a leftover.
@@ -481,15 +499,22 @@ func (s *scheduler) finishTask(ctx context.Context, id string, code int) error {
 }
 
 // finishUnknown takes the callback of an async task that an earlier version has launched.
-func (s *scheduler) finishUnknown(id string, code int) {
+func (s *scheduler) finishUnknown(p permit, id string, code int) error {
 	due, attempt, name, args, ok := parseRunID(id)
 	e := s.jobs[name]
 	if !ok || e == nil || !e.job.Async || !s.adoptable(e, id, due) {
+		if err := p.run(id, nil, nil); err != nil {
+			return err
+		}
 		s.log.Warn("status of an unknown task", "task", id, "code", code)
-		return
+		return nil
 	}
-	r := s.open(e, &Run{ID: id, Job: name, Kind: kindScheduled, Due: due, Attempt: attempt, Args: args, State: runAwaiting, Queued: due})
-	s.applyCallback(r, code)
+	adopted := &Run{ID: id, Job: name, Kind: kindScheduled, Due: due, Attempt: attempt, Args: args, State: runAwaiting, Queued: due}
+	if err := p.run(id, adopted, e.job); err != nil {
+		return err
+	}
+	s.applyCallback(s.open(e, adopted), code)
+	return nil
 }
 
 func (s *scheduler) applyCallback(r *openRun, code int) {
@@ -531,16 +556,27 @@ func (s *scheduler) sortedRuns() []*openRun {
 
 // addProgress adds to the number of elements that a data processing task has handled.
 func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) error {
-	_, err := s.onJob(ctx, "add progress", name, func(e *entry) (string, error) {
+	return s.do(ctx, func() error {
+		s.turnLog.note("add progress", name)
+		e := s.jobs[name]
+		if e == nil {
+			return cmp.Or(permitOf(ctx).run(id, nil, nil), fmt.Errorf("job %q: %w", name, errNotFound))
+		}
 		if r := s.runs[id]; r != nil && r.entry == e {
+			if err := permitOf(ctx).run(id, r.Run, e.job); err != nil {
+				return err
+			}
 			r.update(func(run *Run) { run.Elements += n })
 			s.touchRun(r)
 			s.emit(jobEvent{Kind: eventProgress, Job: e.job, Run: r.Run, Elements: n})
-			return "", nil
+			return nil
 		}
 		i := slices.IndexFunc(e.history, func(r *Run) bool { return r.ID == id })
 		if i < 0 {
-			return "", fmt.Errorf("task %q: %w", id, errUnknownTask)
+			return cmp.Or(permitOf(ctx).run(id, nil, nil), fmt.Errorf("task %q: %w", id, errUnknownTask))
+		}
+		if err := permitOf(ctx).run(id, e.history[i], e.job); err != nil {
+			return err
 		}
 		run := *e.history[i]
 		run.Elements += n
@@ -549,9 +585,8 @@ func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) e
 		e.historyDirty = true
 		s.touch(e)
 		s.emit(jobEvent{Kind: eventProgress, Job: e.job, Run: &run, Elements: n})
-		return "", nil
+		return nil
 	})
-	return err
 }
 
 // A waiting is a run that has not started, with the reasons for a person.

@@ -103,6 +103,9 @@ func (s *scheduler) shiftStamps(by int64) {
 	for _, t := range s.timers {
 		t.at += by // the same for all, so the heap stays valid
 	}
+	for _, e := range s.jobs {
+		s.watchPause(e) // which ends at an instant that somebody has named
+	}
 	s.offers.shift(by)
 	s.requests.shift(by)
 	s.retired.shift(by)
@@ -231,7 +234,11 @@ func (s *scheduler) settleStamps() {
 			}
 			switch {
 			case n.Kind == kindRetry:
-				n.Due = min(n.Due, s.now+r.entry.job.pauseBefore(n.Attempt, s.cfg.failureRetry).Milliseconds())
+				latest := s.now + r.entry.job.pauseBefore(n.Attempt, s.cfg.failureRetry).Milliseconds()
+				if p := r.entry.pause; p != nil {
+					latest = max(latest, p.Until)
+				}
+				n.Due = min(n.Due, latest)
 			case n.Kind != kindScheduled:
 				n.Due = min(n.Due, s.now)
 			case !early && n.Due > s.now+farStep.Milliseconds():

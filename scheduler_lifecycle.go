@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"strings"
@@ -79,6 +80,10 @@ func (s *scheduler) fireDue(e *entry) {
 	if !e.scheduled() || s.yielding {
 		return
 	}
+	if !e.plain() {
+		s.fireStretches(e)
+		return
+	}
 	p := e.sched.pass(time.UnixMilli(s.now), e.epsilon())
 	newest, passed := p.newest()
 	if !passed {
@@ -123,7 +128,7 @@ func jobArguments(j *Job) string { return strings.Join(j.Arguments, " ") }
 
 // pend makes the occurrence at due a run. It replaces one that still waits.
 func (s *scheduler) pend(e *entry, due int64) {
-	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled }); old != nil && e.job.overlap() != overlapQueue {
+	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled && !r.MadeUp }); old != nil && e.job.overlap() != overlapQueue {
 		s.end(old, runSkipped, "replaced by the occurrence of "+msTime(due).Format(time.RFC3339Nano))
 	}
 	s.add(e, &Run{Kind: kindScheduled, Due: due}, e.unused(due))
@@ -212,7 +217,7 @@ func (s *scheduler) admit(r *openRun) {
 	case r.State != runQueued || r.delayed || r.class != nil:
 	case e.job.Disabled:
 		s.end(r, runSkipped, "the job is disabled")
-	case !e.hasPlace(r), e.retries > 0 && r.isOccurrence() && e.job.overlap() == overlapReplace:
+	case !e.hasPlace(r), e.retries > 0 && r.isOccurrence() && !r.MadeUp && e.job.overlap() == overlapReplace:
 		s.overlapped(r)
 	default:
 		e.blocked.remove(r)
@@ -224,6 +229,10 @@ func (s *scheduler) admit(r *openRun) {
 // release admits a run whose retry delay has passed.
 func (s *scheduler) release(r *openRun) {
 	if r.State == runQueued && r.delayed {
+		if p := r.entry.pause; p != nil && r.Kind == kindRetry && s.now < p.Until {
+			s.putOff(r, p.Until)
+			return
+		}
 		r.delayed = false
 		s.admit(r)
 	}
@@ -257,7 +266,7 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 	e.blocked.remove(r)
 	s.unwatch(r)
 	r.delayed = false
-	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing = state, reason, s.now, "" })
+	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing, n.Token = state, reason, s.now, "", "" })
 	delete(s.runs, r.ID)
 	e.runs.remove(r)
 	e.addHistory(r.Run, s.cfg.historyKeep, s.cfg.historySize)
@@ -370,6 +379,9 @@ func mayRetry(j *Job, attempt int) bool {
 // retry opens the next attempt of a run. It keeps one-off arguments.
 func (s *scheduler) retry(e *entry, r *Run) {
 	due := s.now + e.job.pauseBefore(r.Attempt+1, s.cfg.failureRetry).Milliseconds()
+	if e.pause != nil {
+		due = max(due, e.pause.Until)
+	}
 	e.state.LastRetry = max(due, e.state.LastRetry+1)
 	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs, ByHand: r.ByHand || r.Kind == kindManual}, e.state.LastRetry)
 }
@@ -410,6 +422,9 @@ func (s *scheduler) runIfReady(e *entry) {
 		s.consume(e, parents) // the runs of a disabled child are dropped silently, as ever
 		return
 	}
+	if s.barDependent(e, parents) {
+		return
+	}
 	newest := e.job.overlap() == overlapSkip || e.job.overlap() == overlapReplace
 	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindDependent }); old != nil {
 		if !newest {
@@ -442,8 +457,12 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	e := r.entry
 	s.queue.remove(r)
 	r.answered, r.asked, r.unconfirmed = false, false, false
+	if s.cfg.callbacks {
+		p.token = callbackPrefix + strings.ToLower(rand.Text()+rand.Text())
+	}
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
+		n.Token = tokenDigest(p.token)
 		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, n))
 	})
 	s.touchRun(r)

@@ -196,6 +196,10 @@ func (m *model) step() {
 		m.cluster.resize(float64(m.random.IntN(3)))
 	case n == 16:
 		m.startByHand(name, 2*modelByHand)
+	case n == 18:
+		m.s.pauseJob(m.t.Context(), name, time.Now().Add(time.Duration(1+m.random.IntN(300))*time.Second))
+	case n == 19:
+		m.s.resumeJob(m.t.Context(), name)
 	case n == 17:
 		for _, id := range m.cluster.running() {
 			m.cluster.tell(id, mesos.TaskStatus{State: mesos.TASK_UNREACHABLE.Enum()})
@@ -279,6 +283,8 @@ func (m *model) policy() string {
 		fmt.Sprintf(`"retryDelayMax":%d`, m.random.IntN(120)),
 		fmt.Sprintf(`"overlap":%q`, overlaps[m.random.IntN(len(overlaps))]),
 		fmt.Sprintf(`"overlap":"allow","maxConcurrent":%d`, 1+m.random.IntN(3)),
+		fmt.Sprintf(`"missed":%q`, missedWords[m.random.IntN(len(missedWords))]),
+		fmt.Sprintf(`"exclude":["%s/PT%dM"]`, instant(time.Now().Add(time.Duration(m.random.IntN(1200))*time.Second)), 1+m.random.IntN(10)),
 		fmt.Sprintf(`"labels":{"n":"%d"}`, m.random.IntN(3)),
 	} {
 		if m.chance(15) {
@@ -340,7 +346,7 @@ func (m *model) compare() {
 		}
 		for _, r := range v.history {
 			recorded[r.ID]++
-			if recorded[r.ID] > 1 && r.State != runMissed {
+			if recorded[r.ID] > 1 && r.Count == 0 {
 				m.t.Errorf("run %q is in the history %d times", r.ID, recorded[r.ID])
 			}
 			n := m.cluster.launchCounts()[r.ID]
@@ -396,7 +402,7 @@ func (m *model) compareOccurrences(name string, j *modelJob, v *jobView) {
 			continue
 		}
 		first := r.Due
-		if r.State == runMissed && r.From != 0 {
+		if r.From != 0 {
 			first = r.From
 		}
 		for due := first; due <= r.Due; due += j.period {

@@ -22,6 +22,10 @@ type entry struct {
 	lists   *lists
 	gone    bool
 
+	resumed  int64  // what fell due up to then was missed: before this term, or while it was disabled
+	pause    *pause // that somebody has asked for, or nil; replaced, never changed
+	pauseEnd alarm
+
 	underWay, inQueue, awaiting int  // of the open runs
 	byHand, byHandBytes         int  // of the waiting runs that were started by hand, and their arguments
 	retries                     int  // waiting further attempts of occurrences
@@ -31,7 +35,7 @@ type entry struct {
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
 	noticeDirty, misreadDirty          bool
-	policyDirty                        bool
+	policyDirty, pauseDirty            bool
 	changed                            []*openRun
 	weight                             int // of what is changed
 	recordSize                         int // of the document as it was last stored
@@ -270,6 +274,9 @@ func (e *entry) records() []record {
 		if e.job.Policy != nil {
 			put(policyPrefix+name, nil)
 		}
+		if e.pause != nil {
+			put(pausePrefix+name, nil)
+		}
 		if e.notice != "" {
 			put(noticePrefix+name, nil)
 		}
@@ -296,6 +303,13 @@ func (e *entry) records() []record {
 			value = mustJSON(policyRecord{e.state.Seq, e.job.Policy.encode()})
 		}
 		put(policyPrefix+name, value)
+	}
+	if e.pauseDirty {
+		var value []byte
+		if e.pause != nil {
+			value = mustJSON(e.pause)
+		}
+		put(pausePrefix+name, value)
 	}
 	if e.historyDirty {
 		put("go/history/"+name, encodeHistory(e.history))
@@ -359,6 +373,15 @@ func (e *entry) publish(g *graph) *jobView {
 	if e.scheduled() {
 		v.sched, v.handled = e.sched, e.state.LastScheduled
 		v.next, _ = e.sched.next()
+		if v.bars = e.barring(); v.bars != nil {
+			v.next = time.Time{}
+			if next := v.bars.coming(e.sched, e.sched.position().Add(-time.Millisecond), 0, 1); len(next) > 0 {
+				v.next = next[0]
+			}
+		}
+	}
+	if e.pause != nil {
+		v.paused = e.pause.Until
 	}
 	return v
 }

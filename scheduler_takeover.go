@@ -199,6 +199,11 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 	if policy.Seq == e.state.Seq && policy.Seq != 0 {
 		e.job = j.withPolicy(readPolicy(policy.Policy))
 	}
+	var paused pause
+	l.decodeRecord(records, pausePrefix+recordName(l.name), &paused)
+	if paused.Seq == e.state.Seq && paused.Seq != 0 {
+		e.pause = &paused
+	}
 	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
 }
 
@@ -239,6 +244,8 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 	for _, l := range loaded {
 		e := s.newEntry(l.job)
 		e.state, e.history, e.recordSize, e.notice = l.state, l.history, l.recordSize, l.notice
+		e.pause, e.resumed = l.pause, s.now
+		s.watchPause(e)
 		s.seq = max(s.seq, e.state.Seq)
 	}
 	for _, l := range loaded {
@@ -259,7 +266,7 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 	retired := map[string]jobState{}
 	for key, value := range records {
 		kind := kindOf(key)
-		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" {
+		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" {
 			continue
 		}
 		isState := kind == "job"

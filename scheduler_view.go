@@ -41,6 +41,8 @@ type jobView struct {
 	parents  []string
 	children []string
 	missed   int64 // occurrences missed since the job was created
+	bars     barring
+	paused   int64 // until when, in ms; 0 if it is not
 
 	rowJSON atomic.Pointer[[]byte] // as JSON for a table, once asked for
 	lists   *lists

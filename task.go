@@ -238,6 +238,9 @@ func taskEnvironment(j *Job, r *Run, p placement) *mesos.Environment {
 		{"CHRONOS_JOB_RUN_TIME", strconv.FormatInt(r.Due, 10)},
 		{"CHRONOS_JOB_RUN_ATTEMPT", strconv.Itoa(r.Attempt)},
 	}
+	if p.token != "" {
+		vars = append(vars, EnvVar{"CHRONOS_CALLBACK_TOKEN", p.token})
+	}
 	seen := make(map[string]bool, len(vars)+len(j.Env))
 	env := &mesos.Environment{}
 	for _, v := range append(vars, j.Env...) {
