@@ -1,6 +1,6 @@
-# The image holds the static program, a static busybox so that jobs of local
+# The image holds the static program, a static busybox so that jobs in local
 # mode find a shell, CA certificates, and an unprivileged user. Time zones are
-# inside the program.
+# built into the program.
 #
 #   docker build --build-arg VERSION=$(git describe --tags --always) -t chronos .
 

@@ -14,12 +14,12 @@ const (
 type occurrence struct {
 	Local string `json:"local"`
 	UTC   string `json:"utc"`
-	Note  string `json:"note,omitempty"` // what a change of the clocks does to it
+	Note  string `json:"note,omitempty"` // how a change of the clocks affects it
 }
 
-// occurrences describes the next n instants at which a schedule that is followed runs. What is shown comes
-// from the schedule as the scheduler holds it, and never from its text in the document: that
-// has no room for the day and hour to which a monthly or daily schedule comes back.
+// occurrences describes the next n instants at which a schedule runs. What is shown comes
+// from the schedule as the scheduler holds it, and never from its text in the document, which
+// can't express the day and hour to which a monthly or daily schedule returns.
 func occurrences(sched Schedule, bars barring, now time.Time, latest int64, n int) []occurrence {
 	list := []occurrence{}
 	for _, t := range bars.coming(sched, now, latest, n) {
@@ -41,7 +41,7 @@ type preview struct {
 	Upcoming []occurrence `json:"upcoming"`
 }
 
-// spreadText is what a schedule with an H came to, "" for one without.
+// spreadText returns the expression that a schedule with an H became, "" for one without.
 func spreadText(text string, sched Schedule) string {
 	if !spreads(text) {
 		return ""
@@ -50,7 +50,7 @@ func spreadText(text string, sched Schedule) string {
 	return expression
 }
 
-// previewSchedule tells when a job with a schedule would be due that is posted now.
+// previewSchedule answers with when a job with the schedule would be due if it were posted now.
 func (a *api) previewSchedule(c *call) error {
 	doc, err := c.document("name", "schedule", "scheduleTimeZone", "epsilon", "count")
 	if err != nil {
@@ -93,7 +93,7 @@ func checkCount(n int64) error {
 	return nil
 }
 
-// upcoming tells when a job will be due.
+// upcoming answers with when a job will be due.
 func (a *api) upcoming(c *call) error {
 	n, err := c.number("count", 32, defaultPreview)
 	if err != nil {
@@ -115,7 +115,7 @@ func (a *api) upcoming(c *call) error {
 	return c.json(p)
 }
 
-// pauseJob has a job not run until an instant, or for a duration.
+// pauseJob keeps a job from running until an instant, or for a duration.
 func (a *api) pauseJob(c *call) error {
 	text := c.query("until")
 	until, known := parseDate(text)
@@ -136,7 +136,7 @@ func (a *api) resumeJob(c *call) error {
 	return c.done(foundHere(c.scheduler.resumeJob(c.r.Context(), c.params[0]), c.params[0]))
 }
 
-// foundHere turns errNotFound into the answer of our additions, and what is wrong with a request into a 400.
+// foundHere turns errNotFound into the answer of our additions, and a fault of the request into a 400.
 func foundHere(err error, name string) error {
 	if errors.Is(err, errNotFound) {
 		return missing("job", name)
@@ -147,7 +147,7 @@ func foundHere(err error, name string) error {
 	return err
 }
 
-// showLeader answers the id of the instance that leads, "" for none.
+// showLeader answers with the id of the instance that leads, "" for none.
 func (a *api) showLeader(c *call) error {
 	id, _ := a.leader()
 	return c.json(map[string]string{"leader": id})

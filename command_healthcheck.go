@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// healthTimeout is how long an instance may take to answer for itself.
+// healthTimeout is how long an instance may take to answer.
 const healthTimeout = 4 * time.Second
 
 const healthcheckHelp = `Usage: chronos healthcheck [options]
@@ -29,9 +29,9 @@ the server that matter are --http_address, --http_port, --disable_http,
 --https_address and --https_port; see chronos --help.
 `
 
-// healthcheck asks the instance of this machine or container whether it lives. It is for Docker's
-// HEALTHCHECK, which knows neither the port nor whether there is TLS: without options of its own
-// it takes those of the container's first process.
+// healthcheck asks the instance on this machine or in this container whether it is alive. It is for Docker's
+// HEALTHCHECK, which knows neither the port nor whether there is TLS: without options
+// it uses those of the container's first process.
 func healthcheck(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	if slices.Contains(args, "--help") {
 		fmt.Fprint(stdout, healthcheckHelp)
@@ -39,7 +39,7 @@ func healthcheck(ctx context.Context, args []string, stdin io.Reader, stdout io.
 	}
 	if len(args) == 0 {
 		words, err := os.ReadFile("/proc/1/cmdline")
-		if err == nil { // not readable for us: not our container either
+		if err == nil { // if we can't read it, it is not our container either
 			args = programArguments(words)
 		}
 	}
@@ -59,7 +59,7 @@ func healthcheck(ctx context.Context, args []string, stdin io.Reader, stdout io.
 }
 
 // programArguments returns the arguments of this program in a command line as /proc shows it,
-// be it behind an init such as tini; none if it is another program's.
+// even after an init such as tini; none if it is another program's.
 func programArguments(cmdline []byte) []string {
 	words := strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
 	i := slices.IndexFunc(words, func(w string) bool { return path.Base(w) == "chronos" })
@@ -69,7 +69,7 @@ func programArguments(cmdline []byte) []string {
 	return words[i+1:]
 }
 
-// pingURL is where an instance with these flags answers /ping.
+// pingURL returns where an instance with these flags answers /ping.
 func pingURL(f *flags, environ func(string) (string, bool)) (string, error) {
 	scheme, host, port := "http", f.listenHost(), f.listenPort(environ)
 	if f.disableHTTP {

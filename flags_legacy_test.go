@@ -42,7 +42,7 @@ func TestStartScripts(t *testing.T) {
 			notes: "option --slack_channel is unknown and ignored; option --slack_token is unknown and ignored"},
 		{name: "run_jar takes a word behind a boolean", line: "run_jar --mail_ssl true --mesos_checkpoint false --user bob", want: "--mail_ssl=true --mesos_checkpoint=false --user bob"},
 		{name: "run_jar replaces variables that no shell has seen", line: "run_jar --http_port $PORT0 --hostname ${HOST} --user $NOBODY", environ: "PORT0=31000 HOST=a1", want: "--http_port 31000 --hostname a1 --user $NOBODY",
-			notes: "$PORT0 in --http_port is replaced from the environment: no shell has done so; ${HOST} in --hostname is replaced from the environment: no shell has done so"},
+			notes: "$PORT0 in --http_port is replaced from the environment, since no shell has expanded it; ${HOST} in --hostname is replaced from the environment, since no shell has expanded it"},
 		{name: "run_jar --help", line: "run_jar --help", want: "--help"},
 		{name: "the wrapper's other jar", line: "--jar /opt/chronos.jar --user bob", want: "--user bob", notes: "--jar is ignored: there is no jar"},
 		{name: "the 3.0 image's script", line: "/chronos/bin/start.sh --zk_hosts h:1", want: "--zk_hosts h:1"},
@@ -53,7 +53,7 @@ func TestStartScripts(t *testing.T) {
 			"etc/chronos/conf/user": "-x", "etc/chronos/conf/.placeholder": "", "etc/chronos/conf/sub/user": "eve"}, notes: "options of /etc/chronos/conf: mail_ssl hostname http_port user"},
 		{name: "a boolean's file may say true, false, or nothing", want: "--disable_http --mail_ssl=true --mesos_checkpoint=false", files: map[string]string{
 			"etc/chronos/conf/mail_ssl": "true\n", "etc/chronos/conf/mesos_checkpoint": "false", "etc/chronos/conf/disable_http": ""}, notes: "options of /etc/chronos/conf: disable_http mail_ssl mesos_checkpoint"},
-		{name: "variables are stronger than files", environ: "CHRONOS_USER=eve CHRONOS_MAIL_SSL= CHRONOS_CLUSTER_NAME=", files: packaged, want: "--http_port=4400 --mail_ssl --user=eve", notes: "options of /etc/chronos/conf: http_port"},
+		{name: "variables override files", environ: "CHRONOS_USER=eve CHRONOS_MAIL_SSL= CHRONOS_CLUSTER_NAME=", files: packaged, want: "--http_port=4400 --mail_ssl --user=eve", notes: "options of /etc/chronos/conf: http_port"},
 		{name: "variables of other programs", environ: "CHRONOS_SERVICE_HOST=10.0.0.1", files: packaged, want: "--http_port=4400", notes: "options of /etc/chronos/conf: http_port; no options and ignored, of the environment: CHRONOS_SERVICE_HOST"},
 		{name: "Mesos's own file is the weakest", line: "--master h:5050 --no-logger", want: "--master=zk://h1:2181,h2:2181/mesos --zk_hosts=h1:2181,h2:2181 --http_port=4400 --master h:5050",
 			files: map[string]string{"etc/chronos/conf/http_port": "4400", "etc/mesos/zk": "zk://h1:2181,h2:2181/mesos\n"}, notes: "options of /etc/chronos/conf: http_port"},

@@ -1,6 +1,6 @@
 // Command chronos is a distributed, fault-tolerant cron: it runs scheduled jobs
-// and jobs that depend on them on Apache Mesos or on this machine. It takes the
-// place of the JVM program Mesos Chronos 2.4, 2.5 and 3.0: the same flags, REST API
+// and jobs that depend on them on Apache Mesos or on this machine. It replaces
+// the JVM program Mesos Chronos 2.4, 2.5 and 3.0, with the same flags, REST API
 // and state in ZooKeeper.
 package main
 
@@ -28,7 +28,7 @@ func main() {
 }
 
 // run is the program. It returns when ctx ends, with nil, or when the program cannot
-// start or go on, after saying why.
+// start or continue, after saying why.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	if len(args) > 0 {
 		if c := commandNamed(args[0]); c != nil {
@@ -102,9 +102,9 @@ func runInit(args []string) int {
 	for {
 		select {
 		case sig := <-signals:
-			// Not child.Signal: who reaps is not the library, so it can't know whether the child lives.
+			// Not child.Signal: the library does not reap here, so it can't know whether the child is alive.
 			if n, ok := sig.(syscall.Signal); ok {
-				_ = syscall.Kill(child.Pid, n) // gone already: then ended tells
+				_ = syscall.Kill(child.Pid, n) // if it is gone already, ended will say so
 			}
 		case status := <-ended:
 			return status
@@ -123,7 +123,7 @@ func reapUntil(child int) int {
 			fmt.Fprintln(os.Stderr, "chronos: wait for children:", err)
 			return 1
 		case pid == child && status.Signaled():
-			return 128 + int(status.Signal()) // as shells say it
+			return 128 + int(status.Signal()) // as in shells
 		case pid == child:
 			return status.ExitStatus()
 		}
