@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"strconv"
@@ -23,18 +24,37 @@ func listJSON(j *jobView, d dialect) []byte {
 	return b
 }
 
+// labelled yields those jobs that have every label that a call asks for: label=team=data, or label=team for any value.
+func labelled(c *call, jobs iter.Seq[*jobView]) iter.Seq[*jobView] {
+	wanted := c.r.URL.Query()["label"]
+	if len(wanted) == 0 {
+		return jobs
+	}
+	return func(yield func(*jobView) bool) {
+		for jv := range jobs {
+			matches := !slices.ContainsFunc(wanted, func(label string) bool {
+				key, text, exact := strings.Cut(label, "=")
+				return !jv.job.hasLabel(key, text, !exact)
+			})
+			if matches && !yield(jv) {
+				return
+			}
+		}
+	}
+}
+
 // listJobs writes every job in the order of creation, on one line.
 func (a *api) listJobs(c *call) error {
-	v := c.scheduler.view()
+	v := c.sight()
 	b := c.long(typeJSON)
-	if writeList(b, v.all(), func(jv *jobView) []byte { return listJSON(jv, c.dialect) }) == nil {
+	if writeList(b, labelled(c, v.all()), func(jv *jobView) []byte { return listJSON(jv, c.dialect) }) == nil {
 		b.Flush()
 	}
 	return nil
 }
 
-// searchJobs answers the jobs whose name and command contain the texts asked for,
-// or one of them the text of any; without name and command every job matches, whatever any says.
+// searchJobs answers with the jobs whose name and command contain the given texts,
+// or one of which contains the text of any; without name and command every job matches, whatever any says.
 func (a *api) searchJobs(c *call) error {
 	limit, err := c.number("limit", 32, 10)
 	if err != nil {
@@ -48,7 +68,7 @@ func (a *api) searchJobs(c *call) error {
 	end := int64(int32(offset + limit)) // overflows as in the original
 	found := func(yield func(*jobView) bool) {
 		matches := int64(0)
-		for jv := range c.scheduler.view().all() {
+		for jv := range labelled(c, c.sight().all()) {
 			if matches >= end {
 				return
 			}
@@ -74,7 +94,7 @@ func (a *api) searchJobs(c *call) error {
 	return nil
 }
 
-// summarizeJobs answers what 3.0's interface lists. The original swaps status and
+// summarizeJobs answers with what 3.0's interface lists. The original swaps status and
 // state on their way into the record and swaps them back on the way out.
 func (a *api) summarizeJobs(c *call) error {
 	type summary struct {
@@ -87,7 +107,7 @@ func (a *api) summarizeJobs(c *call) error {
 	}
 	b, now := c.long(typeJSON), a.now()
 	b.WriteString(`{"jobs":`)
-	err := writeList(b, c.scheduler.view().all(), func(jv *jobView) []byte {
+	err := writeList(b, c.sight().all(), func(jv *jobView) []byte {
 		j := jv.job
 		e := summary{Name: j.Name, Status: j.lastResult(), State: stateText(jv, dialect3, now), Parents: []string{}, Disabled: j.Disabled}
 		if j.Dependent {
@@ -104,9 +124,9 @@ func (a *api) summarizeJobs(c *call) error {
 	return nil
 }
 
-// showJob answers one job as it is stored.
+// showJob answers with one job as it is stored.
 func (a *api) showJob(c *call) error {
-	jv := c.scheduler.view().job(c.params[0])
+	jv := c.sight().job(c.params[0])
 	if jv == nil {
 		return noJob(c.params[0], "Job")
 	}
@@ -130,9 +150,9 @@ func (a *api) putScheduled(c *call) error { return a.putJob(c, false) }
 func (a *api) putDependent(c *call) error { return a.putJob(c, true) }
 
 // putJob creates or replaces a job. The document is read once for its name, and
-// again in the loop, where the job that it replaces stands still.
+// again in the loop, where the job that it replaces can't change.
 func (a *api) putJob(c *call, dependent bool) error {
-	j, err := a.decodePosted(c, dependent, nil)
+	j, err := a.decodePosted(c, dependent, a.standing(c))
 	if err != nil {
 		return err
 	}
@@ -151,6 +171,9 @@ func (a *api) putJob(c *call, dependent bool) error {
 		if err != nil {
 			return nil, err
 		}
+		if err := c.mayPut(old, j); err != nil {
+			return nil, err
+		}
 		if err := j.check(old == nil, a.now()); err != nil {
 			return nil, err
 		}
@@ -166,7 +189,19 @@ func (a *api) putJob(c *call, dependent bool) error {
 	return c.done(explainPut(err, j.Name, update.Load()))
 }
 
-// warn tells whoever posts a document what is strange about it, as RFC 7234 has it: 299 is a warning that lasts.
+// standing returns the job that a posted document is about, as readers see it now, or nil.
+func (a *api) standing(c *call) *Job {
+	root, err := parseValue(c.body)
+	if err != nil {
+		return nil // decoding will report it
+	}
+	if jv := c.scheduler.view().job(root.object().get("name").text()); jv != nil {
+		return jv.job
+	}
+	return nil
+}
+
+// warn tells the client what is strange about its document, as in RFC 7234: 299 is a persistent warning.
 func warn(header http.Header, strange []Warning) {
 	ascii := func(r rune) rune {
 		if r < ' ' || r > '~' {
@@ -192,7 +227,7 @@ func wantsStrict(header http.Header) bool {
 	})
 }
 
-// refuseStrange is a 400 with what is strange, one a line, nil for nothing.
+// refuseStrange returns a 400 with what is strange, one per line, nil for nothing.
 func refuseStrange(strange []Warning) error {
 	var lines []string
 	for _, w := range strange {
@@ -220,14 +255,14 @@ func (a *api) decodePosted(c *call, dependent bool, old *Job) (*Job, error) {
 	return j, nil
 }
 
-// explainJob gives what is wrong with a job's document the form of the dialects.
-// A schedule that can't be read has a text of its own in 3.0.
+// explainJob turns a fault of a job's document into the answer of the dialects.
+// 3.0 has its own text for a schedule that can't be read.
 func (a *api) explainJob(e *jobError, j *Job) error {
 	switch {
 	case strings.HasPrefix(e.text, "requirement failed: "):
 		return illegal(e.text, e.text)
 	case e.field == "schedule" && j != nil:
-		if _, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, a.now()); err != nil {
+		if _, err := j.parseSchedule(a.now()); err != nil {
 			return &httpError{status: http.StatusBadRequest, text: e.text,
 				text3: fmt.Sprintf("Cannot parse schedule '%s' (wtf bro)", j.Schedule)}
 		}
@@ -236,14 +271,14 @@ func (a *api) explainJob(e *jobError, j *Job) error {
 }
 
 // checkStart refuses what 3.0 refuses of new jobs: a start before the second second of 1970. A job
-// that was parked there through another dialect, and so never moves on, can be made again.
+// that was parked there through another dialect, and so never moves on, can be created again.
 func (a *api) checkStart(d dialect, old, j *Job) error {
 	if d != dialect3 || old != nil || j.Dependent || j.Disabled {
 		return nil
 	}
-	schedule, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, a.now())
+	schedule, err := j.parseSchedule(a.now())
 	if err != nil || schedule.remaining() == 0 {
-		return nil // check has had its say
+		return nil // check has reported that
 	}
 	start := schedule.position()
 	if start.UnixMilli() >= 1000 {
@@ -268,9 +303,9 @@ func explainPut(err error, name string, update bool) error {
 	return err
 }
 
-// stateText is what a job is doing, in the words of a dialect: the 2.x versions
+// stateText returns what a job is doing, in the words of a dialect: the 2.x versions
 // say running however many tasks run, 3.0 counts them. While only a retry waits for its
-// time the job is idle to all of them, and clients act on that.
+// time the job is idle in all of them, and clients rely on that.
 func stateText(jv *jobView, d dialect, now time.Time) string {
 	word, running := jv.state()
 	switch {
@@ -282,12 +317,12 @@ func stateText(jv *jobView, d dialect, now time.Time) string {
 	return word
 }
 
-// numberSize is about what a name takes in the table of the numbers of a graph.
+// numberSize is roughly what a name takes in a graph's table of numbers.
 const numberSize = 64
 
 // graphDot writes the dependency graph for Graphviz, the jobs numbered in the order of creation.
 func (a *api) graphDot(c *call) error {
-	v := c.scheduler.view()
+	v := c.sight()
 	if !c.share.grow(numberSize * int64(v.len())) {
 		return errNoRoom
 	}
@@ -313,7 +348,7 @@ func (a *api) graphDot(c *call) error {
 
 // graphCSV writes a line for every job and one for every edge. Names are not quoted.
 func (a *api) graphCSV(c *call) error {
-	v, now := c.scheduler.view(), a.now()
+	v, now := c.sight(), a.now()
 	b := c.long(typeText)
 	for jv := range v.all() {
 		if _, err := fmt.Fprintf(b, "node,%s,%s,%s\n", jv.job.Name, jv.job.lastResult(), stateText(jv, c.dialect, now)); err != nil {

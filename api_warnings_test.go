@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -29,16 +27,17 @@ func problemsOf(t *testing.T, do func(string) *http.Response) []string {
 
 const (
 	strangeJob  = `{"name":"a","command":"x","schedule":"30 2 * * *","scheduleTimeZone":"Europe/\"Berlim\"","retries":1.5,"cpus":-1}`
-	strangeZone = `scheduleTimeZone: there is no time zone 'Europe/"Berlim"', and UTC is taken instead, as Java does; the nearest is Europe/Berlin`
-	strangeCPUs = `cpus: -1.0 is below 0, and the server's default is taken instead; write 0 for that`
+	strangeZone = `scheduleTimeZone: there is no time zone 'Europe/"Berlim"', so UTC is used instead, as in Java; the nearest is Europe/Berlin`
+	strangeCPUs = `cpus: -1.0 is below 0, so the default is used instead; write 0 for that`
 	strangeRest = `retries: '1.5' is read as 1; write 1`
 )
 
 func TestStrangeDocumentIsAcceptedAndTold(t *testing.T) {
+	t.Parallel()
 	sch, do := testAPI(t)
-	var log bytes.Buffer
+	var log logBuffer
 	do(post("/scheduler/iso8601", `{"name":"plain","command":"x","schedule":"30 2 * * *"}`))
-	sch.log = slog.New(slog.NewTextHandler(&log, nil))
+	readLog(sch.log, &log)
 	res := do(post("/scheduler/iso8601", strangeJob))
 	want := []string{`299 - "` + strangeRest + `"`, `299 - "` + strings.ReplaceAll(strangeZone, `"`, `\"`) + `"`, `299 - "` + strangeCPUs + `"`}
 	if got := res.Header.Values("Warning"); res.StatusCode != 204 || !slices.Equal(got, want) {
@@ -65,6 +64,7 @@ func TestStrangeDocumentIsAcceptedAndTold(t *testing.T) {
 }
 
 func TestClientsMayHaveStrangeDocumentsRefused(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	strict := func(document string) *http.Response {
 		return do(strings.Replace(post("/scheduler/iso8601", document), "\n\n", "\nPrefer: respond-async, Handling=strict\n\n", 1))
@@ -82,10 +82,11 @@ func TestClientsMayHaveStrangeDocumentsRefused(t *testing.T) {
 }
 
 func TestPreviewRefusesWhatIsStrange(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	for document, want := range map[string]string{
-		`{"schedule":"30 2 * * *","scheduleTimeZone":"Europe/Berlim"}`: "scheduleTimeZone: there is no time zone 'Europe/Berlim', and UTC is taken instead, as Java does; the nearest is Europe/Berlin",
-		`{"schedule":"30 2 * * *","epsilon":"PT0S"}`:                   "epsilon: PT0S is less than a second, which is taken instead, so that an occurrence in time runs; write PT1S",
+		`{"schedule":"30 2 * * *","scheduleTimeZone":"Europe/Berlim"}`: "scheduleTimeZone: there is no time zone 'Europe/Berlim', so UTC is used instead, as in Java; the nearest is Europe/Berlin",
+		`{"schedule":"30 2 * * *","epsilon":"PT0S"}`:                   "epsilon: PT0S is less than a second, which is used instead, so that an occurrence on time runs; write PT1S",
 	} {
 		if res := do(post("/scheduler/schedule/preview", document)); res.StatusCode != 400 || bodyOf(t, res) != want {
 			t.Errorf("preview of %s = %d, want 400 %s", document, res.StatusCode, want)
@@ -95,6 +96,7 @@ func TestPreviewRefusesWhatIsStrange(t *testing.T) {
 
 // What the document of a job has said otherwise than what is stored of it is known for as long as the job lives.
 func TestWarningsOutliveTheTerm(t *testing.T) {
+	t.Parallel()
 	const misread = "retries: '1.5' is read as 1; write 1"
 	postStrange := func(b *bench, name, retries string) {
 		doc := `{"name":"` + name + `","command":"x","schedule":"30 2 * * *","scheduleTimeZone":"Nowhere/At/All","retries":` + retries + `}`
@@ -112,7 +114,7 @@ func TestWarningsOutliveTheTerm(t *testing.T) {
 			b.t.Errorf("warnings = %q, want %d, first %q", got, n, first)
 		}
 	}
-	const zone = "scheduleTimeZone: there is no time zone 'Nowhere/At/All', and UTC is taken instead, as Java does; names are those of the time zone database, like Europe/Berlin"
+	const zone = "scheduleTimeZone: there is no time zone 'Nowhere/At/All', so UTC is used instead, as in Java; names are those of the time zone database, like Europe/Berlin"
 	scenario(t, "after a fail-over, a run and a change of the counters", func(b *bench) {
 		b.start()
 		postStrange(b, "a", "1.5")

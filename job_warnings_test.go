@@ -8,22 +8,23 @@ import (
 )
 
 func TestWarningsSayWhatIsWrongWhatHappensAndWhatIsNearest(t *testing.T) {
+	t.Parallel()
 	const zone = `"schedule":"30 2 * * *","scheduleTimeZone":`
 	for _, tt := range []struct{ in, want string }{
 		{``, ""},
 		{zone + `"Europe/Berlin"`, ""},
 		{zone + `"PST"`, ""},
 		{zone + `"GMT+02:00"`, ""},
-		{zone + `"Europe/Berlim"`, "scheduleTimeZone: there is no time zone 'Europe/Berlim', and UTC is taken instead, as Java does; the nearest is Europe/Berlin"},
-		{zone + `"+02:00"`, "scheduleTimeZone: there is no time zone '+02:00', and UTC is taken instead, as Java does; the nearest is GMT+02:00"},
-		{zone + `"Europe/Berlin "`, "scheduleTimeZone: there is no time zone 'Europe/Berlin ', and UTC is taken instead, as Java does; the nearest is Europe/Berlin"},
-		{zone + `"Bree\n"`, "scheduleTimeZone: there is no time zone 'Bree?', and UTC is taken instead, as Java does; names are those of the time zone database, like Europe/Berlin"},
-		{`"scheduleTimezone":"Europe/Berlin"`, "scheduleTimezone: there is no such key, and it is kept without a meaning; the nearest is scheduleTimeZone"},
-		{`"labels":{"a":1}`, ""},
+		{zone + `"Europe/Berlim"`, "scheduleTimeZone: there is no time zone 'Europe/Berlim', so UTC is used instead, as in Java; the nearest is Europe/Berlin"},
+		{zone + `"+02:00"`, "scheduleTimeZone: there is no time zone '+02:00', so UTC is used instead, as in Java; the nearest is GMT+02:00"},
+		{zone + `"Europe/Berlin "`, "scheduleTimeZone: there is no time zone 'Europe/Berlin ', so UTC is used instead, as in Java; the nearest is Europe/Berlin"},
+		{zone + `"Bree\n"`, "scheduleTimeZone: there is no time zone 'Bree?', so UTC is used instead, as in Java; names are those of the time zone database, like Europe/Berlin"},
+		{`"scheduleTimezone":"Europe/Berlin"`, "scheduleTimezone: there is no such key, so it is kept but ignored; the nearest is scheduleTimeZone"},
+		{`"tags":{"a":1}`, ""},
 
-		{`"cpus":-1`, "cpus: -1.0 is below 0, and the server's default is taken instead; write 0 for that"},
-		{`"mem":-0.5`, "mem: -0.5 is below 0, and the server's default is taken instead; write 0 for that"},
-		{`"disk":"-1"`, "disk: -1.0 is below 0, and the server's default is taken instead; write 0 for that"},
+		{`"cpus":-1`, "cpus: -1.0 is below 0, so the default is used instead; write 0 for that"},
+		{`"mem":-0.5`, "mem: -0.5 is below 0, so the default is used instead; write 0 for that"},
+		{`"disk":"-1"`, "disk: -1.0 is below 0, so the default is used instead; write 0 for that"},
 		{`"cpus":0,"mem":"512","disk":1e3`, ""},
 		{`"cpus":"zero"`, "cpus: 'zero' is read as 0.1; write 0.1"},
 		{`"mem":true`, "mem: 'true' is read as 1.0; write 1.0"},
@@ -35,22 +36,22 @@ func TestWarningsSayWhatIsWrongWhatHappensAndWhatIsNearest(t *testing.T) {
 		{`"retries":"3"`, ""},
 		{`"retries":"x"`, "retries: 'x' is read as 0; write 0"},
 		{`"retries":9999999999`, "retries: '9999999999' is read as 1410065407; write 1410065407"},
-		{`"retries":-3`, "retries: -3 is below 0, and a run that fails is not tried again, as with 0; write 0"},
-		{`"maxCompletionTime":-5`, "maxCompletionTime: -5 is below 0, and there is no limit, as with 0; write 0"},
+		{`"retries":-3`, "retries: -3 is below 0, so a run that fails is not retried, as with 0; write 0"},
+		{`"maxCompletionTime":-5`, "maxCompletionTime: -5 is below 0, so there is no limit, as with 0; write 0"},
 		{`"maxCompletionTime":"1h"`, "maxCompletionTime: '1h' is read as 0; write 0"},
 		{`"successCount":"190"`, ""},
 		{`"errorCount":3.9`, "errorCount: '3.9' is read as 3; write 3"},
 
-		{`"command":""`, "command: there is nothing to run without a container's image or an executor, and a run fails on Mesos and does nothing in local mode; give a command"},
+		{`"command":""`, "command: there is nothing to run without a command, a container image or an executor: a run fails on Mesos and does nothing in local mode; give a command"},
 		{`"command":"","container":{"image":"x"}`, ""},
 		{`"command":"","executor":"/bin/x"`, ""},
 		{`"command":"","arguments":["echo"]`, ""},
-		{`"command":"","arguments":["echo"],"shell":false`, "command: there is nothing to run without a container's image or an executor, and a run fails on Mesos and does nothing in local mode; give a command"},
+		{`"command":"","arguments":["echo"],"shell":false`, "command: there is nothing to run without a command, a container image or an executor: a run fails on Mesos and does nothing in local mode; give a command"},
 		{`"command":12`, ""},
 		{`"owner":{"a":1}`, `owner: '{"a":1}' is read as ""; write ""`},
 
-		{`"epsilon":"PT0S"`, "epsilon: PT0S is less than a second, which is taken instead, so that an occurrence in time runs; write PT1S"},
-		{`"epsilon":"PT-1H"`, "epsilon: PT-1H is less than a second, which is taken instead, so that an occurrence in time runs; write PT1S"},
+		{`"epsilon":"PT0S"`, "epsilon: PT0S is less than a second, which is used instead, so that an occurrence on time runs; write PT1S"},
+		{`"epsilon":"PT-1H"`, "epsilon: PT-1H is less than a second, which is used instead, so that an occurrence on time runs; write PT1S"},
 		{`"epsilon":"PT1.5S"`, ""},
 
 		{`"disabled":"yes"`, "disabled: 'yes' is read as false; write false"},
@@ -62,7 +63,7 @@ func TestWarningsSayWhatIsWrongWhatHappensAndWhatIsNearest(t *testing.T) {
 		{`"arguments":["a",1,true,null,1e3],"uris":""`, ""},
 		{`"arguments":[["a"]]`, `arguments[0]: '["a"]' is read as ""; write ""`},
 		{`"environmentVariables":"A=1"`, "environmentVariables: 'A=1' is read as []; write []"},
-		{`"environmentVariables":[{"name":"A","value":1,"x":2}]`, "environmentVariables[0].x: '2' means nothing there, and is left out; leave it out"},
+		{`"environmentVariables":[{"name":"A","value":1,"x":2}]`, "environmentVariables[0].x: '2' means nothing there and is dropped; leave it out"},
 		{`"constraints":[["a","EQUALS",1,"surplus"]]`, `constraints[0]: '["a","EQUALS",1,"surplus"]' is read as ["a","EQUALS","1"]; write ["a","EQUALS","1"]`},
 		{`"fetch":[{"uri":"u","extract":false,"mine":3}]`, ""},
 		{`"fetch":[{"uri":"u","extract":"no"}]`, "fetch[0].extract: 'no' is read as false; write false"},
@@ -72,8 +73,8 @@ func TestWarningsSayWhatIsWrongWhatHappensAndWhatIsNearest(t *testing.T) {
 		{`"container":{"image":"i","networkInfos":[{"name":"n","portMappings":[{"hostPort":80.7,"containerPort":"8080"}]}]}`,
 			`container.networkInfos[0].portMappings[0].hostPort: '80.7' is read as "80"; write "80"`},
 		{`"parents":["a","b","a"]`, ""},
-		{`"parents":["a"],"schedule":"R//PT1H","scheduleTimeZone":"Nowhere"`, "schedule: the job has parents, and runs after them instead; leave it out\n" +
-			"scheduleTimeZone: the job has parents, and runs after them instead; leave it out"},
+		{`"parents":["a"],"schedule":"R//PT1H","scheduleTimeZone":"Nowhere"`, "schedule: the job has parents and runs after them instead; leave it out\n" +
+			"scheduleTimeZone: the job has parents and runs after them instead; leave it out"},
 		{`"parents":["a"],"schedule":"","scheduleTimeZone":""`, ""},
 		{`"name":7,"runAsUser":null,"description":"\u0001"`, ""},
 		{`"owner":"` + strings.Repeat("x", 5000) + `"`, ""},
@@ -103,9 +104,10 @@ func TestWarningsSayWhatIsWrongWhatHappensAndWhatIsNearest(t *testing.T) {
 
 // What 3.0's paths forgive is told as well.
 func TestWarningsOfTheOtherDialect(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		`"epsilon":"soon"`:          `epsilon: 'soon' is read as "PT60S"; write "PT60S"`,
-		`"container":{"type":"x"}`:  `container: '{"type":"x"}' means nothing there, and is left out; leave it out`,
+		`"container":{"type":"x"}`:  `container: '{"type":"x"}' means nothing there and is dropped; leave it out`,
 		`"container":{}`:            "",
 		`"async":true`:              "async: 'true' is read as false; write false", // 3.0 had no async jobs
 		`"maxCompletionTime":"300"`: "",
@@ -128,8 +130,9 @@ func TestWarningsOfTheOtherDialect(t *testing.T) {
 
 // Nobody is warned of what we list ourselves.
 func TestListedJobsAreReadAsTheySay(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(7, 8))
-	for range 2000 {
+	for range inForm(300, 20_000) {
 		j := randomJob(r)
 		for _, d := range []dialect{dialect2, dialect3} {
 			for _, doc := range [][]byte{j.appendJSON(nil, d), j.appendListJSON(nil, d)} {

@@ -28,9 +28,11 @@ type program struct {
 	owner     *syscall.Credential // of the working directory; nil for ourselves
 	container string              // its docker name, if it is one
 	stopped   bool                // by us
+	ended     chan struct{}       // closed when its first process has ended; nil if nobody wants to know
+	over      bool                // ended is closed
 }
 
-// newProgram makes a program of a task, as Mesos would interpret it. The working
+// newProgram makes a program from a task, as Mesos would interpret it. The working
 // directory exists when it returns.
 func newProgram(box sandbox, task *mesos.TaskInfo, stdout, stderr *os.File) (*program, error) {
 	if task.Executor != nil {
@@ -44,13 +46,13 @@ func newProgram(box sandbox, task *mesos.TaskInfo, stdout, stderr *os.File) (*pr
 	if err != nil {
 		return nil, err
 	}
-	p := &program{box: box, uris: command.URIs, owner: owner}
+	p := &program{box: box, uris: command.URIs, owner: owner, ended: make(chan struct{})}
 	work := box.path("work")
 	if err := os.Mkdir(work, 0o700); err != nil {
 		return nil, err
 	}
 	if owner != nil {
-		// The outputs too: scripts open /dev/stdout and /dev/stderr anew.
+		// The outputs too, since scripts open /dev/stdout and /dev/stderr.
 		for _, path := range []string{work, box.path("stdout"), box.path("stderr")} {
 			if err := os.Lchown(path, int(owner.Uid), int(owner.Gid)); err != nil {
 				return nil, err
@@ -95,7 +97,7 @@ func plainCommand(work string, command *mesos.CommandInfo, account *user.User) (
 }
 
 // runAs returns the account a command runs with, and the credential to change to,
-// nil to stay as we are. Who is not root stays, whatever name is given: the
+// nil to stay as we are. Unless we are root we stay, whatever name is given: the
 // default user of every job is root.
 func runAs(name string) (*user.User, *syscall.Credential, error) {
 	self, err := user.Current()
@@ -108,9 +110,12 @@ func runAs(name string) (*user.User, *syscall.Credential, error) {
 		return self, nil, nil
 	}
 	account, err := user.Lookup(name)
+	if isShortage(err) {
+		return nil, nil, err
+	}
 	if err != nil {
-		// Asked for by number. C libraries cut a larger one to 32 bits, and 2^32 is root again;
-		// the largest means to change nothing.
+		// Given as a number. C libraries truncate larger ones to 32 bits, which makes 2^32 root;
+		// the largest means no change.
 		if n, bad := parseID(name); bad != nil || n == math.MaxUint32 {
 			return nil, nil, fmt.Errorf("run as user %q: there is no such user", name)
 		}
@@ -141,8 +146,8 @@ func parseID(text string) (uint32, error) {
 	return uint32(n), err
 }
 
-// commandEnviron is the whole environment of a command: what the task says, and
-// PATH, HOME, USER and LOGNAME where it says nothing. Of ours, only PATH goes in.
+// commandEnviron returns the whole environment of a command: what the task says, and
+// PATH, HOME, USER and LOGNAME if it does not. From ours, only PATH is taken.
 func commandEnviron(work string, command *mesos.CommandInfo, account *user.User) []string {
 	env := []string{"PATH=" + searchPath(), "HOME=" + account.HomeDir, "USER=" + account.Username, "LOGNAME=" + account.Username}
 	for _, v := range command.GetEnvironment().GetVariables() {
@@ -158,7 +163,7 @@ func searchPath() string {
 	return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 }
 
-// lastValue returns the value that counts of a repeated variable.
+// lastValue returns the last value of a repeated variable, which is the one that counts.
 func lastValue(env []string, name string) string {
 	value := ""
 	for _, v := range env {
@@ -169,8 +174,8 @@ func lastValue(env []string, name string) string {
 	return value
 }
 
-// lookProgram finds a program like execvp: a name with a slash is a path, from the
-// working directory on.
+// lookProgram finds a program like execvp: a name with a slash is a path, relative to the
+// working directory.
 func lookProgram(name, path string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, nil
@@ -188,9 +193,6 @@ func lookProgram(name, path string) (string, error) {
 }
 
 func (p *program) fetch(ctx context.Context) error {
-	if len(p.uris) == 0 {
-		return nil
-	}
 	root, err := os.OpenRoot(p.box.path("work"))
 	if err != nil {
 		return err
@@ -238,14 +240,16 @@ func (p *program) terminate() {
 // A keptRun is a run in the hands of a keeper.
 type keptRun struct {
 	box            sandbox
-	epoch          int64 // number of the subscription that asked for it
-	outputs        int64 // bytes to keep of each output
+	epoch          int64  // number of the subscription that asked for it
+	outputs        int64  // bytes to keep of each output
+	begin          func() // tells that it begins
 	task           *mesos.TaskInfo
 	lock           *os.File
 	stdout, stderr *os.File
+	status         *os.File      // what will be it
 	alive          *os.File      // what observers wait on, if there are any; belongs to the keeper
 	told           chan struct{} // holds a token when the file kill may be there
-	asked          atomic.Int64  // grace period of a kill that left no file, for want of room
+	asked          atomic.Int64  // grace period of a kill that left no file, for lack of space
 	kills          chan time.Duration
 	over           chan struct{}
 }
@@ -260,8 +264,8 @@ func newKeptRun(box sandbox, q keepRequest) *keptRun {
 // release gives up all that was opened.
 func (r *keptRun) release() {
 	close(r.over)
-	// The lock goes first: who waits for the end of alive wants it.
-	for _, f := range []*os.File{r.lock, r.alive, r.stdout, r.stderr} {
+	// The lock goes first: those who wait for the end of alive need it.
+	for _, f := range []*os.File{r.lock, r.alive, r.stdout, r.stderr, r.status} {
 		if f != nil {
 			f.Close()
 		}
@@ -270,13 +274,13 @@ func (r *keptRun) release() {
 
 // claim makes all preparations that can fail, and claims the run, which is locked.
 func (r *keptRun) claim(dataDir string) error {
-	if r.box.claimed() { // and over: its keeper has let go of the lock
+	if r.box.claimed() { // and over: its keeper has released the lock
 		return errClaimed
 	}
 	if err := r.prepare(); err != nil {
 		return err
 	}
-	// Under the lock: whoever clears the run away needs it too.
+	// Under the lock, which whoever removes the run needs too.
 	last, err := currentEpoch(dataDir)
 	if err != nil {
 		return err
@@ -298,7 +302,8 @@ func (r *keptRun) prepare() (err error) {
 	if r.stderr, err = openOutput(r.box.path("stderr")); err != nil {
 		return err
 	}
-	return r.box.reserve()
+	r.status, err = r.box.reserve()
+	return err
 }
 
 func openOutput(path string) (*os.File, error) {
@@ -323,7 +328,7 @@ func (r *keptRun) awaitLock() (err error) {
 	return err
 }
 
-// hears takes a word about the run, with a detail that may be missing.
+// hears takes a message about the run, with a detail that may be missing.
 func (r *keptRun) hears(word, detail string) {
 	switch word {
 	case wordKill:
@@ -336,14 +341,14 @@ func (r *keptRun) hears(word, detail string) {
 		}
 	case wordWatch:
 		if r.alive == nil {
-			// Nobody waits for it if it can't be opened, but looks again.
+			// If it can't be opened, observers don't wait for it but poll.
 			r.alive, _ = os.OpenFile(r.box.path("alive"), os.O_RDWR, 0)
 		}
 	}
 }
 
-// hear delivers the grace periods of the kills asked for, the first of
-// which may have been asked before.
+// hear delivers the grace periods of the requested kills, the first of
+// which may have been requested earlier.
 func (r *keptRun) hear() {
 	for {
 		if grace, ok := r.killGrace(); ok {
@@ -369,41 +374,67 @@ func (r *keptRun) killGrace() (time.Duration, bool) {
 	return r.box.killGrace()
 }
 
-// execute runs the task and returns how it ended.
-func (r *keptRun) execute(k *keeper) runStatus {
+// execute runs the task and returns how it ended. An error is a shortage, for which nothing of it has begun.
+func (r *keptRun) execute(k *keeper) (runStatus, error) {
 	started := time.Now()
-	st := r.perform(k)
+	st, err := r.perform(k)
+	if _, asked := r.killGrace(); err != nil && (asked || !isShortage(err)) {
+		st, err = startFailed(err), nil
+		if asked {
+			st = endedStatus(mesos.TASK_KILLED, "killed before it started")
+		}
+	}
 	st.Started = started.UnixMilli()
-	return st
+	return st, err
 }
 
-func (r *keptRun) perform(k *keeper) runStatus {
+func (r *keptRun) perform(k *keeper) (st runStatus, err error) {
 	if _, asked := r.killGrace(); asked {
-		return endedStatus(mesos.TASK_KILLED, "killed before it started")
+		return endedStatus(mesos.TASK_KILLED, "killed before it started"), nil
 	}
-	p, err := newProgram(r.box, r.task, r.stdout, r.stderr)
+	var p *program
+	err = k.work(func() (err error) {
+		p, err = newProgram(r.box, r.task, r.stdout, r.stderr)
+		return err
+	})
 	if err != nil {
-		return failed(mesos.REASON_CONTAINER_LAUNCH_FAILED, err)
+		return st, err
 	}
 	if killed, err := r.fetch(p); err != nil {
-		return failed(mesos.REASON_CONTAINER_LAUNCH_FAILED, err)
+		return st, err
 	} else if killed {
-		return endedStatus(mesos.TASK_KILLED, "killed while its files were fetched")
+		return endedStatus(mesos.TASK_KILLED, "killed while its files were fetched"), nil
 	}
 	if err := k.start(p); err != nil {
-		return failed(mesos.REASON_CONTAINER_LAUNCH_FAILED, err)
+		return st, err
 	}
-	return r.await(k, p)
+	if len(p.uris) == 0 {
+		r.begin()
+	}
+	return r.await(k, p), nil
 }
 
-func failed(reason mesos.TaskStatus_Reason, err error) runStatus {
+// startFailed is the end of a run that could not be started.
+func startFailed(err error) runStatus {
 	st := endedStatus(mesos.TASK_FAILED, err.Error())
-	st.Reason = reason.String()
+	st.Reason = mesos.REASON_CONTAINER_LAUNCH_FAILED.String()
 	return st
+}
+
+// settle records how the run ended.
+func (r *keptRun) settle(st runStatus) {
+	r.cutOutputs()
+	if err := r.box.settleIn(r.status, st); err != nil {
+		fmt.Fprintf(r.stderr, "chronos: record the end of the run: %v\n", err)
+	}
 }
 
 // fetch brings the task's files into its directory, unless it is killed meanwhile.
 func (r *keptRun) fetch(p *program) (killed bool, err error) {
+	if len(p.uris) == 0 {
+		return false, nil
+	}
+	r.begin() // this may take long
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	fetched := make(chan error, 1)
@@ -418,8 +449,8 @@ func (r *keptRun) fetch(p *program) (killed bool, err error) {
 	}
 }
 
-// await waits for the end of the program, and brings it about when it is killed
-// or its time is over: SIGTERM, and SIGKILL after the grace period. Whatever the
+// await waits for the end of the program, and ends it when it is killed
+// or its time is up: SIGTERM, and SIGKILL after the grace period. Whatever the
 // program leaves behind ends with it.
 func (r *keptRun) await(k *keeper, p *program) runStatus {
 	why := mesos.TASK_FINISHED // or the end that was asked for
@@ -438,14 +469,9 @@ func (r *keptRun) await(k *keeper, p *program) runStatus {
 	if d := r.task.GetMaxCompletionTime(); d != nil && d.Nanoseconds > 0 {
 		limit = time.After(time.Duration(d.Nanoseconds))
 	}
-	ended := make(chan struct{})
-	go func() {
-		awaitExit(p.cmd)
-		close(ended)
-	}()
 	for {
 		select {
-		case <-ended:
+		case <-p.ended:
 			return r.verdict(p, why, k.sweep(p))
 		case grace := <-r.kills:
 			stop(mesos.TASK_KILLED, grace)
@@ -457,7 +483,7 @@ func (r *keptRun) await(k *keeper, p *program) runStatus {
 	}
 }
 
-// verdict words the end of a program like Mesos' command executor.
+// verdict describes the end of a program in the words of Mesos' command executor.
 func (r *keptRun) verdict(p *program, why mesos.TaskState, ws syscall.WaitStatus) runStatus {
 	message := fmt.Sprintf("Command exited with status %d", ws.ExitStatus())
 	if ws.Signaled() {

@@ -42,6 +42,7 @@ func (b *bench) withWrongClock() (set func(by time.Duration)) {
 const year = 365 * 24 * time.Hour
 
 func TestClockSetBack(t *testing.T) {
+	t.Parallel()
 	clocked(t, "intervals and cron expressions that mean intervals go on", func(b *bench, set func(time.Duration)) {
 		b.start()
 		b.post(`{"name":"interval","command":"x","schedule":"R/1999-12-01T00:00:00Z/PT2S"}`)
@@ -247,6 +248,7 @@ func (b *bench) wantIDs() {
 }
 
 func TestClockSetForward(t *testing.T) {
+	t.Parallel()
 	clocked(t, "what was due in between is missed, and the newest runs", func(b *bench, set func(time.Duration)) {
 		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:00:00Z/PT1H","epsilon":"PT30M"}`)
 		b.wait(10 * time.Minute)
@@ -257,6 +259,7 @@ func TestClockSetForward(t *testing.T) {
 
 // Somebody who waits for something waits as long, whatever the clock is set to.
 func TestWaitsOutlastTheClock(t *testing.T) {
+	t.Parallel()
 	for _, by := range []time.Duration{-year, -time.Hour, time.Hour, year} {
 		clocked(t, fmt.Sprint("a retry, clock set by ", by), func(b *bench, set func(time.Duration)) {
 			b.cluster.behave(failing)
@@ -328,6 +331,7 @@ func TestWaitsOutlastTheClock(t *testing.T) {
 }
 
 func TestClockThatIsBehindWhatIsStored(t *testing.T) {
+	t.Parallel()
 	const hourly = `{"name":"a","command":"x","schedule":"R/2000-01-01T00:00:00Z/PT1H"}`
 	const fixed = `{"name":"b","command":"x","schedule":"10 0,1,2,3,4,5,6,7,8 * * *"}`
 	clocked(t, "by up to three hours is waited for", func(b *bench, set func(time.Duration)) {
@@ -413,6 +417,7 @@ func behind(clock func() time.Time, by time.Duration) func() time.Time {
 }
 
 func TestStepsOfTheClockAreTold(t *testing.T) {
+	t.Parallel()
 	clocked(t, "to whoever counts, and to readers", func(b *bench, set func(time.Duration)) {
 		m := newMetrics("1")
 		b.cfg.clockSet = m.clockSet
@@ -457,7 +462,8 @@ func TestStepsOfTheClockAreTold(t *testing.T) {
 // TestWhateverTheClockDoes sets the clock at random, and holds that the instants shown are those that run, that no id is
 // given twice, no repetition is used twice, and no job of fixed times runs twice unless the clock went back far.
 func TestWhateverTheClockDoes(t *testing.T) {
-	const scenarios = 40
+	t.Parallel()
+	scenarios := inForm(6, 400)
 	for seed := range uint64(scenarios) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 10))
@@ -545,14 +551,15 @@ func (b *bench) wantReasons(name string, want ...string) {
 }
 
 func TestReasonsSayWhatWasTheCase(t *testing.T) {
-	const late = "older than epsilon PT3M when the leader came to it"
+	t.Parallel()
+	const late = "older than epsilon PT3M when the leader handled it"
 	scenario(t, "too late, and passed over for a newer one", func(b *bench) {
 		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M","epsilon":"PT3M"}`)
 		b.end()
 		time.Sleep(9*time.Minute + 30*time.Second)
 		b.start()
 		b.wantReasons("a", "missed 6 00:06:00: "+late,
-			"missed 2 00:08:00: passed over for the occurrence of 2000-01-01T00:09:00.000Z, which was due as well when the leader came to it")
+			"missed 2 00:08:00: passed over for the occurrence of 2000-01-01T00:09:00.000Z, which was also due when the leader handled it")
 		if got := b.s.view().job("a"); got.missed != 8 || got.history[1].From != mustParseTime(b.t, "2000-01-01T00:07:00Z").UnixMilli() {
 			b.t.Errorf("%d missed, the last from %s, want 8 and 00:07:00", got.missed, clockOf(got.history[1].From))
 		}

@@ -1,13 +1,14 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 )
 
-// touch notes that an entry must be stored and shown anew.
+// touch records that an entry has changed and must be stored and published.
 func (s *scheduler) touch(e *entry) {
 	if !e.isDirty {
 		e.isDirty = true
@@ -31,12 +32,13 @@ func (s *scheduler) touchRun(r *openRun) {
 // setJob replaces a job's document.
 func (s *scheduler) setJob(e *entry, j *Job) {
 	e.misreadDirty = e.misreadDirty || !slices.Equal(e.job.Misread, j.Misread)
+	e.policyDirty = e.policyDirty || e.job.Policy != j.Policy
 	e.job = j
 	e.jobDirty = true
 	s.touch(e)
 }
 
-// setSchedule moves a job's schedule to a position and notes it in the document.
+// setSchedule moves a job's schedule to a position and records it in the document.
 func (s *scheduler) setSchedule(e *entry, to Schedule) {
 	e.sched = to
 	e.state.Anchor, e.state.Index = to.anchor()
@@ -78,6 +80,10 @@ func (s *scheduler) fireDue(e *entry) {
 	if !e.scheduled() || s.yielding {
 		return
 	}
+	if !e.plain() {
+		s.fireStretches(e)
+		return
+	}
 	p := e.sched.pass(time.UnixMilli(s.now), e.epsilon())
 	newest, passed := p.newest()
 	if !passed {
@@ -87,16 +93,16 @@ func (s *scheduler) fireDue(e *entry) {
 	s.setSchedule(e, p.rest)
 	e.state.LastScheduled = newest.UnixMilli()
 	s.recordMissed(e, p.old, tooOld(e.job))
-	s.recordMissed(e, p.older, "passed over for the occurrence of "+instant(p.due)+", which was due as well when the leader came to it")
+	s.recordMissed(e, p.older, "passed over for the occurrence of "+instant(p.due)+", which was also due when the leader handled it")
 	if !p.due.IsZero() {
 		s.pend(e, p.due.UnixMilli())
 	}
 	s.arm(e)
 }
 
-// tooOld is why an occurrence does not run that nobody came to in time.
+// tooOld is why an occurrence that was not handled in time does not run.
 func tooOld(j *Job) string {
-	return fmt.Sprintf("older than epsilon %s when the leader came to it", j.Epsilon)
+	return fmt.Sprintf("older than epsilon %s when the leader handled it", j.Epsilon)
 }
 
 // recordMissed writes one history entry for occurrences that do not run, if there are any.
@@ -122,13 +128,13 @@ func jobArguments(j *Job) string { return strings.Join(j.Arguments, " ") }
 
 // pend makes the occurrence at due a run. It replaces one that still waits.
 func (s *scheduler) pend(e *entry, due int64) {
-	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled }); old != nil {
+	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled && !r.MadeUp }); old != nil && e.job.overlap() != overlapQueue {
 		s.end(old, runSkipped, "replaced by the occurrence of "+msTime(due).Format(time.RFC3339Nano))
 	}
 	s.add(e, &Run{Kind: kindScheduled, Due: due}, e.unused(due))
 }
 
-// unused returns what the id of an occurrence says of its due: that, unless an id may have been given with it before.
+// unused returns the number for the id of an occurrence: its due, unless an id may have been given with that before.
 func (e *entry) unused(due int64) int64 {
 	if due > e.state.Used {
 		return due
@@ -155,15 +161,15 @@ func (s *scheduler) expireOverlap(r *openRun) {
 // isRunning reports whether a run of the job certainly is.
 func (e *entry) isRunning() bool {
 	for r := range e.runs.all() {
-		if r.State == runActive && r.answered {
+		if r.State == runActive && r.answered || r.State == runAwaiting && e.job.holdsToCallback() {
 			return true
 		}
 	}
 	return false
 }
 
-// nextID returns what the id of a run that stands for no scheduled instant says of its due: now, or
-// so much later that no id is ever given twice.
+// nextID returns the number for the id of a run that has no scheduled instant: now, or
+// enough later that no id is ever given twice.
 func (s *scheduler) nextID(e *entry) int64 {
 	due := max(s.now, e.state.LastDue+1, e.state.Used+1)
 	if next, ok := e.nextDue(); ok && next == due {
@@ -181,7 +187,7 @@ func (s *scheduler) nextID(e *entry) int64 {
 }
 
 // add opens a run of the job and lets it wait for its turn. The caller has set
-// Kind, Due, Attempt and the arguments; number is what the id says of the due.
+// Kind, Due, Attempt and the arguments; number is the one in the id.
 func (s *scheduler) add(e *entry, r *Run, number int64) *openRun {
 	args := r.Args
 	if !r.HasArgs {
@@ -203,7 +209,7 @@ func (s *scheduler) add(e *entry, r *Run, number int64) *openRun {
 	return o
 }
 
-// admit puts a waiting run into the queue, unless its job does not let it.
+// admit puts a waiting run into the queue, unless its job does not allow that.
 func (s *scheduler) admit(r *openRun) {
 	s.steps++
 	e := r.entry
@@ -211,11 +217,8 @@ func (s *scheduler) admit(r *openRun) {
 	case r.State != runQueued || r.delayed || r.class != nil:
 	case e.job.Disabled:
 		s.end(r, runSkipped, "the job is disabled")
-	case !e.job.Concurrent && e.occupied():
-		e.blocked.add(r)
-		if r.Kind == kindScheduled {
-			s.waitUntil(r, timerOverlap, max(r.Due+e.epsilon(), s.now+firstReconcile.Milliseconds()))
-		}
+	case !e.hasPlace(r), e.retries > 0 && r.isOccurrence() && !r.MadeUp && e.job.overlap() == overlapReplace:
+		s.overlapped(r)
 	default:
 		e.blocked.remove(r)
 		s.queue.push(r, s.cfg.task)
@@ -226,30 +229,36 @@ func (s *scheduler) admit(r *openRun) {
 // release admits a run whose retry delay has passed.
 func (s *scheduler) release(r *openRun) {
 	if r.State == runQueued && r.delayed {
+		if p := r.entry.pause; p != nil && r.Kind == kindRetry && s.now < p.Until {
+			s.putOff(r, p.Until)
+			return
+		}
 		r.delayed = false
 		s.admit(r)
 	}
 }
 
-// unblock admits what waited for another run of the job, as far as the job lets it: one run, or
-// all if it is concurrent.
+// unblock admits what waited for another run of the job, as far as there is room.
 func (s *scheduler) unblock(e *entry) {
-	for len(e.blocked) > 0 && !e.job.Disabled && (e.job.Concurrent || !e.occupied()) {
-		r := e.blocked[0]
+	for !e.job.Disabled {
+		r := e.nextBlocked()
+		if r == nil {
+			return
+		}
 		e.blocked.remove(r)
 		s.timers.drop(&r.wait)
 		s.admit(r)
 	}
 }
 
-// endEvents are what is told of a run that has ended.
+// endEvents are the events for the states in which a run ends.
 var endEvents = map[runState]eventKind{
 	runFinished: eventFinished, runFailed: eventFailed, runKilled: eventFailed, runLost: eventFailed,
 	runMissed: eventMissed, runSkipped: eventSkipped,
 }
 
-// end closes a run, moves it to history and tells of it: whatever ends a run does it here, and so
-// each is told once. What else its end causes is up to the caller.
+// end closes a run, moves it to history and reports it: every run is ended here, so
+// each is reported once. Other consequences of its end are up to the caller.
 func (s *scheduler) end(r *openRun, state runState, reason string) {
 	s.steps++
 	e := r.entry
@@ -257,7 +266,7 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 	e.blocked.remove(r)
 	s.unwatch(r)
 	r.delayed = false
-	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing = state, reason, s.now, "" })
+	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing, n.Token = state, reason, s.now, "", "" })
 	delete(s.runs, r.ID)
 	e.runs.remove(r)
 	e.addHistory(r.Run, s.cfg.historyKeep, s.cfg.historySize)
@@ -271,6 +280,10 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 
 // succeed ends a run that did what it should, for its job's counters and children.
 func (s *scheduler) succeed(r *openRun, message string) {
+	if r.Killing.overLimit() {
+		s.fail(r, runFailed, message)
+		return
+	}
 	s.end(r, runFinished, message)
 	s.countSuccess(r.entry)
 	s.disableExhausted(r.entry)
@@ -285,9 +298,9 @@ func (s *scheduler) countSuccess(e *entry) {
 	s.passOn(e)
 }
 
-// passOn tells a job's children that it has finished once more. Only the
-// job's own generation is stored with the finish; each child takes it up in a
-// change of its own.
+// passOn wakes a job's children because it has finished once more. Only the
+// job's own generation is stored with the finish; each child consumes it in a
+// separate change.
 func (s *scheduler) passOn(e *entry) {
 	e.state.Generation++
 	e.stateDirty = true
@@ -310,17 +323,22 @@ func (s *scheduler) disableExhausted(e *entry) {
 }
 
 // fail ends an attempt that did not succeed: another one follows, or the
-// failure counts. One that somebody asked to kill was killed however it ended, which is
-// as FAILED if its executor died within the grace period: to try it again would start
-// what was to end.
+// failure counts. A run that somebody asked to kill was killed, however it ended (as FAILED,
+// for example, if its executor died within the grace period): a retry would start
+// what was meant to end.
 func (s *scheduler) fail(r *openRun, state runState, message string) {
 	if r.Killing.asked() {
 		s.killed(r, message)
 		return
 	}
+	if r.Killing.overLimit() {
+		state, message = runFailed, string(r.Killing)
+	}
 	e, before := r.entry, r.entry.job
+	again := mayRetry(before, r.Attempt)
+	e.retrying = again && r.ofOccurrence()
 	s.end(r, state, message)
-	if mayRetry(before, r.Attempt) {
+	if e.retrying = false; again {
 		s.retry(e, r.Run)
 		return
 	}
@@ -345,12 +363,12 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 
 // mayRetry says whether an attempt may follow the one that failed. After a
 // run has failed for good, runs get no retries until one succeeds: a rule of
-// all versions that clients may rely on.
+// all versions that clients may rely on, except for jobs that say how their attempts follow each other.
 func mayRetry(j *Job, attempt int) bool {
 	if attempt >= j.Retries {
 		return false
 	}
-	if j.LastError == "" {
+	if j.LastError == "" || j.pacesAttempts() {
 		return true
 	}
 	failed, ok1 := parseDate(j.LastError)
@@ -360,15 +378,18 @@ func mayRetry(j *Job, attempt int) bool {
 
 // retry opens the next attempt of a run. It keeps one-off arguments.
 func (s *scheduler) retry(e *entry, r *Run) {
-	due := s.now + s.cfg.failureRetry.Milliseconds()
+	due := s.now + e.job.pauseBefore(r.Attempt+1, s.cfg.failureRetry).Milliseconds()
+	if e.pause != nil {
+		due = max(due, e.pause.Until)
+	}
 	e.state.LastRetry = max(due, e.state.LastRetry+1)
-	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs}, e.state.LastRetry)
+	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs, ByHand: r.ByHand || r.Kind == kindManual}, e.state.LastRetry)
 }
 
-// wakeChildren looks at jobs whose parents have finished, up to a bound.
+// wakeChildren checks the jobs whose parents have finished, up to a bound.
 func (s *scheduler) wakeChildren() {
 	if len(s.wake) > 0 {
-		s.seal() // what parents have finished is stored no later than what children use up of it
+		s.seal() // a parent's finish is stored no later than its use by the children
 	}
 	n := min(len(s.wake), maxWakes)
 	for _, name := range s.wake[:n] {
@@ -386,7 +407,7 @@ func (s *scheduler) wakeChildren() {
 // runIfReady opens a run of a dependent job when every parent has finished
 // since the last time, using up those generations: of a single parent one at a
 // time, so that each of its finishes counts, and of several all that there are.
-// At most one such run waits; the parents' generations remember the rest.
+// At most one such run waits; the parents' generations remember the rest, unless only the newest is to run.
 func (s *scheduler) runIfReady(e *entry) {
 	parents := s.graph.parents[e.job.Name]
 	if !e.job.Dependent || len(parents) == 0 {
@@ -401,10 +422,17 @@ func (s *scheduler) runIfReady(e *entry) {
 		s.consume(e, parents) // the runs of a disabled child are dropped silently, as ever
 		return
 	}
-	if e.waiting(func(r *openRun) bool { return r.Kind == kindDependent }) != nil {
+	if s.barDependent(e, parents) {
 		return
 	}
-	if len(parents) == 1 {
+	newest := e.job.overlap() == overlapSkip || e.job.overlap() == overlapReplace
+	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindDependent }); old != nil {
+		if !newest {
+			return
+		}
+		s.end(old, runSkipped, "replaced by the next occurrence")
+	}
+	if len(parents) == 1 && !newest {
 		e.state.Consumed[parents[0]]++
 		e.stateDirty = true
 	} else {
@@ -423,14 +451,18 @@ func (s *scheduler) consume(e *entry, parents []string) {
 	s.touch(e)
 }
 
-// launched notes that a run has been given a place. It is stored before the
-// cluster hears of it.
+// launched records where a run has been placed. That is stored before the
+// cluster is told.
 func (s *scheduler) launched(r *openRun, p *placement) {
 	e := r.entry
 	s.queue.remove(r)
 	r.answered, r.asked, r.unconfirmed = false, false, false
+	if s.cfg.callbacks {
+		p.token = callbackPrefix + strings.ToLower(rand.Text()+rand.Text())
+	}
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
+		n.Token = tokenDigest(p.token)
 		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, n))
 	})
 	s.touchRun(r)
@@ -446,17 +478,18 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	if e.job.Concurrent {
 		s.unblock(e)
 	}
+	s.skipBehind(e)
 }
 
-// watchLate has eventLate raised if the run has not started in time. A run is told of at once
-// that is late already. Without --notify_late this costs nothing.
+// watchLate makes sure that eventLate is raised if the run does not start in time, or at once if it is
+// late already. Without --notify_late this costs nothing.
 func (s *scheduler) watchLate(r *openRun) {
 	if s.cfg.late > 0 && !r.Late {
 		s.timers.move(&r.late, max(s.now, r.Due+s.cfg.late.Milliseconds()))
 	}
 }
 
-// tellLate tells that a run is late: once, also across a fail-over.
+// tellLate reports that a run is late: once, even across a fail-over.
 func (s *scheduler) tellLate(r *openRun) {
 	r.update(func(n *Run) { n.Late = true })
 	s.touchRun(r)
@@ -468,7 +501,7 @@ func (s *scheduler) tellLate(r *openRun) {
 func (s *scheduler) requeue(r *openRun, why string, pause time.Duration) {
 	s.log.Info("task was not launched; its run waits again", "job", r.Job, "task", r.ID, "why", why)
 	r.update(func(n *Run) {
-		n.State, n.Launched, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, "", "", "", why
+		n.State, n.Launched, n.Started, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, 0, "", "", "", why
 	})
 	s.gotAnswer(r)
 	s.touchRun(r)

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	killAgain        = 10 * time.Second // a kill is asked for again until the task has ended
-	firstReconcile   = 5 * time.Second  // unanswered tasks are asked about again after this, and then twice that
+	killAgain        = 10 * time.Second // how often a kill is requested again until the task has ended
+	firstReconcile   = 5 * time.Second  // when unanswered tasks are asked about again; then the interval doubles
 	maxAwaiting      = 100              // async runs of a job that may wait for their callback
 	frameworkIDKey   = "frameworkId"
 	frameworkRemoved = "Framework has been removed"
@@ -72,12 +72,12 @@ func (s *scheduler) onSubscribed(e *sched.Event_Subscribed) {
 	}
 	for _, r := range s.runs {
 		if r.Killing != "" {
-			s.send(killCall(r.ID, r.AgentID), nil)
+			s.killTask(r)
 		}
 	}
 }
 
-// reconcileOpen asks about every task that the cluster has not told of in this subscription.
+// reconcileOpen asks about every task that the cluster has not reported in this subscription.
 func (s *scheduler) reconcileOpen() {
 	var open []*openRun
 	for _, r := range s.runs {
@@ -94,7 +94,7 @@ func (s *scheduler) reconcileOpen() {
 	s.timers.move(&s.reconcileTimer, s.now+s.reconcileIn.Milliseconds())
 }
 
-// reconcileAgain repeats the questions that are open, and once in
+// reconcileAgain repeats the unanswered questions, and once per
 // --reconciliation_interval asks about everything.
 func (s *scheduler) reconcileAgain() {
 	if !s.subscribed {
@@ -143,14 +143,6 @@ func reconcileCall(tasks []sched.Call_Reconcile_Task) *sched.Call {
 	return &sched.Call{Type: sched.Call_RECONCILE, Reconcile: &sched.Call_Reconcile{Tasks: tasks}}
 }
 
-func killCall(id, agent string) *sched.Call {
-	call := &sched.Call{Type: sched.Call_KILL, Kill: &sched.Call_Kill{TaskID: mesos.TaskID{Value: id}}}
-	if agent != "" {
-		call.Kill.AgentID = &mesos.AgentID{Value: agent}
-	}
-	return call
-}
-
 // acknowledge confirms an update once what it caused is stored. Updates made by
 // the master itself have no uuid and are not confirmed.
 func (s *scheduler) acknowledge(u *mesos.TaskStatus) {
@@ -166,7 +158,7 @@ func (s *scheduler) acknowledge(u *mesos.TaskStatus) {
 // order; the id of the run is the key, and one of a run that has ended changes nothing.
 func (s *scheduler) onStatus(u *mesos.TaskStatus) {
 	if s.kept[u.TaskID.Value] {
-		return // nothing is known to be stored of it, so nothing is confirmed
+		return // nothing is known to be stored about it, so it is not confirmed
 	}
 	defer s.acknowledge(u)
 	id := u.TaskID.Value
@@ -193,7 +185,7 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 	if code := exitStatusOf(u); code != nil {
 		r.update(func(n *Run) { n.Exit = code })
 	}
-	if u.GetState() != mesos.TASK_STAGING && u.GetState() != mesos.TASK_UNREACHABLE { // of which masters tell
+	if u.GetState() != mesos.TASK_STAGING && u.GetState() != mesos.TASK_UNREACHABLE { // which masters report
 		s.gotAnswer(r)
 	}
 	switch u.GetState() {
@@ -204,7 +196,7 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 	case mesos.TASK_FINISHED:
 		s.onFinished(r, u)
 	case mesos.TASK_FAILED:
-		s.fail(r, runFailed, statusText(u))
+		s.fail(r, runFailed, failureText(r.entry.job, u))
 	case mesos.TASK_KILLED:
 		s.killed(r, statusText(u))
 	case mesos.TASK_ERROR:
@@ -214,7 +206,7 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 	}
 }
 
-// onUnknownTask handles an update of a task that no open run stands for. One that lives is
+// onUnknownTask handles an update of a task that has no open run. One that is alive is
 // killed: its attempt has ended, as far as anybody knows. Only the tasks a JVM
 // version left behind are adopted.
 func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
@@ -229,7 +221,7 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 	}
 	s.countUnknown()
 	if !ours {
-		s.log.Warn("update of a task that is not ours", "task", id, "state", u.GetState())
+		s.log.Warn("update for a task that is not ours", "task", id, "state", u.GetState())
 		return nil
 	}
 	_, orphan := s.orphans[id]
@@ -237,12 +229,12 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 		return s.adopt(e, id, due, attempt, args, u)
 	}
 	if u.GetState() == mesos.TASK_UNREACHABLE {
-		// Its agent's return will show it. A KILL now would only be answered by this same update.
+		// It will be reported when its agent returns. A KILL now would only be answered with this same update.
 		s.orphans[id] = u.GetAgentID().GetValue()
 		return nil
 	}
 	if _, known := s.orphans[id]; !known {
-		s.log.Warn("killing a task whose run has ended or is not known", "task", id, "state", u.GetState())
+		s.log.Warn("killing a task whose run has ended or is unknown", "task", id, "state", u.GetState())
 	}
 	s.orphans[id] = u.GetAgentID().GetValue()
 	s.send(killCall(id, s.orphans[id]), nil)
@@ -301,7 +293,7 @@ func hasRun(state mesos.TaskState) bool {
 	return state == mesos.TASK_FINISHED || state == mesos.TASK_FAILED || state == mesos.TASK_KILLED
 }
 
-// onAlive handles the news that a task exists. The first of it makes the run active.
+// onAlive handles the news that a task exists. The first such news makes the run active.
 func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 	running := u.GetState() == mesos.TASK_RUNNING || u.GetState() == mesos.TASK_STARTING
 	if r.Unreachable != 0 {
@@ -320,21 +312,22 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 				n.Started = s.now
 			}
 		})
+		s.watchLimit(r)
 		s.touchRun(r)
 	}
 	if first {
 		if r.late.set() && r.late.at <= s.now {
-			s.tellLate(r) // it was on the point of being
+			s.tellLate(r) // it was about to be
 		}
 		s.timers.drop(&r.late)
 		s.emit(jobEvent{Kind: eventStarted, Job: r.entry.job, Run: r.Run})
 	}
 }
 
-// onFinished ends a run whose task has succeeded. The launcher of an async job says nothing about
-// the job: its run waits for the callback, unless that came first.
+// onFinished ends a run whose task has succeeded. The end of an async job's launcher says nothing about
+// the job: the run waits for the callback, unless that came first.
 func (s *scheduler) onFinished(r *openRun, u *mesos.TaskStatus) {
-	if !r.entry.job.Async {
+	if !r.entry.job.Async || r.Killing.overLimit() {
 		s.succeed(r, statusText(u))
 		return
 	}
@@ -349,7 +342,7 @@ func (s *scheduler) onFinished(r *openRun, u *mesos.TaskStatus) {
 }
 
 // boundAwaiting gives up the oldest runs whose callback never came, so that a job that
-// is never called back does not gather runs without end.
+// is never called back does not accumulate runs without end.
 func (s *scheduler) boundAwaiting(e *entry) {
 	if e.awaiting <= maxAwaiting {
 		return
@@ -357,13 +350,17 @@ func (s *scheduler) boundAwaiting(e *entry) {
 	for _, r := range e.runs.snapshot() {
 		if r.State == runAwaiting && e.awaiting > maxAwaiting {
 			s.cut()
-			s.end(r, runLost, fmt.Sprintf("its callback had not come when %d newer runs waited for theirs", maxAwaiting))
+			s.end(r, runLost, fmt.Sprintf("its callback had not come when %d newer runs were waiting for theirs", maxAwaiting))
 		}
 	}
 }
 
 // killed ends a run that was killed: no counter changes, no retry, no child runs.
 func (s *scheduler) killed(r *openRun, message string) {
+	if r.Killing.overLimit() {
+		s.fail(r, runFailed, message)
+		return
+	}
 	if r.Killing.asked() {
 		message = string(r.Killing)
 	}
@@ -371,14 +368,14 @@ func (s *scheduler) killed(r *openRun, message string) {
 	s.disableAfterLast(r.entry)
 }
 
-// disableAfterLast is disableExhausted where the run that ended did not count, but the last one that did had succeeded.
+// disableAfterLast is disableExhausted for a run that does not count, if the last one that did had succeeded.
 func (s *scheduler) disableAfterLast(e *entry) {
 	if e.job.lastResult() == "success" {
 		s.disableExhausted(e)
 	}
 }
 
-// onTaskError handles a task that Mesos refused. A duplicate id says that the
+// onTaskError handles a task that Mesos refused. A duplicate id means that the
 // task exists already, which is not a result.
 func (s *scheduler) onTaskError(r *openRun, u *mesos.TaskStatus) {
 	if strings.Contains(strings.ToLower(u.GetMessage()), "duplicate") {
@@ -391,6 +388,10 @@ func (s *scheduler) onTaskError(r *openRun, u *mesos.TaskStatus) {
 // onGone handles the news that the cluster has no such task (any more). One that was
 // never launched waits again with the same attempt; any other is lost, which counts as a failure.
 func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
+	if startsLater(u) && !s.outdated(r, u) && !r.doubtful {
+		s.postpone(r, statusText(u))
+		return
+	}
 	if r.State == runLaunching && neverLaunched(u) {
 		if s.outdated(r, u) {
 			r.answered = false
@@ -408,9 +409,34 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 	s.lose(r, statusText(u))
 }
 
+// startsLater reports whether a status says that a task could not be started for now, though its launch was in order, which
+// is what TASK_DROPPED means: nothing of it has begun.
+func startsLater(u *mesos.TaskStatus) bool {
+	return u.GetState() == mesos.TASK_DROPPED && u.GetReason() == mesos.REASON_CONTAINER_LAUNCH_FAILED
+}
+
+// Before a run that could not be started is tried again, the pause grows from the one to the other.
+const (
+	shortPause = 500 * time.Millisecond
+	longPause  = 30 * time.Second
+)
+
+// postpone has a run that could not be started wait, and fails it when its epsilon is over.
+func (s *scheduler) postpone(r *openRun, why string) {
+	if r.tryUntil == 0 {
+		r.tryUntil, r.tryPause = s.now+r.entry.epsilon(), shortPause
+	}
+	if s.now >= r.tryUntil {
+		s.fail(r, runFailed, why)
+		return
+	}
+	s.requeue(r, why, min(r.tryPause, time.Duration(r.tryUntil-s.now)*time.Millisecond))
+	r.tryPause = min(2*r.tryPause, longPause)
+}
+
 // outdated reports whether a status that denies a launch is about an earlier one of the
-// same attempt: it names another agent, or answers a question put before this launch.
-// To believe it would launch the attempt twice.
+// same attempt: it names another agent, or answers a question asked before this launch.
+// Believing it would launch the attempt twice.
 func (s *scheduler) outdated(r *openRun, u *mesos.TaskStatus) bool {
 	if u.AgentID != nil && u.AgentID.Value != r.AgentID {
 		return true
@@ -419,7 +445,7 @@ func (s *scheduler) outdated(r *openRun, u *mesos.TaskStatus) bool {
 }
 
 // neverLaunched reports whether a status of a launching run means that no task
-// was made: the master does not know it, or the offer was no longer valid.
+// was created: the master does not know it, or the offer was no longer valid.
 func neverLaunched(u *mesos.TaskStatus) bool {
 	switch u.GetState() {
 	case mesos.TASK_UNKNOWN, mesos.TASK_GONE:
@@ -433,7 +459,7 @@ func neverLaunched(u *mesos.TaskStatus) bool {
 	return false
 }
 
-// onUnreachable starts the time within which the agent may come back, or goes on with it where an
+// onUnreachable starts the time within which the agent may come back, or continues it if an
 // earlier leader has started it.
 func (s *scheduler) onUnreachable(r *openRun, u *mesos.TaskStatus) {
 	if r.agentAway {
@@ -449,7 +475,7 @@ func (s *scheduler) onUnreachable(r *openRun, u *mesos.TaskStatus) {
 	s.log.Warn("agent unreachable", "job", r.Job, "task", r.ID, "agent", r.AgentID)
 }
 
-// giveUpUnreachable declares a task lost whose agent has been away for too long.
+// giveUpUnreachable declares a task lost because its agent has been away for too long.
 func (s *scheduler) giveUpUnreachable(r *openRun) {
 	if s.runs[r.ID] != r || !r.agentAway || s.now-r.Unreachable < s.cfg.unreachable.Milliseconds() {
 		return
@@ -457,15 +483,15 @@ func (s *scheduler) giveUpUnreachable(r *openRun) {
 	s.abandon(r, fmt.Sprintf("agent unreachable for %s", s.cfg.unreachable))
 }
 
-// abandon declares a task lost of which nothing is heard. Should it show itself again, it is killed.
+// abandon declares a task lost that is no longer heard of. If it reappears, it is killed.
 func (s *scheduler) abandon(r *openRun, why string) {
 	s.orphans[r.ID] = r.AgentID
 	s.send(killCall(r.ID, r.AgentID), nil)
 	s.lose(r, why)
 }
 
-// checkStaging looks at a task that should have started by now: it is asked
-// about once, and declared lost when the same time has passed again.
+// checkStaging checks a task that should have started by now: it asks
+// about it once, and declares it lost when the same time has passed again.
 func (s *scheduler) checkStaging(r *openRun) {
 	if s.runs[r.ID] != r || r.Started != 0 || (r.State != runLaunching && r.State != runActive) || r.agentAway {
 		return
@@ -509,7 +535,7 @@ func (s *scheduler) kill(r *openRun, why killCause) {
 	case runQueued, runAwaiting:
 		s.killed(r, string(why))
 	default:
-		if r.Killing == "" {
+		if !r.Killing.asked() {
 			r.update(func(n *Run) { n.Killing = why })
 			s.touchRun(r)
 		}
@@ -521,8 +547,8 @@ func (s *scheduler) repeatKill(r *openRun) {
 	if s.runs[r.ID] != r || r.Killing == "" {
 		return
 	}
-	r.asked = true // of a task it does not know the master says so
-	s.send(killCall(r.ID, r.AgentID), nil)
+	r.asked = true // the master will say so if it does not know the task
+	s.killTask(r)
 	s.timers.move(&r.kill, s.now+killAgain.Milliseconds())
 }
 
@@ -535,7 +561,7 @@ func terminal(state mesos.TaskState) bool {
 	return true
 }
 
-// exitStatusOf reads the exit status out of what Mesos' command executor says of a
+// exitStatusOf reads the exit status from what Mesos' command executor says about a
 // task's end, or returns nil.
 func exitStatusOf(u *mesos.TaskStatus) *int {
 	_, digits, ok := strings.Cut(u.GetMessage(), "exited with status ")
@@ -549,10 +575,10 @@ func exitStatusOf(u *mesos.TaskStatus) *int {
 	return &code
 }
 
-// maxReason is how much of what somebody says of a task's end is kept.
+// maxReason is how much of a message about a task's end is kept.
 const maxReason = 2000
 
-// statusText is what an update says for people.
+// statusText is the text of an update for people.
 func statusText(u *mesos.TaskStatus) string {
 	if m := u.GetMessage(); m != "" {
 		return cutText(m, maxReason, "...")

@@ -80,6 +80,7 @@ func readFile(t testing.TB, name string) []byte {
 // A file that is cut or changed within what it was begun with, or of which anything but the last
 // commit is not whole, is damaged. The program says where, keeps a copy, and changes nothing.
 func TestDamageIsToldFromATornTail(t *testing.T) {
+	t.Parallel()
 	compacted, frames := compactedLog(t, 10) // four to a frame
 	if len(frames) < 4 {
 		t.Fatalf("%d frames, want the count and three of records", len(frames))
@@ -101,16 +102,16 @@ func TestDamageIsToldFromATornTail(t *testing.T) {
 		{"half a head", compacted[:10], 0, "not a chronos state file"},
 		{"cut after the head", compacted[:logStart], int64(logStart), "the number of its records is missing"},
 		{"cut in the count", compacted[:frames[1]-1], int64(logStart), "the number of its records is missing"},
-		{"cut after the count", compacted[:frames[1]], frames[1], "it began with 10 records, of which 0 are there"},
-		{"cut between frames", compacted[:last], last, "it began with 10 records, of which 8 are there"},
-		{"cut in the last frame", compacted[:len(compacted)-1], last, "it began with 10 records, of which 8 are there"},
-		{"a bit of the only records", flip(compacted, 20_000), frames[1], "it began with 10 records, of which 0 are there"},
-		{"a bit of the last frame", flip(compacted, int64(len(compacted)-1)), last, "it began with 10 records, of which 8 are there"},
+		{"cut after the count", compacted[:frames[1]], frames[1], "it started with 10 records, of which 0 are left"},
+		{"cut between frames", compacted[:last], last, "it started with 10 records, of which 8 are left"},
+		{"cut in the last frame", compacted[:len(compacted)-1], last, "it started with 10 records, of which 8 are left"},
+		{"a bit of the only records", flip(compacted, 20_000), frames[1], "it started with 10 records, of which 0 are left"},
+		{"a bit of the last frame", flip(compacted, int64(len(compacted)-1)), last, "it started with 10 records, of which 8 are left"},
 		{"a bit of the mark", flip(compacted, int64(len(logMagic))), 0, "not a chronos state file"},
 		{"a bit of the count", flip(compacted, frames[1]-1), int64(logStart), "the number of its records is missing"},
-		{"of an older build, none whole", flip(old[:logStart+20], int64(logStart+2)), int64(logStart), "none of its records is whole"},
-		{"of an older build, a bit of the first commit", flip(old, int64(logStart+frameHead)), int64(logStart), "it goes on at offset"},
-		{"bytes behind a bad frame", append(flip(old, int64(len(old)-1)), "more"...), int64(len(old)) - 18, "it goes on at offset"},
+		{"of an older build, none whole", flip(old[:logStart+20], int64(logStart+2)), int64(logStart), "none of its records is intact"},
+		{"of an older build, a bit of the first commit", flip(old, int64(logStart+frameHead)), int64(logStart), "it continues at offset"},
+		{"bytes behind a bad frame", append(flip(old, int64(len(old)-1)), "more"...), int64(len(old)) - 18, "it continues at offset"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir, file := stateDir(t, test.content)
@@ -141,6 +142,7 @@ func TestDamageIsToldFromATornTail(t *testing.T) {
 
 // What can be read of a damaged file is led when somebody says so, for the damage that he has seen.
 func TestDamageIsAcceptedOnlyWhereItIsSaid(t *testing.T) {
+	t.Parallel()
 	compacted, frames := compactedLog(t, 10)
 	damaged := slices.Clone(compacted)
 	damaged[frames[2]+100] ^= 1 // of the second frame of records
@@ -157,7 +159,7 @@ func TestDamageIsAcceptedOnlyWhereItIsSaid(t *testing.T) {
 	if err != nil || len(records) != 6 { // four before the damage, two behind it
 		t.Fatalf("load() = %q, %v, want six jobs", keysOf(records), err)
 	}
-	if p := strings.Join(s.problems(), "\n"); !strings.Contains(p, "of them 6 jobs") || !strings.Contains(log.String(), "of them 6 jobs") {
+	if p := strings.Join(s.problems(), "\n"); !strings.Contains(p, "of which 6 are jobs") || !strings.Contains(log.String(), "of which 6 are jobs") {
 		t.Errorf("neither health nor log say what was accepted: %q, %q", p, log.String())
 	}
 	mustCommit(t, s, put("J_new", "1"))
@@ -180,6 +182,7 @@ func TestDamageIsAcceptedOnlyWhereItIsSaid(t *testing.T) {
 
 // A damaged head does not cost the frames behind it.
 func TestEveryWholeFrameIsFoundBehindADamagedHead(t *testing.T) {
+	t.Parallel()
 	whole := map[string]string{"J_a": "1", "J_b": "2"}
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
@@ -213,6 +216,10 @@ type memDisk map[string]*memFile
 
 // A memFile is a file of a memDisk.
 type memFile struct{ content []byte }
+
+func (d memDisk) reserve(string, int64, int64) error { return errors.ErrUnsupported }
+
+func (d memDisk) free() (int64, error) { return 0, errors.ErrUnsupported }
 
 func (d memDisk) path(name string) string { return "/nowhere/" + name }
 func (d memDisk) sync() error             { return nil }
@@ -264,7 +271,7 @@ func (f *memFile) Truncate(size int64) error {
 	return nil
 }
 
-// memInfo is what Stat tells of a memFile.
+// memInfo is what Stat returns for a memFile.
 type memInfo struct {
 	file *memFile
 	size int64
@@ -279,6 +286,7 @@ func (i memInfo) Sys() any           { return i.file }
 
 // What a crash has left of the last commit is kept beside the file.
 func TestTornTailIsCopiedBeforeItIsCutOff(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	mustCommit(t, s, put("J_a", "1"))
@@ -305,6 +313,7 @@ func TestTornTailIsCopiedBeforeItIsCutOff(t *testing.T) {
 }
 
 func TestTornTailStaysWhereItCannotBeCopied(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	mustCommit(t, s, put("J_a", "1"))
@@ -326,6 +335,7 @@ func TestTornTailStaysWhereItCannotBeCopied(t *testing.T) {
 // A file of a head only, as older builds began it, may be new or may have been cut: it is led, with a
 // copy and a warning, and counts from then on.
 func TestHeadOfAnOlderBuildIsLedAsEmptyWithAWarning(t *testing.T) {
+	t.Parallel()
 	dir, file := stateDir(t, oldLog(t))
 	var log logBuffer
 	s, err := reopenFileStore(dir, slog.New(slog.NewTextHandler(&log, nil)))
@@ -351,6 +361,7 @@ func TestHeadOfAnOlderBuildIsLedAsEmptyWithAWarning(t *testing.T) {
 
 // Builds that know no count read a file that has one, and lose nothing. This is how they read.
 func TestOlderBuildsReadAFileThatCounts(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	mustCommit(t, s, put("J_a", "1"), put("go/job/a", "2"))
@@ -384,6 +395,7 @@ func TestOlderBuildsReadAFileThatCounts(t *testing.T) {
 
 // The other way round: what older builds have written is read and goes on.
 func TestFileOfAnOlderBuildIsRead(t *testing.T) {
+	t.Parallel()
 	old := oldLog(t, []record{put("J_a", "1"), put("J_b", "2")}, []record{{key: "J_a"}, put("J_c", "3")})
 	dir, file := stateDir(t, old)
 	s := openTestStore(t, dir)
@@ -398,6 +410,7 @@ func TestFileOfAnOlderBuildIsRead(t *testing.T) {
 
 // A count counts for the file whose salt it names.
 func TestCountOfAnotherSaltCountsForNothing(t *testing.T) {
+	t.Parallel()
 	h, err := newLogHead()
 	if err != nil {
 		t.Fatal(err)
@@ -418,8 +431,9 @@ func TestCountOfAnotherSaltCountsForNothing(t *testing.T) {
 	}
 }
 
-// A state file that is missing where jobs have run is no first start.
+// A missing state file where jobs have run is not a first start.
 func TestMissingFileIsDamageWhereJobsHaveRun(t *testing.T) {
+	t.Parallel()
 	for run, isDamage := range map[string]bool{"": false, "runs": false, "ended/job": false, "trash/x": false, "runs/ct:1:0:a:": true, "ended/a/ct:1:0:a:": true} {
 		dir := t.TempDir()
 		if err := os.MkdirAll(filepath.Join(dir, run), 0o700); err != nil {
@@ -457,6 +471,7 @@ func TestMissingFileIsDamageWhereJobsHaveRun(t *testing.T) {
 // chronos restore works on what the program does not start with, and needs no --replace there: the
 // damaged file is kept.
 func TestRestoreWorksOnADamagedDirectory(t *testing.T) {
+	t.Parallel()
 	compacted, _ := compactedLog(t, 1)
 	damaged := slices.Clone(compacted)
 	damaged[len(damaged)-1] ^= 1
@@ -497,6 +512,7 @@ func keysWith(records map[string][]byte, prefix string) []string {
 
 // A restore that is cut off leaves the damaged file, not an empty state.
 func TestRestoreOnADamagedDirectoryIsWholeOrNothing(t *testing.T) {
+	t.Parallel()
 	compacted, _ := compactedLog(t, 1)
 	dir, file := stateDir(t, compacted[:len(compacted)-1])
 	_, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))

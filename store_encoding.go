@@ -5,18 +5,18 @@ import (
 	"errors"
 )
 
-// A stateEntry is what Mesos' replicated state keeps in a node, its Entry: a protobuf message of
-// package mesos.internal.state, the same from Mesos 0.22 on.
+// A stateVariable is what Mesos' replicated state keeps in a node, its Entry: a protobuf message of
+// package mesos.internal.state, unchanged since Mesos 0.22.
 type stateVariable struct {
 	name  string // the node's own
 	uuid  []byte // 16 bytes, a new one for every write
 	value []byte
 }
 
-// variableOverhead is what that takes beside the name and the value, at most.
+// variableOverhead is the most that it takes in addition to the name and the value.
 const variableOverhead = 16 + 3*(1+binary.MaxVarintLen32)
 
-// encodeEntry returns the bytes that libmesos writes. uuid must be a real version
+// encodeVariable returns the bytes that libmesos writes. uuid must be a real version
 // 4 UUID: libmesos 1.0 and later abort on anything else.
 func encodeVariable(name string, uuid [16]byte, value []byte) []byte {
 	b := make([]byte, 0, len(name)+len(value)+variableOverhead)
@@ -31,12 +31,12 @@ func appendField[T string | []byte](b []byte, number byte, content T) []byte {
 	return append(b, content...)
 }
 
-// decodeEntry accepts fields in any order, and fields unknown to it. The result
+// decodeVariable accepts fields in any order, and unknown fields. The result
 // shares memory with b.
 func decodeVariable(b []byte) (stateVariable, error) {
 	var e stateVariable
 	var seen [4]bool
-	groups := 0 // how many groups, which are unknown fields, we are in
+	groups := 0 // the nesting depth of groups, which are unknown fields
 	for len(b) > 0 {
 		tag, n := binary.Uvarint(b)
 		if n <= 0 || tag>>3 == 0 {
