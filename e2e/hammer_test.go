@@ -92,7 +92,7 @@ func TestTortureHammer(t *testing.T) {
 	}
 	h.judge(before, peaks)
 	h.v.terminate(t)
-	for _, line := range h.v.complaints(t, "record failed start") { // a restore has taken the run away
+	for _, line := range h.v.complaints(t, "record failed start", "kill run") { // of a run that a restore has taken away
 		t.Errorf("log: %s", line)
 	}
 }
