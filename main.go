@@ -41,6 +41,10 @@ func subcommandNamed(word string) subcommand {
 		return dryRunCommand
 	case "restore":
 		return restoreCommand
+	case "token":
+		return tokenCommand
+	case "user":
+		return userCommand
 	}
 	return nil
 }
