@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -105,7 +106,9 @@ func (p *passwords) right(ctx context.Context, hash, password string, from knock
 	}
 	p.pending[key] = c
 	p.mu.Unlock()
-	go p.perform(c, key, hash, password)
+	go func() {
+		_ = guarded(slog.Default(), "the comparison of a password", func() error { p.perform(c, key, hash, password); return nil })
+	}()
 	return c.wait(ctx)
 }
 

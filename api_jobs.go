@@ -53,8 +53,8 @@ func (a *api) listJobs(c *call) error {
 	return nil
 }
 
-// searchJobs answers the jobs whose name and command contain the texts asked for,
-// or one of them the text of any; without name and command every job matches, whatever any says.
+// searchJobs answers with the jobs whose name and command contain the given texts,
+// or one of which contains the text of any; without name and command every job matches, whatever any says.
 func (a *api) searchJobs(c *call) error {
 	limit, err := c.number("limit", 32, 10)
 	if err != nil {
@@ -94,7 +94,7 @@ func (a *api) searchJobs(c *call) error {
 	return nil
 }
 
-// summarizeJobs answers what 3.0's interface lists. The original swaps status and
+// summarizeJobs answers with what 3.0's interface lists. The original swaps status and
 // state on their way into the record and swaps them back on the way out.
 func (a *api) summarizeJobs(c *call) error {
 	type summary struct {
@@ -124,7 +124,7 @@ func (a *api) summarizeJobs(c *call) error {
 	return nil
 }
 
-// showJob answers one job as it is stored.
+// showJob answers with one job as it is stored.
 func (a *api) showJob(c *call) error {
 	jv := c.sight().job(c.params[0])
 	if jv == nil {
@@ -150,7 +150,7 @@ func (a *api) putScheduled(c *call) error { return a.putJob(c, false) }
 func (a *api) putDependent(c *call) error { return a.putJob(c, true) }
 
 // putJob creates or replaces a job. The document is read once for its name, and
-// again in the loop, where the job that it replaces stands still.
+// again in the loop, where the job that it replaces can't change.
 func (a *api) putJob(c *call, dependent bool) error {
 	j, err := a.decodePosted(c, dependent, a.standing(c))
 	if err != nil {
@@ -189,19 +189,19 @@ func (a *api) putJob(c *call, dependent bool) error {
 	return c.done(explainPut(err, j.Name, update.Load()))
 }
 
-// standing is the job that a posted document is about, as readers see it now, or nil.
+// standing returns the job that a posted document is about, as readers see it now, or nil.
 func (a *api) standing(c *call) *Job {
 	root, err := parseValue(c.body)
 	if err != nil {
-		return nil // as decoding will say
+		return nil // decoding will report it
 	}
-	if jv := c.scheduler.view().job(root.object().get("name").text()); jv != nil {
+	if jv := c.sight().job(root.object().get("name").text()); jv != nil {
 		return jv.job
 	}
 	return nil
 }
 
-// warn tells whoever posts a document what is strange about it, as RFC 7234 has it: 299 is a warning that lasts.
+// warn tells the client what is strange about its document, as in RFC 7234: 299 is a persistent warning.
 func warn(header http.Header, strange []Warning) {
 	ascii := func(r rune) rune {
 		if r < ' ' || r > '~' {
@@ -227,7 +227,7 @@ func wantsStrict(header http.Header) bool {
 	})
 }
 
-// refuseStrange is a 400 with what is strange, one a line, nil for nothing.
+// refuseStrange returns a 400 with what is strange, one per line, nil for nothing.
 func refuseStrange(strange []Warning) error {
 	var lines []string
 	for _, w := range strange {
@@ -255,8 +255,8 @@ func (a *api) decodePosted(c *call, dependent bool, old *Job) (*Job, error) {
 	return j, nil
 }
 
-// explainJob gives what is wrong with a job's document the form of the dialects.
-// A schedule that can't be read has a text of its own in 3.0.
+// explainJob turns a fault of a job's document into the answer of the dialects.
+// 3.0 has its own text for a schedule that can't be read.
 func (a *api) explainJob(e *jobError, j *Job) error {
 	switch {
 	case strings.HasPrefix(e.text, "requirement failed: "):
@@ -271,14 +271,14 @@ func (a *api) explainJob(e *jobError, j *Job) error {
 }
 
 // checkStart refuses what 3.0 refuses of new jobs: a start before the second second of 1970. A job
-// that was parked there through another dialect, and so never moves on, can be made again.
+// that was parked there through another dialect, and so never moves on, can be created again.
 func (a *api) checkStart(d dialect, old, j *Job) error {
 	if d != dialect3 || old != nil || j.Dependent || j.Disabled {
 		return nil
 	}
 	schedule, err := j.parseSchedule(a.now())
 	if err != nil || schedule.remaining() == 0 {
-		return nil // check has had its say
+		return nil // check has reported that
 	}
 	start := schedule.position()
 	if start.UnixMilli() >= 1000 {
@@ -303,9 +303,9 @@ func explainPut(err error, name string, update bool) error {
 	return err
 }
 
-// stateText is what a job is doing, in the words of a dialect: the 2.x versions
+// stateText returns what a job is doing, in the words of a dialect: the 2.x versions
 // say running however many tasks run, 3.0 counts them. While only a retry waits for its
-// time the job is idle to all of them, and clients act on that.
+// time the job is idle in all of them, and clients rely on that.
 func stateText(jv *jobView, d dialect, now time.Time) string {
 	word, running := jv.state()
 	switch {
@@ -317,7 +317,7 @@ func stateText(jv *jobView, d dialect, now time.Time) string {
 	return word
 }
 
-// numberSize is about what a name takes in the table of the numbers of a graph.
+// numberSize is roughly what a name takes in a graph's table of numbers.
 const numberSize = 64
 
 // graphDot writes the dependency graph for Graphviz, the jobs numbered in the order of creation.

@@ -17,7 +17,7 @@ var runLetters = map[runState]string{
 	runFinished: "s", runFailed: "f", runKilled: "k", runLost: "x", runMissed: "m", runSkipped: "n",
 }
 
-// row returns the job on one line of a table, as JSON: what is needed to list, search and
+// rowOf returns the job on one line of a table, as JSON: what is needed to list, search and
 // sort, and the newest runs. It is made once for each picture of the job.
 func rowOf(j *jobView) []byte {
 	if b := j.rowJSON.Load(); b != nil {
@@ -56,6 +56,9 @@ func appendRow(j *jobView, dst []byte) []byte {
 	dst = appendText(dst, "status", job.lastResult())
 	state, running := j.state()
 	dst = appendText(dst, "state", state)
+	if j.paused != 0 {
+		dst = appendInt(dst, "pausedUntil", j.paused)
+	}
 	if !j.next.IsZero() {
 		dst = appendInt(dst, "next", j.next.UnixMilli())
 	}
@@ -110,8 +113,8 @@ func appendRuns(j *jobView, dst []byte) []byte {
 	return append(dst, ']')
 }
 
-// showOverview answers everything that a table of all jobs shows, in the order of their
-// creation, and the name of the event after which changes are to be asked for.
+// showOverview answers with everything that a table of all jobs shows, in the order of their
+// creation, and the name of the event after which to ask for changes.
 func (a *api) showOverview(c *call) error {
 	v := c.sight()
 	a.events.keep(v.view)
@@ -146,7 +149,7 @@ func (a *api) showOverview(c *call) error {
 	return nil
 }
 
-// memberIDs is the ids of the instances, where that is known.
+// memberIDs returns the ids of the instances, if they are known.
 func (a *api) memberIDs() []string {
 	if a.options.members == nil {
 		return nil

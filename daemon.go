@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// A daemon is one instance with all its parts, put together from the flags.
+// A daemon is one instance with all its parts, built from the flags.
 type daemon struct {
 	flags     *flags
 	log       *slog.Logger
@@ -25,7 +25,7 @@ type daemon struct {
 	seat      *seat
 	leader    *leadership
 	api       *api
-	store     *fileStore // nil where the state is in ZooKeeper
+	store     *fileStore // nil if the state is in ZooKeeper
 	listeners []net.Listener
 	local     *localCluster // nil on Mesos
 
@@ -43,8 +43,8 @@ type daemon struct {
 	access       *access // nil where everybody may do everything, or one password does
 }
 
-// newDaemon makes the parts and listens, so that whatever is wrong with the flags or the
-// machine shows before anything runs.
+// newDaemon creates the parts and listens, so that whatever is wrong with the flags or the
+// machine is found before anything runs.
 func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
 	d := &daemon{flags: f, log: log, metrics: newMetrics(version)}
 	memory := limitMemory(rootFS())
@@ -99,7 +99,7 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	return d, nil
 }
 
-// newAccess reads who may do what.
+// newAccess reads the rules of access.
 func (d *daemon) newAccess() (err error) {
 	f := d.flags
 	if f.httpUsersFile == "" {
@@ -191,7 +191,7 @@ func (d *daemon) newReporters() (err error) {
 	return err
 }
 
-// hooks are what the parts are told of a term.
+// hooks returns the hooks through which the parts follow a term.
 func (d *daemon) hooks() hooks {
 	m := d.metrics
 	return hooks{
@@ -275,7 +275,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 	return o
 }
 
-// newCluster makes what --master names, and has it counted what passes.
+// newCluster creates the cluster that --master names, and counts what passes.
 func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error) {
 	f := d.flags
 	d.observed = &observedCluster{metrics: d.metrics}
@@ -312,7 +312,7 @@ func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 	return d.observed, nil
 }
 
-// readSecrets reads those for Mesos, so that a wrong path shows at the start.
+// readSecrets reads the secrets for Mesos, so that a wrong path is found at the start.
 func (d *daemon) readSecrets(c *mesosConfig) (err error) {
 	f := d.flags
 	if f.mesosAuthenticationPrincipal != "" && f.mesosAuthenticationSecretFile != "" {
@@ -322,7 +322,7 @@ func (d *daemon) readSecrets(c *mesosConfig) (err error) {
 		}
 	}
 	if (f.mesosAgentPrincipal == "") != (f.mesosAgentSecretFile == "") {
-		return errors.New("--mesos_agent_principal and --mesos_agent_secret_file are of use only together")
+		return errors.New("--mesos_agent_principal and --mesos_agent_secret_file must be given together")
 	}
 	if f.mesosAgentSecretFile != "" {
 		_, err = d.readSecret("mesos_agent_secret_file", f.mesosAgentSecretFile)
@@ -330,14 +330,14 @@ func (d *daemon) readSecrets(c *mesosConfig) (err error) {
 	return err
 }
 
-// readSecret reads the file that an option names, and warns of what is likely a mistake.
+// readSecret reads the file that an option names, and warns about likely mistakes.
 func (d *daemon) readSecret(option, file string) (string, error) {
 	contents, err := os.ReadFile(file)
 	if err != nil {
 		return "", fmt.Errorf("--%s: %w", option, err)
 	}
 	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o006 != 0 {
-		d.log.Warn("everybody on this machine may read or write the secret", "option", "--"+option, "file", file, "mode", info.Mode().Perm())
+		d.log.Warn("the secret can be read or written by everybody on this machine", "option", "--"+option, "file", file, "mode", info.Mode().Perm())
 	}
 	secret := trimSecret(contents)
 	if secret == "" {
@@ -346,7 +346,7 @@ func (d *daemon) readSecret(option, file string) (string, error) {
 	return secret, nil
 }
 
-// agentLogin is what agents get to see, nil for the credentials of the framework.
+// agentLogin returns the credentials for agents, nil for those of the framework.
 func (d *daemon) agentLogin() login {
 	f := d.flags
 	if f.mesosAgentSecretFile == "" {
@@ -361,7 +361,7 @@ func (d *daemon) agentLogin() login {
 	}
 }
 
-// webUI is the address that Mesos shows for the framework.
+// webUI returns the address that Mesos shows for the framework.
 func (d *daemon) webUI(host string) string {
 	f := d.flags
 	switch {
@@ -423,7 +423,7 @@ func (d *daemon) run(ctx context.Context) error {
 	return err
 }
 
-// untilHandedOver returns a context that ends after ctx, when what has to be done for a successor is done.
+// untilHandedOver returns a context that ends after ctx, once everything has been done for a successor.
 func (d *daemon) untilHandedOver(ctx, alive context.Context, parts *sync.WaitGroup) (context.Context, context.CancelFunc) {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	begin(parts, d.log, "hand-over", func(error) { stop() }, func() {
@@ -449,7 +449,7 @@ func (d *daemon) lead(ctx, alive context.Context) {
 	})
 }
 
-// stateProblems is what is wrong with where the state is.
+// stateProblems returns what is wrong with where the state is kept.
 func (d *daemon) stateProblems() []string {
 	if d.store != nil {
 		return d.store.problems()
@@ -457,7 +457,7 @@ func (d *daemon) stateProblems() []string {
 	return d.leader.problems()
 }
 
-// observe has the gauges ask the parts that they tell of. None of them waits for the scheduler.
+// observe makes the gauges read the parts they are about. None of them waits for the scheduler.
 func (d *daemon) observe() {
 	m := d.metrics
 	leading := func(value func(*scheduler) float64) func() float64 {

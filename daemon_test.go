@@ -132,8 +132,8 @@ func TestSecretFilesAreWarnedOf(t *testing.T) {
 	}{
 		{"s3cret\n", 0o600, ""},
 		{"s3cret\n", 0o640, ""},
-		{"s3cret\n", 0o644, "everybody on this machine may read or write the secret"},
-		{"s3cret\n", 0o602, "everybody on this machine may read or write the secret"},
+		{"s3cret\n", 0o644, "the secret can be read or written by everybody on this machine"},
+		{"s3cret\n", 0o602, "the secret can be read or written by everybody on this machine"},
 		{"\n", 0o600, "the secret is empty"},
 	} {
 		if err := os.WriteFile(file, []byte(tt.contents), 0o600); err != nil {

@@ -24,10 +24,10 @@ type call struct {
 	w       *response
 	r       *http.Request
 	server  *server
-	api     bool // below one of the API's prefixes, so errors have the form of dialect
+	api     bool // below one of the API's prefixes, so errors are in the form of its dialect
 	dialect dialect
 	local   bool        // needs no leader, and changes nothing that is stored
-	private bool        // is no business of pages of other origins
+	private bool        // not for pages of other origins
 	who     *caller     // who asks; nil where everybody may do everything
 	rule    rule        // of the table of access, for what is asked for
 	share   *share      // of the memory for bodies and answers
@@ -35,14 +35,14 @@ type call struct {
 	body    []byte      // all of it, once read
 
 	path      string     // of the API's resource
-	params    []string   // what the {} of the path stand for
+	params    []string   // what the {} of the path matched
 	scheduler *scheduler // that leads, for an operation that needs it
 	mandate   *mandate   // what the operation may change; nil for everything
 	// subject says for the audit line which job and task a call of the API is about; nil where nothing is known.
 	subject func(*call) (job, task string)
 }
 
-// An apiError is an answer that isn't a success. Without texts it has no body.
+// An httpError is an answer that isn't a success. Without texts it has no body.
 type httpError struct {
 	status int
 	text   string // unprefixed paths
@@ -52,12 +52,12 @@ type httpError struct {
 
 func (e *httpError) Error() string { return fmt.Sprintf("%d %s", e.status, e.text) }
 
-// refuse is a 400 that says why.
+// refuse returns a 400 that says why.
 func refuse(format string, args ...any) error {
 	return &httpError{status: http.StatusBadRequest, text: fmt.Sprintf(format, args...)}
 }
 
-// finish writes the answer to a call that failed; without an error everything has been written.
+// finish writes the answer to a call that failed; if err is nil everything has been written.
 func (c *call) finish(err error) {
 	if err == nil || c.r.Context().Err() != nil {
 		return
@@ -124,7 +124,7 @@ func (c *call) rights() (still bool, changed <-chan struct{}) {
 	return c.server.access.still(c.who)
 }
 
-// allowOrigins lets a page of any other origin read the answer, where the original does.
+// allowOrigins lets a page of any other origin read the answer, if the original did.
 func (c *call) allowOrigins() {
 	if !c.private {
 		c.w.Header().Set("Access-Control-Allow-Origin", "*")
@@ -183,7 +183,7 @@ func (c *call) reply(contentType string, body []byte) error {
 	return nil
 }
 
-// long answers 200 piece by piece, so that nobody has to hold the whole. Who writes flushes at the
+// long answers 200 piece by piece, so that nobody has to hold the whole answer. The caller flushes at the
 // end, and stops at an error: the client has gone, or there is no room.
 func (c *call) long(contentType string) *bufio.Writer {
 	c.w.Header().Set("Content-Type", contentType)
@@ -206,7 +206,7 @@ func writeList[T any](b *bufio.Writer, items iter.Seq[T], document func(T) []byt
 	return b.WriteByte(']')
 }
 
-// query returns a query parameter. Broken percent escapes stand for themselves.
+// query returns a query parameter. Broken percent escapes are taken literally.
 func (c *call) query(name string) string {
 	for pair := range strings.SplitSeq(c.r.URL.RawQuery, "&") {
 		k, v, _ := strings.Cut(pair, "=")
@@ -257,7 +257,7 @@ func (c *call) readBody() error {
 	return nil
 }
 
-// readAll is io.ReadAll with a buffer that is no larger than what has arrived asks for, and that there is room for.
+// readAll is io.ReadAll with a buffer that is no larger than what has arrived requires, and for which there is room.
 func (c *call) readAll(from io.Reader) ([]byte, error) {
 	var body []byte
 	for {
@@ -304,7 +304,7 @@ type bodyStream struct {
 	from    io.ReadCloser
 	control *http.ResponseController
 	asked   bool        // the client sends nothing before we begin to read
-	begun   atomic.Bool // what was read can't be read again
+	begun   atomic.Bool // what has been read can't be read again
 	until   time.Time
 }
 
@@ -338,18 +338,18 @@ func (b *bodyStream) Read(p []byte) (int, error) {
 // drain reads what is left, so that a client that sends it gets to the answer.
 func (b *bodyStream) drain() {
 	if b.begun.Load() || !b.asked {
-		_, _ = io.Copy(io.Discard, b) // who breaks off does not want the answer
+		_, _ = io.Copy(io.Discard, b) // a client that aborts does not want the answer
 	}
 }
 
-// A bodyError is why a body that is read while it arrives doesn't go on.
+// A bodyError is why a body that is read while it arrives has ended early.
 type bodyError struct{ err error }
 
 func (e *bodyError) Error() string { return "read the body: " + e.err.Error() }
 
 func (e *bodyError) Unwrap() error { return e.err }
 
-// Close makes whoever still reads stop. What has not been begun can be read later.
+// Close stops any reader. A body that nobody has begun to read can be read later.
 func (b *bodyStream) Close() error {
 	if !b.begun.Load() {
 		return nil
@@ -357,7 +357,7 @@ func (b *bodyStream) Close() error {
 	return b.from.Close()
 }
 
-// errorPage writes what answers a request outside the API that failed.
+// errorPage writes the answer to a failed request outside the API.
 func errorPage(w http.ResponseWriter, status int, reason string) {
 	w.Header().Set("Content-Type", "text/html;charset=utf-8")
 	w.Header().Set("Cache-Control", "must-revalidate,no-cache,no-store")
@@ -407,13 +407,13 @@ func (c *call) document(known ...string) (object, error) {
 	}
 	for _, m := range doc {
 		if !slices.Contains(known, m.key) {
-			return nil, refuse("unknown key %q; known are %s", m.key, strings.Join(known, ", "))
+			return nil, refuse("unknown key %q; known keys are %s", m.key, strings.Join(known, ", "))
 		}
 	}
 	return doc, nil
 }
 
-// refuseBody is a 400 for a body that isn't the document needed.
+// refuseBody returns a 400 for a body that isn't the required document.
 func refuseBody(body []byte, err error) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return refuse("the request has no body; a JSON document is needed")

@@ -25,7 +25,7 @@ const (
 	// refusedHeader marks a 503 of an instance that has done nothing because it doesn't lead.
 	refusedHeader = "X-Chronos-Not-Leader"
 	// refusedPause is how long to wait before a leader that refuses connections
-	// is tried again: nothing tells when it is back.
+	// is tried again: there is no signal when it is back.
 	refusedPause = 250 * time.Millisecond
 )
 
@@ -35,10 +35,10 @@ var (
 	errSilent        = errors.New("the leader does not answer")
 )
 
-// dispatch has a request answered by the scheduler that leads: here by serve, or by
-// forwarding it. While there is none, or the one known refuses, it holds the request
-// and then answers 503. serve may be called again after it returned an error that
-// means the end of its term; it must not have written anything then.
+// dispatch gets a request answered by the leading scheduler: here through serve, or by
+// forwarding it. While there is none, or the known one refuses, it holds the request,
+// and finally answers 503. serve may be called again after it returned an error that
+// means the end of its term; then it must not have written anything.
 func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 	if c.stream == nil {
 		if err := c.readBody(); err != nil {
@@ -48,7 +48,7 @@ func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 		return err
 	}
 	nameWrite(c)
-	left := s.hold // of waiting: what a leader takes for its answer doesn't count
+	left := s.hold // of waiting: the time that a leader takes to answer doesn't count
 	last := "there is none"
 	for {
 		changed := s.changed()
@@ -102,9 +102,9 @@ func unavailable(text string) error {
 	return &httpError{status: http.StatusServiceUnavailable, text: text, retry: 1}
 }
 
-// termEnded reports whether err means that the scheduler stopped leading, so that the
-// outcome of a change is known only to the next one. Every error of a store that
-// isn't its definite refusal is of this kind, whatever it says.
+// termEnded reports whether err means that the scheduler stopped leading, so that only
+// the next one knows the outcome of a change. Every store error that
+// isn't a definite refusal is of this kind, whatever it says.
 func termEnded(ctx context.Context, err error) bool {
 	if err == nil || ctx.Err() != nil || refusalOf(err) != nil {
 		return false
@@ -113,7 +113,7 @@ func termEnded(ctx context.Context, err error) bool {
 	return !disk
 }
 
-// nameWrite gives a write its id, and says what the write is that the id is for.
+// nameWrite gives a write its id, with a digest of what the id stands for.
 func nameWrite(c *call) {
 	if safe(c.r.Method) {
 		return
@@ -139,7 +139,7 @@ func (s *server) forward(c *call, id string) error {
 	if s.locate != nil {
 		to = s.locate(id)
 		if now, _ := s.leader(); now != id {
-			return errNotExecuted // where that one is, and whether it is native, is not known any more
+			return errNotExecuted // its address, and whether it is native, is no longer known
 		}
 	}
 	if err := s.mayForward(c, to); err != nil {
@@ -148,7 +148,7 @@ func (s *server) forward(c *call, id string) error {
 	if c.spent() {
 		return errHalfRead(id)
 	}
-	if !c.share.grow(answerBuffer) { // before the answer, for which it is too late to be refused
+	if !c.share.grow(answerBuffer) { // before the answer, which can't be refused once it has begun
 		return errNoRoom
 	}
 	defer c.share.shrink(answerBuffer)
@@ -205,10 +205,10 @@ type forwarding struct {
 	settled  atomic.Bool   // by an answer or a cancellation, whichever was first
 	streams  atomic.Bool   // events, which must not outlive the leadership
 	watch    sync.WaitGroup
-	silent   bool // it was left because nothing came
+	silent   bool // it was abandoned because nothing came
 }
 
-// send passes the request on and the answer back. It gives up when another instance leads, if the request can
+// send passes on the request and passes back the answer. It gives up when another instance leads, if the request can
 // be sent there, and when no answer has begun for too long.
 func (f *forwarding) send() (failure error) {
 	c := f.c
@@ -249,7 +249,7 @@ func (f *forwarding) send() (failure error) {
 // settle decides once between an answer and a cancellation, and reports whether the caller was first.
 func (f *forwarding) settle() bool { return f.settled.CompareAndSwap(false, true) }
 
-// begin looks at the head of an answer before the client gets any of it.
+// begin inspects the head of an answer before the client gets any of it.
 func (f *forwarding) begin(ctx context.Context, cancel context.CancelCauseFunc, res *http.Response) error {
 	if res.StatusCode == http.StatusServiceUnavailable && res.Header.Get(refusedHeader) != "" {
 		return errNotExecuted
@@ -285,7 +285,7 @@ func (f *forwarding) begin(ctx context.Context, cancel context.CancelCauseFunc, 
 	return nil
 }
 
-// outcome is what an attempt that ended with failure means for the request.
+// outcome returns what an attempt that ended with failure means for the request.
 func (f *forwarding) outcome(failure error) error {
 	c := f.c
 	switch {
@@ -301,11 +301,11 @@ func (f *forwarding) outcome(failure error) error {
 	if c.spent() {
 		return errHalfRead(f.leader)
 	}
-	return &httpError{status: http.StatusBadGateway, text: "the leader " + f.leader + " did not answer; the change may have been made or not"}
+	return &httpError{status: http.StatusBadGateway, text: "the leader " + f.leader + " did not answer; the change may or may not have been made"}
 }
 
-// longestSilence is how long a leader may take until it begins to answer. One of ours is left as soon as another one
-// leads, and may take its time until then, for a restore for example.
+// longestSilence is how long a leader may take until it begins to answer. If it runs this program, it is abandoned as
+// soon as another one leads, and may take its time until then, for a restore for example.
 func longestSilence(c *call, to peer) time.Duration {
 	switch {
 	case !to.native:
@@ -319,14 +319,14 @@ func longestSilence(c *call, to peer) time.Duration {
 // spent reports whether the body has been read as it arrived, so that the request can't be sent again.
 func (c *call) spent() bool { return c.stream != nil && c.stream.begun.Load() }
 
-// errHalfRead is the answer to a request that was to be sent again and can't be.
+// errHalfRead is the answer to a request that would have to be sent again and can't be.
 func errHalfRead(leader string) error {
 	return &httpError{status: http.StatusBadGateway, text: "the leader " + leader + " was lost while the body arrived; " +
-		"the change may have been made or not. Sent again with the same " + requestIDHeader + ", it is made once"}
+		"the change may or may not have been made. Sent again with the same " + requestIDHeader + ", it is made once"}
 }
 
 // leadershipMoves waits until another instance than id leads, or returns false
-// when there is nothing to wait for any more.
+// when there is nothing left to wait for.
 func (s *server) leadershipMoves(ctx context.Context, answered <-chan struct{}, id string) bool {
 	for {
 		changed := s.changed()
@@ -349,7 +349,7 @@ func neverSent(err error) bool {
 	return ok && op.Op == "dial"
 }
 
-// address makes the outgoing request: the same, for the peer, with where it came from.
+// address builds the outgoing request: the same one, for the peer, with its origin.
 func (s *server) address(p *httputil.ProxyRequest, to peer, c *call) {
 	p.Out.URL.Scheme, p.Out.URL.Host = to.scheme, to.host
 	p.Out.URL.RawQuery = p.In.URL.RawQuery // Rewrite would drop what it can't parse
@@ -362,7 +362,7 @@ func (s *server) address(p *httputil.ProxyRequest, to peer, c *call) {
 	p.SetXForwarded()
 	for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if v := p.In.Header.Get(name); v != "" {
-			p.Out.Header.Set(name, v) // a load balancer before us knows better
+			p.Out.Header.Set(name, v) // a load balancer in front of us knows better
 		}
 	}
 	p.Out.Header.Set(viaHeader, s.id)

@@ -429,7 +429,7 @@ func TestLeaderMayTakeItsTime(t *testing.T) {
 	}
 }
 
-// The time a leader takes is no time without a leader.
+// The time that a leader takes does not count as time without a leader.
 func TestHoldingCountsOnlyWaiting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -484,7 +484,7 @@ func TestStreamedBodyThroughAFollower(t *testing.T) {
 			io.ReadFull(r.Body, b)
 			arrived <- string(b)
 			panic(http.ErrAbortHandler)
-		}, 502, "the change may have been made or not"},
+		}, 502, "the change may or may not have been made"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			leader := standIn(t, tt.leader)
@@ -515,7 +515,7 @@ func TestStreamedBodyThroughAFollower(t *testing.T) {
 	}
 }
 
-// Until the body has been asked for, a request with one waits for a leader as any other.
+// Until its body has been asked for, a request with one waits for a leader like any other.
 func TestStreamedBodyWaitsForALeader(t *testing.T) {
 	t.Parallel()
 	document := string(aBackup(t, largeState(3)))

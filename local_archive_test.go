@@ -85,7 +85,7 @@ func TestLocalRunsOfADeletedJobGoWithIt(t *testing.T) {
 	}
 }
 
-// A kill that comes when the run has ended and been archived makes it a directory anew, which must not stay.
+// A kill that comes when the run has ended and been archived recreates its directory, which must not stay.
 func TestLocalKillThatRacesWithTheEndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})

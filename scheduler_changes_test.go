@@ -72,7 +72,7 @@ func TestUpdates(t *testing.T) {
 		b.post(strings.Replace(parked, `"name"`, `"disabled":true,"name"`, 1))
 		b.wait(2 * time.Minute)
 		b.wantHistory("a", "manual skipped 00:00:00", "manual finished 00:00:00")
-		b.runNow("a") // accepted as ever, and recorded
+		b.runNow("a") // accepted as before, and recorded
 		b.wait(0)
 		if got := b.history("a"); len(got) != 3 || !strings.HasPrefix(got[2], "manual skipped") {
 			b.t.Errorf("history = %q", got)

@@ -40,7 +40,7 @@ func newRequestLog() *requestLog { return &requestLog{answers: map[string]reques
 // answer returns what the request of that name was answered, if it is known. The error is errIDReused.
 func (l *requestLog) answer(name *requestName) (answer string, known bool, err error) {
 	a, known := l.answers[name.id()]
-	if known && a.Of != "" && a.Of != name.digest { // answers stored by earlier versions tell of no digest
+	if known && a.Of != "" && a.Of != name.digest { // answers stored by earlier versions have no digest
 		err = errIDReused
 	}
 	return a.Answer, known, err
@@ -76,7 +76,7 @@ func (l *requestLog) load(id string, value []byte) error {
 	return nil
 }
 
-// shift keeps the answers for as long as they would have been, after the clock was set.
+// shift makes sure that answers are kept for as long as intended after the clock was set.
 func (l *requestLog) shift(by int64) {
 	for id, a := range l.answers {
 		a.At += by
@@ -87,7 +87,7 @@ func (l *requestLog) shift(by int64) {
 func requestRecord(id string) string { return "go/request/" + recordName(id) }
 
 // A requestName is the id of a write, and a digest of what it asks for. A write whose id has
-// been committed already is done: it must not be done again. nil is the name of what has none.
+// been committed is done, and must not be done again. A write without an id has the name nil.
 type requestName struct {
 	given  string
 	digest string

@@ -188,7 +188,7 @@ func (d *testDaemon) subscribed() bool {
 	return s != nil && s.view().subscribed
 }
 
-// until asks again and again, since what is asked for has no signal.
+// until polls, since what it waits for has no signal.
 func (d *testDaemon) until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	defer func() {

@@ -9,9 +9,9 @@ import graph from './graph.js';
 
 const main = document.getElementById('main-content');
 
-// A page is a function (main, parts, query) that shows itself and returns
-// { update(names), leave(), keys } ; each of them may be missing. leave returns
-// a text to ask before what has been typed is lost.
+// A page is a function (main, parts, query) that draws the page and returns
+// { update(names), leave(), keys }, each of which may be missing. leave returns
+// a question to ask before unsaved input is lost.
 const pages = { overview, jobs, job, editor, graph };
 
 let page = null, shown = '';
@@ -55,7 +55,7 @@ function show() {
   document.title = [parts[0], name === 'job' ? '' : name, 'Chronos'].filter(Boolean).join(' · ');
   replace(main);
   if (!store.loaded) {
-    append(main, store.error ? h('div', { class: 'empty' }, h('p', {}, store.error), h('p', { class: 'dim' }, 'Trying again …'))
+    append(main, store.error ? h('div', { class: 'empty' }, h('p', {}, store.error), h('p', { class: 'dim' }, 'Retrying …'))
       : h('div', { class: 'empty' }, h('p', {}, 'Loading …')));
     return;
   }
@@ -74,7 +74,7 @@ function show() {
 addEventListener('hashchange', () => { if (location.hash !== shown) show(); });
 addEventListener('beforeunload', event => { if (page?.unsaved?.()) event.preventDefault(); });
 
-// Pages may note their state in the address without being shown anew.
+// Pages may record their state in the address without being drawn again.
 export function note(hash) {
   history.replaceState(null, '', hash);
   shown = location.hash;
@@ -141,7 +141,7 @@ document.getElementById('keys').addEventListener('click', help);
 document.getElementById('theme').addEventListener('click', () => {
   const dark = document.documentElement.dataset.theme ? document.documentElement.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
   document.documentElement.dataset.theme = dark ? 'light' : 'dark';
-  try { localStorage.setItem('chronos.theme', document.documentElement.dataset.theme); } catch { toast('The choice can’t be kept: storage is forbidden.'); }
+  try { localStorage.setItem('chronos.theme', document.documentElement.dataset.theme); } catch { toast('The choice can’t be saved: the browser forbids storage.'); }
   dispatchEvent(new Event('themechange'));
 });
 

@@ -103,7 +103,7 @@ class JobPage {
     }), names.length > 50 && h('li', { class: 'dim' }, `and ${names.length - 50} more`))];
     replace(this.family, row.parents || children.length
       ? [list('After', row.parents ?? []), list('Before', children), h('p', { class: 'pad' }, link('Show in graph', '#graph/' + encodeURIComponent(this.name)))]
-      : h('p', { class: 'dim pad' }, 'It stands alone.'));
+      : h('p', { class: 'dim pad' }, 'No parents and no children.'));
   }
 
   async refreshDocument() {
@@ -121,7 +121,7 @@ class JobPage {
     }
   }
 
-  // refreshRuns returns when runs are shown that have been read after the call.
+  // refreshRuns returns once runs are shown that were read after the call.
   refreshRuns() {
     this.again = true;
     this.fetching ??= this.readRuns().finally(() => { this.fetching = null; });
@@ -149,7 +149,7 @@ class JobPage {
   showWhy(queued) {
     replace(this.why, queued.length > 0 && h('section', { class: 'panel waits' }, h('div', { class: 'panel-head' }, h('h2', {}, 'Why it waits')),
       h('ul', { class: 'lines' }, queued.slice(0, 5).map(({ position, reasons, run }) => h('li', { class: 'block' },
-        h('div', {}, badge('queued'), ' since ', time(Date.parse(run.queued ?? run.due)), position >= 0 && ` · ${position === 0 ? 'first in the queue' : plural(position, 'run') + ' before it'}`),
+        h('div', {}, badge('queued'), ' since ', time(Date.parse(run.queued ?? run.due)), position >= 0 && ` · ${position === 0 ? 'first in the queue' : plural(position, 'run') + ' ahead of it'}`),
         h('ul', {}, reasons.map(r => h('li', {}, r))))))));
   }
 
@@ -198,21 +198,21 @@ class JobPage {
 
   async kill() {
     const row = this.row;
-    if (await confirm(`Kill the runs of ${this.name}?`, h('p', {}, row.running ? `${plural(row.running, 'run')} will be killed, and what waits is dropped.` : 'The run that waits is dropped.'), 'Kill', true)) {
-      await attempt(() => api.killJob(this.name), 'The kill has been asked for.');
+    if (await confirm(`Kill the runs of ${this.name}?`, h('p', {}, row.running ? `${plural(row.running, 'run')} will be killed, and waiting runs are dropped.` : 'The waiting run is dropped.'), 'Kill', true)) {
+      await attempt(() => api.killJob(this.name), 'Kill requested.');
     }
   }
 
   async markSuccess() {
     const children = [...store.children.get(this.name) ?? []];
-    const what = h('p', {}, 'A success is counted now as if a run had finished', children.length ? `, and ${children.length === 1 ? children[0] : plural(children.length, 'job')} that waited for it may start.` : '.');
+    const what = h('p', {}, 'A success is now counted as if a run had finished', children.length ? `, and ${children.length === 1 ? children[0] : plural(children.length, 'job')} that waited for it may start.` : '.');
     if (await confirm(`Mark ${this.name} as successful?`, what, 'Mark success')) await attempt(() => api.markSuccess(this.name), 'Marked as successful.');
   }
 
   async delete() {
-    const what = [h('p', {}, `${this.name} will be deleted for good, with its history. `, this.row.state !== 'idle' && 'Its runs are killed.'), fate([this.name])];
+    const what = [h('p', {}, `${this.name} will be permanently deleted, with its history. `, this.row.state !== 'idle' && 'Its runs are killed.'), fate([this.name])];
     if (!await confirm(`Delete ${this.name}?`, what, 'Delete', true)) return;
-    if (await attempt(() => api.deleteJob(this.name), `${this.name} is deleted.`)) location.hash = '#jobs';
+    if (await attempt(() => api.deleteJob(this.name), `${this.name} was deleted.`)) location.hash = '#jobs';
   }
 
   update(names) {
@@ -239,7 +239,7 @@ class JobPage {
   }
 }
 
-// defining is what shows that a job's document or its next runs have changed.
+// defining is the part of a row that shows whether the job's document or its next runs have changed.
 const defining = row => JSON.stringify({ ...row, runs: 0, state: 0, status: 0, running: 0 });
 
 function logLink(page, run, file) {

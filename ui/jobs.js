@@ -40,7 +40,7 @@ function searchText(row) {
   return text;
 }
 
-// warm prepares the texts, so that the first keystroke need not.
+// warm prepares the texts in advance, so that the first keystroke is fast.
 function warm() {
   const rows = [...store.jobs.values()];
   const some = () => {
@@ -132,7 +132,7 @@ class Table {
     this.sorted = keyed.map(k => k.row);
   }
 
-  // tests is what a row must pass to be shown.
+  // tests are the conditions that a row must meet to be shown.
   tests() {
     const { owner } = this.filter, words = this.words.toLowerCase().split(/\s+/).filter(Boolean);
     return [
@@ -185,7 +185,7 @@ class Table {
     if (this.rows.length === 0) {
       replace(this.none, total === 0
         ? empty('There are no jobs yet.', may('edit') && link('Create the first one', '#new', { class: 'button primary' }))
-        : empty('No job matches.', button('Show all', () => this.reset())));
+        : empty('No jobs match.', button('Show all', () => this.reset())));
     }
   }
 
@@ -222,7 +222,7 @@ class Table {
     this.frame ||= requestAnimationFrame(() => { this.frame = 0; this.draw(); });
   }
 
-  // draw makes the rows that are in sight, and a few around them.
+  // draw creates the rows that are in sight, and a few around them.
   draw() {
     const top = this.scroller.scrollTop, from = Math.max(0, Math.floor(top / this.height) - 6);
     const to = Math.min(this.rows.length, Math.ceil((top + this.inner) / this.height) + 6);
