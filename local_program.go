@@ -198,7 +198,7 @@ func (p *program) fetch(ctx context.Context) error {
 		return err
 	}
 	defer root.Close()
-	f := &fetcher{root: root, limits: defaultFetchLimits}
+	f := &fetcher{root: root, limits: defaultFetchLimits, owner: p.owner}
 	for _, uri := range p.uris {
 		if err := f.fetch(ctx, uri); err != nil {
 			return fmt.Errorf("fetch %s: %w", redactURI(uri.Value), err)
