@@ -384,6 +384,8 @@ type callerDocument struct {
 	How    string          `json:"provenBy"`
 	Role   string          `json:"role"` // the highest of the grants
 	Grants []grantDocument `json:"grants"`
+	// RunAs is whom jobs run as that name nobody: to name him needs no right.
+	RunAs string `json:"jobsRunAs,omitempty"`
 }
 
 type grantDocument struct {
@@ -393,11 +395,11 @@ type grantDocument struct {
 }
 
 // describe returns nil for nobody.
-func (id *caller) describe() *callerDocument {
+func (a *access) describe(id *caller) *callerDocument {
 	if id == nil {
 		return nil
 	}
-	d := &callerDocument{User: id.name, How: id.how, Role: id.highest().String()}
+	d := &callerDocument{RunAs: a.user, User: id.name, How: id.how, Role: id.highest().String()}
 	for _, g := range id.grants {
 		gd := grantDocument{Role: g.role.String(), Scopes: []string{}}
 		for _, part := range g.scope {

@@ -54,6 +54,8 @@ var accessRules = []rule{
 
 	// our additions
 	{method: "POST", path: "schedule/preview", role: readRole, scoped: true},
+	{method: "PUT", path: "pause/{}", role: editRole, scoped: true},
+	{method: "DELETE", path: "pause/{}", role: editRole, scoped: true},
 	{method: "GET", path: "upcoming/{}", role: readRole, scoped: true},
 	{method: "GET", path: "runs/{}", role: readRole, scoped: true},
 	{method: "GET", path: "queued/{}", role: readRole, scoped: true},

@@ -22,6 +22,9 @@ func requestFor(r rule, prefix string) string {
 			path = strings.Replace(path, "{}", "a", 1)
 		}
 	}
+	if r.path == "pause/{}" && r.method == "PUT" {
+		path += "?until=PT2H"
+	}
 	if path == "events" {
 		path += "?since=never"
 	}

@@ -156,8 +156,8 @@ func TestWhoAmI(t *testing.T) {
 	p := newGuardedPair(t, "eve:edit:web-,owner=eve\nroot:admin\n@allow:edit:files\n@group:dev:read")
 	for server, s := range p.servers() {
 		for header, want := range map[string]string{
-			as("eve"):              `{"user":"eve","provenBy":"password","role":"edit","grants":[{"role":"edit","scopes":["web-","owner=eve"],"allowed":["files"]}]}`,
-			proxied("dora", "dev"): `{"user":"dora","provenBy":"proxy","role":"read","grants":[{"role":"read","scopes":[]}]}`,
+			as("eve"):              `{"user":"eve","provenBy":"password","role":"edit","grants":[{"role":"edit","scopes":["web-","owner=eve"],"allowed":["files"]}],"jobsRunAs":"root"}`,
+			proxied("dora", "dev"): `{"user":"dora","provenBy":"proxy","role":"read","grants":[{"role":"read","scopes":[]}],"jobsRunAs":"root"}`,
 		} {
 			if got := bodyOf(t, send(t, s, "GET /v1/scheduler/whoami"+header)); got != want {
 				t.Errorf("%s: whoami = %s, want %s", server, got, want)

@@ -222,6 +222,7 @@ func (e *eventStream) follow(last *view) {
 	for !e.failed {
 		still, rights := c.rights()
 		if !still {
+			e.send("event: reset\ndata: {}\n\n") // so that the client asks for what it may see now
 			return
 		}
 		changed := c.scheduler.changed()

@@ -195,7 +195,7 @@ func (a *api) standing(c *call) *Job {
 	if err != nil {
 		return nil // decoding will report it
 	}
-	if jv := c.scheduler.view().job(root.object().get("name").text()); jv != nil {
+	if jv := c.sight().job(root.object().get("name").text()); jv != nil {
 		return jv.job
 	}
 	return nil

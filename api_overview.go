@@ -137,7 +137,7 @@ func (a *api) showOverview(c *call) error {
 
 		User *callerDocument `json:"user,omitempty"` // who asks, where that is proven
 	}{a.events.name(v.view), time.Now().UnixMilli(), version, a.id, leader, a.memberIDs(), a.options.storeName, a.options.clusterName, v.view.subscribed,
-		queued, running, len(v.records()), totalsOf(v), c.who.describe()})
+		queued, running, len(v.records()), totalsOf(v), a.access.describe(c.who)})
 	c.w.Header().Set("Cache-Control", "no-store")
 	b := c.long(typeJSON)
 	b.Write(head[:len(head)-1])
@@ -202,11 +202,22 @@ func totalsOf(v sight) overviewTotals {
 // whoami tells somebody who he is.
 func (a *api) whoami(c *call) error {
 	c.w.Header().Set("Cache-Control", "no-store")
-	return c.json(c.who.describe())
+	return c.json(a.access.describe(c.who))
 }
 
-// logout has a browser forget the password: to be refused is the only thing that makes it.
+// loggedOut is what a browser shows when somebody does not want to log in again.
+const loggedOut = `<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Chronos</title></head><body><h1>You are logged out</h1><p><a href="../">Log in again</a></p></body></html>
+`
+
+// logout has a browser forget the password: to have it refused is the only thing that makes it.
 func (a *api) logout(c *call) error {
-	c.w.Header().Set("Cache-Control", "no-store")
-	return &httpError{status: http.StatusUnauthorized, text: "You are logged out."}
+	h := c.w.Header()
+	h.Set("WWW-Authenticate", challenge(a.realm))
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "text/html;charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	c.w.WriteHeader(http.StatusUnauthorized)
+	c.w.Write([]byte(loggedOut))
+	return nil
 }

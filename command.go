@@ -56,6 +56,8 @@ func commandTable() []command {
 		{name: "backup", summary: "write the whole state to a file", whole: backupCommand},
 		{name: "restore", arguments: "FILE", summary: "make a backup the state", whole: restoreCommand},
 		{name: "dry-run", summary: "say what this program would make of a state, and change nothing", whole: dryRunCommand},
+		{name: "user", arguments: "add NAME ROLE [SCOPE]", summary: "write the line of a user for --http_users_file", whole: userCommand},
+		{name: "token", arguments: "NAME [ROLE [SCOPE]]", summary: "make a token for a machine, and its line for --http_users_file", whole: tokenCommand},
 		{name: "healthcheck", summary: "ask the instance of this machine or container whether it lives", whole: healthcheck},
 		one(command{name: "completion", arguments: "bash|zsh|fish", summary: "write a script that completes command lines", alone: true, define: completionCommand}),
 		{name: "man", summary: "write the manual page", alone: true, define: manCommand},

@@ -211,7 +211,7 @@ func (s *server) answer(w *response, r *http.Request) {
 			return
 		}
 	case !s.authentic(r):
-		w.Header().Set("WWW-Authenticate", `basic realm=`+strconv.Quote(s.realm))
+		w.Header().Set("WWW-Authenticate", challenge(s.realm))
 		errorPage(w, http.StatusUnauthorized, "Unauthorized")
 		return
 	}
@@ -291,6 +291,9 @@ func (s *server) authentic(r *http.Request) bool {
 	given := sha256.Sum256([]byte(user + ":" + password))
 	return ok && subtle.ConstantTimeCompare(given[:], s.secret[:]) == 1
 }
+
+// challenge asks for a password.
+func challenge(realm string) string { return `basic realm=` + strconv.Quote(realm) }
 
 // checkOrigin refuses changes that a browser requests for a foreign web page:
 // with an Origin that isn't the requested host, or, where only this machine can

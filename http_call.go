@@ -66,7 +66,7 @@ func (c *call) finish(err error) {
 	c.w.reason = e.text
 	h := c.w.Header()
 	if e.status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", `basic realm=`+strconv.Quote(c.server.realm))
+		h.Set("WWW-Authenticate", challenge(c.server.realm))
 	} else {
 		c.allowOrigins()
 	}

@@ -17,6 +17,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -26,6 +27,7 @@ import (
 type fetcher struct {
 	root   *os.Root
 	limits fetchLimits
+	owner  *syscall.Credential // of the job, who must be able to read the files that it names; nil for ourselves
 }
 
 // fetchLimits bound what all fetching of one run may write.
@@ -100,7 +102,7 @@ func (f *fetcher) download(ctx context.Context, uri, name string) error {
 }
 
 func (f *fetcher) copyFile(ctx context.Context, path, name string) error {
-	from, err := os.Open(path)
+	from, err := openAs(f.owner, path)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@
 #   ./test.sh long         the long forms: randomized tests, torture, fuzzing; takes hours
 #
 # The tests use real parts instead of stand-ins: a ZooKeeper (and Curator's own
-# LeaderLatch beside our election), HAProxy, a browser, promtool, keytool, an
+# LeaderLatch beside our election), HAProxy, htpasswd, a browser, promtool, keytool, an
 # image built and run by podman. They come from Debian packages; on another
 # system install them by hand, and this script will not install anything.
 set -euo pipefail
@@ -25,6 +25,7 @@ openssl:openssl
 /usr/share/java/curator-recipes.jar:libcurator-recipes-java
 /usr/share/java/curator-framework.jar:libcurator-framework-java
 haproxy:haproxy
+htpasswd:apache2-utils
 promtool:prometheus
 chromium:chromium
 node:nodejs

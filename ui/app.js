@@ -1,4 +1,5 @@
-import { append, dialog, h, replace, toast } from './dom.js';
+import { may } from './access.js';
+import { append, button, dialog, h, replace, toast } from './dom.js';
 import { start, store, watch } from './live.js';
 import overview from './overview.js';
 import jobs from './jobs.js';
@@ -62,6 +63,10 @@ function show() {
     append(main, h('div', { class: 'empty' }, h('h1', {}, 'No such page'), h('p', {}, h('a', { href: '#jobs' }, 'All jobs'))));
     return;
   }
+  if (name === 'editor' && !may('edit', store.jobs.get(parts[0] ?? ''))) {
+    append(main, h('div', { class: 'empty' }, h('h1', {}, 'Not for you to edit'), h('p', {}, 'Your role is to look, or to start jobs as they are. ', h('a', { href: '#jobs' }, 'All jobs'))));
+    return;
+  }
   page = pages[name](main, parts, query) ?? {};
   scrollTo(0, 0);
 }
@@ -75,6 +80,21 @@ export function note(hash) {
   shown = location.hash;
 }
 
+// showUser shows who is logged in, and offers what he may do.
+function showUser() {
+  const user = store.info?.user;
+  document.getElementById('new-job').hidden = !may('edit');
+  const place = document.getElementById('user');
+  place.hidden = !user;
+  if (!user || place.dataset.shown === user.user + user.role) return;
+  place.dataset.shown = user.user + user.role;
+  replace(place, h('span', { class: 'user-name', title: `${user.user}: ${user.role}` }, user.user, h('small', { class: 'dim' }, ' ', user.role)),
+    user.provenBy !== 'proxy' && button('Log out', logOut, 'small quiet'));
+}
+
+// logOut has the browser forget the password, which it does only when that is refused.
+const logOut = () => { location.href = new URL('scheduler/logout', new URL('.', location.href)); };
+
 const linkState = document.getElementById('link-state');
 
 let wasLoaded = false, pending = null, frame = 0;
@@ -83,6 +103,7 @@ watch(names => {
   linkState.textContent = { live: 'Live', lost: 'Reconnecting …', connecting: 'Connecting …' }[store.state];
   linkState.title = store.info ? `Leader: ${store.info.leader || 'none'}` : '';
   if (!store.loaded) { show(); return; }
+  showUser();
   if (!wasLoaded) { wasLoaded = true; show(); return; }
   pending = names === null || pending === null && frame ? null : new Set([...(pending ?? []), ...names]);
   frame ||= requestAnimationFrame(() => {
@@ -108,7 +129,7 @@ document.addEventListener('keydown', event => {
   const typing = event.target.closest('input, textarea, select, [contenteditable]');
   if (page?.key?.(event, Boolean(typing))) { event.preventDefault(); return; }
   if (typing) return;
-  const go = { n: '#new', o: '#overview', j: '#jobs', g: '#graph' }[event.key];
+  const go = { n: may('edit') && '#new', o: '#overview', j: '#jobs', g: '#graph' }[event.key];
   if (go) location.hash = go;
   else if (event.key === '?') help();
   else if (event.key === '/') { sessionStorage.setItem('chronos.focus', 'search'); location.hash = '#jobs'; }

@@ -1,3 +1,4 @@
+import { may } from './access.js';
 import { button, empty, h, link, newId, replace } from './dom.js';
 import { plural, squares, stateBadges } from './format.js';
 import { relatives, store } from './live.js';
@@ -80,7 +81,7 @@ class GraphPage {
     this.none.hidden = n > 0;
     if (n === 0) {
       replace(this.none, empty(store.jobs.size ? 'No job depends on another.' : 'There are no jobs yet.',
-        link(store.jobs.size ? 'Create a dependent job' : 'Create the first one', '#new', { class: 'button primary' })));
+        may('edit') && link(store.jobs.size ? 'Create a dependent job' : 'Create the first one', '#new', { class: 'button primary' })));
     }
     if (this.at && !this.graph.nodes.has(this.at)) this.at = '';
     this.showInfo();
@@ -124,7 +125,7 @@ class GraphPage {
         kids.length > 0 && h('p', {}, h('span', { class: 'dim' }, 'before '), names(kids), more(kids)),
         h('div', { class: 'inline' }, link('Open', '#jobs/' + encodeURIComponent(row.name), { class: 'button small primary' }),
           button('Only relatives', () => { this.only.checked = true; this.restrict(); }, 'small'),
-          link('New child', '#new?parent=' + encodeURIComponent(row.name), { class: 'button small' }))));
+          may('edit', row) && link('New child', '#new?parent=' + encodeURIComponent(row.name), { class: 'button small' }))));
   }
 
   resized() {

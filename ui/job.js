@@ -1,5 +1,6 @@
 import * as api from './api.js';
 import { askRun, attempt, fate } from './actions.js';
+import { may, needsOf } from './access.js';
 import { button, confirm, empty, h, link, replace, toast } from './dom.js';
 import { ago, badge, countdown, duration, elapsed, instant, jobType, openStates, plural, short, squares, stateBadges, time, validZone, viewerZone } from './format.js';
 import { store } from './live.js';
@@ -44,6 +45,12 @@ class JobPage {
 
   get row() { return store.jobs.get(this.name); }
 
+  // mayEdit is false until it is known what the job has that gives more than a command.
+  mayEdit() {
+    if (!store.info?.user) return true;
+    return this.needs !== undefined && may('edit', this.row, this.needs);
+  }
+
   async load(run, file) {
     this.show();
     this.refreshDocument();
@@ -57,15 +64,15 @@ class JobPage {
     replace(this.head, h('div', { class: 'title' }, h('h1', {}, this.name), stateBadges(row)),
       row.description && h('p', { class: 'lead' }, row.description),
       h('div', { class: 'actions' },
-        act('Run now', () => this.run(), 'primary'),
-        link('Edit', hashOf(this.name) + '/edit', { class: 'button' }),
-        act(row.disabled ? 'Enable' : 'Disable', () => attempt(() => api.alter(this.name, { disabled: !row.disabled }), row.disabled ? 'Enabled.' : 'Disabled.')),
-        row.state !== 'idle' && act('Kill', () => this.kill(), 'danger'),
+        may('run', row) && act('Run now', () => this.run(), 'primary'),
+        this.mayEdit() && link('Edit', hashOf(this.name) + '/edit', { class: 'button' }),
+        this.mayEdit() && act(row.disabled ? 'Enable' : 'Disable', () => attempt(() => api.alter(this.name, { disabled: !row.disabled }), row.disabled ? 'Enabled.' : 'Disabled.')),
+        row.state !== 'idle' && may('run', row) && act('Kill', () => this.kill(), 'danger'),
         h('details', { class: 'menu' }, h('summary', { class: 'button' }, 'More'), h('div', { class: 'menu-items' },
-          link('Duplicate', '#new?from=' + encodeURIComponent(this.name)),
-          act('Mark success', () => this.markSuccess()),
+          this.mayEdit() && link('Duplicate', '#new?from=' + encodeURIComponent(this.name)),
+          may('run', row) && act('Mark success', () => this.markSuccess()),
           link('Show in graph', '#graph/' + encodeURIComponent(this.name)),
-          act('Delete', () => this.delete(), 'danger')))));
+          may('edit', row) && act('Delete', () => this.delete(), 'danger')))));
     replace(this.alerts, row.warnings && h('div', { class: 'alert' }, h('strong', {}, 'Its document says something strange:'), h('ul', {}, row.warnings.map(w => h('li', {}, w)))), row.problem && h('div', { class: 'alert bad' }, h('strong', {}, 'It can’t be scheduled: '), row.problem));
     this.showFacts();
     this.showFamily();
@@ -103,7 +110,10 @@ class JobPage {
     const options = { signal: this.cancel.signal };
     try {
       const [doc, next] = await Promise.all([api.document(this.name), api.upcoming(this.name, options)]);
-      replace(this.definition, h('pre', { class: 'json', tabindex: 0 }, JSON.stringify(doc, null, 2)), h('p', { class: 'pad' }, link('Edit', hashOf(this.name) + '/edit')));
+      const could = this.mayEdit();
+      this.needs = needsOf(doc);
+      if (could !== this.mayEdit()) this.show();
+      replace(this.definition, h('pre', { class: 'json', tabindex: 0 }, JSON.stringify(doc, null, 2)), this.mayEdit() && h('p', { class: 'pad' }, link('Edit', hashOf(this.name) + '/edit')));
       replace(this.next, next.parents ? h('p', { class: 'dim pad' }, 'It runs when all its parents have finished.')
         : next.disabled ? h('p', { class: 'dim pad' }, 'It is disabled.') : occurrences(next.upcoming, next.scheduleTimeZone));
     } catch (err) {
@@ -179,7 +189,7 @@ class JobPage {
 
   async run() {
     const known = new Set(this.list?.map(r => r.id));
-    if (!await askRun(this.row)) return;
+    if (!await askRun(this.row, this.mayEdit())) return;
     toast('Started.');
     await this.refreshRuns();
     const started = this.list?.find(r => r.kind === 'manual' && !known.has(r.id));
