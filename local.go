@@ -53,6 +53,8 @@ type localCluster struct {
 	total    resources
 	log      *slog.Logger
 
+	groups string // the control group of the runs' groups, "" where there are none
+
 	keepers keepers
 	archive *runArchive
 	chores  *mailbox[chore] // for the session
@@ -93,6 +95,11 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 		l.keepers.command = []string{self, keeperWord}
 	}
 	l.keepers.command = append(slices.Clone(l.keepers.command), dir)
+	if place, ok := findGroups(os.DirFS("/")); !ok {
+		logger.Info("runs get no control groups of their own: there are none of version 2 here")
+	} else if l.groups, err = makeGroups(place); err != nil {
+		logger.Info("runs get no control groups of their own", "error", err)
+	}
 	size := machineSize(dir)
 	l.total = resources{
 		cpus: cmp.Or(thousandths(opts.cpus), size.cpus),
@@ -231,6 +238,9 @@ func (l *localCluster) run(ctx context.Context, frameworkID string, handle func(
 	}
 	s.wg.Wait()
 	l.keepers.dismiss()
+	if l.groups != "" {
+		_ = os.Remove(l.groups) // unless runs go on
+	}
 	return cause
 }
 

@@ -31,6 +31,10 @@ func sandboxOf(int, string) (work string, ok bool) { return "", false }
 
 func jobAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
+func joinGroup(*syscall.SysProcAttr, *os.File) {}
+
+func leaveGroup(*syscall.SysProcAttr) {}
+
 func noticeExits(*keeper) {}
 
 func noticeExit(p *program) {

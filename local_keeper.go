@@ -36,6 +36,7 @@ type keepRequest struct {
 	Run    string `json:"run"`    // name of its directory
 	Epoch  int64  `json:"epoch"`  // number of the subscription that asks
 	Output int64  `json:"output"` // bytes to keep of each of its outputs; all if 0
+	Group  group  `json:"group,omitempty"`
 }
 
 // A keepAnswer tells what became of a request: the run is claimed, and executed,
@@ -283,6 +284,9 @@ func (k *keeper) sweep(p *program) syscall.WaitStatus {
 	_ = k.work(func() error {
 		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 		p.cmd.Wait()
+		if err := p.group.end(); err != nil {
+			fmt.Fprintf(p.cmd.Stderr, "chronos: %v\n", err)
+		}
 		for k.killOrphans(p) {
 			// What they have started is now ours in turn.
 		}
@@ -353,6 +357,7 @@ func (k *keeper) destroy(p *program) {
 		k.removeContainer(p.cmd.Path, p.container)
 	}
 	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	_ = p.group.kill() // the sweep to come tells if it can't be done
 }
 
 // removeContainer ends and removes a container, if it is still there.

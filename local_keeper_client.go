@@ -93,7 +93,7 @@ func (l *localCluster) start(ctx context.Context, box sandbox, id string, task *
 func (l *localCluster) startWith(ctx context.Context, k *keeperProcess, box sandbox, epoch int64) error {
 	limited, cancel := context.WithTimeoutCause(ctx, cmp.Or(l.opts.patience, keeperPatience), errKeeperSilent)
 	defer cancel()
-	err := k.keep(limited, keepRequest{Run: filepath.Base(string(box)), Epoch: epoch, Output: l.opts.outputBytes})
+	err := k.keep(limited, keepRequest{Run: filepath.Base(string(box)), Epoch: epoch, Output: l.opts.outputBytes, Group: l.group(box)})
 	if !errors.Is(err, errKeeperSilent) || ctx.Err() != nil {
 		return err
 	}

@@ -42,6 +42,13 @@ func jobAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 }
 
+// joinGroup has a command started in a control group, leaveGroup not any more.
+func joinGroup(attributes *syscall.SysProcAttr, dir *os.File) {
+	attributes.UseCgroupFD, attributes.CgroupFD = true, int(dir.Fd())
+}
+
+func leaveGroup(attributes *syscall.SysProcAttr) { attributes.UseCgroupFD = false }
+
 // noticeExits has the keeper's programs told of their end, without a thread that waits for each.
 func noticeExits(k *keeper) {
 	signals := make(chan os.Signal, 1) // one that is to come tells of all
@@ -87,15 +94,6 @@ func children() []int {
 		return allChildren()
 	}
 	return numbers(strings.Fields(string(text)))
-}
-
-func numbers(texts []string) (all []int) {
-	for _, text := range texts {
-		if n, err := strconv.Atoi(text); err == nil {
-			all = append(all, n)
-		}
-	}
-	return all
 }
 
 // allChildren looks at every process for the children of this one.

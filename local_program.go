@@ -28,6 +28,7 @@ type program struct {
 	owner     *syscall.Credential // of the working directory; nil for ourselves
 	container string              // its docker name, if it is one
 	stopped   bool                // by us
+	group     group               // in which it is started
 	ended     chan struct{}       // closed when its first process has ended; nil if nobody wants to know
 	over      bool                // ended is closed
 }
@@ -215,7 +216,31 @@ func (p *program) fetch(ctx context.Context) error {
 	})
 }
 
+// start starts the program in its group. Where that can't be done, it has none.
 func (p *program) start() error {
+	if p.group == "" {
+		return p.startCommand()
+	}
+	cmd := *p.cmd // as yet not started
+	dir, err := p.group.open()
+	if err == nil {
+		joinGroup(p.cmd.SysProcAttr, dir)
+		err = p.startCommand()
+		leaveGroup(p.cmd.SysProcAttr)
+		dir.Close()
+	}
+	if err == nil {
+		return nil
+	}
+	_ = p.group.end() // of which nothing has begun
+	if isShortage(err) {
+		return err
+	}
+	p.group, p.cmd = "", &exec.Cmd{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: cmd.Dir, Stdout: cmd.Stdout, Stderr: cmd.Stderr, SysProcAttr: cmd.SysProcAttr}
+	return p.startCommand()
+}
+
+func (p *program) startCommand() error {
 	err := p.cmd.Start()
 	if errors.Is(err, syscall.ENOEXEC) && p.container == "" {
 		// A script without an interpreter line; execvp gives it to the shell.
@@ -240,8 +265,9 @@ func (p *program) terminate() {
 // A keptRun is a run in the hands of a keeper.
 type keptRun struct {
 	box            sandbox
-	epoch          int64  // number of the subscription that asked for it
-	outputs        int64  // bytes to keep of each output
+	epoch          int64 // number of the subscription that asked for it
+	outputs        int64 // bytes to keep of each output
+	group          group
 	begin          func() // tells that it begins
 	task           *mesos.TaskInfo
 	lock           *os.File
@@ -256,7 +282,7 @@ type keptRun struct {
 
 func newKeptRun(box sandbox, q keepRequest) *keptRun {
 	return &keptRun{
-		box: box, epoch: q.Epoch, outputs: q.Output,
+		box: box, epoch: q.Epoch, outputs: q.Output, group: q.Group,
 		told: make(chan struct{}, 1), kills: make(chan time.Duration), over: make(chan struct{}),
 	}
 }
@@ -302,7 +328,7 @@ func (r *keptRun) prepare() (err error) {
 	if r.stderr, err = openOutput(r.box.path("stderr")); err != nil {
 		return err
 	}
-	r.status, err = r.box.reserve()
+	r.status, err = r.box.reserve(expectedStatus{Group: r.group})
 	return err
 }
 
@@ -405,6 +431,7 @@ func (r *keptRun) perform(k *keeper) (st runStatus, err error) {
 	} else if killed {
 		return endedStatus(mesos.TASK_KILLED, "killed while its files were fetched"), nil
 	}
+	p.group = r.group
 	if err := k.start(p); err != nil {
 		return st, err
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -22,8 +23,7 @@ func (v *instance) asOther(t *testing.T, shell string) (cmd *exec.Cmd, dir strin
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	number := 100_000 + os.Getpid()%50_000*10 + len(otherUsers)
-	otherUsers = append(otherUsers, number)
+	number := 100_000 + os.Getpid()%50_000*100 + int(otherUsers.Add(1))
 	if err := os.Chown(dir, number, number); err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +42,8 @@ func (v *instance) asOther(t *testing.T, shell string) (cmd *exec.Cmd, dir strin
 	return cmd, dir
 }
 
-// otherUsers are the numbers of the users that tests have had.
-var otherUsers []int
+// otherUsers counts the users that tests have had.
+var otherUsers atomic.Int32
 
 // A run starts processes until there can be none any more. The program and its keeper live on, and another run that is due waits
 // until there can be processes again.
