@@ -223,7 +223,7 @@ func recordOf(key, job string) bool {
 			return err == nil && known && of == job
 		}
 	}
-	return key == "J_"+job || key == "go/job/"+recordName(job) || key == "go/history/"+recordName(job)
+	return key == "J_"+job || key == "go/job/"+recordName(job) || key == "go/history/"+recordName(job) || key == policyPrefix+recordName(job)
 }
 
 // find returns the first resource whose path matches, with its parameters in c.

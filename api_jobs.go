@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"strconv"
@@ -23,11 +24,30 @@ func listJSON(j *jobView, d dialect) []byte {
 	return b
 }
 
+// labelled yields those jobs that have every label that a call asks for: label=team=data, or label=team for any value.
+func labelled(c *call, jobs iter.Seq[*jobView]) iter.Seq[*jobView] {
+	wanted := c.r.URL.Query()["label"]
+	if len(wanted) == 0 {
+		return jobs
+	}
+	return func(yield func(*jobView) bool) {
+		for jv := range jobs {
+			matches := !slices.ContainsFunc(wanted, func(label string) bool {
+				key, text, exact := strings.Cut(label, "=")
+				return !jv.job.hasLabel(key, text, !exact)
+			})
+			if matches && !yield(jv) {
+				return
+			}
+		}
+	}
+}
+
 // listJobs writes every job in the order of creation, on one line.
 func (a *api) listJobs(c *call) error {
 	v := c.scheduler.view()
 	b := c.long(typeJSON)
-	if writeList(b, v.all(), func(jv *jobView) []byte { return listJSON(jv, c.dialect) }) == nil {
+	if writeList(b, labelled(c, v.all()), func(jv *jobView) []byte { return listJSON(jv, c.dialect) }) == nil {
 		b.Flush()
 	}
 	return nil
@@ -48,7 +68,7 @@ func (a *api) searchJobs(c *call) error {
 	end := int64(int32(offset + limit)) // overflows as in the original
 	found := func(yield func(*jobView) bool) {
 		matches := int64(0)
-		for jv := range c.scheduler.view().all() {
+		for jv := range labelled(c, c.scheduler.view().all()) {
 			if matches >= end {
 				return
 			}
@@ -132,7 +152,7 @@ func (a *api) putDependent(c *call) error { return a.putJob(c, true) }
 // putJob creates or replaces a job. The document is read once for its name, and
 // again in the loop, where the job that it replaces stands still.
 func (a *api) putJob(c *call, dependent bool) error {
-	j, err := a.decodePosted(c, dependent, nil)
+	j, err := a.decodePosted(c, dependent, a.standing(c))
 	if err != nil {
 		return err
 	}
@@ -164,6 +184,18 @@ func (a *api) putJob(c *call, dependent bool) error {
 		warn(c.w.Header(), strange)
 	}
 	return c.done(explainPut(err, j.Name, update.Load()))
+}
+
+// standing is the job that a posted document is about, as readers see it now, or nil.
+func (a *api) standing(c *call) *Job {
+	root, err := parseValue(c.body)
+	if err != nil {
+		return nil // as decoding will say
+	}
+	if jv := c.scheduler.view().job(root.object().get("name").text()); jv != nil {
+		return jv.job
+	}
+	return nil
 }
 
 // warn tells whoever posts a document what is strange about it, as RFC 7234 has it: 299 is a warning that lasts.
@@ -227,7 +259,7 @@ func (a *api) explainJob(e *jobError, j *Job) error {
 	case strings.HasPrefix(e.text, "requirement failed: "):
 		return illegal(e.text, e.text)
 	case e.field == "schedule" && j != nil:
-		if _, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, a.now()); err != nil {
+		if _, err := j.parseSchedule(a.now()); err != nil {
 			return &httpError{status: http.StatusBadRequest, text: e.text,
 				text3: fmt.Sprintf("Cannot parse schedule '%s' (wtf bro)", j.Schedule)}
 		}
@@ -241,7 +273,7 @@ func (a *api) checkStart(d dialect, old, j *Job) error {
 	if d != dialect3 || old != nil || j.Dependent || j.Disabled {
 		return nil
 	}
-	schedule, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, a.now())
+	schedule, err := j.parseSchedule(a.now())
 	if err != nil || schedule.remaining() == 0 {
 		return nil // check has had its say
 	}

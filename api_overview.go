@@ -135,7 +135,7 @@ func (a *api) showOverview(c *call) error {
 	b := c.long(typeJSON)
 	b.Write(head[:len(head)-1])
 	b.WriteString(`,"jobs":`)
-	if writeList(b, v.all(), rowOf) == nil {
+	if writeList(b, labelled(c, v.all()), rowOf) == nil {
 		b.WriteByte('}')
 		b.Flush()
 	}

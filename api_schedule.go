@@ -31,6 +31,7 @@ func occurrences(sched Schedule, now time.Time, latest int64, n int) []occurrenc
 type preview struct {
 	Job      string       `json:"job,omitempty"`
 	Schedule string       `json:"schedule"`
+	Spread   string       `json:"spread,omitempty"` // the schedule with what its H stand for
 	Zone     string       `json:"scheduleTimeZone"`
 	Parents  []string     `json:"parents,omitempty"` // runs after these instead of on a schedule
 	Disabled bool         `json:"disabled,omitempty"`
@@ -38,9 +39,18 @@ type preview struct {
 	Upcoming []occurrence `json:"upcoming"`
 }
 
+// spreadText is what a schedule with an H came to, "" for one without.
+func spreadText(text string, sched Schedule) string {
+	if !spreads(text) {
+		return ""
+	}
+	expression, _ := sched.anchor()
+	return expression
+}
+
 // previewSchedule tells when a job with a schedule would be due that is posted now.
 func (a *api) previewSchedule(c *call) error {
-	doc, err := c.document("schedule", "scheduleTimeZone", "epsilon", "count")
+	doc, err := c.document("name", "schedule", "scheduleTimeZone", "epsilon", "count")
 	if err != nil {
 		return err
 	}
@@ -51,7 +61,7 @@ func (a *api) previewSchedule(c *call) error {
 	if err := checkCount(n); err != nil {
 		return err
 	}
-	j := &Job{Schedule: doc.get("schedule").text(), ScheduleTimeZone: doc.get("scheduleTimeZone").text(), Epsilon: a.options.defaults.Epsilon}
+	j := &Job{Name: doc.get("name").text(), Schedule: doc.get("schedule").text(), ScheduleTimeZone: doc.get("scheduleTimeZone").text(), Epsilon: a.options.defaults.Epsilon}
 	if v := doc.get("epsilon"); v != "" {
 		if j.Epsilon, err = parsePeriod(v.text()); err != nil {
 			return refuse("epsilon: %v", err)
@@ -61,14 +71,17 @@ func (a *api) previewSchedule(c *call) error {
 		return err
 	}
 	now := a.now()
-	sched, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, now)
+	if spreads(j.Schedule) && j.Name == "" {
+		return refuse("name: what an H in the schedule stands for follows from the name of the job; give it")
+	}
+	sched, err := j.parseSchedule(now)
 	if err == nil {
 		err = sched.check()
 	}
 	if err != nil {
 		return refuse("cannot use schedule %q: %v", j.Schedule, err)
 	}
-	return c.json(preview{Schedule: j.Schedule, Zone: j.ScheduleTimeZone, Upcoming: occurrences(sched, now, j.latest(), int(n))})
+	return c.json(preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, sched), Zone: j.ScheduleTimeZone, Upcoming: occurrences(sched, now, j.latest(), int(n))})
 }
 
 func checkCount(n int64) error {
@@ -92,7 +105,7 @@ func (a *api) upcoming(c *call) error {
 		return missing("job", c.params[0])
 	}
 	j := jv.job
-	p := preview{Job: j.Name, Schedule: j.Schedule, Zone: j.ScheduleTimeZone, Parents: j.Parents, Disabled: j.Disabled,
+	p := preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, jv.sched), Zone: j.ScheduleTimeZone, Parents: j.Parents, Disabled: j.Disabled,
 		Upcoming: occurrences(jv.sched, a.now(), j.latest(), int(n))}
 	if !jv.next.IsZero() {
 		p.Next = instant(jv.next)

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
 )
 
 const (
@@ -34,13 +33,14 @@ type connections struct {
 	mu    sync.Mutex
 	freed *sync.Cond
 	open  map[net.Conn]*openConnection
+	turns uint64
 	ended bool
 }
 
 // An openConnection is one that was accepted.
 type openConnection struct {
-	busy  bool      // a request on it is being answered
-	since time.Time // when that began, or ended
+	busy bool   // a request on it is being answered
+	turn uint64 // of all that began and ended on any connection, when that did
 }
 
 func newConnections(most int) *connections {
@@ -70,14 +70,19 @@ func (c *connections) admit(conn net.Conn) {
 	for len(c.open) >= c.most && !c.ended && !c.evict() {
 		c.freed.Wait()
 	}
-	c.open[conn] = &openConnection{since: time.Now()}
+	c.open[conn] = &openConnection{turn: c.next()}
+}
+
+func (c *connections) next() uint64 {
+	c.turns++
+	return c.turns
 }
 
 // evict closes the connection on which nothing has been asked for longest, if there is any.
 func (c *connections) evict() bool {
 	var oldest net.Conn
 	for conn, state := range c.open {
-		if !state.busy && (oldest == nil || state.since.Before(c.open[oldest].since)) {
+		if !state.busy && (oldest == nil || state.turn < c.open[oldest].turn) {
 			oldest = conn
 		}
 	}
@@ -101,7 +106,7 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	switch known := c.open[conn]; state {
 	case http.StateIdle:
 		if known != nil {
-			known.busy, known.since = false, time.Now()
+			known.busy, known.turn = false, c.next()
 			c.freed.Signal()
 		}
 	case http.StateClosed, http.StateHijacked:
@@ -124,7 +129,7 @@ func (c *connections) asked(r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if known := c.open[conn]; known != nil {
-		known.busy, known.since = true, time.Now()
+		known.busy, known.turn = true, c.next()
 	}
 }
 

@@ -48,6 +48,7 @@ type Job struct {
 	Schedule               string   // as posted, or as last advanced
 	ScheduleTimeZone       string
 	Extra                  []RawField // unknown keys, in their order
+	Policy                 *Policy    // what it says in keys of ours, nil for nothing; replaced, never changed
 
 	Misread []Warning // what the document that was posted says otherwise than this; no part of it
 }
@@ -301,7 +302,7 @@ func (j *Job) checkTrigger(now time.Time) error {
 		}
 		return nil
 	}
-	s, err := parseSchedule(j.Schedule, j.ScheduleTimeZone, now)
+	s, err := j.parseSchedule(now)
 	if err == nil {
 		err = s.check()
 	}
@@ -309,6 +310,15 @@ func (j *Job) checkTrigger(now time.Time) error {
 		return &jobError{"schedule", err.Error()}
 	}
 	return nil
+}
+
+// parseSchedule reads when the job is due. What an H in its expression stands for follows from its name.
+func (j *Job) parseSchedule(now time.Time) (Schedule, error) {
+	text, err := spreadCron(j.Schedule, j.Name)
+	if err != nil {
+		return Schedule{}, err
+	}
+	return parseSchedule(text, j.ScheduleTimeZone, now)
 }
 
 // minEpsilon is how late an occurrence may be whatever its job says: nobody comes to one before it is due.

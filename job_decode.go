@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -122,7 +123,10 @@ func (d *jobDecoder) job(doc object) *Job {
 	j.Container = d.container(doc.get("container"))
 	j.Constraints = d.constraints(doc.get("constraints"))
 	d.trigger(j, doc)
-	j.Extra = extraFields(doc)
+	var inert object
+	j.Policy, inert = d.policy(doc)
+	d.settleOverlap(j, doc)
+	j.Extra = extraFields(doc, inert)
 	return j
 }
 
@@ -132,7 +136,7 @@ func (d *jobDecoder) hidden() *Job {
 	switch {
 	case d.base == nil:
 	case d.from == dialect2:
-		j.Concurrent, j.MaxCompletionTime = d.base.Concurrent, d.base.MaxCompletionTime
+		j.Concurrent, j.MaxCompletionTime = d.base.Concurrent && !d.base.saysAllow(), d.base.MaxCompletionTime
 	case d.from == dialect3:
 		j.Epsilon, j.Async = d.base.Epsilon, d.base.Async
 	}
@@ -174,6 +178,9 @@ func (d *jobDecoder) command(j *Job, doc object) {
 	}
 	if v := doc.get("maxCompletionTime"); v != "" {
 		j.MaxCompletionTime = v.int64()
+		if period, err := parsePeriod(v.text()); err == nil && v.isString() {
+			j.MaxCompletionTime = int64(period.approx() / time.Second)
+		}
 	}
 }
 
@@ -314,11 +321,12 @@ func uniqueTexts(list []string) []string {
 	})
 }
 
-// extraFields returns the members that are no key of a job, in order.
-func extraFields(doc object) []RawField {
+// extraFields returns the members that are no key of a job, in order. Of the keys of ours those are that are inert.
+func extraFields(doc, inert object) []RawField {
 	var unknown object
 	for _, m := range doc {
-		if !isJobKey(m.key) {
+		ours := policyKeyOf(m.key) != nil && !slices.ContainsFunc(inert, func(i member) bool { return i.key == m.key })
+		if !isJobKey(m.key) && !ours {
 			unknown = append(unknown, m)
 		}
 	}

@@ -106,7 +106,7 @@ func TestFieldsAbsentNullAndOdd(t *testing.T) {
 		{`"schedule":null`, `"schedule":"R1//PT24H",`},
 		{`"schedule":5,"scheduleTimeZone":null`, `"schedule":"5","scheduleTimeZone":""}`},
 		{`"schedule":"R//PT1H","scheduleTimeZone":"PST"`, `"schedule":"R//PT1H","scheduleTimeZone":"PST"}`},
-		{`"labels":{ "a" : [1, 2] },"x":1,"labels":null`, `"scheduleTimeZone":"","labels":null,"x":1}`},
+		{`"tags":{ "a" : [1, 2] },"x":1,"tags":null`, `"scheduleTimeZone":"","tags":null,"x":1}`},
 	}
 	for _, tt := range tests {
 		doc := `{"name":"n","command":"c"`
@@ -368,6 +368,7 @@ func shared(document []byte, a, b dialect) string {
 }
 
 func TestListedJobCanBeMadeAgain(t *testing.T) {
+	t.Parallel()
 	fetch := func(change func(*Fetch)) Fetch {
 		f := Fetch{URI: "http://a", Extract: true}
 		change(&f)
@@ -417,6 +418,7 @@ func TestListedJobCanBeMadeAgain(t *testing.T) {
 
 // 3.0 had no async jobs, but its documentation shows the key.
 func TestAsyncThroughV1(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		base *Job
 		in   string

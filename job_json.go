@@ -15,7 +15,7 @@ import (
 //   - dialectStored is dialect3 with epsilon after shell and async after
 //     description. Every JVM version reads it.
 //
-// Keys that this program does not know come last.
+// Keys of ours stand before the last, except in the store. Keys that this program does not know come last.
 func (j *Job) appendJSON(dst []byte, d dialect) []byte {
 	dst = append(dst, `{"name":`...)
 	dst = appendString(dst, j.Name)
@@ -47,6 +47,9 @@ func (j *Job) appendJSON(dst []byte, d dialect) []byte {
 	} else {
 		dst = appendText(dst, "schedule", j.Schedule)
 		dst = appendText(dst, "scheduleTimeZone", j.ScheduleTimeZone)
+	}
+	if d != dialectStored {
+		dst = j.Policy.appendMembers(dst)
 	}
 	for _, f := range j.Extra {
 		dst = append(append(appendString(append(dst, ','), f.Key), ':'), f.Value...)

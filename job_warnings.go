@@ -22,6 +22,7 @@ func (j *Job) warnings() []Warning {
 	if j.runsNothing() {
 		all = append(all, Warning{"command", "there is nothing to run without a container's image or an executor, and a run fails on Mesos and does nothing in local mode; give a command"})
 	}
+	all = append(all, j.inertWarnings()...)
 	for _, f := range j.Extra {
 		if key := jobKeyLike(f.Key); key != "" {
 			all = append(all, Warning{cutText(f.Key, maxWarned, "..."), "there is no such key, and it is kept without a meaning; the nearest is " + key})
@@ -97,6 +98,11 @@ func jobKeyLike(key string) string {
 			return known
 		}
 	}
+	for _, ours := range policyKeys {
+		if key != ours.name && strings.EqualFold(key, ours.name) {
+			return ours.name
+		}
+	}
 	return ""
 }
 
@@ -120,6 +126,7 @@ func (j *Job) misread(posted []byte) []Warning {
 				c.add(m.key, "the job has parents, and runs after them instead; leave it out")
 			}
 		case m.key == "epsilon" && samePeriod(said, stored.get(m.key)):
+		case m.key == "maxCompletionTime" && said.isString() && startsFold(said.text(), 'p'): // a duration, stored in seconds
 		case m.key == "parents":
 			c.compare(m.key, said, stored.get(m.key), uniqueTexts(texts(said)))
 		default:

@@ -8,6 +8,7 @@ import (
 )
 
 func TestWarningsSayWhatIsWrongWhatHappensAndWhatIsNearest(t *testing.T) {
+	t.Parallel()
 	const zone = `"schedule":"30 2 * * *","scheduleTimeZone":`
 	for _, tt := range []struct{ in, want string }{
 		{``, ""},
@@ -19,7 +20,7 @@ func TestWarningsSayWhatIsWrongWhatHappensAndWhatIsNearest(t *testing.T) {
 		{zone + `"Europe/Berlin "`, "scheduleTimeZone: there is no time zone 'Europe/Berlin ', and UTC is taken instead, as Java does; the nearest is Europe/Berlin"},
 		{zone + `"Bree\n"`, "scheduleTimeZone: there is no time zone 'Bree?', and UTC is taken instead, as Java does; names are those of the time zone database, like Europe/Berlin"},
 		{`"scheduleTimezone":"Europe/Berlin"`, "scheduleTimezone: there is no such key, and it is kept without a meaning; the nearest is scheduleTimeZone"},
-		{`"labels":{"a":1}`, ""},
+		{`"tags":{"a":1}`, ""},
 
 		{`"cpus":-1`, "cpus: -1.0 is below 0, and the server's default is taken instead; write 0 for that"},
 		{`"mem":-0.5`, "mem: -0.5 is below 0, and the server's default is taken instead; write 0 for that"},
@@ -103,6 +104,7 @@ func TestWarningsSayWhatIsWrongWhatHappensAndWhatIsNearest(t *testing.T) {
 
 // What 3.0's paths forgive is told as well.
 func TestWarningsOfTheOtherDialect(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		`"epsilon":"soon"`:          `epsilon: 'soon' is read as "PT60S"; write "PT60S"`,
 		`"container":{"type":"x"}`:  `container: '{"type":"x"}' means nothing there, and is left out; leave it out`,
@@ -128,8 +130,9 @@ func TestWarningsOfTheOtherDialect(t *testing.T) {
 
 // Nobody is warned of what we list ourselves.
 func TestListedJobsAreReadAsTheySay(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(7, 8))
-	for range 2000 {
+	for range inForm(300, 20_000) {
 		j := randomJob(r)
 		for _, d := range []dialect{dialect2, dialect3} {
 			for _, doc := range [][]byte{j.appendJSON(nil, d), j.appendListJSON(nil, d)} {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,7 +41,8 @@ var errKeeperEnded = errors.New("the process that was to execute the run has end
 // is a subscription, further ones as long as they have runs.
 type keepers struct {
 	command []string // with the data directory as its last argument
-	most    int      // runs of one keeper
+	log     *slog.Logger
+	most    int // runs of one keeper
 
 	mu   sync.Mutex
 	all  []*keeperProcess
@@ -185,11 +187,17 @@ func (s *keepers) retire(k *keeperProcess) {
 func (s *keepers) listen(k *keeperProcess) {
 	var err error
 	for d := json.NewDecoder(k.answers); ; {
-		var a keepAnswer
-		if err = d.Decode(&a); err != nil {
+		err = guarded(s.log, "hearing of a keeper", func() error {
+			var a keepAnswer
+			err := d.Decode(&a)
+			if err == nil {
+				k.heard(a)
+			}
+			return err
+		})
+		if err != nil {
 			break
 		}
-		k.heard(a)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

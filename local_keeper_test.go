@@ -354,6 +354,7 @@ func leaveOpen(t *testing.T) {
 // A job has its input and outputs open and nothing else, however it is started: neither the pipes of
 // its keeper, nor what whoever started this program had open.
 func TestLocalJobsHaveNothingOpenButInputAndOutputs(t *testing.T) {
+	t.Parallel()
 	leaveOpen(t)
 	m := startLocal(t, t.TempDir(), localOptions{})
 	script := filepath.Join(t.TempDir(), "script")

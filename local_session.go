@@ -83,9 +83,12 @@ func newLocalSession(l *localCluster, epoch int64, framework string, handle func
 	}
 }
 
+// begin runs f in a goroutine of the session, which ends if that panics.
+func (s *localSession) begin(f func()) { begin(&s.wg, s.l.log, "local cluster", s.fail, f) }
+
 // loop subscribes, reports what ended unacknowledged, and serves until ctx ends.
 func (s *localSession) loop(ctx context.Context) {
-	s.wg.Go(func() { s.clear(ctx) })
+	s.begin(func() { s.clear(ctx) })
 	s.handle(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
 		FrameworkID: &mesos.FrameworkID{Value: s.framework},
 	}})
@@ -190,7 +193,7 @@ func (s *localSession) adopt(ctx context.Context, id string, box sandbox) {
 	}
 	s.live[id] = r
 	s.used = s.used.plus(r.need)
-	s.wg.Go(func() { s.watch(ctx, r) })
+	s.begin(func() { s.watch(ctx, r) })
 }
 
 // watch waits for the end of a claimed run and tells it.
@@ -281,7 +284,7 @@ func (s *localSession) startPending(ctx context.Context) {
 		}
 		s.starting++
 		r.attended = true
-		s.wg.Go(func() { s.attend(ctx, r) })
+		s.begin(func() { s.attend(ctx, r) })
 	}
 }
 
@@ -361,7 +364,7 @@ func (s *localSession) kill(ctx context.Context, kill *sched.Call_Kill) {
 	if p := kill.GetKillPolicy().GetGracePeriod(); p != nil {
 		grace = time.Duration(p.Nanoseconds)
 	}
-	s.wg.Go(func() {
+	s.begin(func() {
 		err := box.create(id, nil)
 		if err == nil {
 			err = box.kill(ctx, grace)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"time"
 )
 
@@ -40,9 +41,20 @@ const (
 	killPurged    killCause = "purged by request"
 )
 
+// killOverLimit begins the cause of a kill for the run's time limit, which follows.
+const killOverLimit = "over its time limit of"
+
+// overLimit reports whether the run has taken longer than it may: then it has failed, whatever its task ends as.
+func (c killCause) overLimit() bool { return strings.HasPrefix(string(c), killOverLimit) }
+
+// killReplaced begins the cause of a kill for the sake of the job's next occurrence, the instant of which follows.
+const killReplaced = "replaced by the occurrence of"
+
 // asked reports whether somebody wants the run to end: then it has neither failed nor been
 // lost, whatever its task ends as.
-func (c killCause) asked() bool { return c == killRequested || c == killPurged }
+func (c killCause) asked() bool {
+	return c == killRequested || c == killPurged || strings.HasPrefix(string(c), killReplaced)
+}
 
 // Run is the record of one attempt to run a job. It is immutable once published.
 type Run struct {
@@ -71,6 +83,7 @@ type Run struct {
 	Killing     killCause `json:"killing,omitempty"`     // why a kill has been asked for
 	Callback    *int      `json:"callback,omitempty"`    // status code an async callback gave before the launcher ended
 	Elements    int64     `json:"elements,omitempty"`    // numElementsProcessed
+	ByHand      bool      `json:"byHand,omitempty"`      // an attempt that follows one of a run by hand
 	Late        bool      `json:"late,omitempty"`        // eventLate has been raised
 
 	kept rawMembers // what a later version of this program has put there
@@ -106,6 +119,12 @@ func (r *Run) ended() bool {
 	}
 	return true
 }
+
+// isOccurrence reports whether the run is the first attempt of what the job's schedule or its parents have caused.
+func (r *Run) isOccurrence() bool { return r.Kind == kindScheduled || r.Kind == kindDependent }
+
+// ofOccurrence reports whether the run is an attempt of such.
+func (r *Run) ofOccurrence() bool { return r.isOccurrence() || r.Kind == kindRetry && !r.ByHand }
 
 // waitsAt reports whether the run waits to be started, other than for the time of a retry.
 func (r *Run) waitsAt(now int64) bool {

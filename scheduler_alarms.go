@@ -15,6 +15,7 @@ const (
 	timerReconcile                    // compare what runs with the cluster
 	timerLate                         // run has waited for longer than --notify_late
 	timerOffers                       // ask for offers, or give some back
+	timerLimit                        // run has taken as long as it may
 )
 
 // An alarm is one instant at which the scheduler has to do something.

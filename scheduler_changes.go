@@ -52,7 +52,7 @@ func (s *scheduler) put(e *entry, j *Job) error {
 	var schedule Schedule
 	if !j.Dependent {
 		var err error
-		if schedule, err = parseSchedule(j.Schedule, j.ScheduleTimeZone, s.serverTime()); err != nil {
+		if schedule, err = j.parseSchedule(s.serverTime()); err != nil {
 			return &jobError{"schedule", err.Error()}
 		}
 	}
@@ -69,7 +69,7 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		e.state.Used, e.state.LastRetry = used.Used, used.LastRetry
 		s.state(e).Seq = s.nextSeq()
 	}
-	e.misreadDirty = created && len(j.Misread) > 0
+	e.misreadDirty, e.policyDirty = created && len(j.Misread) > 0, created && j.Policy != nil
 	s.replace(e, j, schedule)
 	if created {
 		s.linkLate(j.Name)
@@ -132,6 +132,7 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 		e.sched, e.problem = schedule, problemOf(schedule)
 	}
 	s.requeueWaiting(e)
+	s.watchLimits(e)
 	s.arm(e)
 	s.fireDue(e)
 	s.wake = append(s.wake, j.Name)
@@ -340,6 +341,9 @@ func (s *scheduler) heir(child, gone *entry, grandparents []string) *Job {
 	case len(j.Parents) == 0:
 		j.Dependent, j.Parents = false, nil
 		j.Schedule, j.ScheduleTimeZone = gone.job.Schedule, gone.job.ScheduleTimeZone
+		if gone.sched.isCron() {
+			j.Schedule, _ = gone.sched.anchor() // without an H, which would stand for something else in the child
+		}
 	}
 	return j
 }
@@ -368,6 +372,9 @@ func (s *scheduler) adoptSchedule(child *entry, j *Job, gone *entry) {
 	st := s.state(child)
 	st.Consumed = nil
 	st.Posted, st.Zone, st.Anchor, st.Index, st.Written = gone.state.Posted, gone.state.Zone, gone.state.Anchor, gone.state.Index, gone.state.Written
+	if gone.sched.isCron() {
+		st.Posted = j.Schedule
+	}
 	st.LastScheduled = max(st.LastScheduled, gone.state.LastScheduled)
 	child.sched, child.problem = gone.sched, gone.problem
 	s.setJob(child, j)
@@ -423,7 +430,7 @@ func (s *scheduler) checkSize(j *Job, args string) error {
 	}
 	r := &openRun{entry: &entry{job: j}, Run: &Run{ID: runID(s.now, 0, j.Name, args), Job: j.Name, Args: args, State: runQueued}}
 	run := r.size() + runGrowth
-	need := s.store.size(document) + state + len(r.entry.waitRecord()) + max(2*run, run+s.cfg.historySize) + s.partSize()
+	need := s.store.size(document) + len(j.Policy.appendMembers(nil)) + state + len(r.entry.waitRecord()) + max(2*run, run+s.cfg.historySize) + s.partSize()
 	if need <= s.cfg.largestStep {
 		return nil
 	}
@@ -578,7 +585,7 @@ func (s *scheduler) explain(r *openRun, position func(*openRun) int) waiting {
 	case r.delayed:
 		w.Reasons = append(w.Reasons, "waits until "+instant(msTime(r.wait.at))+" before it is tried again")
 	case r.blocked():
-		w.Reasons = append(w.Reasons, "another run of the job is under way or before it, and the job is not concurrent")
+		w.Reasons = append(w.Reasons, r.entry.whyBlocked(r))
 	case !s.subscribed:
 		w.Position = position(r)
 		w.Reasons = append(w.Reasons, "not connected to the cluster")

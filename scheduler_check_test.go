@@ -29,7 +29,7 @@ func (s *scheduler) check() error {
 			if r.entry != e {
 				bad("run %q is among those of job %q", r.ID, name)
 			}
-			if r.blocked() && (r.State != runQueued || e.job.Concurrent || e.blocked[r.blockedAt-1] != r) {
+			if r.blocked() && (r.State != runQueued || e.job.Concurrent && e.job.places() == 0 || e.blocked[r.blockedAt-1] != r) {
 				bad("run %q is %s and waits for another one", r.ID, r.State)
 			}
 			if s.runs[r.ID] != r || r.ended() {
@@ -47,13 +47,13 @@ func (s *scheduler) check() error {
 			}
 		}
 		if counted.underWay != e.underWay || counted.inQueue != e.inQueue || counted.awaiting != e.awaiting ||
-			counted.byHand != e.byHand || counted.byHandBytes != e.byHandBytes {
+			counted.byHand != e.byHand || counted.byHandBytes != e.byHandBytes || counted.retries != e.retries || counted.scheduledWaiting != e.scheduledWaiting {
 			bad("job %q: under way %d, in the queue %d, awaiting %d, by hand %d of %d bytes; counted %d, %d, %d, %d of %d", name,
 				e.underWay, e.inQueue, e.awaiting, e.byHand, e.byHandBytes,
 				counted.underWay, counted.inQueue, counted.awaiting, counted.byHand, counted.byHandBytes)
 		}
 		delayed := slices.ContainsFunc(e.runs.snapshot(), func(r *openRun) bool { return r.delayed })
-		if len(e.blocked) > 0 && !e.occupied() && !delayed {
+		if len(e.blocked) > 0 && e.held() == 0 && !delayed {
 			bad("job %q: %d runs wait for another one, and there is none", name, len(e.blocked))
 		}
 		if len(e.history) > max(s.cfg.historyKeep, 1) {

@@ -154,7 +154,7 @@ func (s *scheduler) rewind(e *entry, back int64) {
 	if !far {
 		to = e.sched.resumed(now, back)
 	}
-	switch stays := e.job.Dependent || e.problem != "" || to.index == e.sched.index; {
+	switch stays := e.job.Dependent || e.problem != "" || to.same(e.sched); {
 	case e.gone || stays && !handled:
 		return
 	case stays && !far: // what comes next comes soon enough, and what comes again has run
@@ -231,7 +231,7 @@ func (s *scheduler) settleStamps() {
 			}
 			switch {
 			case n.Kind == kindRetry:
-				n.Due = min(n.Due, s.now+s.cfg.failureRetry.Milliseconds())
+				n.Due = min(n.Due, s.now+r.entry.job.pauseBefore(n.Attempt, s.cfg.failureRetry).Milliseconds())
 			case n.Kind != kindScheduled:
 				n.Due = min(n.Due, s.now)
 			case !early && n.Due > s.now+farStep.Milliseconds():

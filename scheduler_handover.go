@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -13,6 +14,7 @@ const handOverLook = 50 * time.Millisecond
 // nothing and 2.4 only what is young enough, so it is placed while there is time, which ends with ctx.
 // From here on nothing falls due any more: the stored schedules tell the successor what to run.
 func (s *scheduler) handOver(ctx context.Context) {
+	s.tellOtherwise()
 	waiting, _, err := s.yield(ctx)
 	if err != nil || len(waiting) == 0 {
 		return
@@ -35,6 +37,19 @@ func (s *scheduler) handOver(ctx context.Context) {
 	}
 }
 
+// tellOtherwise names the jobs that a JVM version treats otherwise, since it does not see what they say in keys of ours.
+func (s *scheduler) tellOtherwise() {
+	var names []string
+	for jv := range s.view().all() {
+		if keys := jv.job.Policy.keys(); len(keys) > 0 {
+			names = append(names, jv.job.Name+" ("+strings.Join(keys, ", ")+")")
+		}
+	}
+	if len(names) > 0 {
+		s.log.Warn("a JVM version leads next and does not see some of what jobs say", "jobs", len(names), "which", atMost(names, maxToldIDs))
+	}
+}
+
 // maxToldIDs is how many runs are named in a line of the log.
 const maxToldIDs = 20
 
@@ -42,8 +57,10 @@ func atMost[T any](list []T, n int) []T { return list[:min(len(list), n)] }
 
 // yield stops schedules, and returns the runs that wait, and whether there is nothing to wait for: what is left
 // waits for its time or for another run, and the cluster has all that was launched.
-func (s *scheduler) yield(ctx context.Context) (waiting []string, placed bool, err error) {
-	err = s.do(ctx, func() error {
+func (s *scheduler) yield(ctx context.Context) ([]string, bool, error) {
+	var waiting []string // the loop's, until do says that it is done with it
+	var placed bool
+	err := s.do(ctx, func() error {
 		if !s.yielding {
 			s.yielding = true
 			for _, e := range s.jobs {
@@ -60,7 +77,7 @@ func (s *scheduler) yield(ctx context.Context) (waiting []string, placed bool, e
 		return nil
 	})
 	if err != nil {
-		return nil, false, err // the loop may still be at it
+		return nil, false, err
 	}
 	slices.Sort(waiting)
 	return waiting, placed, nil

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -17,8 +15,8 @@ import (
 // took and what the log says.
 func (b *bench) handOver(limit time.Duration) (took time.Duration, log string) {
 	b.t.Helper()
-	var out bytes.Buffer
-	b.s.log = slog.New(slog.NewTextHandler(&out, nil))
+	var out logBuffer
+	readLog(b.s.log, &out)
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(b.t.Context(), limit)
 	defer cancel()
@@ -115,6 +113,18 @@ func TestRunsThatWaitArePlacedBeforeAJVMLeads(t *testing.T) {
 		}
 		if !slices.ContainsFunc(b.cluster.launched(), func(id string) bool { return strings.Contains(id, ":child:") }) {
 			b.t.Errorf("launched %q, want the child too", b.cluster.launched())
+		}
+	})
+}
+
+func TestJobsThatAJVMTreatsOtherwiseAreNamed(t *testing.T) {
+	t.Parallel()
+	scenario(t, "before it leads", func(b *bench) {
+		b.start().post(parked)
+		b.post(`{"name":"b","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H","retryDelay":60,"labels":{"team":"data"}}`)
+		_, log := b.handOver(time.Hour)
+		if !strings.Contains(log, "jobs=1 ") || !strings.Contains(log, "b (retryDelay, labels)") {
+			b.t.Errorf("log = %s, want the job with its keys", log)
 		}
 	})
 }

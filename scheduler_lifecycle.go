@@ -31,6 +31,7 @@ func (s *scheduler) touchRun(r *openRun) {
 // setJob replaces a job's document.
 func (s *scheduler) setJob(e *entry, j *Job) {
 	e.misreadDirty = e.misreadDirty || !slices.Equal(e.job.Misread, j.Misread)
+	e.policyDirty = e.policyDirty || e.job.Policy != j.Policy
 	e.job = j
 	e.jobDirty = true
 	s.touch(e)
@@ -122,7 +123,7 @@ func jobArguments(j *Job) string { return strings.Join(j.Arguments, " ") }
 
 // pend makes the occurrence at due a run. It replaces one that still waits.
 func (s *scheduler) pend(e *entry, due int64) {
-	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled }); old != nil {
+	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindScheduled }); old != nil && e.job.overlap() != overlapQueue {
 		s.end(old, runSkipped, "replaced by the occurrence of "+msTime(due).Format(time.RFC3339Nano))
 	}
 	s.add(e, &Run{Kind: kindScheduled, Due: due}, e.unused(due))
@@ -155,7 +156,7 @@ func (s *scheduler) expireOverlap(r *openRun) {
 // isRunning reports whether a run of the job certainly is.
 func (e *entry) isRunning() bool {
 	for r := range e.runs.all() {
-		if r.State == runActive && r.answered {
+		if r.State == runActive && r.answered || r.State == runAwaiting && e.job.holdsToCallback() {
 			return true
 		}
 	}
@@ -211,11 +212,8 @@ func (s *scheduler) admit(r *openRun) {
 	case r.State != runQueued || r.delayed || r.class != nil:
 	case e.job.Disabled:
 		s.end(r, runSkipped, "the job is disabled")
-	case !e.job.Concurrent && e.occupied():
-		e.blocked.add(r)
-		if r.Kind == kindScheduled {
-			s.waitUntil(r, timerOverlap, max(r.Due+e.epsilon(), s.now+firstReconcile.Milliseconds()))
-		}
+	case !e.hasPlace(r), e.retries > 0 && r.isOccurrence() && e.job.overlap() == overlapReplace:
+		s.overlapped(r)
 	default:
 		e.blocked.remove(r)
 		s.queue.push(r, s.cfg.task)
@@ -231,11 +229,13 @@ func (s *scheduler) release(r *openRun) {
 	}
 }
 
-// unblock admits what waited for another run of the job, as far as the job lets it: one run, or
-// all if it is concurrent.
+// unblock admits what waited for another run of the job, as far as there are places.
 func (s *scheduler) unblock(e *entry) {
-	for len(e.blocked) > 0 && !e.job.Disabled && (e.job.Concurrent || !e.occupied()) {
-		r := e.blocked[0]
+	for !e.job.Disabled {
+		r := e.nextBlocked()
+		if r == nil {
+			return
+		}
 		e.blocked.remove(r)
 		s.timers.drop(&r.wait)
 		s.admit(r)
@@ -271,6 +271,10 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 
 // succeed ends a run that did what it should, for its job's counters and children.
 func (s *scheduler) succeed(r *openRun, message string) {
+	if r.Killing.overLimit() {
+		s.fail(r, runFailed, message)
+		return
+	}
 	s.end(r, runFinished, message)
 	s.countSuccess(r.entry)
 	s.disableExhausted(r.entry)
@@ -318,9 +322,14 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 		s.killed(r, message)
 		return
 	}
+	if r.Killing.overLimit() {
+		state, message = runFailed, string(r.Killing)
+	}
 	e, before := r.entry, r.entry.job
+	again := mayRetry(before, r.Attempt)
+	e.retrying = again && r.ofOccurrence()
 	s.end(r, state, message)
-	if mayRetry(before, r.Attempt) {
+	if e.retrying = false; again {
 		s.retry(e, r.Run)
 		return
 	}
@@ -345,12 +354,12 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 
 // mayRetry says whether an attempt may follow the one that failed. After a
 // run has failed for good, runs get no retries until one succeeds: a rule of
-// all versions that clients may rely on.
+// all versions that clients may rely on, except for jobs that say how their attempts follow each other.
 func mayRetry(j *Job, attempt int) bool {
 	if attempt >= j.Retries {
 		return false
 	}
-	if j.LastError == "" {
+	if j.LastError == "" || j.pacesAttempts() {
 		return true
 	}
 	failed, ok1 := parseDate(j.LastError)
@@ -360,9 +369,9 @@ func mayRetry(j *Job, attempt int) bool {
 
 // retry opens the next attempt of a run. It keeps one-off arguments.
 func (s *scheduler) retry(e *entry, r *Run) {
-	due := s.now + s.cfg.failureRetry.Milliseconds()
+	due := s.now + e.job.pauseBefore(r.Attempt+1, s.cfg.failureRetry).Milliseconds()
 	e.state.LastRetry = max(due, e.state.LastRetry+1)
-	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs}, e.state.LastRetry)
+	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs, ByHand: r.ByHand || r.Kind == kindManual}, e.state.LastRetry)
 }
 
 // wakeChildren looks at jobs whose parents have finished, up to a bound.
@@ -386,7 +395,7 @@ func (s *scheduler) wakeChildren() {
 // runIfReady opens a run of a dependent job when every parent has finished
 // since the last time, using up those generations: of a single parent one at a
 // time, so that each of its finishes counts, and of several all that there are.
-// At most one such run waits; the parents' generations remember the rest.
+// At most one such run waits; the parents' generations remember the rest, unless only the newest is to run.
 func (s *scheduler) runIfReady(e *entry) {
 	parents := s.graph.parents[e.job.Name]
 	if !e.job.Dependent || len(parents) == 0 {
@@ -401,10 +410,14 @@ func (s *scheduler) runIfReady(e *entry) {
 		s.consume(e, parents) // the runs of a disabled child are dropped silently, as ever
 		return
 	}
-	if e.waiting(func(r *openRun) bool { return r.Kind == kindDependent }) != nil {
-		return
+	newest := e.job.overlap() == overlapSkip || e.job.overlap() == overlapReplace
+	if old := e.waiting(func(r *openRun) bool { return r.Kind == kindDependent }); old != nil {
+		if !newest {
+			return
+		}
+		s.end(old, runSkipped, "replaced by the next occurrence")
 	}
-	if len(parents) == 1 {
+	if len(parents) == 1 && !newest {
 		e.state.Consumed[parents[0]]++
 		e.stateDirty = true
 	} else {
@@ -446,6 +459,7 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	if e.job.Concurrent {
 		s.unblock(e)
 	}
+	s.skipBehind(e)
 }
 
 // watchLate has eventLate raised if the run has not started in time. A run is told of at once

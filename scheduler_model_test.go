@@ -248,7 +248,7 @@ func (m *model) postJob(name string, v *jobView) {
 		}
 	}
 	more := fmt.Sprintf(`"retries":%d,"disabled":%t,"concurrent":%t,"highPriority":%t,"async":%t,"cpus":%g,"epsilon":"PT%dS"`,
-		m.random.IntN(3), m.chance(10), m.chance(30), m.chance(30), m.chance(10), 0.5*float64(1+m.random.IntN(2)), 30+30*m.random.IntN(10))
+		m.random.IntN(3), m.chance(10), m.chance(30), m.chance(30), m.chance(10), 0.5*float64(1+m.random.IntN(2)), 30+30*m.random.IntN(10)) + m.policy()
 	doc := fmt.Sprintf(`{"name":%q,"command":"x",%s,"parents":[%q]}`, name, more, j.parent)
 	if j.parent == "" {
 		n := ""
@@ -266,6 +266,26 @@ func (m *model) postJob(name string, v *jobView) {
 	case err == nil && v == nil && !known:
 		m.jobs[name] = j
 	}
+}
+
+// policy is some of the keys of ours, with values of chance, as members after others.
+func (m *model) policy() string {
+	members := ""
+	for _, member := range []string{
+		fmt.Sprintf(`"maxCompletionTime":%d`, 10+m.random.IntN(60)),
+		fmt.Sprintf(`"killGrace":%d`, m.random.IntN(20)),
+		fmt.Sprintf(`"retryDelay":%d`, m.random.IntN(60)),
+		fmt.Sprintf(`"retryBackoff":%d`, 1+m.random.IntN(4)),
+		fmt.Sprintf(`"retryDelayMax":%d`, m.random.IntN(120)),
+		fmt.Sprintf(`"overlap":%q`, overlaps[m.random.IntN(len(overlaps))]),
+		fmt.Sprintf(`"overlap":"allow","maxConcurrent":%d`, 1+m.random.IntN(3)),
+		fmt.Sprintf(`"labels":{"n":"%d"}`, m.random.IntN(3)),
+	} {
+		if m.chance(15) {
+			members += "," + member
+		}
+	}
+	return members
 }
 
 // calm ends the faults and the schedules, and lets everything come to its end.

@@ -22,12 +22,16 @@ type entry struct {
 	lists   *lists
 	gone    bool
 
-	underWay, inQueue, awaiting int // of the open runs
-	byHand, byHandBytes         int // of those that somebody has started and that wait, and their arguments
+	underWay, inQueue, awaiting int  // of the open runs
+	byHand, byHandBytes         int  // of those that somebody has started and that wait, and their arguments
+	retries                     int  // further attempts of occurrences, that wait
+	scheduledWaiting            int  // occurrences of the schedule, that wait
+	retrying                    bool // an attempt of an occurrence ends that another one follows
 
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
 	noticeDirty, misreadDirty          bool
+	policyDirty                        bool
 	changed                            []*openRun
 	weight                             int // of what is changed
 	recordSize                         int // of the document as it was last stored
@@ -63,6 +67,12 @@ type misreadRecord struct {
 	Misread []Warning `json:"misread"`
 }
 
+// A policyRecord is what a job says in keys of ours. It is stored as go/policy/<name>.
+type policyRecord struct {
+	Seq    int64           `json:"seq"` // of the job
+	Policy json.RawMessage `json:"policy"`
+}
+
 // newestDue is the newest due that is part of an id of one of the job's tasks.
 func (st *jobState) newestDue() int64 { return max(st.Used, st.LastScheduled, st.LastDue) }
 
@@ -71,7 +81,10 @@ func (st *jobState) retired() *jobState {
 	return &jobState{Used: st.newestDue(), LastRetry: st.LastRetry, Deleted: st.Deleted}
 }
 
-const noticePrefix = "go/notice/"
+const (
+	noticePrefix = "go/notice/"
+	policyPrefix = "go/policy/"
+)
 
 // A jobNotice is the record of what is said of a job until it is posted anew.
 type jobNotice struct {
@@ -113,6 +126,7 @@ type openRun struct {
 	tryUntil              int64         // ms; it could not be started, and fails if it can't by then; 0 if it never failed to
 	tryPause              time.Duration // before it is tried again
 	late                  alarm         // raises eventLate
+	limit                 alarm         // ends it when it has taken as long as it may
 	counted               runState      // state under which it is summed up
 }
 
@@ -123,6 +137,7 @@ func (s *scheduler) open(e *entry, r *Run) *openRun {
 	o.kill = alarm{kind: timerKill, run: o}
 	o.staging = alarm{kind: timerStaging, run: o}
 	o.late = alarm{kind: timerLate, run: o}
+	o.limit = alarm{kind: timerLimit, run: o}
 	e.runs.add(o)
 	e.count(r, 1)
 	s.runs[r.ID] = o
@@ -138,7 +153,7 @@ func (s *scheduler) waitUntil(r *openRun, kind timerKind, at int64) {
 // unwatch takes a run's own timers away, and expects no answer to its launch any more.
 func (s *scheduler) unwatch(r *openRun) {
 	s.gotAnswer(r)
-	for _, t := range []*alarm{&r.wait, &r.kill, &r.staging, &r.late} {
+	for _, t := range []*alarm{&r.wait, &r.kill, &r.staging, &r.late, &r.limit} {
 		s.timers.drop(t)
 	}
 }
@@ -162,12 +177,12 @@ func (e *entry) count(r *Run, by int) {
 	case r.State == runQueued && r.Kind == kindManual:
 		e.byHand += by
 		e.byHandBytes += by * len(r.Args)
+	case r.State == runQueued && r.Kind == kindScheduled:
+		e.scheduledWaiting += by
+	case r.State == runQueued && r.ofOccurrence() && r.Kind == kindRetry:
+		e.retries += by
 	}
 }
-
-// occupied reports whether a run of the job is under way or next in the queue. One whose launcher
-// has ended and only its callback is missing does not count.
-func (e *entry) occupied() bool { return e.underWay+e.inQueue > 0 }
 
 // waiting returns the first open run that has not been launched and matches.
 func (e *entry) waiting(match func(*openRun) bool) *openRun {
@@ -252,6 +267,9 @@ func (e *entry) records() []record {
 		put("go/job/"+name, mustJSON(e.state.retired()))
 		put("go/history/"+name, nil)
 		put("go/warnings/"+name, nil)
+		if e.job.Policy != nil {
+			put(policyPrefix+name, nil)
+		}
 		if e.notice != "" {
 			put(noticePrefix+name, nil)
 		}
@@ -271,6 +289,13 @@ func (e *entry) records() []record {
 			value = mustJSON(misreadRecord{e.state.Seq, e.job.Misread})
 		}
 		put("go/warnings/"+name, value)
+	}
+	if e.policyDirty {
+		var value []byte
+		if e.job.Policy != nil {
+			value = mustJSON(policyRecord{e.state.Seq, e.job.Policy.encode()})
+		}
+		put(policyPrefix+name, value)
 	}
 	if e.historyDirty {
 		put("go/history/"+name, encodeHistory(e.history))

@@ -194,6 +194,11 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 	if misread.Seq == e.state.Seq && misread.Seq != 0 {
 		j.Misread = misread.Misread
 	}
+	var policy policyRecord
+	l.decodeRecord(records, policyPrefix+recordName(l.name), &policy)
+	if policy.Seq == e.state.Seq && policy.Seq != 0 {
+		e.job = j.withPolicy(readPolicy(policy.Policy))
+	}
 	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
 }
 
@@ -254,7 +259,7 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 	retired := map[string]jobState{}
 	for key, value := range records {
 		kind := kindOf(key)
-		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" {
+		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" {
 			continue
 		}
 		isState := kind == "job"
@@ -299,7 +304,7 @@ func (s *scheduler) restoreSchedule(e *entry) {
 			return
 		}
 	}
-	schedule, err := parseSchedule(e.job.Schedule, e.job.ScheduleTimeZone, s.serverTime())
+	schedule, err := e.job.parseSchedule(s.serverTime())
 	if err != nil {
 		e.problem = err.Error()
 		s.log.Error("stored schedule can't be read; the job only runs by hand", "job", e.job.Name, "schedule", e.job.Schedule, "error", err)
@@ -559,7 +564,10 @@ func (s *scheduler) admitLoaded() {
 		}
 		switch {
 		case s.runs[r.ID] != r:
+		case r.State == runAwaiting:
+			s.watchLimit(r)
 		case r.State == runLaunching || r.State == runActive:
+			s.watchLimit(r)
 			s.watchStaging(r)
 			if r.Started == 0 {
 				s.expectAnswer(r)

@@ -72,7 +72,7 @@ func (s *scheduler) onSubscribed(e *sched.Event_Subscribed) {
 	}
 	for _, r := range s.runs {
 		if r.Killing != "" {
-			s.send(killCall(r.ID, r.AgentID), nil)
+			s.killTask(r)
 		}
 	}
 }
@@ -143,14 +143,6 @@ func reconcileCall(tasks []sched.Call_Reconcile_Task) *sched.Call {
 	return &sched.Call{Type: sched.Call_RECONCILE, Reconcile: &sched.Call_Reconcile{Tasks: tasks}}
 }
 
-func killCall(id, agent string) *sched.Call {
-	call := &sched.Call{Type: sched.Call_KILL, Kill: &sched.Call_Kill{TaskID: mesos.TaskID{Value: id}}}
-	if agent != "" {
-		call.Kill.AgentID = &mesos.AgentID{Value: agent}
-	}
-	return call
-}
-
 // acknowledge confirms an update once what it caused is stored. Updates made by
 // the master itself have no uuid and are not confirmed.
 func (s *scheduler) acknowledge(u *mesos.TaskStatus) {
@@ -204,7 +196,7 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 	case mesos.TASK_FINISHED:
 		s.onFinished(r, u)
 	case mesos.TASK_FAILED:
-		s.fail(r, runFailed, statusText(u))
+		s.fail(r, runFailed, failureText(r.entry.job, u))
 	case mesos.TASK_KILLED:
 		s.killed(r, statusText(u))
 	case mesos.TASK_ERROR:
@@ -320,6 +312,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 				n.Started = s.now
 			}
 		})
+		s.watchLimit(r)
 		s.touchRun(r)
 	}
 	if first {
@@ -334,7 +327,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 // onFinished ends a run whose task has succeeded. The launcher of an async job says nothing about
 // the job: its run waits for the callback, unless that came first.
 func (s *scheduler) onFinished(r *openRun, u *mesos.TaskStatus) {
-	if !r.entry.job.Async {
+	if !r.entry.job.Async || r.Killing.overLimit() {
 		s.succeed(r, statusText(u))
 		return
 	}
@@ -364,6 +357,10 @@ func (s *scheduler) boundAwaiting(e *entry) {
 
 // killed ends a run that was killed: no counter changes, no retry, no child runs.
 func (s *scheduler) killed(r *openRun, message string) {
+	if r.Killing.overLimit() {
+		s.fail(r, runFailed, message)
+		return
+	}
 	if r.Killing.asked() {
 		message = string(r.Killing)
 	}
@@ -538,7 +535,7 @@ func (s *scheduler) kill(r *openRun, why killCause) {
 	case runQueued, runAwaiting:
 		s.killed(r, string(why))
 	default:
-		if r.Killing == "" {
+		if !r.Killing.asked() {
 			r.update(func(n *Run) { n.Killing = why })
 			s.touchRun(r)
 		}
@@ -551,7 +548,7 @@ func (s *scheduler) repeatKill(r *openRun) {
 		return
 	}
 	r.asked = true // of a task it does not know the master says so
-	s.send(killCall(r.ID, r.AgentID), nil)
+	s.killTask(r)
 	s.timers.move(&r.kill, s.now+killAgain.Milliseconds())
 }
 

@@ -302,6 +302,7 @@ func TestStatusUpdates(t *testing.T) {
 // A kill that somebody asked for has the last word on how the run ended, whatever is told of its task and
 // whoever leads by then.
 func TestEndAfterAKill(t *testing.T) {
+	t.Parallel()
 	failed := `{"name":"a","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H","retries":3}`
 	tests := []struct {
 		name string

@@ -40,6 +40,7 @@ func must(t testing.TB, errs ...error) {
 // What somebody does to the file or the directory of a running instance costs nothing as long as the
 // directory is this process's and every record can be read: the file is written anew, and what was there is kept.
 func TestFileThatChangesUnderARunningInstanceIsWrittenAnew(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		meddle func(t *testing.T, dir, file string)
@@ -112,6 +113,7 @@ func TestFileThatChangesUnderARunningInstanceIsWrittenAnew(t *testing.T) {
 // Where that can't be done changes are refused with a text that says what is wrong, nothing that is there is
 // touched, and they are taken again when it is over.
 func TestChangesAreRefusedWhileTheStateIsNotOurs(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		meddle func(t *testing.T, dir string) (undo func())
@@ -162,6 +164,7 @@ func TestChangesAreRefusedWhileTheStateIsNotOurs(t *testing.T) {
 
 // A file that somebody has written into, or cut, has lost records that nobody else has: it is left alone.
 func TestFileThatWasWrittenIntoIsNotOverwritten(t *testing.T) {
+	t.Parallel()
 	for name, meddle := range map[string]func(file string) error{
 		"cut":     func(file string) error { return os.Truncate(file, 60) },
 		"emptied": func(file string) error { return os.Truncate(file, 0) },
@@ -199,6 +202,7 @@ func TestFileThatWasWrittenIntoIsNotOverwritten(t *testing.T) {
 
 // Touching the file, or linking it elsewhere, is nothing to be told of.
 func TestFileThatIsOnlyTouchedIsLeftAsItIs(t *testing.T) {
+	t.Parallel()
 	s, dir, _ := watchedStore(t)
 	file := filepath.Join(dir, logName)
 	before, err := os.Stat(file)
@@ -213,6 +217,7 @@ func TestFileThatIsOnlyTouchedIsLeftAsItIs(t *testing.T) {
 
 // The lock of a process that lost it to another is not taken back by force.
 func TestDirectoryTakenByAnotherProcessStaysIts(t *testing.T) {
+	t.Parallel()
 	if dir := os.Getenv("FILESTORE_TAKER"); dir != "" {
 		s := openTestStore(t, dir)
 		mustCommit(t, s, put("J_theirs", "1"))
@@ -245,6 +250,7 @@ func TestDirectoryTakenByAnotherProcessStaysIts(t *testing.T) {
 
 // Nothing is tried again on a full disk before there is room for what did not fit.
 func TestFullDiskIsSaidAndTriedAgainWhenThereIsRoom(t *testing.T) {
+	t.Parallel()
 	var log logBuffer
 	d := &faultyDisk{osDisk: osDisk(t.TempDir()), cause: syscall.ENOSPC}
 	s, err := openLog(d, noDamage, slog.New(slog.NewTextHandler(&log, nil)))
@@ -279,6 +285,7 @@ func TestFullDiskIsSaidAndTriedAgainWhenThereIsRoom(t *testing.T) {
 // While the state can't be stored the API goes on showing what is stored, refuses changes with 507 at once, and
 // loads nothing anew; when it can be stored again a new term begins.
 func TestChangesAreAnsweredWith507AndReadersGoOn(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	var broken error
 	loads := 0

@@ -86,11 +86,31 @@ func taskInfo(j *Job, r *Run, p placement) *mesos.TaskInfo {
 		t.Command = commandInfo(j, r, p)
 		t.Container = containerInfo(j.Container)
 	}
-	if j.MaxCompletionTime > 0 {
-		seconds := min(j.MaxCompletionTime, math.MaxInt64/1_000_000_000)
-		t.MaxCompletionTime = &mesos.DurationInfo{Nanoseconds: seconds * 1_000_000_000}
+	if limit := j.timeLimit(); limit > 0 {
+		t.MaxCompletionTime = &mesos.DurationInfo{Nanoseconds: limit.Nanoseconds()}
 	}
+	if p := j.Policy; p != nil && p.KillGrace != nil {
+		t.KillPolicy = killPolicy(j)
+	}
+	t.Labels = taskLabels(j)
 	return t
+}
+
+// killPolicy is how long a task of the job has to end when it is killed.
+func killPolicy(j *Job) *mesos.KillPolicy {
+	return &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: j.killGrace().Nanoseconds()}}
+}
+
+// taskLabels are the labels of the job's tasks, nil for none.
+func taskLabels(j *Job) *mesos.Labels {
+	if len(j.labels()) == 0 {
+		return nil
+	}
+	all := &mesos.Labels{}
+	for _, l := range j.labels() {
+		all.Labels = append(all.Labels, mesos.Label{Key: l.Key, Value: new(l.Value)})
+	}
+	return all
 }
 
 func commandInfo(j *Job, r *Run, p placement) *mesos.CommandInfo {

@@ -248,3 +248,16 @@ func (w *fieldWriter) number(name string, v float64) {
 }
 
 func whole(v float64) bool { return v == float64(int64(v)) }
+
+// inUnits writes a duration for people: 2 h, 90 s, 1.5 s.
+func inUnits(d time.Duration) string {
+	for _, u := range []struct {
+		size time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}} {
+		if d >= u.size && d%u.size == 0 {
+			return strconv.FormatInt(int64(d/u.size), 10) + " " + u.name
+		}
+	}
+	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + " s"
+}

@@ -64,10 +64,10 @@ export const queued = (name, options) => json(`queued/${segment(name)}`, options
 export const upcoming = (name, options) => json(`upcoming/${segment(name)}?count=10`, options);
 export const output = (run, file, offset, options) => get(`run/${segment(run)}/${file}?offset=${offset}`, options);
 
-export async function preview(schedule, zone, epsilon, options) {
+export async function preview(name, schedule, zone, epsilon, options) {
   const res = await get('schedule/preview', {
     method: 'POST', headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify({ schedule, scheduleTimeZone: zone, epsilon: epsilon || undefined, count: 10 }), ...options,
+    body: JSON.stringify({ name: name || undefined, schedule, scheduleTimeZone: zone, epsilon: epsilon || undefined, count: 10 }), ...options,
   });
   return res.json();
 }

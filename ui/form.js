@@ -190,7 +190,7 @@ export class Form {
       if (schedule !== (this.doc.schedule ?? '')) this.doc = withKey(this.doc, 'schedule', schedule);
       if (zone !== (this.doc.scheduleTimeZone ?? '')) this.doc = withKey(this.doc, 'scheduleTimeZone', zone);
       this.changed(this.doc);
-    }, { name: this.stored, epsilon: () => this.doc.epsilon });
+    }, { name: this.stored, typed: () => this.doc.name, epsilon: () => this.doc.epsilon });
     replace(this.trigger, this.schedule.element);
   }
 

@@ -27,7 +27,7 @@ const units = { minutes: 'PTnM', hours: 'PTnH', days: 'PnD', weeks: 'PnW', month
 export class ScheduleEditor {
   constructor(schedule, zone, changed, job) {
     this.changed = changed;
-    this.job = job; // name, if it exists, and epsilon
+    this.job = job; // name, if it exists, the name as it is typed, and epsilon
     this.text = h('input', { type: 'text', class: 'mono', value: schedule ?? '', spellcheck: 'false', autocomplete: 'off', dataset: { key: 'schedule' }, input: () => this.edited() });
     const known = newId('zones');
     this.zone = h('input', { type: 'text', value: zone ?? '', list: known, spellcheck: 'false', autocomplete: 'off', dataset: { key: 'scheduleTimeZone' }, input: () => this.edited() });
@@ -78,7 +78,7 @@ export class ScheduleEditor {
     try {
       const answer = await this.foretell(text, this.zone.value, signal);
       this.invalid('');
-      replace(this.result, h('h3', {}, 'Due next'), occurrences(answer.upcoming, this.zone.value));
+      replace(this.result, h('h3', {}, 'Due next'), answer.spread && h('p', { class: 'dim' }, 'H stands for a value that follows from the name: ', h('code', {}, answer.spread)), occurrences(answer.upcoming, this.zone.value));
     } catch (err) {
       if (err.name === 'AbortError') return;
       this.invalid(err.message);
@@ -92,7 +92,7 @@ export class ScheduleEditor {
       const answer = await upcoming(this.job.name, { signal });
       if (answer.schedule === text && answer.scheduleTimeZone === zone && !answer.parents && !answer.disabled) return answer;
     }
-    return preview(text, zone, this.job.epsilon(), { signal });
+    return preview(this.job.typed(), text, zone, this.job.epsilon(), { signal });
   }
 
   invalid(message) {

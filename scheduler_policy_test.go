@@ -1,0 +1,93 @@
+package main
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// policyJob is a job with the example of each key of ours that may stand in one document.
+func policyJob(t testing.TB, name string) string {
+	examples := policyExamples(t)
+	delete(examples, "overlap") // which is in that of maxConcurrent
+	members := slices.Collect(maps.Values(examples))
+	slices.Sort(members)
+	return `{"name":"` + name + `","command":"x","schedule":"R/2000-01-02T00:00:00Z/PT1H",` + strings.Join(members, ",") + `}`
+}
+
+// What a job says in keys of ours is kept for as long as it says it.
+func TestPolicyIsKept(t *testing.T) {
+	t.Parallel()
+	listed := func(b *bench) string { return string(b.job("a").Policy.appendMembers(nil)) }
+	unchanged := func(b *bench, what, want string) {
+		b.t.Helper()
+		if got := listed(b); got != want || want == "" {
+			b.t.Errorf("%s: %s, want %s", what, got, want)
+		}
+	}
+	scenario(t, "through runs and a fail-over", func(b *bench) {
+		b.start().post(policyJob(t, "a"))
+		want := listed(b)
+		b.runNow("a")
+		b.wait(time.Minute)
+		unchanged(b, "after a run", want)
+		b.restart()
+		unchanged(b, "after a fail-over", want)
+	})
+	scenario(t, "when a JVM version has written the job's document", func(b *bench) {
+		b.start().post(policyJob(t, "a"))
+		want := listed(b)
+		b.end()
+		document := b.store.value("J_a")
+		for name := range policyExamples(t) {
+			if strings.Contains(document, `"`+name+`"`) {
+				b.t.Errorf("key %q is in what JVM versions read: %s", name, document)
+			}
+		}
+		b.store.foreign("J_a", []byte(strings.Replace(document, `"successCount":0`, `"successCount":7`, 1)))
+		b.start()
+		unchanged(b, "after a reign of a JVM version", want)
+		if n := b.job("a").SuccessCount; n != 7 {
+			b.t.Errorf("%d successes, want the 7 that the JVM version has counted", n)
+		}
+	})
+	scenario(t, "until a document without them is posted", func(b *bench) {
+		b.start().post(policyJob(t, "a"))
+		b.post(`{"name":"a","command":"x","schedule":"R/2000-01-02T00:00:00Z/PT1H"}`)
+		b.restart()
+		if got := listed(b); got != "" || len(b.store.keys(policyPrefix)) > 0 {
+			b.t.Errorf("policy is %s, records %q", got, b.store.keys(policyPrefix))
+		}
+	})
+	scenario(t, "and not for a job that is made anew", func(b *bench) {
+		b.start().post(policyJob(t, "a"))
+		b.post(policyJob(t, "b"))
+		b.do("delete", b.s.deleteJob(b.t.Context(), "a"))
+		if left := b.store.keys(policyPrefix); !slices.Equal(left, []string{policyPrefix + "b"}) {
+			b.t.Errorf("records left: %q", left)
+		}
+		b.end()
+		delete(b.store.records, "J_b") // by another version
+		b.start()
+		b.post(`{"name":"b","command":"x","schedule":"R/2000-01-02T00:00:00Z/PT1H"}`)
+		if p := b.job("b").Policy; p != nil {
+			b.t.Errorf("a job made anew has the policy %+v", p)
+		}
+	})
+}
+
+// A job that uses no key of ours leaves no trace of them.
+func TestJobWithoutPolicyHasNoRecordOfOne(t *testing.T) {
+	t.Parallel()
+	scenario(t, "after runs and edits", func(b *bench) {
+		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-02T00:00:00Z/PT1H"}`)
+		b.runNow("a")
+		b.post(`{"name":"a","command":"y","schedule":"R/2000-01-02T00:00:00Z/PT1H"}`)
+		b.wait(time.Minute)
+		if keys := b.store.keys(policyPrefix); len(keys) > 0 {
+			b.t.Errorf("records: %q", keys)
+		}
+	})
+}
