@@ -69,7 +69,7 @@ var endings = []struct {
 	{"killed", "", func(t *testing.T, s straggler, _ *exec.Cmd) {
 		s.mustCall(t, "DELETE", "/scheduler/task/kill/straggler", "", 204)
 	}, "killed: killed by request"},
-	{"out of time", `,"maxCompletionTime":2`, func(*testing.T, straggler, *exec.Cmd) {}, "failed: ran longer than its maximum of 2s"},
+	{"out of time", `,"maxCompletionTime":2`, func(*testing.T, straggler, *exec.Cmd) {}, "failed: over its time limit of 2 s"},
 	{"keeper killed", "", func(t *testing.T, s straggler, _ *exec.Cmd) { s.killKeeper(t) }, "lost: the machine was restarted, or the process that watched over the run was killed"},
 	{"leader killed", "", func(t *testing.T, s straggler, again *exec.Cmd) {
 		s.kill()
