@@ -199,7 +199,7 @@ func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 	if f.local() {
 		var err error
 		d.local, err = newLocal(f.dataDir, localOptions{
-			keep: f.localKeepRuns, keepBytes: int64(f.localKeepSize) << 20, outputBytes: int64(f.localOutputSize) << 20,
+			named: d.namedSizes(), keep: f.localKeepRuns, keepBytes: int64(f.localKeepSize) << 20, outputBytes: int64(f.localOutputSize) << 20,
 			hasJob: func(name string) bool {
 				s := d.seat.current()
 				return s == nil || s.view().job(name) != nil
@@ -227,6 +227,21 @@ func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 	d.mesos = newMesos(c)
 	d.observed.cluster = d.mesos
 	return d.observed, nil
+}
+
+// namedSizes says what a job's document names, nil if runs are not held to that.
+func (d *daemon) namedSizes() func(job string) namedSizes {
+	if !d.flags.localLimits {
+		return nil
+	}
+	return func(job string) (named namedSizes) {
+		if s := d.seat.current(); s != nil {
+			if jv := s.view().job(job); jv != nil {
+				named = jv.job.Named
+			}
+		}
+		return named
+	}
 }
 
 // readSecrets reads those for Mesos, so that a wrong path shows at the start.
@@ -362,10 +377,14 @@ func (d *daemon) lead(ctx, alive context.Context) {
 
 // stateProblems is what is wrong with where the state is.
 func (d *daemon) stateProblems() []string {
+	all := d.leader.problems
 	if d.store != nil {
-		return d.store.problems()
+		all = d.store.problems
 	}
-	return d.leader.problems()
+	if d.local != nil {
+		return append(all(), d.local.problems()...)
+	}
+	return all()
 }
 
 // observe has the gauges ask the parts that they tell of. None of them waits for the scheduler.

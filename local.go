@@ -27,14 +27,15 @@ const defaultGrace = 3 * time.Second
 
 // localOptions are what differs from the machine as it is; zero values mean that.
 type localOptions struct {
-	cpus, mem, disk float64                // cores, MB, MB
-	hostname        string                 //
-	keep            int                    // ended runs kept per job; 20 if zero
-	outputBytes     int64                  // kept of each output of a run; all of it if zero
-	keepBytes       int64                  // of all ended runs kept; a tenth of the disk if zero
-	hasJob          func(name string) bool // false only for a job that certainly is no more; nil for always true
-	patience        time.Duration          // for a keeper's answer to a start; 30 s if zero
-	keeper          []string               // command line of a keeper, to which the data directory is added
+	cpus, mem, disk float64                     // cores, MB, MB
+	hostname        string                      //
+	keep            int                         // ended runs kept per job; 20 if zero
+	outputBytes     int64                       // kept of each output of a run; all of it if zero
+	keepBytes       int64                       // of all ended runs kept; a tenth of the disk if zero
+	hasJob          func(name string) bool      // false only for a job that certainly is no more; nil for always true
+	patience        time.Duration               // for a keeper's answer to a start; 30 s if zero
+	named           func(job string) namedSizes // what its document names, to which its runs are held; nil to hold none to anything
+	keeper          []string                    // command line of a keeper, to which the data directory is added
 }
 
 // A localCluster is a Mesos master and agent in small: it runs tasks as processes
@@ -53,7 +54,8 @@ type localCluster struct {
 	total    resources
 	log      *slog.Logger
 
-	groups string // the control group of the runs' groups, "" where there are none
+	groups      string // the control group of the runs' groups, "" where there are none
+	limitsFault string // why runs are held to nothing, though they should
 
 	keepers keepers
 	archive *runArchive
@@ -95,11 +97,7 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 		l.keepers.command = []string{self, keeperWord}
 	}
 	l.keepers.command = append(slices.Clone(l.keepers.command), dir)
-	if place, ok := findGroups(os.DirFS("/")); !ok {
-		logger.Info("runs get no control groups of their own: there are none of version 2 here")
-	} else if l.groups, err = makeGroups(place); err != nil {
-		logger.Info("runs get no control groups of their own", "error", err)
-	}
+	l.prepareGroups()
 	size := machineSize(dir)
 	l.total = resources{
 		cpus: cmp.Or(thousandths(opts.cpus), size.cpus),

@@ -37,6 +37,7 @@ type keepRequest struct {
 	Epoch  int64  `json:"epoch"`  // number of the subscription that asks
 	Output int64  `json:"output"` // bytes to keep of each of its outputs; all if 0
 	Group  group  `json:"group,omitempty"`
+	runLimits
 }
 
 // A keepAnswer tells what became of a request: the run is claimed, and executed,
@@ -284,6 +285,9 @@ func (k *keeper) sweep(p *program) syscall.WaitStatus {
 	_ = k.work(func() error {
 		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 		p.cmd.Wait()
+		if p.limits.Memory > 0 && p.group != "" {
+			p.oomKills = p.group.oomKills()
+		}
 		if err := p.group.end(); err != nil {
 			fmt.Fprintf(p.cmd.Stderr, "chronos: %v\n", err)
 		}

@@ -71,12 +71,16 @@ func (l *localCluster) start(ctx context.Context, box sandbox, id string, task *
 	if err := box.create(id, task); err != nil {
 		return fmt.Errorf("prepare run: %w", err)
 	}
+	q := keepRequest{
+		Run: filepath.Base(string(box)), Epoch: epoch, Output: l.opts.outputBytes,
+		Group: l.group(box), runLimits: l.limits(id, task),
+	}
 	for {
 		k, err := l.keepers.take(id)
 		if err != nil {
 			return fmt.Errorf("start keeper: %w", err)
 		}
-		err = l.startWith(ctx, k, box, epoch)
+		err = l.startWith(ctx, k, box, q)
 		if !errors.Is(err, errKeeperSilent) {
 			if err != nil && ctx.Err() == nil {
 				l.keepers.release(id)
@@ -92,10 +96,10 @@ func (l *localCluster) start(ctx context.Context, box sandbox, id string, task *
 // startWith has a keeper execute a run. If it does not answer in time, what is on disk counts: a run
 // that is claimed goes on, with whoever has claimed it, and one that is not may be started by another
 // keeper. The silent one, should it wake up, then finds it claimed.
-func (l *localCluster) startWith(ctx context.Context, k *keeperProcess, box sandbox, epoch int64) error {
+func (l *localCluster) startWith(ctx context.Context, k *keeperProcess, box sandbox, q keepRequest) error {
 	limited, cancel := context.WithTimeoutCause(ctx, cmp.Or(l.opts.patience, keeperPatience), errKeeperSilent)
 	defer cancel()
-	err := k.keep(limited, keepRequest{Run: filepath.Base(string(box)), Epoch: epoch, Output: l.opts.outputBytes, Group: l.group(box)})
+	err := k.keep(limited, q)
 	if !errors.Is(err, errKeeperSilent) || ctx.Err() != nil {
 		return err
 	}

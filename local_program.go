@@ -29,8 +29,10 @@ type program struct {
 	container string              // its docker name, if it is one
 	stopped   bool                // by us
 	group     group               // in which it is started
-	ended     chan struct{}       // closed when its first process has ended; nil if nobody wants to know
-	over      bool                // ended is closed
+	limits    runLimits
+	oomKills  int64         // of its processes
+	ended     chan struct{} // closed when its first process has ended; nil if nobody wants to know
+	over      bool          // ended is closed
 }
 
 // newProgram makes a program of a task, as Mesos would interpret it. The working
@@ -224,6 +226,9 @@ func (p *program) start() error {
 	cmd := *p.cmd // as yet not started
 	dir, err := p.group.open()
 	if err == nil {
+		if err := p.group.limit(p.limits); err != nil {
+			fmt.Fprintf(p.cmd.Stderr, "chronos: the run is not held to its limits: %v\n", err)
+		}
 		joinGroup(p.cmd.SysProcAttr, dir)
 		err = p.startCommand()
 		leaveGroup(p.cmd.SysProcAttr)
@@ -268,6 +273,7 @@ type keptRun struct {
 	epoch          int64 // number of the subscription that asked for it
 	outputs        int64 // bytes to keep of each output
 	group          group
+	limits         runLimits
 	begin          func() // tells that it begins
 	task           *mesos.TaskInfo
 	lock           *os.File
@@ -282,7 +288,7 @@ type keptRun struct {
 
 func newKeptRun(box sandbox, q keepRequest) *keptRun {
 	return &keptRun{
-		box: box, epoch: q.Epoch, outputs: q.Output, group: q.Group,
+		box: box, epoch: q.Epoch, outputs: q.Output, group: q.Group, limits: q.runLimits,
 		told: make(chan struct{}, 1), kills: make(chan time.Duration), over: make(chan struct{}),
 	}
 }
@@ -431,7 +437,7 @@ func (r *keptRun) perform(k *keeper) (st runStatus, err error) {
 	} else if killed {
 		return endedStatus(mesos.TASK_KILLED, "killed while its files were fetched"), nil
 	}
-	p.group = r.group
+	p.group, p.limits = r.group, r.limits
 	if err := k.start(p); err != nil {
 		return st, err
 	}
@@ -518,7 +524,9 @@ func (r *keptRun) verdict(p *program, why mesos.TaskState, ws syscall.WaitStatus
 	} else if p.container != "" && ws.ExitStatus() == 125 {
 		message += ": docker could not run the container, see stderr"
 	}
-	if ws.Signaled() && ws.Signal() == syscall.SIGKILL && why == mesos.TASK_FINISHED {
+	if p.oomKills > 0 {
+		message += fmt.Sprintf(", out of memory: the kernel killed %d of its processes at the limit of %d MB", p.oomKills, p.limits.Memory>>20)
+	} else if ws.Signaled() && ws.Signal() == syscall.SIGKILL && why == mesos.TASK_FINISHED {
 		message += ", not sent by chronos; perhaps the kernel ran out of memory"
 	}
 	var st runStatus
@@ -534,6 +542,9 @@ func (r *keptRun) verdict(p *program, why mesos.TaskState, ws syscall.WaitStatus
 	default:
 		st = endedStatus(mesos.TASK_FAILED, message)
 		st.Reason = mesos.REASON_COMMAND_EXECUTOR_FAILED.String()
+		if p.oomKills > 0 {
+			st.Reason = mesos.REASON_CONTAINER_LIMITATION_MEMORY.String()
+		}
 	}
 	if ws.Exited() {
 		code := ws.ExitStatus()

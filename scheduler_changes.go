@@ -70,6 +70,7 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		s.state(e).Seq = s.nextSeq()
 	}
 	e.misreadDirty, e.policyDirty = created && len(j.Misread) > 0, created && j.Policy != nil
+	e.namedDirty = created && j.Named != namedSizes{}
 	s.replace(e, j, schedule)
 	if created {
 		s.linkLate(j.Name)

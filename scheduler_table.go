@@ -31,7 +31,7 @@ type entry struct {
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
 	noticeDirty, misreadDirty          bool
-	policyDirty                        bool
+	policyDirty, namedDirty            bool
 	changed                            []*openRun
 	weight                             int // of what is changed
 	recordSize                         int // of the document as it was last stored
@@ -67,6 +67,13 @@ type misreadRecord struct {
 	Misread []Warning `json:"misread"`
 }
 
+// A namedRecord is which sizes the job's document named when it was posted; the stored one has defaults filled in. It is
+// stored as go/named/<name>, for jobs that named any.
+type namedRecord struct {
+	Seq   int64      `json:"seq"`
+	Named namedSizes `json:"named"`
+}
+
 // A policyRecord is what a job says in keys of ours. It is stored as go/policy/<name>.
 type policyRecord struct {
 	Seq    int64           `json:"seq"` // of the job
@@ -84,6 +91,7 @@ func (st *jobState) retired() *jobState {
 const (
 	noticePrefix = "go/notice/"
 	policyPrefix = "go/policy/"
+	namedPrefix  = "go/named/"
 )
 
 // A jobNotice is the record of what is said of a job until it is posted anew.
@@ -270,6 +278,9 @@ func (e *entry) records() []record {
 		if e.job.Policy != nil {
 			put(policyPrefix+name, nil)
 		}
+		if e.job.Named != (namedSizes{}) {
+			put(namedPrefix+name, nil)
+		}
 		if e.notice != "" {
 			put(noticePrefix+name, nil)
 		}
@@ -296,6 +307,13 @@ func (e *entry) records() []record {
 			value = mustJSON(policyRecord{e.state.Seq, e.job.Policy.encode()})
 		}
 		put(policyPrefix+name, value)
+	}
+	if e.namedDirty {
+		var value []byte
+		if e.job.Named != (namedSizes{}) {
+			value = mustJSON(namedRecord{e.state.Seq, e.job.Named})
+		}
+		put(namedPrefix+name, value)
 	}
 	if e.historyDirty {
 		put("go/history/"+name, encodeHistory(e.history))
