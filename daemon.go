@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,6 +78,10 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	}, log, d.metrics)
 	config := f.schedulerConfig()
 	config.hooks = d.hooks()
+	if d.local != nil {
+		config.mostRuns = cmp.Or(f.localMaxRuns, possibleRuns())
+		log.Info("bound", "runs", config.mostRuns)
+	}
 	d.leader = newLeadership(d.seat, cl, config, log, d.metrics)
 	d.leader.acceptEmpty = f.acceptEmptyState
 	if d.local != nil {
@@ -176,7 +181,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 	}
 	switch {
 	case d.local != nil:
-		o.clusterName = "this machine"
+		o.clusterName, o.accepts = "this machine", d.local.accepts
 		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			return d.local.output(r.ID, name, offset, limit)
 		}

@@ -110,6 +110,7 @@ type flags struct {
 	localKeepSize        int // MiB; 0 for a tenth of the disk
 	localOutputSize      int // MiB; 0 for any
 	localLimits          bool
+	localMaxRuns         int    // 0 for what this machine allows
 	acceptEmptyState     string // a node, as termMark has it; "" for none
 	acceptDamagedState   int64  // an offset; noDamage for none
 

@@ -321,6 +321,8 @@ func (f *flags) ourOptions() []option {
 			help: "Disk space that the sandboxes of ended runs may take together; the oldest go first. 0 means a tenth of the disk."},
 		{name: "local_output_size", arg: "MiB", value: intValue{&f.localOutputSize, 0, 1 << 20},
 			help: "How much --master local keeps of the stdout and of the stderr of a run: the beginning and the end of what is longer. 0 means all of it."},
+		{name: "local_max_runs", arg: "count", value: intValue{&f.localMaxRuns, 0, 1 << 30},
+			help: "Runs of --master local that may be under way at a time, beside what their cpus and mem allow. 0 means as many as there can be descriptors and processes for."},
 		{name: "local_limits", value: boolValue{p: &f.localLimits},
 			help: "Hold the runs of --master local to the mem and to the share of processors that their job's document names, by control groups of version 2."},
 		{name: "accept_empty_state", arg: "node", value: checkedText(&f.acceptEmptyState, checkTermNode),

@@ -49,6 +49,25 @@ func joinGroup(attributes *syscall.SysProcAttr, dir *os.File) {
 
 func leaveGroup(attributes *syscall.SysProcAttr) { attributes.UseCgroupFD = false }
 
+// processLimit is how many processes there may be of this user, in this control group, and at all.
+func processLimit() uint64 {
+	limit := uint64(1 << 15) // the least that a kernel has at all
+	if n, ok := readNumber("/proc/sys/kernel/pid_max"); ok {
+		limit = uint64(n)
+	}
+	const rlimitNproc = 6 // RLIMIT_NPROC of <sys/resource.h>
+	var own syscall.Rlimit
+	if os.Geteuid() != 0 && syscall.Getrlimit(rlimitNproc, &own) == nil {
+		limit = min(limit, own.Cur)
+	}
+	for _, group := range controlGroups() {
+		if n, ok := readNumber(filepath.Join(group, "pids.max")); ok {
+			limit = min(limit, uint64(n))
+		}
+	}
+	return limit
+}
+
 // noticeExits has the keeper's programs told of their end, without a thread that waits for each.
 func noticeExits(k *keeper) {
 	signals := make(chan os.Signal, 1) // one that is to come tells of all

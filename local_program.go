@@ -35,11 +35,28 @@ type program struct {
 	over      bool          // ended is closed
 }
 
+var errNoExecutors = errors.New("a custom executor needs Mesos; on this machine only commands and docker containers run")
+
+// accepts returns why runs of a job can't start on this machine, whatever is free, nil if they can.
+func (l *localCluster) accepts(j *Job) error {
+	if j.Executor != "" {
+		return &jobError{"executor", errNoExecutors.Error()}
+	}
+	if j.Container == nil {
+		return nil
+	}
+	task := taskInfo(j, &Run{ID: runID(0, 0, j.Name, ""), Job: j.Name}, placement{})
+	if _, _, err := dockerCommand(l.sandbox(task.TaskID.Value), task); err != nil {
+		return &jobError{"container", err.Error()}
+	}
+	return nil
+}
+
 // newProgram makes a program of a task, as Mesos would interpret it. The working
 // directory exists when it returns.
 func newProgram(box sandbox, task *mesos.TaskInfo, stdout, stderr *os.File) (*program, error) {
 	if task.Executor != nil {
-		return nil, errors.New("a custom executor needs Mesos; on this machine only commands and docker containers run")
+		return nil, errNoExecutors
 	}
 	command := task.Command
 	if command == nil {

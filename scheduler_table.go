@@ -23,6 +23,7 @@ type entry struct {
 	gone    bool
 
 	underWay, inQueue, awaiting int  // of the open runs
+	allUnderWay                 *int // those of all jobs; nil where nobody counts them
 	byHand, byHandBytes         int  // of those that somebody has started and that wait, and their arguments
 	retries                     int  // further attempts of occurrences, that wait
 	scheduledWaiting            int  // occurrences of the schedule, that wait
@@ -180,6 +181,9 @@ func (e *entry) count(r *Run, by int) {
 	switch {
 	case r.State == runLaunching || r.State == runActive:
 		e.underWay += by
+		if e.allUnderWay != nil {
+			*e.allUnderWay += by
+		}
 	case r.State == runAwaiting:
 		e.awaiting += by
 	case r.State == runQueued && r.Kind == kindManual:
