@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"time"
 )
 
@@ -13,15 +14,15 @@ const (
 type occurrence struct {
 	Local string `json:"local"`
 	UTC   string `json:"utc"`
-	Note  string `json:"note,omitempty"` // what a change of the clocks does to it
+	Note  string `json:"note,omitempty"` // how a change of the clocks affects it
 }
 
-// occurrences describes the next n instants at which a schedule that is followed runs. What is shown comes
-// from the schedule as the scheduler holds it, and never from its text in the document: that
-// has no room for the day and hour to which a monthly or daily schedule comes back.
-func occurrences(sched Schedule, now time.Time, latest int64, n int) []occurrence {
+// occurrences describes the next n instants at which a schedule runs. What is shown comes
+// from the schedule as the scheduler holds it, and never from its text in the document, which
+// can't express the day and hour to which a monthly or daily schedule returns.
+func occurrences(sched Schedule, bars barring, now time.Time, latest int64, n int) []occurrence {
 	list := []occurrence{}
-	for _, t := range sched.coming(now, latest, n) {
+	for _, t := range bars.coming(sched, now, latest, n) {
 		list = append(list, occurrence{t.Format("2006-01-02T15:04:05.000Z07:00"), instant(t), sched.dstNote(t)})
 	}
 	return list
@@ -35,11 +36,12 @@ type preview struct {
 	Zone     string       `json:"scheduleTimeZone"`
 	Parents  []string     `json:"parents,omitempty"` // runs after these instead of on a schedule
 	Disabled bool         `json:"disabled,omitempty"`
+	Paused   string       `json:"pausedUntil,omitempty"`
 	Next     string       `json:"next,omitempty"` // when the scheduler will make it due
 	Upcoming []occurrence `json:"upcoming"`
 }
 
-// spreadText is what a schedule with an H came to, "" for one without.
+// spreadText returns the expression that a schedule with an H became, "" for one without.
 func spreadText(text string, sched Schedule) string {
 	if !spreads(text) {
 		return ""
@@ -48,7 +50,7 @@ func spreadText(text string, sched Schedule) string {
 	return expression
 }
 
-// previewSchedule tells when a job with a schedule would be due that is posted now.
+// previewSchedule answers with when a job with the schedule would be due if it were posted now.
 func (a *api) previewSchedule(c *call) error {
 	doc, err := c.document("name", "schedule", "scheduleTimeZone", "epsilon", "count")
 	if err != nil {
@@ -81,7 +83,7 @@ func (a *api) previewSchedule(c *call) error {
 	if err != nil {
 		return refuse("cannot use schedule %q: %v", j.Schedule, err)
 	}
-	return c.json(preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, sched), Zone: j.ScheduleTimeZone, Upcoming: occurrences(sched, now, j.latest(), int(n))})
+	return c.json(preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, sched), Zone: j.ScheduleTimeZone, Upcoming: occurrences(sched, nil, now, j.latest(), int(n))})
 }
 
 func checkCount(n int64) error {
@@ -91,7 +93,7 @@ func checkCount(n int64) error {
 	return nil
 }
 
-// upcoming tells when a job will be due.
+// upcoming answers with when a job will be due.
 func (a *api) upcoming(c *call) error {
 	n, err := c.number("count", 32, defaultPreview)
 	if err != nil {
@@ -100,20 +102,52 @@ func (a *api) upcoming(c *call) error {
 	if err := checkCount(n); err != nil {
 		return err
 	}
-	jv := c.scheduler.view().job(c.params[0])
+	jv := c.sight().job(c.params[0])
 	if jv == nil {
 		return missing("job", c.params[0])
 	}
 	j := jv.job
-	p := preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, jv.sched), Zone: j.ScheduleTimeZone, Parents: j.Parents, Disabled: j.Disabled,
-		Upcoming: occurrences(jv.sched, a.now(), j.latest(), int(n))}
+	p := preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, jv.sched), Zone: j.ScheduleTimeZone, Parents: j.Parents, Disabled: j.Disabled, Paused: msText(jv.paused),
+		Upcoming: occurrences(jv.sched, jv.bars, a.now(), j.latest(), int(n))}
 	if !jv.next.IsZero() {
 		p.Next = instant(jv.next)
 	}
 	return c.json(p)
 }
 
-// showLeader answers the id of the instance that leads, "" for none.
+// pauseJob keeps a job from running until an instant, or for a duration.
+func (a *api) pauseJob(c *call) error {
+	text := c.query("until")
+	until, known := parseDate(text)
+	if period, err := parsePeriod(text); err == nil {
+		if until, err = period.plus(a.now(), 1); err != nil {
+			return refuse("until: %v", err)
+		}
+		known = true
+	}
+	if !known {
+		return refuse("until: %q is neither an instant, like 2030-01-31T06:00:00Z, nor a duration, like PT2H", cutText(text, 100, "…"))
+	}
+	return c.done(foundHere(c.scheduler.pauseJob(c.r.Context(), c.params[0], until), c.params[0]))
+}
+
+// resumeJob ends the pause of a job before its time.
+func (a *api) resumeJob(c *call) error {
+	return c.done(foundHere(c.scheduler.resumeJob(c.r.Context(), c.params[0]), c.params[0]))
+}
+
+// foundHere turns errNotFound into the answer of our additions, and a fault of the request into a 400.
+func foundHere(err error, name string) error {
+	if errors.Is(err, errNotFound) {
+		return missing("job", name)
+	}
+	if wrong, ok := errors.AsType[*jobError](err); ok {
+		return refuse("%s", wrong.text)
+	}
+	return err
+}
+
+// showLeader answers with the id of the instance that leads, "" for none.
 func (a *api) showLeader(c *call) error {
 	id, _ := a.leader()
 	return c.json(map[string]string{"leader": id})

@@ -17,8 +17,10 @@ type Policy struct {
 	RetryDelay    *Period
 	RetryBackoff  float64 // 0 where it is not set
 	RetryDelayMax *Period
-	Overlap       string  // of overlaps, "" where it is not set
-	MaxConcurrent int     // 0 where it is not set
+	Overlap       string // of overlaps, "" where it is not set
+	MaxConcurrent int    // 0 where it is not set
+	Missed        string // of missedWords, "" where it is not set
+	Exclude       []exclusion
 	Labels        []Label // by key
 
 	kept rawMembers // what a later version of this program has put into the record
@@ -48,6 +50,8 @@ var policyKeys = []policyKey{
 	durationKey("retryDelayMax", "the larger of an hour and `retryDelay`", 0, func(p *Policy) **Period { return &p.RetryDelayMax }),
 	wordKey("overlap", overlaps, func(p *Policy) *string { return &p.Overlap }),
 	maxConcurrentKey,
+	wordKey("missed", missedWords, func(p *Policy) *string { return &p.Missed }),
+	excludeKey,
 	labelsKey,
 }
 

@@ -89,7 +89,7 @@ func randomJob(r *rand.Rand) *Job {
 	return j
 }
 
-// withoutPatterns drops what is compiled of a job's constraints, which is no part of its document.
+// withoutPatterns drops the compiled patterns of a job's constraints, which are not part of its document.
 func withoutPatterns(j *Job) *Job {
 	for i := range j.Constraints {
 		j.Constraints[i].pattern = nil

@@ -109,3 +109,47 @@ until [ "$(wc -l < pids)" -ge 2 ]; do sleep 0.01; done; mv pids all; exec sleep 
 		t.Errorf("the group is still there: %v", err)
 	}
 }
+
+// A job gets no file that its user can't read, though the program can.
+func TestLocalFetchesAsTheJobsUser(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Fatal("this test changes users: run it as root, as in `sudo go test`")
+	}
+	dir := publicDir(t)
+	m := startLocal(t, filepath.Join(dir, "data"), localOptions{})
+	for file, mode := range map[string]os.FileMode{"open": 0o644, "closed": 0o600, "group": 0o640} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte("text"), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, file), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nobody, _, err := runAs("nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gid, err := parseID(nobody.Gid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(filepath.Join(dir, "group"), 0, int(gid)); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]mesos.TaskState{"open": mesos.TASK_FINISHED, "group": mesos.TASK_FINISHED, "closed": mesos.TASK_FAILED} {
+		task, name := shellTask(runIDFor("fetch-"+file), "cat "+file), "nobody"
+		task.Command.User = &name
+		task.Command.URIs = []mesos.CommandInfo_URI{{Value: "file://" + filepath.Join(dir, file)}}
+		m.launch(task)
+		if st := m.end(task.TaskID.Value); st.GetState() != want {
+			t.Errorf("a file with what %q allows, as nobody = %v %q, want %v", file, st.GetState(), st.GetMessage(), want)
+		}
+	}
+	task := shellTask(runIDFor("fetch-root"), "cat closed")
+	task.Command.URIs = []mesos.CommandInfo_URI{{Value: filepath.Join(dir, "closed")}}
+	m.launch(task)
+	if st := m.end(task.TaskID.Value); st.GetState() != mesos.TASK_FINISHED {
+		t.Errorf("as ourselves = %v %q, want it to be read", st.GetState(), st.GetMessage())
+	}
+}

@@ -16,6 +16,7 @@ const (
 	timerLate                         // run has waited for longer than --notify_late
 	timerOffers                       // ask for offers, or give some back
 	timerLimit                        // run has taken as long as it may
+	timerPause                        // the pause of entry ends
 )
 
 // An alarm is one instant at which the scheduler has to do something.

@@ -29,7 +29,7 @@ func (s *scheduler) check() error {
 			if r.entry != e {
 				bad("run %q is among those of job %q", r.ID, name)
 			}
-			if r.blocked() && (r.State != runQueued || e.job.Concurrent && e.job.places() == 0 || e.blocked[r.blockedAt-1] != r) {
+			if r.blocked() && (r.State != runQueued || e.job.Concurrent && e.job.places() == 0 && !r.MadeUp || e.blocked[r.blockedAt-1] != r) {
 				bad("run %q is %s and waits for another one", r.ID, r.State)
 			}
 			if s.runs[r.ID] != r || r.ended() {

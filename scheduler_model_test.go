@@ -32,7 +32,7 @@ type model struct {
 // A modelJob is a job of which it is known what must become of it.
 type modelJob struct {
 	start, period int64 // ms, of a scheduled job that is never changed in this
-	times         int64 // -1 for ever
+	times         int64 // -1 for forever
 	parent        string
 }
 
@@ -196,6 +196,10 @@ func (m *model) step() {
 		m.cluster.resize(float64(m.random.IntN(3)))
 	case n == 16:
 		m.startByHand(name, 2*modelByHand)
+	case n == 18:
+		m.s.pauseJob(m.t.Context(), name, time.Now().Add(time.Duration(1+m.random.IntN(300))*time.Second))
+	case n == 19:
+		m.s.resumeJob(m.t.Context(), name)
 	case n == 17:
 		for _, id := range m.cluster.running() {
 			m.cluster.tell(id, mesos.TaskStatus{State: mesos.TASK_UNREACHABLE.Enum()})
@@ -279,6 +283,8 @@ func (m *model) policy() string {
 		fmt.Sprintf(`"retryDelayMax":%d`, m.random.IntN(120)),
 		fmt.Sprintf(`"overlap":%q`, overlaps[m.random.IntN(len(overlaps))]),
 		fmt.Sprintf(`"overlap":"allow","maxConcurrent":%d`, 1+m.random.IntN(3)),
+		fmt.Sprintf(`"missed":%q`, missedWords[m.random.IntN(len(missedWords))]),
+		fmt.Sprintf(`"exclude":["%s/PT%dM"]`, instant(time.Now().Add(time.Duration(m.random.IntN(1200))*time.Second)), 1+m.random.IntN(10)),
 		fmt.Sprintf(`"labels":{"n":"%d"}`, m.random.IntN(3)),
 	} {
 		if m.chance(15) {
@@ -340,7 +346,7 @@ func (m *model) compare() {
 		}
 		for _, r := range v.history {
 			recorded[r.ID]++
-			if recorded[r.ID] > 1 && r.State != runMissed {
+			if recorded[r.ID] > 1 && r.Count == 0 {
 				m.t.Errorf("run %q is in the history %d times", r.ID, recorded[r.ID])
 			}
 			n := m.cluster.launchCounts()[r.ID]
@@ -396,7 +402,7 @@ func (m *model) compareOccurrences(name string, j *modelJob, v *jobView) {
 			continue
 		}
 		first := r.Due
-		if r.State == runMissed && r.From != 0 {
+		if r.From != 0 {
 			first = r.From
 		}
 		for due := first; due <= r.Due; due += j.period {
@@ -423,12 +429,12 @@ const (
 	modelByHand = 25      // runs of a job that may wait when somebody has started them
 )
 
-// A ledger holds what is told of runs against what is stored of them.
+// A ledger compares what is reported about runs with what is stored about them.
 type ledger struct {
 	mu      sync.Mutex
-	opened  map[string]bool       // runs that are stored as open, or told of as queued
+	opened  map[string]bool       // runs that are stored as open, or reported as queued
 	untold  map[string]bool       // runs whose end was stored as the leader went down
-	ended   map[string][]runState // what was told of ends
+	ended   map[string][]runState // what was reported about ends
 	late    map[string]int        // how often it was told that a run is late
 	started map[string]int
 	results map[runState]int64
@@ -478,7 +484,7 @@ func (l *ledger) told(e jobEvent) {
 	}
 }
 
-// compare expects that each run that was opened was told of as ended, once, as the history has it.
+// compare expects each run that was opened to be reported as ended, once, as in the history.
 // An end that was stored as the leader went down may go untold.
 func (l *ledger) compare(t testing.TB, jobs map[string]*jobView) {
 	l.mu.Lock()
@@ -497,7 +503,7 @@ func (l *ledger) compare(t testing.TB, jobs map[string]*jobView) {
 			t.Errorf("run %q was told of as ended %d times: %q", id, len(ends), ends)
 		}
 		if state, ok := history[id]; ok && len(ends) > 0 && ends[0] != state {
-			t.Errorf("run %q was told of as %s, and is %s", id, ends[0], state)
+			t.Errorf("run %q was reported as %s, and is %s", id, ends[0], state)
 		}
 	}
 	for id, ends := range l.ended {

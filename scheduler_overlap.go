@@ -34,12 +34,14 @@ func (e *entry) hasPlace(r *openRun) bool {
 }
 
 // inTurn reports whether the run is an occurrence that waits for its turn after the one before it.
-func (e *entry) inTurn(r *openRun) bool { return r.isOccurrence() && e.job.overlap() == overlapQueue }
+func (e *entry) inTurn(r *openRun) bool {
+	return r.isOccurrence() && (r.MadeUp || e.job.overlap() == overlapQueue)
+}
 
 // overlapped has a run wait that finds no place, or ends it, or what is in its way.
 func (s *scheduler) overlapped(r *openRun) {
 	e := r.entry
-	if !r.isOccurrence() {
+	if !r.isOccurrence() || r.MadeUp {
 		e.blocked.add(r)
 		return
 	}
@@ -81,7 +83,7 @@ func (s *scheduler) skipBehind(e *entry) {
 		return
 	}
 	for _, r := range append(blockedRuns(nil), e.blocked...) {
-		if r.blocked() && r.isOccurrence() {
+		if r.blocked() && r.isOccurrence() && !r.MadeUp {
 			s.skipOverlapped(r)
 		}
 	}

@@ -19,6 +19,7 @@ type policied struct {
 	places  int // runs at once, 0 for any number
 	retries int
 	pauses  []time.Duration // before the attempts
+	from    int64           // of the time that it excludes, in ms; five minutes long
 }
 
 // policiedJob makes one.
@@ -43,6 +44,14 @@ func policiedJob(name string, random *rand.Rand) policied {
 	}
 	if random.IntN(3) == 0 {
 		say(`"maxCompletionTime":%d`, 20+random.IntN(60))
+	}
+	if random.IntN(2) == 0 {
+		say(`"missed":%q`, missedWords[random.IntN(len(missedWords))])
+	}
+	if random.IntN(2) == 0 {
+		from := time.Date(2000, 1, 1, 0, random.IntN(40), 30, 0, time.UTC)
+		p.from = from.UnixMilli()
+		say(`"exclude":["%s/PT5M"]`, instant(from))
 	}
 	return p
 }
@@ -128,6 +137,9 @@ func (p policied) compare(b *bench) {
 			for due := r.From; due <= r.Due; due += time.Minute.Milliseconds() {
 				occurrences[due]++
 			}
+		}
+		if r.Kind == kindScheduled && r.Started != 0 && p.from <= r.Due && r.Due < p.from+5*time.Minute.Milliseconds() {
+			b.t.Errorf("%s: the occurrence of %s is excluded and ran", p.document(), clockOf(r.Due))
 		}
 		if r.Kind == kindRetry {
 			pause := p.pauses[r.Attempt-1].Milliseconds()

@@ -11,7 +11,7 @@ import (
 type runList struct {
 	list  []*openRun // with nil where a run has ended
 	n     int
-	steps *int64 // counts the runs that were looked at
+	steps *int64 // counts the runs visited
 }
 
 func (l *runList) len() int { return l.n }
@@ -40,7 +40,7 @@ func (l *runList) remove(r *openRun) {
 	l.list = kept
 }
 
-// all yields the runs. None may end meanwhile; see snapshot.
+// all yields the runs. None may end while it does; see snapshot.
 func (l *runList) all() iter.Seq[*openRun] {
 	return func(yield func(*openRun) bool) {
 		for _, r := range l.list {
@@ -52,7 +52,7 @@ func (l *runList) all() iter.Seq[*openRun] {
 	}
 }
 
-// snapshot returns the runs as they are now, for those who change them one after the other.
+// snapshot returns the runs as they are now, for callers that change them one after the other.
 func (l *runList) snapshot() []*openRun { return slices.Collect(l.all()) }
 
 // blockedRuns are the runs of a job that wait for another one of it: a heap, oldest first.
