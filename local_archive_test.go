@@ -94,7 +94,7 @@ func TestLocalKillThatRacesWithTheEndLeavesNothing(t *testing.T) {
 	until(t, "it is archived", func() bool { return m.l.archived(id).has("") })
 	// As kill does if the run was archived between its two looks.
 	box := m.l.sandbox(id)
-	if err := errors.Join(box.create(id, nil), box.kill(t.Context(), 0)); err != nil {
+	if err := errors.Join(box.create(id), box.kill(t.Context(), 0)); err != nil {
 		t.Fatal(err)
 	}
 	m.reconcile(id)

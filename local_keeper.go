@@ -33,9 +33,11 @@ const (
 
 // A keepRequest asks a keeper to claim and execute a run.
 type keepRequest struct {
-	Run    string `json:"run"`    // name of its directory
-	Epoch  int64  `json:"epoch"`  // number of the subscription that asks
-	Output int64  `json:"output"` // bytes to keep of each of its outputs; all if 0
+	Run    string `json:"run"`            // name of its directory
+	ID     string `json:"id,omitempty"`   // of the run
+	Task   []byte `json:"task,omitempty"` // in its protobuf form; if there is none, its directory has it
+	Epoch  int64  `json:"epoch"`          // number of the subscription that asks
+	Output int64  `json:"output"`         // bytes to keep of each of its outputs; all if 0
 }
 
 // A keepAnswer is the outcome of a request: the run is claimed, and executed,
@@ -46,6 +48,8 @@ type keepAnswer struct {
 	Refusal string `json:"refusal,omitempty"`
 	Again   bool   `json:"again,omitempty"`
 	Over    bool   `json:"over,omitempty"`
+
+	Status *runStatus `json:"status,omitempty"` // how it ended, if that is recorded
 }
 
 // A keeper watches over runs: it claims each, executes it and records its end. It is a
@@ -160,27 +164,28 @@ func (k *keeper) keep(q keepRequest) {
 		begun = true
 		k.reply(keepAnswer{Run: q.Run})
 	}
-	err := k.work(func() error { return k.claim(q.Run, r) })
+	err := k.work(func() error { return k.claim(q, r) })
 	if err != nil {
 		k.reply(keepAnswer{Run: q.Run, Refusal: err.Error(), Again: isShortage(err)})
 		return
 	}
 	st, err := r.execute(k)
+	var recorded *runStatus
 	if err == nil {
-		err = k.work(func() error { r.settle(st); return nil })
+		err = k.work(func() error { recorded = r.settle(st); return nil })
 	} else if failed := k.work(r.box.withdraw); failed != nil {
-		r.settle(startFailed(errors.Join(err, failed)))
+		recorded = r.settle(startFailed(errors.Join(err, failed)))
 		err = nil
 	}
 	k.let(q.Run, r)
 	switch {
 	case begun:
-		k.reply(keepAnswer{Run: q.Run, Over: true})
+		k.reply(keepAnswer{Run: q.Run, Over: true, Status: recorded})
 	case err != nil:
 		k.reply(keepAnswer{Run: q.Run, Refusal: err.Error(), Again: true})
 	default:
 		r.begin()
-		k.reply(keepAnswer{Run: q.Run, Over: true})
+		k.reply(keepAnswer{Run: q.Run, Over: true, Status: recorded})
 	}
 }
 
@@ -191,15 +196,20 @@ func (k *keeper) work(do func() error) error {
 	return do()
 }
 
-// claim locks and claims a run.
-func (k *keeper) claim(name string, r *keptRun) error {
+// claim makes the run's directory, locks and claims it.
+func (k *keeper) claim(q keepRequest, r *keptRun) error {
+	if q.ID != "" {
+		if err := r.box.create(q.ID); err != nil {
+			return fmt.Errorf("prepare run: %w", err)
+		}
+	}
 	if err := r.awaitLock(); err != nil {
 		return err
 	}
-	k.hold(name, r)
-	err := r.claim(k.dir)
+	k.hold(q.Run, r)
+	err := r.claim(k.dir, q.Task)
 	if err != nil {
-		k.let(name, r)
+		k.let(q.Run, r)
 	}
 	return err
 }

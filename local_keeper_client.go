@@ -60,23 +60,31 @@ type keeperProcess struct {
 
 	mu      sync.Mutex
 	waiting map[string]chan<- keepAnswer // by directory; nil when it has ended
-	over    map[string]chan struct{}     // of the runs it has claimed, by directory; closed at their end
+	over    map[string]*keptEnd          // of the runs it has claimed, by directory
 	fault   keepAnswer                   // why it ended, if it has said so
 }
 
-// start prepares a run's directory and makes a keeper execute it. It returns nil once the keeper has
+// A keptEnd is the end of a run that a keeper has claimed.
+type keptEnd struct {
+	come   chan struct{} // closed when it has come, or the keeper has ended
+	status *runStatus    // as the keeper has recorded it; nil if only the run's directory can say
+}
+
+// start makes a keeper execute a run. It returns nil once the keeper has
 // claimed the run, errClaimed if another has, errSuperseded if this subscription
 // is not the last, and any other error if the run can't be executed and wasn't: a shortage may pass.
 func (l *localCluster) start(ctx context.Context, box sandbox, id string, task *mesos.TaskInfo, epoch int64) error {
-	if err := box.create(id, task); err != nil {
-		return fmt.Errorf("prepare run: %w", err)
+	text, err := task.Marshal()
+	if err != nil {
+		return fmt.Errorf("encode task: %w", err)
 	}
+	q := keepRequest{Run: filepath.Base(string(box)), ID: id, Task: text, Epoch: epoch, Output: l.opts.outputBytes}
 	for {
 		k, err := l.keepers.take(id)
 		if err != nil {
 			return fmt.Errorf("start keeper: %w", err)
 		}
-		err = l.startWith(ctx, k, box, epoch)
+		err = l.startWith(ctx, k, box, q)
 		if !errors.Is(err, errKeeperSilent) {
 			if err != nil && ctx.Err() == nil {
 				l.keepers.release(id)
@@ -92,10 +100,10 @@ func (l *localCluster) start(ctx context.Context, box sandbox, id string, task *
 // startWith makes a keeper execute a run. If it does not answer in time, what is on disk counts: a run
 // that is claimed goes on with whoever has claimed it, and one that is not may be started by another
 // keeper. If the silent keeper wakes up, it finds the run claimed.
-func (l *localCluster) startWith(ctx context.Context, k *keeperProcess, box sandbox, epoch int64) error {
+func (l *localCluster) startWith(ctx context.Context, k *keeperProcess, box sandbox, q keepRequest) error {
 	limited, cancel := context.WithTimeoutCause(ctx, cmp.Or(l.opts.patience, keeperPatience), errKeeperSilent)
 	defer cancel()
-	err := k.keep(limited, keepRequest{Run: filepath.Base(string(box)), Epoch: epoch, Output: l.opts.outputBytes})
+	err := k.keep(limited, q)
 	if !errors.Is(err, errKeeperSilent) || ctx.Err() != nil {
 		return err
 	}
@@ -132,9 +140,12 @@ func (s *keepers) wait(ctx context.Context, id string, box sandbox) (*runStatus,
 	if k != nil {
 		if ended := k.ended(filepath.Base(string(box))); ended != nil {
 			select {
-			case <-ended:
+			case <-ended.come:
 			case <-ctx.Done():
 				return nil, ctx.Err()
+			}
+			if ended.status != nil {
+				return ended.status, nil
 			}
 		}
 	}
@@ -250,7 +261,7 @@ func startKeeper(command []string) (*keeperProcess, error) {
 		return nil, err
 	}
 	defer theirAnswers.Close()
-	k := &keeperProcess{requests: requests, answers: answers, waiting: map[string]chan<- keepAnswer{}, over: map[string]chan struct{}{}}
+	k := &keeperProcess{requests: requests, answers: answers, waiting: map[string]chan<- keepAnswer{}, over: map[string]*keptEnd{}}
 	k.cmd = &exec.Cmd{
 		Path:        command[0],
 		Args:        append([]string{"chronos"}, command[1:]...),
@@ -308,14 +319,15 @@ func (k *keeperProcess) heard(a keepAnswer) {
 	}
 	if a.Over {
 		if over := k.over[a.Run]; over != nil {
-			close(over)
+			over.status = a.Status
+			close(over.come)
 			delete(k.over, a.Run)
 		}
 		return
 	}
 	if refused := k.waiting[a.Run]; refused != nil {
 		if a.Refusal == "" {
-			k.over[a.Run] = make(chan struct{})
+			k.over[a.Run] = &keptEnd{come: make(chan struct{})}
 		}
 		refused <- a
 		delete(k.waiting, a.Run)
@@ -331,14 +343,14 @@ func (k *keeperProcess) end() {
 	}
 	k.waiting = nil
 	for run, over := range k.over {
-		close(over)
+		close(over.come)
 		delete(k.over, run)
 	}
 }
 
 // ended returns a channel that is closed when a run that this keeper has claimed, or
 // the keeper itself, has ended, nil if there is nothing to wait for.
-func (k *keeperProcess) ended(run string) <-chan struct{} {
+func (k *keeperProcess) ended(run string) *keptEnd {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.over[run]
@@ -347,7 +359,7 @@ func (k *keeperProcess) ended(run string) <-chan struct{} {
 // keeperEnviron picks what a keeper needs from our environment: to find programs,
 // to fetch, and to talk to docker. The commands get only PATH from it.
 func keeperEnviron(environ []string) []string {
-	kept := []string{"GOMAXPROCS=2", keeperVariable + "=1"}
+	kept := []string{"GOMAXPROCS=2", "GOGC=400", keeperVariable + "=1"} // it allocates little, and most of that in bursts
 	for _, v := range environ {
 		name, _, _ := strings.Cut(v, "=")
 		switch strings.ToUpper(name) {

@@ -252,7 +252,7 @@ func TestLocalOneOfSeveralKeepersRunsTheCommand(t *testing.T) {
 		id := runIDFor(fmt.Sprint("race", i))
 		task := shellTask(id, fmt.Sprintf("echo %d >> %s", i, tally))
 		box := l.sandbox(id)
-		if err := box.create(id, &task); err != nil {
+		if err := layOut(box, id, &task); err != nil {
 			t.Fatal(err)
 		}
 		race(t, l, box, epoch, epoch, epoch)
@@ -283,7 +283,7 @@ func TestLocalKeeperThatComesLateKnowsTheRunIsOver(t *testing.T) {
 	id := runIDFor("late")
 	task := shellTask(id, "exit 3")
 	box := l.sandbox(id)
-	if err := box.create(id, &task); err != nil {
+	if err := layOut(box, id, &task); err != nil {
 		t.Fatal(err)
 	}
 	race(t, l, box, epoch)

@@ -273,11 +273,11 @@ func (r *keptRun) release() {
 }
 
 // claim makes all preparations that can fail, and claims the run, which is locked.
-func (r *keptRun) claim(dataDir string) error {
+func (r *keptRun) claim(dataDir string, task []byte) error {
 	if r.box.claimed() { // and over: its keeper has released the lock
 		return errClaimed
 	}
-	if err := r.prepare(); err != nil {
+	if err := r.prepare(task); err != nil {
 		return err
 	}
 	// Under the lock, which whoever removes the run needs too.
@@ -291,9 +291,18 @@ func (r *keptRun) claim(dataDir string) error {
 	return r.box.claim()
 }
 
-// prepare opens what the run needs.
-func (r *keptRun) prepare() (err error) {
-	if r.task, err = r.box.task(); err != nil {
+// prepare stores the task and opens what the run needs. The file is not replaced but written: only a run that is
+// claimed is judged by it.
+func (r *keptRun) prepare(task []byte) (err error) {
+	if task != nil {
+		if err := os.WriteFile(r.box.path("task"), task, 0o600); err != nil {
+			return err
+		}
+		r.task, err = decodeTask(task)
+	} else {
+		r.task, err = r.box.task()
+	}
+	if err != nil {
 		return fmt.Errorf("read task: %w", err)
 	}
 	if r.stdout, err = openOutput(r.box.path("stdout")); err != nil {
@@ -422,11 +431,13 @@ func startFailed(err error) runStatus {
 }
 
 // settle records how the run ended.
-func (r *keptRun) settle(st runStatus) {
+func (r *keptRun) settle(st runStatus) *runStatus {
 	r.cutOutputs()
 	if err := r.box.settleIn(r.status, st); err != nil {
 		fmt.Fprintf(r.stderr, "chronos: record the end of the run: %v\n", err)
+		return nil
 	}
+	return &st
 }
 
 // fetch brings the task's files into its directory, unless it is killed meanwhile.

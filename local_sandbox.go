@@ -85,25 +85,15 @@ func (b sandbox) claimTime() int64 {
 	return info.ModTime().UnixMilli()
 }
 
-// create makes the directory and what a keeper needs in it. What another
-// instance has put there stays, except that the task is rewritten.
-func (b sandbox) create(id string, task *mesos.TaskInfo) error {
+// create makes the directory. What another instance has put there stays.
+func (b sandbox) create(id string) error {
 	if err := makePassable(string(b)); err != nil {
 		return err
 	}
 	if strings.Contains(filepath.Base(string(b)), "~") && !b.has("id") {
-		if err := b.replace("id", []byte(id)); err != nil {
-			return err
-		}
+		return b.replace("id", []byte(id))
 	}
-	if task == nil {
-		return nil
-	}
-	text, err := task.Marshal()
-	if err != nil {
-		return fmt.Errorf("encode task: %w", err)
-	}
-	return b.replace("task", text)
+	return nil
 }
 
 // replace writes a small file so that readers see all of it or nothing.
@@ -127,9 +117,17 @@ func (b sandbox) task() (*mesos.TaskInfo, error) {
 	if err != nil {
 		return nil, err
 	}
+	task, err := decodeTask(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", b.path("task"), err)
+	}
+	return task, nil
+}
+
+func decodeTask(text []byte) (*mesos.TaskInfo, error) {
 	task := new(mesos.TaskInfo)
 	if err := task.Unmarshal(text); err != nil {
-		return nil, fmt.Errorf("decode %s: %w", b.path("task"), err)
+		return nil, fmt.Errorf("decode task: %w", err)
 	}
 	return task, nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -44,8 +45,9 @@ type localSession struct {
 
 	live     map[string]*liveRun
 	used     resources
-	pending  []*liveRun // accepted, wait to be started
-	starting int        // requested from a keeper and not yet claimed
+	pending  []*liveRun  // accepted, wait to be started
+	starting int         // requested from a keeper and not yet claimed
+	busy     atomic.Bool // runs wait to be started
 
 	offers     int // made so far
 	offered    string
@@ -276,6 +278,7 @@ func (s *localSession) launch(ctx context.Context, task *mesos.TaskInfo) {
 
 // startPending starts as many accepted tasks as may start at the same time.
 func (s *localSession) startPending(ctx context.Context) {
+	s.busy.Store(len(s.pending) > maxStarting())
 	for s.starting < maxStarting() && len(s.pending) > 0 {
 		r := s.pending[0]
 		s.pending = s.pending[1:]
@@ -365,7 +368,7 @@ func (s *localSession) kill(ctx context.Context, kill *sched.Call_Kill) {
 		grace = time.Duration(p.Nanoseconds)
 	}
 	s.begin(func() {
-		err := box.create(id, nil)
+		err := box.create(id)
 		if err == nil {
 			err = box.kill(ctx, grace)
 		}
@@ -486,6 +489,13 @@ func seconds(ms int64) *float64 {
 	return &f
 }
 
+// awaitStarts lets runs that are due start before what others have left is cleared away, for a while.
+func (s *localSession) awaitStarts(ctx context.Context) {
+	const look, patience = 50 * time.Millisecond, 2 * time.Second
+	for waited := time.Duration(0); s.busy.Load() && waited < patience && rest(ctx, look); waited += look {
+	}
+}
+
 // clear archives acknowledged runs.
 func (s *localSession) clear(ctx context.Context) {
 	if err := errors.Join(s.l.emptyTrash(), s.l.tidy(), s.l.keepers.clear(filepath.Join(s.l.dir, "keepers"))); err != nil {
@@ -497,6 +507,7 @@ func (s *localSession) clear(ctx context.Context) {
 			return
 		case <-s.janitor.ready:
 		}
+		s.awaitStarts(ctx)
 		for _, c := range s.janitor.take() {
 			if err := s.l.perform(c); err != nil {
 				s.l.log.Warn("clear away", "run", c.run, "job", c.job, "error", err)

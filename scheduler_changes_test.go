@@ -192,6 +192,45 @@ func TestDeletion(t *testing.T) {
 	})
 }
 
+// Runs that wait after somebody has started them are bounded by number and by what they were given; once some have ended
+// there is room again, also after a restart. What comes by itself is not refused.
+func TestRunsByHandAreBounded(t *testing.T) {
+	t.Parallel()
+	const part = maxWaitingArguments / 16
+	for name, tt := range map[string]struct {
+		most      int
+		arguments string
+		fit       int
+		says      string
+	}{
+		"by number":    {3, "x", 3, "--max_waiting_runs"},
+		"by arguments": {1000, strings.Repeat("x", part), 16, "would have 1114112 bytes"},
+	} {
+		scenario(t, name, func(b *bench) {
+			b.cfg.mostByHand = tt.most
+			b.cluster.resize(0)
+			b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:00:10Z/PT10S"}`)
+			for range 2 {
+				for i := range tt.fit + 2 {
+					_, err := b.s.runJob(b.t.Context(), "a", tt.arguments, true)
+					if fits := i < tt.fit; fits != (err == nil) || !fits && (!errors.Is(err, errCrowded) || !strings.Contains(err.Error(), tt.says)) {
+						b.t.Errorf("run %d by hand = %v, want %d to be taken", i, err, tt.fit)
+					}
+				}
+				b.restart()
+				if _, err := b.s.runJob(b.t.Context(), "a", tt.arguments, true); !errors.Is(err, errCrowded) {
+					b.t.Errorf("after a restart one more = %v, want it refused", err)
+				}
+				b.do("kill", b.s.killJob(b.t.Context(), "a"))
+			}
+			b.wait(10 * time.Second)
+			if runs := b.s.view().job("a").runs; len(runs) != 1 || runs[0].Kind != kindScheduled {
+				b.t.Errorf("open runs = %v, want the scheduled one", runs)
+			}
+		})
+	}
+}
+
 func TestKill(t *testing.T) {
 	t.Parallel()
 	scenario(t, "kill ends what waits at once and what runs when the cluster says so", func(b *bench) {

@@ -499,6 +499,9 @@ func TestWhateverTheClockDoes(t *testing.T) {
 						shown[name] = append(shown[name], instant(at))
 					}
 				}
+				if soon := instant(b.s.wallTime().Add(11 * time.Minute)); len(shown["a"]) == 0 || shown["a"][0] > soon {
+					t.Fatalf("seed %d: after a step by %s the interval of 7 minutes is to run at %q, want it before %s", seed, by, shown["a"], soon)
+				}
 				b.wait(40 * time.Minute)
 				now := b.s.wallTime()
 				for name := range schedules {
