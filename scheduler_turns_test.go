@@ -186,7 +186,7 @@ var jobTests = []sizeTest{
 // it is about: four times as many take no more than about four times the steps.
 func TestNothingTakesMoreThanItsShare(t *testing.T) {
 	t.Parallel()
-	for n, tests := range map[int][]sizeTest{1000: runTests, 10_000: jobTests} {
+	for n, tests := range map[int][]sizeTest{inForm(400, 1000): runTests, inForm(2000, 10_000): jobTests} {
 		for _, tt := range tests {
 			t.Run(tt.name, func(t *testing.T) {
 				t.Parallel()
