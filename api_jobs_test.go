@@ -164,6 +164,7 @@ func TestStateWordsOfTheDialects(t *testing.T) {
 
 // TestStateWhileARetryWaitsForItsTime: clients act on the state, so it is that of the original.
 func TestStateWhileARetryWaitsForItsTime(t *testing.T) {
+	t.Parallel()
 	scenario(t, "idle, and queued when it is due", func(b *bench) {
 		b.cluster.behave(failing)
 		b.start().post(`{"name":"a","command":"x","schedule":"R1//P1D","retries":2}`)
@@ -281,6 +282,7 @@ func listed(t *testing.T, do func(string) *http.Response, base, name string) str
 
 // A job as listed can be made again, in each dialect and across them.
 func TestListedJobsAreMadeAgain(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	given(t, do, `{"name":"a","command":"x","schedule":"R0//PT1H"}`, `{"name":"b","command":"x","schedule":"R0//PT1H"}`)
 	bases := map[dialect]string{dialect2: "/scheduler", dialect3: "/v1/scheduler"}
@@ -313,6 +315,7 @@ func TestListedJobsAreMadeAgain(t *testing.T) {
 }
 
 func TestUrisEmptiedInAListStayEmpty(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	for _, base := range []string{"/scheduler", "/v1/scheduler"} {
 		given(t, do, `{"name":"a","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1D","uris":["http://h/a.tgz"]}`)

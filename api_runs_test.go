@@ -59,6 +59,32 @@ func TestWritesByIDHappenOnce(t *testing.T) {
 	}
 }
 
+// Who starts more runs of a job than may wait is told so at once, by the leader as through another instance.
+func TestTooManyRunsByHandAreRefused(t *testing.T) {
+	t.Parallel()
+	at := newTestSeat("")
+	sch := schedulerOn(t, newMemStore())
+	first, second := startInstance(t, at, sch, nil), startInstance(t, at, nil, nil)
+	at.set(first.id)
+	if err := sch.do(t.Context(), func() error { sch.cfg.mostByHand = 2; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	ask(t, "POST", first.url+"/scheduler/iso8601", jobA)
+	for _, v := range []*testInstance{first, second} {
+		if res, text := ask(t, "PUT", v.url+"/scheduler/job/a", ""); res.StatusCode != 204 {
+			t.Fatalf("PUT = %d %q, want 204", res.StatusCode, text)
+		}
+	}
+	for _, v := range []*testInstance{first, second} {
+		for _, base := range []string{"/scheduler", "/v1/scheduler"} {
+			res, text := ask(t, "PUT", v.url+base+"/job/a", "")
+			if res.StatusCode != 429 || res.Header.Get("Retry-After") == "" || !strings.Contains(text, "--max_waiting_runs") {
+				t.Errorf("PUT %s/job/a at %s = %d %v %q, want 429 and why", base, v.id, res.StatusCode, res.Header, text)
+			}
+		}
+	}
+}
+
 func TestMarkSuccess(t *testing.T) {
 	t.Parallel()
 	_, do := testAPI(t)
@@ -219,6 +245,7 @@ func TestOutputOfARun(t *testing.T) {
 
 // What was left out of an output is told where it was, and offsets stay those of all that was written.
 func TestOutputWithAGap(t *testing.T) {
+	t.Parallel()
 	const head, gap, tail = "begin", 1_000_000, "end"
 	const size = len(head) + gap + len(tail)
 	sch := testScheduler(t)

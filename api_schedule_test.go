@@ -95,6 +95,7 @@ func instantsOf(p preview) []string {
 }
 
 func TestScheduleThatStartsNowIsDueAtOnce(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	for schedule, want := range map[string]int{"R1//PT1H": 1, "R5//PT15M": 5, "R3//PT1S": 3, "R0//PT1H": 0} {
 		if p := previewOf(t, do(post("/scheduler/schedule/preview", `{"schedule":"`+schedule+`"}`))); len(p.Upcoming) != want {
@@ -104,6 +105,7 @@ func TestScheduleThatStartsNowIsDueAtOnce(t *testing.T) {
 }
 
 func TestPreviewGoesByEpsilon(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	schedule := `"schedule":"R1/` + instant(time.Now().Add(-30*time.Minute)) + `/P1D"`
 	for document, want := range map[string]int{
@@ -123,6 +125,7 @@ func TestPreviewGoesByEpsilon(t *testing.T) {
 
 // What the document of a job has room for is not what it will do: the text of its schedule drifts.
 func TestUpcomingComesBackToTheDayAndHourThatWerePosted(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, schedule, zone, at, text, want string }{
 		{"the 31st of each month", "R/1999-12-31T08:00:00Z/P1M", "", "2000-02-01T00:00:00Z", "R/2000-02-29T08:00:00.000Z/P1M",
 			"2000-02-29T08:00:00Z 2000-03-31T08:00:00Z 2000-04-30T08:00:00Z 2000-05-31T08:00:00Z"},
@@ -199,7 +202,8 @@ func (j shownJob) document(more string) string {
 // TestWhatIsShownIsWhatRuns holds the preview of what is about to be posted, and what upcoming and the overview say of a
 // job wherever it stands, against the runs that follow.
 func TestWhatIsShownIsWhatRuns(t *testing.T) {
-	const scenarios = 60
+	t.Parallel()
+	scenarios := inForm(12, 600)
 	for seed := range uint64(scenarios) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 13))

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
-	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -35,10 +33,11 @@ const (
 )
 
 func TestStrangeDocumentIsAcceptedAndTold(t *testing.T) {
+	t.Parallel()
 	sch, do := testAPI(t)
-	var log bytes.Buffer
+	var log logBuffer
 	do(post("/scheduler/iso8601", `{"name":"plain","command":"x","schedule":"30 2 * * *"}`))
-	sch.log = slog.New(slog.NewTextHandler(&log, nil))
+	readLog(sch.log, &log)
 	res := do(post("/scheduler/iso8601", strangeJob))
 	want := []string{`299 - "` + strangeRest + `"`, `299 - "` + strings.ReplaceAll(strangeZone, `"`, `\"`) + `"`, `299 - "` + strangeCPUs + `"`}
 	if got := res.Header.Values("Warning"); res.StatusCode != 204 || !slices.Equal(got, want) {
@@ -65,6 +64,7 @@ func TestStrangeDocumentIsAcceptedAndTold(t *testing.T) {
 }
 
 func TestClientsMayHaveStrangeDocumentsRefused(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	strict := func(document string) *http.Response {
 		return do(strings.Replace(post("/scheduler/iso8601", document), "\n\n", "\nPrefer: respond-async, Handling=strict\n\n", 1))
@@ -82,6 +82,7 @@ func TestClientsMayHaveStrangeDocumentsRefused(t *testing.T) {
 }
 
 func TestPreviewRefusesWhatIsStrange(t *testing.T) {
+	t.Parallel()
 	_, do := testAPI(t)
 	for document, want := range map[string]string{
 		`{"schedule":"30 2 * * *","scheduleTimeZone":"Europe/Berlim"}`: "scheduleTimeZone: there is no time zone 'Europe/Berlim', and UTC is taken instead, as Java does; the nearest is Europe/Berlin",
@@ -95,6 +96,7 @@ func TestPreviewRefusesWhatIsStrange(t *testing.T) {
 
 // What the document of a job has said otherwise than what is stored of it is known for as long as the job lives.
 func TestWarningsOutliveTheTerm(t *testing.T) {
+	t.Parallel()
 	const misread = "retries: '1.5' is read as 1; write 1"
 	postStrange := func(b *bench, name, retries string) {
 		doc := `{"name":"` + name + `","command":"x","schedule":"30 2 * * *","scheduleTimeZone":"Nowhere/At/All","retries":` + retries + `}`

@@ -288,7 +288,9 @@ func (c *cassandra) write(ctx context.Context, session cqlSession, left *[]cqlSt
 	errs := make([]error, len(*left))
 	var sent sync.WaitGroup
 	for i, s := range *left {
-		sent.Go(func() { errs[i] = session.exec(ctx, s) })
+		sent.Go(func() {
+			errs[i] = guarded(c.log, "writing to Cassandra", func() error { return session.exec(ctx, s) })
+		})
 	}
 	sent.Wait()
 	var again []cqlStatement

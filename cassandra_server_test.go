@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"strconv"
@@ -30,7 +29,7 @@ func TestRealCassandraTakesTheStatements(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Keyspace = fmt.Sprintf("chronos_test_%d", time.Now().UnixNano())
-	c, err := newCassandra(o, slog.New(slog.NewTextHandler(testWriter{t}, nil)), newMetrics("1"))
+	c, err := newCassandra(o, newLogTap(t), newMetrics("1"))
 	if err != nil {
 		t.Fatal(err)
 	}

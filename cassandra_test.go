@@ -87,6 +87,31 @@ func cassandraRun(state runState) *Run {
 	return &Run{ID: "ct:1:0:a:", Job: "a", Attempt: 2, State: state, AgentID: "S1", Launched: 1, Started: 5}
 }
 
+// A fault of ours in one statement ends neither the process nor the others: it is written again.
+func TestAPanicOfAStatementIsAFailure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		panics := 2
+		f := &fakeCQL{answer: func(s cqlStatement) error {
+			if s.values != nil && panics > 0 {
+				panics--
+				panic("a fault")
+			}
+			return nil
+		}}
+		c, stop := startCassandra(t, f)
+		for range 3 {
+			c.observe(jobEvent{Kind: eventStarted, Job: &Job{Name: "a"}, Run: cassandraRun(runActive), Time: cassandraTime})
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if n := f.count(); n != 3 {
+			t.Errorf("%d rows were written, want all three", n)
+		}
+		stop()
+	})
+}
+
 // The rows of the JVM versions, by event.
 func TestCassandraStatements(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -188,7 +189,13 @@ func (d *dryRun) summary(s *scheduler) error {
 			leader += " (a JVM version)"
 		}
 	}
-	fmt.Fprintf(d.out, "%s state at %s: %d jobs, led by %s, framework %s\n\n", stamp(), d.root(), len(s.jobs), leader, cmp.Or(s.framework, "not registered"))
+	waiting := 0
+	for _, r := range s.runs {
+		if r.State == runQueued {
+			waiting++
+		}
+	}
+	fmt.Fprintf(d.out, "%s state at %s: %d jobs, %d tasks that wait, led by %s, framework %s\n\n", stamp(), d.root(), len(s.jobs), waiting, leader, cmp.Or(s.framework, "not registered"))
 	fmt.Fprintf(d.out, "next:\n")
 	shown := 0
 	for _, e := range byDue(s) {
@@ -294,16 +301,23 @@ func differences(s *scheduler, records map[string][]byte) []string {
 		if err := e.job.checkNumbers(); err != nil {
 			add("job %q would wait for ever: %v", name, err)
 		}
-		if text := overdue(e, s.now); text != "" {
+		if text := overdue(e, s.now, by3(records, name)); text != "" {
 			add("job %q %s", name, text)
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(records)) {
-		if encoded, ok := strings.CutPrefix(key, "T_"); ok {
-			add("%s", waitingTask(s, key, encoded))
+	for _, id := range slices.Sorted(maps.Keys(s.runs)) {
+		if r := s.runs[id]; records[waitKey(id)] != nil && by3(records, r.Job) {
+			add("task %q waits and would be launched; 3.0 knows no tasks that 2.x has left waiting", id)
 		}
 	}
 	return found
+}
+
+// by3 reports whether 3.0, which has no epsilon, was the last to store a job.
+func by3(records map[string][]byte, job string) bool {
+	var keys struct{ Epsilon, Concurrent json.RawMessage }
+	err := json.Unmarshal(records["J_"+job], &keys)
+	return err == nil && keys.Epsilon == nil && keys.Concurrent != nil
 }
 
 // constraintDifference tells how a stored constraint works otherwise than before, "" if it does not.
@@ -323,32 +337,18 @@ func constraintDifference(c Constraint) string {
 	return "has an unknown operator, and would be ignored"
 }
 
-// overdue tells what would become of an occurrence that has passed, "" for none.
-func overdue(e *entry, now int64) string {
+// overdue tells what would become of occurrences that have passed, if the version that has stored the job would have
+// decided otherwise: 2.x runs each that is younger than epsilon, 3.0 the last one, however late.
+func overdue(e *entry, now int64, by3 bool) string {
 	due, ok := e.nextDue()
 	if !ok || due > now {
 		return ""
 	}
-	p := e.sched.pass(msTime(now), e.epsilon())
-	if p.due.IsZero() {
-		return fmt.Sprintf("has missed its occurrence of %s: %d would be recorded as missed and not run (epsilon %v)", instant(p.old.last), p.old.n, e.job.Epsilon.approx())
+	switch p := e.sched.pass(msTime(now), e.epsilon()); {
+	case by3 && p.due.IsZero():
+		return fmt.Sprintf("has missed its occurrence of %s: %d would be recorded as missed and not run (epsilon %v); 3.0 would run the last", instant(p.old.last), p.old.n, e.job.Epsilon.approx())
+	case !by3 && p.older.n > 0:
+		return fmt.Sprintf("is due since %s: the newest occurrence would run, of %s; 2.x would run %d", instant(p.older.first), instant(p.due), p.older.n+1)
 	}
-	return fmt.Sprintf("is due since %s and would run at once", instant(p.due))
-}
-
-// waitingTask tells what would become of a T_ node.
-func waitingTask(s *scheduler, key, encoded string) string {
-	id, err := parseRecordName(encoded)
-	if err != nil {
-		id = encoded
-	}
-	if s.runs[id] != nil {
-		return fmt.Sprintf("task %q waits and would be launched", id)
-	}
-	for _, e := range s.jobs {
-		if i := slices.IndexFunc(e.history, func(r *Run) bool { return r.ID == id }); i >= 0 {
-			return fmt.Sprintf("task %q waits and would not be launched: %s", id, e.history[i].Reason)
-		}
-	}
-	return fmt.Sprintf("task %q belongs to no job that exists; the record %s would be deleted", id, key)
+	return ""
 }

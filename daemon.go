@@ -307,18 +307,21 @@ func (d *daemon) run(ctx context.Context) error {
 	var parts sync.WaitGroup
 	ctx, stop := d.untilHandedOver(ctx, alive, &parts)
 	defer stop()
-	parts.Go(func() { d.notifier.run(alive) })
-	parts.Go(func() { d.watchdog.run(alive) })
+	keep := func(part string, run func(context.Context)) {
+		parts.Go(func() { unbroken(alive, d.log, part, run) })
+	}
+	keep("notices", d.notifier.run)
+	keep("watchdog", d.watchdog.run)
 	if d.graphite != nil {
-		parts.Go(func() { d.graphite.run(alive) })
+		keep("Graphite", d.graphite.run)
 	}
 	if d.cassandra != nil {
-		parts.Go(func() { d.cassandra.run(alive) })
+		keep("Cassandra", d.cassandra.run)
 	}
 	if d.store != nil {
-		parts.Go(func() { d.store.watch(alive) })
+		keep("watch of the state file", d.store.watch)
 	}
-	parts.Go(func() { d.lead(ctx, alive) })
+	keep("leadership", func(alive context.Context) { d.lead(ctx, alive) })
 	d.log.Info("chronos serves", "version", version, "address", d.listeners[0].Addr().String(), "id", d.seat.id, "master", redact(d.flags.master))
 	d.log.Info("bounds", "requestMemoryMiB", d.memory.limit>>20, "connections", d.connections.most)
 	err := d.api.serve(ctx, d.listeners...)
@@ -334,7 +337,7 @@ func (d *daemon) run(ctx context.Context) error {
 // untilHandedOver returns a context that ends after ctx, when what has to be done for a successor is done.
 func (d *daemon) untilHandedOver(ctx, alive context.Context, parts *sync.WaitGroup) (context.Context, context.CancelFunc) {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
-	parts.Go(func() {
+	begin(parts, d.log, "hand-over", func(error) { stop() }, func() {
 		select {
 		case <-ctx.Done():
 			d.leader.handOver(d.flags.handoverTimeout)

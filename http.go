@@ -141,7 +141,7 @@ func (s *server) serve(ctx context.Context, listeners ...net.Listener) error {
 	defer cancel(nil)
 	var running sync.WaitGroup
 	for _, l := range listeners {
-		running.Go(func() { cancel(h.Serve(boundedListener{l, s.connections})) })
+		begin(&running, s.log, "listener", cancel, func() { cancel(h.Serve(boundedListener{l, s.connections})) })
 	}
 	<-ctx.Done()
 	s.connections.end()

@@ -96,12 +96,13 @@ func TestClientsThatDoNotRead(t *testing.T) {
 	} {
 		for _, encoding := range []string{"", "gzip"} {
 			t.Run(path+" "+encoding, func(t *testing.T) {
+				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					c := newAudience(t, 6<<20)
+					c := newAudience(t, 3<<20)
 					c.sch.stock(t, 2000)
 					request := "GET " + path + " HTTP/1.1\r\nHost: x\r\nAccept-Encoding: " + encoding + "\r\n\r\n"
 					var clients []net.Conn
-					for range 150 {
+					for range 75 {
 						clients = append(clients, c.send(t, request))
 						if used := c.memory.used.Load(); used > c.memory.limit {
 							t.Fatalf("%d bytes are taken, of %d", used, c.memory.limit)

@@ -11,6 +11,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,10 +59,7 @@ func (c *call) finish(err error) {
 	if err == nil || c.r.Context().Err() != nil {
 		return
 	}
-	e, ok := errors.AsType[*httpError](err)
-	if !ok {
-		e = c.explain(err)
-	}
+	e := c.explain(err)
 	c.w.reason = e.text
 	h := c.w.Header()
 	c.allowOrigins()
@@ -100,23 +98,37 @@ func (c *call) allowOrigins() {
 	}
 }
 
-// explain turns an error of the scheduler into an answer.
-func (c *call) explain(err error) *httpError {
+// refusalOf returns the answer to what a term has refused without doing anything, and goes on; nil for any other error.
+func refusalOf(err error) *httpError {
 	switch {
 	case errors.Is(err, errBusy), errors.Is(err, errNoRoom):
 		return &httpError{status: http.StatusServiceUnavailable, text: err.Error(), retry: 1}
+	case errors.Is(err, errCrowded):
+		return &httpError{status: http.StatusTooManyRequests, text: err.Error(), retry: 10}
 	case errors.Is(err, errIDReused):
 		return &httpError{status: http.StatusConflict, text: err.Error()}
 	}
-	if errors.Is(err, errCrowded) {
-		return &httpError{status: http.StatusTooManyRequests, text: err.Error(), retry: 10}
+	if e, ok := errors.AsType[*httpError](err); ok {
+		return e
 	}
 	if je, ok := errors.AsType[*jobError](err); ok {
 		return &httpError{status: http.StatusBadRequest, text: je.Error()}
 	}
+	return nil
+}
+
+// explain turns an error of the scheduler into an answer.
+func (c *call) explain(err error) *httpError {
+	if e := refusalOf(err); e != nil {
+		return e
+	}
 	c.server.log.Error("request failed", "method", c.r.Method, "path", c.r.URL.EscapedPath(), "error", err)
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		return &httpError{status: http.StatusInsufficientStorage, text: "the change could not be stored: " + pe.Err.Error()}
+		text := "the change could not be stored: " + pe.Err.Error()
+		if isFull(err) {
+			text += "; make room in " + filepath.Dir(pe.Path) + " or elsewhere on that disk, and try again"
+		}
+		return &httpError{status: http.StatusInsufficientStorage, text: text}
 	}
 	return &httpError{status: http.StatusInternalServerError, text: "internal error; see the log"}
 }

@@ -6,8 +6,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"syscall"
-	"time"
 )
 
 const (
@@ -27,15 +25,6 @@ func maxConnections(memory int64, descriptors uint64) int {
 	return int(max(leastConnections, min(free, memory/8/connectionMemory)))
 }
 
-// descriptorLimit is how many descriptors this process may have open.
-func descriptorLimit() uint64 {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 1024 // what systems allow that allow little
-	}
-	return uint64(limit.Cur)
-}
-
 // connections bounds how many connections are open. When they are as many as there may be, a new one takes the
 // place of the one on which nothing has been asked for longest; while something is being answered
 // on all of them, it waits to be accepted.
@@ -44,13 +33,14 @@ type connections struct {
 	mu    sync.Mutex
 	freed *sync.Cond
 	open  map[net.Conn]*openConnection
+	turns uint64
 	ended bool
 }
 
 // An openConnection is one that was accepted.
 type openConnection struct {
-	busy  bool      // a request on it is being answered
-	since time.Time // when that began, or ended
+	busy bool   // a request on it is being answered
+	turn uint64 // of all that began and ended on any connection, when that did
 }
 
 func newConnections(most int) *connections {
@@ -80,14 +70,19 @@ func (c *connections) admit(conn net.Conn) {
 	for len(c.open) >= c.most && !c.ended && !c.evict() {
 		c.freed.Wait()
 	}
-	c.open[conn] = &openConnection{since: time.Now()}
+	c.open[conn] = &openConnection{turn: c.next()}
+}
+
+func (c *connections) next() uint64 {
+	c.turns++
+	return c.turns
 }
 
 // evict closes the connection on which nothing has been asked for longest, if there is any.
 func (c *connections) evict() bool {
 	var oldest net.Conn
 	for conn, state := range c.open {
-		if !state.busy && (oldest == nil || state.since.Before(c.open[oldest].since)) {
+		if !state.busy && (oldest == nil || state.turn < c.open[oldest].turn) {
 			oldest = conn
 		}
 	}
@@ -111,7 +106,7 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	switch known := c.open[conn]; state {
 	case http.StateIdle:
 		if known != nil {
-			known.busy, known.since = false, time.Now()
+			known.busy, known.turn = false, c.next()
 			c.freed.Signal()
 		}
 	case http.StateClosed, http.StateHijacked:
@@ -134,7 +129,7 @@ func (c *connections) asked(r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if known := c.open[conn]; known != nil {
-		known.busy, known.since = true, time.Now()
+		known.busy, known.turn = true, c.next()
 	}
 }
 

@@ -106,18 +106,7 @@ func unavailable(text string) error {
 // outcome of a change is known only to the next one. Every error of a store that
 // isn't its definite refusal is of this kind, whatever it says.
 func termEnded(ctx context.Context, err error) bool {
-	if err == nil || ctx.Err() != nil {
-		return false
-	}
-	for _, refusal := range []error{errBusy, errNoRoom, errIDReused} {
-		if errors.Is(err, refusal) {
-			return false
-		}
-	}
-	if _, ok := errors.AsType[*httpError](err); ok {
-		return false
-	}
-	if _, ok := errors.AsType[*jobError](err); ok {
+	if err == nil || ctx.Err() != nil || refusalOf(err) != nil {
 		return false
 	}
 	_, disk := errors.AsType[*fs.PathError](err) // the file store's; waiting won't make room
@@ -185,7 +174,7 @@ func (f *forwarding) send() (failure error) {
 	c := f.c
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	if f.repeatable {
-		f.watch.Go(func() {
+		begin(&f.watch, f.s.log, "forwarding", cancel, func() {
 			if f.s.leadershipMoves(ctx, f.answered, f.leader) && (f.streams.Load() || f.settle()) {
 				cancel(errLeaderChanged)
 			}
@@ -234,7 +223,7 @@ func (f *forwarding) begin(ctx context.Context, cancel context.CancelCauseFunc, 
 	}
 	f.c.w.stream()
 	f.streams.Store(true)
-	f.watch.Go(func() {
+	begin(&f.watch, f.s.log, "forwarding", cancel, func() {
 		select {
 		case <-f.s.stopping:
 			cancel(http.ErrServerClosed)

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"encoding/base64"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 func basic(credentials string) string {
@@ -273,4 +277,76 @@ func TestPanicIsAnswered(t *testing.T) {
 	if res := send(t, newAPI(o), "GET /broken"); res.StatusCode != 500 || !strings.Contains(log.String(), "panic=no") {
 		t.Errorf("panicking handler = %d, log %s", res.StatusCode, &log)
 	}
+}
+
+// Whatever a request is, one without the right credentials gets nothing but /ping and changes nothing, and one with them is
+// answered without a fault of ours.
+func FuzzHTTPWithCredentials(f *testing.F) {
+	const right = "u:right"
+	for _, e := range endpoints {
+		request := strings.Replace(e, "BASE", "/v1/scheduler", 1)
+		for _, credentials := range []string{"", right, "u:wrong"} {
+			f.Add("HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", request, "Basic "+base64.StdEncoding.EncodeToString([]byte(credentials)))
+		}
+	}
+	f.Add("HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "POST /scheduler/iso8601", "basic dTpyaWdodA==")
+	f.Add("HTTP/1.0\r\nAuthorization: Basic dTpyaWdodA==\r\n\r\n", "GET /ping/../scheduler/jobs", "")
+	f.Add("HTTP/1.1\r\nHost: x\r\nX-Chronos-Via: y\r\nX-Chronos-Request-Id: z\r\n\r\n", "DELETE //scheduler/job/a;b", "Bearer dTpyaWdodA==")
+	f.Fuzz(func(t *testing.T, rest, line, authorization string) {
+		if strings.ContainsAny(line+authorization, "\r\n") {
+			return
+		}
+		first, headers, ok := strings.Cut(rest, "\r\n")
+		if !ok {
+			return
+		}
+		text := line + " " + first + "\r\n" + headers
+		if authorization != "" {
+			text = line + " " + first + "\r\nAuthorization: " + authorization + "\r\n" + headers
+		}
+		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(text)))
+		if err != nil || len(r.Header["Authorization"]) > 1 {
+			return
+		}
+		scheme, packed, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		given, err := base64.StdEncoding.DecodeString(packed)
+		proven := err == nil && strings.EqualFold(scheme, "basic") && string(given) == right
+		ctx, cancel := context.WithCancel(t.Context())
+		cancelled := strings.Contains(r.URL.Path, "events") // which has no end
+		if cancelled {
+			cancel()
+		}
+		defer cancel()
+		var log strings.Builder
+		st := newMemStore()
+		o := leading(schedulerOn(t, st))
+		o.credentials, o.hold = right, time.Nanosecond
+		o.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError}))
+		s := newAPI(o)
+		create := "POST /scheduler/iso8601" + basic(right) + asJSON + jobA
+		if res := send(t, s, create); res.StatusCode != http.StatusNoContent {
+			t.Fatalf("POST = %d", res.StatusCode)
+		}
+		jobs := func() string { return bodyOf(t, send(t, s, "GET /scheduler/jobs"+basic(right))) }
+		before := jobs()
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r.WithContext(ctx))
+		res := w.Result()
+		switch {
+		case strings.Contains(log.String(), "panicked"):
+			t.Errorf("%q: %s", text, &log)
+		case cancelled || r.URL.Path == "/ping":
+		case !proven && (res.StatusCode != http.StatusUnauthorized || strings.Contains(w.Body.String(), `"name":"a"`)):
+			t.Errorf("%q is answered %d %s without credentials", text, res.StatusCode, w.Body)
+		case !proven && jobs() != before:
+			t.Errorf("%q has changed something without credentials", text)
+		case proven && res.StatusCode == http.StatusUnauthorized:
+			t.Errorf("%q is refused with the right credentials", text)
+		case proven && res.StatusCode == http.StatusInternalServerError:
+			t.Errorf("%q is answered %d %s: %s", text, res.StatusCode, w.Body, &log)
+		}
+		if used := s.memory.used.Load(); used != 0 {
+			t.Errorf("%q leaves %d bytes taken", text, used)
+		}
+	})
 }

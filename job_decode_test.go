@@ -368,6 +368,7 @@ func shared(document []byte, a, b dialect) string {
 }
 
 func TestListedJobCanBeMadeAgain(t *testing.T) {
+	t.Parallel()
 	fetch := func(change func(*Fetch)) Fetch {
 		f := Fetch{URI: "http://a", Extract: true}
 		change(&f)
@@ -417,6 +418,7 @@ func TestListedJobCanBeMadeAgain(t *testing.T) {
 
 // 3.0 had no async jobs, but its documentation shows the key.
 func TestAsyncThroughV1(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		base *Job
 		in   string

@@ -18,6 +18,7 @@ func likes(values ...string) []Constraint {
 }
 
 func TestPatternsAreBoundedBeforeTheyAreCompiled(t *testing.T) {
+	t.Parallel()
 	var hosts []string
 	for i := range 100 {
 		hosts = append(hosts, fmt.Sprintf("agent%03d.dc%d.example.com", i, i%3))
@@ -56,6 +57,7 @@ func TestPatternsAreBoundedBeforeTheyAreCompiled(t *testing.T) {
 }
 
 func TestProgramSizeIsThatOfTheProgram(t *testing.T) {
+	t.Parallel()
 	for _, p := range []string{
 		"", "a", "abc", "a|b|c", "(abc|abd|x)*", "a{3,7}", "a{5}", "a{5,}", "(a?){1000}", "((a?){30}){30}", "(.*a){300}", "[a-z0-9.-]+",
 		`\w+\.\d{1,3}`, "(?i)agent-[abc]{2,40}", "(?:x(?:y(?:z|w){4}){4}){4}", "^a.*b$", `(a|b|c|d|e){100}`, "(ab?c+d*){50}",

@@ -8,6 +8,7 @@ import (
 )
 
 func TestWarningsSayWhatIsWrongWhatHappensAndWhatIsNearest(t *testing.T) {
+	t.Parallel()
 	const zone = `"schedule":"30 2 * * *","scheduleTimeZone":`
 	for _, tt := range []struct{ in, want string }{
 		{``, ""},
@@ -103,6 +104,7 @@ func TestWarningsSayWhatIsWrongWhatHappensAndWhatIsNearest(t *testing.T) {
 
 // What 3.0's paths forgive is told as well.
 func TestWarningsOfTheOtherDialect(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		`"epsilon":"soon"`:          `epsilon: 'soon' is read as "PT60S"; write "PT60S"`,
 		`"container":{"type":"x"}`:  `container: '{"type":"x"}' means nothing there, and is left out; leave it out`,
@@ -128,8 +130,9 @@ func TestWarningsOfTheOtherDialect(t *testing.T) {
 
 // Nobody is warned of what we list ourselves.
 func TestListedJobsAreReadAsTheySay(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(7, 8))
-	for range 2000 {
+	for range inForm(300, 20_000) {
 		j := randomJob(r)
 		for _, d := range []dialect{dialect2, dialect3} {
 			for _, doc := range [][]byte{j.appendJSON(nil, d), j.appendListJSON(nil, d)} {

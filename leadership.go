@@ -218,9 +218,9 @@ func (l *leadership) onZooKeeper(ctx, alive context.Context, o zkOptions) {
 	l.ensemble.told = true
 	var watching sync.WaitGroup
 	defer watching.Wait()
-	watching.Go(func() { l.watchEnsemble(alive) })
+	watching.Go(func() { unbroken(alive, l.log, "watch of ZooKeeper", l.watchEnsemble) })
 	for alive.Err() == nil {
-		err := l.session(ctx, alive, o)
+		err := guarded(l.log, "session", func() error { return l.session(ctx, alive, o) })
 		l.seat.leave()
 		if alive.Err() != nil {
 			return
@@ -250,7 +250,7 @@ func (l *leadership) session(ctx, alive context.Context, o zkOptions) error {
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	defer session.close()
-	watching.Go(func() {
+	begin(&watching, l.log, "watch of the leader", session.cancel, func() {
 		err := watchLeader(session.ctx, session, o.root, func(id string, at instance, problem error) {
 			l.log.Info("leader", "id", id, "self", id == l.seat.id)
 			if problem != nil {
@@ -261,8 +261,10 @@ func (l *leadership) session(ctx, alive context.Context, o zkOptions) error {
 		})
 		session.cancel(err)
 	})
-	watching.Go(func() { session.cancel(watchMembers(session.ctx, session, o.root, l.seat.gather)) })
-	watching.Go(func() { session.cancel(l.pulse(session, o.root)) })
+	begin(&watching, l.log, "watch of the instances", session.cancel, func() {
+		session.cancel(watchMembers(session.ctx, session, o.root, l.seat.gather))
+	})
+	begin(&watching, l.log, "pulse", session.cancel, func() { session.cancel(l.pulse(session, o.root)) })
 	if ctx.Err() == nil {
 		if err := l.candidacy(ctx, session, o); ctx.Err() == nil {
 			return err
@@ -299,7 +301,7 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, o zkOpti
 	defer l.enterOffice(nil)
 	var holding sync.WaitGroup
 	defer holding.Wait()
-	holding.Go(func() {
+	begin(&holding, l.log, "hold of the latch", stop, func() {
 		stop(fmt.Errorf("latch node: %w", errors.Join(c.hold(leading, session, latch), errNoLeader)))
 	})
 	err = l.lead(leading, st)

@@ -82,8 +82,9 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 	if l.opts.hasJob == nil {
 		l.opts.hasJob = func(string) bool { return true }
 	}
+	reserveThreads(instanceThreads)
 	l.archive = newRunArchive(dir, opts.keep, opts.keepBytes)
-	l.keepers = keepers{command: opts.keeper, of: map[string]*keeperProcess{}}
+	l.keepers = keepers{command: opts.keeper, log: l.log, most: keptRuns(descriptorLimit()), of: map[string]*keeperProcess{}}
 	if len(opts.keeper) == 0 {
 		self, err := ownBinary()
 		if err != nil {
@@ -218,7 +219,9 @@ func (l *localCluster) run(ctx context.Context, frameworkID string, handle func(
 	l.mu.Unlock()
 	l.keepers.reap()
 
-	s.loop(ctx)
+	if err := guarded(l.log, "local cluster", func() error { s.loop(ctx); return nil }); err != nil {
+		cancel(err)
+	}
 	cause := context.Cause(ctx)
 	cancel(nil)
 
@@ -244,7 +247,7 @@ func (l *localCluster) send(call *sched.Call, done func(error)) {
 	if done != nil {
 		// Nobody waits for it: it is the caller's own function, and the
 		// contract forbids to call it from here.
-		go done(errNotSent)
+		go guarded(l.log, "refusal of a call", func() error { done(errNotSent); return nil })
 	}
 }
 

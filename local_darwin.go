@@ -2,7 +2,6 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"runtime"
 	"syscall"
 )
@@ -32,7 +31,17 @@ func sandboxOf(int, string) (work string, ok bool) { return "", false }
 
 func jobAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
-func awaitExit(cmd *exec.Cmd) { cmd.Wait() }
+func noticeExits(*keeper) {}
+
+func noticeExit(p *program) {
+	if p.ended == nil {
+		return
+	}
+	go func() {
+		p.cmd.Wait()
+		close(p.ended)
+	}()
+}
 
 // machineSize takes 4 GB of memory for granted, since asking needs more than the
 // standard library; localOptions can say better.

@@ -39,10 +39,12 @@ type keepRequest struct {
 }
 
 // A keepAnswer tells what became of a request: the run is claimed, and executed,
-// unless Refusal says why not. A second answer tells that a claimed run is over.
+// unless Refusal says why not, and Again that it may be possible later. A second answer tells that a
+// claimed run is over.
 type keepAnswer struct {
 	Run     string `json:"run"`
 	Refusal string `json:"refusal,omitempty"`
+	Again   bool   `json:"again,omitempty"`
 	Over    bool   `json:"over,omitempty"`
 }
 
@@ -56,6 +58,7 @@ type keeper struct {
 	answers *json.Encoder
 	answer  sync.Mutex // held while writing one
 	starts  chan func()
+	slots   chan struct{} // one for each run that may be at work with files at a time, so that threads suffice
 
 	mu      sync.Mutex
 	cutting bool                // the outputs of kept are looked after
@@ -72,6 +75,7 @@ func runKeeper(dir string) int {
 	}
 	keepDescriptors()
 	adoptOrphans()
+	reserveThreads(keeperThreads)
 	// Caught and dropped, not ignored: the commands would inherit that. What was ignored
 	// when the program was started stays so for them.
 	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT} {
@@ -81,16 +85,17 @@ func runKeeper(dir string) int {
 	}
 	k := &keeper{
 		dir: dir, name: randomHex(), answers: json.NewEncoder(os.NewFile(4, "answers")),
-		starts: make(chan func()), kept: map[string]*keptRun{}, started: map[int]*program{},
+		starts: make(chan func()), slots: make(chan struct{}, keeperThreads/2), kept: map[string]*keptRun{}, started: map[int]*program{},
 	}
 	control, err := k.openControl()
 	if err != nil {
-		_ = k.answers.Encode(keepAnswer{Refusal: err.Error()})
+		_ = k.answers.Encode(keepAnswer{Refusal: err.Error(), Again: isShortage(err)})
 		return exitBroken
 	}
 	defer os.Remove(control.Name())
 	go k.listen(control)
 	go k.startCommands()
+	noticeExits(k)
 	k.serve(os.NewFile(3, "requests"))
 	return 0
 }
@@ -150,25 +155,53 @@ func (k *keeper) serve(requests io.Reader) {
 
 func (k *keeper) keep(q keepRequest) {
 	r := newKeptRun(sandbox(filepath.Join(k.dir, "runs", q.Run)), q)
-	err := r.awaitLock()
-	if err == nil {
-		k.hold(q.Run, r)
-		if err = r.claim(k.dir); err != nil {
-			k.let(q.Run, r)
-		}
+	begun := false
+	r.begin = func() {
+		begun = true
+		k.reply(keepAnswer{Run: q.Run})
 	}
+	err := k.work(func() error { return k.claim(q.Run, r) })
 	if err != nil {
-		k.reply(keepAnswer{Run: q.Run, Refusal: err.Error()})
+		k.reply(keepAnswer{Run: q.Run, Refusal: err.Error(), Again: isShortage(err)})
 		return
 	}
-	k.reply(keepAnswer{Run: q.Run})
-	st := r.execute(k)
-	r.cutOutputs()
-	if err := r.box.settle(st); err != nil {
-		fmt.Fprintf(r.stderr, "chronos: record the end of the run: %v\n", err)
+	st, err := r.execute(k)
+	if err == nil {
+		err = k.work(func() error { r.settle(st); return nil })
+	} else if failed := k.work(r.box.withdraw); failed != nil {
+		r.settle(startFailed(errors.Join(err, failed)))
+		err = nil
 	}
 	k.let(q.Run, r)
-	k.reply(keepAnswer{Run: q.Run, Over: true})
+	switch {
+	case begun:
+		k.reply(keepAnswer{Run: q.Run, Over: true})
+	case err != nil:
+		k.reply(keepAnswer{Run: q.Run, Refusal: err.Error(), Again: true})
+	default:
+		r.begin()
+		k.reply(keepAnswer{Run: q.Run, Over: true})
+	}
+}
+
+// work does something with files, of which no more go on at a time than there are threads for.
+func (k *keeper) work(do func() error) error {
+	k.slots <- struct{}{}
+	defer func() { <-k.slots }()
+	return do()
+}
+
+// claim locks and claims a run.
+func (k *keeper) claim(name string, r *keptRun) error {
+	if err := r.awaitLock(); err != nil {
+		return err
+	}
+	k.hold(name, r)
+	err := r.claim(k.dir)
+	if err != nil {
+		k.let(name, r)
+	}
+	return err
 }
 
 // hold makes a run that is locked known to those who have a word to say.
@@ -235,6 +268,7 @@ func (k *keeper) start(p *program) error {
 		err := p.start()
 		if err == nil {
 			k.started[p.cmd.Process.Pid] = p
+			noticeExit(p)
 		}
 		done <- err
 	}
@@ -246,11 +280,14 @@ func (k *keeper) start(p *program) error {
 // first process ended, which is reaped only here: until then no other group can
 // get its number.
 func (k *keeper) sweep(p *program) syscall.WaitStatus {
-	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-	p.cmd.Wait()
-	for k.killOrphans(p) {
-		// What they have started is now ours in turn.
-	}
+	_ = k.work(func() error {
+		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		p.cmd.Wait()
+		for k.killOrphans(p) {
+			// What they have started is now ours in turn.
+		}
+		return nil
+	})
 	k.forget(p)
 	ws := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if p.container != "" && (ws.Signaled() || p.stopped) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,8 +19,14 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
-// maxKept is how many runs one keeper gets at a time: so many share its fate.
+// maxKept bounds how many runs one keeper gets at a time: so many share its fate.
 const maxKept = 64
+
+// keptRuns is how many runs a keeper gets that may have so many files open: there are always enough to end a run, and to record that.
+func keptRuns(descriptors uint64) int {
+	const eachTakes, othersTake = 6, 64
+	return max(1, min(maxKept, (int(min(descriptors, 1<<20))-othersTake)/eachTakes))
+}
 
 // keeperPatience is how long a keeper may take to claim a run. It waits for nobody meanwhile, but for a disk that is stuck.
 const keeperPatience = 30 * time.Second
@@ -34,6 +41,8 @@ var errKeeperEnded = errors.New("the process that was to execute the run has end
 // is a subscription, further ones as long as they have runs.
 type keepers struct {
 	command []string // with the data directory as its last argument
+	log     *slog.Logger
+	most    int // runs of one keeper
 
 	mu   sync.Mutex
 	all  []*keeperProcess
@@ -50,14 +59,14 @@ type keeperProcess struct {
 	retired  bool // it gets no further runs
 
 	mu      sync.Mutex
-	waiting map[string]chan<- string // for the refusal, "" for none, by directory; nil when it has ended
-	over    map[string]chan struct{} // of the runs it has claimed, by directory; closed at their end
-	fault   string                   // why it ended, if it has said so
+	waiting map[string]chan<- keepAnswer // by directory; nil when it has ended
+	over    map[string]chan struct{}     // of the runs it has claimed, by directory; closed at their end
+	fault   keepAnswer                   // why it ended, if it has said so
 }
 
 // start prepares a run's directory and has a keeper execute it. It returns nil once the keeper has
 // claimed the run, errClaimed if another has, errSuperseded if this subscription
-// is not the last, and any other error if the run can't be executed and wasn't.
+// is not the last, and any other error if the run can't be executed and wasn't: a shortage may pass.
 func (l *localCluster) start(ctx context.Context, box sandbox, id string, task *mesos.TaskInfo, epoch int64) error {
 	if err := box.create(id, task); err != nil {
 		return fmt.Errorf("prepare run: %w", err)
@@ -100,7 +109,7 @@ func (l *localCluster) startWith(ctx context.Context, k *keeperProcess, box sand
 func (s *keepers) take(id string) (*keeperProcess, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.all, func(k *keeperProcess) bool { return k.runs < maxKept && !k.retired })
+	i := slices.IndexFunc(s.all, func(k *keeperProcess) bool { return k.runs < s.most && !k.retired })
 	if i < 0 {
 		k, err := startKeeper(s.command)
 		if err != nil {
@@ -178,11 +187,17 @@ func (s *keepers) retire(k *keeperProcess) {
 func (s *keepers) listen(k *keeperProcess) {
 	var err error
 	for d := json.NewDecoder(k.answers); ; {
-		var a keepAnswer
-		if err = d.Decode(&a); err != nil {
+		err = guarded(s.log, "hearing of a keeper", func() error {
+			var a keepAnswer
+			err := d.Decode(&a)
+			if err == nil {
+				k.heard(a)
+			}
+			return err
+		})
+		if err != nil {
 			break
 		}
-		k.heard(a)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -235,7 +250,7 @@ func startKeeper(command []string) (*keeperProcess, error) {
 		return nil, err
 	}
 	defer theirAnswers.Close()
-	k := &keeperProcess{requests: requests, answers: answers, waiting: map[string]chan<- string{}, over: map[string]chan struct{}{}}
+	k := &keeperProcess{requests: requests, answers: answers, waiting: map[string]chan<- keepAnswer{}, over: map[string]chan struct{}{}}
 	k.cmd = &exec.Cmd{
 		Path:        command[0],
 		Args:        append([]string{"chronos"}, command[1:]...),
@@ -254,31 +269,33 @@ func startKeeper(command []string) (*keeperProcess, error) {
 
 // keep asks the keeper to execute a run, and returns when that is claimed, or why it is not.
 func (k *keeperProcess) keep(ctx context.Context, q keepRequest) error {
-	refused := make(chan string, 1)
+	refused := make(chan keepAnswer, 1)
 	k.mu.Lock()
 	if k.waiting == nil {
 		k.mu.Unlock()
-		return errKeeperEnded
+		return shortage(errKeeperEnded.Error())
 	}
 	k.waiting[q.Run] = refused
 	err := json.NewEncoder(k.requests).Encode(q)
 	k.mu.Unlock()
 	if err != nil {
-		return fmt.Errorf("%w: %w", errKeeperEnded, err)
+		return shortage(fmt.Sprintf("%v: %v", errKeeperEnded, err))
 	}
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx) // the run will be adopted
-	case refusal := <-refused:
-		switch refusal {
-		case "":
+	case a := <-refused:
+		switch {
+		case a.Refusal == "":
 			return nil
-		case errClaimed.Error():
+		case a.Again:
+			return shortage(a.Refusal)
+		case a.Refusal == errClaimed.Error():
 			return errClaimed
-		case errSuperseded.Error():
+		case a.Refusal == errSuperseded.Error():
 			return errSuperseded
 		}
-		return errors.New(refusal)
+		return errors.New(a.Refusal)
 	}
 }
 
@@ -287,7 +304,7 @@ func (k *keeperProcess) heard(a keepAnswer) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if a.Run == "" {
-		k.fault = a.Refusal
+		k.fault = a
 	}
 	if a.Over {
 		if over := k.over[a.Run]; over != nil {
@@ -300,7 +317,7 @@ func (k *keeperProcess) heard(a keepAnswer) {
 		if a.Refusal == "" {
 			k.over[a.Run] = make(chan struct{})
 		}
-		refused <- a.Refusal
+		refused <- a
 		delete(k.waiting, a.Run)
 	}
 }
@@ -310,7 +327,7 @@ func (k *keeperProcess) end() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, refused := range k.waiting {
-		refused <- cmp.Or(k.fault, errKeeperEnded.Error())
+		refused <- cmp.Or(k.fault, keepAnswer{Refusal: errKeeperEnded.Error(), Again: true})
 	}
 	k.waiting = nil
 	for run, over := range k.over {

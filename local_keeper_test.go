@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -176,7 +177,7 @@ func TestLocalFIFOsOfKilledKeepersAreClearedAway(t *testing.T) {
 // contend asks a keeper of its own to execute a run.
 func contend(t *testing.T, l *localCluster, box sandbox, epoch int64) error {
 	t.Helper()
-	s := keepers{command: l.keepers.command, of: map[string]*keeperProcess{}}
+	s := keepers{command: l.keepers.command, most: 1, of: map[string]*keeperProcess{}}
 	k, err := s.take("")
 	if err != nil {
 		t.Fatal(err)
@@ -353,6 +354,7 @@ func leaveOpen(t *testing.T) {
 // A job has its input and outputs open and nothing else, however it is started: neither the pipes of
 // its keeper, nor what whoever started this program had open.
 func TestLocalJobsHaveNothingOpenButInputAndOutputs(t *testing.T) {
+	t.Parallel()
 	leaveOpen(t)
 	m := startLocal(t, t.TempDir(), localOptions{})
 	script := filepath.Join(t.TempDir(), "script")
@@ -421,6 +423,13 @@ func TestLocalSilentKeeperIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer syscall.Kill(keeper, syscall.SIGCONT)
+	until(t, "all threads of the keeper have stopped", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", keeper))
+		return err == nil && len(threads) > 0 && !slices.ContainsFunc(threads, func(name string) bool {
+			text, err := os.ReadFile(name)
+			return err == nil && !strings.Contains(string(text), ") T ")
+		})
+	})
 	m.launch(shellTask(second, "echo second >> "+tally))
 	if st := m.end(second); st.GetState() != mesos.TASK_FINISHED {
 		t.Errorf("with a keeper that is stopped = %v %s", st.GetState(), st.GetMessage())

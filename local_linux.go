@@ -4,12 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"os"
-	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
+	"unsafe"
 )
 
 const prSetChildSubreaper = 36 // PR_SET_CHILD_SUBREAPER of <sys/prctl.h>
@@ -41,13 +42,38 @@ func jobAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// awaitExit waits until a command has ended, and leaves it to be reaped.
-func awaitExit(cmd *exec.Cmd) {
-	const pPID = 1 // P_PID of <sys/wait.h>
+// noticeExits has the keeper's programs told of their end, without a thread that waits for each.
+func noticeExits(k *keeper) {
+	signals := make(chan os.Signal, 1) // one that is to come tells of all
+	signal.Notify(signals, syscall.SIGCHLD)
+	go func() {
+		for range signals {
+			k.mu.Lock()
+			for pid, p := range k.started {
+				if p.ended != nil && !p.over && hasEnded(pid) {
+					p.over = true
+					close(p.ended)
+				}
+			}
+			k.mu.Unlock()
+		}
+	}()
+}
+
+// noticeExit does nothing: noticeExits sees to a program that was just started.
+func noticeExit(*program) {}
+
+// hasEnded reports whether a child has ended, and leaves it to be reaped.
+func hasEnded(pid int) bool {
+	const pPID = 1    // P_PID of <sys/wait.h>
+	var info struct { // siginfo_t
+		signal int32 // stays 0 if there is nothing to tell
+		rest   [31]int32
+	}
 	for {
-		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, pPID, uintptr(cmd.Process.Pid), 0, syscall.WEXITED|syscall.WNOWAIT, 0, 0)
+		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, pPID, uintptr(pid), uintptr(unsafe.Pointer(&info)), syscall.WEXITED|syscall.WNOWAIT|syscall.WNOHANG, 0, 0)
 		if errno != syscall.EINTR {
-			return
+			return errno != 0 || info.signal != 0
 		}
 	}
 }

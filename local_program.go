@@ -28,6 +28,8 @@ type program struct {
 	owner     *syscall.Credential // of the working directory; nil for ourselves
 	container string              // its docker name, if it is one
 	stopped   bool                // by us
+	ended     chan struct{}       // closed when its first process has ended; nil if nobody wants to know
+	over      bool                // ended is closed
 }
 
 // newProgram makes a program of a task, as Mesos would interpret it. The working
@@ -44,7 +46,7 @@ func newProgram(box sandbox, task *mesos.TaskInfo, stdout, stderr *os.File) (*pr
 	if err != nil {
 		return nil, err
 	}
-	p := &program{box: box, uris: command.URIs, owner: owner}
+	p := &program{box: box, uris: command.URIs, owner: owner, ended: make(chan struct{})}
 	work := box.path("work")
 	if err := os.Mkdir(work, 0o700); err != nil {
 		return nil, err
@@ -108,6 +110,9 @@ func runAs(name string) (*user.User, *syscall.Credential, error) {
 		return self, nil, nil
 	}
 	account, err := user.Lookup(name)
+	if isShortage(err) {
+		return nil, nil, err
+	}
 	if err != nil {
 		// Asked for by number. C libraries cut a larger one to 32 bits, and 2^32 is root again;
 		// the largest means to change nothing.
@@ -188,9 +193,6 @@ func lookProgram(name, path string) (string, error) {
 }
 
 func (p *program) fetch(ctx context.Context) error {
-	if len(p.uris) == 0 {
-		return nil
-	}
 	root, err := os.OpenRoot(p.box.path("work"))
 	if err != nil {
 		return err
@@ -238,11 +240,13 @@ func (p *program) terminate() {
 // A keptRun is a run in the hands of a keeper.
 type keptRun struct {
 	box            sandbox
-	epoch          int64 // number of the subscription that asked for it
-	outputs        int64 // bytes to keep of each output
+	epoch          int64  // number of the subscription that asked for it
+	outputs        int64  // bytes to keep of each output
+	begin          func() // tells that it begins
 	task           *mesos.TaskInfo
 	lock           *os.File
 	stdout, stderr *os.File
+	status         *os.File      // what will be it
 	alive          *os.File      // what observers wait on, if there are any; belongs to the keeper
 	told           chan struct{} // holds a token when the file kill may be there
 	asked          atomic.Int64  // grace period of a kill that left no file, for want of room
@@ -261,7 +265,7 @@ func newKeptRun(box sandbox, q keepRequest) *keptRun {
 func (r *keptRun) release() {
 	close(r.over)
 	// The lock goes first: who waits for the end of alive wants it.
-	for _, f := range []*os.File{r.lock, r.alive, r.stdout, r.stderr} {
+	for _, f := range []*os.File{r.lock, r.alive, r.stdout, r.stderr, r.status} {
 		if f != nil {
 			f.Close()
 		}
@@ -298,7 +302,8 @@ func (r *keptRun) prepare() (err error) {
 	if r.stderr, err = openOutput(r.box.path("stderr")); err != nil {
 		return err
 	}
-	return r.box.reserve()
+	r.status, err = r.box.reserve()
+	return err
 }
 
 func openOutput(path string) (*os.File, error) {
@@ -369,41 +374,67 @@ func (r *keptRun) killGrace() (time.Duration, bool) {
 	return r.box.killGrace()
 }
 
-// execute runs the task and returns how it ended.
-func (r *keptRun) execute(k *keeper) runStatus {
+// execute runs the task and returns how it ended. An error is a shortage, for which nothing of it has begun.
+func (r *keptRun) execute(k *keeper) (runStatus, error) {
 	started := time.Now()
-	st := r.perform(k)
+	st, err := r.perform(k)
+	if _, asked := r.killGrace(); err != nil && (asked || !isShortage(err)) {
+		st, err = startFailed(err), nil
+		if asked {
+			st = endedStatus(mesos.TASK_KILLED, "killed before it started")
+		}
+	}
 	st.Started = started.UnixMilli()
-	return st
+	return st, err
 }
 
-func (r *keptRun) perform(k *keeper) runStatus {
+func (r *keptRun) perform(k *keeper) (st runStatus, err error) {
 	if _, asked := r.killGrace(); asked {
-		return endedStatus(mesos.TASK_KILLED, "killed before it started")
+		return endedStatus(mesos.TASK_KILLED, "killed before it started"), nil
 	}
-	p, err := newProgram(r.box, r.task, r.stdout, r.stderr)
+	var p *program
+	err = k.work(func() (err error) {
+		p, err = newProgram(r.box, r.task, r.stdout, r.stderr)
+		return err
+	})
 	if err != nil {
-		return failed(mesos.REASON_CONTAINER_LAUNCH_FAILED, err)
+		return st, err
 	}
 	if killed, err := r.fetch(p); err != nil {
-		return failed(mesos.REASON_CONTAINER_LAUNCH_FAILED, err)
+		return st, err
 	} else if killed {
-		return endedStatus(mesos.TASK_KILLED, "killed while its files were fetched")
+		return endedStatus(mesos.TASK_KILLED, "killed while its files were fetched"), nil
 	}
 	if err := k.start(p); err != nil {
-		return failed(mesos.REASON_CONTAINER_LAUNCH_FAILED, err)
+		return st, err
 	}
-	return r.await(k, p)
+	if len(p.uris) == 0 {
+		r.begin()
+	}
+	return r.await(k, p), nil
 }
 
-func failed(reason mesos.TaskStatus_Reason, err error) runStatus {
+// startFailed is the end of a run that could not be started.
+func startFailed(err error) runStatus {
 	st := endedStatus(mesos.TASK_FAILED, err.Error())
-	st.Reason = reason.String()
+	st.Reason = mesos.REASON_CONTAINER_LAUNCH_FAILED.String()
 	return st
+}
+
+// settle records how the run ended.
+func (r *keptRun) settle(st runStatus) {
+	r.cutOutputs()
+	if err := r.box.settleIn(r.status, st); err != nil {
+		fmt.Fprintf(r.stderr, "chronos: record the end of the run: %v\n", err)
+	}
 }
 
 // fetch brings the task's files into its directory, unless it is killed meanwhile.
 func (r *keptRun) fetch(p *program) (killed bool, err error) {
+	if len(p.uris) == 0 {
+		return false, nil
+	}
+	r.begin() // this may take long
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	fetched := make(chan error, 1)
@@ -438,14 +469,9 @@ func (r *keptRun) await(k *keeper, p *program) runStatus {
 	if d := r.task.GetMaxCompletionTime(); d != nil && d.Nanoseconds > 0 {
 		limit = time.After(time.Duration(d.Nanoseconds))
 	}
-	ended := make(chan struct{})
-	go func() {
-		awaitExit(p.cmd)
-		close(ended)
-	}()
 	for {
 		select {
-		case <-ended:
+		case <-p.ended:
 			return r.verdict(p, why, k.sweep(p))
 		case grace := <-r.kills:
 			stop(mesos.TASK_KILLED, grace)

@@ -63,6 +63,7 @@ func TestLocalRunsAsUser(t *testing.T) {
 }
 
 func TestLocalJobsOfOthersHaveNothingOpenButInputAndOutputs(t *testing.T) {
+	t.Parallel()
 	leaveOpen(t)
 	m := startLocal(t, filepath.Join(publicDir(t), "data"), localOptions{})
 	task, name := shellTask("", "ls -l /proc/self/fd"), "nobody"
@@ -72,6 +73,7 @@ func TestLocalJobsOfOthersHaveNothingOpenButInputAndOutputs(t *testing.T) {
 
 // C libraries cut a larger number to 32 bits, and 2^32 is root again; the largest means no change.
 func TestLocalNumbersThatAreNoUser(t *testing.T) {
+	t.Parallel()
 	for _, number := range []string{"4294967296", "4294967297", "4294967295", "-1", "18446744073709551616"} {
 		if account, cred, err := runAs(number); err == nil {
 			t.Errorf("runAs(%s) = %v, %v, want an error", number, account, cred)

@@ -168,6 +168,15 @@ func flock(f *os.File, how int) error {
 // claim makes the run the caller's, who holds the lock; errClaimed if it is
 // somebody's already. A claim survives a power failure once claim has returned.
 func (b sandbox) claim() error {
+	var dirs [2]*os.File // open before there is a claim, which nobody takes back
+	for i, dir := range []string{string(b), filepath.Dir(string(b))} {
+		f, err := os.Open(dir)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		dirs[i] = f
+	}
 	// A link needs no file of its own, and making and removing files is most of what a short run costs.
 	err := os.Link(b.path("lock"), b.path("claim"))
 	if err != nil && !errors.Is(err, fs.ErrExist) {
@@ -179,7 +188,10 @@ func (b sandbox) claim() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(syncDir(string(b)), syncDir(filepath.Dir(string(b))))
+	if err := errors.Join(dirs[0].Sync(), dirs[1].Sync()); err != nil {
+		return errors.Join(err, os.Remove(b.path("claim")))
+	}
+	return nil
 }
 
 func syncDir(dir string) error {
@@ -190,13 +202,36 @@ func syncDir(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// reserve takes the disk space of the status.
-func (b sandbox) reserve() error {
-	return os.WriteFile(b.path("status.tmp"), []byte(strings.Repeat(" ", statusSize)), 0o600)
+// reserve takes the disk space of the status, and returns the file that it is to be written to.
+func (b sandbox) reserve() (*os.File, error) {
+	f, err := b.openStatus()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.WriteAt([]byte(strings.Repeat(" ", statusSize)), 0); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// openStatus opens what will be the status. It is not cut: that would give the reserved block back.
+func (b sandbox) openStatus() (*os.File, error) {
+	return os.OpenFile(b.path("status.tmp"), os.O_WRONLY|os.O_CREATE, 0o600)
 }
 
 // settle records how the run ended. The caller holds lock and claim.
 func (b sandbox) settle(st runStatus) error {
+	f, err := b.openStatus()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return b.settleIn(f, st)
+}
+
+// settleIn is settle with what reserve has returned.
+func (b sandbox) settleIn(f *os.File, st runStatus) error {
 	text, err := json.Marshal(st)
 	if err != nil {
 		return err
@@ -204,13 +239,10 @@ func (b sandbox) settle(st runStatus) error {
 	if pad := statusSize - len(text); pad > 0 {
 		text = append(text, strings.Repeat(" ", pad)...)
 	}
-	// Without O_TRUNC: that would give the reserved block back.
-	f, err := os.OpenFile(b.path("status.tmp"), os.O_WRONLY|os.O_CREATE, 0o600)
-	if err != nil {
+	if _, err := f.WriteAt(text, 0); err != nil {
 		return err
 	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := f.Sync(); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), b.path("status"))

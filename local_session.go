@@ -83,9 +83,12 @@ func newLocalSession(l *localCluster, epoch int64, framework string, handle func
 	}
 }
 
+// begin runs f in a goroutine of the session, which ends if that panics.
+func (s *localSession) begin(f func()) { begin(&s.wg, s.l.log, "local cluster", s.fail, f) }
+
 // loop subscribes, reports what ended unacknowledged, and serves until ctx ends.
 func (s *localSession) loop(ctx context.Context) {
-	s.wg.Go(func() { s.clear(ctx) })
+	s.begin(func() { s.clear(ctx) })
 	s.handle(&sched.Event{Type: sched.Event_SUBSCRIBED, Subscribed: &sched.Event_Subscribed{
 		FrameworkID: &mesos.FrameworkID{Value: s.framework},
 	}})
@@ -190,7 +193,7 @@ func (s *localSession) adopt(ctx context.Context, id string, box sandbox) {
 	}
 	s.live[id] = r
 	s.used = s.used.plus(r.need)
-	s.wg.Go(func() { s.watch(ctx, r) })
+	s.begin(func() { s.watch(ctx, r) })
 }
 
 // watch waits for the end of a claimed run and tells it.
@@ -206,6 +209,12 @@ func (s *localSession) watch(ctx context.Context, r *liveRun) {
 		return
 	}
 	s.l.keepers.release(r.id)
+	if st == nil && r.box.has("task") {
+		s.post(func() {
+			s.postpone(r, shortage("the run could not be started for want of descriptors, memory, processes or disk space"))
+		})
+		return
+	}
 	if st == nil {
 		lost := endedStatus(mesos.TASK_LOST, "the run's directory was removed")
 		st = &lost
@@ -234,7 +243,7 @@ func (s *localSession) accept(ctx context.Context, accept *sched.Call_Accept) {
 		for i := range op.GetLaunch().GetTaskInfos() {
 			task := &op.Launch.TaskInfos[i]
 			if !valid {
-				s.refuseTask(task, mesos.TASK_DROPPED, mesos.REASON_INVALID_OFFERS, "the offer is no longer valid")
+				s.refuseTask(task.TaskID.Value, mesos.TASK_DROPPED, mesos.REASON_INVALID_OFFERS, "the offer is no longer valid")
 				continue
 			}
 			used = true
@@ -255,9 +264,9 @@ func (s *localSession) launch(ctx context.Context, task *mesos.TaskInfo) {
 	r := &liveRun{id: id, box: s.l.sandbox(id), need: taskAmounts(task), task: task}
 	switch {
 	case id == "" || task.AgentID.Value != s.l.agent:
-		s.refuseTask(task, mesos.TASK_ERROR, mesos.REASON_TASK_INVALID, "task names another agent, or has no id")
+		s.refuseTask(id, mesos.TASK_ERROR, mesos.REASON_TASK_INVALID, "task names another agent, or has no id")
 	case !s.l.total.minus(s.used).covers(r.need):
-		s.refuseTask(task, mesos.TASK_DROPPED, mesos.REASON_INVALID_OFFERS, "task uses more resources than are left")
+		s.refuseTask(id, mesos.TASK_DROPPED, mesos.REASON_INVALID_OFFERS, "task uses more resources than are left")
 	default:
 		s.live[id] = r
 		s.used = s.used.plus(r.need)
@@ -275,7 +284,7 @@ func (s *localSession) startPending(ctx context.Context) {
 		}
 		s.starting++
 		r.attended = true
-		s.wg.Go(func() { s.attend(ctx, r) })
+		s.begin(func() { s.attend(ctx, r) })
 	}
 }
 
@@ -295,6 +304,9 @@ func (s *localSession) attend(ctx context.Context, r *liveRun) {
 		if _, st, err := r.box.look(); err == nil && st == nil {
 			s.post(func() { s.started(r, r.box.claimTime()) })
 		}
+	case isShortage(err) && !r.box.claimed():
+		s.post(func() { s.postpone(r, err) })
+		return
 	default:
 		s.stillborn(ctx, r, err)
 		return
@@ -352,7 +364,7 @@ func (s *localSession) kill(ctx context.Context, kill *sched.Call_Kill) {
 	if p := kill.GetKillPolicy().GetGracePeriod(); p != nil {
 		grace = time.Duration(p.Nanoseconds)
 	}
-	s.wg.Go(func() {
+	s.begin(func() {
 		err := box.create(id, nil)
 		if err == nil {
 			err = box.kill(ctx, grace)
@@ -457,9 +469,9 @@ func endUUID(id string) []byte {
 	return sum[:16]
 }
 
-func (s *localSession) refuseTask(task *mesos.TaskInfo, state mesos.TaskState, reason mesos.TaskStatus_Reason, message string) {
+func (s *localSession) refuseTask(id string, state mesos.TaskState, reason mesos.TaskStatus_Reason, message string) {
 	s.update(mesos.TaskStatus{
-		TaskID: task.TaskID, State: state.Enum(), Reason: reason.Enum(), Source: mesos.SOURCE_MASTER.Enum(),
+		TaskID: mesos.TaskID{Value: id}, State: state.Enum(), Reason: reason.Enum(), Source: mesos.SOURCE_MASTER.Enum(),
 		Message: &message, Timestamp: seconds(time.Now().UnixMilli()),
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -147,5 +148,30 @@ func TestLocalTermThatIsOverDoesNotSubscribe(t *testing.T) {
 	leader.launch(task)
 	if st := leader.end(task.TaskID.Value); st.GetState() != mesos.TASK_FINISHED {
 		t.Errorf("a run of the term that lasts = %v %q, want it to succeed", st.GetState(), st.GetMessage())
+	}
+}
+
+// A fault of ours, in the session or in one of its goroutines, ends the subscription and not the process, and the next one is served.
+func TestAPanicEndsTheSubscription(t *testing.T) {
+	t.Parallel()
+	l, err := newLocal(t.TempDir(), localOptions{keeper: testKeeper}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults := []func(*sched.Event){
+		func(*sched.Event) { panic("a fault") },
+		func(*sched.Event) {
+			l.session.begin(func() { panic("a fault") })
+		},
+	}
+	for i, handle := range faults {
+		if err := l.run(t.Context(), "", handle); err == nil || !strings.Contains(err.Error(), "a fault") {
+			t.Errorf("subscription %d ended with %v, want the fault", i, err)
+		}
+	}
+	ctx, stop := context.WithCancelCause(t.Context())
+	end := errors.New("told to stop")
+	if err := l.run(ctx, "", func(*sched.Event) { stop(end) }); !errors.Is(err, end) {
+		t.Errorf("the next subscription ended with %v, want %v", err, end)
 	}
 }

@@ -158,6 +158,7 @@ func TestLocalTwoHundredQuickTasks(t *testing.T) {
 }
 
 func TestLocalEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	before := runtime.NumGoroutine()
 	m := startLocal(t, dir, localOptions{})

@@ -67,6 +67,7 @@ func TestMatchConstraint(t *testing.T) {
 // TestComparisonsOfATurnAreBounded: thousands of patterns, each as large as may be, and many agents. Each
 // turn takes so many steps, and after some turns everything has been compared, once.
 func TestComparisonsOfATurnAreBounded(t *testing.T) {
+	t.Parallel()
 	m := newMarket("*")
 	for i := range 10 {
 		m.add(plain(fmt.Sprint("O", i), fmt.Sprintf("agent-%040d", i), 1, 100, 100), time.Time{})

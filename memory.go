@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 )
 
 // errNoRoom means that the memory for bodies and answers under way is used up.
@@ -148,4 +149,16 @@ func (s *share) whole() int64 {
 		return -1
 	}
 	return s.budget.limit
+}
+
+// isFull reports whether an error says that there is no room on a disk.
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// descriptorLimit is how many descriptors this process may have open.
+func descriptorLimit() uint64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 1024 // what systems allow that allow little
+	}
+	return uint64(limit.Cur)
 }

@@ -107,18 +107,18 @@ func (m *mesosCluster) setStatus(master string, err error) {
 
 // run keeps a subscription until ctx ends, and then returns nil. It never tears
 // the framework down. Besides, it returns errFrameworkRemoved or
-// errFrameworkTaken, after handle has seen the ERROR event that says so. While
+// errFrameworkTaken, after handle has seen the ERROR event that says so, and any panicError. While
 // there is no master, or it refuses us, run retries: what the last master has refused says nothing about
 // the next, and one that is about to be ready is asked again at once, since nothing starts meanwhile.
 func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(*sched.Event)) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer cancel()
+	defer cancel(nil)
 	defer m.http.CloseIdleConnections()
 
 	leader := newLeaderWatch()
-	wg.Go(func() { m.follow(ctx, leader.set) })
+	begin(&wg, m.log, "search for the Mesos master", cancel, func() { m.follow(ctx, leader.set) })
 	defer m.setStatus("", errors.New("stopped"))
 
 	leader.wait(ctx, detectTimeout)
@@ -135,6 +135,12 @@ func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(
 		if url != "" {
 			m.rereadSecret()
 			err = m.subscribe(ctx, url, changed, &frameworkID, &retry, handle)
+		}
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		if p, ok := errors.AsType[*panicError](err); ok {
+			return p
 		}
 		if ctx.Err() != nil {
 			return nil

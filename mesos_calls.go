@@ -54,7 +54,7 @@ func (m *mesosCluster) send(call *sched.Call, done func(error)) {
 	q := m.queue
 	m.mu.Unlock()
 	if q == nil || !q.put(queuedCall{call, done}) {
-		go done(errNotSent) // it may wait for whoever called send
+		go guarded(m.log, "refusal of a call", func() error { done(errNotSent); return nil }) // it may wait for whoever called send
 	}
 }
 
@@ -62,9 +62,9 @@ func (m *mesosCluster) send(call *sched.Call, done func(error)) {
 func (m *mesosCluster) attach(s *subscription) *callQueue {
 	q := &callQueue{calls: newMailbox[queuedCall](), acks: newMailbox[queuedCall]()}
 	q.full = func() { s.end(errors.New("master takes calls too slowly")) }
-	s.wg.Go(func() { s.sendFrom(q.calls) })
+	begin(s.wg, m.log, "sending of calls", s.end, func() { s.sendFrom(q.calls) })
 	for range acknowledgers {
-		s.wg.Go(func() { s.sendFrom(q.acks) })
+		begin(s.wg, m.log, "sending of acknowledgements", s.end, func() { s.sendFrom(q.acks) })
 	}
 	m.mu.Lock()
 	m.queue = q
@@ -176,7 +176,7 @@ func (m *mesosCluster) subscribe(ctx context.Context, base string, leads <-chan 
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel(nil)
-	wg.Go(func() {
+	begin(&wg, m.log, "subscription", cancel, func() {
 		select {
 		case <-leads:
 			cancel(errors.New("another master leads"))
@@ -199,7 +199,7 @@ func (m *mesosCluster) subscribe(ctx context.Context, base string, leads <-chan 
 		mesosCluster: m, url: resp.Request.URL, streamID: resp.Header.Get(streamHeader),
 		id: id, handle: handle, alive: silence.Reset, ctx: ctx, end: cancel, wg: &wg,
 	}
-	err = s.read(newRecordReader(resp.Body))
+	err = guarded(m.log, "subscription", func() error { return s.read(newRecordReader(resp.Body)) })
 	// A master that ends each stream soon after it has begun is not asked again at once for ever.
 	if s.queue != nil && time.Since(s.since) >= lastRetry {
 		retry.reset()

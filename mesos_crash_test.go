@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -284,10 +282,7 @@ type deathOfALeader struct {
 }
 
 func (d *deathOfALeader) check(t *testing.T, want string) {
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	if testing.Verbose() {
-		log = slog.New(slog.NewTextHandler(testWriter{t}, nil))
-	}
+	log := newLogTap(t)
 	m := oneAgent(t, mesostest.Options{})
 	m.AutoFinish(10 * time.Second)
 	cfg, st := testConfig(), newMemStore()

@@ -24,24 +24,6 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler/calls"
 )
 
-// logBuffer keeps what a test logs.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // connection is a cluster that runs, with everything it has been told.
 type connection struct {
 	*mesosCluster
@@ -78,6 +60,45 @@ func connect(t *testing.T, c mesosConfig, id string) *connection {
 		<-done
 	})
 	return k
+}
+
+// A fault of ours in whatever goroutine of a connection to Mesos ends that, with the term, and not the process.
+func TestAPanicEndsTheConnection(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]func(c *mesosConfig, k *connection){
+		"the search for the master": func(c *mesosConfig, _ *connection) {
+			c.follow = func(context.Context, func(string)) { panic("a fault") }
+		},
+		"what handles events": func(_ *mesosConfig, k *connection) {
+			k.react = func(e *sched.Event) {
+				if e.GetType() == sched.Event_SUBSCRIBED {
+					panic("a fault")
+				}
+			}
+		},
+		"what is told of a call": func(_ *mesosConfig, k *connection) {
+			k.react = func(e *sched.Event) {
+				if e.GetType() == sched.Event_SUBSCRIBED {
+					k.send(calls.Suppress(), func(error) { panic("a fault") })
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := mesostest.NewMaster(t, mesostest.Options{Pipe: true})
+				k := &connection{t: t, log: &logBuffer{}, react: func(*sched.Event) {}}
+				c := configFor(m, testFramework(), slog.New(slog.NewTextHandler(k.log, nil)))
+				fault(&c, k)
+				k.mesosCluster = newMesos(c)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				if err := k.run(ctx, "", k.handle); err == nil || !strings.Contains(err.Error(), "a fault") {
+					t.Errorf("run = %v, want the fault", err)
+				}
+			})
+		})
+	}
 }
 
 func (k *connection) handle(e *sched.Event) {
@@ -398,6 +419,7 @@ func TestUnreachableMasterRecovers(t *testing.T) {
 
 // TestNewMasterIsSubscribedToWithinASecond of the end of its recovery, however long nothing had led.
 func TestNewMasterIsSubscribedToWithinASecond(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name      string
 		election  time.Duration // that a master started anew redirects to itself
@@ -467,6 +489,7 @@ func TestNewMasterIsSubscribedToWithinASecond(t *testing.T) {
 
 // TestMasterThatIsNotReadyForLong is told of now and then, not with each attempt.
 func TestMasterThatIsNotReadyForLong(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := oneAgent(t, mesostest.Options{})
 		m.AnswerAll(http.StatusServiceUnavailable)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -191,10 +190,7 @@ func TestMesosTorture(t *testing.T) {
 		o := &torture{t: t, random: rand.New(rand.NewPCG(*firstSeed, 0)), noted: map[string]int{}, store: newMemStore(), cfg: testConfig()}
 		o.cfg.historyKeep, o.cfg.historySize = 1<<20, 1<<30
 		o.store.records[adoptKey] = []byte("0")
-		o.log = slog.New(slog.NewTextHandler(io.Discard, nil))
-		if testing.Verbose() {
-			o.log = slog.New(slog.NewTextHandler(testWriter{t}, nil))
-		}
+		o.log = newLogTap(t)
 		o.m = mesostest.NewMaster(t, mesostest.Options{Pipe: true, Election: 3 * time.Second})
 		o.masters = []string{o.m.Standby(), o.m.URL(), o.m.StandbyAt("127.0.0.1:5054")}
 		for range 3 {

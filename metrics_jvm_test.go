@@ -10,6 +10,7 @@ import (
 // TestDropwizardJSONHasTheGaugesOfAJVM: a collector asks 3.0 for them first, and takes nothing else
 // if one is missing or is no number.
 func TestDropwizardJSONHasTheGaugesOfAJVM(t *testing.T) {
+	t.Parallel()
 	var doc struct {
 		Gauges map[string]struct{ Value *float64 }
 	}

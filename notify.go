@@ -250,7 +250,7 @@ func (n *notifier) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, c := range n.clients {
 		if c.err == nil {
-			wg.Go(func() { c.run(ctx) })
+			wg.Go(func() { unbroken(ctx, c.log, "notices", c.run) })
 		}
 	}
 	wg.Wait()
@@ -379,7 +379,7 @@ func (c *notifyClient) deliver(ctx, sending context.Context, n notice) {
 
 // attempt makes one attempt and remembers how it went.
 func (c *notifyClient) attempt(ctx context.Context, n notice) error {
-	err := c.sender.send(ctx, n)
+	err := guarded(c.log, "notice", func() error { return c.sender.send(ctx, n) })
 	if err == nil {
 		c.failure.Store(nil)
 		return nil

@@ -166,6 +166,31 @@ func TestNoticeIsTriedAgainWithGrowingPauses(t *testing.T) {
 	})
 }
 
+// A fault of ours in one client is that client's, and the notice is tried again.
+func TestAPanicOfASenderIsAnAttemptThatFailed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		attempts := 0
+		n, _ := notifierTo(scriptedSender(func(context.Context, notice) error {
+			if attempts++; attempts < 3 {
+				panic("a fault")
+			}
+			return nil
+		}), notifyOptions{})
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() { n.run(ctx) })
+		n.observe(failedEvent())
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if s := n.status()[0]; s.Sent != 1 || s.Failed != 0 || attempts != 3 {
+			t.Errorf("status = %+v after %d attempts, want it sent with the third", s, attempts)
+		}
+		cancel()
+		wg.Wait()
+	})
+}
+
 func TestNoticeIsGivenUp(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -190,7 +190,7 @@ func (s Schedule) at(index int64) Schedule {
 func (s Schedule) rhythmic() bool { return s.cron == nil || s.cron.rhythmic }
 
 // back returns the schedule at its first occurrence after t, if that is before the one that it stands at. It has as many
-// left as before.
+// left as before. An interval that has begun goes on before its start: it may have begun by a clock that was wrong.
 func (s Schedule) back(t time.Time) Schedule {
 	if _, ok := s.next(); !ok {
 		return s
@@ -198,13 +198,71 @@ func (s Schedule) back(t time.Time) Schedule {
 	if s.cron != nil {
 		return s.at(min(s.index, t.UnixMilli()+1))
 	}
-	index := min(s.index, s.lastAt(t)+1)
-	if s.times >= 0 {
-		s.times -= s.index - index
-		s.text = "R" + strconv.FormatInt(s.times, 10) + s.text[1+countDigits(s.text[1:], len(s.text)):]
+	left, began := s.remaining(), s.index > 0
+	repetitions, startText, period, _ := splitInterval(s.text)
+	s.index = min(s.index, s.lastAt(t)+1)
+	if s.index == 0 && began && s.period.repeats() {
+		s.index = s.firstBeforeStart(t)
 	}
-	s.index = index
+	if s.index < 0 {
+		s.moveStart()
+		startText = formatStart(s.start)
+	}
+	if left >= 0 {
+		s.times = left + s.index
+		repetitions = strconv.FormatInt(s.times, 10)
+	}
+	s.text = "R" + repetitions + "/" + startText + "/" + period
 	return s
+}
+
+// firstBeforeStart returns the number, from 0 down, of an interval's first occurrence after t, as if it had begun long before.
+func (s Schedule) firstBeforeStart(t time.Time) int64 {
+	reached := func(k int64) bool {
+		o, err := s.period.plus(s.start, k)
+		return err != nil || !o.After(t)
+	}
+	if reached(0) {
+		return 0
+	}
+	low := min(-1, int64(float64(t.UnixMilli()-s.start.UnixMilli())/s.period.mean())-1)
+	high := int64(0)
+	for step := int64(1); !reached(low); step *= 2 {
+		low, high = low-step, low
+	}
+	for high-low > 1 {
+		if mid := low + (high-low)/2; reached(mid) {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return high
+}
+
+// moveStart gives an interval that stands before its start one that is no later than where it stands: the nearest from
+// which the same day of the month and time of the day are come back to.
+func (s *Schedule) moveStart() {
+	const farthest = 8 * 12 // months from one leap day to the next, at most
+	for k := s.index; k > s.index-farthest; k-- {
+		start, err := s.period.plus(s.start, k)
+		if err != nil {
+			break
+		}
+		if wall := wallOf(start); s.period.comesBackTo(s.wall, wall) {
+			s.start, s.wall, s.index = start, wall, s.index-k
+			return
+		}
+	}
+	s.start, _ = s.period.plus(s.start, s.index) // which is within the years that there are, since it stands there
+	s.wall, s.index = wallOf(s.start), 0
+}
+
+// same reports whether both schedules stand at the same instant.
+func (s Schedule) same(as Schedule) bool {
+	a, ok1 := s.next()
+	b, ok2 := as.next()
+	return ok1 == ok2 && a.Equal(b)
 }
 
 // resumed returns the schedule as it goes on after the clock was set back, by so many ms, to now: at the first
@@ -235,6 +293,10 @@ func (s Schedule) lastAfter(t time.Time) (time.Time, bool) {
 	next, ok := s.next()
 	if !ok || !next.After(t) {
 		return time.Time{}, false
+	}
+	if s.cron == nil {
+		last, ok := s.occurrence(s.index - 1)
+		return last, ok && last.After(t)
 	}
 	n, _, last, _ := s.back(t).passed(next.Add(-time.Millisecond))
 	return last, n > 0

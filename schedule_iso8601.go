@@ -282,6 +282,18 @@ func (p Period) split() (up, down Period) {
 			min(p.Hours, 0), min(p.Minutes, 0), min(p.Seconds, 0), min(p.Millis, 0)}
 }
 
+// comesBackTo reports whether an occurrence at the local time to, in ms, can be a start in place of one at from: it has the day
+// of the month if months are counted, which may be cut at the end of one, and the time of the day if days are, which clocks may skip.
+func (p Period) comesBackTo(from, to int64) bool {
+	const day = daySeconds * 1000
+	dayOfMonth := func(wall int64) int { return time.UnixMilli(wall).UTC().Day() }
+	timeOfDay := func(wall int64) int64 { return wall - floorDiv(wall, day)*day }
+	if p.Years|p.Months != 0 && dayOfMonth(from) != dayOfMonth(to) {
+		return false
+	}
+	return p.Hours|p.Minutes|p.Seconds|p.Millis != 0 || timeOfDay(from) == timeOfDay(to)
+}
+
 // mean returns the average length of the period in milliseconds.
 func (p Period) mean() float64 {
 	d := float64(p.Years)*365.2425 + float64(p.Months)*30.436875 + float64(p.Weeks)*7 + float64(p.Days)

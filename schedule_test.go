@@ -431,3 +431,30 @@ func FuzzParseSchedule(f *testing.F) {
 		}
 	})
 }
+
+// A schedule that was put back to before its start comes to the same days and times as one that began earlier.
+func TestBackBeforeTheStart(t *testing.T) {
+	for _, tt := range []struct{ text, zone, to, want string }{
+		{"R/2030-01-01T10:00:00Z/PT1H", "", "2029-12-31T22:30:00Z", "2029-12-31T23:00:00Z 2030-01-01T00:00:00Z 2030-01-01T01:00:00Z"},
+		{"R/2030-03-31T10:00:00Z/P1M", "", "2030-02-10T00:00:00Z", "2030-02-28T10:00:00Z 2030-03-31T10:00:00Z 2030-04-30T10:00:00Z"},
+		{"R/2032-02-29T10:00:00Z/P1Y", "", "2026-01-01T00:00:00Z", "2026-02-28T10:00:00Z 2027-02-28T10:00:00Z 2028-02-29T10:00:00Z"},
+		{"R/2030-04-10T02:30:00/P1D", "Europe/Berlin", "2030-03-30T23:00:00Z", "2030-03-31T01:30:00Z 2030-04-01T00:30:00Z 2030-04-02T00:30:00Z"},
+		{"R/2030-01-01T10:00:00Z/P1W", "", "2020-01-01T00:00:00Z", "2020-01-07T10:00:00Z 2020-01-14T10:00:00Z 2020-01-21T10:00:00Z"},
+	} {
+		for _, times := range []string{"", "9"} {
+			s := mustParseSchedule(t, "R"+times+tt.text[1:], tt.zone, testNow).at(5)
+			left := s.remaining()
+			back := s.back(mustParseTime(t, tt.to))
+			text, index := back.anchor()
+			for what, s := range map[string]Schedule{"as it is": back, "stored": mustParseSchedule(t, text, tt.zone, testNow).at(index)} {
+				var got []string
+				for _, at := range s.upcoming(mustParseTime(t, tt.to), 3) {
+					got = append(got, at.UTC().Format(time.RFC3339))
+				}
+				if strings.Join(got, " ") != tt.want || s.remaining() != left {
+					t.Errorf("%s back to %s, %s: %s with %d left, want %s with %d", tt.text, tt.to, what, got, s.remaining(), tt.want, left)
+				}
+			}
+		}
+	}
+}

@@ -125,6 +125,7 @@ func TestFromWallIsTheFirstInstantThatShowsIt(t *testing.T) {
 }
 
 func TestNearestZone(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ id, want string }{
 		{"Europe/Berlim", "Europe/Berlin"},
 		{"europe/berlin", "Europe/Berlin"},
@@ -160,6 +161,7 @@ func TestNearestZone(t *testing.T) {
 }
 
 func TestZoneNamesExist(t *testing.T) {
+	t.Parallel()
 	names := strings.Fields(zoneNames)
 	if len(names) < 590 {
 		t.Errorf("there are %d names, want those of the time zone database", len(names))

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -215,9 +213,9 @@ func (s *scheduler) run(ctx context.Context) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	// The last effects run when the writer has stopped, so that nobody who waits for an answer is left alone.
-	wg.Go(func() { cancel(s.writer.run(ctx)) })
+	begin(&wg, s.log, "writer", cancel, func() { cancel(s.writer.run(ctx)) })
 	framework := s.framework
-	wg.Go(func() { cancel(s.connect(ctx, framework)) })
+	begin(&wg, s.log, "cluster", cancel, func() { cancel(s.connect(ctx, framework)) })
 	cancel(s.loop(ctx))
 	close(s.stopped) // before the wait: the cluster may be telling the fate of its last calls
 	wg.Wait()
@@ -227,8 +225,7 @@ func (s *scheduler) run(ctx context.Context) error {
 
 // connect keeps the cluster's subscription. A framework that the master has removed
 // starts afresh once that, and the end of all its tasks, is stored.
-func (s *scheduler) connect(ctx context.Context, framework string) (err error) {
-	defer recoverAs(s.log, "cluster", &err)
+func (s *scheduler) connect(ctx context.Context, framework string) error {
 	for {
 		err := s.cluster.run(ctx, framework, s.handle)
 		if !errors.Is(err, errFrameworkRemoved) {
@@ -314,15 +311,6 @@ func (s *scheduler) refused() error {
 		return *why
 	}
 	return nil
-}
-
-// recoverAs makes a panic the error of the function that defers it. A panic is a fault of ours, and
-// ends the term and not the process: the next term starts from what is stored.
-func recoverAs(log *slog.Logger, part string, err *error) {
-	if p := recover(); p != nil {
-		log.Error(part+" failed; loading the state anew", "panic", p, "stack", string(debug.Stack()))
-		*err = fmt.Errorf("%s: %v", part, p)
-	}
 }
 
 const (

@@ -587,7 +587,7 @@ func (s *scheduler) explain(r *openRun, position func(*openRun) int) waiting {
 	w := waiting{Run: r.Run, Position: -1}
 	switch {
 	case r.delayed:
-		w.Reasons = append(w.Reasons, "waits until "+instant(r.dueTime())+" before it is tried again")
+		w.Reasons = append(w.Reasons, "waits until "+instant(msTime(r.wait.at))+" before it is tried again")
 	case r.blocked():
 		w.Reasons = append(w.Reasons, r.entry.whyBlocked(r))
 	case !s.subscribed:

@@ -110,6 +110,7 @@ func (s *scheduler) shiftStamps(by int64) {
 	s.requests.shift(by)
 	s.retired.shift(by)
 	for _, r := range s.runs {
+		shiftAll(by, &r.tryUntil)
 		r.update(func(n *Run) {
 			shiftAll(by, &n.Queued, &n.Launched, &n.Started, &n.Unreachable)
 			if n.Kind != kindScheduled { // it was due when it was made, or so much later
@@ -156,7 +157,7 @@ func (s *scheduler) rewind(e *entry, back int64) {
 	if !far {
 		to = e.sched.resumed(now, back)
 	}
-	switch stays := e.job.Dependent || e.problem != "" || to.index == e.sched.index; {
+	switch stays := e.job.Dependent || e.problem != "" || to.same(e.sched); {
 	case e.gone || stays && !handled:
 		return
 	case stays && !far: // what comes next comes soon enough, and what comes again has run

@@ -42,6 +42,7 @@ func (b *bench) withWrongClock() (set func(by time.Duration)) {
 const year = 365 * 24 * time.Hour
 
 func TestClockSetBack(t *testing.T) {
+	t.Parallel()
 	clocked(t, "intervals and cron expressions that mean intervals go on", func(b *bench, set func(time.Duration)) {
 		b.start()
 		b.post(`{"name":"interval","command":"x","schedule":"R/1999-12-01T00:00:00Z/PT2S"}`)
@@ -62,6 +63,39 @@ func TestClockSetBack(t *testing.T) {
 		b.wait(20 * time.Minute)
 		if got := b.job("minutes").SuccessCount - count; got != 4 {
 			b.t.Errorf("minutes ran %d times in 20 minutes after the clock went back, want 4", got)
+		}
+	})
+	clocked(t, "also before the start that they had", func(b *bench, set func(time.Duration)) {
+		b.start().post(`{"name":"now","command":"x","schedule":"R20//PT2S"}`)
+		b.post(`{"name":"given","command":"x","schedule":"R/2000-01-01T00:00:00Z/PT10S"}`)
+		b.post(`{"name":"later","command":"x","schedule":"R/2000-01-01T00:00:30Z/PT10S"}`)
+		b.wait(11 * time.Second)
+		set(-time.Hour)
+		b.wait(10 * time.Second)
+		b.restart()
+		b.wait(11 * time.Second)
+		for name, want := range map[string]int64{"now": 17, "given": 4, "later": 0} {
+			if got := b.job(name).SuccessCount; got != want {
+				b.t.Errorf("%s ran %d times in half a minute, want %d", name, got, want)
+			}
+		}
+		if n := b.s.view().job("now").sched.remaining() + b.job("now").SuccessCount; n != 20 {
+			b.t.Errorf("%d repetitions in all, want 20", n)
+		}
+		b.wantIDs()
+	})
+	clocked(t, "not before half a period has passed, however many repetitions are left", func(b *bench, set func(time.Duration)) {
+		b.start()
+		for _, times := range []string{"", "9"} {
+			b.post(`{"name":"a` + times + `","command":"x","schedule":"R` + times + `/2000-01-01T00:00:00Z/PT10S"}`)
+		}
+		b.wait(11 * time.Second)
+		set(-time.Hour + 8*time.Second)
+		b.wait(10 * time.Second)
+		for _, name := range []string{"a", "a9"} {
+			if got := b.job(name).SuccessCount; got != 2 {
+				b.t.Errorf("%s ran %d times, want 2, since its next instant is too soon after the last", name, got)
+			}
 		}
 	})
 	clocked(t, "jobs of fixed times wait until it has caught up", func(b *bench, set func(time.Duration)) {
@@ -214,6 +248,7 @@ func (b *bench) wantIDs() {
 }
 
 func TestClockSetForward(t *testing.T) {
+	t.Parallel()
 	clocked(t, "what was due in between is missed, and the newest runs", func(b *bench, set func(time.Duration)) {
 		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:00:00Z/PT1H","epsilon":"PT30M"}`)
 		b.wait(10 * time.Minute)
@@ -224,6 +259,7 @@ func TestClockSetForward(t *testing.T) {
 
 // Somebody who waits for something waits as long, whatever the clock is set to.
 func TestWaitsOutlastTheClock(t *testing.T) {
+	t.Parallel()
 	for _, by := range []time.Duration{-year, -time.Hour, time.Hour, year} {
 		clocked(t, fmt.Sprint("a retry, clock set by ", by), func(b *bench, set func(time.Duration)) {
 			b.cluster.behave(failing)
@@ -295,6 +331,7 @@ func TestWaitsOutlastTheClock(t *testing.T) {
 }
 
 func TestClockThatIsBehindWhatIsStored(t *testing.T) {
+	t.Parallel()
 	const hourly = `{"name":"a","command":"x","schedule":"R/2000-01-01T00:00:00Z/PT1H"}`
 	const fixed = `{"name":"b","command":"x","schedule":"10 0,1,2,3,4,5,6,7,8 * * *"}`
 	clocked(t, "by up to three hours is waited for", func(b *bench, set func(time.Duration)) {
@@ -380,6 +417,7 @@ func behind(clock func() time.Time, by time.Duration) func() time.Time {
 }
 
 func TestStepsOfTheClockAreTold(t *testing.T) {
+	t.Parallel()
 	clocked(t, "to whoever counts, and to readers", func(b *bench, set func(time.Duration)) {
 		m := newMetrics("1")
 		b.cfg.clockSet = m.clockSet
@@ -424,7 +462,8 @@ func TestStepsOfTheClockAreTold(t *testing.T) {
 // TestWhateverTheClockDoes sets the clock at random, and holds that the instants shown are those that run, that no id is
 // given twice, no repetition is used twice, and no job of fixed times runs twice unless the clock went back far.
 func TestWhateverTheClockDoes(t *testing.T) {
-	const scenarios = 40
+	t.Parallel()
+	scenarios := inForm(6, 400)
 	for seed := range uint64(scenarios) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 10))
@@ -509,6 +548,7 @@ func (b *bench) wantReasons(name string, want ...string) {
 }
 
 func TestReasonsSayWhatWasTheCase(t *testing.T) {
+	t.Parallel()
 	const late = "older than epsilon PT3M when the leader came to it"
 	scenario(t, "too late, and passed over for a newer one", func(b *bench) {
 		b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z/PT1M","epsilon":"PT3M"}`)

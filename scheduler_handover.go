@@ -57,8 +57,10 @@ func atMost[T any](list []T, n int) []T { return list[:min(len(list), n)] }
 
 // yield stops schedules, and returns the runs that wait, and whether there is nothing to wait for: what is left
 // waits for its time or for another run, and the cluster has all that was launched.
-func (s *scheduler) yield(ctx context.Context) (waiting []string, placed bool, err error) {
-	err = s.do(ctx, func() error {
+func (s *scheduler) yield(ctx context.Context) ([]string, bool, error) {
+	var waiting []string // the loop's, until do says that it is done with it
+	var placed bool
+	err := s.do(ctx, func() error {
 		if !s.yielding {
 			s.yielding = true
 			for _, e := range s.jobs {
@@ -75,7 +77,7 @@ func (s *scheduler) yield(ctx context.Context) (waiting []string, placed bool, e
 		return nil
 	})
 	if err != nil {
-		return nil, false, err // the loop may still be at it
+		return nil, false, err
 	}
 	slices.Sort(waiting)
 	return waiting, placed, nil

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -17,8 +15,8 @@ import (
 // took and what the log says.
 func (b *bench) handOver(limit time.Duration) (took time.Duration, log string) {
 	b.t.Helper()
-	var out bytes.Buffer
-	b.s.log = slog.New(slog.NewTextHandler(&out, nil))
+	var out logBuffer
+	readLog(b.s.log, &out)
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(b.t.Context(), limit)
 	defer cancel()

@@ -496,7 +496,7 @@ func (s *scheduler) tellLate(r *openRun) {
 func (s *scheduler) requeue(r *openRun, why string, pause time.Duration) {
 	s.log.Info("task was not launched; its run waits again", "job", r.Job, "task", r.ID, "why", why)
 	r.update(func(n *Run) {
-		n.State, n.Launched, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, "", "", "", why
+		n.State, n.Launched, n.Started, n.AgentID, n.Agent, n.Sandbox, n.Reason = runQueued, 0, 0, "", "", "", why
 	})
 	s.gotAnswer(r)
 	s.touchRun(r)

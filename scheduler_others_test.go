@@ -186,6 +186,7 @@ func (b *bench) runNew() string {
 }
 
 func TestTasksThatEndedUnderAnotherVersion(t *testing.T) {
+	t.Parallel()
 	for state, begin := range underWay {
 		for _, outcome := range []mesos.TaskState{mesos.TASK_FINISHED, mesos.TASK_FAILED} {
 			onWayBack(t, state+" and then "+outcome.String(), func(b *bench, version string, back func()) {
@@ -217,6 +218,7 @@ func TestTasksThatEndedUnderAnotherVersion(t *testing.T) {
 }
 
 func TestTasksThatOutliveAnotherVersion(t *testing.T) {
+	t.Parallel()
 	onWayBack(t, "a task that still runs is ours again, as is what comes of it", func(b *bench, version string, back func()) {
 		b.cluster.behave(forEver)
 		id := b.start().runNew()
@@ -294,6 +296,7 @@ func TestTasksThatOutliveAnotherVersion(t *testing.T) {
 }
 
 func TestRunsThatWaitedUnderAnotherVersion(t *testing.T) {
+	t.Parallel()
 	onWayBack(t, "what 3.0 knows nothing of is run, what 2.4 took is not", func(b *bench, version string, back func()) {
 		b.cluster.resize(0)
 		id := b.start().runNew()
@@ -357,6 +360,7 @@ func TestRunsThatWaitedUnderAnotherVersion(t *testing.T) {
 }
 
 func TestJobMadeAnewUnderAnotherVersion(t *testing.T) {
+	t.Parallel()
 	onWayBack(t, "it is another job, but no id is given twice", func(b *bench, version string, back func()) {
 		b.cluster.behave(forEver)
 		b.start().post(parked)
@@ -394,6 +398,7 @@ func TestJobMadeAnewUnderAnotherVersion(t *testing.T) {
 }
 
 func TestWithoutAReignNothingIsDoubted(t *testing.T) {
+	t.Parallel()
 	lost := func(b *bench, id string) {
 		b.t.Helper()
 		b.wait(time.Hour)
@@ -437,6 +442,7 @@ func (b *bench) reignlessly(deeds func(*jvm)) {
 }
 
 func TestDocumentEditedByHand(t *testing.T) {
+	t.Parallel()
 	for _, way := range []string{"one leader", "a leader that hears nothing before"} {
 		scenario(t, "it decides for that job alone, "+way, func(b *bench) {
 			b.cluster.behave(forEver)
@@ -464,6 +470,7 @@ func TestDocumentEditedByHand(t *testing.T) {
 }
 
 func TestTasksOfAnotherVersionAreAdopted(t *testing.T) {
+	t.Parallel()
 	onWayBack(t, "whoever of our leaders hears of them first", func(b *bench, version string, back func()) {
 		b.start().post(parked)
 		b.end()
@@ -484,6 +491,7 @@ func TestTasksOfAnotherVersionAreAdopted(t *testing.T) {
 
 // A JVM version sees of a cron job the one occurrence that comes next, and disables the job after it.
 func TestCronJobOnTheWayBack(t *testing.T) {
+	t.Parallel()
 	const hourly = `{"name":"a","command":"x","schedule":"0 * * * *","epsilon":"PT1S"}`
 	// runsOnce is what each JVM version leaves of the occurrence of 01:00 when it has run it.
 	runsOnce := func(j *jvm, failed bool) {

@@ -49,16 +49,16 @@ var crowdTests = []crowdTest{
 
 const crowd = 4000 // runs of one job: what ends them all takes more than two commits of ZooKeeper
 
-// gather stores a job with a crowd of runs, as an earlier leader has left it, and begins a term that
+// gather stores a job with n runs, as an earlier leader has left it, and begins a term that
 // has not been told anything of them.
-func (tt crowdTest) gather(b *bench) {
+func (tt crowdTest) gather(b *bench, n int) {
 	b.cluster.resize(0)
 	b.cluster.behave(taking(time.Second))
 	b.start().post(`{"name":"a","command":"x","cpus":0.1,"schedule":"R1/2030-01-01T00:00:00Z/P1D"` + tt.more + `}`)
 	b.post(`{"name":"child","command":"x","disabled":true,"parents":["a"]}`)
 	b.end()
 	document := []byte(b.store.value("J_a"))
-	for i := range crowd {
+	for i := range n {
 		r := &Run{Job: "a", Kind: kindManual, Due: 1000 + int64(i), State: tt.state, Queued: 1000 + int64(i)}
 		r.ID = runID(r.Due, 0, "a", "")
 		if r.State == "" {
@@ -94,7 +94,7 @@ func TestAChangeOfOneJobFitsCommits(t *testing.T) {
 					told.stored(records, true)
 					return nil
 				}
-				tt.gather(b)
+				tt.gather(b, crowd)
 				defer b.end()
 				for id := range b.s.runs {
 					told.opened[id] = true
@@ -143,8 +143,8 @@ func TestALargeChangeMayBeCutOff(t *testing.T) {
 					t.Parallel()
 					synctest.Test(t, func(t *testing.T) {
 						b := newBench(t)
-						b.cfg.batchSize = 64 << 10
-						tt.gather(b)
+						b.cfg.batchSize = 12 << 10 // so that fewer runs, too, take more commits than come before the crash
+						tt.gather(b, crowd/5)
 						told := newLedger()
 						for id := range b.s.runs {
 							told.opened[id] = true

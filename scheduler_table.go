@@ -123,13 +123,15 @@ type openRun struct {
 	answered              bool          // the cluster has told of it in this subscription
 	owed                  *list.Element // among the launches that its agent, owedBy, has not answered
 	owedBy                string
-	asked                 bool     // the cluster was asked about it since its launch
-	unconfirmed           bool     // the cluster may not have taken its launch
-	agentAway             bool     // and the time for it to come back is running
-	doubtful              bool     // another version led after its launch, and nothing has been heard of it since
-	late                  alarm    // raises eventLate
-	limit                 alarm    // ends it when it has taken as long as it may
-	counted               runState // state under which it is summed up
+	asked                 bool          // the cluster was asked about it since its launch
+	unconfirmed           bool          // the cluster may not have taken its launch
+	agentAway             bool          // and the time for it to come back is running
+	doubtful              bool          // another version led after its launch, and nothing has been heard of it since
+	tryUntil              int64         // ms; it could not be started, and fails if it can't by then; 0 if it never failed to
+	tryPause              time.Duration // before it is tried again
+	late                  alarm         // raises eventLate
+	limit                 alarm         // ends it when it has taken as long as it may
+	counted               runState      // state under which it is summed up
 }
 
 // open puts a run that has not ended into the table.

@@ -388,6 +388,10 @@ func (s *scheduler) onTaskError(r *openRun, u *mesos.TaskStatus) {
 // onGone handles the news that the cluster has no such task (any more). One that was
 // never launched waits again with the same attempt; any other is lost, which counts as a failure.
 func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
+	if startsLater(u) && !s.outdated(r, u) && !r.doubtful {
+		s.postpone(r, statusText(u))
+		return
+	}
 	if r.State == runLaunching && neverLaunched(u) {
 		if s.outdated(r, u) {
 			r.answered = false
@@ -403,6 +407,31 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 		}
 	}
 	s.lose(r, statusText(u))
+}
+
+// startsLater reports whether a status says that a task could not be started for now, though its launch was in order, which
+// is what TASK_DROPPED means: nothing of it has begun.
+func startsLater(u *mesos.TaskStatus) bool {
+	return u.GetState() == mesos.TASK_DROPPED && u.GetReason() == mesos.REASON_CONTAINER_LAUNCH_FAILED
+}
+
+// Before a run that could not be started is tried again, the pause grows from the one to the other.
+const (
+	shortPause = 500 * time.Millisecond
+	longPause  = 30 * time.Second
+)
+
+// postpone has a run that could not be started wait, and fails it when its epsilon is over.
+func (s *scheduler) postpone(r *openRun, why string) {
+	if r.tryUntil == 0 {
+		r.tryUntil, r.tryPause = s.now+r.entry.epsilon(), shortPause
+	}
+	if s.now >= r.tryUntil {
+		s.fail(r, runFailed, why)
+		return
+	}
+	s.requeue(r, why, min(r.tryPause, time.Duration(r.tryUntil-s.now)*time.Millisecond))
+	r.tryPause = min(2*r.tryPause, longPause)
 }
 
 // outdated reports whether a status that denies a launch is about an earlier one of the

@@ -153,6 +153,49 @@ func TestStatusUpdates(t *testing.T) {
 		b.wantHistory("a", "manual lost 00:00:00")
 		b.wantRunning()
 	})
+	shortOf := func(what string) func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
+		return func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
+			st := status(mesos.TASK_DROPPED)
+			st.Reason, st.Message = mesos.REASON_CONTAINER_LAUNCH_FAILED.Enum(), &what
+			return 0, st
+		}
+	}
+	scenario(t, "a run that can't be started for now is tried again, ever more seldom, until its epsilon is over", func(b *bench) {
+		b.cluster.behave(shortOf("no processes left"))
+		b.start().post(strings.Replace(parked, `"name"`, `"epsilon":"PT5M","retries":0,"name"`, 1))
+		id := b.runNow("a")
+		if got, want := b.why("a"), "waits until 2000-01-01T00:00:00.500Z before it is tried again\nno processes left"; got != want {
+			b.t.Errorf("it waits for %q, want %q", got, want)
+		}
+		// After 0.5, 1.5, 3.5, 7.5, 15.5 s, then every 30 s, and at the end of epsilon.
+		for _, step := range []struct {
+			wait  time.Duration
+			tries int
+		}{{499 * time.Millisecond, 1}, {time.Millisecond, 2}, {time.Second, 3}, {30 * time.Second, 7}, {268*time.Second - time.Millisecond, 15}} {
+			b.wait(step.wait)
+			b.wantState("a", "queued")
+			if got := b.cluster.launchCounts()[id]; got != step.tries {
+				b.t.Errorf("launched %d times, want %d", got, step.tries)
+			}
+		}
+		b.wait(time.Second)
+		b.wantHistory("a", "manual failed 00:00:00")
+		if got := b.cluster.launchCounts()[id]; got != 16 {
+			b.t.Errorf("launched %d times, want 16", got)
+		}
+	})
+	scenario(t, "a run that could not be started for a while runs", func(b *bench) {
+		b.cluster.behave(shortOf("no processes left"))
+		b.start().post(parked)
+		id := b.runNow("a")
+		b.wait(20 * time.Second)
+		b.cluster.behave(taking(time.Second))
+		b.wait(20 * time.Second)
+		b.wantHistory("a", "manual finished 00:00:00")
+		if j := b.job("a"); j.ErrorCount != 0 || len(b.cluster.launchCounts()) != 1 {
+			b.t.Errorf("errorCount = %d, launched %v, want no error and only %s", j.ErrorCount, b.cluster.launchCounts(), id)
+		}
+	})
 	scenario(t, "a launch that was certainly not sent waits again with the same attempt", func(b *bench) {
 		b.cluster.intercept(func(c *sched.Call) (bool, error) {
 			if c.Type == sched.Call_ACCEPT {
@@ -259,6 +302,7 @@ func TestStatusUpdates(t *testing.T) {
 // A kill that somebody asked for has the last word on how the run ended, whatever is told of its task and
 // whoever leads by then.
 func TestEndAfterAKill(t *testing.T) {
+	t.Parallel()
 	failed := `{"name":"a","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H","retries":3}`
 	tests := []struct {
 		name string

@@ -103,7 +103,7 @@ func (w *writer) run(ctx context.Context) error {
 	defer cancel(nil)
 	stored := make(chan []*change, 1)
 	var herald sync.WaitGroup
-	herald.Go(func() {
+	begin(&herald, w.log, "effects", cancel, func() {
 		for batch := range stored {
 			if err := w.announce(batch); err != nil {
 				cancel(err)

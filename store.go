@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"path"
 	"slices"
@@ -155,9 +156,9 @@ func (s *zkStore) load(ctx context.Context) (map[string][]byte, error) {
 	}
 	nodes, err := s.readMany(ctx, keys)
 	if err != nil && ctx.Err() == nil { // an old server, say
-		nodes = s.readEach(ctx, keys)
+		nodes, err = s.readEach(ctx, keys)
 	}
-	if err := ctx.Err(); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return s.loaded(keys, nodes)
@@ -190,13 +191,15 @@ func (s *zkStore) readMany(ctx context.Context, keys []string) ([]zkNode, error)
 	return nodes, nil
 }
 
-// readEach reads the nodes of keys one by one, several at a time.
-func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
+// readEach reads the nodes of keys one by one, several at a time. It fails when ctx ends.
+func (s *zkStore) readEach(ctx context.Context, keys []string) ([]zkNode, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	nodes := make([]zkNode, len(keys))
 	var next atomic.Int64
 	var readers sync.WaitGroup
 	for range min(loadReaders, len(keys)) {
-		readers.Go(func() {
+		begin(&readers, slog.Default(), "reading of the state", cancel, func() {
 			for i := next.Add(1) - 1; int(i) < len(keys) && ctx.Err() == nil; i = next.Add(1) - 1 {
 				start := time.Now()
 				data, stat, err := s.session.Get(s.node(keys[i]))
@@ -209,7 +212,7 @@ func (s *zkStore) readEach(ctx context.Context, keys []string) []zkNode {
 		})
 	}
 	readers.Wait()
-	return nodes
+	return nodes, context.Cause(ctx)
 }
 
 // loaded sorts the answers into records, versions and errors.
@@ -274,14 +277,17 @@ func (s *zkStore) allKeys() []string {
 
 // read implements store. It reads the nodes in the session, which has seen every commit.
 func (s *zkStore) read(ctx context.Context, keys []string) ([]reading, error) {
+	nodes, err := s.readEach(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
 	readings := make([]reading, len(keys))
-	for i, n := range s.readEach(ctx, keys) {
-		var err error
+	for i, n := range nodes {
 		if readings[i], err = s.reading(keys[i], n); err != nil {
 			return nil, err
 		}
 	}
-	return readings, ctx.Err()
+	return readings, nil
 }
 
 // listKeys asks ZooKeeper for the keys of all records.

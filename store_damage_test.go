@@ -80,6 +80,7 @@ func readFile(t testing.TB, name string) []byte {
 // A file that is cut or changed within what it was begun with, or of which anything but the last
 // commit is not whole, is damaged. The program says where, keeps a copy, and changes nothing.
 func TestDamageIsToldFromATornTail(t *testing.T) {
+	t.Parallel()
 	compacted, frames := compactedLog(t, 10) // four to a frame
 	if len(frames) < 4 {
 		t.Fatalf("%d frames, want the count and three of records", len(frames))
@@ -141,6 +142,7 @@ func TestDamageIsToldFromATornTail(t *testing.T) {
 
 // What can be read of a damaged file is led when somebody says so, for the damage that he has seen.
 func TestDamageIsAcceptedOnlyWhereItIsSaid(t *testing.T) {
+	t.Parallel()
 	compacted, frames := compactedLog(t, 10)
 	damaged := slices.Clone(compacted)
 	damaged[frames[2]+100] ^= 1 // of the second frame of records
@@ -180,6 +182,7 @@ func TestDamageIsAcceptedOnlyWhereItIsSaid(t *testing.T) {
 
 // A damaged head does not cost the frames behind it.
 func TestEveryWholeFrameIsFoundBehindADamagedHead(t *testing.T) {
+	t.Parallel()
 	whole := map[string]string{"J_a": "1", "J_b": "2"}
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
@@ -213,6 +216,10 @@ type memDisk map[string]*memFile
 
 // A memFile is a file of a memDisk.
 type memFile struct{ content []byte }
+
+func (d memDisk) reserve(string, int64, int64) error { return errors.ErrUnsupported }
+
+func (d memDisk) free() (int64, error) { return 0, errors.ErrUnsupported }
 
 func (d memDisk) path(name string) string { return "/nowhere/" + name }
 func (d memDisk) sync() error             { return nil }
@@ -279,6 +286,7 @@ func (i memInfo) Sys() any           { return i.file }
 
 // What a crash has left of the last commit is kept beside the file.
 func TestTornTailIsCopiedBeforeItIsCutOff(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	mustCommit(t, s, put("J_a", "1"))
@@ -305,6 +313,7 @@ func TestTornTailIsCopiedBeforeItIsCutOff(t *testing.T) {
 }
 
 func TestTornTailStaysWhereItCannotBeCopied(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	mustCommit(t, s, put("J_a", "1"))
@@ -326,6 +335,7 @@ func TestTornTailStaysWhereItCannotBeCopied(t *testing.T) {
 // A file of a head only, as older builds began it, may be new or may have been cut: it is led, with a
 // copy and a warning, and counts from then on.
 func TestHeadOfAnOlderBuildIsLedAsEmptyWithAWarning(t *testing.T) {
+	t.Parallel()
 	dir, file := stateDir(t, oldLog(t))
 	var log logBuffer
 	s, err := reopenFileStore(dir, slog.New(slog.NewTextHandler(&log, nil)))
@@ -351,6 +361,7 @@ func TestHeadOfAnOlderBuildIsLedAsEmptyWithAWarning(t *testing.T) {
 
 // Builds that know no count read a file that has one, and lose nothing. This is how they read.
 func TestOlderBuildsReadAFileThatCounts(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := openTestStore(t, dir)
 	mustCommit(t, s, put("J_a", "1"), put("go/job/a", "2"))
@@ -384,6 +395,7 @@ func TestOlderBuildsReadAFileThatCounts(t *testing.T) {
 
 // The other way round: what older builds have written is read and goes on.
 func TestFileOfAnOlderBuildIsRead(t *testing.T) {
+	t.Parallel()
 	old := oldLog(t, []record{put("J_a", "1"), put("J_b", "2")}, []record{{key: "J_a"}, put("J_c", "3")})
 	dir, file := stateDir(t, old)
 	s := openTestStore(t, dir)
@@ -398,6 +410,7 @@ func TestFileOfAnOlderBuildIsRead(t *testing.T) {
 
 // A count counts for the file whose salt it names.
 func TestCountOfAnotherSaltCountsForNothing(t *testing.T) {
+	t.Parallel()
 	h, err := newLogHead()
 	if err != nil {
 		t.Fatal(err)
@@ -420,6 +433,7 @@ func TestCountOfAnotherSaltCountsForNothing(t *testing.T) {
 
 // A state file that is missing where jobs have run is no first start.
 func TestMissingFileIsDamageWhereJobsHaveRun(t *testing.T) {
+	t.Parallel()
 	for run, isDamage := range map[string]bool{"": false, "runs": false, "ended/job": false, "trash/x": false, "runs/ct:1:0:a:": true, "ended/a/ct:1:0:a:": true} {
 		dir := t.TempDir()
 		if err := os.MkdirAll(filepath.Join(dir, run), 0o700); err != nil {
@@ -457,6 +471,7 @@ func TestMissingFileIsDamageWhereJobsHaveRun(t *testing.T) {
 // chronos restore works on what the program does not start with, and needs no --replace there: the
 // damaged file is kept.
 func TestRestoreWorksOnADamagedDirectory(t *testing.T) {
+	t.Parallel()
 	compacted, _ := compactedLog(t, 1)
 	damaged := slices.Clone(compacted)
 	damaged[len(damaged)-1] ^= 1
@@ -497,6 +512,7 @@ func keysWith(records map[string][]byte, prefix string) []string {
 
 // A restore that is cut off leaves the damaged file, not an empty state.
 func TestRestoreOnADamagedDirectoryIsWholeOrNothing(t *testing.T) {
+	t.Parallel()
 	compacted, _ := compactedLog(t, 1)
 	dir, file := stateDir(t, compacted[:len(compacted)-1])
 	_, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))

@@ -33,6 +33,8 @@ type disk interface {
 	link(from, to string) error
 	sync() error // makes renames durable
 	path(name string) string
+	reserve(name string, offset, length int64) error // room for a part of a file, whose size stays
+	free() (int64, error)                            // bytes that this process may still write
 }
 
 // osDisk is a real directory.
@@ -63,6 +65,27 @@ func (d osDisk) sync() error {
 	}
 	defer f.Close()
 	return f.Sync()
+}
+
+func (d osDisk) reserve(name string, offset, length int64) error {
+	f, err := os.OpenFile(d.path(name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return os.NewSyscallError("fallocate", allocate(f, offset, length))
+}
+
+func (d osDisk) free() (int64, error) {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(string(d), &fs); err != nil {
+		return 0, os.NewSyscallError("statfs", err)
+	}
+	blocks := fs.Bavail
+	if os.Geteuid() == 0 {
+		blocks = fs.Bfree // with those that are set aside for root
+	}
+	return int64(blocks) * int64(fs.Bsize), nil
 }
 
 const lockName = "lock"
@@ -217,16 +240,57 @@ func (s *fileStore) mend() error {
 	if err == nil && s.wanted > 0 {
 		err = s.makeRoom()
 	}
+	if err == nil {
+		s.lookForRoom()
+	}
 	s.tell(err)
 	return err
+}
+
+// reserveSize is how much of the disk the log holds ahead of its end, so that while the disk is full runs can
+// still be killed and jobs deleted, which is what makes room.
+const reserveSize = 1 << 20
+
+// reserve has the log hold that much, when half of it is used up.
+func (s *fileStore) reserve() {
+	if s.held-s.end >= reserveSize/2 {
+		return
+	}
+	err := s.disk.reserve(logName, s.end, reserveSize)
+	if err == nil {
+		s.held = s.end + reserveSize
+	}
+	if info, statErr := s.file.Stat(); statErr == nil {
+		s.seen = info
+	}
+	if isFull(err) {
+		s.tellFull()
+	}
+}
+
+// lookForRoom tells when the disk is full, and when it is not any more.
+func (s *fileStore) lookForRoom() {
+	s.reserve()
+	free, err := s.disk.free()
+	if err == nil && free < reserveSize {
+		s.tellFull()
+		return
+	}
+	if s.held-s.end >= reserveSize/2 || s.held == 0 {
+		s.full.note(s.log, "")
+	}
+}
+
+func (s *fileStore) tellFull() {
+	const step = 256 << 10 // so that the log does not tell of each change
+	s.full.note(s.log, fmt.Sprintf("disk full: %s; at least %d KiB are left in reserve for changes. Make room there, or delete a job whose runs have taken it",
+		s.disk.path(""), max(0, s.held-s.end)/step*step>>10))
 }
 
 // makeRoom finds out whether there is room by now for what could not be appended.
 func (s *fileStore) makeRoom() error {
 	err := s.write(make([]byte, s.wanted))
-	if undo := s.file.Truncate(s.end); undo != nil {
-		s.suspect = undo
-	}
+	s.cutBack()
 	if info, statErr := s.file.Stat(); statErr == nil {
 		s.seen = info
 	}
@@ -241,7 +305,8 @@ func (s *fileStore) tell(err error) {
 	switch dir := s.disk.path(""); {
 	case err == nil:
 		s.refused.note(s.log, "")
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case isFull(err):
+		s.full.note(s.log, "") // there is worse to tell
 		s.refused.note(s.log, "disk full: "+dir+" ("+err.Error()+"); make room there")
 	case errors.Is(err, errInUse):
 		s.refused.note(s.log, err.Error()+"; stop one of the two instances: what this one has stays in its memory")
@@ -252,9 +317,11 @@ func (s *fileStore) tell(err error) {
 
 // problems is what people should know of the state's files.
 func (s *fileStore) problems() []string {
-	all := s.remarks.problems()
-	if p := s.refused.problem(); p != "" {
-		all = append([]string{p}, all...)
+	var all []string
+	for _, t := range []*trouble{&s.refused, &s.full} {
+		if p := t.problem(); p != "" {
+			all = append(all, p)
+		}
 	}
-	return all
+	return append(all, s.remarks.problems()...)
 }

@@ -40,6 +40,7 @@ func must(t testing.TB, errs ...error) {
 // What somebody does to the file or the directory of a running instance costs nothing as long as the
 // directory is this process's and every record can be read: the file is written anew, and what was there is kept.
 func TestFileThatChangesUnderARunningInstanceIsWrittenAnew(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		meddle func(t *testing.T, dir, file string)
@@ -112,6 +113,7 @@ func TestFileThatChangesUnderARunningInstanceIsWrittenAnew(t *testing.T) {
 // Where that can't be done changes are refused with a text that says what is wrong, nothing that is there is
 // touched, and they are taken again when it is over.
 func TestChangesAreRefusedWhileTheStateIsNotOurs(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		meddle func(t *testing.T, dir string) (undo func())
@@ -162,6 +164,7 @@ func TestChangesAreRefusedWhileTheStateIsNotOurs(t *testing.T) {
 
 // A file that somebody has written into, or cut, has lost records that nobody else has: it is left alone.
 func TestFileThatWasWrittenIntoIsNotOverwritten(t *testing.T) {
+	t.Parallel()
 	for name, meddle := range map[string]func(file string) error{
 		"cut":     func(file string) error { return os.Truncate(file, 60) },
 		"emptied": func(file string) error { return os.Truncate(file, 0) },
@@ -199,6 +202,7 @@ func TestFileThatWasWrittenIntoIsNotOverwritten(t *testing.T) {
 
 // Touching the file, or linking it elsewhere, is nothing to be told of.
 func TestFileThatIsOnlyTouchedIsLeftAsItIs(t *testing.T) {
+	t.Parallel()
 	s, dir, _ := watchedStore(t)
 	file := filepath.Join(dir, logName)
 	before, err := os.Stat(file)
@@ -213,6 +217,7 @@ func TestFileThatIsOnlyTouchedIsLeftAsItIs(t *testing.T) {
 
 // The lock of a process that lost it to another is not taken back by force.
 func TestDirectoryTakenByAnotherProcessStaysIts(t *testing.T) {
+	t.Parallel()
 	if dir := os.Getenv("FILESTORE_TAKER"); dir != "" {
 		s := openTestStore(t, dir)
 		mustCommit(t, s, put("J_theirs", "1"))
@@ -245,6 +250,7 @@ func TestDirectoryTakenByAnotherProcessStaysIts(t *testing.T) {
 
 // Nothing is tried again on a full disk before there is room for what did not fit.
 func TestFullDiskIsSaidAndTriedAgainWhenThereIsRoom(t *testing.T) {
+	t.Parallel()
 	var log logBuffer
 	d := &faultyDisk{osDisk: osDisk(t.TempDir()), cause: syscall.ENOSPC}
 	s, err := openLog(d, noDamage, slog.New(slog.NewTextHandler(&log, nil)))
@@ -279,6 +285,7 @@ func TestFullDiskIsSaidAndTriedAgainWhenThereIsRoom(t *testing.T) {
 // While the state can't be stored the API goes on showing what is stored, refuses changes with 507 at once, and
 // loads nothing anew; when it can be stored again a new term begins.
 func TestChangesAreAnsweredWith507AndReadersGoOn(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	var broken error
 	loads := 0
@@ -310,5 +317,86 @@ func TestChangesAreAnsweredWith507AndReadersGoOn(t *testing.T) {
 	until(t, "changes are taken again", func() bool { status, _ := post("e"); return status == http.StatusNoContent })
 	if keys := strings.Join(st.keys("J_"), " "); !strings.Contains(keys, "J_a") || !strings.Contains(keys, "J_e") || len(st.keys("J_")) != 2 {
 		t.Errorf("stored %q, want J_a and J_e", keys)
+	}
+}
+
+// A smallDisk has no more room than it says, beside what it has set aside for its one file.
+type smallDisk struct {
+	osDisk
+	room, held int64
+}
+
+func (d *smallDisk) open(name string, flag int) (logFile, error) {
+	f, err := d.osDisk.open(name, flag)
+	return smallFile{f, d}, err
+}
+
+func (d *smallDisk) take(end int64) error {
+	more := max(0, end-d.held)
+	if more > d.room {
+		return syscall.ENOSPC
+	}
+	d.room, d.held = d.room-more, d.held+more
+	return nil
+}
+
+func (d *smallDisk) reserve(_ string, offset, length int64) error { return d.take(offset + length) }
+
+func (d *smallDisk) free() (int64, error) { return d.room, nil }
+
+type smallFile struct {
+	logFile
+	disk *smallDisk
+}
+
+func (f smallFile) WriteAt(b []byte, offset int64) (int, error) {
+	if err := f.disk.take(offset + int64(len(b))); err != nil {
+		return 0, err
+	}
+	return f.logFile.WriteAt(b, offset)
+}
+
+func (f smallFile) Truncate(size int64) error {
+	f.disk.held = size
+	return f.logFile.Truncate(size)
+}
+
+// Whatever fills the disk, the state has room for what makes room again: for at least half of its reserve
+// at any time. When there is room, it is held again.
+func TestStateHasAReserveWhileTheDiskIsFull(t *testing.T) {
+	const plenty = 100 << 20
+	d := &smallDisk{osDisk: osDisk(t.TempDir()), room: plenty}
+	s, err := openLog(d, noDamage, slog.New(slog.DiscardHandler))
+	must(t, err)
+	defer s.Close()
+	value := strings.Repeat("x", 10_000)
+	mustCommit(t, s, put("J_filler", value))
+	for round := range 3 {
+		for range 30 * round { // begin at several places of the reserve
+			mustCommit(t, s, put("J_filler", value))
+		}
+		d.room = 0
+		must(t, s.ready())
+		if p := strings.Join(s.problems(), "\n"); !strings.Contains(p, "disk full: "+s.disk.path("")) {
+			t.Errorf("health says %q of a full disk", p)
+		}
+		stored := 0
+		for s.commit(t.Context(), []record{put("J_filler", value)}) == nil {
+			stored += len(value)
+		}
+		if stored < reserveSize/2-len(value) || stored > reserveSize {
+			t.Errorf("%d bytes were stored on a full disk, want up to %d", stored, reserveSize)
+		}
+		if err := s.ready(); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("ready = %v when the reserve is used up", err)
+		}
+		d.room = plenty
+		must(t, s.ready())
+		if p := s.problems(); len(p) > 0 {
+			t.Errorf("problems %q when there is room", p)
+		}
+		if held := s.held - s.end; held < reserveSize/2 {
+			t.Errorf("%d bytes are held when there is room again", held)
+		}
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// A stateEntry is what Mesos' replicated state keeps in a node, its Entry: a protobuf message of
+// A stateVariable is what Mesos' replicated state keeps in a node, its Entry: a protobuf message of
 // package mesos.internal.state, the same from Mesos 0.22 on.
 type stateVariable struct {
 	name  string // the node's own
@@ -16,7 +16,7 @@ type stateVariable struct {
 // variableOverhead is what that takes beside the name and the value, at most.
 const variableOverhead = 16 + 3*(1+binary.MaxVarintLen32)
 
-// encodeEntry returns the bytes that libmesos writes. uuid must be a real version
+// encodeVariable returns the bytes that libmesos writes. uuid must be a real version
 // 4 UUID: libmesos 1.0 and later abort on anything else.
 func encodeVariable(name string, uuid [16]byte, value []byte) []byte {
 	b := make([]byte, 0, len(name)+len(value)+variableOverhead)
@@ -31,7 +31,7 @@ func appendField[T string | []byte](b []byte, number byte, content T) []byte {
 	return append(b, content...)
 }
 
-// decodeEntry accepts fields in any order, and fields unknown to it. The result
+// decodeVariable accepts fields in any order, and fields unknown to it. The result
 // shares memory with b.
 func decodeVariable(b []byte) (stateVariable, error) {
 	var e stateVariable

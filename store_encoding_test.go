@@ -28,11 +28,11 @@ func TestEntryIsWhatLibmesosWrites(t *testing.T) {
 	} {
 		want := unhex(t, test.hex)
 		if got := encodeVariable(test.name, corpusUUID, []byte(test.value)); !bytes.Equal(got, want) {
-			t.Errorf("encodeEntry(%q) = % x, want % x", test.name, got, want)
+			t.Errorf("encodeVariable(%q) = % x, want % x", test.name, got, want)
 		}
 		e, err := decodeVariable(want)
 		if err != nil || e.name != test.name || !bytes.Equal(e.uuid, corpusUUID[:]) || string(e.value) != test.value {
-			t.Errorf("decodeEntry(%q) = %q, %v", test.name, e, err)
+			t.Errorf("decodeVariable(%q) = %q, %v", test.name, e, err)
 		}
 	}
 	long := encodeVariable("J_a", corpusUUID, make([]byte, 300))
@@ -47,7 +47,7 @@ func TestEntriesOfAllVersionsSurviveUnchanged(t *testing.T) {
 		for name, data := range stateCorpus(t, version) {
 			e, err := decodeVariable(data)
 			if err != nil || e.name != name {
-				t.Errorf("decodeEntry(%s/%s) has name %q, %v", version, name, e.name, err)
+				t.Errorf("decodeVariable(%s/%s) has name %q, %v", version, name, e.name, err)
 				continue
 			}
 			if again := encodeVariable(e.name, corpusUUID, e.value); !bytes.Equal(again, data) {
@@ -86,10 +86,10 @@ func TestDecodeEntry(t *testing.T) {
 	} {
 		e, err := decodeVariable(unhex(t, test.hex))
 		if (err == nil) != test.ok {
-			t.Errorf("%s: decodeEntry = %v, want success: %v", test.what, err, test.ok)
+			t.Errorf("%s: decodeVariable = %v, want success: %v", test.what, err, test.ok)
 		}
 		if test.ok && (e.name != "J" || string(e.value) != "{}" || !bytes.Equal(e.uuid, corpusUUID[:])) {
-			t.Errorf("%s: decodeEntry = %q", test.what, e)
+			t.Errorf("%s: decodeVariable = %q", test.what, e)
 		}
 	}
 }
@@ -105,7 +105,7 @@ func FuzzDecodeEntry(f *testing.F) {
 		}
 		again, err := decodeVariable(encodeVariable(e.name, [16]byte(e.uuid), e.value))
 		if err != nil || again.name != e.name || !bytes.Equal(again.value, e.value) {
-			t.Errorf("decodeEntry(encodeEntry(%q)) = %q, %v", e, again, err)
+			t.Errorf("decodeVariable(encodeVariable(%q)) = %q, %v", e, again, err)
 		}
 	})
 }

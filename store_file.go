@@ -43,6 +43,7 @@ type fileStore struct {
 	live  int64           // bytes of the log that are not history, about
 	slack int64
 	retry int64 // no rewrite before the log is this long; set when one failed
+	held  int64 // up to here the disk has room for the file, 0 if that is not known
 
 	// suspect is why bytes at or after end, or the file's own name, may not be what
 	// we think they are: a failed sync, say, after which the kernel may hold pages
@@ -51,6 +52,7 @@ type fileStore struct {
 	wanted  int // bytes that the last commit failed to append, 0 if it did not fail
 
 	refused trouble // why nothing can be stored
+	full    trouble // what can be, while the disk has no more room
 	remarks remarks // of what has happened to the file
 	remade  func()  // told when the directory had to be made again; may be nil
 }
@@ -93,6 +95,7 @@ func openLog(d disk, accepted int64, log *slog.Logger) (*fileStore, error) {
 	s := &fileStore{
 		disk: d, log: log, index: map[string]span{}, slack: compactSlack,
 		refused: trouble{what: "changes can't be stored in " + d.path(""), over: "changes are stored again"},
+		full:    trouble{what: "the disk has no room for what is to come", over: "there is room on the disk again"},
 	}
 	file, err := d.open(logName, os.O_RDWR)
 	if errors.Is(err, os.ErrNotExist) {
@@ -156,6 +159,9 @@ func (s *fileStore) recover(accepted int64) error {
 		return fmt.Errorf("sync %s: %w", s.disk.path(logName), err)
 	}
 	s.seen, err = s.file.Stat()
+	if err == nil {
+		s.lookForRoom()
+	}
 	return err
 }
 
@@ -336,6 +342,7 @@ func (s *fileStore) append(records []record) error {
 	}
 	s.wanted = 0
 	s.applied(frame)
+	s.reserve()
 	if s.end > max(2*s.live+s.slack, s.retry) {
 		if err := s.rewrite(); err != nil {
 			s.retry = s.end + s.slack
@@ -354,9 +361,7 @@ func (s *fileStore) write(b []byte) error {
 	}()
 	name := s.disk.path(logName)
 	if _, err := s.file.WriteAt(b, s.end); err != nil {
-		if undo := s.file.Truncate(s.end); undo != nil {
-			s.suspect = undo
-		}
+		s.cutBack()
 		return fmt.Errorf("append to %s: %w", name, err)
 	}
 	if err := s.file.Sync(); err != nil {
@@ -364,6 +369,14 @@ func (s *fileStore) write(b []byte) error {
 		return fmt.Errorf("sync %s: %w", name, err)
 	}
 	return nil
+}
+
+// cutBack takes back what was written behind the end of the log, and with it the room that was held there.
+func (s *fileStore) cutBack() {
+	if err := s.file.Truncate(s.end); err != nil {
+		s.suspect = err
+	}
+	s.held = 0
 }
 
 // applied moves the index and the end past a frame that is durable.
@@ -425,7 +438,8 @@ func (s *fileStore) rewriteFrom(each func(visit func(key string, value []byte) e
 		s.file.Close()
 	}
 	s.file, s.seen, s.head, s.index, s.end, s.live = file, fresh.seen, fresh.head, fresh.index, fresh.end, fresh.live
-	s.suspect, s.retry = nil, 0
+	s.suspect, s.retry, s.held = nil, 0, 0
+	s.reserve()
 	if err := s.disk.sync(); err != nil {
 		// After a crash the old file may be back under the name, without the commits to come.
 		s.suspect = err

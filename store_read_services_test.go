@@ -43,7 +43,10 @@ func TestReadingManyNodes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		each := s.readEach(t.Context(), keys)
+		each, err := s.readEach(t.Context(), keys)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for i, key := range keys {
 			a, b := many[i], each[i]
 			if string(a.data) != string(b.data) || a.version != b.version || !errors.Is(a.err, b.err) {

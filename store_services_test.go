@@ -65,7 +65,7 @@ func TestZKStoreWritesTheJVMsLayout(t *testing.T) {
 		}
 		e, err := decodeVariable(data)
 		if err != nil || e.name != "J_a" || len(e.uuid) != 16 || e.uuid[6]>>4 != 4 || e.uuid[8]>>6 != 2 {
-			t.Fatalf("decodeEntry = %q, %v, want J_a with a version 4 UUID", e, err)
+			t.Fatalf("decodeVariable = %q, %v, want J_a with a version 4 UUID", e, err)
 		}
 		uuids[string(e.uuid)] = true
 		mustCommit(t, s, put("J_a", "{}"))

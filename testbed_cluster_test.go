@@ -101,7 +101,7 @@ func (c *doubleCluster) behaviour(t *mesos.TaskInfo) mesostest.Outcome {
 	}
 	after, status := outcome(*t)
 	return mesostest.Outcome{
-		After: after, State: status.GetState(), Message: status.GetMessage(), Silent: status.GetState() == mesos.TASK_STAGING,
+		After: after, State: status.GetState(), Message: status.GetMessage(), Reason: status.Reason, Silent: status.GetState() == mesos.TASK_STAGING,
 	}
 }
 

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -47,10 +44,7 @@ func (b *bench) wantState(name, want string) {
 // start begins a term.
 func (b *bench) start() *bench {
 	b.t.Helper()
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	if testing.Verbose() {
-		log = slog.New(slog.NewTextHandler(testWriter{b.t}, nil))
-	}
+	log := newLogTap(b.t)
 	b.s = newScheduler(b.cfg, b.store, b.cluster.client(log), log)
 	if err := b.s.load(context.Background()); err != nil {
 		b.t.Fatalf("load: %v", err)
@@ -192,13 +186,6 @@ func newBenchOn(t testing.TB, c testCluster) *bench {
 	return b
 }
 
-type testWriter struct{ t testing.TB }
-
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Log(strings.TrimSuffix(string(p), "\n"))
-	return len(p), nil
-}
-
 // clockOf writes an instant of the bubble's first day as hh:mm:ss.
 func clockOf(ms int64) string { return msTime(ms).Format("15:04:05") }
 
@@ -249,7 +236,7 @@ func schedulerOn(t testing.TB, st *memStore) *scheduler {
 	st.records[adoptKey] = []byte("0")
 	cl := newFakeCluster()
 	cl.cpus = 0
-	sch := newScheduler(testConfig(), st, cl, slog.New(slog.DiscardHandler))
+	sch := newScheduler(testConfig(), st, cl, newLogTap(t))
 	if err := sch.load(t.Context()); err != nil {
 		t.Fatal(err)
 	}

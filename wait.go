@@ -3,10 +3,54 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"time"
 )
+
+// A panicError is a panic, which is a fault of ours. It ends what has panicked (a term, a subscription, a
+// session), which begins anew from what is stored, and never the process.
+type panicError struct {
+	part  string
+	value any
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("%s: %v", e.part, e.value) }
+
+// recoverAs makes a panic the error of the function that defers it.
+func recoverAs(log *slog.Logger, part string, err *error) {
+	if p := recover(); p != nil {
+		log.Error(part+" failed; beginning anew", "panic", p, "stack", string(debug.Stack()))
+		*err = &panicError{part, p}
+	}
+}
+
+// guarded returns what f does, or its panic.
+func guarded(log *slog.Logger, part string, f func() error) (err error) {
+	defer recoverAs(log, part, &err)
+	return f()
+}
+
+// begin runs f in a goroutine of wg. A panic there goes to failed.
+func begin(wg *sync.WaitGroup, log *slog.Logger, part string, failed func(error), f func()) {
+	wg.Go(func() {
+		if err := guarded(log, part, func() error { f(); return nil }); err != nil {
+			failed(err)
+		}
+	})
+}
+
+// panicPause is how long what has panicked is left alone before it runs again.
+const panicPause = time.Second
+
+// unbroken runs f until it returns. After a panic it runs again.
+func unbroken(ctx context.Context, log *slog.Logger, part string, f func(context.Context)) {
+	for guarded(log, part, func() error { f(ctx); return nil }) != nil && rest(ctx, panicPause) {
+	}
+}
 
 // both returns a context that ends with either of two. What it returns besides ends it with a
 // cause, and must be called.

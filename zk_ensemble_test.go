@@ -42,6 +42,7 @@ func closedPort(t *testing.T) string {
 
 // Why there is no session is known at once, by server, with what it means and what to do.
 func TestEnsembleSaysWhyThereIsNoSession(t *testing.T) {
+	t.Parallel()
 	refuses := closedPort(t)
 	closes := fakeServer(t, func(c net.Conn) {
 		c.Read(make([]byte, 100)) // as a server does that has no quorum, or is read-only
@@ -87,6 +88,7 @@ func TestEnsembleSaysWhyThereIsNoSession(t *testing.T) {
 
 // A session is trouble only while an answer is overdue.
 func TestEnsembleNoticesSilence(t *testing.T) {
+	t.Parallel()
 	e := newZKEnsemble([]string{"zk:2181"}, time.Minute, "", slog.New(slog.DiscardHandler))
 	s := &zkSession{Conn: nil}
 	e.begun(s)
@@ -113,6 +115,7 @@ func TestEnsembleNoticesSilence(t *testing.T) {
 
 // Who only opens a session for himself, to find the Mesos master, learns of it from the log.
 func TestLongDialsAreLogged(t *testing.T) {
+	t.Parallel()
 	var log logBuffer
 	host := closedPort(t)
 	ctx, cancel := context.WithCancel(t.Context())

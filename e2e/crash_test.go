@@ -123,7 +123,7 @@ func (c *crashTest) judge(t *testing.T, end int64) {
 			case !recorded:
 				t.Errorf("%s: occurrence %s did not run and is not recorded", s.name, isoInstant(d))
 			case !loads.excuse(hole, d, d+s.period):
-				t.Errorf("%s: occurrence %s is recorded as %s at %s (%s), which no restart explains",
+				late(t, "%s: occurrence %s is recorded as %s at %s (%s), which no restart explains",
 					s.name, isoInstant(d), hole.state, isoInstant(hole.recorded), hole.description)
 			default:
 				missedOnes++

@@ -38,28 +38,6 @@ func TestFailOver(t *testing.T) {
 // longSession outlasts any test, so that a leader stays until it ends or is deposed.
 const longSession = time.Minute
 
-// judgeMarks checks that every occurrence ran once or is recorded as missed.
-func (c *threesome) judgeMarks(t *testing.T, end int64) {
-	t.Helper()
-	once := 0
-	for _, k := range c.cadences {
-		runs := map[int64]int{}
-		for _, m := range c.marks.of(t, k.name) {
-			if m.attempt == 0 {
-				runs[m.due]++
-			}
-		}
-		for _, d := range k.until(end) {
-			hole, recorded := c.recorded.covering(k.name, d)
-			if n := runs[d]; n > 1 || (n == 1) == recorded {
-				t.Errorf("%s: occurrence %s ran %d times; recorded as not run: %t %v", k.name, isoInstant(d), n, recorded, hole)
-			}
-			once += runs[d]
-		}
-	}
-	t.Logf("%d occurrences ran", once)
-}
-
 func leaderIsTerminated(t *testing.T, servers []*zktest.Server) {
 	c := newThreesome(t, servers, longSession) // a successor that waited for the session to expire would take as long
 	c.create(t, c.instances[0], 10, 2*time.Second, "")

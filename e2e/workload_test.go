@@ -30,6 +30,18 @@ func (m marks) command(job string) string {
 	return fmt.Sprintf(`echo "$mesos_task_id" "$CHRONOS_JOB_RUN_TIME" "$CHRONOS_JOB_RUN_ATTEMPT" >> %s`, filepath.Join(string(m), job))
 }
 
+// note writes a mark for a task of a cluster that is not a real one.
+func (m marks) note(t *testing.T, job, line string) {
+	f, err := os.OpenFile(filepath.Join(string(m), job), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, err = f.WriteString(line)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // of returns the marks of a job.
 func (m marks) of(t *testing.T, job string) (out []mark) {
 	t.Helper()
@@ -328,6 +340,28 @@ func (w *workload) judgeOnces(t *testing.T) (created int) {
 		}
 	}
 	return created
+}
+
+// judgeMarks checks that every occurrence ran once or is recorded as missed.
+func (w *workload) judgeMarks(t *testing.T, end int64) {
+	t.Helper()
+	once := 0
+	for _, k := range w.cadences {
+		runs := map[int64]int{}
+		for _, m := range w.marks.of(t, k.name) {
+			if m.attempt == 0 {
+				runs[m.due]++
+			}
+		}
+		for _, d := range k.until(end) {
+			hole, recorded := w.recorded.covering(k.name, d)
+			if n := runs[d]; n > 1 || (n == 1) == recorded {
+				t.Errorf("%s: occurrence %s ran %d times; recorded as not run: %t %v", k.name, isoInstant(d), n, recorded, hole)
+			}
+			once += runs[d]
+		}
+	}
+	t.Logf("%d occurrences ran", once)
 }
 
 // judgeFollowers checks the runs that follow from other runs: each has its cause, and each cause its run.

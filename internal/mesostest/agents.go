@@ -299,7 +299,7 @@ func (a *Agent) launch(f *framework, info *mesos.TaskInfo, group *executor) {
 		a.m.mu.Lock()
 		defer a.m.mu.Unlock()
 		defer a.m.notify()
-		t.emit(mesos.TaskStatus{State: &outcome.State, Message: &outcome.Message})
+		t.emit(mesos.TaskStatus{State: &outcome.State, Message: &outcome.Message, Reason: outcome.Reason})
 	})
 }
 

@@ -12,6 +12,7 @@ type Outcome struct {
 	After   time.Duration
 	State   mesos.TaskState
 	Message string
+	Reason  *mesos.TaskStatus_Reason
 	Forever bool // it runs until it is killed or finished
 	Silent  bool // nothing is heard of it until it is killed
 }

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What a dry run lists is only what the version in service would have done otherwise.
+func TestDryRunListsOnlyWhatDiffers(t *testing.T) {
+	const (
+		by24 = `{"name":"j","command":"true","epsilon":"PT1M","async":false,"schedule":"R/START/PERIOD"}`
+		by30 = `{"name":"j","command":"true","concurrent":false,"schedule":"R/START/PERIOD"}`
+	)
+	stored := func(document, start, period string) string {
+		return strings.NewReplacer("START", start, "PERIOD", period).Replace(document)
+	}
+	for _, tt := range []struct {
+		name, job string
+		tasks     []time.Duration // from now on
+		want      []string
+	}{
+		{"2.4 keeps tasks ahead", stored(by24, "2000-01-01T00:02:00Z", "PT10S"), []time.Duration{10 * time.Second, 20 * time.Second, 50 * time.Second}, nil},
+		{"and takes one that is due, if it is not too old", stored(by24, "2000-01-01T01:00:00Z", "PT1H"), []time.Duration{-10 * time.Second}, nil},
+		{"and drops one that is", stored(by24, "2000-01-01T01:00:00Z", "PT1H"), []time.Duration{-2 * time.Minute}, nil},
+		{"3.0 does not know them", stored(by30, "2000-01-01T00:02:00Z", "PT10S"), []time.Duration{10 * time.Second}, []string{
+			`task "ct:946684810000:0:j:" waits and would be launched; 3.0 knows no tasks that 2.x has left waiting`,
+		}},
+		{"one that is due runs", stored(by24, "1999-12-31T23:59:30Z", "PT1H"), nil, nil},
+		{"in 3.0 too", stored(by30, "1999-12-31T23:59:30Z", "PT1H"), nil, nil},
+		{"2.4 runs all that are young", stored(by24, "1999-12-31T23:59:30Z", "PT10S"), nil, []string{
+			`job "j" is due since 1999-12-31T23:59:30.000Z: the newest occurrence would run, of 2000-01-01T00:00:00.000Z; 2.x would run 4`,
+		}},
+		{"3.0 does not", stored(by30, "1999-12-31T23:59:30Z", "PT10S"), nil, nil},
+		{"2.4 skips what is too old", stored(by24, "1999-12-31T20:00:00Z", "P1D"), nil, nil},
+		{"3.0 does not do that either", stored(by30, "1999-12-31T20:00:00Z", "P1D"), nil, []string{
+			`job "j" has missed its occurrence of 1999-12-31T20:00:00.000Z: 1 would be recorded as missed and not run (epsilon 1m0s); 3.0 would run the last`,
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := newMemStore()
+				st.records["J_j"] = []byte(tt.job)
+				for _, ahead := range tt.tasks {
+					st.records[waitKey(runID(time.Now().Add(ahead).UnixMilli(), 0, "j", ""))] = []byte(tt.job)
+				}
+				records, err := st.load(t.Context())
+				s := newScheduler(testConfig(), st, nil, slog.New(slog.DiscardHandler))
+				if err == nil {
+					err = s.load(t.Context())
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := differences(s, records); !slices.Equal(got, tt.want) {
+					t.Errorf("would be treated differently: %q, want %q", got, tt.want)
+				}
+			})
+		})
+	}
+}
