@@ -136,13 +136,10 @@ func (a *api) resumeJob(c *call) error {
 	return c.done(foundHere(c.scheduler.resumeJob(c.r.Context(), c.params[0]), c.params[0]))
 }
 
-// foundHere turns errNotFound into the answer of our additions, and what is wrong with a request into a 400.
+// foundHere turns errNotFound into the answer of our additions.
 func foundHere(err error, name string) error {
 	if errors.Is(err, errNotFound) {
 		return missing("job", name)
-	}
-	if wrong, ok := errors.AsType[*jobError](err); ok {
-		return refuse("%s", wrong.text)
 	}
 	return err
 }

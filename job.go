@@ -64,7 +64,10 @@ type Fetch struct {
 }
 
 // EnvVar is one environment variable of a job.
-type EnvVar struct{ Name, Value string }
+type EnvVar struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
 
 // Constraint restricts the agents a job may run on.
 type Constraint struct {

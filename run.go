@@ -65,6 +65,10 @@ type Run struct {
 	Attempt int      `json:"attempt"`
 	Args    string   `json:"args,omitempty"`    // one-off arguments
 	HasArgs bool     `json:"hasArgs,omitempty"` // Args replace the job's own
+	ArgList []string `json:"argList,omitempty"` // what Args is made of, where they were given one by one
+	Env     []EnvVar `json:"env,omitempty"`     // added to the job's, or in the place of some
+	By      string   `json:"by,omitempty"`      // who has asked for it
+	Why     string   `json:"why,omitempty"`     // and why, in their words
 	State   runState `json:"state"`
 	AgentID string   `json:"agentId,omitempty"`
 	Agent   string   `json:"agent,omitempty"` // host name
@@ -135,10 +139,34 @@ func (r *Run) waitsAt(now int64) bool {
 // size is about what the run takes in a record, rather too much than too little.
 func (r *Run) size() int {
 	n := 500 + len(r.kept) // for the names and numbers, and what is not ours
-	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, string(r.Killing), r.Agent, r.AgentID} {
+	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, string(r.Killing), r.Agent, r.AgentID, r.By, r.Why} {
 		n += quotedLen(text)
 	}
+	for _, text := range r.ArgList {
+		n += quotedLen(text) + len(",")
+	}
+	for _, v := range r.Env {
+		n += quotedLen(v.Name) + quotedLen(v.Value) + len(`{"name":,"value":},`)
+	}
 	return n
+}
+
+// givenSize is how many bytes somebody has given to the run beside what its job says.
+func (r *Run) givenSize() int {
+	n := len(r.Args) + len(r.Why)
+	for _, text := range r.ArgList {
+		n += len(text)
+	}
+	for _, v := range r.Env {
+		n += len(v.Name) + len(v.Value)
+	}
+	return n
+}
+
+// giveAs hands on to the next attempt what somebody has given to this one.
+func (r *Run) giveAs(next Run) *Run {
+	next.Args, next.HasArgs, next.ArgList, next.Env, next.By, next.Why = r.Args, r.HasArgs, r.ArgList, r.Env, r.By, r.Why
+	return &next
 }
 
 // eventKind names what happened to a job or a run.

@@ -41,7 +41,7 @@ func (s *scheduler) put(e *entry, j *Job) error {
 			return &jobError{"", fmt.Sprintf("job %q takes %d bytes, and ZooKeeper holds at most %d of a job", j.Name, n, most)}
 		}
 	}
-	if err := s.checkSize(j, ""); err != nil {
+	if err := s.checkSize(j, &Run{}); err != nil {
 		return err
 	}
 	if j.Dependent {
@@ -324,7 +324,7 @@ func (s *scheduler) checkHeirs(gone *entry) error {
 		if child.recordSize+more < s.cfg.largestJob/2 {
 			continue
 		}
-		if err := s.checkSize(s.heir(child, gone, grandparents), ""); err != nil {
+		if err := s.checkSize(s.heir(child, gone, grandparents), &Run{}); err != nil {
 			return &jobError{"", fmt.Sprintf("job %q cannot be deleted: what it leaves to its children is too much for one; %s", name, err)}
 		}
 	}
@@ -392,38 +392,38 @@ const (
 	maxWaitingArguments = 1 << 20
 )
 
-// runJob opens a run of a job by hand and returns its id. One-off arguments
-// replace the job's own.
-func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool) (string, error) {
+// startRun opens a run of a job by hand and returns its id. given holds what somebody gives to it: arguments in the place of the job's
+// own, variables, and why.
+func (s *scheduler) startRun(ctx context.Context, name string, given *Run) (string, error) {
 	return s.onJob(ctx, "run job", name, func(e *entry) (string, error) {
-		if len(args) > maxArguments {
-			return "", &jobError{"arguments", fmt.Sprintf("the arguments have %d bytes, more than %d", len(args), maxArguments)}
+		if n := given.givenSize(); n > maxArguments {
+			return "", &jobError{"arguments", fmt.Sprintf("the arguments have %d bytes, more than %d", n, maxArguments)}
 		}
-		args := withoutSemicolons(args)
-		if err := s.checkByHand(e, args); err != nil {
+		r := given.giveAs(Run{Kind: kindManual, Due: s.now})
+		r.Args = withoutSemicolons(r.Args)
+		if err := s.checkByHand(e, r); err != nil {
 			return "", err
 		}
 		s.fireDue(e) // an occurrence that is due at this very instant keeps its id
-		r := s.add(e, &Run{Kind: kindManual, Due: s.now, Args: args, HasArgs: hasArgs}, s.nextID(e))
-		return r.ID, nil
+		return s.add(e, r, s.nextID(e)).ID, nil
 	})
 }
 
 // checkByHand refuses a run that somebody starts if there is no room for it among those that
 // wait already. What comes by itself is not refused: of it no more waits than the job lets.
-func (s *scheduler) checkByHand(e *entry, args string) error {
+func (s *scheduler) checkByHand(e *entry, r *Run) error {
 	if most := s.cfg.mostByHand; most > 0 && e.byHand >= most {
 		return fmt.Errorf("%w: %d of job %q were started by hand and have not begun, and --max_waiting_runs allows no more", errCrowded, e.byHand, e.job.Name)
 	}
-	if n := e.byHandBytes + len(args); n > maxWaitingArguments {
+	if n := e.byHandBytes + r.givenSize(); n > maxWaitingArguments {
 		return fmt.Errorf("%w: the arguments of those of job %q that were started by hand and have not begun would have %d bytes, and no more than %d may", errCrowded, e.job.Name, n, maxWaitingArguments)
 	}
-	return s.checkSize(e.job, args)
+	return s.checkSize(e.job, r)
 }
 
 // checkSize refuses a job, or arguments for it, if there could come a change of it that no commit
 // holds: all its records at once, with the end of one run and the beginning of the next.
-func (s *scheduler) checkSize(j *Job, args string) error {
+func (s *scheduler) checkSize(j *Job, given *Run) error {
 	if s.cfg.largestStep == 0 {
 		return nil
 	}
@@ -432,7 +432,7 @@ func (s *scheduler) checkSize(j *Job, args string) error {
 	for _, p := range j.Parents {
 		state += quotedLen(p) + len(`:1000000000000000000,`)
 	}
-	r := &openRun{entry: &entry{job: j}, Run: &Run{ID: runID(s.now, 0, j.Name, args), Job: j.Name, Args: args, State: runQueued}}
+	r := &openRun{entry: &entry{job: j}, Run: given.giveAs(Run{ID: runID(s.now, 0, j.Name, given.Args), Job: j.Name, State: runQueued})}
 	run := r.size() + runGrowth
 	need := s.store.size(document) + len(j.Policy.appendMembers(nil)) + state + len(r.entry.waitRecord()) + max(2*run, run+s.cfg.historySize) + s.partSize()
 	if need <= s.cfg.largestStep {

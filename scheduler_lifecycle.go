@@ -382,7 +382,7 @@ func (s *scheduler) retry(e *entry, r *Run) {
 		due = max(due, e.pause.Until)
 	}
 	e.state.LastRetry = max(due, e.state.LastRetry+1)
-	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs, ByHand: r.ByHand || r.Kind == kindManual}, e.state.LastRetry)
+	s.add(e, r.giveAs(Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, ByHand: r.ByHand || r.Kind == kindManual}), e.state.LastRetry)
 }
 
 // wakeChildren looks at jobs whose parents have finished, up to a bound.

@@ -180,7 +180,7 @@ func (e *entry) count(r *Run, by int) {
 		e.awaiting += by
 	case r.State == runQueued && r.Kind == kindManual:
 		e.byHand += by
-		e.byHandBytes += by * len(r.Args)
+		e.byHandBytes += by * r.givenSize()
 	case r.State == runQueued && r.Kind == kindScheduled:
 		e.scheduledWaiting += by
 	case r.State == runQueued && r.ofOccurrence() && r.Kind == kindRetry:
