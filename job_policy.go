@@ -19,6 +19,7 @@ type Policy struct {
 	RetryDelayMax *Period
 	Overlap       string // of overlaps, "" where it is not set
 	MaxConcurrent int    // 0 where it is not set
+	Pool          string // "" where it is not set
 	Missed        string // of missedWords, "" where it is not set
 	Exclude       []exclusion
 	Labels        []Label // by key
@@ -50,6 +51,7 @@ var policyKeys = []policyKey{
 	durationKey("retryDelayMax", "the larger of an hour and `retryDelay`", 0, func(p *Policy) **Period { return &p.RetryDelayMax }),
 	wordKey("overlap", overlaps, func(p *Policy) *string { return &p.Overlap }),
 	maxConcurrentKey,
+	poolKey,
 	wordKey("missed", missedWords, func(p *Policy) *string { return &p.Missed }),
 	excludeKey,
 	labelsKey,

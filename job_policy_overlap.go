@@ -127,5 +127,39 @@ func (j *Job) places() int {
 // its launcher does.
 func (j *Job) holdsToCallback() bool {
 	p := j.Policy
-	return p != nil && (p.Overlap != "" || p.MaxConcurrent != 0)
+	return p != nil && (p.Overlap != "" || p.MaxConcurrent != 0 || p.Pool != "")
+}
+
+// poolNames says what names of pools are like, for people.
+const poolNames = "1 to 63 letters, digits, `.`, `_` or `-`"
+
+// validPool reports whether a text may be the name of a pool.
+func validPool(name string) bool {
+	return validJobName(name) && len(name) <= 63 && !strings.ContainsAny(name, " #") && name != "." && name != ".."
+}
+
+var poolKey = policyKey{name: "pool", kind: "name of a pool: " + poolNames, byDefault: "none",
+	read: func(p *Policy, v value) error {
+		if !v.isString() {
+			return errInert
+		}
+		if !validPool(v.text()) {
+			return fmt.Errorf("%s is no name of a pool: %s", quoteWarned(v.text()), poolNames)
+		}
+		p.Pool = v.text()
+		return nil
+	},
+	text: func(p *Policy) []byte {
+		if p.Pool == "" {
+			return nil
+		}
+		return appendString(nil, p.Pool)
+	}}
+
+// pool is the name of the pool whose slots the job's runs share, "" for none.
+func (j *Job) pool() string {
+	if j.Policy == nil {
+		return ""
+	}
+	return j.Policy.Pool
 }

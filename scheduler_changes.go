@@ -49,6 +49,9 @@ func (s *scheduler) put(e *entry, j *Job) error {
 			return err
 		}
 	}
+	if err := s.checkPool(j); err != nil {
+		return err
+	}
 	var schedule Schedule
 	if !j.Dependent {
 		var err error
@@ -134,7 +137,9 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 		}
 		e.sched, e.problem = schedule, problemOf(schedule)
 	}
-	s.requeueWaiting(e)
+	waiting := s.takeWaiting(e)
+	s.joinPool(e)
+	s.admitAll(waiting)
 	s.watchLimits(e)
 	s.arm(e)
 	s.fireDue(e)
@@ -199,10 +204,10 @@ func (s *scheduler) linkTo(child string, parents []string) {
 	s.graph.link(child, parents)
 }
 
-// requeueWaiting applies a new document to the runs that wait: their needs and
+// admitAll lets runs wait anew for what their job's document says now: their needs and
 // priority may have changed, or whether one waits for another.
-func (s *scheduler) requeueWaiting(e *entry) {
-	for _, r := range s.takeWaiting(e) {
+func (s *scheduler) admitAll(waiting []*openRun) {
+	for _, r := range waiting {
 		s.admit(r)
 	}
 }
@@ -273,6 +278,7 @@ func (s *scheduler) remove(e *entry) {
 	s.dues.drop(&e.timer)
 	e.gone = true
 	s.watchPause(e)
+	s.joinPool(e)
 	s.retire(e)
 	delete(s.jobs, name)
 	delete(s.unlinked, name)
@@ -590,6 +596,9 @@ func (s *scheduler) explain(r *openRun, position func(*openRun) int) waiting {
 		w.Reasons = append(w.Reasons, "waits until "+instant(msTime(r.wait.at))+" before it is tried again")
 	case r.blocked():
 		w.Reasons = append(w.Reasons, r.entry.whyBlocked(r))
+	case r.class != nil && r.class.pool.full():
+		w.Position = position(r)
+		w.Reasons = append(w.Reasons, r.class.pool.whyPooled())
 	case !s.subscribed:
 		w.Position = position(r)
 		w.Reasons = append(w.Reasons, "not connected to the cluster")

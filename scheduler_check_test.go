@@ -65,6 +65,18 @@ func (s *scheduler) check() error {
 			bad("run %q has ended and left an alarm", t.run.ID)
 		}
 	}
+	for name, p := range s.pools {
+		jobs, held := 0, 0
+		for _, e := range s.jobs {
+			if e.pool == p {
+				jobs++
+				held += e.underWay + e.awaiting
+			}
+		}
+		if jobs != p.jobs || held != p.held {
+			bad("pool %q: %d jobs and %d slots held, counted %d and %d", name, p.jobs, p.held, jobs, held)
+		}
+	}
 	if open != len(s.runs) {
 		bad("jobs have %d open runs, the table %d", open, len(s.runs))
 	}

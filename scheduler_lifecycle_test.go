@@ -287,7 +287,10 @@ func TestOneRunHasWhatItIsGiven(t *testing.T) {
 	t.Parallel()
 	scenario(t, "over a fail-over and a failure", func(b *bench) {
 		var tasks []mesos.TaskInfo
-		b.cluster.behave(func(info mesos.TaskInfo) (time.Duration, mesos.TaskStatus) { tasks = append(tasks, info); return failing(info) })
+		b.cluster.behave(func(info mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
+			tasks = append(tasks, info)
+			return failing(info)
+		})
 		b.cluster.resize(0)
 		b.start().post(`{"name":"a","command":"echo","shell":false,"arguments":["own"],"environmentVariables":[{"name":"A","value":"1"},{"name":"B","value":"2"}],"schedule":"R0/2000-01-01T00:00:00Z/P1D","retries":1}`)
 		given := &Run{Args: "x y z", HasArgs: true, ArgList: []string{"x y", "z"}, Env: []EnvVar{{"B", "3"}, {"C", "4"}}, By: "me", Why: "because"}

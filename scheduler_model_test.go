@@ -198,6 +198,8 @@ func (m *model) step() {
 		m.startByHand(name, 2*modelByHand)
 	case n == 18:
 		m.s.pauseJob(m.t.Context(), name, time.Now().Add(time.Duration(1+m.random.IntN(300))*time.Second))
+	case n == 20:
+		m.s.putPool(m.t.Context(), "p", m.random.IntN(3)) // also of a job that waits for ever, until calm
 	case n == 19:
 		m.s.resumeJob(m.t.Context(), name)
 	case n == 17:
@@ -283,6 +285,7 @@ func (m *model) policy() string {
 		fmt.Sprintf(`"retryDelayMax":%d`, m.random.IntN(120)),
 		fmt.Sprintf(`"overlap":%q`, overlaps[m.random.IntN(len(overlaps))]),
 		fmt.Sprintf(`"overlap":"allow","maxConcurrent":%d`, 1+m.random.IntN(3)),
+		`"pool":"p"`,
 		fmt.Sprintf(`"missed":%q`, missedWords[m.random.IntN(len(missedWords))]),
 		fmt.Sprintf(`"exclude":["%s/PT%dM"]`, instant(time.Now().Add(time.Duration(m.random.IntN(1200))*time.Second)), 1+m.random.IntN(10)),
 		fmt.Sprintf(`"labels":{"n":"%d"}`, m.random.IntN(3)),
@@ -299,6 +302,7 @@ func (m *model) calm() {
 	m.crashes.Store(false)
 	m.settle()
 	m.cluster.resize(100)
+	m.do("pool", m.s.putPool(m.t.Context(), "p", 100))
 	for n := range 8 { // half an hour, longer than anything waits for an agent
 		time.Sleep(time.Duration(n) * time.Minute)
 		m.callBack()

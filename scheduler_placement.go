@@ -76,6 +76,10 @@ func (s *scheduler) place(last bool) {
 	}
 	round := s.queue.round()
 	for c := round.next(); c != nil; c = round.next() {
+		if c.pool.full() {
+			c.refused = false
+			continue
+		}
 		r := c.runs[0]
 		c.need.run = r.ID
 		p, ok := s.offers.place(c.need)

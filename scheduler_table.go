@@ -25,6 +25,7 @@ type entry struct {
 	resumed  int64  // what fell due up to then was missed: before this term, or while it was disabled
 	pause    *pause // that somebody has asked for, or nil; replaced, never changed
 	pauseEnd alarm
+	pool     *slotPool // of the slots that its runs share, or nil
 
 	underWay, inQueue, awaiting int  // of the open runs
 	byHand, byHandBytes         int  // of those that somebody has started and that wait, and their arguments
@@ -173,6 +174,7 @@ func (r *openRun) update(change func(*Run)) {
 
 // count keeps the numbers of the job's open runs: so nobody has to look at all of them.
 func (e *entry) count(r *Run, by int) {
+	e.holds(r.State, by)
 	switch {
 	case r.State == runLaunching || r.State == runActive:
 		e.underWay += by
@@ -361,7 +363,7 @@ func (e *entry) publish(g *graph) *jobView {
 		e.listed, e.lists = e.job, new(lists)
 	}
 	v := &jobView{
-		job: e.job, lists: e.lists, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem()), notice: e.notice,
+		job: e.job, lists: e.lists, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem(), e.poolProblem()), notice: e.notice,
 		parents: g.parents[e.job.Name], children: g.children[e.job.Name], missed: e.state.Missed,
 	}
 	if e.runs.len() > 0 {

@@ -43,6 +43,7 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 		delete(records, key)
 	}
 	s.loadMeta(records)
+	s.loadPools(records)
 	s.loadJobs(records)
 	s.loadRuns(records)
 	s.doubtRuns(records)
@@ -246,6 +247,7 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 		e.state, e.history, e.recordSize, e.notice = l.state, l.history, l.recordSize, l.notice
 		e.pause, e.resumed = l.pause, s.now
 		s.watchPause(e)
+		s.joinPool(e)
 		s.seq = max(s.seq, e.state.Seq)
 	}
 	for _, l := range loaded {
