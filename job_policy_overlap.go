@@ -130,6 +130,26 @@ func (j *Job) holdsToCallback() bool {
 	return p != nil && (p.Overlap != "" || p.MaxConcurrent != 0 || p.Pool != "")
 }
 
+// What a dependent job waits for.
+const (
+	runOnSuccess = "success" // of its parents
+	runOnFailure = "failure" // they have ended, and one of them has failed
+	runOnEnd     = "end"     // they have ended
+)
+
+var runOnWords = []string{runOnSuccess, runOnFailure, runOnEnd}
+
+// runsOn is what the job waits for of its parents.
+func (j *Job) runsOn() string {
+	if j.Policy == nil || j.Policy.RunOn == "" {
+		return runOnSuccess
+	}
+	return j.Policy.RunOn
+}
+
+// hidesFromJVM reports whether the job is disabled in what JVM versions read: they would run it at every success.
+func (j *Job) hidesFromJVM() bool { return j.Dependent && j.runsOn() != runOnSuccess }
+
 // poolNames says what names of pools are like, for people.
 const poolNames = "1 to 63 letters, digits, `.`, `_` or `-`"
 

@@ -122,6 +122,7 @@ func TestPolicyValues(t *testing.T) {
 		`"pool":"db"`:                           `"pool":"db"`,
 		`"pool":{"name":"db"}`:                  inert,
 		`"pool":"a b"`:                          "pool: 'a b' is no name of a pool: 1 to 63 letters, digits, `.`, `_` or `-`",
+		`"runOn":"end"`:                         `"runOn":"end"`,
 		`"missed":"none"`:                       `"missed":"none"`,
 		`"missed":["all"]`:                      inert,
 		`"exclude":["2026-05-01","2026-12-24/2027-01-02","2026-12-24T18:00/PT12H"]`: `"exclude":["2026-05-01","2026-12-24/2027-01-02","2026-12-24T18:00/PT12H"]`,

@@ -117,6 +117,7 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 	}
 	s.relink(e, j)
 	s.setJob(e, j)
+	s.followParents(e, before)
 	s.note(e, "")
 	delete(s.unlinked, j.Name)
 	switch {
@@ -348,6 +349,8 @@ func (s *scheduler) heir(child, gone *entry, grandparents []string) *Job {
 		j.Parents = without(gone.job.Parents, []string{name})
 	case gone.job.Dependent:
 		j.Parents = append(j.Parents, without(grandparents, j.Parents)...)
+	case len(j.Parents) == 0 && j.runsOn() != runOnSuccess:
+		s.leaveOrphan(j)
 	case len(j.Parents) == 0:
 		j.Dependent, j.Parents = false, nil
 		j.Schedule, j.ScheduleTimeZone = gone.job.Schedule, gone.job.ScheduleTimeZone
@@ -363,6 +366,9 @@ func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
 	name := child.job.Name
 	j := s.heir(child, gone, grandparents)
 	switch {
+	case !j.Dependent && j.runsOn() != runOnSuccess:
+		s.linkTo(name, nil)
+		s.orphan(child, j, gone.job.Name)
 	case !j.Dependent:
 		s.linkTo(name, nil)
 		s.adoptSchedule(child, j, gone)
@@ -373,6 +379,7 @@ func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
 	default:
 		s.relink(child, j)
 		s.setJob(child, j)
+		s.useEnds(child, s.graph.parents[name], child.ends.Used)
 		s.wake = append(s.wake, name) // it may have waited for the one that is gone alone
 	}
 }

@@ -31,7 +31,7 @@ func (s *scheduler) touchRun(r *openRun) {
 // setJob replaces a job's document.
 func (s *scheduler) setJob(e *entry, j *Job) {
 	e.misreadDirty = e.misreadDirty || !slices.Equal(e.job.Misread, j.Misread)
-	e.policyDirty = e.policyDirty || e.job.Policy != j.Policy
+	e.policyDirty = e.policyDirty || e.job.Policy != j.Policy || j.Policy != nil && e.job.hidesFromJVM() != j.hidesFromJVM() || e.job.Disabled != j.Disabled && j.hidesFromJVM()
 	e.job = j
 	e.jobDirty = true
 	s.touch(e)
@@ -295,6 +295,7 @@ func (s *scheduler) countSuccess(e *entry) {
 	j.LastSuccess = instant(msTime(s.now))
 	s.setJob(e, j)
 	s.passOn(e)
+	s.countEnd(e, false)
 }
 
 // passOn tells a job's children that it has finished once more. Only the
@@ -352,6 +353,7 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 	if j.SoftError {
 		s.passOn(e)
 	}
+	s.countEnd(e, true)
 	if broken && !before.Disabled {
 		s.emit(jobEvent{Kind: eventDisabled, Job: before, Run: r.Run, Message: message, Cause: causeFailures})
 		s.skipWaiting(e)
@@ -412,13 +414,11 @@ func (s *scheduler) runIfReady(e *entry) {
 	if !e.job.Dependent || len(parents) == 0 {
 		return
 	}
-	for _, p := range parents {
-		if s.jobs[p].state.Generation <= e.state.Consumed[p] {
-			return
-		}
+	if !s.ready(e, parents) {
+		return
 	}
 	if e.job.Disabled {
-		s.consume(e, parents) // the runs of a disabled child are dropped silently, as ever
+		s.useAll(e, parents) // the runs of a disabled child are dropped silently, as ever
 		return
 	}
 	if s.barDependent(e, parents) {
@@ -432,22 +432,11 @@ func (s *scheduler) runIfReady(e *entry) {
 		s.end(old, runSkipped, "replaced by the next occurrence")
 	}
 	if len(parents) == 1 && !newest {
-		e.state.Consumed[parents[0]]++
-		e.stateDirty = true
+		s.useOne(e, parents[0])
 	} else {
-		s.consume(e, parents)
+		s.useAll(e, parents)
 	}
 	s.add(e, &Run{Kind: kindDependent, Due: s.now}, s.nextID(e))
-}
-
-// consume uses up all that the parents have finished so far.
-func (s *scheduler) consume(e *entry, parents []string) {
-	e.state.Consumed = map[string]int64{}
-	for _, p := range parents {
-		e.state.Consumed[p] = s.jobs[p].state.Generation
-	}
-	e.stateDirty = true
-	s.touch(e)
 }
 
 // launched notes that a run has been given a place. It is stored before the
@@ -465,7 +454,7 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	s.expectAnswer(r)
 	s.joinGuests(r)
 	if parents := s.graph.parents[e.job.Name]; len(parents) > 1 && r.Kind == kindManual {
-		s.consume(e, parents) // a manual start counts as having seen what the parents did
+		s.useAll(e, parents) // a manual start counts as having seen what the parents did
 	}
 	if r.Kind == kindDependent {
 		s.wake = append(s.wake, e.job.Name)

@@ -286,6 +286,7 @@ func (m *model) policy() string {
 		fmt.Sprintf(`"overlap":%q`, overlaps[m.random.IntN(len(overlaps))]),
 		fmt.Sprintf(`"overlap":"allow","maxConcurrent":%d`, 1+m.random.IntN(3)),
 		`"pool":"p"`,
+		fmt.Sprintf(`"runOn":%q`, runOnWords[m.random.IntN(len(runOnWords))]),
 		fmt.Sprintf(`"missed":%q`, missedWords[m.random.IntN(len(missedWords))]),
 		fmt.Sprintf(`"exclude":["%s/PT%dM"]`, instant(time.Now().Add(time.Duration(m.random.IntN(1200))*time.Second)), 1+m.random.IntN(10)),
 		fmt.Sprintf(`"labels":{"n":"%d"}`, m.random.IntN(3)),

@@ -22,6 +22,7 @@ type entry struct {
 	lists   *lists
 	gone    bool
 
+	ends     endsRecord
 	resumed  int64  // what fell due up to then was missed: before this term, or while it was disabled
 	pause    *pause // that somebody has asked for, or nil; replaced, never changed
 	pauseEnd alarm
@@ -36,7 +37,7 @@ type entry struct {
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
 	noticeDirty, misreadDirty          bool
-	policyDirty, pauseDirty            bool
+	policyDirty, pauseDirty, endsDirty bool
 	changed                            []*openRun
 	weight                             int // of what is changed
 	recordSize                         int // of the document as it was last stored
@@ -76,6 +77,8 @@ type misreadRecord struct {
 type policyRecord struct {
 	Seq    int64           `json:"seq"` // of the job
 	Policy json.RawMessage `json:"policy"`
+	// Enabled is set of a job that is not disabled, and is in what JVM versions read.
+	Enabled bool `json:"enabled,omitempty"`
 }
 
 // newestDue is the newest due that is part of an id of one of the job's tasks.
@@ -219,6 +222,10 @@ func (e *entry) jobRecord() []byte {
 		j = j.clone()
 		j.Schedule = e.sched.String()
 	}
+	if j.hidesFromJVM() && !j.Disabled {
+		j = j.clone()
+		j.Disabled = true
+	}
 	return j.appendJSON(make([]byte, 0, usualDocument), dialectStored)
 }
 
@@ -279,6 +286,9 @@ func (e *entry) records() []record {
 		if e.pause != nil {
 			put(pausePrefix+name, nil)
 		}
+		if e.ends.record(0) != nil {
+			put(endsPrefix+name, nil)
+		}
 		if e.notice != "" {
 			put(noticePrefix+name, nil)
 		}
@@ -302,9 +312,12 @@ func (e *entry) records() []record {
 	if e.policyDirty {
 		var value []byte
 		if e.job.Policy != nil {
-			value = mustJSON(policyRecord{e.state.Seq, e.job.Policy.encode()})
+			value = mustJSON(policyRecord{e.state.Seq, e.job.Policy.encode(), e.job.hidesFromJVM() && !e.job.Disabled})
 		}
 		put(policyPrefix+name, value)
+	}
+	if e.endsDirty {
+		put(endsPrefix+name, e.ends.record(e.state.Seq))
 	}
 	if e.pauseDirty {
 		var value []byte

@@ -199,11 +199,19 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 	l.decodeRecord(records, policyPrefix+recordName(l.name), &policy)
 	if policy.Seq == e.state.Seq && policy.Seq != 0 {
 		e.job = j.withPolicy(readPolicy(policy.Policy))
+		if e.job.hidesFromJVM() {
+			e.job.Disabled = e.job.Disabled && !policy.Enabled
+		}
 	}
 	var paused pause
 	l.decodeRecord(records, pausePrefix+recordName(l.name), &paused)
 	if paused.Seq == e.state.Seq && paused.Seq != 0 {
 		e.pause = &paused
+	}
+	var ends endsRecord
+	l.decodeRecord(records, endsPrefix+recordName(l.name), &ends)
+	if ends.Seq == e.state.Seq && ends.Seq != 0 {
+		e.ends = ends
 	}
 	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
 }
@@ -245,7 +253,7 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 	for _, l := range loaded {
 		e := s.newEntry(l.job)
 		e.state, e.history, e.recordSize, e.notice = l.state, l.history, l.recordSize, l.notice
-		e.pause, e.resumed = l.pause, s.now
+		e.pause, e.resumed, e.ends = l.pause, s.now, l.ends
 		s.watchPause(e)
 		s.joinPool(e)
 		s.seq = max(s.seq, e.state.Seq)
@@ -268,7 +276,7 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 	retired := map[string]jobState{}
 	for key, value := range records {
 		kind := kindOf(key)
-		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" {
+		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" && kind != "ends" {
 			continue
 		}
 		isState := kind == "job"
@@ -439,6 +447,7 @@ func (s *scheduler) linkStored(e *entry, check func(string, []string, func(strin
 		s.state(e).Consumed = consumed
 	}
 	s.linkTo(name, e.job.Parents)
+	s.useEnds(e, e.job.Parents, e.ends.Used)
 }
 
 // linkLate links the stored jobs that waited for a parent of this name.

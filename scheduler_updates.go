@@ -365,6 +365,9 @@ func (s *scheduler) killed(r *openRun, message string) {
 		message = string(r.Killing)
 	}
 	s.end(r, runKilled, message)
+	if r.Started != 0 {
+		s.countEnd(r.entry, false)
+	}
 	s.disableAfterLast(r.entry)
 }
 
