@@ -380,6 +380,7 @@ func (d *daemon) observe() {
 		}
 	}
 	m.jobs.from(leading(func(s *scheduler) float64 { return float64(s.view().len()) }))
+	m.jobsAbsent.from(leading(func(s *scheduler) float64 { return float64(s.view().absent) }))
 	m.jobsDisabled.from(leading(func(s *scheduler) float64 { return float64(s.view().disabled) }))
 	m.jobsInvalid.from(leading(func(s *scheduler) float64 { return float64(len(s.view().invalid)) }))
 	m.queueHigh.from(leading(func(s *scheduler) float64 { return float64(s.view().queuedHigh) }))

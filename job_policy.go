@@ -25,6 +25,9 @@ type Policy struct {
 	Exclude       []exclusion
 	Labels        []Label // by key
 
+	AlertAfter          *Period
+	AlertWithoutSuccess *Period
+
 	kept rawMembers // what a later version of this program has put into the record
 }
 
@@ -56,6 +59,8 @@ var policyKeys = []policyKey{
 	poolKey,
 	wordKey("missed", missedWords, func(p *Policy) *string { return &p.Missed }),
 	excludeKey,
+	durationKey("alertAfter", "never", time.Second, func(p *Policy) **Period { return &p.AlertAfter }),
+	durationKey("alertWithoutSuccess", "never", time.Second, func(p *Policy) **Period { return &p.AlertWithoutSuccess }),
 	labelsKey,
 }
 

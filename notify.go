@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -179,6 +180,14 @@ func (n *notifier) texts(e jobEvent) []noticeText {
 		}
 	case eventLate:
 		return n.lateText(e)
+	case eventSlow:
+		return n.text("[Chronos] job '%s' is slow!", e, fmt.Sprintf("\nStarted at '%s', and has not ended after %s. It goes on.\nTask id: %s\n",
+			instant(time.UnixMilli(e.Run.Started)), inUnits(e.Job.alertAfter()), e.Run.ID))
+	case eventAbsent:
+		return n.text("[Chronos] job '%s' has not succeeded!", e, fmt.Sprintf("\nThere was no success for %s. The last one: %s.\n",
+			inUnits(e.Job.alertWithoutSuccess()), cmp.Or(e.Job.LastSuccess, "never")))
+	case eventRecovered:
+		return n.text("[Chronos] job '%s' has succeeded again", e, fmt.Sprintf("\nIt succeeded at '%s'.\n", instant(e.Time)))
 	}
 	return nil
 }

@@ -89,6 +89,7 @@ type Run struct {
 	Elements    int64     `json:"elements,omitempty"`    // numElementsProcessed
 	MadeUp      bool      `json:"madeUp,omitempty"`      // an occurrence that was missed and runs all the same, in its turn
 	ByHand      bool      `json:"byHand,omitempty"`      // an attempt that follows one of a run by hand
+	Slow        bool      `json:"slow,omitempty"`        // eventSlow has been raised
 	Late        bool      `json:"late,omitempty"`        // eventLate has been raised
 
 	kept rawMembers // what a later version of this program has put there
@@ -182,8 +183,11 @@ const (
 	eventRetriesExhausted eventKind = "retriesExhausted" // after eventFailed, when no attempt follows
 	eventDisabled         eventKind = "disabled"         // after eventFailed, instead of eventRetriesExhausted
 	eventRemoved          eventKind = "removed"
-	eventLate             eventKind = "late"     // has waited longer than it should; raised once for a run
-	eventProgress         eventKind = "progress" // has handled more elements
+	eventLate             eventKind = "late"      // has waited longer than it should; raised once for a run
+	eventSlow             eventKind = "slow"      // takes longer than its job expects; raised once for a run
+	eventAbsent           eventKind = "absent"    // of a job that has not succeeded for too long; raised once
+	eventRecovered        eventKind = "recovered" // of a job that has succeeded after that
+	eventProgress         eventKind = "progress"  // has handled more elements
 )
 
 // The causes of eventDisabled. Any other text is sent as it is.

@@ -433,6 +433,10 @@ func (s *scheduler) fire(t *alarm) {
 		s.giveUpUnreachable(t.run)
 	case timerLate:
 		s.tellLate(t.run)
+	case timerSlow:
+		s.tellSlow(t.run)
+	case timerAbsence:
+		s.tellAbsence(t.entry)
 	case timerPause:
 		s.endPause(t.entry)
 	case timerLimit:

@@ -279,6 +279,7 @@ func (s *scheduler) remove(e *entry) {
 	s.dues.drop(&e.timer)
 	e.gone = true
 	s.watchPause(e)
+	s.watchAbsence(e)
 	s.joinPool(e)
 	s.retire(e)
 	delete(s.jobs, name)

@@ -56,6 +56,9 @@ func (s *scheduler) check() error {
 		if len(e.blocked) > 0 && e.held() == 0 && !delayed {
 			bad("job %q: %d runs wait for another one, and there is none", name, len(e.blocked))
 		}
+		if limit := e.job.alertWithoutSuccess(); (limit > 0) != (e.alert != nil) {
+			bad("job %q: is to tell of a missing success: %t, has an alert: %t", name, limit > 0, e.alert != nil)
+		}
 		if len(e.history) > max(s.cfg.historyKeep, 1) {
 			bad("job %q keeps %d ended runs, more than %d", name, len(e.history), s.cfg.historyKeep)
 		}

@@ -57,9 +57,11 @@ func (s *scheduler) arm(e *entry) {
 	at, ok := e.nextDue()
 	if !ok || s.yielding {
 		s.dues.drop(&e.timer)
+		s.watchAbsence(e)
 		return
 	}
 	s.dues.move(&e.timer, at)
+	s.watchAbsence(e)
 }
 
 // passHandled moves a schedule past what was handled before: an older writer may have set it back.
@@ -296,6 +298,10 @@ func (s *scheduler) countSuccess(e *entry) {
 	s.setJob(e, j)
 	s.passOn(e)
 	s.countEnd(e, false)
+	if e.absent() {
+		s.recover(e)
+	}
+	s.watchAbsence(e)
 }
 
 // passOn tells a job's children that it has finished once more. Only the

@@ -286,6 +286,8 @@ func (m *model) policy() string {
 		fmt.Sprintf(`"overlap":%q`, overlaps[m.random.IntN(len(overlaps))]),
 		fmt.Sprintf(`"overlap":"allow","maxConcurrent":%d`, 1+m.random.IntN(3)),
 		`"pool":"p"`,
+		fmt.Sprintf(`"alertAfter":%d`, 1+m.random.IntN(60)),
+		fmt.Sprintf(`"alertWithoutSuccess":%d`, 1+m.random.IntN(600)),
 		fmt.Sprintf(`"runOn":%q`, runOnWords[m.random.IntN(len(runOnWords))]),
 		fmt.Sprintf(`"missed":%q`, missedWords[m.random.IntN(len(missedWords))]),
 		fmt.Sprintf(`"exclude":["%s/PT%dM"]`, instant(time.Now().Add(time.Duration(m.random.IntN(1200))*time.Second)), 1+m.random.IntN(10)),

@@ -61,6 +61,7 @@ func (s *scheduler) setPause(e *entry, p *pause) {
 	e.pause, e.pauseDirty = p, true
 	s.touch(e)
 	s.watchPause(e)
+	s.watchAbsence(e)
 }
 
 // watchPause sets the alarm of the end of a pause.

@@ -26,6 +26,10 @@ type entry struct {
 	resumed  int64  // what fell due up to then was missed: before this term, or while it was disabled
 	pause    *pause // that somebody has asked for, or nil; replaced, never changed
 	pauseEnd alarm
+	alert    *alert // of a job that tells when it has not succeeded for too long; replaced, never changed
+	absence  alarm
+	expected bool      // a success of it is
+	watched  bool      // it was known before whether one is
 	pool     *slotPool // of the slots that its runs share, or nil
 
 	underWay, inQueue, awaiting int  // of the open runs
@@ -38,6 +42,7 @@ type entry struct {
 	jobDirty, stateDirty, historyDirty bool
 	noticeDirty, misreadDirty          bool
 	policyDirty, pauseDirty, endsDirty bool
+	alertDirty                         bool
 	changed                            []*openRun
 	weight                             int // of what is changed
 	recordSize                         int // of the document as it was last stored
@@ -134,6 +139,7 @@ type openRun struct {
 	tryUntil              int64         // ms; it could not be started, and fails if it can't by then; 0 if it never failed to
 	tryPause              time.Duration // before it is tried again
 	late                  alarm         // raises eventLate
+	slow                  alarm         // raises eventSlow
 	limit                 alarm         // ends it when it has taken as long as it may
 	counted               runState      // state under which it is summed up
 }
@@ -145,6 +151,7 @@ func (s *scheduler) open(e *entry, r *Run) *openRun {
 	o.kill = alarm{kind: timerKill, run: o}
 	o.staging = alarm{kind: timerStaging, run: o}
 	o.late = alarm{kind: timerLate, run: o}
+	o.slow = alarm{kind: timerSlow, run: o}
 	o.limit = alarm{kind: timerLimit, run: o}
 	e.runs.add(o)
 	e.count(r, 1)
@@ -161,7 +168,7 @@ func (s *scheduler) waitUntil(r *openRun, kind timerKind, at int64) {
 // unwatch takes a run's own timers away, and expects no answer to its launch any more.
 func (s *scheduler) unwatch(r *openRun) {
 	s.gotAnswer(r)
-	for _, t := range []*alarm{&r.wait, &r.kill, &r.staging, &r.late, &r.limit} {
+	for _, t := range []*alarm{&r.wait, &r.kill, &r.staging, &r.late, &r.limit, &r.slow} {
 		s.timers.drop(t)
 	}
 }
@@ -286,6 +293,9 @@ func (e *entry) records() []record {
 		if e.pause != nil {
 			put(pausePrefix+name, nil)
 		}
+		if e.alert != nil || e.alertDirty {
+			put(alertPrefix+name, nil)
+		}
 		if e.ends.record(0) != nil {
 			put(endsPrefix+name, nil)
 		}
@@ -315,6 +325,13 @@ func (e *entry) records() []record {
 			value = mustJSON(policyRecord{e.state.Seq, e.job.Policy.encode(), e.job.hidesFromJVM() && !e.job.Disabled})
 		}
 		put(policyPrefix+name, value)
+	}
+	if e.alertDirty {
+		var value []byte
+		if e.alert != nil {
+			value = mustJSON(e.alert)
+		}
+		put(alertPrefix+name, value)
 	}
 	if e.endsDirty {
 		put(endsPrefix+name, e.ends.record(e.state.Seq))
@@ -395,6 +412,7 @@ func (e *entry) publish(g *graph) *jobView {
 			}
 		}
 	}
+	v.absent = e.absent()
 	if e.pause != nil {
 		v.paused = e.pause.Until
 	}

@@ -208,6 +208,11 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 	if paused.Seq == e.state.Seq && paused.Seq != 0 {
 		e.pause = &paused
 	}
+	var told alert
+	l.decodeRecord(records, alertPrefix+recordName(l.name), &told)
+	if told.Seq == e.state.Seq && told.Seq != 0 {
+		e.alert = &told
+	}
 	var ends endsRecord
 	l.decodeRecord(records, endsPrefix+recordName(l.name), &ends)
 	if ends.Seq == e.state.Seq && ends.Seq != 0 {
@@ -253,7 +258,7 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 	for _, l := range loaded {
 		e := s.newEntry(l.job)
 		e.state, e.history, e.recordSize, e.notice = l.state, l.history, l.recordSize, l.notice
-		e.pause, e.resumed, e.ends = l.pause, s.now, l.ends
+		e.pause, e.resumed, e.ends, e.alert = l.pause, s.now, l.ends, l.alert
 		s.watchPause(e)
 		s.joinPool(e)
 		s.seq = max(s.seq, e.state.Seq)
@@ -276,7 +281,7 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 	retired := map[string]jobState{}
 	for key, value := range records {
 		kind := kindOf(key)
-		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" && kind != "ends" {
+		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" && kind != "ends" && kind != "alert" {
 			continue
 		}
 		isState := kind == "job"
@@ -584,8 +589,10 @@ func (s *scheduler) admitLoaded() {
 		case s.runs[r.ID] != r:
 		case r.State == runAwaiting:
 			s.watchLimit(r)
+			s.watchSlow(r)
 		case r.State == runLaunching || r.State == runActive:
 			s.watchLimit(r)
+			s.watchSlow(r)
 			s.watchStaging(r)
 			if r.Started == 0 {
 				s.expectAnswer(r)

@@ -313,6 +313,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 			}
 		})
 		s.watchLimit(r)
+		s.watchSlow(r)
 		s.touchRun(r)
 	}
 	if first {
