@@ -73,7 +73,7 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 		ClusterName: f.clusterName, MailServer: f.mailServer, MailFrom: f.mailFrom, MailUser: f.mailUser,
 		MailPassword: f.mailPassword, MailSSL: f.mailSSL, RavenDSN: f.ravenDSN, SlackURL: f.slackURL,
 		MattermostURL: f.mattermostURL, HTTPURL: f.httpNotificationURL, HTTPCredentials: f.httpNotificationCredentials,
-		Missed: f.notifyMissed, Late: f.notifyLate,
+		Missed: f.notifyMissed, Late: f.notifyLate, NotifyHosts: hostNames(f.notifyHosts),
 	}, log, d.metrics)
 	config := f.schedulerConfig()
 	config.hooks = d.hooks()

@@ -143,6 +143,7 @@ type jobDefaults struct {
 	CPUs, Mem, Disk float64
 	Epsilon         Period
 	User            string
+	NotifyHosts     []string // that jobs may have called, in lower case
 	patterns        *patterns
 	Now             time.Time // start of a job posted under /v1 without a schedule; zero leaves it empty
 }

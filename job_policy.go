@@ -25,6 +25,7 @@ type Policy struct {
 	Exclude       []exclusion
 	Labels        []Label // by key
 
+	Notify              []jobReceiver
 	AlertAfter          *Period
 	AlertWithoutSuccess *Period
 
@@ -61,6 +62,7 @@ var policyKeys = []policyKey{
 	excludeKey,
 	durationKey("alertAfter", "never", time.Second, func(p *Policy) **Period { return &p.AlertAfter }),
 	durationKey("alertWithoutSuccess", "never", time.Second, func(p *Policy) **Period { return &p.AlertWithoutSuccess }),
+	notifyKey,
 	labelsKey,
 }
 
@@ -96,6 +98,7 @@ func (d *jobDecoder) policy(doc object) (p *Policy, inert object) {
 	if !p.isSet() {
 		return nil, inert
 	}
+	d.checkReceivers(p)
 	return p, inert
 }
 

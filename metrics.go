@@ -248,7 +248,7 @@ const (
 
 func (m *metrics) addNotices() {
 	m.notices = map[string]map[noticeResult]*counter{}
-	for _, client := range []string{clientMail, clientSentry, clientSlack, clientMattermost, clientHTTP} {
+	for _, client := range []string{clientMail, clientSentry, clientSlack, clientMattermost, clientHTTP, clientReceivers} {
 		m.notices[client] = map[noticeResult]*counter{}
 		for _, result := range []noticeResult{noticeSent, noticeFailed, noticeDropped} {
 			c := &counter{}
@@ -416,6 +416,7 @@ const (
 	clientSlack      = "slack"
 	clientMattermost = "mattermost"
 	clientHTTP       = "http"
+	clientReceivers  = "receivers"
 )
 
 // An observedCluster counts what passes between the scheduler and a cluster.

@@ -202,7 +202,7 @@ type jobEvent struct {
 	Job      *Job      // as it was before the event: its counters are the old ones
 	Run      *Run      // nil where no run is concerned
 	Message  string    // what Mesos said about the task
-	Cause    string    // of eventDisabled
+	Cause    string    // of eventDisabled and eventRecovered
 	Elements int64     // of eventProgress: how many more
 	Time     time.Time // when it happened
 }

@@ -291,7 +291,8 @@ func (s *scheduler) succeed(r *openRun, message string) {
 }
 
 func (s *scheduler) countSuccess(e *entry) {
-	j := e.job.clone()
+	before := e.job
+	j := before.clone()
 	j.SuccessCount++
 	j.ErrorsSinceLastSuccess = 0
 	j.LastSuccess = instant(msTime(s.now))
@@ -300,6 +301,8 @@ func (s *scheduler) countSuccess(e *entry) {
 	s.countEnd(e, false)
 	if e.absent() {
 		s.recover(e)
+	} else if before.ErrorsSinceLastSuccess > 0 && len(before.receivers()) > 0 {
+		s.emit(jobEvent{Kind: eventRecovered, Job: before, Cause: causeFailures})
 	}
 	s.watchAbsence(e)
 }
