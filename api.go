@@ -119,6 +119,7 @@ func (a *api) route() {
 	a.additions = []resource{
 		{"schedule/preview", typeJSON, true, []operation{here(document(http.MethodPost, a.previewSchedule))}},
 		{"upcoming/{}", typeJSON, false, []operation{get(a.upcoming)}},
+		{"backfill/{}", typeJSON, false, []operation{document(http.MethodPost, a.startBackfill), get(a.showBackfill), del(a.stopBackfill)}},
 		{"pools", typeJSON, false, []operation{get(a.listPools)}},
 		{"pool/{}", typeJSON, false, []operation{document(http.MethodPut, a.putPool), del(a.deletePool)}},
 		{"pause/{}", typeJSON, false, []operation{put(a.pauseJob), del(a.resumeJob)}},

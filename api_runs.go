@@ -156,6 +156,7 @@ type runDocument struct {
 	Variables []EnvVar `json:"environmentVariables,omitempty"` // of this run
 	By        string   `json:"requestedBy,omitempty"`
 	Why       string   `json:"requestReason,omitempty"`
+	Instant   string   `json:"instant,omitempty"` // that a run of a backfill is of
 	Due       string   `json:"due"`
 	Queued    string   `json:"queued,omitempty"`
 	Launched  string   `json:"launched,omitempty"`
@@ -178,7 +179,7 @@ func describeRun(r *Run) runDocument {
 	d := runDocument{ID: r.ID, Kind: r.Kind, State: r.State, Attempt: r.Attempt, Due: msText(r.Due),
 		Queued: msText(r.Queued), Launched: msText(r.Launched), Started: msText(r.Started), Ended: msText(r.Ended),
 		Reason: r.Reason, Exit: r.Exit, Agent: r.Agent, AgentID: r.AgentID, Sandbox: r.Sandbox, Killing: string(r.Killing),
-		Elements: r.Elements, Count: r.Count, From: msText(r.From), Variables: r.Env, By: r.By, Why: r.Why}
+		Elements: r.Elements, Count: r.Count, From: msText(r.From), Variables: r.Env, By: r.By, Why: r.Why, Instant: msText(r.Backfill)}
 	if r.HasArgs {
 		d.Arguments = &r.Args
 	}

@@ -29,6 +29,7 @@ const (
 	kindDependent runKind = "dependent"
 	kindManual    runKind = "manual"
 	kindRetry     runKind = "retry"
+	kindBackfill  runKind = "backfill" // of an instant that has passed, which somebody wants to have run once more
 )
 
 // A killCause is why a run is killed, in words for a person. It is stored with the run,
@@ -89,6 +90,7 @@ type Run struct {
 	Elements    int64     `json:"elements,omitempty"`    // numElementsProcessed
 	MadeUp      bool      `json:"madeUp,omitempty"`      // an occurrence that was missed and runs all the same, in its turn
 	ByHand      bool      `json:"byHand,omitempty"`      // an attempt that follows one of a run by hand
+	Backfill    int64     `json:"backfill,omitempty"`    // the instant that it is of, in ms since the epoch, of a backfill
 	Slow        bool      `json:"slow,omitempty"`        // eventSlow has been raised
 	Late        bool      `json:"late,omitempty"`        // eventLate has been raised
 
@@ -100,6 +102,14 @@ type outputPiece struct {
 	text []byte
 	gap  int64 // instead of text: how many bytes from here on were left out when the run wrote them
 	size int64 // of all that was written so far
+}
+
+// instant is the one that the run is of, in ms: its due time, or what a backfill says.
+func (r *Run) instant() int64 {
+	if r.Backfill != 0 {
+		return r.Backfill
+	}
+	return r.Due
 }
 
 // dueTime returns Due as a time in UTC.
@@ -166,7 +176,7 @@ func (r *Run) givenSize() int {
 
 // giveAs hands on to the next attempt what somebody has given to this one.
 func (r *Run) giveAs(next Run) *Run {
-	next.Args, next.HasArgs, next.ArgList, next.Env, next.By, next.Why = r.Args, r.HasArgs, r.ArgList, r.Env, r.By, r.Why
+	next.Args, next.HasArgs, next.ArgList, next.Env, next.By, next.Why, next.Backfill = r.Args, r.HasArgs, r.ArgList, r.Env, r.By, r.Why, r.Backfill
 	return &next
 }
 

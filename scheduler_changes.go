@@ -144,6 +144,7 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 	s.watchLimits(e)
 	s.arm(e)
 	s.fireDue(e)
+	s.feedBackfill(e)
 	s.wake = append(s.wake, j.Name)
 }
 
@@ -215,10 +216,12 @@ func (s *scheduler) admitAll(waiting []*openRun) {
 
 // skipWaiting ends the runs that wait for their turn because their job is disabled.
 func (s *scheduler) skipWaiting(e *entry) {
+	e.closing = true // nothing follows what ends here
 	for _, r := range s.takeWaiting(e) {
 		s.cut()
 		s.end(r, runSkipped, "the job is disabled")
 	}
+	e.closing = false
 }
 
 // takeWaiting takes the runs of a job that wait for their turn out of the queue, and from behind each other.
@@ -264,6 +267,9 @@ func (s *scheduler) onJob(ctx context.Context, what, name string, fn func(*entry
 
 func (s *scheduler) remove(e *entry) {
 	name := e.job.Name
+	if e.backfill != nil {
+		s.setBackfill(e, nil)
+	}
 	s.endAll(e)
 	if len(s.graph.children[name]) > 0 {
 		s.seal() // so that the job is stored as gone after what that means for its children

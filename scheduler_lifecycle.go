@@ -274,6 +274,7 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 	s.touchRun(r)
 	s.emit(jobEvent{Kind: endEvents[state], Job: e.job, Run: r.Run, Message: reason})
 	s.unblock(e)
+	s.feedBackfill(e)
 	if r.Kind == kindDependent {
 		s.wake = append(s.wake, e.job.Name) // its parents may have finished again meanwhile
 	}
@@ -320,7 +321,7 @@ func (s *scheduler) passOn(e *entry) {
 // disableExhausted disables a job whose last repetition has succeeded, once
 // nothing of it is open any more.
 func (s *scheduler) disableExhausted(e *entry) {
-	if e.gone || e.job.Dependent || e.job.Disabled || e.problem != "" || e.runs.len() > 0 || e.sched.remaining() != 0 {
+	if e.gone || e.backfill != nil || e.job.Dependent || e.job.Disabled || e.problem != "" || e.runs.len() > 0 || e.sched.remaining() != 0 {
 		return
 	}
 	j := e.job.clone()
@@ -345,7 +346,7 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 	}
 	e, before := r.entry, r.entry.job
 	again := mayRetry(before, r.Attempt)
-	e.retrying = again && r.ofOccurrence()
+	e.retrying = again && (r.ofOccurrence() || r.Backfill != 0)
 	s.end(r, state, message)
 	if e.retrying = false; again {
 		s.retry(e, r.Run)
@@ -393,7 +394,7 @@ func (s *scheduler) retry(e *entry, r *Run) {
 		due = max(due, e.pause.Until)
 	}
 	e.state.LastRetry = max(due, e.state.LastRetry+1)
-	s.add(e, r.giveAs(Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, ByHand: r.ByHand || r.Kind == kindManual}), e.state.LastRetry)
+	s.add(e, r.giveAs(Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, ByHand: r.ByHand || r.Kind == kindManual || r.Kind == kindBackfill}), e.state.LastRetry)
 }
 
 // wakeChildren looks at jobs whose parents have finished, up to a bound.

@@ -198,6 +198,9 @@ func (m *model) step() {
 		m.startByHand(name, 2*modelByHand)
 	case n == 18:
 		m.s.pauseJob(m.t.Context(), name, time.Now().Add(time.Duration(1+m.random.IntN(300))*time.Second))
+	case n == 21:
+		now := time.Now()
+		m.s.startBackfill(m.t.Context(), name, backfillRequest{from: now.Add(-10 * time.Minute), to: now, atOnce: 1 + m.random.IntN(2)})
 	case n == 20:
 		m.s.putPool(m.t.Context(), "p", m.random.IntN(3)) // also of a job that waits for ever, until calm
 	case n == 19:
@@ -404,6 +407,7 @@ func (m *model) clear() {
 // compareOccurrences accounts for every instant of a job's schedule.
 func (m *model) compareOccurrences(name string, j *modelJob, v *jobView) {
 	accounted := map[int64]int{}
+	var wide []*Run // entries of excluded times that others interrupt, a pause for example
 	for _, r := range v.history {
 		if r.Kind != kindScheduled {
 			continue
@@ -412,8 +416,24 @@ func (m *model) compareOccurrences(name string, j *modelJob, v *jobView) {
 		if r.From != 0 {
 			first = r.From
 		}
+		if r.State == runSkipped && r.Count != 0 && (r.Due-first)/j.period+1 > r.Count {
+			wide = append(wide, r)
+			continue
+		}
 		for due := first; due <= r.Due; due += j.period {
 			accounted[due]++
+		}
+	}
+	for _, r := range wide {
+		left := r.Count
+		for due := r.From; due <= r.Due; due += j.period {
+			if accounted[due] == 0 {
+				accounted[due]++
+				left--
+			}
+		}
+		if left != 0 {
+			m.t.Errorf("job %q: %d occurrences are skipped from %s to %s, and others account for %d of them", name, r.Count, instant(msTime(r.From)), instant(msTime(r.Due)), left)
 		}
 	}
 	var state jobState

@@ -91,6 +91,7 @@ func (s *scheduler) endPause(e *entry) {
 			s.release(r)
 		}
 	}
+	s.feedBackfill(e)
 }
 
 // putOff has an attempt follow at another time.

@@ -26,7 +26,9 @@ type entry struct {
 	resumed  int64  // what fell due up to then was missed: before this term, or while it was disabled
 	pause    *pause // that somebody has asked for, or nil; replaced, never changed
 	pauseEnd alarm
-	alert    *alert // of a job that tells when it has not succeeded for too long; replaced, never changed
+	closing  bool      // its waiting runs are being ended
+	backfill *backfill // that is not over, or nil; replaced, never changed
+	alert    *alert    // of a job that tells when it has not succeeded for too long; replaced, never changed
 	absence  alarm
 	expected bool      // a success of it is
 	watched  bool      // it was known before whether one is
@@ -42,6 +44,7 @@ type entry struct {
 	jobDirty, stateDirty, historyDirty bool
 	noticeDirty, misreadDirty          bool
 	policyDirty, pauseDirty, endsDirty bool
+	backfillDirty                      bool
 	alertDirty                         bool
 	changed                            []*openRun
 	weight                             int // of what is changed
@@ -293,6 +296,9 @@ func (e *entry) records() []record {
 		if e.pause != nil {
 			put(pausePrefix+name, nil)
 		}
+		if e.backfillDirty {
+			put(backfillPrefix+name, nil)
+		}
 		if e.alert != nil || e.alertDirty {
 			put(alertPrefix+name, nil)
 		}
@@ -325,6 +331,13 @@ func (e *entry) records() []record {
 			value = mustJSON(policyRecord{e.state.Seq, e.job.Policy.encode(), e.job.hidesFromJVM() && !e.job.Disabled})
 		}
 		put(policyPrefix+name, value)
+	}
+	if e.backfillDirty {
+		var value []byte
+		if e.backfill != nil {
+			value = mustJSON(e.backfill)
+		}
+		put(backfillPrefix+name, value)
 	}
 	if e.alertDirty {
 		var value []byte
@@ -412,7 +425,7 @@ func (e *entry) publish(g *graph) *jobView {
 			}
 		}
 	}
-	v.absent = e.absent()
+	v.absent, v.backfill = e.absent(), e.shownBackfill()
 	if e.pause != nil {
 		v.paused = e.pause.Until
 	}

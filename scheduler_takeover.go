@@ -52,6 +52,7 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 	s.admitLoaded()
 	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
 		s.arm(s.jobs[name])
+		s.feedBackfill(s.jobs[name])
 		s.wake = append(s.wake, name)
 	}
 	s.showAll()
@@ -208,6 +209,11 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 	if paused.Seq == e.state.Seq && paused.Seq != 0 {
 		e.pause = &paused
 	}
+	var left backfill
+	l.decodeRecord(records, backfillPrefix+recordName(l.name), &left)
+	if left.Seq == e.state.Seq && left.Seq != 0 {
+		e.backfill = &left
+	}
 	var told alert
 	l.decodeRecord(records, alertPrefix+recordName(l.name), &told)
 	if told.Seq == e.state.Seq && told.Seq != 0 {
@@ -258,7 +264,7 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 	for _, l := range loaded {
 		e := s.newEntry(l.job)
 		e.state, e.history, e.recordSize, e.notice = l.state, l.history, l.recordSize, l.notice
-		e.pause, e.resumed, e.ends, e.alert = l.pause, s.now, l.ends, l.alert
+		e.pause, e.resumed, e.ends, e.alert, e.backfill = l.pause, s.now, l.ends, l.alert, l.backfill
 		s.watchPause(e)
 		s.joinPool(e)
 		s.seq = max(s.seq, e.state.Seq)
@@ -281,7 +287,7 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 	retired := map[string]jobState{}
 	for key, value := range records {
 		kind := kindOf(key)
-		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" && kind != "ends" && kind != "alert" {
+		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" && kind != "ends" && kind != "alert" && kind != "backfill" {
 			continue
 		}
 		isState := kind == "job"

@@ -43,6 +43,7 @@ type jobView struct {
 	children []string
 	missed   int64 // occurrences missed since the job was made
 	bars     barring
+	backfill *backfill
 	absent   bool  // it has not succeeded for too long
 	paused   int64 // until when, in ms; 0 if it is not
 

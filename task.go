@@ -237,7 +237,7 @@ func taskEnvironment(j *Job, r *Run, p placement) *mesos.Environment {
 		{"CHRONOS_RESOURCE_MEM", javaDouble(j.Mem)},
 		{"CHRONOS_RESOURCE_CPU", javaDouble(j.CPUs)},
 		{"CHRONOS_RESOURCE_DISK", javaDouble(j.Disk)},
-		{"CHRONOS_JOB_RUN_TIME", strconv.FormatInt(r.Due, 10)},
+		{"CHRONOS_JOB_RUN_TIME", strconv.FormatInt(r.instant(), 10)},
 		{"CHRONOS_JOB_RUN_ATTEMPT", strconv.Itoa(r.Attempt)},
 	}
 	seen := make(map[string]bool, len(vars)+len(j.Env))
