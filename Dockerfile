@@ -1,9 +1,11 @@
-# The image holds the static program, a static busybox so that jobs of local
+# The image holds the static program, a static busybox so that jobs in local
 # mode find a shell, CA certificates, and an unprivileged user. Time zones are
-# inside the program.
+# built into the program.
 #
 #   docker build --build-arg VERSION=$(git describe --tags --always) -t chronos .
 
+# For a build that is the same tomorrow, name the base by its digest:
+# --build-arg GO_IMAGE=docker.io/library/golang:1.26@sha256:...
 ARG GO_IMAGE=docker.io/library/golang:1.26
 FROM ${GO_IMAGE} AS build
 WORKDIR /src

@@ -1,8 +1,8 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 IMAGE ?= chronos
 
-# Nothing of this machine gets into the binaries: the same source and Go version
-# give the same bytes anywhere.
+# Nothing about this machine gets into the binaries: the same source and Go version
+# produce the same bytes anywhere.
 GOFLAGS := -trimpath -buildvcs=false
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
 BUILD = CGO_ENABLED=0 GOOS=linux go build $(GOFLAGS) -ldflags "$(LDFLAGS)"
@@ -15,7 +15,7 @@ build:
 test:
 	./test.sh
 
-# Static binaries for both architectures, and their checksums.
+# Builds static binaries for both architectures, and their checksums.
 release:
 	rm -rf dist && mkdir dist
 	GOARCH=amd64 $(BUILD) -o dist/chronos-$(VERSION)-linux-amd64 .

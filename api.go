@@ -22,19 +22,21 @@ func apiPath(path string) (rest string, d dialect, ok bool) {
 	return rest, dialect3, ok
 }
 
-// apiOptions are what the API needs to know of the rest.
+// apiOptions are what the API needs from the rest of the program.
 type apiOptions struct {
 	serverOptions
 	defaults    jobDefaults
 	location    *time.Location  // the zone of starts without an offset, nil for the process's
-	history     int             // entries in job/stat, 0 for all that is kept
+	history     int             // entries in job/stat, 0 for everything that is kept
 	members     func() []string // ids of the instances; nil: not known
-	storeName   string          // where the state is, for people
+	storeName   string          // where the state is kept, for people
 	clusterName string          // where the tasks run, for people
 	// output reads what a run has written to stdout or stderr, a negative offset
 	// counting from the end. errNotFound means that there is no such file.
 	output func(run *Run, name string, offset int64, limit int) (outputPiece, error)
-	// resourceCall counts calls of the operations that the JVM versions time; nil for nobody.
+	// accepts returns why runs of a job could never start, nil if they can; nil for any job.
+	accepts func(*Job) error
+	// resourceCall counts calls of the operations that the JVM versions time; may be nil.
 	resourceCall func(name string, took time.Duration)
 }
 
@@ -47,7 +49,7 @@ type api struct {
 	events    *eventHub
 }
 
-// newAPI returns the API with a server for it; serve makes that listen.
+// newAPI returns the API with a server for it; serve makes the server listen.
 func newAPI(o apiOptions) *api {
 	if o.location == nil {
 		o.location = time.Local
@@ -63,7 +65,7 @@ func (a *api) now() time.Time { return time.Now().In(a.options.location) }
 
 // A resource is one path below both prefixes and what can be done with it.
 type resource struct {
-	path       string // segments; {} stands for one of any content
+	path       string // segments; {} matches any one segment
 	produces   string // media type an Accept header must allow, "" if none is asked for
 	strict     bool   // a Content-Type, if there is one, must be application/json, even for GET
 	operations []operation
@@ -84,7 +86,7 @@ const (
 )
 
 // route sets every path of the API: the union of what 2.4, 2.5 and 3.0 serve, and
-// our additions under first segments of their own. Where two paths match, the
+// our additions under their own first segments. If two paths match, the
 // earlier one counts.
 func (a *api) route() {
 	get := func(h func(*call) error) operation { return operation{method: http.MethodGet, handle: h} }
@@ -133,6 +135,11 @@ func (a *api) route() {
 		{"backup", typeJSON, false, []operation{get(a.makeBackup)}},
 		{"restore", typeJSON, false, []operation{{method: http.MethodPost, body: true, handle: a.restoreBackup, stream: true}}},
 	}
+	if a.access != nil {
+		a.additions = append(a.additions,
+			resource{"whoami", typeJSON, false, []operation{here(get(a.whoami))}},
+			resource{"logout", "", false, []operation{here(get(a.logout))}})
+	}
 }
 
 // answer answers a call of the API.
@@ -145,7 +152,7 @@ func (a *api) answer(c *call) (known bool, err error) {
 	return true, a.perform(c, rest)
 }
 
-// perform finds the operation that is asked for and has it done here or by the leader.
+// perform finds the requested operation and executes it here or has the leader execute it.
 func (a *api) perform(c *call, rest string) error {
 	if rest == "" {
 		return methodNotAllowed(c, nil)
@@ -172,6 +179,9 @@ func (a *api) perform(c *call, rest string) error {
 	if op.stream {
 		c.stream = newBodyStream(c, maxBackup)
 	}
+	if err := c.admit(res.path); err != nil {
+		return err
+	}
 	if err := checkContentType(c.r.Header["Content-Type"], res.strict, op.body); err != nil {
 		return err
 	}
@@ -183,7 +193,7 @@ func (a *api) perform(c *call, rest string) error {
 	}
 	serve := func(sch *scheduler) (err error) {
 		start := time.Now()
-		c.scheduler = sch
+		c.scheduler, c.mandate = sch, c.mandated()
 		a.respond(c, func(http.ResponseWriter) { err = explainStore(op.handle(c), c) })
 		if op.timed != "" && a.options.resourceCall != nil {
 			a.options.resourceCall(op.timed, time.Since(start))
@@ -199,9 +209,9 @@ func (a *api) perform(c *call, rest string) error {
 	return a.dispatch(c, serve)
 }
 
-// explainStore answers for a change one of whose own records the store has refused for good. That it is too large is
-// the client's fault, anything else is the store's, and the next term begins with what is there. A record
-// that happened to be stored with ours is another one's: then the change is made in the next term.
+// explainStore answers a change one of whose own records the store has refused for good. That a record is too large is
+// the client's fault, anything else is the store's, and the next term begins with what is stored. If the record
+// belongs to another change that was stored together with this one, this one is made in the next term.
 func explainStore(err error, c *call) error {
 	e, ok := errors.AsType[*recordError](err)
 	if !ok {
@@ -215,10 +225,10 @@ func explainStore(err error, c *call) error {
 		return refuse("the store refuses job %q: %v", job, e.err)
 	}
 	return &httpError{status: http.StatusServiceUnavailable, retry: 1,
-		text: fmt.Sprintf("the store refuses job %q: %v. The state is being loaded anew; look at the job before you try again", job, e.err)}
+		text: fmt.Sprintf("the store refuses job %q: %v. The state is being loaded again; check the job before you retry", job, e.err)}
 }
 
-// recordOf reports whether a record is of a job.
+// recordOf reports whether a record belongs to a job.
 func recordOf(key, job string) bool {
 	for _, kind := range []string{"go/run/", "T_"} {
 		if name, ok := strings.CutPrefix(key, kind); ok {
@@ -279,7 +289,7 @@ func match(path string, segments []string) (params []string, ok bool) {
 	return params, i == len(segments)
 }
 
-// allowed is the Allow header of a resource, OPTIONS alone for nil.
+// allowed returns the Allow header of a resource, only OPTIONS for nil.
 func allowed(res *resource) string {
 	methods := []string{http.MethodOptions}
 	if res != nil {
@@ -300,8 +310,8 @@ func methodNotAllowed(c *call, res *resource) error {
 }
 
 // checkContentType applies the rules of the original's framework: a strict
-// resource refuses every other type than JSON even on requests without a body,
-// the others take any type called JSON, and a document needs to say what it is.
+// resource refuses every type other than JSON, even on requests without a body;
+// the others accept any type called JSON, and a document has to state its type.
 func checkContentType(header []string, strict, body bool) error {
 	if len(header) == 0 || header[0] == "" {
 		if body {
@@ -336,7 +346,7 @@ func unsupported(format string, args ...any) error {
 	return &httpError{status: http.StatusUnsupportedMediaType, text: fmt.Sprintf(format, args...) + "; it must be " + typeJSON}
 }
 
-// checkAccept refuses to answer with a media type that the client does not take. "" is any.
+// checkAccept refuses to answer with a media type that the client does not accept. "" is any.
 func checkAccept(header []string, produces string) error {
 	if produces == "" || accepts(header, produces) {
 		return nil
@@ -378,20 +388,20 @@ func illegal(text, text3 string) error {
 	return &httpError{status: http.StatusBadRequest, text: text, text3: "java.lang.IllegalArgumentException: " + text3 + "\n"}
 }
 
-// noJob says that there is no such job. 3.0 calls jobs JobSchedule where it changes them.
+// noJob says that there is no such job. 3.0 says JobSchedule instead of job when it changes them.
 func noJob(name, word3 string) error {
 	const format = "requirement failed: %s '%s' not found"
 	return illegal(fmt.Sprintf(format, "Job", name), fmt.Sprintf(format, word3, name))
 }
 
-// subjectOf is the job and the task that a call of the API is about, as far as it says.
+// subjectOf returns the job and the task that a call of the API is about, as far as it says.
 func subjectOf(c *call) (job, task string) {
 	switch path := c.path; {
 	case path == "pool/{}":
 		return "", ""
 	case path == "iso8601", path == "dependency":
 		var document struct{ Name string }
-		_ = json.Unmarshal(c.body, &document) // a body without a name is no news here
+		_ = json.Unmarshal(c.body, &document) // a body without a name is refused elsewhere
 		return document.Name, ""
 	case path == "task/{}":
 		_, _, job, _, _ = parseRunID(c.params[0])

@@ -28,7 +28,7 @@ func (a *api) makeBackup(c *call) error {
 	c.w.lasts = largeBodyTimeout
 	err = b.write(c.r.Context(), c.w)
 	if err != nil && c.w.begun {
-		panic(http.ErrAbortHandler) // the client must not take the piece for the whole
+		panic(http.ErrAbortHandler) // the client must not take the part for the whole
 	}
 	return err
 }
@@ -44,7 +44,7 @@ func (a *api) restoreBackup(c *call) error {
 		return err
 	}
 	var document io.Reader
-	if !c.spent() { // otherwise the term has ended in which it was read
+	if !c.spent() { // otherwise the term in which it was read has ended
 		document = c.stream
 	}
 	ends, err := c.scheduler.restore(c.r.Context(), document, restoreOptions{replace, empty}, c.share)
@@ -71,7 +71,7 @@ func (a *api) restoreBackup(c *call) error {
 	return c.done(nil)
 }
 
-// awaitSuccessor returns when another scheduler than the one given leads here, or another instance, or after the hold time.
+// awaitSuccessor returns when a scheduler other than the one given leads here, or another instance leads, or after the hold time.
 func (a *api) awaitSuccessor(c *call, sch *scheduler) {
 	limit := time.After(a.hold)
 	for {

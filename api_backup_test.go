@@ -65,7 +65,7 @@ func TestBackupAndRestoreOverTheAPI(t *testing.T) {
 		{"", large, http.StatusConflict, "replace=true", "old-0", 3},
 		{"?replace=maybe", large, http.StatusBadRequest, "true or false", "old-0", 3},
 		{"?replace=true", `{"name":"no backup"}`, http.StatusBadRequest, "unknown key", "old-0", 3},
-		{"?replace=true", large + "}", http.StatusBadRequest, fmt.Sprintf("at byte %d: something follows", len(large)-1), "old-0", 3},
+		{"?replace=true", large + "}", http.StatusBadRequest, fmt.Sprintf("at byte %d: there is more", len(large)-1), "old-0", 3},
 		{"?replace=true", `{"chronos":"state","format":1}`, http.StatusConflict, "empty=true", "old-0", 3},
 		{"?replace=true", large, http.StatusNoContent, "", "job-0000", 1500},
 		{"?replace=true", saved, http.StatusNoContent, "", "old-0", 3},
@@ -83,7 +83,7 @@ func TestBackupAndRestoreOverTheAPI(t *testing.T) {
 	}
 }
 
-// A restore whose answer was lost is asked for again under its name: it is not done twice, and
+// A restore whose answer was lost is requested again under its name: it is not done twice, and
 // jobs made since then stay.
 func TestRestoreAskedForTwice(t *testing.T) {
 	t.Parallel()

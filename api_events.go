@@ -20,11 +20,11 @@ const (
 	keptWithoutUsers = time.Minute
 )
 
-// An eventHub lets clients follow the view. It queues nothing: a client that is slow gets
-// what has changed since the view it has seen last, in one event. Its views are
-// those that some client has seen, so that a connection that breaks can go on.
+// An eventHub lets clients follow the view. It queues nothing: a slow client gets
+// what has changed since the view it last saw, in one event. The hub keeps the views
+// that some client has seen, so that a broken connection can be resumed.
 type eventHub struct {
-	id   string // of this process; the numbers of terms and views start afresh in the next
+	id   string // of this process; the next one starts numbering terms and views from the beginning
 	pace time.Duration
 
 	mu          sync.Mutex
@@ -36,7 +36,7 @@ type eventHub struct {
 
 func newEventHub() *eventHub { return &eventHub{id: rand.Text()[:8], pace: eventPace} }
 
-// name is the id of the event that brings a client to the view.
+// name returns the id of the event that brings a client to the view.
 func (h *eventHub) name(v *view) string {
 	return h.id + "-" + strconv.FormatInt(v.term, 10) + "-" + strconv.FormatInt(v.number, 10)
 }
@@ -60,8 +60,8 @@ func (h *eventHub) keep(v *view) {
 	h.expire()
 }
 
-// add puts a view behind those that are older: whoever comes with one may have been overtaken by
-// somebody with a newer one.
+// add inserts a view after the older ones: its caller may have been overtaken by
+// one with a newer view.
 func (h *eventHub) add(v *view) {
 	if slices.Contains(h.kept, v) {
 		return
@@ -79,7 +79,7 @@ func (h *eventHub) add(v *view) {
 	}
 }
 
-// expire has the views dropped later, unless somebody listens then.
+// expire drops the views later, unless somebody is listening then.
 func (h *eventHub) expire() {
 	if h.subscribers > 0 {
 		return
@@ -133,8 +133,8 @@ func (h *eventHub) leave() {
 }
 
 // streamEvents sends what changes, from the view on that the client has seen: the one of
-// its Last-Event-ID, or of the query, or, if it names none, the present one. If that
-// isn't kept any more, a reset event tells the client to get the overview again.
+// its Last-Event-ID, or of the query, or, if it names none, the current one. If that
+// is no longer kept, a reset event tells the client to get the overview again.
 func (a *api) streamEvents(c *call) error {
 	if !a.events.join() {
 		return &httpError{status: http.StatusServiceUnavailable, text: "too many clients listen", retry: 30}
@@ -193,9 +193,9 @@ func (e *eventStream) flush() {
 	e.failed = err != nil
 }
 
-// tell sends what has changed between two views. A client that can't be given the memory for that is let go.
+// tell sends what has changed between two views. If there is no memory for that, the client is dropped.
 func (e *eventStream) tell(last, show *view) {
-	c := describeChange(last, show)
+	c := describeChange(sightOf(last, e.call.who), sightOf(show, e.call.who))
 	if c == nil {
 		return
 	}
@@ -220,6 +220,11 @@ func (e *eventStream) follow(last *view) {
 	heartbeat := time.NewTicker(eventHeartbeat)
 	defer heartbeat.Stop()
 	for !e.failed {
+		still, rights := c.rights()
+		if !still {
+			e.send("event: reset\ndata: {}\n\n") // so that the client asks for what it may see now
+			return
+		}
 		changed := c.scheduler.changed()
 		show, wait := e.hub.newest(c.scheduler.view())
 		if show != last {
@@ -232,6 +237,7 @@ func (e *eventStream) follow(last *view) {
 		}
 		select {
 		case <-changed:
+		case <-rights:
 		case <-pace:
 		case <-heartbeat.C:
 			e.send(":\n\n")
@@ -245,15 +251,15 @@ func (e *eventStream) follow(last *view) {
 	}
 }
 
-// A viewEvent is what a client is told of: a document that ends with a list of rows and a brace.
+// A viewEvent is what is sent to a client: a document that ends with a list of rows and a brace.
 type viewEvent struct {
 	head []byte
 	rows [][]byte
 }
 
-// describeChange returns what a client must know that has seen one view and is shown
-// another, nil if that is nothing.
-func describeChange(last, show *view) *viewEvent {
+// describeChange returns what a client that has seen one view must know to be at
+// another, nil if nothing.
+func describeChange(last, show sight) *viewEvent {
 	changed, removed := show.since(last)
 	rows := make([][]byte, 0, len(changed))
 	for _, jv := range changed {
@@ -261,11 +267,13 @@ func describeChange(last, show *view) *viewEvent {
 			rows = append(rows, rowOf(jv))
 		}
 	}
-	if len(rows)+len(removed) == 0 && last.queued == show.queued && last.running == show.running &&
-		last.subscribed == show.subscribed && len(last.invalid) == len(show.invalid) {
+	queued, running := show.counts()
+	queuedBefore, runningBefore := last.counts()
+	if len(rows)+len(removed) == 0 && queuedBefore == queued && runningBefore == running &&
+		last.view.subscribed == show.view.subscribed && len(last.records()) == len(show.records()) {
 		return nil
 	}
-	head := fmt.Appendf(nil, `{"queued":%d,"running":%d,"subscribed":%t,"invalidRecords":%d`, show.queued, show.running, show.subscribed, len(show.invalid))
+	head := fmt.Appendf(nil, `{"queued":%d,"running":%d,"subscribed":%t,"invalidRecords":%d`, queued, running, show.view.subscribed, len(show.records()))
 	head = appendList(head, "removed", removed, appendString)
 	return &viewEvent{append(head, `,"jobs":`...), rows}
 }

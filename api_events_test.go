@@ -196,7 +196,7 @@ func TestEventsEndWithTheLeadership(t *testing.T) {
 	}
 }
 
-// An instance that is told to stop waits for the requests under way, of which a stream of events would be one for ever.
+// An instance that is told to stop waits for the requests under way, of which a stream of events would be one forever.
 func TestEventsEndWhenAFollowerStops(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

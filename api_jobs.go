@@ -45,7 +45,7 @@ func labelled(c *call, jobs iter.Seq[*jobView]) iter.Seq[*jobView] {
 
 // listJobs writes every job in the order of creation, on one line.
 func (a *api) listJobs(c *call) error {
-	v := c.scheduler.view()
+	v := c.sight()
 	b := c.long(typeJSON)
 	if writeList(b, labelled(c, v.all()), func(jv *jobView) []byte { return listJSON(jv, c.dialect) }) == nil {
 		b.Flush()
@@ -53,8 +53,8 @@ func (a *api) listJobs(c *call) error {
 	return nil
 }
 
-// searchJobs answers the jobs whose name and command contain the texts asked for,
-// or one of them the text of any; without name and command every job matches, whatever any says.
+// searchJobs answers with the jobs whose name and command contain the given texts,
+// or one of which contains the text of any; without name and command every job matches, whatever any says.
 func (a *api) searchJobs(c *call) error {
 	limit, err := c.number("limit", 32, 10)
 	if err != nil {
@@ -68,7 +68,7 @@ func (a *api) searchJobs(c *call) error {
 	end := int64(int32(offset + limit)) // overflows as in the original
 	found := func(yield func(*jobView) bool) {
 		matches := int64(0)
-		for jv := range labelled(c, c.scheduler.view().all()) {
+		for jv := range labelled(c, c.sight().all()) {
 			if matches >= end {
 				return
 			}
@@ -94,7 +94,7 @@ func (a *api) searchJobs(c *call) error {
 	return nil
 }
 
-// summarizeJobs answers what 3.0's interface lists. The original swaps status and
+// summarizeJobs answers with what 3.0's interface lists. The original swaps status and
 // state on their way into the record and swaps them back on the way out.
 func (a *api) summarizeJobs(c *call) error {
 	type summary struct {
@@ -107,7 +107,7 @@ func (a *api) summarizeJobs(c *call) error {
 	}
 	b, now := c.long(typeJSON), a.now()
 	b.WriteString(`{"jobs":`)
-	err := writeList(b, c.scheduler.view().all(), func(jv *jobView) []byte {
+	err := writeList(b, c.sight().all(), func(jv *jobView) []byte {
 		j := jv.job
 		e := summary{Name: j.Name, Status: j.lastResult(), State: stateText(jv, dialect3, now), Parents: []string{}, Disabled: j.Disabled}
 		if j.Dependent {
@@ -124,9 +124,9 @@ func (a *api) summarizeJobs(c *call) error {
 	return nil
 }
 
-// showJob answers one job as it is stored.
+// showJob answers with one job as it is stored.
 func (a *api) showJob(c *call) error {
-	jv := c.scheduler.view().job(c.params[0])
+	jv := c.sight().job(c.params[0])
 	if jv == nil {
 		return noJob(c.params[0], "Job")
 	}
@@ -164,11 +164,16 @@ func (a *api) putScheduled(c *call) error { return a.putJob(c, false) }
 func (a *api) putDependent(c *call) error { return a.putJob(c, true) }
 
 // putJob creates or replaces a job. The document is read once for its name, and
-// again in the loop, where the job that it replaces stands still.
+// again in the loop, where the job that it replaces can't change.
 func (a *api) putJob(c *call, dependent bool) error {
 	j, err := a.decodePosted(c, dependent, a.standing(c))
 	if err != nil {
 		return err
+	}
+	if a.options.accepts != nil {
+		if err := a.options.accepts(j); err != nil {
+			return refuse("%s", err)
+		}
 	}
 	misread := j.misread(c.body)
 	j.Misread = misread
@@ -183,6 +188,9 @@ func (a *api) putJob(c *call, dependent bool) error {
 		update.Store(old != nil)
 		j, err := a.decodePosted(c, dependent, old)
 		if err != nil {
+			return nil, err
+		}
+		if err := c.mayPut(old, j); err != nil {
 			return nil, err
 		}
 		if err := j.check(old == nil, a.now()); err != nil {
@@ -200,19 +208,19 @@ func (a *api) putJob(c *call, dependent bool) error {
 	return c.done(explainPut(err, j.Name, update.Load()))
 }
 
-// standing is the job that a posted document is about, as readers see it now, or nil.
+// standing returns the job that a posted document is about, as readers see it now, or nil.
 func (a *api) standing(c *call) *Job {
 	root, err := parseValue(c.body)
 	if err != nil {
-		return nil // as decoding will say
+		return nil // decoding will report it
 	}
-	if jv := c.scheduler.view().job(root.object().get("name").text()); jv != nil {
+	if jv := c.sight().job(root.object().get("name").text()); jv != nil {
 		return jv.job
 	}
 	return nil
 }
 
-// warn tells whoever posts a document what is strange about it, as RFC 7234 has it: 299 is a warning that lasts.
+// warn tells the client what is strange about its document, as in RFC 7234: 299 is a persistent warning.
 func warn(header http.Header, strange []Warning) {
 	ascii := func(r rune) rune {
 		if r < ' ' || r > '~' {
@@ -238,7 +246,7 @@ func wantsStrict(header http.Header) bool {
 	})
 }
 
-// refuseStrange is a 400 with what is strange, one a line, nil for nothing.
+// refuseStrange returns a 400 with what is strange, one per line, nil for nothing.
 func refuseStrange(strange []Warning) error {
 	var lines []string
 	for _, w := range strange {
@@ -266,8 +274,8 @@ func (a *api) decodePosted(c *call, dependent bool, old *Job) (*Job, error) {
 	return j, nil
 }
 
-// explainJob gives what is wrong with a job's document the form of the dialects.
-// A schedule that can't be read has a text of its own in 3.0.
+// explainJob turns a fault of a job's document into the answer of the dialects.
+// 3.0 has its own text for a schedule that can't be read.
 func (a *api) explainJob(e *jobError, j *Job) error {
 	switch {
 	case strings.HasPrefix(e.text, "requirement failed: "):
@@ -282,14 +290,14 @@ func (a *api) explainJob(e *jobError, j *Job) error {
 }
 
 // checkStart refuses what 3.0 refuses of new jobs: a start before the second second of 1970. A job
-// that was parked there through another dialect, and so never moves on, can be made again.
+// that was parked there through another dialect, and so never moves on, can be created again.
 func (a *api) checkStart(d dialect, old, j *Job) error {
 	if d != dialect3 || old != nil || j.Dependent || j.Disabled {
 		return nil
 	}
 	schedule, err := j.parseSchedule(a.now())
 	if err != nil || schedule.remaining() == 0 {
-		return nil // check has had its say
+		return nil // check has reported that
 	}
 	start := schedule.position()
 	if start.UnixMilli() >= 1000 {
@@ -314,9 +322,9 @@ func explainPut(err error, name string, update bool) error {
 	return err
 }
 
-// stateText is what a job is doing, in the words of a dialect: the 2.x versions
+// stateText returns what a job is doing, in the words of a dialect: the 2.x versions
 // say running however many tasks run, 3.0 counts them. While only a retry waits for its
-// time the job is idle to all of them, and clients act on that.
+// time the job is idle in all of them, and clients rely on that.
 func stateText(jv *jobView, d dialect, now time.Time) string {
 	word, running := jv.state()
 	switch {
@@ -328,12 +336,12 @@ func stateText(jv *jobView, d dialect, now time.Time) string {
 	return word
 }
 
-// numberSize is about what a name takes in the table of the numbers of a graph.
+// numberSize is roughly what a name takes in a graph's table of numbers.
 const numberSize = 64
 
 // graphDot writes the dependency graph for Graphviz, the jobs numbered in the order of creation.
 func (a *api) graphDot(c *call) error {
-	v := c.scheduler.view()
+	v := c.sight()
 	if !c.share.grow(numberSize * int64(v.len())) {
 		return errNoRoom
 	}
@@ -363,7 +371,7 @@ func (a *api) graphDot(c *call) error {
 
 // graphCSV writes a line for every job and one for every edge. Names are not quoted.
 func (a *api) graphCSV(c *call) error {
-	v, now := c.scheduler.view(), a.now()
+	v, now := c.sight(), a.now()
 	b := c.long(typeText)
 	for jv := range v.all() {
 		if _, err := fmt.Fprintf(b, "node,%s,%s,%s\n", jv.job.Name, jv.job.lastResult(), stateText(jv, c.dialect, now)); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"strconv"
 	"time"
 )
@@ -16,7 +17,7 @@ var runLetters = map[runState]string{
 	runFinished: "s", runFailed: "f", runKilled: "k", runLost: "x", runMissed: "m", runSkipped: "n",
 }
 
-// row returns the job on one line of a table, as JSON: what is needed to list, search and
+// rowOf returns the job on one line of a table, as JSON: what is needed to list, search and
 // sort, and the newest runs. It is made once for each picture of the job.
 func rowOf(j *jobView) []byte {
 	if b := j.rowJSON.Load(); b != nil {
@@ -115,11 +116,12 @@ func appendRuns(j *jobView, dst []byte) []byte {
 	return append(dst, ']')
 }
 
-// showOverview answers everything that a table of all jobs shows, in the order of their
-// creation, and the name of the event after which changes are to be asked for.
+// showOverview answers with everything that a table of all jobs shows, in the order of their
+// creation, and the name of the event after which to ask for changes.
 func (a *api) showOverview(c *call) error {
-	v := c.scheduler.view()
-	a.events.keep(v)
+	v := c.sight()
+	a.events.keep(v.view)
+	queued, running := v.counts()
 	leader, _ := a.leader()
 	head := encode(struct {
 		Event      string         `json:"event"`
@@ -135,8 +137,10 @@ func (a *api) showOverview(c *call) error {
 		Running    int            `json:"running"`
 		Records    int            `json:"invalidRecords,omitempty"`
 		Totals     overviewTotals `json:"totals"`
-	}{a.events.name(v), time.Now().UnixMilli(), version, a.id, leader, a.memberIDs(), a.options.storeName, a.options.clusterName, v.subscribed,
-		v.queued, v.running, len(v.invalid), totalsOf(v)})
+
+		User *callerDocument `json:"user,omitempty"` // who asks, where that is proven
+	}{a.events.name(v.view), time.Now().UnixMilli(), version, a.id, leader, a.memberIDs(), a.options.storeName, a.options.clusterName, v.view.subscribed,
+		queued, running, len(v.records()), totalsOf(v), a.access.describe(c.who)})
 	c.w.Header().Set("Cache-Control", "no-store")
 	b := c.long(typeJSON)
 	b.Write(head[:len(head)-1])
@@ -148,7 +152,7 @@ func (a *api) showOverview(c *call) error {
 	return nil
 }
 
-// memberIDs is the ids of the instances, where that is known.
+// memberIDs returns the ids of the instances, if they are known.
 func (a *api) memberIDs() []string {
 	if a.options.members == nil {
 		return nil
@@ -169,9 +173,10 @@ type overviewTotals struct {
 	Missed   int64 `json:"missed"` // occurrences
 }
 
-func totalsOf(v *view) overviewTotals {
-	t := overviewTotals{Jobs: v.len()}
+func totalsOf(v sight) overviewTotals {
+	t := overviewTotals{}
 	for jv := range v.all() {
+		t.Jobs++
 		switch jv.job.lastResult() {
 		case "success":
 			t.Success++
@@ -195,4 +200,27 @@ func totalsOf(v *view) overviewTotals {
 		t.Missed += jv.missed
 	}
 	return t
+}
+
+// whoami tells somebody who he is.
+func (a *api) whoami(c *call) error {
+	c.w.Header().Set("Cache-Control", "no-store")
+	return c.json(a.access.describe(c.who))
+}
+
+// loggedOut is what a browser shows when somebody does not want to log in again.
+const loggedOut = `<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Chronos</title></head><body><h1>You are logged out</h1><p><a href="../">Log in again</a></p></body></html>
+`
+
+// logout has a browser forget the password: to have it refused is the only thing that makes it.
+func (a *api) logout(c *call) error {
+	h := c.w.Header()
+	h.Set("WWW-Authenticate", challenge(a.realm))
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "text/html;charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	c.w.WriteHeader(http.StatusUnauthorized)
+	c.w.Write([]byte(loggedOut))
+	return nil
 }

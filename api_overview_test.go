@@ -29,7 +29,7 @@ func TestViewsAreComparedByWhatChanged(t *testing.T) {
 		{v1, v2, "[b a] []"}, // a was deleted and made again
 		{v2, v3, "[] [far]"},
 		{v1, v3, "[b a] [far]"},
-		{v3, &moved, "[] []"}, // slots given out anew are no change
+		{v3, &moved, "[] []"}, // reassigned slots are not a change
 		{v1, &moved, "[b a] [far]"},
 	}
 	for _, tt := range tests {

@@ -11,8 +11,11 @@ import (
 	"time"
 )
 
-// taskIDInside finds a task id anywhere in a text, which is all that the original asks of one.
+// taskIDInside finds a task id anywhere in a text, which is all that the original requires.
 var taskIDInside = regexp.MustCompile(`ct:\d+:\d+:[\w\s.#-]`)
+
+// runHeader tells the id of the run that a request has started.
+const runHeader = "X-Chronos-Run"
 
 // runJob starts a job now. Arguments that aren't blank replace the job's own for this run.
 func (a *api) runJob(c *call) error {
@@ -23,8 +26,18 @@ func (a *api) runJob(c *call) error {
 	if err := readGiven(c.body, given); err != nil {
 		return err
 	}
+	if given.HasArgs || len(given.Env) > 0 {
+		c.asCommand()
+	}
 	given.By, _, _ = c.r.BasicAuth()
-	_, err := c.scheduler.startRun(c.r.Context(), name, given)
+	id, err := c.scheduler.startRun(c.r.Context(), name, given)
+	if err == nil {
+		c.w.Header().Set(runHeader, id)
+		if jv := c.scheduler.view().job(name); jv != nil && jv.job.Disabled {
+			a.log.Warn("a run that was started by hand is skipped: the job is disabled", "job", name, "run", id)
+			warn(c.w.Header(), []Warning{{Key: "disabled", Text: "the job is disabled, and the run is skipped, as in the original; enable it first"}})
+		}
+	}
 	return c.done(foundJob(err, name, "Job"))
 }
 
@@ -59,7 +72,7 @@ func readGiven(body []byte, given *Run) error {
 	return nil
 }
 
-// markSuccess counts a success that no run had, and starts children that waited for it.
+// markSuccess counts a success without a run, and starts children that waited for it.
 func (a *api) markSuccess(c *call) error {
 	name := c.params[0]
 	err := c.scheduler.markSuccess(c.r.Context(), name)
@@ -89,7 +102,7 @@ func (a *api) finishTask(c *call) error {
 	return c.done(c.scheduler.finishTask(c.r.Context(), c.params[0], code))
 }
 
-// statusCode reads what the original's JSON library takes for an int: absent is 0,
+// statusCode reads what the original's JSON library accepts as an int: absent is 0,
 // strings of digits are numbers, fractions are cut off.
 func statusCode(v value) (int, error) {
 	if v == "" {
@@ -122,6 +135,9 @@ func (a *api) addProgress(c *call) error {
 	}
 	name, id := c.params[0], c.params[1]
 	jv := c.scheduler.view().job(name)
+	if err := c.mayCallBack(jv, id); err != nil {
+		return err
+	}
 	switch {
 	case jv == nil:
 		return noJob(name, "JobSchedule")
@@ -141,7 +157,7 @@ func (a *api) addProgress(c *call) error {
 	return c.done(foundJob(err, name, "JobSchedule"))
 }
 
-// missing is a 404 of our own additions.
+// missing returns a 404 for our own additions.
 func missing(what, name string) error {
 	return &httpError{status: http.StatusNotFound, text: "no " + what + " " + strconv.Quote(name)}
 }
@@ -210,10 +226,10 @@ func describeRuns(runs []*Run) []runDocument {
 	return documents
 }
 
-// listRuns answers the runs of a job: those open, oldest first, then those that ended, newest first.
+// listRuns answers with the runs of a job: the open ones, oldest first, then those that ended, newest first.
 func (a *api) listRuns(c *call) error {
 	name := c.params[0]
-	jv := c.scheduler.view().job(name)
+	jv := c.sight().job(name)
 	if jv == nil {
 		return missing("job", name)
 	}
@@ -226,7 +242,7 @@ func (a *api) listRuns(c *call) error {
 	}{name, jv.problem, jv.missed, describeRuns(jv.runs), describeRuns(jv.history)})
 }
 
-// explainQueued answers why the waiting runs of a job wait.
+// explainQueued answers with why the waiting runs of a job wait.
 func (a *api) explainQueued(c *call) error {
 	type entry struct {
 		Position int         `json:"position"` // runs before it in the queue, -1 if it isn't in the queue yet
@@ -248,8 +264,8 @@ func (a *api) explainQueued(c *call) error {
 	return c.json(map[string]any{"job": name, "queued": queued})
 }
 
-// listProblems answers what can't be scheduled, jobs and stored records that can't be read, and jobs
-// that a person should look at, also for what is strange about their documents.
+// listProblems answers with what can't be scheduled, that is, jobs and stored records that can't be read, and with
+// jobs that need attention, for example because their documents are strange.
 func (a *api) listProblems(c *call) error {
 	type badJob struct {
 		Job    string `json:"job"`
@@ -263,7 +279,7 @@ func (a *api) listProblems(c *call) error {
 		Key    string `json:"key"`
 		Reason string `json:"reason"`
 	}
-	v := c.scheduler.view()
+	v := c.sight()
 	bad := func(yield func(badJob) bool) {
 		for jv := range v.all() {
 			for _, reason := range []string{jv.problem, jv.notice} {
@@ -287,7 +303,7 @@ func (a *api) listProblems(c *call) error {
 	err := writeList(b, bad, func(j badJob) []byte { return encode(j) })
 	if err == nil {
 		b.WriteString(`,"records":`)
-		err = writeList(b, slices.Values(v.invalid), func(r invalidRecord) []byte { return encode(badRecord{r.key, r.reason}) })
+		err = writeList(b, slices.Values(v.records()), func(r invalidRecord) []byte { return encode(badRecord{r.key, r.reason}) })
 	}
 	if err == nil {
 		b.WriteString(`,"warnings":`)
@@ -300,9 +316,9 @@ func (a *api) listProblems(c *call) error {
 	return nil
 }
 
-// findRun looks a run up by its id. Where the job's name ends in it can't be told
-// from the id alone: names and arguments may both have what separates them.
-func findRun(v *view, id string) *Run {
+// findRun looks a run up by its id. The id alone does not show where the job's name
+// ends: names and arguments may both contain the separator.
+func findRun(v sight, id string) *Run {
 	parts := strings.SplitN(id, ":", 4)
 	if len(parts) < 4 {
 		return nil
@@ -331,8 +347,8 @@ func findRun(v *view, id string) *Run {
 // byte may take six.
 const outputChunk = 256 << 10
 
-// showOutput answers what a run has written, as it is: length bytes from offset, by
-// default all there is. A negative offset counts from the end.
+// showOutput answers with what a run has written, as it is: length bytes from offset, by
+// default everything. A negative offset counts from the end.
 func (a *api) showOutput(file string) func(*call) error {
 	return func(c *call) error {
 		offset, err := c.number("offset", 64, 0)
@@ -346,7 +362,7 @@ func (a *api) showOutput(file string) func(*call) error {
 		if length < 0 {
 			return refuse("length: %d is negative", length)
 		}
-		run := findRun(c.scheduler.view(), c.params[0])
+		run := findRun(c.sight(), c.params[0])
 		if run == nil {
 			return missing("run", c.params[0])
 		}
@@ -376,7 +392,7 @@ func (a *api) showOutput(file string) func(*call) error {
 	}
 }
 
-// copyOutput writes n bytes of a run's output from offset on, which begin with a piece. In place
+// copyOutput writes n bytes of a run's output from offset on, beginning with a piece already read. In place
 // of what was left out it says how much that is.
 func (a *api) copyOutput(c *call, run *Run, file string, piece outputPiece, offset, n int64) error {
 	for n > 0 && len(piece.text)+int(min(piece.gap, 1)) > 0 {
@@ -396,7 +412,7 @@ func (a *api) copyOutput(c *call, run *Run, file string, piece outputPiece, offs
 		}
 		var err error
 		if piece, err = a.options.output(run, file, offset, int(min(n, outputChunk))); err != nil {
-			panic(http.ErrAbortHandler) // the answer has begun; only breaking it off tells the client
+			panic(http.ErrAbortHandler) // the answer has begun; only aborting it informs the client
 		}
 	}
 	return nil

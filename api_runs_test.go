@@ -327,3 +327,22 @@ func TestOneRunDifferently(t *testing.T) {
 		}
 	}
 }
+
+// Whoever starts a run learns which, and that a disabled job's is skipped.
+func TestStartNamesTheRun(t *testing.T) {
+	t.Parallel()
+	_, do := testAPI(t)
+	do(post("/scheduler/iso8601", parked))
+	res := do("PUT /scheduler/job/a")
+	if id := res.Header.Get(runHeader); res.StatusCode != 204 || !strings.Contains(bodyOf(t, do("GET /scheduler/runs/a")), `"open":[{"id":"`+id+`"`) || res.Header.Get("Warning") != "" {
+		t.Errorf("start = %d, %v, want the id of the open run", res.StatusCode, res.Header)
+	}
+	do(post("/scheduler/iso8601", strings.Replace(parked, `{`, `{"disabled":true,`, 1)))
+	res = do("PUT /v1/scheduler/job/a")
+	if got := res.Header.Get("Warning"); res.StatusCode != 204 || !strings.HasPrefix(got, `299 - "disabled: the job is disabled, and the run is skipped`) {
+		t.Errorf("start of a disabled job = %d, Warning %q", res.StatusCode, got)
+	}
+	if res := do("PUT /scheduler/job/nobody"); res.Header.Get(runHeader) != "" {
+		t.Errorf("start of no job names a run: %v", res.Header)
+	}
+}

@@ -13,12 +13,12 @@ const (
 type occurrence struct {
 	Local string `json:"local"`
 	UTC   string `json:"utc"`
-	Note  string `json:"note,omitempty"` // what a change of the clocks does to it
+	Note  string `json:"note,omitempty"` // how a change of the clocks affects it
 }
 
-// occurrences describes the next n instants at which a schedule that is followed runs. What is shown comes
-// from the schedule as the scheduler holds it, and never from its text in the document: that
-// has no room for the day and hour to which a monthly or daily schedule comes back.
+// occurrences describes the next n instants at which a schedule runs. What is shown comes
+// from the schedule as the scheduler holds it, and never from its text in the document, which
+// can't express the day and hour to which a monthly or daily schedule returns.
 func occurrences(sched Schedule, bars barring, now time.Time, latest int64, n int) []occurrence {
 	list := []occurrence{}
 	for _, t := range bars.coming(sched, now, latest, n) {
@@ -40,7 +40,7 @@ type preview struct {
 	Upcoming []occurrence `json:"upcoming"`
 }
 
-// spreadText is what a schedule with an H came to, "" for one without.
+// spreadText returns the expression that a schedule with an H became, "" for one without.
 func spreadText(text string, sched Schedule) string {
 	if !spreads(text) {
 		return ""
@@ -49,7 +49,7 @@ func spreadText(text string, sched Schedule) string {
 	return expression
 }
 
-// previewSchedule tells when a job with a schedule would be due that is posted now.
+// previewSchedule answers with when a job with the schedule would be due if it were posted now.
 func (a *api) previewSchedule(c *call) error {
 	doc, err := c.document("name", "schedule", "scheduleTimeZone", "epsilon", "count")
 	if err != nil {
@@ -92,7 +92,7 @@ func checkCount(n int64) error {
 	return nil
 }
 
-// upcoming tells when a job will be due.
+// upcoming answers with when a job will be due.
 func (a *api) upcoming(c *call) error {
 	n, err := c.number("count", 32, defaultPreview)
 	if err != nil {
@@ -101,7 +101,7 @@ func (a *api) upcoming(c *call) error {
 	if err := checkCount(n); err != nil {
 		return err
 	}
-	jv := c.scheduler.view().job(c.params[0])
+	jv := c.sight().job(c.params[0])
 	if jv == nil {
 		return missing("job", c.params[0])
 	}
@@ -114,7 +114,7 @@ func (a *api) upcoming(c *call) error {
 	return c.json(p)
 }
 
-// showLeader answers the id of the instance that leads, "" for none.
+// showLeader answers with the id of the instance that leads, "" for none.
 func (a *api) showLeader(c *call) error {
 	id, _ := a.leader()
 	return c.json(map[string]string{"leader": id})

@@ -222,7 +222,7 @@ func TestWhatIsShownIsWhatRuns(t *testing.T) {
 				}
 				return dues[since:]
 			}
-			// follow lets as much time pass as was shown, or some periods where there is no more.
+			// follow lets as much time pass as was shown, or some periods if nothing more is.
 			follow := func(what string, shown []string, since int, n int) {
 				t.Helper()
 				until := time.Now().Add(5 * j.period)

@@ -13,7 +13,7 @@ type double float64
 func (d double) MarshalJSON() ([]byte, error) { return appendJavaDouble(nil, float64(d)), nil }
 
 // durations returns how long after their due time the successful runs of a job's
-// history ended, in ms, sorted. It is what the original calls the run time.
+// history ended, in ms, sorted. This is what the original calls the run time.
 func durations(jv *jobView) []int64 {
 	var all []int64
 	for _, r := range jv.history {
@@ -66,14 +66,14 @@ func statistic(key string, sorted []int64) (value float64, known bool) {
 }
 
 // percentiles lists one statistic of every job in seconds, the largest first,
-// of equal ones the job created last. (The count is divided by 1000 too.)
+// among equal ones the job created last. (The count is divided by 1000 too.)
 func (a *api) percentiles(c *call) error {
 	type entry struct {
 		Job  string `json:"jobNameLabel"`
 		Time double `json:"time"`
 	}
 	const size = 24 // of an entry
-	v := c.scheduler.view()
+	v := c.sight()
 	if !c.share.grow(size * int64(v.len())) {
 		return errNoRoom
 	}
@@ -92,7 +92,7 @@ func (a *api) percentiles(c *call) error {
 	return nil
 }
 
-// A statHistogram is the first part of job/stat, in ms. Its mean is a true one; the original repeats the median.
+// A statHistogram is the first part of job/stat, in ms. Its mean is the real one; the original repeated the median.
 type statHistogram struct {
 	P75    double `json:"75thPercentile"`
 	P95    double `json:"95thPercentile"`
@@ -116,7 +116,7 @@ type taskStat struct {
 }
 
 func (a *api) jobStatistics(c *call) error {
-	jv := c.scheduler.view().job(c.params[0])
+	jv := c.sight().job(c.params[0])
 	if jv == nil {
 		return noJob(c.params[0], "Job")
 	}
@@ -130,8 +130,8 @@ func (a *api) jobStatistics(c *call) error {
 	}, taskStats(jv, a.options.history)})
 }
 
-// taskStats lists the tasks of a job that an agent has been given, newest start
-// first, those that haven't started last; at most limit, if that isn't 0.
+// taskStats lists the tasks of a job that were given to an agent, newest start
+// first, those that haven't started last; at most limit, unless that is 0.
 func taskStats(jv *jobView, limit int) []taskStat {
 	var launched []*Run
 	for _, r := range slices.Concat(jv.runs, jv.history) {

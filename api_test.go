@@ -117,7 +117,7 @@ func TestErrorTexts(t *testing.T) {
 		{"no body", bad("POST", "iso8601", ``), "the request has no body; a JSON document is needed", ""},
 		{"null", bad("POST", "iso8601", `null`), "the document is not a JSON object", ""},
 		{"status code of words", bad("PUT", "task/ct:1:0:a:", `{"statusCode":"fine"}`), `statusCode: "fine" is not a 32-bit integer`, ""},
-		{"unknown key", bad("PUT", "task/ct:1:0:a:", `{"code":0}`), `unknown key "code"; known are statusCode`, ""},
+		{"unknown key", bad("PUT", "task/ct:1:0:a:", `{"code":0}`), `unknown key "code"; known keys are statusCode`, ""},
 		{"broken type", "GET BASE/jobs\nContent-Type: garbage", "Bad Content-Type header value: 'garbage'", ""},
 	}
 	for _, tt := range tests {

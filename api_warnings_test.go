@@ -27,8 +27,8 @@ func problemsOf(t *testing.T, do func(string) *http.Response) []string {
 
 const (
 	strangeJob  = `{"name":"a","command":"x","schedule":"30 2 * * *","scheduleTimeZone":"Europe/\"Berlim\"","retries":1.5,"cpus":-1}`
-	strangeZone = `scheduleTimeZone: there is no time zone 'Europe/"Berlim"', and UTC is taken instead, as Java does; the nearest is Europe/Berlin`
-	strangeCPUs = `cpus: -1.0 is below 0, and the server's default is taken instead; write 0 for that`
+	strangeZone = `scheduleTimeZone: there is no time zone 'Europe/"Berlim"', so UTC is used instead, as in Java; the nearest is Europe/Berlin`
+	strangeCPUs = `cpus: -1.0 is below 0, so the default is used instead; write 0 for that`
 	strangeRest = `retries: '1.5' is read as 1; write 1`
 )
 
@@ -85,8 +85,8 @@ func TestPreviewRefusesWhatIsStrange(t *testing.T) {
 	t.Parallel()
 	_, do := testAPI(t)
 	for document, want := range map[string]string{
-		`{"schedule":"30 2 * * *","scheduleTimeZone":"Europe/Berlim"}`: "scheduleTimeZone: there is no time zone 'Europe/Berlim', and UTC is taken instead, as Java does; the nearest is Europe/Berlin",
-		`{"schedule":"30 2 * * *","epsilon":"PT0S"}`:                   "epsilon: PT0S is less than a second, which is taken instead, so that an occurrence in time runs; write PT1S",
+		`{"schedule":"30 2 * * *","scheduleTimeZone":"Europe/Berlim"}`: "scheduleTimeZone: there is no time zone 'Europe/Berlim', so UTC is used instead, as in Java; the nearest is Europe/Berlin",
+		`{"schedule":"30 2 * * *","epsilon":"PT0S"}`:                   "epsilon: PT0S is less than a second, which is used instead, so that an occurrence on time runs; write PT1S",
 	} {
 		if res := do(post("/scheduler/schedule/preview", document)); res.StatusCode != 400 || bodyOf(t, res) != want {
 			t.Errorf("preview of %s = %d, want 400 %s", document, res.StatusCode, want)
@@ -114,7 +114,7 @@ func TestWarningsOutliveTheTerm(t *testing.T) {
 			b.t.Errorf("warnings = %q, want %d, first %q", got, n, first)
 		}
 	}
-	const zone = "scheduleTimeZone: there is no time zone 'Nowhere/At/All', and UTC is taken instead, as Java does; names are those of the time zone database, like Europe/Berlin"
+	const zone = "scheduleTimeZone: there is no time zone 'Nowhere/At/All', so UTC is used instead, as in Java; names are those of the time zone database, like Europe/Berlin"
 	scenario(t, "after a fail-over, a run and a change of the counters", func(b *bench) {
 		b.start()
 		postStrange(b, "a", "1.5")

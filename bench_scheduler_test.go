@@ -22,7 +22,7 @@ import (
 // docs/benchmarks.md says how to run these benchmarks and what their figures mean.
 
 // A quietCluster has room for everything. It notes when each task was launched, and
-// lets it run for ever, or finish at once.
+// lets it run forever, or finish at once.
 type quietCluster struct {
 	finish bool
 	events *mailbox[*sched.Event]

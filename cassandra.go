@@ -24,18 +24,18 @@ type cassandraOptions struct {
 	Table          string // of task states
 	CountTable     string // of processed elements
 	Consistency    string
-	TTL            time.Duration // 0 for rows that live for ever
+	TTL            time.Duration // 0 for rows that live forever
 
 	firstWait, giveUpAfter, drain time.Duration // for tests
 }
 
 const (
-	cassandraQueue     = 20000 // statements that wait; beyond, new ones are dropped
+	cassandraQueue     = 20000 // statements that may wait; more are dropped
 	cassandraAtOnce    = 64    // statements under way
 	cassandraFirstWait = time.Second
 	cassandraLastWait  = time.Minute
 	cassandraGiveUp    = 10 * time.Minute // age at which a statement is dropped
-	cassandraDrain     = 3 * time.Second  // for what waits when the program stops
+	cassandraDrain     = 3 * time.Second  // time for what waits when the program stops
 )
 
 // A cqlStatement is one statement with its values.
@@ -46,10 +46,10 @@ type cqlStatement struct {
 	queued  time.Time
 }
 
-// A cqlSession carries out statements.
+// A cqlSession executes statements.
 type cqlSession interface {
-	// exec returns errCQLRefused within an error that the same statement would get again, and
-	// errCQLNotSent within one of a statement that certainly was not carried out.
+	// exec returns an error that wraps errCQLRefused if the same statement would fail again, and
+	// one that wraps errCQLNotSent if the statement certainly was not executed.
 	exec(ctx context.Context, s cqlStatement) error
 	close()
 }
@@ -60,7 +60,7 @@ var (
 )
 
 // A cassandra copies what happens to runs into the tables of the JVM versions, for those who read
-// them there. Nothing here reads them: history is kept in our own store.
+// it there. This program does not read them: history is kept in our own store.
 type cassandra struct {
 	options cassandraOptions
 	dial    func(ctx context.Context, o cassandraOptions) (cqlSession, error)
@@ -75,10 +75,10 @@ type cassandra struct {
 	dropped   counter
 }
 
-// cqlName is what may stand for a table or a key space: they can't be bound as values.
+// cqlName matches valid names of tables and key spaces, which can't be bound as values.
 var cqlName = regexp.MustCompile(`^("[A-Za-z0-9_]+"|[A-Za-z][A-Za-z0-9_]*)$`)
 
-// newCassandra returns nil, and no error, without hosts.
+// newCassandra returns nil, and no error, if there are no hosts.
 func newCassandra(o cassandraOptions, log *slog.Logger, m *metrics) (*cassandra, error) {
 	if len(o.Hosts) == 0 {
 		return nil, nil
@@ -113,7 +113,7 @@ func contactPoints(list string) []string {
 	return hosts
 }
 
-// schema is what the session begins with. 3.0 made the key space; 2.x wanted it to exist.
+// schema returns the statements that a session begins with. 3.0 created the key space; 2.x expected it to exist.
 func (o cassandraOptions) schema() []cqlStatement {
 	const with = ` WITH bloom_filter_fp_chance = 0.1 AND compaction = {'class':'LeveledCompactionStrategy'}`
 	return []cqlStatement{
@@ -127,11 +127,11 @@ func (o cassandraOptions) schema() []cqlStatement {
 	}
 }
 
-// statement is what e leaves in Cassandra, if anything: a row for each change of state that the JVM
-// versions wrote one for, an addition for elements processed.
+// statement returns what e writes to Cassandra, if anything: a row for each change of state for which the JVM
+// versions wrote one, an addition for processed elements.
 func (o cassandraOptions) statement(e jobEvent) (cqlStatement, bool) {
 	r := e.Run
-	if r == nil { // a success by decree
+	if r == nil { // marked successful
 		return cqlStatement{}, false
 	}
 	at := e.Time
@@ -139,7 +139,7 @@ func (o cassandraOptions) statement(e jobEvent) (cqlStatement, bool) {
 	case eventStarted:
 		return o.insert(e, "TASK_RUNNING", at), true
 	case eventFinished, eventFailed:
-		if r.Launched == 0 && r.Started == 0 { // it never was a task
+		if r.Launched == 0 && r.Started == 0 { // it was never a task
 			return cqlStatement{}, false
 		}
 		if started := time.UnixMilli(r.Started); !at.After(started) {
@@ -156,7 +156,7 @@ func (o cassandraOptions) statement(e jobEvent) (cqlStatement, bool) {
 	return cqlStatement{}, false
 }
 
-// taskStates are the names that Mesos has for how runs end.
+// taskStates are Mesos' names for how runs end.
 var taskStates = map[runState]string{
 	runFinished: "TASK_FINISHED", runFailed: "TASK_FAILED", runKilled: "TASK_KILLED", runLost: "TASK_LOST",
 }
@@ -180,7 +180,7 @@ func (o cassandraOptions) insert(e jobEvent, state string, at time.Time) cqlStat
 	return cqlStatement{text: text, values: values}
 }
 
-// observe queues what e leaves. It never blocks: without room the statement is dropped and counted.
+// observe queues the statement of e, if any. It never blocks: without room the statement is dropped and counted.
 func (c *cassandra) observe(e jobEvent) {
 	s, ok := c.options.statement(e)
 	if !ok {
@@ -190,7 +190,7 @@ func (c *cassandra) observe(e jobEvent) {
 	select {
 	case c.queue <- s:
 	default:
-		c.drop(1, "too many wait")
+		c.drop(1, "too many are waiting")
 	}
 }
 
@@ -203,7 +203,7 @@ func (c *cassandra) drop(n int, why string) {
 }
 
 // run writes until ctx ends, and then for a short while what still waits. A session that
-// fails is made anew, with growing pauses.
+// fails is replaced, with growing pauses.
 func (c *cassandra) run(ctx context.Context) {
 	var left []cqlStatement
 	wait := c.options.firstWait
@@ -214,7 +214,7 @@ func (c *cassandra) run(ctx context.Context) {
 			break
 		}
 		c.failed(err)
-		c.log.Warn("no session with Cassandra, trying on", "error", err, "retry", wait, "waiting", len(c.queue)+len(left))
+		c.log.Warn("no session with Cassandra, retrying", "error", err, "retry", wait, "waiting", len(c.queue)+len(left))
 		if !rest(ctx, wait) {
 			break
 		}
@@ -222,12 +222,12 @@ func (c *cassandra) run(ctx context.Context) {
 		left = c.fresh(left)
 	}
 	if n := len(left) + len(c.queue); n > 0 {
-		c.drop(n, "the program stops")
+		c.drop(n, "the program is stopping")
 	}
 }
 
-// session opens a session, sees to the schema, and writes until ctx ends or the session fails. What it
-// took from the queue and did not write is in left. works is called when something was written.
+// session opens a session, creates the schema, and writes until ctx ends or the session fails. What it
+// took from the queue and did not write is in left. works is called when something has been written.
 func (c *cassandra) session(ctx context.Context, left *[]cqlStatement, works func()) error {
 	session, err := c.dial(ctx, c.options)
 	if err != nil {
@@ -236,8 +236,8 @@ func (c *cassandra) session(ctx context.Context, left *[]cqlStatement, works fun
 	defer session.close()
 	for _, s := range c.options.schema() {
 		err := session.exec(ctx, s)
-		if errors.Is(err, errCQLRefused) { // without the right to create, what exists may do
-			c.log.Warn("Cassandra refused a change of schema; going on with what there is", "statement", s.text, "error", err)
+		if errors.Is(err, errCQLRefused) { // without permission to create, what exists may be enough
+			c.log.Warn("Cassandra refused a schema change; continuing with what exists", "statement", s.text, "error", err)
 		} else if err != nil {
 			return err
 		}
@@ -260,7 +260,7 @@ func (c *cassandra) session(ctx context.Context, left *[]cqlStatement, works fun
 	return ctx.Err()
 }
 
-// fill takes what waits into left, up to what is written at once. It waits for something to
+// fill moves waiting statements into left, up to the number written at once. It waits for something to
 // do, and returns false when ctx has ended and nothing is left.
 func (c *cassandra) fill(ctx context.Context, left *[]cqlStatement) bool {
 	if len(*left) == 0 {
@@ -282,8 +282,8 @@ func (c *cassandra) fill(ctx context.Context, left *[]cqlStatement) bool {
 	return len(*left) > 0
 }
 
-// write sends all of left at once, and keeps in it what is to be sent again. An error says that the
-// session should be made anew.
+// write sends all of left at once, and keeps in it what has to be sent again. An error means that the
+// session should be replaced.
 func (c *cassandra) write(ctx context.Context, session cqlSession, left *[]cqlStatement) error {
 	errs := make([]error, len(*left))
 	var sent sync.WaitGroup
@@ -313,13 +313,13 @@ func (c *cassandra) write(ctx context.Context, session cqlSession, left *[]cqlSt
 	return failed
 }
 
-// failed notes an error for people and metrics.
+// failed records an error for people and metrics.
 func (c *cassandra) failed(err error) {
 	c.metrics.cassandraErrors.inc()
 	c.last.Store(&failure{err.Error(), time.Now()})
 }
 
-// fresh is left without what has become too old to be sent again.
+// fresh returns left without what has become too old to be sent again.
 func (c *cassandra) fresh(left []cqlStatement) []cqlStatement {
 	kept := left[:0]
 	for _, s := range left {
@@ -333,7 +333,7 @@ func (c *cassandra) fresh(left []cqlStatement) []cqlStatement {
 	return kept
 }
 
-// A cassandraStatus shows how the writing goes.
+// A cassandraStatus shows how writing is going.
 type cassandraStatus struct {
 	Connected bool   `json:"connected"`
 	Queued    int    `json:"queued"`
@@ -360,7 +360,7 @@ type gocqlSession struct {
 	consistency gocql.Consistency
 }
 
-// dialCassandra opens a session. It ends with ctx at the latest, as far as its connections go.
+// dialCassandra opens a session, whose connections end no later than ctx.
 func dialCassandra(ctx context.Context, o cassandraOptions) (cqlSession, error) {
 	var consistency gocql.Consistency
 	if err := consistency.UnmarshalText([]byte(o.Consistency)); err != nil {
@@ -382,7 +382,7 @@ func dialCassandra(ctx context.Context, o cassandraOptions) (cqlSession, error) 
 	return &gocqlSession{s, consistency}, nil
 }
 
-// dialerUnder gives up when its context ends: the driver takes none.
+// dialerUnder gives up when its context ends, since the driver does not take one.
 type dialerUnder struct{ ctx context.Context }
 
 func (d dialerUnder) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
@@ -392,8 +392,8 @@ func (d dialerUnder) DialContext(ctx context.Context, network, address string) (
 	return dialer.DialContext(joint, network, address)
 }
 
-// exec implements cqlSession. Statements without values change the schema, and counters know no
-// ANY: both take the driver's way for those.
+// exec implements cqlSession. Statements without values change the schema, and counters do not support
+// ANY: for both, the driver has its own way.
 func (g *gocqlSession) exec(ctx context.Context, s cqlStatement) error {
 	q := g.Query(s.text, s.values...)
 	switch {

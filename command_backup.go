@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// A stateAccess is where backup and restore find the state: an instance that runs, or the
-// directory of one that is stopped.
+// A stateAccess is where backup and restore find the state: a running instance, or the
+// directory of a stopped one.
 type stateAccess struct {
 	url, credentials, dataDir string
 	replace, empty            bool
@@ -31,14 +31,14 @@ func parseAccess(name, argument string, args []string, stdout io.Writer) (stateA
 	a := stateAccess{credentials: os.Getenv("MESOSPHERE_HTTP_CREDENTIALS")}
 	fs := flag.NewFlagSet("chronos "+name, flag.ContinueOnError)
 	fs.SetOutput(stdout)
-	fs.StringVar(&a.url, "url", "http://localhost:8080", "any instance that runs, `http://host:port` and the path below which it is served")
-	fs.StringVar(&a.credentials, "credentials", a.credentials, "`user:password`, if it asks for them; default: MESOSPHERE_HTTP_CREDENTIALS of the environment")
-	fs.StringVar(&a.dataDir, "data_dir", "", "the state below this `directory` of a stopped instance with --master local")
+	fs.StringVar(&a.url, "url", "http://localhost:8080", "any running instance: `http://host:port`, plus the path below which it is served")
+	fs.StringVar(&a.credentials, "credentials", a.credentials, "`user:password`, if the instance requires it; default: MESOSPHERE_HTTP_CREDENTIALS from the environment")
+	fs.StringVar(&a.dataDir, "data_dir", "", "use the state in this data `directory` of a stopped instance with --master local")
 	if name == "restore" {
 		fs.BoolVar(&a.replace, "replace", false, "replace the state even if there are jobs")
-		fs.BoolVar(&a.empty, "empty", false, "restore also a backup that holds no jobs, which makes the state empty")
+		fs.BoolVar(&a.empty, "empty", false, "allow a backup that holds no jobs, which makes the state empty")
 	} else {
-		fs.StringVar(&a.output, "output", "", "write to this `file`, as a whole or not at all; default: standard output")
+		fs.StringVar(&a.output, "output", "", "write to this `file`, completely or not at all; default: standard output")
 	}
 	fs.Usage = func() {
 		fmt.Fprintln(stdout, strings.TrimRight(fmt.Sprintf("usage: chronos %s [options] %s", name, argument), " "))
@@ -77,7 +77,7 @@ func backupCommand(ctx context.Context, args []string, _ io.Reader, stdout io.Wr
 	return writeWhole(a.output, func(f io.Writer) error { return checked(f, fetch) })
 }
 
-// checked passes a document on while it is fetched, and tells whether it is a whole backup.
+// checked passes a document on while it is fetched, and reports whether it is a complete backup.
 func checked(to io.Writer, fetch func(io.Writer) error) error {
 	document, in := io.Pipe()
 	fetched := make(chan error, 1)
@@ -91,7 +91,7 @@ func checked(to io.Writer, fetch func(io.Writer) error) error {
 	return cmp.Or(<-fetched, err)
 }
 
-// restoreCommand makes a backup the state.
+// restoreCommand replaces the state with a backup.
 func restoreCommand(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	a, err := parseAccess("restore", "file", args, stdout)
 	if err != nil {
@@ -118,8 +118,8 @@ func restoreCommand(ctx context.Context, args []string, stdin io.Reader, stdout 
 	return err
 }
 
-// send has an instance that runs restore a document. What is wrong with the document shows here while it
-// is sent, and breaks the request off.
+// send makes a running instance restore a document. Faults of the document are found here while it
+// is sent, and abort the request.
 func (a stateAccess) send(ctx context.Context, document io.Reader) (backupSummary, error) {
 	query := url.Values{}
 	if a.replace {
@@ -157,7 +157,7 @@ func (a stateAccess) call(ctx context.Context, method, path string, body io.Read
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", typeJSON)
-		req.Header.Set("Expect", "100-continue") // so that nothing is sent to who refuses
+		req.Header.Set("Expect", "100-continue") // so that nothing is sent to an instance that refuses
 	}
 	if user, password, ok := strings.Cut(a.credentials, ":"); ok {
 		req.SetBasicAuth(user, password)
@@ -182,7 +182,7 @@ func (a stateAccess) backupDir(ctx context.Context, to io.Writer) error {
 	}
 	defer st.Close()
 	if slices.Contains(st.allKeys(), restoreMarker) {
-		return errors.New("a restore was cut off; start the instance once, or restore again")
+		return errors.New("a restore was interrupted; start the instance once, or restore again")
 	}
 	return writeBackup(to, newBackupHead(0, time.Now()), storedPages(ctx, st))
 }
@@ -194,7 +194,7 @@ func (a stateAccess) restoreDir(ctx context.Context, document io.Reader, stdout 
 	quiet := slog.New(slog.DiscardHandler)
 	st, err := openFileStore(a.dataDir, quiet)
 	if damage, ok := errors.AsType[*damageError](err); ok {
-		// What is left of the state is kept in a copy, so nothing is destroyed that a person would have to agree to.
+		// What is left of the state is kept in a copy, so nothing is destroyed that would need consent.
 		var s backupSummary
 		err := replaceDamaged(a.dataDir, damage, quiet, func(fresh store) (err error) {
 			s, err = restoreInto(ctx, fresh, document, restoreOptions{true, a.empty}, quiet)
@@ -220,7 +220,7 @@ func (a stateAccess) openDir() (*fileStore, error) {
 	return openFileStore(a.dataDir, slog.New(slog.DiscardHandler))
 }
 
-// writeWhole writes a file that only we can read, as a whole or not at all, and replaces one of that name.
+// writeWhole writes a file that only we can read, completely or not at all, and replaces an existing one.
 func writeWhole(name string, fill func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".tmp-")
 	if err != nil {

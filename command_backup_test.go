@@ -49,7 +49,7 @@ func TestBackupCommandsOnADirectory(t *testing.T) {
 		{"restore --data_dir " + to + " " + file, 1, "replace"},
 		{"restore --replace --data_dir " + to + " " + file, 0, "restored 2 jobs as of "},
 		{"restore --replace --data_dir " + to + " " + none, 1, "empty=true"},
-		{"restore --replace --data_dir " + to + " " + two, 1, "something follows the end"},
+		{"restore --replace --data_dir " + to + " " + two, 1, "there is more after the end"},
 		{"backup --data_dir " + to + " --output " + same, 0, ""},
 		{"restore --replace --empty --data_dir " + empty + " " + none, 0, "restored 0 jobs"},
 		{"restore --data_dir " + to, 1, "usage: chronos restore [options] file"},

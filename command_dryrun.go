@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// errReadOnly is what a dry run answers to whoever wants to write.
+// errReadOnly is a dry run's answer to an attempt to write.
 var errReadOnly = errors.New("a dry run writes nothing")
 
-// A stateReader is the state in ZooKeeper for somebody who must not touch it.
+// A stateReader is the state in ZooKeeper for callers that must not change it.
 type stateReader struct {
 	*zkStore
 	records map[string][]byte // of the last load
@@ -33,7 +33,7 @@ func (s *stateReader) load(ctx context.Context) (map[string][]byte, error) {
 
 func (s *stateReader) commit(context.Context, []record) error { return errReadOnly }
 
-// A dryRun follows the state of a Chronos that is in service, of whatever version, and tells
+// A dryRun follows the state of a Chronos in service, of any version, and reports
 // what this program would make of it. It never stands for election and never writes.
 type dryRun struct {
 	flags   *flags
@@ -43,13 +43,32 @@ type dryRun struct {
 	count   int // of the next occurrences shown
 	session *zkSession
 
-	known map[string]Schedule // where each job's schedule stood at the last look
-	told  map[string]bool     // findings that have been told
+	known map[string]Schedule // the position of each job's schedule at the last look
+	told  map[string]bool     // findings that have been printed
 }
 
-// dryRunCommand is chronos dry-run. Its options are those of the program, and three of its own.
+const dryRunHelp = `Usage: chronos dry-run [options]
+
+Read the state in ZooKeeper of a Chronos in service, of whatever version, and say
+what this program would make of it: what it would treat differently, and what it
+would run next. It stands in no election and writes nothing.
+
+      --once                  Look once and end.
+      --every <duration>      How often to look. (default 30s)
+      --count <number>        Occurrences shown at the first look. (default 20)
+
+The options of the server say where the state is: --zk_hosts, --zk_path,
+--zk_auth. All of them are taken, so that the command line of the Chronos in
+service will do; see chronos --help.
+`
+
+// dryRunCommand is chronos dry-run. It takes the options of the program and three of its own.
 func dryRunCommand(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
 	d := &dryRun{out: stdout, every: 30 * time.Second, count: 20, told: map[string]bool{}}
+	if slices.Contains(args, "--help") {
+		fmt.Fprint(stdout, dryRunHelp)
+		return errHelp
+	}
 	args, err := d.ownOptions(args)
 	if err != nil {
 		printUsageError(stdout, &usageError{err.Error()})
@@ -59,9 +78,6 @@ func dryRunCommand(ctx context.Context, args []string, stdin io.Reader, stdout i
 		return err
 	}
 	if d.flags, err = parseFlags(args, os.LookupEnv, stdout); err != nil {
-		if errors.Is(err, errHelp) {
-			fmt.Fprint(stdout, "\nchronos dry-run takes these options and --once, --every <duration>, --count <occurrences>.\n")
-		}
 		return err
 	}
 	err = d.follow(ctx)
@@ -71,7 +87,7 @@ func dryRunCommand(ctx context.Context, args []string, stdin io.Reader, stdout i
 	return err
 }
 
-// ownOptions takes the options out of args that only a dry run has.
+// ownOptions removes from args the options that only a dry run has.
 func (d *dryRun) ownOptions(args []string) (rest []string, err error) {
 	for len(args) > 0 {
 		word := args[0]
@@ -103,7 +119,7 @@ func (d *dryRun) ownOptions(args []string) (rest []string, err error) {
 	return rest, nil
 }
 
-// follow looks at the state until ctx ends, or once.
+// follow checks the state until ctx ends, or once.
 func (d *dryRun) follow(ctx context.Context) error {
 	f := d.flags
 	for ctx.Err() == nil {
@@ -125,7 +141,7 @@ func (d *dryRun) follow(ctx context.Context) error {
 		if d.once || !errors.Is(err, errDisconnected) {
 			return err
 		}
-		fmt.Fprintf(d.out, "%s ZooKeeper is lost, trying again\n", stamp())
+		fmt.Fprintf(d.out, "%s lost ZooKeeper, retrying\n", stamp())
 		rest(ctx, termPause)
 	}
 	return nil
@@ -135,14 +151,14 @@ func stamp() string { return instant(time.Now().UTC()) }
 
 func (d *dryRun) root() string { return d.flags.zkChroot + d.flags.zkPath }
 
-// look reads the state once and reports: all of it at first, then what is new.
+// look reads the state once and reports: everything at first, then what is new.
 func (d *dryRun) look(ctx context.Context) error {
 	exists, _, err := d.session.Exists(d.root() + "/state")
 	if err != nil {
 		return err
 	}
 	if !exists {
-		return fmt.Errorf("there is no state at %s/state: --zk_path is another one, or nothing has been stored", d.root())
+		return fmt.Errorf("there is no state at %s/state: --zk_path is wrong, or nothing has been stored", d.root())
 	}
 	st := &stateReader{zkStore: &zkStore{session: d.session, root: d.root()}}
 	last, err := readTermMark(d.session, d.root())
@@ -155,7 +171,7 @@ func (d *dryRun) look(ctx context.Context) error {
 	cfg := d.flags.schedulerConfig()
 	s := newScheduler(cfg, st, nil, slog.New(slog.DiscardHandler))
 	if err := s.load(ctx); errors.Is(err, errReadOnly) {
-		return errors.New("a restore is under way, or was cut off; look again when an instance leads")
+		return errors.New("a restore is under way, or was interrupted; try again when an instance leads")
 	} else if err != nil {
 		return err
 	}
@@ -176,7 +192,7 @@ func (d *dryRun) look(ctx context.Context) error {
 	return nil
 }
 
-// summary tells who leads, how much there is, and what runs next.
+// summary prints who leads, how much there is, and what runs next.
 func (d *dryRun) summary(s *scheduler) error {
 	leader := "nobody"
 	if nodes, err := latchNodes(d.session, d.root()+"/candidate", nil); err == nil && len(nodes) > 0 {
@@ -204,7 +220,7 @@ func (d *dryRun) summary(s *scheduler) error {
 		}
 		due, _ := e.nextDue()
 		if due <= s.now {
-			continue // told below
+			continue // reported below
 		}
 		fmt.Fprintf(d.out, "  %s  %s\n", instant(msTime(due)), e.job.Name)
 		shown++
@@ -231,7 +247,7 @@ func byDue(s *scheduler) []*entry {
 	return list
 }
 
-// tell prints the findings that have not been told.
+// tell prints the findings that have not been printed yet.
 func (d *dryRun) tell(findings []string, first bool) {
 	if first {
 		fmt.Fprintf(d.out, "\nwould be treated differently:\n")
@@ -270,15 +286,15 @@ func (d *dryRun) moved(s *scheduler) []string {
 		const ahead = 1000
 		after := before.upcoming(expected.Add(-time.Millisecond), ahead)
 		if !slices.ContainsFunc(after, func(t time.Time) bool { return t.UnixMilli() == due }) {
-			found = append(found, fmt.Sprintf("job %q has gone to %s, which none of the next occurrences after %s would have been (unless it was posted anew)",
+			found = append(found, fmt.Sprintf("job %q has moved to %s, which is none of the next occurrences after %s (unless it was posted again)",
 				name, instant(msTime(due)), instant(expected.UTC())))
 		}
 	}
 	return found
 }
 
-// differences lists what in a state just loaded, from these records, this program would treat in
-// another way than the versions before it.
+// differences lists what in a state just loaded from these records this program would treat
+// differently from the versions before it.
 func differences(s *scheduler, records map[string][]byte) []string {
 	var found []string
 	add := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
@@ -291,7 +307,7 @@ func differences(s *scheduler, records map[string][]byte) []string {
 			add("job %q would run by hand only: %s", name, e.problem)
 		}
 		if err := e.job.checkName(dialect2); err != nil {
-			add("job %q would run, but can't be made again under this name: no version accepts it", name)
+			add("job %q would run, but can't be posted again under this name: no version accepts it", name)
 		}
 		for _, c := range e.job.Constraints {
 			if text := constraintDifference(c); text != "" {
@@ -299,7 +315,7 @@ func differences(s *scheduler, records map[string][]byte) []string {
 			}
 		}
 		if err := e.job.checkNumbers(); err != nil {
-			add("job %q would wait for ever: %v", name, err)
+			add("job %q would wait forever: %v", name, err)
 		}
 		if text := overdue(e, s.now, by3(records, name)); text != "" {
 			add("job %q %s", name, text)
@@ -320,7 +336,7 @@ func by3(records map[string][]byte, job string) bool {
 	return err == nil && keys.Epsilon == nil && keys.Concurrent != nil
 }
 
-// constraintDifference tells how a stored constraint works otherwise than before, "" if it does not.
+// constraintDifference says how a stored constraint works differently from before, "" if it does not.
 func constraintDifference(c Constraint) string {
 	switch c.Operator {
 	case "EQUALS":
@@ -337,8 +353,8 @@ func constraintDifference(c Constraint) string {
 	return "has an unknown operator, and would be ignored"
 }
 
-// overdue tells what would become of occurrences that have passed, if the version that has stored the job would have
-// decided otherwise: 2.x runs each that is younger than epsilon, 3.0 the last one, however late.
+// overdue says what would become of occurrences that have passed, if the version that stored the job would have
+// decided differently: 2.x runs each that is younger than epsilon, 3.0 the last one, however late.
 func overdue(e *entry, now int64, by3 bool) string {
 	due, ok := e.nextDue()
 	if !ok || due > now {

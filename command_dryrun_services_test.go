@@ -70,7 +70,7 @@ func TestDryRunTellsAndWritesNothing(t *testing.T) {
 		"\nnext:\n", "2090-01-01T00:00:00.000Z  weirdöname\n",
 		`record "J_cut-short" can't be used and would be kept as it is: decode variable`,
 		`record "J_not-json" can't be used`,
-		`job "weirdöname" would run, but can't be made again under this name`,
+		`job "weirdöname" would run, but can't be posted again under this name`,
 		`job "lookahead": constraint rack LIKE (?=a)b is not a regular expression in RE2 syntax`,
 		`job "lookahead": constraint os UNLIKE old would be honoured; 2.4 ignored it`,
 		`job "unscheduled" would run by hand only: `,
@@ -121,7 +121,7 @@ func TestDryRunFollows(t *testing.T) {
 	}
 	set("a", "2090-01-01T05:00:00.000Z") // five hours on: where the job would be
 	set("b", "2090-01-01T09:30:00.000Z") // beside its hours
-	if !seen(" job ") || !strings.Contains(lines.Text(), `job "b" has gone to 2090-01-01T09:30`) {
+	if !seen(" job ") || !strings.Contains(lines.Text(), `job "b" has moved to 2090-01-01T09:30`) {
 		t.Errorf("the first line after the changes is %q, want it to tell of b", lines.Text())
 	}
 	cancel()

@@ -16,16 +16,30 @@ import (
 	"time"
 )
 
-// healthTimeout is how long an instance may take to answer for itself.
+// healthTimeout is how long an instance may take to answer.
 const healthTimeout = 4 * time.Second
 
-// healthcheck asks the instance of this machine or container whether it lives. It is for Docker's
-// HEALTHCHECK, which knows neither the port nor whether there is TLS: without options of its own
-// it takes those of the container's first process.
+const healthcheckHelp = `Usage: chronos healthcheck [options]
+
+Ask the instance of this machine or container for /ping, and end with status 0 if
+it answers within four seconds. Docker's HEALTHCHECK of the image runs it.
+
+Without options it takes those of the container's first process. The options of
+the server that matter are --http_address, --http_port, --disable_http,
+--https_address and --https_port; see chronos --help.
+`
+
+// healthcheck asks the instance on this machine or in this container whether it is alive. It is for Docker's
+// HEALTHCHECK, which knows neither the port nor whether there is TLS: without options
+// it uses those of the container's first process.
 func healthcheck(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
+	if slices.Contains(args, "--help") {
+		fmt.Fprint(stdout, healthcheckHelp)
+		return errHelp
+	}
 	if len(args) == 0 {
 		words, err := os.ReadFile("/proc/1/cmdline")
-		if err == nil { // not readable for us: not our container either
+		if err == nil { // if we can't read it, it is not our container either
 			args = programArguments(words)
 		}
 	}
@@ -45,17 +59,17 @@ func healthcheck(ctx context.Context, args []string, stdin io.Reader, stdout io.
 }
 
 // programArguments returns the arguments of this program in a command line as /proc shows it,
-// be it behind an init such as tini; none if it is another program's.
+// even after an init such as tini; none if it is another program's.
 func programArguments(cmdline []byte) []string {
 	words := strings.Split(strings.TrimSuffix(string(cmdline), "\x00"), "\x00")
 	i := slices.IndexFunc(words, func(w string) bool { return path.Base(w) == "chronos" })
-	if i < 0 || i+1 < len(words) && subcommandNamed(words[i+1]) != nil {
+	if i < 0 || i+1 < len(words) && commandNamed(words[i+1]) != nil {
 		return nil
 	}
 	return words[i+1:]
 }
 
-// pingURL is where an instance with these flags answers /ping.
+// pingURL returns where an instance with these flags answers /ping.
 func pingURL(f *flags, environ func(string) (string, bool)) (string, error) {
 	scheme, host, port := "http", f.listenHost(), f.listenPort(environ)
 	if f.disableHTTP {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,12 +9,15 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/user"
+	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
-// A daemon is one instance with all its parts, put together from the flags.
+// A daemon is one instance with all its parts, built from the flags.
 type daemon struct {
 	flags     *flags
 	log       *slog.Logger
@@ -22,7 +26,7 @@ type daemon struct {
 	seat      *seat
 	leader    *leadership
 	api       *api
-	store     *fileStore // nil where the state is in ZooKeeper
+	store     *fileStore // nil if the state is in ZooKeeper
 	listeners []net.Listener
 	local     *localCluster // nil on Mesos
 
@@ -37,16 +41,20 @@ type daemon struct {
 	watchdog     *watchdog
 	memory       *budget // for bodies and answers
 	connections  *connections
+	access       *access // nil where everybody may do everything, or one password does
 }
 
-// newDaemon makes the parts and listens, so that whatever is wrong with the flags or the
-// machine shows before anything runs.
+// newDaemon creates the parts and listens, so that whatever is wrong with the flags or the
+// machine is found before anything runs.
 func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, level *slog.LevelVar) (*daemon, error) {
 	d := &daemon{flags: f, log: log, metrics: newMetrics(version)}
 	memory := limitMemory(rootFS())
 	d.memory, d.connections = newBudget(memory/4), newConnections(maxConnections(memory, descriptorLimit()))
 	err := d.listen(environ)
 	if err != nil {
+		return nil, err
+	}
+	if err := d.newAccess(); err != nil {
 		return nil, err
 	}
 	d.seat = newSeat(d.id)
@@ -76,7 +84,12 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 		Missed: f.notifyMissed, Late: f.notifyLate, NotifyHosts: hostNames(f.notifyHosts),
 	}, log, d.metrics)
 	config := f.schedulerConfig()
+	config.callbacks = d.access != nil
 	config.hooks = d.hooks()
+	if d.local != nil {
+		config.mostRuns = cmp.Or(f.localMaxRuns, possibleRuns())
+		log.Info("bound", "runs", config.mostRuns)
+	}
 	d.leader = newLeadership(d.seat, cl, config, log, d.metrics)
 	d.leader.acceptEmpty = f.acceptEmptyState
 	if d.local != nil {
@@ -89,6 +102,80 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	d.observe()
 	d.api = newAPI(d.apiOptions(environ, level))
 	return d, nil
+}
+
+// newAccess reads the rules of access.
+func (d *daemon) newAccess() (err error) {
+	f := d.flags
+	if f.httpUsersFile == "" {
+		for option, given := range map[string]bool{"http_trusted_proxy": f.trustedProxies != nil, "http_trusted_proxy_secret_file": f.trustedProxySecret != "",
+			"instance_secret_file": f.instanceSecretFile != "", "jvm_instances": f.jvmInstances != nil} {
+			if given {
+				return fmt.Errorf("--%s is of no use without --http_users_file, which says who may do what", option)
+			}
+		}
+		return nil
+	}
+	d.access, err = newAccess(accessOptions{
+		usersFile: f.httpUsersFile, credentials: f.httpCredentials, instanceSecret: f.instanceSecretFile, user: f.user, log: d.log,
+		proxies: proxyOptions{addresses: f.trustedProxies, secretFile: f.trustedProxySecret, jvm: f.jvmInstances},
+	})
+	if err != nil {
+		d.closeListeners()
+		return err
+	}
+	d.self.Access = d.access.mark
+	return nil
+}
+
+func (d *daemon) usersFile() *usersFile {
+	if d.access == nil {
+		return nil
+	}
+	return d.access.users
+}
+
+// exposed says what jobs can read that nobody should who may run jobs: in local mode they are processes beside this one.
+func (d *daemon) exposed() []string {
+	f := d.flags
+	if d.access == nil || !f.local() {
+		return nil
+	}
+	const all = "jobs run as the same user as this program, so whoever may run a command can read the users file, the secrets and the state, and do everything; " +
+		"start the program as root with --user naming another user"
+	if os.Geteuid() != 0 {
+		return []string{all}
+	}
+	account, err := user.Lookup(f.user)
+	if err != nil {
+		account, err = user.LookupId(f.user)
+	}
+	if err != nil || account.Uid == "0" {
+		return []string{all}
+	}
+	var readable []string
+	for _, file := range []string{f.httpUsersFile, f.trustedProxySecret, f.instanceSecretFile} {
+		if file != "" && readableBy(account, file) {
+			readable = append(readable, "jobs run as "+f.user+", who can read "+file+"; make it readable for root only (chmod 600)")
+		}
+	}
+	return readable
+}
+
+// readableBy reports whether the mode of a file lets a user read it. What can't be told is a yes.
+func readableBy(account *user.User, file string) bool {
+	info, err := os.Stat(file)
+	if err != nil {
+		return true
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	groups, err := account.GroupIds()
+	if !ok || err != nil {
+		return true
+	}
+	mode := info.Mode().Perm()
+	return mode&0o004 != 0 || mode&0o400 != 0 && strconv.Itoa(int(st.Uid)) == account.Uid ||
+		mode&0o040 != 0 && slices.Contains(append(groups, account.Gid), strconv.Itoa(int(st.Gid)))
 }
 
 // newReporters makes what tells others of runs and numbers.
@@ -109,7 +196,7 @@ func (d *daemon) newReporters() (err error) {
 	return err
 }
 
-// hooks are what the parts are told of a term.
+// hooks returns the hooks through which the parts follow a term.
 func (d *daemon) hooks() hooks {
 	m := d.metrics
 	return hooks{
@@ -150,7 +237,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 	o := apiOptions{
 		serverOptions: serverOptions{
 			current: d.seat.current, leader: d.seat.known, changed: d.seat.changed, locate: d.seat.locate, obstacle: d.leader.obstacle,
-			id: d.seat.id, hostname: host, credentials: f.httpCredentials, realm: f.httpRealm, compress: f.httpCompression,
+			id: d.seat.id, hostname: host, credentials: f.httpCredentials, access: d.access, jvm: f.jvmInstances, realm: f.httpRealm, compress: f.httpCompression,
 			memory: d.memory, connections: d.connections,
 			metrics: d.metrics, ui: newUI(), level: level, log: d.log,
 			requestStarted: d.metrics.requestStarted,
@@ -161,6 +248,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 				}
 			},
 			local: map[string]http.Handler{"/health": &health{
+				exposed: d.exposed(), users: d.usersFile(),
 				seat: d.seat, watchdog: d.watchdog, notifier: d.notifier, cassandra: d.cassandra, mesos: d.mesos, cluster: d.observed,
 				zookeeper: d.store == nil, state: d.stateProblems, connected: func() bool { return d.metrics.zkConnected.value() == 1 },
 			}},
@@ -176,7 +264,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 	}
 	switch {
 	case d.local != nil:
-		o.clusterName = "this machine"
+		o.clusterName, o.accepts = "this machine", d.local.accepts
 		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			return d.local.output(r.ID, name, offset, limit)
 		}
@@ -192,14 +280,14 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 	return o
 }
 
-// newCluster makes what --master names, and has it counted what passes.
+// newCluster creates the cluster that --master names, and counts what passes.
 func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error) {
 	f := d.flags
 	d.observed = &observedCluster{metrics: d.metrics}
 	if f.local() {
 		var err error
 		d.local, err = newLocal(f.dataDir, localOptions{
-			keep: f.localKeepRuns, keepBytes: int64(f.localKeepSize) << 20, outputBytes: int64(f.localOutputSize) << 20,
+			named: d.namedSizes(), keep: f.localKeepRuns, keepBytes: int64(f.localKeepSize) << 20, outputBytes: int64(f.localOutputSize) << 20,
 			hasJob: func(name string) bool {
 				s := d.seat.current()
 				return s == nil || s.view().job(name) != nil
@@ -229,7 +317,22 @@ func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 	return d.observed, nil
 }
 
-// readSecrets reads those for Mesos, so that a wrong path shows at the start.
+// namedSizes says what a job's document names, nil if runs are not held to that.
+func (d *daemon) namedSizes() func(job string) namedSizes {
+	if !d.flags.localLimits {
+		return nil
+	}
+	return func(job string) (named namedSizes) {
+		if s := d.seat.current(); s != nil {
+			if jv := s.view().job(job); jv != nil {
+				named = jv.job.Named
+			}
+		}
+		return named
+	}
+}
+
+// readSecrets reads the secrets for Mesos, so that a wrong path is found at the start.
 func (d *daemon) readSecrets(c *mesosConfig) (err error) {
 	f := d.flags
 	if f.mesosAuthenticationPrincipal != "" && f.mesosAuthenticationSecretFile != "" {
@@ -239,7 +342,7 @@ func (d *daemon) readSecrets(c *mesosConfig) (err error) {
 		}
 	}
 	if (f.mesosAgentPrincipal == "") != (f.mesosAgentSecretFile == "") {
-		return errors.New("--mesos_agent_principal and --mesos_agent_secret_file are of use only together")
+		return errors.New("--mesos_agent_principal and --mesos_agent_secret_file must be given together")
 	}
 	if f.mesosAgentSecretFile != "" {
 		_, err = d.readSecret("mesos_agent_secret_file", f.mesosAgentSecretFile)
@@ -247,14 +350,14 @@ func (d *daemon) readSecrets(c *mesosConfig) (err error) {
 	return err
 }
 
-// readSecret reads the file that an option names, and warns of what is likely a mistake.
+// readSecret reads the file that an option names, and warns about likely mistakes.
 func (d *daemon) readSecret(option, file string) (string, error) {
 	contents, err := os.ReadFile(file)
 	if err != nil {
 		return "", fmt.Errorf("--%s: %w", option, err)
 	}
 	if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o006 != 0 {
-		d.log.Warn("everybody on this machine may read or write the secret", "option", "--"+option, "file", file, "mode", info.Mode().Perm())
+		d.log.Warn("the secret can be read or written by everybody on this machine", "option", "--"+option, "file", file, "mode", info.Mode().Perm())
 	}
 	secret := trimSecret(contents)
 	if secret == "" {
@@ -263,7 +366,7 @@ func (d *daemon) readSecret(option, file string) (string, error) {
 	return secret, nil
 }
 
-// agentLogin is what agents get to see, nil for the credentials of the framework.
+// agentLogin returns the credentials for agents, nil for those of the framework.
 func (d *daemon) agentLogin() login {
 	f := d.flags
 	if f.mesosAgentSecretFile == "" {
@@ -278,7 +381,7 @@ func (d *daemon) agentLogin() login {
 	}
 }
 
-// webUI is the address that Mesos shows for the framework.
+// webUI returns the address that Mesos shows for the framework.
 func (d *daemon) webUI(host string) string {
 	f := d.flags
 	switch {
@@ -312,6 +415,12 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	keep("notices", d.notifier.run)
 	keep("watchdog", d.watchdog.run)
+	if d.access != nil {
+		keep("users", d.access.watch)
+		for _, what := range d.exposed() {
+			d.log.Warn(what)
+		}
+	}
 	if d.graphite != nil {
 		keep("Graphite", d.graphite.run)
 	}
@@ -334,7 +443,7 @@ func (d *daemon) run(ctx context.Context) error {
 	return err
 }
 
-// untilHandedOver returns a context that ends after ctx, when what has to be done for a successor is done.
+// untilHandedOver returns a context that ends after ctx, once everything has been done for a successor.
 func (d *daemon) untilHandedOver(ctx, alive context.Context, parts *sync.WaitGroup) (context.Context, context.CancelFunc) {
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	begin(parts, d.log, "hand-over", func(error) { stop() }, func() {
@@ -360,15 +469,19 @@ func (d *daemon) lead(ctx, alive context.Context) {
 	})
 }
 
-// stateProblems is what is wrong with where the state is.
+// stateProblems returns what is wrong with where the state is kept.
 func (d *daemon) stateProblems() []string {
+	all := d.leader.problems
 	if d.store != nil {
-		return d.store.problems()
+		all = d.store.problems
 	}
-	return d.leader.problems()
+	if d.local != nil {
+		return append(all(), d.local.problems()...)
+	}
+	return all()
 }
 
-// observe has the gauges ask the parts that they tell of. None of them waits for the scheduler.
+// observe makes the gauges read the parts they are about. None of them waits for the scheduler.
 func (d *daemon) observe() {
 	m := d.metrics
 	leading := func(value func(*scheduler) float64) func() float64 {

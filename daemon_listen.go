@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// listen opens the listeners that the flags ask for, plain and TLS, and notes how this
-// instance is reached. On an error none is left open.
+// listen opens the listeners that the flags ask for, plain and TLS, and records how to reach
+// this instance. On an error none is left open.
 func (d *daemon) listen(environ func(string) (string, bool)) (err error) {
 	defer func() {
 		if err != nil {
@@ -21,7 +21,7 @@ func (d *daemon) listen(environ func(string) (string, bool)) (err error) {
 	keystore := tlsOptions{Path: f.sslKeystorePath, Password: f.sslKeystorePassword}
 	secure := keystore.enabled()
 	if f.sslKeystorePath != "" && !secure {
-		d.log.Warn("TLS is off: --ssl_keystore_path is given without --ssl_keystore_password and is no PEM file", "path", f.sslKeystorePath)
+		d.log.Warn("TLS is off: --ssl_keystore_path is given without --ssl_keystore_password and is not a PEM file", "path", f.sslKeystorePath)
 	}
 	if f.disableHTTP && !secure {
 		return errors.New("invalid configuration: neither HTTP nor HTTPS support has been configured: " +
@@ -51,7 +51,7 @@ func (d *daemon) listen(environ func(string) (string, bool)) (err error) {
 		return nil
 	}
 	// Plain HTTP is off: the id names the TLS port, and the instance's node says so. JVM versions
-	// went on naming a plain port that nobody listened on.
+	// still named a plain port on which nobody listened.
 	d.id = f.advertised(environ, d.httpsPort)
 	_, port, err := net.SplitHostPort(d.id)
 	if err != nil {

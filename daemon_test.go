@@ -52,7 +52,7 @@ func TestTLSAlone(t *testing.T) {
 				t.Errorf("GET /ping = %d %q", res.StatusCode, body)
 			}
 			at := d.self.peer(d.id)
-			if want := (peer{"https", d.listeners[0].Addr().String(), true}); at != want {
+			if want := (peer{scheme: "https", host: d.listeners[0].Addr().String(), native: true}); at != want {
 				t.Errorf("the others find it at %+v, want %+v", at, want)
 			}
 			if got := d.webUI("127.0.0.1"); got != "https://"+d.id {
@@ -132,8 +132,8 @@ func TestSecretFilesAreWarnedOf(t *testing.T) {
 	}{
 		{"s3cret\n", 0o600, ""},
 		{"s3cret\n", 0o640, ""},
-		{"s3cret\n", 0o644, "everybody on this machine may read or write the secret"},
-		{"s3cret\n", 0o602, "everybody on this machine may read or write the secret"},
+		{"s3cret\n", 0o644, "the secret can be read or written by everybody on this machine"},
+		{"s3cret\n", 0o602, "the secret can be read or written by everybody on this machine"},
 		{"\n", 0o600, "the secret is empty"},
 	} {
 		if err := os.WriteFile(file, []byte(tt.contents), 0o600); err != nil {

@@ -16,19 +16,19 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// A candidate stands for leadership in the manner of Curator's LeaderLatch, whose
+// A candidate stands for election in the manner of Curator's LeaderLatch, whose
 // nodes are <dir>/_c_<guid>-latch-<sequence>, ephemeral, with the id of the instance
-// as data: the first in the sequence leads, each other one waits for the one before
+// as data: the first in the sequence leads, and each of the others waits for the one before
 // it. There is one candidate per process, for all its sessions.
 type candidate struct {
 	dir    string
-	id     string // host:port, where others reach this instance
+	id     string // host:port at which others reach this instance
 	logger *slog.Logger
 
 	mu     sync.Mutex
 	made   map[string]bool // every GUID made by this process
-	warned map[string]bool // strays that were logged
-	node   string          // of the present session, "" for none
+	warned map[string]bool // stray nodes that were logged
+	node   string          // of the current session, "" for none
 }
 
 // newCandidate returns a candidate for the latch in dir (<zk_path>/candidate).
@@ -37,8 +37,8 @@ func newCandidate(dir, id string, logger *slog.Logger) *candidate {
 }
 
 // campaign returns when this instance leads, with the path of its latch node, which
-// lasts as long as the session. afterJVM tells that a JVM version was ahead of us
-// to the last: its second session may still write for a while. If ctx ends the node
+// exists as long as the session. afterJVM reports that a JVM version was ahead of us
+// until the end: its second session may still write for a while. If ctx ends, the node
 // stays in line until resign.
 func (c *candidate) campaign(ctx context.Context, session *zkSession) (latch string, afterJVM bool, err error) {
 	if err := session.mkdirAll(c.dir); err != nil {
@@ -60,8 +60,8 @@ func (c *candidate) campaign(ctx context.Context, session *zkSession) (latch str
 		case len(ahead) == 0:
 			return c.dir + "/" + own, afterJVM, nil
 		}
-		// Each change of the line is looked at, not only the end of the one before us: who led
-		// last is known from that alone.
+		// Every change of the line is checked, not only the end of the node before ours: that is
+		// the only way to know who led last.
 		afterJVM = slices.ContainsFunc(ahead, madeByJVM)
 		if err := session.await(ctx, changed); err != nil {
 			return "", false, fmt.Errorf("wait for leadership: %w", err)
@@ -70,7 +70,7 @@ func (c *candidate) campaign(ctx context.Context, session *zkSession) (latch str
 }
 
 // line returns our node, if it exists, those ahead of it, and a watch for the next
-// change of the line. It removes nodes of sessions that this process has lost.
+// change of the line. It removes nodes of this process's lost sessions.
 func (c *candidate) line(session *zkSession) (ahead []string, own string, changed <-chan zk.Event, err error) {
 	names, _, changed, err := session.ChildrenW(c.dir)
 	if err != nil {
@@ -92,11 +92,11 @@ func (c *candidate) line(session *zkSession) (ahead []string, own string, change
 	return ahead, "", changed, nil
 }
 
-// stand creates our node. The GUID is noted first: if the connection breaks, the
+// stand creates our node. The GUID is recorded first: if the connection breaks, the
 // node may exist without our knowing its name.
 func (c *candidate) stand(session *zkSession) error {
 	id := newUUID()
-	guid := hex.EncodeToString(id[:]) // Curator's have dashes, which tells them from ours
+	guid := hex.EncodeToString(id[:]) // Curator's have dashes, which distinguishes them from ours
 	c.mu.Lock()
 	c.made[guid] = true
 	c.mu.Unlock()
@@ -110,7 +110,7 @@ func (c *candidate) stand(session *zkSession) error {
 	return nil
 }
 
-// resign gives up leadership, or the place in line, at once.
+// resign gives up leadership, or the position in line, at once.
 func (c *candidate) resign(session *zkSession) error {
 	c.mu.Lock()
 	node := c.node
@@ -125,7 +125,7 @@ func (c *candidate) resign(session *zkSession) error {
 	return nil
 }
 
-// heir returns the node of the instance that leads next, "" for none.
+// heir returns the node of the instance that will lead next, "" for none.
 func (c *candidate) heir(session *zkSession) (string, error) {
 	names, err := latchNodes(session, c.dir, nil)
 	if err != nil {
@@ -137,7 +137,7 @@ func (c *candidate) heir(session *zkSession) (string, error) {
 	return "", nil
 }
 
-// hold returns when latch is no more: deleted by hand, since otherwise it lasts as
+// hold returns when latch is gone: deleted by hand, since otherwise it exists as
 // long as the session. It returns nil then, and an error if the session or ctx ends first.
 func (c *candidate) hold(ctx context.Context, session *zkSession, latch string) error {
 	for {
@@ -160,21 +160,21 @@ func (c *candidate) current() string {
 	return c.node
 }
 
-// isMine reports whether this process made the node.
+// isMine reports whether this process created the node.
 func (c *candidate) isMine(name string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.made[latchGUID(name)]
 }
 
-// stray logs, once, a node that is no candidate. JVM versions count it as one, and
+// stray logs, once, a node that is not a candidate. JVM versions count it as one, and
 // if it is first in their order, none of them ever leads.
 func (c *candidate) stray(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.warned[name] {
 		c.warned[name] = true
-		c.logger.Warn("a node that is no candidate stands in the latch; JVM versions may wait for it for ever", "node", c.dir+"/"+name)
+		c.logger.Warn("a node in the latch is not a candidate; JVM versions may wait for it forever", "node", c.dir+"/"+name)
 	}
 }
 
@@ -188,7 +188,7 @@ func latchNodes(session *zkSession, dir string, stray func(name string)) ([]stri
 }
 
 // inLine sorts candidates by the text after the last "latch-", as Curator does,
-// and leaves out names that have none.
+// and leaves out names without one.
 func inLine(names []string, stray func(name string)) []string {
 	candidates := slices.DeleteFunc(names, func(name string) bool {
 		_, ok := latchSequence(name)
@@ -225,12 +225,12 @@ func latchGUID(name string) string {
 	return rest[:at]
 }
 
-// madeByJVM reports whether Curator made the node: its GUIDs have dashes, ours don't.
+// madeByJVM reports whether Curator created the node: its GUIDs have dashes, ours don't.
 func madeByJVM(name string) bool { return strings.Contains(latchGUID(name), "-") }
 
-// watchLeader calls found with the leader's id, "" for none, and with how it is
-// reached, now and after each change, until ctx or the session ends. A problem is why that is not known: the
-// leader is then taken to be a JVM version, at its id.
+// watchLeader calls found with the leader's id, "" for none, and with how to reach
+// it, now and after each change, until ctx or the session ends. A problem says why that is not known: then the
+// leader is taken to be a JVM version, reachable at its id.
 func watchLeader(ctx context.Context, session *zkSession, root string, found func(id string, at instance, problem error)) error {
 	dir := root + "/candidate"
 	if err := session.mkdirAll(dir); err != nil {
@@ -277,19 +277,20 @@ func leaderOf(session *zkSession, root, name string) (string, instance, error) {
 	return string(id), at, err
 }
 
-// An instance is what others need to know of a running instance beyond host:port,
-// which is all that latch nodes can say. The zero value stands for a JVM version.
+// An instance is what others need to know about a running instance beyond host:port,
+// which is all that latch nodes can hold. The zero value stands for a JVM version.
 type instance struct {
-	Scheme  string `json:"scheme,omitempty"`  // "https" where plain HTTP is off
+	Scheme  string `json:"scheme,omitempty"`  // "https" if plain HTTP is off
 	Port    int    `json:"port,omitempty"`    // of that scheme
 	Version string `json:"version,omitempty"` // of the program
+	Access  string `json:"access,omitempty"`  // names its options of access; "" if everybody may do everything, or one password does
 }
 
 // instanceNode returns the node of the instance with the id host:port.
 func instanceNode(root, id string) string { return root + "/go/instances/" + recordName(id) }
 
-// register tells the others how this instance is reached, for as long as the session
-// lasts. It comes before the candidacy, so that who sees a leader finds its instance.
+// register tells the others how to reach this instance, until the session
+// ends. It comes before the candidacy, so that those who see a leader find its instance.
 func register(session *zkSession, root, id string, at instance) error {
 	data, err := json.Marshal(at)
 	if err != nil {
@@ -299,7 +300,7 @@ func register(session *zkSession, root, id string, at instance) error {
 		return err
 	}
 	node := instanceNode(root, id)
-	// A node under our own address is a lost session's, or a dead predecessor's.
+	// A node under our own address belongs to a lost session or a dead predecessor.
 	if err := session.Delete(node, -1); err != nil && !errors.Is(err, zk.ErrNoNode) {
 		return fmt.Errorf("delete old instance node %q: %w", node, err)
 	}
@@ -309,8 +310,8 @@ func register(session *zkSession, root, id string, at instance) error {
 	return nil
 }
 
-// lookUpInstance returns how the instance with the id host:port is reached, the zero value if it has not said.
-// An *instanceError means that it has said nothing of use.
+// lookUpInstance returns how to reach the instance with the id host:port, the zero value if its node does not exist.
+// An *instanceError means that the node says nothing useful.
 func lookUpInstance(session *zkSession, root, id string) (instance, error) {
 	data, _, err := session.Get(instanceNode(root, id))
 	if errors.Is(err, zk.ErrNoNode) {
@@ -330,14 +331,14 @@ func lookUpInstance(session *zkSession, root, id string) (instance, error) {
 	return at, nil
 }
 
-// An instanceError means that an instance's node tells nothing of use.
+// An instanceError means that an instance's node says nothing useful.
 type instanceError struct {
 	node string
 	err  error
 }
 
 func (e *instanceError) Error() string {
-	return fmt.Sprintf("node %q does not say how the instance is reached: %v", e.node, e.err)
+	return fmt.Sprintf("node %q does not say how to reach the instance: %v", e.node, e.err)
 }
 
 func (e *instanceError) Unwrap() error { return e.err }
@@ -373,7 +374,7 @@ func watchMembers(ctx context.Context, session *zkSession, root string, found fu
 			if !ok {
 				data, _, err := session.Get(dir + "/" + name)
 				if errors.Is(err, zk.ErrNoNode) {
-					continue // it is gone already, which the watch tells
+					continue // it is gone already, which the watch will report
 				}
 				if err != nil {
 					return err
@@ -391,18 +392,19 @@ func watchMembers(ctx context.Context, session *zkSession, root string, found fu
 	}
 }
 
-// A peer is another instance as a forwarder sees it.
+// A peer is another instance as seen by a forwarder.
 type peer struct {
 	scheme, host string // http or https, host:port
 	native       bool   // knows request ids, so a write may be sent to it twice; the JVM versions don't
+	guards       bool   // looks at who asks, and what his role is
 }
 
-// peer says how the instance of that id is reached.
+// peer returns how to reach the instance with that id.
 func (at instance) peer(id string) peer {
 	if at == (instance{}) {
 		return peer{scheme: "http", host: id} // a JVM version
 	}
-	p := peer{scheme: "http", host: id, native: true}
+	p := peer{scheme: "http", host: id, native: true, guards: at.Access != ""}
 	if at.Scheme == "https" {
 		host, _, err := net.SplitHostPort(id)
 		if err != nil {

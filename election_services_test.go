@@ -444,7 +444,7 @@ func TestElectionBesideCurator(t *testing.T) {
 	}
 }
 
-// Who waits behind a JVM version and behind others of ours waits out the JVM version's
+// An instance that waits behind a JVM version and other instances of this program waits out the JVM version's
 // second session only if nobody of ours has led since.
 func TestOnlyTheNextAfterAJVMWaits(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -108,16 +109,25 @@ type flags struct {
 	jobHistoryKeep       int
 	maxWaitingRuns       int
 	localKeepRuns        int
-	localKeepSize        int    // MiB; 0 for a tenth of the disk
-	localOutputSize      int    // MiB; 0 for any
+	localKeepSize        int // MiB; 0 for a tenth of the disk
+	localOutputSize      int // MiB; 0 for any
+	localLimits          bool
+	localMaxRuns         int    // 0 for what this machine allows
 	acceptEmptyState     string // a node, as termMark has it; "" for none
 	acceptDamagedState   int64  // an offset; noDamage for none
+
+	// Who may do what
+	httpUsersFile      string
+	trustedProxies     []netip.Prefix
+	trustedProxySecret string // file
+	instanceSecretFile string
+	jvmInstances       []string // host:port
 
 	set map[string]bool // the options given on the command line
 }
 
-// errHelp says that --help or --version was given and has been answered.
-var errHelp = errors.New("help was asked for")
+// errHelp means that --help or --version was given and has been answered.
+var errHelp = errors.New("help was requested")
 
 // A usageError is a command line that cannot be understood. Its text is one line.
 type usageError struct{ msg string }
@@ -128,19 +138,30 @@ func usageErrorf(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
+// An exitError ends the program with a status of its own.
+type exitError struct {
+	status int
+	msg    string // "" for nothing more to say
+}
+
+func (e *exitError) Error() string { return e.msg }
+
 // exitStatus is the status the process ends with for an error from parseFlags
 // or expandLegacy: 0 for help, 1 for everything else as in the JVM versions.
 func exitStatus(err error) int {
 	if err == nil || errors.Is(err, errHelp) {
 		return 0
 	}
+	if e, ok := errors.AsType[*exitError](err); ok {
+		return e.status
+	}
 	return 1
 }
 
 // parseFlags reads the command line (without the program's name) over the
-// defaults that the environment gives. Help, the version, and a complaint in one
-// line go to stdout, where the JVM versions wrote them; the caller has
-// nothing to print, only to exit with exitStatus.
+// defaults from the environment. Help, the version, and a one-line error
+// go to stdout, where the JVM versions wrote them; the caller has
+// nothing to print and only exits with exitStatus.
 func parseFlags(args []string, environ func(string) (string, bool), stdout io.Writer) (*flags, error) {
 	f, err := readFlags(args, environ, stdout)
 	if uerr, ok := errors.AsType[*usageError](err); ok {
@@ -149,7 +170,7 @@ func parseFlags(args []string, environ func(string) (string, bool), stdout io.Wr
 	return f, err
 }
 
-// printUsageError writes the complaint with the first words that the option
+// printUsageError writes the error with the first words that the option
 // parser of the JVM versions used, which wrappers look for.
 func printUsageError(w io.Writer, err *usageError) {
 	fmt.Fprintf(w, "[scallop] Error: %s\n", err.msg)
@@ -175,8 +196,8 @@ func readFlags(args []string, environ func(string) (string, bool), stdout io.Wri
 	return f, nil
 }
 
-// assign converts the values given, after those of the environment. Of an option
-// given twice the last one counts: the packages' wrappers append options.
+// assign converts the values given, after those of the environment. If an option
+// is given twice, the last one counts: the packages' wrappers append options.
 func (f *flags) assign(table []option, given []assignment, environ func(string) (string, bool)) error {
 	fs := newFlagSet(table)
 	last := map[string]assignment{}
@@ -187,7 +208,7 @@ func (f *flags) assign(table []option, given []assignment, environ func(string) 
 	for _, opt := range table {
 		a, ok := last[opt.name]
 		if !ok && opt.env != "" {
-			// An empty variable counts as unset: templates of DC/OS leave it so.
+			// An empty variable counts as unset: templates of DC/OS leave it empty.
 			a.value, ok = environ(opt.env)
 			ok = ok && a.value != ""
 			a.opt = opt
@@ -216,7 +237,7 @@ func newFlagSet(table []option) *flag.FlagSet {
 	return fs
 }
 
-// badValue says which option has which wrong value, without showing a secret.
+// badValue returns an error that names the option and its bad value, without showing a secret.
 func badValue(a assignment, err error) error {
 	shown := printable(a.value)
 	if a.opt.secret {
@@ -229,7 +250,7 @@ func badValue(a assignment, err error) error {
 // opposed to having its default or coming from the environment.
 func (f *flags) explicit(name string) bool { return f.set[name] }
 
-// local reports whether jobs run as processes of this machine.
+// local reports whether jobs run as processes on this machine.
 func (f *flags) local() bool { return f.master == "local" }
 
 // fileStore reports whether the state is kept in dataDir and not in ZooKeeper.
@@ -248,22 +269,49 @@ func (f *flags) withoutEffect() []string {
 }
 
 const helpHead = `Usage: chronos [options]
+       chronos <command> [options] [arguments]
 
-With no options at all jobs run as processes of this machine, the state is kept
-in chronos-data, and the API listens on http://127.0.0.1:8080. An option's value
-follows as the next word or after an equals sign; of an option given twice the
-last one counts. Passwords are never shown as defaults.
+Without options, jobs run as processes on this machine, the state is kept in
+chronos-data, and the API listens on http://127.0.0.1:8080. An option's value is
+the next word or follows an equals sign; if an option is given twice, the last
+one counts. Passwords are never shown as defaults.
 `
 
 const helpTail = `
       --version               Print the version and exit.
       --help                  Print this and exit.
+
+Commands; chronos <command> --help tells their options:
+      jobs [TEXT...]          List jobs, or those with a text in their names.
+      job NAME                Show a job and its last runs.
+      run NAME                Start a job now, and wait for it if asked to.
+      logs NAME|RUN           Show what the last run of a job, or a run, has
+                              written.
+      kill NAME...            End the runs of jobs.
+      enable NAME...          Let jobs run by their schedules again.
+      disable NAME...         Keep jobs from running by their schedules.
+      delete NAME...          Delete jobs.
+      runs                    List runs of all jobs, or of one.
+      next                    List what is due next.
+      why NAME                Say why a job waits, or does not run.
+      explain SCHEDULE        Show when a schedule would be due; asks no
+                              instance.
+      top                     Watch what runs and waits.
+      backup                  Write the whole state to a file.
+      restore FILE            Make a backup the state.
+      dry-run                 Say what this program would make of a state, and
+                              change nothing.
+      healthcheck             Ask the instance of this machine or container
+                              whether it lives.
+      completion bash|zsh|fish
+                              Write a script that completes command lines.
+      man                     Write the manual page.
 `
 
 // helpColumn is where the descriptions start, helpWidth where they wrap.
 const helpColumn, helpWidth = 30, 80
 
-// printHelp writes the table by groups. Defaults that are secret or come from
+// printHelp writes the table by group. Defaults that are secret or come from
 // the environment are left out.
 func printHelp(w io.Writer, table []option) {
 	fmt.Fprint(w, helpHead)
@@ -288,11 +336,16 @@ func printOption(w io.Writer, o option) {
 	}
 	text := o.help
 	if o.env != "" {
-		text += " The variable " + o.env + " gives a default."
+		text += " The variable " + o.env + " sets the default."
 	}
 	if def := o.value.String(); def != "" && !o.secret && !o.boolean() && !strings.Contains(o.help, "Default:") {
 		text += " (default " + def + ")"
 	}
+	printAside(w, left, text)
+}
+
+// printAside writes a text beside what it explains.
+func printAside(w io.Writer, left, text string) {
 	for _, line := range wrapText(text, helpWidth-helpColumn) {
 		if len(left) > helpColumn-2 {
 			fmt.Fprintln(w, left)
@@ -303,7 +356,7 @@ func printOption(w io.Writer, o option) {
 	}
 }
 
-// wrapText breaks a text into lines of at most width letters, where its words allow.
+// wrapText breaks a text into lines of at most width letters, unless a word is longer.
 func wrapText(text string, width int) []string {
 	var lines []string
 	line := ""
@@ -324,7 +377,7 @@ func wrapText(text string, width int) []string {
 // defaultPort is what plain HTTP listens on when nothing says otherwise.
 const defaultPort = 8080
 
-// listenPort is the port of plain HTTP: --http_port if given, else PORT0 where it is a
+// listenPort returns the port of plain HTTP: --http_port if given, else PORT0 if it is a
 // port of the container itself. Marathon in bridge mode also sets PORT_8080,
 // and then PORT0 is a port of the agent that leads to our 8080.
 func (f *flags) listenPort(environ func(string) (string, bool)) int {
@@ -339,9 +392,9 @@ func (f *flags) listenPort(environ func(string) (string, bool)) int {
 	return f.httpPort
 }
 
-// listenHost is the address of plain HTTP, "" for all. Whoever reaches the
-// port runs commands on this machine in local mode, so that stays on loopback
-// unless another address, or "" for all, is asked for.
+// listenHost returns the address of plain HTTP, "" for all. In local mode anyone who reaches
+// the port can run commands on this machine, so it stays on loopback
+// unless another address, or "" for all, is given.
 func (f *flags) listenHost() string {
 	if f.httpAddress == "" && f.local() && !f.explicit("http_address") {
 		return "127.0.0.1"
@@ -349,7 +402,7 @@ func (f *flags) listenHost() string {
 	return f.httpAddress
 }
 
-// httpsHost is the address of TLS. The rule is that of plain HTTP.
+// httpsHost returns the address of TLS. The rule is that of plain HTTP.
 func (f *flags) httpsHost() string {
 	if f.httpsAddress == "" && f.local() && !f.explicit("https_address") {
 		return "127.0.0.1"
@@ -357,12 +410,12 @@ func (f *flags) httpsHost() string {
 	return f.httpsAddress
 }
 
-// listenAddress is what to give to net.Listen for plain HTTP.
+// listenAddress returns the address to pass to net.Listen for plain HTTP.
 func (f *flags) listenAddress(environ func(string) (string, bool)) string {
 	return net.JoinHostPort(f.listenHost(), strconv.Itoa(f.listenPort(environ)))
 }
 
-// advertised is the host:port under which the other instances and Mesos reach a
+// advertised returns the host:port at which the other instances and Mesos reach a
 // listener that is bound to port.
 func (f *flags) advertised(environ func(string) (string, bool), port int) string {
 	switch mapped := portVariable(environ, "PORT_"+strconv.Itoa(port)); {
@@ -374,7 +427,7 @@ func (f *flags) advertised(environ func(string) (string, bool), port int) string
 	return net.JoinHostPort(f.advertisedHost(environ), strconv.Itoa(port))
 }
 
-// advertisedHost is the name under which this instance is known. Without --hostname and HOST it is
+// advertisedHost returns the name under which this instance is known. Without --hostname and HOST it is
 // the machine's own, which inside a container is useless to others.
 func (f *flags) advertisedHost(environ func(string) (string, bool)) string {
 	if f.hostname != "" {
@@ -390,7 +443,7 @@ func (f *flags) advertisedHost(environ func(string) (string, bool)) string {
 	return host
 }
 
-// portVariable is the port in a variable, or 0.
+// portVariable returns the port in a variable, or 0.
 func portVariable(environ func(string) (string, bool), name string) int {
 	s, _ := environ(name)
 	if checkPort(s) != nil {
@@ -400,7 +453,7 @@ func portVariable(environ func(string) (string, bool), name string) int {
 	return port
 }
 
-// schedulerConfig is what the flags say to the scheduler.
+// schedulerConfig returns what the flags say about scheduling.
 func (f *flags) schedulerConfig() schedulerConfig {
 	largestJob, largestStep := maxJob, maxMulti
 	if f.fileStore() {
@@ -423,11 +476,67 @@ func hostNames(text string) []string {
 	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-// jobDefaults are the values for what a job's document leaves out.
+// jobDefaults returns the values for what a job's document leaves out.
 func (f *flags) jobDefaults() jobDefaults {
 	return jobDefaults{
 		patterns: newPatterns(), NotifyHosts: hostNames(f.notifyHosts),
-		CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
+		KeepNamed: f.local(), // --local_limits may be given later
+		CPUs:      f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
 		Epsilon: Period{Seconds: int32(f.taskEpsilon / time.Second)}, User: f.user,
 	}
+}
+
+// networksValue is addresses and networks with commas between them.
+type networksValue struct{ p *[]netip.Prefix }
+
+func (v networksValue) Set(s string) error {
+	var networks []netip.Prefix
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		network, err := netip.ParsePrefix(part)
+		if err != nil {
+			address, err := netip.ParseAddr(part)
+			if err != nil {
+				return fmt.Errorf("%q is neither an address nor a network like 10.0.0.0/8", part)
+			}
+			network = netip.PrefixFrom(address, address.BitLen())
+		}
+		networks = append(networks, network.Masked())
+	}
+	*v.p = networks
+	return nil
+}
+
+func (v networksValue) String() string {
+	if v.p == nil {
+		return ""
+	}
+	var texts []string
+	for _, n := range *v.p {
+		texts = append(texts, n.String())
+	}
+	return strings.Join(texts, ",")
+}
+
+// hostPortsValue is host:port,host:port,...
+type hostPortsValue struct{ p *[]string }
+
+func (v hostPortsValue) Set(s string) error {
+	var all []string
+	for part := range strings.SplitSeq(s, ",") {
+		hostPort, err := checkHostPort(strings.TrimSpace(part))
+		if err != nil {
+			return err
+		}
+		all = append(all, hostPort)
+	}
+	*v.p = all
+	return nil
+}
+
+func (v hostPortsValue) String() string {
+	if v.p == nil {
+		return ""
+	}
+	return strings.Join(*v.p, ",")
 }

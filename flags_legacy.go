@@ -12,13 +12,13 @@ import (
 	"strings"
 )
 
-// What started the JVM versions was seldom the program itself but a script around it. This file
+// The JVM versions were seldom started directly, but by a script around them. This file
 // turns the words, files and variables of those scripts into a plain command line:
 //
 //   - @file or @-- as the first word: the words of that file, or of stdin;
 //   - the scripts' own names before the options (chronos, start.sh, ...), and --jar file;
-//   - run_jar before the options, as DC/OS's package has it: options nobody knows any
-//     more are left out with a note, and no configuration file is read;
+//   - run_jar before the options, as in DC/OS's package: options that no longer
+//     exist are left out with a note, and no configuration file is read;
 //   - the packages' configuration, wherever the directory /etc/chronos/conf exists:
 //     /etc/mesos/zk, the files of that directory, and variables CHRONOS_<OPTION>, each
 //     weaker than the next and the command line strongest.
@@ -29,7 +29,7 @@ const (
 	envStart = "CHRONOS_"
 )
 
-// A commandLine collects the words while the old forms are taken out of it.
+// A commandLine holds the words while the old forms are removed from it.
 type commandLine struct {
 	args  []string
 	table []option
@@ -41,7 +41,7 @@ func (c *commandLine) note(format string, args ...any) {
 }
 
 // expandLegacy returns the command line to give to parseFlags, and notes for the
-// log on what it changed. environ is in the form of os.Environ, root the file system from its root on.
+// log on what it changed. environ is in the form of os.Environ, root is the machine's whole file system.
 // Its error is a *usageError that has been written to stdout, as with parseFlags.
 func expandLegacy(args, environ []string, root fs.FS, stdin io.Reader, stdout io.Writer) ([]string, []string, error) {
 	c := &commandLine{args: slices.Clone(args), table: defaultFlags().optionTable()}
@@ -58,10 +58,14 @@ func (c *commandLine) expand(environ []string, root fs.FS, stdin io.Reader) erro
 	}
 	if c.dropScriptNames() {
 		c.forgive(environ)
+		c.args = append(c.variables(environ), c.args...)
 		return nil
 	}
-	info, err := fs.Stat(root, confDir)
-	if err != nil || !info.IsDir() || slices.Contains(c.args, "--help") {
+	if slices.Contains(c.args, "--help") {
+		return nil
+	}
+	if info, err := fs.Stat(root, confDir); err != nil || !info.IsDir() {
+		c.args = append(c.variables(environ), c.args...)
 		return nil
 	}
 	c.args = slices.DeleteFunc(c.args, func(s string) bool { return s == "--no-logger" || s == "--no_logger" })
@@ -73,7 +77,7 @@ func (c *commandLine) expand(environ []string, root fs.FS, stdin io.Reader) erro
 	return nil
 }
 
-// readWords replaces the command line by the words of a file, or of stdin for "--".
+// readWords replaces the command line with the words of a file, or of stdin for "--".
 func (c *commandLine) readWords(name string, root fs.FS, stdin io.Reader) error {
 	var content []byte
 	var err error
@@ -110,7 +114,7 @@ func (c *commandLine) dropScriptNames() (runJar bool) {
 	return runJar
 }
 
-// forgive does for the words behind run_jar what DC/OS's package needs.
+// forgive adapts the words after run_jar, as DC/OS's package needs it.
 func (c *commandLine) forgive(environ []string) {
 	var kept []string
 	for rest := c.args; len(rest) > 0; {
@@ -124,7 +128,7 @@ func (c *commandLine) forgive(environ []string) {
 	c.args = kept
 }
 
-// forgiveOption takes one option word and the value words behind it.
+// forgiveOption handles one option word and the value words after it.
 func (c *commandLine) forgiveOption(words, environ []string) []string {
 	long, isLong := strings.CutPrefix(words[0], "--")
 	name, _, _ := strings.Cut(long, "=")
@@ -142,10 +146,10 @@ func (c *commandLine) forgiveOption(words, environ []string) []string {
 		return []string{words[0] + "=" + words[1]}
 	}
 	for i := 1; i < len(words); i++ {
-		// No shell has seen these words if they came as Marathon's args.
+		// No shell has expanded these words if they came as Marathon's args.
 		if variable, ok := strings.CutPrefix(words[i], "$"); ok {
 			if value, ok := lookupEnviron(environ, strings.Trim(variable, "{}")); ok {
-				c.note("%s in --%s is replaced from the environment: no shell has done so", words[i], name)
+				c.note("%s in --%s is replaced from the environment, since no shell has expanded it", words[i], name)
 				words = slices.Clone(words)
 				words[i] = value
 			}
@@ -188,7 +192,7 @@ func (c *commandLine) confFiles(root fs.FS) ([]string, error) {
 	return words, nil
 }
 
-// mesosMaster takes master and ZooKeeper hosts from the file that Mesos's own packages make.
+// mesosMaster takes master and ZooKeeper hosts from the file that Mesos's own packages create.
 func (c *commandLine) mesosMaster(root fs.FS) []string {
 	content, err := fs.ReadFile(root, mesosZK)
 	master := strings.TrimSpace(string(content))
@@ -203,29 +207,45 @@ func (c *commandLine) mesosMaster(root fs.FS) []string {
 	return words
 }
 
-// variables turns CHRONOS_HTTP_PORT=8080 into --http_port=8080. A variable that is no option is
-// left alone with a note: linked containers and Kubernetes set some of this prefix.
+// variables turns CHRONOS_HTTP_PORT=8080 into --http_port=8080. A variable that is not named after an
+// option is ignored with a note: linked containers and Kubernetes set some with this prefix.
 func (c *commandLine) variables(environ []string) []string {
-	var words []string
+	var words, others []string
 	for _, entry := range slices.Sorted(slices.Values(environ)) {
 		key, value, _ := strings.Cut(entry, "=")
 		name, ok := strings.CutPrefix(key, envStart)
-		if !ok {
+		if !ok || ourVariable(name) {
 			continue
 		}
 		opt, ok := c.option(strings.ToLower(name))
 		value = strings.TrimSpace(value)
 		switch {
 		case !ok:
-			c.note("%s of the environment is no option and ignored", key)
+			others = append(others, key)
+		case strings.HasPrefix(value, "tcp://"):
+			c.note("environment variable %s=%s was set by an orchestrator and is ignored", key, printable(value))
+		case opt.env == key: // it gives the default
 		case value != "" || opt.boolean():
 			words = append(words, wordsFor(opt, value)...)
 		}
 	}
+	if len(others) > 0 {
+		c.note("environment variables that are not named after options are ignored: %s", strings.Join(others, " "))
+	}
 	return words
 }
 
-// wordsFor is the option with its value in one word, so that a value may
+// ourVariable reports whether CHRONOS_<name> is something else than an option: what jobs and keepers
+// get, and what the command line of a running instance's clients reads.
+func ourVariable(name string) bool {
+	switch name {
+	case "URL", "TOKEN", "CREDENTIALS", "CREDENTIALS_FILE", "CA_FILE", "CALLBACK_TOKEN", "KEEPER":
+		return true
+	}
+	return strings.HasPrefix(name, "JOB_") || strings.HasPrefix(name, "RESOURCE_")
+}
+
+// wordsFor returns the option with its value in one word, so that a value may
 // start with a dash.
 func wordsFor(opt option, value string) []string {
 	if opt.boolean() && value == "" {
@@ -242,7 +262,7 @@ func (c *commandLine) option(name string) (option, bool) {
 	return c.table[i], true
 }
 
-// lookupEnviron is os.LookupEnv on a list as os.Environ makes it.
+// lookupEnviron is os.LookupEnv on a list like that of os.Environ.
 func lookupEnviron(environ []string, name string) (string, bool) {
 	for _, entry := range environ {
 		if key, value, _ := strings.Cut(entry, "="); key == name {
@@ -252,7 +272,7 @@ func lookupEnviron(environ []string, name string) (string, bool) {
 	return "", false
 }
 
-// cause is what is wrong with a file, without its name.
+// cause returns what is wrong with a file, without its name.
 func cause(err error) string {
 	if perr, ok := errors.AsType[*fs.PathError](err); ok {
 		err = perr.Err
@@ -260,5 +280,5 @@ func cause(err error) string {
 	return printable(err.Error())
 }
 
-// rootFS is the machine's file system for expandLegacy.
+// rootFS returns the machine's file system for expandLegacy.
 func rootFS() fs.FS { return os.DirFS("/") }

@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// option is one row of the table: what the parser and the help text know of an option.
+// option is one row of the table: what the parser and the help text know about an option.
 type option struct {
 	name, short string // without dashes; short is "" or one letter
-	arg         string // how the help text calls the value; "" for booleans
+	arg         string // what the help text calls the value; "" for booleans
 	value       flag.Value
 	help        string
 	group       string
 	env         string // the variable that gives the default, or ""
-	toggles     string // the option this one is the opposite of, or ""
+	toggles     string // the option that this one is the opposite of, or ""
 	secret      bool   // never shown
 	noEffect    bool   // accepted for the sake of old command lines
 	ours        bool   // unknown to the JVM versions
 }
 
-// boolean reports whether the option stands without a value.
+// boolean reports whether the option takes no value.
 func (o option) boolean() bool {
 	_, ok := o.value.(boolValue)
 	return ok
 }
 
-// target is the name under which the option's value is looked up.
+// target returns the name under which the option's value is looked up.
 func (o option) target() string {
 	if o.toggles != "" {
 		return o.toggles
@@ -42,10 +42,11 @@ const (
 	groupNotifications = "Notifications"
 	groupCassandra     = "Job history in Cassandra"
 	groupGraphite      = "Metrics to Graphite"
+	groupAccess        = "Who may do what, unknown to the JVM versions too"
 	groupOurs          = "Additions of this program, unknown to the JVM versions"
 )
 
-// defaultFlags are the values of options that nobody gives.
+// defaultFlags returns the values of options that are not given.
 func defaultFlags() *flags {
 	return &flags{
 		httpPort:                  defaultPort,
@@ -109,10 +110,11 @@ func (f *flags) optionTable() []option {
 		{groupCassandra, f.cassandraOptions()},
 		{groupGraphite, f.graphiteOptions()},
 		{groupOurs, f.ourOptions()},
+		{groupAccess, f.accessOptionsTable()},
 	} {
 		for _, o := range group.options {
 			o.group = group.name
-			o.ours = group.name == groupOurs
+			o.ours = group.name == groupOurs || group.name == groupAccess
 			table = append(table, o)
 		}
 	}
@@ -129,7 +131,7 @@ func (f *flags) httpOptions() []option {
 		{name: "http_address", arg: "addr", value: checkedText(&f.httpAddress, checkHost), env: "CHRONOS_HTTP_ADDRESS",
 			help: "Address that plain HTTP listens on. Default: 127.0.0.1 with --master local, else all addresses."},
 		{name: "http_port", arg: "port", value: intValue{&f.httpPort, 0, 65535},
-			help: "Port of plain HTTP; 0 picks a free one. If not given, PORT0 of the environment counts where it names the container's own port."},
+			help: "Port of plain HTTP; 0 picks a free one. If not given, PORT0 from the environment is used if it is the container's own port."},
 		{name: "https_address", arg: "addr", value: checkedText(&f.httpsAddress, checkHost),
 			help: "Address that TLS listens on. Default: 127.0.0.1 with --master local, else all addresses."},
 		{name: "https_port", arg: "port", value: intValue{&f.httpsPort, 0, 65535},
@@ -141,9 +143,9 @@ func (f *flags) httpOptions() []option {
 		{name: "ssl_keystore_password", arg: "password", value: anyText(&f.sslKeystorePassword), env: "MESOSPHERE_KEYSTORE_PASS", secret: true,
 			help: "Password of the key store."},
 		{name: "http_credentials", arg: "user:password", value: checkedText(&f.httpCredentials, checkCredentials), env: "MESOSPHERE_HTTP_CREDENTIALS", secret: true,
-			help: "Ask for these by HTTP Basic on everything but /ping."},
+			help: "Require these, by HTTP Basic, for everything but /ping."},
 		{name: "http_realm", arg: "realm", value: anyText(&f.httpRealm),
-			help: "Realm that the password is asked for."},
+			help: "Realm of the password prompt."},
 		{name: "http_compression", value: boolValue{p: &f.httpCompression},
 			help: "Compress answers for clients that accept gzip."},
 		{name: "disable_http_compression", value: boolValue{&f.httpCompression, true}, toggles: "http_compression",
@@ -156,9 +158,9 @@ func (f *flags) httpOptions() []option {
 func (f *flags) schedulerOptions() []option {
 	return []option{
 		{name: "user", short: "u", arg: "name", value: anyText(&f.user),
-			help: "User that jobs without a runAsUser run as."},
+			help: "User that runs jobs without a runAsUser."},
 		{name: "hostname", short: "h", arg: "name", value: checkedText(&f.hostname, checkHost),
-			help: "Name under which the other instances and Mesos reach this one. Default: HOST of the environment, else this machine's name."},
+			help: "Name at which the other instances and Mesos reach this one. Default: HOST from the environment, else this machine's name."},
 		{name: "cluster_name", arg: "name", value: anyText(&f.clusterName),
 			help: "Put [name] before the subjects of notifications."},
 		{name: "schedule_horizon", short: "s", arg: "seconds", value: inSeconds(&f.scheduleHorizon), noEffect: true,
@@ -166,7 +168,7 @@ func (f *flags) schedulerOptions() []option {
 		{name: "leader_max_idle_time", short: "l", arg: "ms", value: spanValue{&f.leaderMaxIdleTime, time.Millisecond, 32, math.MinInt32}, noEffect: true,
 			help: "Accepted, without effect, as in the JVM versions."},
 		{name: "failure_retry", arg: "ms", value: inMillis(&f.failureRetry),
-			help: "Wait this long before a failed task is tried again."},
+			help: "Wait this long before a failed task is retried."},
 		{name: "disable_after_failures", arg: "count", value: longValue{&f.disableAfterFailures},
 			help: "Disable a job after this many failures since its last success; 0 means never."},
 		{name: "task_epsilon", short: "t", arg: "seconds", value: inSeconds(&f.taskEpsilon),
@@ -174,26 +176,26 @@ func (f *flags) schedulerOptions() []option {
 		{name: "job_history_limit", short: "j", arg: "count", value: intValue{&f.jobHistoryLimit, math.MinInt32, math.MaxInt32},
 			help: "Entries of history in a job's statistics."},
 		{name: "webui_url", arg: "url", value: anyText(&f.webuiURL),
-			help: "Address of the interface as Mesos shows it. Default: made of the advertised host and port."},
+			help: "Address of the interface as Mesos shows it. Default: the advertised host and port."},
 	}
 }
 
 func (f *flags) mesosOptions() []option {
 	return []option{
 		{name: "master", arg: "master", value: checkedText(&f.master, checkMaster),
-			help: "Where jobs run: local (processes of this machine), host:port, http://host:port, https://host:port, zk://[user:password@]host:port,.../path, or file:///path of a file that holds one of these."},
+			help: "Where jobs run: local (as processes on this machine), host:port, http://host:port, https://host:port, zk://[user:password@]host:port,.../path, or file:///path of a file that contains one of these."},
 		{name: "failover_timeout", short: "f", arg: "seconds", value: inSeconds(&f.failoverTimeout),
 			help: "How long Mesos keeps tasks alive without a scheduler."},
 		{name: "mesos_task_mem", arg: "MB", value: amountValue{&f.mesosTaskMem},
-			help: "Memory of a job that names none."},
+			help: "Memory of a job that specifies none."},
 		{name: "mesos_task_cpu", arg: "cpus", value: amountValue{&f.mesosTaskCPU},
-			help: "Cores of a job that names none."},
+			help: "Cores of a job that specifies none."},
 		{name: "mesos_task_disk", arg: "MB", value: amountValue{&f.mesosTaskDisk},
-			help: "Disk of a job that names none."},
+			help: "Disk space of a job that specifies none."},
 		{name: "mesos_checkpoint", value: boolValue{p: &f.mesosCheckpoint},
 			help: "Let tasks survive a restart of their agent."},
 		{name: "mesos_role", arg: "role", value: anyText(&f.mesosRole),
-			help: "Role whose resources are taken besides unreserved ones."},
+			help: "Role whose resources are used besides unreserved ones."},
 		{name: "mesos_framework_name", arg: "name", value: anyText(&f.mesosFrameworkName),
 			help: "Name of the framework in Mesos."},
 		{name: "mesos_authentication_principal", arg: "name", value: anyText(&f.mesosAuthenticationPrincipal),
@@ -205,19 +207,19 @@ func (f *flags) mesosOptions() []option {
 		{name: "revive_offers_for_new_jobs", value: boolValue{p: &f.reviveOffersForNewJobs},
 			help: "Ask for offers whenever a task is queued."},
 		{name: "decline_offer_duration", short: "d", arg: "ms", value: inMillis(&f.declineOfferDuration),
-			help: "How long a declined offer stays away. Default: what Mesos takes, 5 seconds."},
+			help: "How long a declined offer is withheld. Default: that of Mesos, 5 seconds."},
 		{name: "min_revive_offers_interval", arg: "ms", value: inMillis(&f.minReviveOffersInterval),
-			help: "Least time between two requests for offers."},
+			help: "Minimum time between two requests for offers."},
 	}
 }
 
 func (f *flags) zooKeeperOptions() []option {
 	return []option{
-		// zk_auth stands behind zk_hosts: it wins over credentials in the URL.
+		// zk_auth comes after zk_hosts: it overrides credentials in the URL.
 		{name: "zk_hosts", short: "z", arg: "hosts", value: zkHostsValue{f},
-			help: "host:port,host:port,... or zk://[user:password@]host:port,... (a path after the latter is ignored, as ever). Given with --master local, the state is kept there and not in --data_dir."},
+			help: "host:port,host:port,... or zk://[user:password@]host:port,... (a path after the latter is ignored, as before). Given with --master local, the state is kept there and not in --data_dir."},
 		{name: "zk_path", arg: "path", value: checkedText(&f.zkPath, checkZKPath),
-			help: "Where the state and the election live."},
+			help: "Path of the state and the election."},
 		{name: "zk_timeout", arg: "ms", value: spanValue{&f.zkTimeout, time.Millisecond, 64, 1},
 			help: "Time allowed for connecting, and the session timeout."},
 		{name: "zk_auth", arg: "user:password", value: checkedText(&f.zkAuth, checkCredentials), secret: true,
@@ -246,18 +248,18 @@ func (f *flags) notificationOptions() []option {
 		{name: "http_notification_url", arg: "url", value: checkedText(&f.httpNotificationURL, checkWebURL), secret: true,
 			help: "Post a JSON document to this address."},
 		{name: "http_notification_credentials", arg: "user:password", value: anyText(&f.httpNotificationCredentials), secret: true,
-			help: "Send these with it by HTTP Basic."},
+			help: "Send these along, by HTTP Basic."},
 	}
 }
 
 func (f *flags) cassandraOptions() []option {
 	return []option{
 		{name: "cassandra_contact_points", short: "c", arg: "hosts", value: anyText(&f.cassandraContactPoints),
-			help: "Keep the history of jobs in Cassandra too: host,host,..."},
+			help: "Also keep the history of jobs in Cassandra: host,host,..."},
 		{name: "cassandra_port", arg: "port", value: intValue{&f.cassandraPort, 1, 65535},
 			help: "Its port."},
 		{name: "cassandra_user", arg: "user", value: anyText(&f.cassandraUser),
-			help: "User, if it asks for one."},
+			help: "User, if Cassandra requires one."},
 		{name: "cassandra_password", arg: "password", value: anyText(&f.cassandraPassword), secret: true,
 			help: "The user's password."},
 		{name: "cassandra_keyspace", arg: "name", value: anyText(&f.cassandraKeyspace),
@@ -270,7 +272,7 @@ func (f *flags) cassandraOptions() []option {
 			oneOfWords("ANY", "ONE", "TWO", "THREE", "QUORUM", "ALL", "LOCAL_QUORUM", "EACH_QUORUM", "SERIAL", "LOCAL_SERIAL", "LOCAL_ONE")),
 			help: "Consistency of writes, and of reads except that ANY reads at ONE."},
 		{name: "cassandra_ttl", arg: "seconds", value: inSeconds(&f.cassandraTTL),
-			help: "How long rows live. Takes effect only if given: the JVM versions kept rows for ever."},
+			help: "How long rows live. Takes effect only if given: the JVM versions kept rows forever."},
 	}
 }
 
@@ -290,42 +292,61 @@ func (f *flags) ourOptions() []option {
 		{name: "data_dir", arg: "dir", value: checkedText(&f.dataDir, checkDir), env: "CHRONOS_DATA_DIR",
 			help: "Where --master local keeps its state and the sandboxes of runs."},
 		{name: "advertise_port", arg: "port", value: intValue{&f.advertisePort, 1, 65535},
-			help: "Port under which others reach this instance, if not the one it listens on. Default: PORT_<http_port> of the environment, which Marathon sets."},
+			help: "Port at which others reach this instance, if not the one it listens on. Default: PORT_<http_port> from the environment, which Marathon sets."},
 		{name: "mesos_ssl", value: boolValue{p: &f.mesosSSL}, env: "LIBPROCESS_SSL_ENABLED",
 			help: "Speak https to masters found in ZooKeeper or given as host:port."},
 		{name: "mesos_agent_principal", arg: "name", value: anyText(&f.mesosAgentPrincipal),
-			help: "Read the output of runs from Mesos agents under this principal. Default: that of the framework, with its secret."},
+			help: "Read the output of runs from Mesos agents as this principal. Default: that of the framework, with its secret."},
 		{name: "mesos_agent_secret_file", arg: "file", value: anyText(&f.mesosAgentSecretFile),
 			help: "File with that principal's secret."},
 		{name: "notify_missed", value: boolValue{p: &f.notifyMissed},
 			help: "Also notify of runs that were missed."},
 		{name: "notify_late", arg: "seconds", value: inSeconds(&f.notifyLate),
-			help: "Also notify of runs that have not started so long after they were due; 0 means never."},
+			help: "Also notify of runs that have not started this long after they were due; 0 means never."},
 		{name: "notify_hosts", arg: "hosts", value: anyText(&f.notifyHosts),
 			help: "Hosts, separated by commas, that the notify of jobs may have called over https. Loopback, link-local and private addresses are called only if they are listed as addresses."},
 		{name: "log_level", arg: "level", value: checkedText(&f.logLevel, oneOfWords("debug", "info", "warn", "error")),
-			help: "Least weight of what is logged: debug, info, warn or error."},
+			help: "Lowest level that is logged: debug, info, warn or error."},
 		{name: "log_format", arg: "format", value: checkedText(&f.logFormat, oneOfWords("text", "json")),
 			help: "text or json."},
 		{name: "unreachable_timeout", arg: "duration", value: durationValue{&f.unreachableTimeout},
-			help: "Give a task up as lost when its agent has been unreachable for so long."},
+			help: "Give up a task as lost when its agent has been unreachable for this long."},
 		{name: "handover_timeout", arg: "duration", value: durationValue{&f.handoverTimeout},
-			help: "When told to stop while a JVM version stands next in line, first place the runs that wait, which it may know nothing of, for so long at most; 0s means not at all."},
+			help: "When told to stop while a JVM version is next in line, first place the waiting runs, of which it may know nothing, for at most this long; 0s means not at all."},
 		{name: "stage_timeout", arg: "duration", value: durationValue{&f.stageTimeout},
-			help: "Give a task up as lost when it has been launched and nothing more was heard of it for so long."},
+			help: "Give up a task as lost when nothing has been heard of it for this long after its launch."},
 		{name: "job_history_keep", arg: "count", value: intValue{&f.jobHistoryKeep, 0, 10000},
-			help: "Runs remembered for each job, if --job_history_limit is not more."},
+			help: "Runs remembered for each job, unless --job_history_limit is higher."},
 		{name: "max_waiting_runs", arg: "count", value: intValue{&f.maxWaitingRuns, 1, 100_000},
-			help: "Runs of one job that may wait at a time after somebody has started them by hand; more are refused with 429. Runs that come by themselves are not bounded by this."},
+			help: "How many runs of one job that were started by hand may wait at a time; more are refused with 429. Other runs are not bounded by this."},
 		{name: "local_keep_runs", arg: "count", value: intValue{&f.localKeepRuns, 1, 10000},
 			help: "Ended runs of each job whose sandboxes and outputs --master local keeps."},
 		{name: "local_keep_size", arg: "MiB", value: intValue{&f.localKeepSize, 0, 1 << 30},
-			help: "Disk space that the sandboxes of ended runs may take together; the oldest go first. 0 means a tenth of the disk."},
+			help: "Disk space that the sandboxes of ended runs may take together; the oldest are removed first. 0 means a tenth of the disk."},
 		{name: "local_output_size", arg: "MiB", value: intValue{&f.localOutputSize, 0, 1 << 20},
-			help: "How much --master local keeps of the stdout and of the stderr of a run: the beginning and the end of what is longer. 0 means all of it."},
+			help: "How much --master local keeps of a run's stdout and stderr each: of longer ones, the beginning and the end. 0 means everything."},
+		{name: "local_max_runs", arg: "count", value: intValue{&f.localMaxRuns, 0, 1 << 30},
+			help: "Runs of --master local that may be under way at a time, beside what their cpus and mem allow. 0 means as many as there can be descriptors and processes for."},
+		{name: "local_limits", value: boolValue{p: &f.localLimits},
+			help: "Hold the runs of --master local to the mem and to the share of processors that their job's document names, by control groups of version 2."},
 		{name: "accept_empty_state", arg: "node", value: checkedText(&f.acceptEmptyState, checkTermNode),
-			help: "Lead a state in ZooKeeper that has been emptied, for once: node is what the log and /health then say."},
+			help: "Lead a state in ZooKeeper that has been emptied, this once: node is what the log and /health print in that case."},
 		{name: "accept_damaged_state", arg: "offset", value: offsetValue{&f.acceptDamagedState},
-			help: "Start on a damaged state file with every record that is whole, for once: offset is where the program said that the damage is."},
+			help: "Start on a damaged state file with every record that is intact, this once: offset is where the program said that the damage is."},
+	}
+}
+
+func (f *flags) accessOptionsTable() []option {
+	return []option{
+		{name: "http_users_file", arg: "file", value: anyText(&f.httpUsersFile), env: "CHRONOS_HTTP_USERS_FILE",
+			help: "Users, machines and groups with their roles and scopes, one a line: chronos user add and chronos token write them. Beside it the user of --http_credentials is an administrator. It is read again when it changes."},
+		{name: "http_trusted_proxy", arg: "networks", value: networksValue{&f.trustedProxies},
+			help: "Addresses (10.0.0.7 or 10.0.0.0/8,...) of proxies whose X-Forwarded-User and X-Forwarded-Groups are believed, on requests with the secret of --http_trusted_proxy_secret_file."},
+		{name: "http_trusted_proxy_secret_file", arg: "file", value: anyText(&f.trustedProxySecret),
+			help: "File with the secret that these proxies send as X-Chronos-Proxy-Secret."},
+		{name: "instance_secret_file", arg: "file", value: anyText(&f.instanceSecretFile),
+			help: "File with a secret that all instances share: by it they tell each other whom a proxy has let in."},
+		{name: "jvm_instances", arg: "hosts", value: hostPortsValue{&f.jvmInstances},
+			help: "host:port,... of JVM instances, which are shown --http_credentials when they lead."},
 	}
 }

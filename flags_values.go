@@ -15,8 +15,8 @@ import (
 	"unicode/utf8"
 )
 
-// The types below are the flag.Values of the option table. Set leaves
-// the option as it was when it returns an error, and the error says what would be right.
+// The types below are the flag.Values of the option table. When Set returns an error, the
+// option is unchanged, and the error says what would be valid.
 
 // textValue is any text that check accepts, as check returns it.
 type textValue struct {
@@ -115,7 +115,7 @@ func (v longValue) String() string {
 	return strconv.FormatInt(*v.p, 10)
 }
 
-// offsetValue is a place in a file, negative while none is given.
+// offsetValue is an offset in a file, negative while none is given.
 type offsetValue struct{ p *int64 }
 
 func (v offsetValue) Set(s string) error {
@@ -133,8 +133,8 @@ func (v offsetValue) String() string {
 	return strconv.FormatInt(*v.p, 10)
 }
 
-// spanValue is a duration written as a bare number of its unit, which differs
-// from option to option as it did in the JVM versions.
+// spanValue is a duration written as a bare number of units, which differ
+// from option to option as they did in the JVM versions.
 type spanValue struct {
 	p    *time.Duration
 	unit time.Duration
@@ -162,7 +162,7 @@ func (v spanValue) String() string {
 	return strconv.FormatInt(int64(*v.p/v.unit), 10)
 }
 
-// durationValue is a duration with its unit, for the options that are ours.
+// durationValue is a duration with its unit, for our own options.
 type durationValue struct{ p *time.Duration }
 
 func (v durationValue) Set(s string) error {
@@ -188,7 +188,7 @@ func (v durationValue) String() string {
 	return s
 }
 
-// doubleSyntax is what Double.parseDouble takes as a finite number, hex forms apart.
+// doubleSyntax is what Double.parseDouble accepts as a finite number, except for hexadecimal forms.
 var doubleSyntax = regexp.MustCompile(`^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[fFdD]?$`)
 
 // amountValue is a number of cores or megabytes in Java's syntax, so 0.5f is one.
@@ -201,7 +201,7 @@ func (v amountValue) Set(s string) error {
 	}
 	n, err := strconv.ParseFloat(strings.TrimRight(s, "fFdD"), 64)
 	if err != nil || n < 0 {
-		return errors.New("want a number from 0 on")
+		return errors.New("want a number that is not below 0")
 	}
 	*v.p = n
 	return nil
@@ -214,7 +214,7 @@ func (v amountValue) String() string {
 	return strconv.FormatFloat(*v.p, 'f', -1, 64)
 }
 
-// oneOfWords accepts a choice of words in any case and returns them in the case listed.
+// oneOfWords accepts a choice of words in any case and returns them in the case given here.
 func oneOfWords(words ...string) func(string) (string, error) {
 	return func(s string) (string, error) {
 		i := slices.IndexFunc(words, func(w string) bool { return strings.EqualFold(s, w) })
@@ -228,7 +228,7 @@ func oneOfWords(words ...string) func(string) (string, error) {
 // The checks below take an option's text and return it in the form that the
 // rest of the program relies on. No error repeats the text: it may hold a secret.
 
-// checkDir wants the name of a directory, which need not exist yet.
+// checkDir accepts the name of a directory, which need not exist yet.
 func checkDir(s string) (string, error) {
 	if s == "" || strings.ContainsFunc(s, unicode.IsControl) {
 		return "", errors.New("want the name of a directory")
@@ -236,7 +236,7 @@ func checkDir(s string) (string, error) {
 	return s, nil
 }
 
-// checkHost wants a name or an address alone. "" is as if it was not given.
+// checkHost accepts only a name or an address. "" counts as not given.
 func checkHost(s string) (string, error) {
 	if strings.ContainsAny(s, " \t\n/@") || strings.Contains(s, ":") && net.ParseIP(strings.Trim(s, "[]")) == nil {
 		return "", errors.New("want a host name or an address, without a port")
@@ -252,7 +252,7 @@ func checkPort(s string) error {
 	return nil
 }
 
-// checkHostPort wants host:port, with brackets around an IPv6 address.
+// checkHostPort accepts host:port, with brackets around an IPv6 address.
 func checkHostPort(s string) (string, error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil || host == "" || strings.ContainsAny(host, " \t\n/@") {
@@ -261,7 +261,7 @@ func checkHostPort(s string) (string, error) {
 	return s, checkPort(port)
 }
 
-// checkHostPortOrNone also takes "", which switches the feature off.
+// checkHostPortOrNone also accepts "", which switches the feature off.
 func checkHostPortOrNone(s string) (string, error) {
 	if s == "" {
 		return "", nil
@@ -269,8 +269,8 @@ func checkHostPortOrNone(s string) (string, error) {
 	return checkHostPort(s)
 }
 
-// checkCredentials wants user:password. "" means none. The JVM versions served without a
-// password when the text had another form; that is refused here.
+// checkCredentials accepts user:password. "" means none. The JVM versions served without a
+// password if the text had any other form; that is refused here.
 func checkCredentials(s string) (string, error) {
 	user, password, ok := strings.Cut(s, ":")
 	if s != "" && (!ok || user == "" || password == "") {
@@ -290,7 +290,7 @@ func checkWebURL(s string) (string, error) {
 	return s, nil
 }
 
-// checkZKPath wants an absolute path and returns it without a slash at its end, so
+// checkZKPath accepts an absolute path and returns it without a trailing slash, so
 // that the root is "".
 func checkZKPath(s string) (string, error) {
 	trimmed := strings.TrimRight(s, "/")
@@ -315,7 +315,7 @@ type zkAddress struct {
 	auth  string   // user:password, or ""
 }
 
-// parseZKAddress reads the text behind zk://.
+// parseZKAddress reads the text after zk://.
 func parseZKAddress(s string) (zkAddress, error) {
 	var a zkAddress
 	if i := strings.LastIndex(s, "@"); i >= 0 {
@@ -365,7 +365,7 @@ func (v zkHostsValue) String() string {
 	return strings.Join(v.f.zkHosts, ",") + v.f.zkChroot
 }
 
-// checkMaster wants one of the forms that libmesos took, or a URL of the v1 API.
+// checkMaster accepts one of the forms that libmesos accepted, or a URL of the v1 API.
 func checkMaster(s string) (string, error) {
 	s = strings.TrimSpace(s)
 	switch scheme, rest, found := strings.Cut(s, "://"); {
@@ -414,7 +414,7 @@ type assignment struct {
 	value string
 }
 
-// optionWords are an option and the value words behind it, not yet counted.
+// optionWords are an option and the value words after it, not yet counted.
 type optionWords struct {
 	opt    option
 	values []string
@@ -426,8 +426,8 @@ var (
 	errVersionWord = errors.New("--version")
 )
 
-// optionWord reports whether a word names an option: it starts with a dash and
-// something else than a digit follows, so that -5 is a value.
+// optionWord reports whether a word names an option: it starts with a dash that is
+// not followed by a digit, so that -5 is a value.
 func optionWord(word string) bool {
 	rest, ok := strings.CutPrefix(word, "-")
 	r, _ := utf8.DecodeRuneInString(rest)
@@ -435,7 +435,7 @@ func optionWord(word string) bool {
 }
 
 // splitWords turns the command line into assignments, in order. --help and
-// --version count wherever they stand as option words, over any mistake.
+// --version count wherever they occur as option words, despite any mistake.
 func splitWords(args []string, table []option) ([]assignment, error) {
 	options := args
 	if end := slices.Index(args, "--"); end >= 0 {
@@ -515,7 +515,7 @@ func countValues(groups []optionWords) ([]assignment, error) {
 	return given, nil
 }
 
-// value is the option's one value. What is wrong with more or fewer is worded
+// value returns the option's one value. The errors for more or fewer are worded
 // differently for the last option, as in the JVM versions.
 func (w optionWords) value(last bool) (string, error) {
 	n, name := len(w.values), w.opt.name
@@ -555,7 +555,7 @@ func excess(words []string, why string) error {
 	return usageErrorf("Excess arguments provided: '%s' - %s", printable(strings.Join(words, " ")), why)
 }
 
-// unknownOption names the nearest option there is.
+// unknownOption returns an error that names the nearest existing option.
 func unknownOption(name string, table []option) error {
 	shown := printable(name)
 	if utf8.RuneCountInString(name) == 1 {
@@ -574,7 +574,7 @@ func unknownOption(name string, table []option) error {
 	return usageErrorf("Unknown option '%s' - --help lists the options", shown)
 }
 
-// nearestOption is the option whose name is the fewest edits away, or "" if every
+// nearestOption returns the option whose name is the fewest edits away, or "" if every
 // one differs in more than half of its letters.
 func nearestOption(name string, table []option) string {
 	name = strings.ToLower(strings.ReplaceAll(name, "-", "_"))
@@ -587,7 +587,7 @@ func nearestOption(name string, table []option) string {
 	return best
 }
 
-// editDistance is Levenshtein's.
+// editDistance returns the Levenshtein distance.
 func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -607,7 +607,7 @@ func editDistance(a, b string) int {
 	return row[len(b)]
 }
 
-// printable makes any text fit on the one line of a complaint.
+// printable makes any text fit into a one-line error.
 func printable(s string) string {
 	q := strconv.Quote(s)
 	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
@@ -618,7 +618,7 @@ var termNode = regexp.MustCompile(`^[0-9]+-[0-9a-f]+$`)
 // checkTermNode accepts what termMark calls a node.
 func checkTermNode(s string) (string, error) {
 	if !termNode.MatchString(s) {
-		return "", errors.New("want the value that the log and /health of an instance give, such as 1767225600000-2f")
+		return "", errors.New("want the value that an instance's log and /health show, such as 1767225600000-2f")
 	}
 	return s, nil
 }

@@ -20,15 +20,15 @@ var (
 type graph struct {
 	parents  map[string][]string
 	children map[string][]string
-	steps    *int64 // counts the jobs and edges that were looked at
+	steps    *int64 // counts the jobs and edges visited
 }
 
 func newGraph() *graph {
 	return &graph{parents: map[string][]string{}, children: map[string][]string{}, steps: new(int64)}
 }
 
-// check says why child cannot have these parents, or nil. exists tells whether
-// there is a job of a name. Nothing changes.
+// check returns why child cannot have these parents, or nil. exists reports whether
+// there is a job of that name. Nothing changes.
 func (g *graph) check(child string, parents []string, exists func(string) bool) error {
 	if err := g.checkParents(child, parents, exists); err != nil {
 		return err
@@ -39,7 +39,7 @@ func (g *graph) check(child string, parents []string, exists func(string) bool) 
 	return nil
 }
 
-// checkParents is check for a child of which it is known that it closes no cycle.
+// checkParents is check for a child that is known not to close a cycle.
 func (g *graph) checkParents(child string, parents []string, exists func(string) bool) error {
 	if len(parents) == 0 {
 		return fmt.Errorf("job %q: %w", child, errNoParents)
@@ -97,15 +97,15 @@ func (g *graph) link(child string, parents []string) {
 	g.parents[child] = slices.Clone(parents)
 }
 
-// detach returns the children of a job, which are about to lose it, and forgets them: so that
-// it is not looked through all of them for each.
+// detach returns the children of a job, which are about to lose it, and forgets them, so that
+// removing each does not search through all of them.
 func (g *graph) detach(name string) []string {
 	children := g.children[name]
 	delete(g.children, name)
 	return children
 }
 
-// remove takes a job and its edges out.
+// remove removes a job and its edges.
 func (g *graph) remove(name string) {
 	g.link(name, nil)
 	for _, c := range g.detach(name) {

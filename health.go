@@ -16,22 +16,22 @@ import (
 const (
 	// watchdogInterval is also how soon a loop that has nothing to do notices that the wall clock was set.
 	watchdogInterval = 5 * time.Second
-	// watchdogLimit is more than any sound turn of the loop or commit takes: a ZooKeeper that does not
-	// answer ends the term before.
+	// watchdogLimit is more than any healthy turn of the loop or commit takes: if ZooKeeper does not
+	// answer, the term ends before that.
 	watchdogLimit = 30 * time.Second
 )
 
-// A watchdog asks the scheduler that leads to do nothing, now and then, and notices when
-// that takes too long: its loop is stuck, or the store is. It can't free a goroutine that hangs; it
-// tells by log, metric and /health, and whoever watches that starts the process anew.
+// A watchdog now and then hands the leading scheduler an empty request, and notices when
+// that takes too long: the loop or the store is stuck. It can't free a goroutine that hangs; it
+// reports in the log, a metric and /health, and whoever watches those restarts the process.
 type watchdog struct {
 	current func() *scheduler
 	metrics *metrics
 	log     *slog.Logger
-	stuck   atomic.Int64 // since when, ms since the epoch; 0 while all is well
+	stuck   atomic.Int64 // since when, in ms since the epoch; 0 if it is not
 }
 
-// run looks until ctx ends.
+// run checks until ctx ends.
 func (w *watchdog) run(ctx context.Context) {
 	for rest(ctx, watchdogInterval) {
 		if s := w.current(); s != nil {
@@ -60,7 +60,7 @@ func (w *watchdog) look(ctx context.Context, s *scheduler) {
 	}
 }
 
-// ask has the scheduler do nothing. Any answer will do, also that too much waits to be stored.
+// ask hands the scheduler an empty request. Any answer will do, even that too much is waiting to be stored.
 func (w *watchdog) ask(ctx context.Context, s *scheduler) error {
 	return s.do(ctx, func() error { return nil })
 }
@@ -68,13 +68,13 @@ func (w *watchdog) ask(ctx context.Context, s *scheduler) error {
 // alive reports whether the scheduler answers, as far as is known.
 func (w *watchdog) alive() bool { return w.stuck.Load() == 0 }
 
-// stacks is what every goroutine does, for finding out why one hangs.
+// stacks returns the stacks of all goroutines, to find out why one hangs.
 func stacks() string {
 	b := make([]byte, 256<<10)
 	return string(b[:runtime.Stack(b, true)])
 }
 
-// The roles that an instance says it has.
+// The roles that an instance reports.
 const (
 	roleLeader   = "leader"
 	roleLoading  = "loading" // leads, and reads its state
@@ -82,7 +82,7 @@ const (
 	roleWaiting  = "waiting" // knows of no leader
 )
 
-// A health is what GET /health tells, made of the parts' own words.
+// A health is what GET /health reports, in the parts' own words.
 type health struct {
 	seat      *seat
 	watchdog  *watchdog
@@ -90,8 +90,10 @@ type health struct {
 	cassandra *cassandra       // nil without
 	mesos     *mesosCluster    // nil on this machine
 	cluster   *observedCluster // for the last event
-	state     func() []string  // what is wrong with where the state is
-	zookeeper bool             // the state is there
+	state     func() []string  // what is wrong with where the state is kept
+	exposed   []string         // what jobs can read that they should not
+	users     *usersFile       // nil without
+	zookeeper bool             // the state is in ZooKeeper
 	connected func() bool      // to ZooKeeper
 }
 
@@ -99,6 +101,7 @@ type health struct {
 type healthReport struct {
 	Status     string           `json:"status"` // ok, degraded or failing
 	Problems   []string         `json:"problems"`
+	Warnings   []string         `json:"warnings,omitempty"` // that nothing can be done about while it runs so
 	Instance   string           `json:"instance"`
 	Version    string           `json:"version"`
 	Role       string           `json:"role"`
@@ -131,7 +134,7 @@ type schedulerHealth struct {
 	Clock *clockHealth `json:"clock,omitempty"` // once it was set in this term
 }
 
-// clockHealth tells of a wall clock that somebody sets.
+// clockHealth reports changes of the wall clock.
 type clockHealth struct {
 	Steps   int      `json:"steps"` // in this term
 	Last    string   `json:"lastStep,omitempty"`
@@ -141,7 +144,7 @@ type clockHealth struct {
 	Until   string   `json:"waitingUntil,omitempty"`
 }
 
-// report tells how this instance does, and whether requests should be sent to it.
+// report returns how this instance is doing, and whether requests should be sent to it.
 func (h *health) report(now time.Time) (healthReport, bool) {
 	r := healthReport{Instance: h.seat.id, Version: version, Notices: h.notifier.status(), Problems: []string{}}
 	r.Role, r.Leader = h.role()
@@ -154,6 +157,12 @@ func (h *health) report(now time.Time) (healthReport, bool) {
 		serves = false
 	}
 	h.addState(&r)
+	r.Warnings = h.exposed
+	if h.users != nil {
+		if p := h.users.problem(); p != "" {
+			r.Problems = append(r.Problems, p)
+		}
+	}
 	h.addCluster(&r, now)
 	h.addReceivers(&r)
 	switch {
@@ -180,7 +189,7 @@ func (h *health) role() (role, leader string) {
 	return roleWaiting, ""
 }
 
-// addScheduler tells of the term, if this instance leads, and of a loop that is stuck, also when it has just stopped to lead.
+// addScheduler reports on the term, if this instance leads, and on a stuck loop, even if the instance has just stopped leading.
 func (h *health) addScheduler(r *healthReport, now time.Time) {
 	if s := h.seat.current(); s != nil {
 		v := s.view()
@@ -202,7 +211,7 @@ func (h *health) addScheduler(r *healthReport, now time.Time) {
 	}
 }
 
-// addState tells of where the state is.
+// addState reports on where the state is kept.
 func (h *health) addState(r *healthReport) {
 	known := h.state()
 	r.Problems = append(r.Problems, known...)
@@ -215,7 +224,7 @@ func (h *health) addState(r *healthReport) {
 	}
 }
 
-// addCluster tells of the Mesos master, and when the cluster was heard of.
+// addCluster reports on the Mesos master, and when the cluster was last heard of.
 func (h *health) addCluster(r *healthReport, now time.Time) {
 	if h.mesos != nil && r.Role == roleLeader {
 		s := h.mesos.status()
@@ -227,11 +236,11 @@ func (h *health) addCluster(r *healthReport, now time.Time) {
 	}
 }
 
-// addReceivers tells of those who want to hear of runs and can't be reached.
+// addReceivers reports the receivers of notices and history that can't be reached.
 func (h *health) addReceivers(r *healthReport) {
 	for _, n := range r.Notices {
 		if n.Failing {
-			r.Problems = append(r.Problems, "notices over "+n.Client+" do not arrive")
+			r.Problems = append(r.Problems, "notices via "+n.Client+" do not arrive")
 		}
 	}
 	if h.cassandra == nil {
@@ -244,7 +253,7 @@ func (h *health) addReceivers(r *healthReport) {
 	}
 }
 
-// addClock tells of steps of the clock: for some time, and of jobs that wait for the clock for as long as they do.
+// addClock reports steps of the clock for some time, and jobs that wait for the clock as long as they do.
 func (h *health) addClock(r *healthReport, v *view, now int64) {
 	n, names, until := v.waitingForClock(now)
 	if v.clock.steps == 0 && n == 0 {
@@ -260,8 +269,8 @@ func (h *health) addClock(r *healthReport, v *view, now int64) {
 	}
 }
 
-// ServeHTTP answers at once, whatever hangs: 200 when this instance can answer requests, itself or
-// by the leader it knows, else 503.
+// ServeHTTP answers at once, whatever hangs: 200 if this instance can answer requests, itself or
+// through the leader it knows, else 503.
 func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {

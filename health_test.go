@@ -96,7 +96,7 @@ func TestHealthIsReadOnly(t *testing.T) {
 	}
 }
 
-// A loop that hangs is noticed, told of once, and noticed again when it goes on.
+// A loop that hangs is noticed, reported once, and noticed again when it continues.
 func TestWatchdogNoticesAStuckLoop(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -186,7 +186,7 @@ func TestLateRunIsToldOfWhileItWaits(t *testing.T) {
 						}
 					}
 				}
-				b.restart() // the next leader does not tell of it again
+				b.restart() // the next leader does not report it again
 				b.wait(30 * time.Minute)
 				b.end()
 				if got := strings.Join(late(b), " "); got != tt.want {
@@ -195,7 +195,7 @@ func TestLateRunIsToldOfWhileItWaits(t *testing.T) {
 			})
 		})
 	}
-	scenario(t, "one that becomes late while nobody leads is told of by the next leader, once", func(b *bench) {
+	scenario(t, "one that becomes late while nobody leads is reported by the next leader, once", func(b *bench) {
 		b.cfg.late = 5 * time.Minute
 		b.cluster.resize(0)
 		b.start().post(doc)
@@ -226,7 +226,7 @@ func TestRunLogTellsWhatMatters(t *testing.T) {
 		{eventStarted, "", ""},
 		{eventFinished, "", ""},
 		{eventFailed, "", `level=INFO msg="attempt ended without success"`},
-		{eventRetriesExhausted, "", `level=WARN msg="run failed, no attempt follows"`},
+		{eventRetriesExhausted, "", `level=WARN msg="run failed, no further attempt"`},
 		{eventDisabled, causeFailures, `level=WARN msg="run failed, the job is disabled"`},
 		{eventSkipped, "", `level=INFO msg="run skipped"`},
 		{eventLate, "", `level=WARN msg="run is late"`},

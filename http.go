@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// Limits of the server. A job is at most 1 MiB, because ZooKeeper takes no more.
+// Limits of the server. A job is at most 1 MiB, because ZooKeeper accepts no more.
 const (
 	headerLimit      = 64 << 10
 	bodyLimit        = 1 << 20
@@ -27,11 +27,11 @@ const (
 	largeBodyTimeout = 10 * time.Minute // for one that may be larger than bodyLimit: a backup
 	answerTimeout    = 5 * time.Minute  // a long list to a slow client, a held request
 	idleTimeout      = 2 * time.Minute
-	stallTimeout     = 30 * time.Second // a piece of a long body or answer: who moves nothing for so long is dropped
+	stallTimeout     = 30 * time.Second // a piece of a long body or answer: clients that transfer nothing for this long are dropped
 	shutdownGrace    = 5 * time.Second  // for requests under way when the server is told to stop
 )
 
-// serverOptions are what the HTTP side needs to know of the rest. Only the first three must be set.
+// serverOptions are what the HTTP side needs from the rest of the program. Only the first three must be set.
 type serverOptions struct {
 	// current is the scheduler while this instance leads and has loaded its
 	// state, otherwise nil.
@@ -42,28 +42,32 @@ type serverOptions struct {
 	// changed returns a channel that is closed at the next change of what
 	// current or leader return. It is asked before them.
 	changed func() <-chan struct{}
-	// obstacle says why nobody leads, "" for nothing special, and whether that lasts until a person acts; nil: never.
+	// obstacle returns why nobody leads, "" for no special reason, and whether that lasts until a person acts; nil: never.
 	obstacle func() (why string, lasts bool)
 
 	id       string               // our own host:port
 	hostname string               // the name we go by, accepted as Host on loopback
-	locate   func(id string) peer // where an instance is reached; nil: a JVM's, plain HTTP at its id
+	locate   func(id string) peer // how to reach an instance; nil: like a JVM's, plain HTTP at its id
 	// dialTLS connects to peers with scheme https; nil trusts the system's authorities.
 	dialTLS     func(ctx context.Context, network, address string) (net.Conn, error)
 	credentials string // user:password, "" for none
+	// access knows who may do what; nil: everything is for everybody, or for who knows the credentials.
+	access *access
+	// jvm are the host:port of JVM instances that are shown the credentials.
+	jvm         []string
 	realm       string
 	compress    bool
 	hold        time.Duration // how long a request waits for a leader, 0 for 20 s
 	memory      *budget       // for bodies and answers under way, nil for 1 GiB
-	connections *connections  // nil for as many as come
+	connections *connections  // nil for no bound
 	metrics     http.Handler  // /metrics and below
 	local       map[string]http.Handler
 	ui          http.Handler // everything else outside the API, nil for nothing
 	level       *slog.LevelVar
 	log         *slog.Logger
 
-	// What is counted, each nil for nobody: requests, with a function for their
-	// end; requests sent to the leader.
+	// Counters, each of which may be nil: for requests, with a function for their
+	// end; for requests sent to the leader.
 	requestStarted func(method string) func(status int)
 	forwarded      func(err error)
 }
@@ -113,7 +117,7 @@ func newServer(o serverOptions) *server {
 		ExpectContinueTimeout: s.hold + bodyTimeout, // a leader that loads its state holds requests
 		MaxIdleConnsPerHost:   64,
 		IdleConnTimeout:       idleTimeout,
-		DisableCompression:    true, // answers pass as the leader made them
+		DisableCompression:    true, // answers pass through as the leader sent them
 	}
 	return s
 }
@@ -198,14 +202,21 @@ func (s *server) answer(w *response, r *http.Request) {
 		ping(w, r)
 		return
 	}
-	if !s.authentic(r) {
-		w.Header().Set("WWW-Authenticate", `basic realm=`+strconv.Quote(s.realm))
+	c := &call{w: w, r: r, server: s, share: w.share}
+	var err error
+	switch {
+	case s.access != nil:
+		if c.who, err = s.access.identify(r, s.id, r.Header.Get(viaHeader) != ""); err != nil {
+			c.finish(err)
+			return
+		}
+	case !s.authentic(r):
+		w.Header().Set("WWW-Authenticate", challenge(s.realm))
 		errorPage(w, http.StatusUnauthorized, "Unauthorized")
 		return
 	}
-	c := &call{w: w, r: r, server: s, share: w.share}
 	w.call = c
-	known, err := false, error(nil)
+	known := false
 	if s.api != nil {
 		known, err = s.api(c)
 	}
@@ -221,11 +232,18 @@ func (s *server) answer(w *response, r *http.Request) {
 	c.finish(err)
 }
 
-// answerOther answers what lies outside the API.
+// answerOther answers requests outside the API.
 func (s *server) answerOther(c *call) error {
 	path, query := c.r.URL.Path, c.r.URL.Query()
 	h, local := s.local[path], true
-	c.private = h != nil || strings.HasPrefix(path, "/metrics/") // which the original has not
+	c.private = h != nil || strings.HasPrefix(path, "/metrics/") // which the original does not have
+	at := path
+	if !c.private && path != "/metrics" && path != "/logging" {
+		at = "/" // whatever the interface answers
+	}
+	if err := c.admit(at); err != nil {
+		return err
+	}
 	if err := checkOrigin(c.r, s.hostname); err != nil {
 		return err
 	}
@@ -244,13 +262,16 @@ func (s *server) answerOther(c *call) error {
 		s.respond(c, func(w http.ResponseWriter) { h.ServeHTTP(w, c.r) })
 		return nil
 	}
-	if local {
-		return serve(nil)
+	if !local {
+		return s.dispatch(c, serve)
 	}
-	return s.dispatch(c, serve)
+	if err := c.checkVoucher(); err != nil {
+		return err
+	}
+	return serve(nil)
 }
 
-// respond runs write with a response that is compressed if the client likes.
+// respond runs write with a response that is compressed if the client accepts that.
 func (s *server) respond(c *call, write func(http.ResponseWriter)) {
 	c.allowOrigins()
 	if s.compress {
@@ -271,9 +292,12 @@ func (s *server) authentic(r *http.Request) bool {
 	return ok && subtle.ConstantTimeCompare(given[:], s.secret[:]) == 1
 }
 
-// checkOrigin refuses changes that a foreign web page has a browser ask for:
-// with an Origin that isn't the host asked, or, where only this machine can
-// connect, for a host name that isn't this machine's (a name that an attacker has
+// challenge asks for a password.
+func challenge(realm string) string { return `basic realm=` + strconv.Quote(realm) }
+
+// checkOrigin refuses changes that a browser requests for a foreign web page:
+// with an Origin that isn't the requested host, or, where only this machine can
+// connect, for a host name that isn't this machine's (one that an attacker has
 // pointed to 127.0.0.1).
 func checkOrigin(r *http.Request, hostname string) error {
 	if safe(r.Method) {
@@ -283,7 +307,7 @@ func checkOrigin(r *http.Request, hostname string) error {
 		return &httpError{status: http.StatusForbidden, text: fmt.Sprintf("changes from another origin (%s) are refused", r.Header.Get("Origin"))}
 	}
 	if loopback, _ := r.Context().Value(loopbackKey{}).(bool); loopback && !localHost(r.Host, hostname) {
-		return &httpError{status: http.StatusForbidden, text: fmt.Sprintf("changes for the host %q are refused on loopback", r.Host)}
+		return &httpError{status: http.StatusForbidden, text: fmt.Sprintf("changes for the host %q are refused on loopback; behind a proxy, have it send Host: localhost, or start with --hostname and the name it is asked for", r.Host)}
 	}
 	return nil
 }
@@ -314,7 +338,7 @@ func safe(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions || method == http.MethodTrace
 }
 
-// ping is answered by every instance in every state: load balancers and Marathon ask for it.
+// ping is answered by every instance in every state: load balancers and Marathon use it.
 func ping(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Credentials", "true")

@@ -13,7 +13,7 @@ import (
 
 const (
 	// answerBuffer is how much of a long answer is written at a time, and what an answer
-	// takes of the memory for answers unless it fits in smallAnswer, or is a larger piece by itself.
+	// takes of the memory for answers unless it fits in smallAnswer, or is written in a larger piece.
 	answerBuffer = 64 << 10
 	smallAnswer  = 4 << 10
 	// gzipMemory is what the state of a compressor takes.
@@ -28,7 +28,7 @@ var gzipPool = sync.Pool{New: func() any {
 }}
 
 // A response is a ResponseWriter that remembers what was sent. It is where answers are bounded: what a
-// client has not read yet takes memory, for which the answer must find room before it begins, and a
+// client has not read yet takes memory, which an answer must reserve before it begins, and a
 // client that reads nothing for stallTimeout is dropped.
 type response struct {
 	http.ResponseWriter
@@ -49,7 +49,7 @@ type response struct {
 	failed   error
 }
 
-// WriteHeader notes the status, which goes out with the first write, when it is clear whether there is room.
+// WriteHeader records the status, which is sent with the first write, when it is clear whether there is room.
 func (a *response) WriteHeader(status int) {
 	if status < 200 {
 		a.ResponseWriter.WriteHeader(status)
@@ -76,7 +76,7 @@ func (a *response) Write(p []byte) (int, error) {
 	return wire{a}.Write(p)
 }
 
-// hold takes what a write of n bytes needs, and keeps it to the end.
+// hold reserves what a write of n bytes needs, until the end.
 func (a *response) hold(n int) bool {
 	need := int64(max(n, answerBuffer))
 	if n <= smallAnswer || need <= a.held {
@@ -89,8 +89,8 @@ func (a *response) hold(n int) bool {
 	return true
 }
 
-// refused reports whether there was no room for the answer. Nothing has been sent then; the response
-// is ready for another one, which is small.
+// refused reports whether there was no room for the answer. Then nothing has been sent, and the response
+// is ready for another, small one.
 func (a *response) refused() bool {
 	if a.failed == nil || a.begun {
 		return false
@@ -108,7 +108,7 @@ func (a *response) begin(p []byte) {
 	a.begun = true
 	h := a.Header()
 	if a.compress && a.status == http.StatusOK && len(p) >= gzipThreshold && h.Get("Content-Encoding") == "" &&
-		compressible(h.Get("Content-Type")) && a.share.grow(gzipMemory) { // without room for that it goes as it is
+		compressible(h.Get("Content-Type")) && a.share.grow(gzipMemory) { // without room for that, it is sent as it is
 		h.Set("Content-Encoding", "gzip")
 		h.Del("Content-Length")
 		a.z = gzipPool.Get().(*gzip.Writer)
@@ -132,7 +132,7 @@ func (w wire) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// extend gives the next piece its time.
+// extend sets the deadline for the next piece.
 func (a *response) extend() {
 	now := time.Now()
 	limit := now.Add(stallTimeout)
@@ -170,8 +170,8 @@ func (a *response) close() {
 	a.z = nil
 }
 
-// stream says that the answer may last for as long as the client reads it. The
-// deadlines of the server are for whole requests and answers.
+// stream allows the answer to last as long as the client reads it. The
+// server's deadlines are for whole requests and answers.
 func (a *response) stream() {
 	a.streams = true
 	http.NewResponseController(a.ResponseWriter).SetReadDeadline(time.Time{}) // not every writer has one
@@ -180,7 +180,7 @@ func (a *response) stream() {
 // Unwrap lets http.ResponseController reach the connection.
 func (a *response) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// code is the status sent, which is 200 if nobody has said anything.
+// code returns the status sent, which is 200 if none was set.
 func (a *response) code() int { return cmp.Or(a.status, http.StatusOK) }
 
 func compressible(contentType string) bool {
@@ -199,7 +199,7 @@ func acceptsGzip(r *http.Request) bool {
 	return false
 }
 
-// quality is the q parameter of one element of an Accept header, 1 without.
+// quality returns the q parameter of one element of an Accept header, 1 if it has none.
 func quality(params string) float64 {
 	for p := range strings.SplitSeq(params, ";") {
 		if k, v, ok := strings.Cut(strings.TrimSpace(p), "="); ok && strings.EqualFold(strings.TrimSpace(k), "q") {

@@ -87,7 +87,7 @@ func statusOf(t *testing.T, conn net.Conn) *http.Response {
 }
 
 // However many clients ask for long answers and do not read them, of whatever kind, what they hold is bounded. Beyond that the
-// answer is 503 with Retry-After, short ones are given, and who has read nothing for a while is let go.
+// answer is 503 with Retry-After, short ones are given, and a client that has read nothing for a while is dropped.
 func TestClientsThatDoNotRead(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// reasonLimit bounds what an audit line repeats of a refusal, which may quote the document.
+	// reasonLimit bounds what an audit line quotes from a refusal, which may quote the document.
 	reasonLimit = 200
 	// auditLimit bounds an audit line: clients decide how many there are, and what is in them.
 	auditLimit = 1 << 10
@@ -23,8 +23,8 @@ const (
 )
 
 // logRequest writes the line of one request: that of a change is an audit line, which is written
-// whatever the log level, since that can be changed over HTTP too. Reads are for debugging, but for
-// those with wrong credentials. Queries stay out: they carry arguments.
+// whatever the log level, since that can be changed over HTTP too. Reads are logged at debug level, except for
+// those with wrong credentials. Queries are left out: they carry arguments.
 func (s *server) logRequest(a *response, r *http.Request, took time.Duration) {
 	if changes(a.call, r) {
 		record := slog.NewRecord(time.Now(), slog.LevelInfo, "audit", 0)
@@ -44,7 +44,7 @@ func (s *server) logRequest(a *response, r *http.Request, took time.Duration) {
 	}
 }
 
-// changes reports whether a request asks for a change, also if it never got as far as a call.
+// changes reports whether a request asks for a change, even if it never became a call.
 func changes(c *call, r *http.Request) bool {
 	return !safe(r.Method) && (c == nil || !c.local)
 }
@@ -74,10 +74,13 @@ func (a *response) whatChanged(r *http.Request) []slog.Attr {
 	return attrs
 }
 
-// whoAsked says where a request came from and how it went on. The user is proven only if credentials
-// are asked for and were right, and what others were forwarded for is what they say.
+// whoAsked says where a request came from and where it went. The user is verified only if credentials
+// are required and were right, and X-Forwarded-For is merely what the sender claims.
 func (a *response) whoAsked(r *http.Request, took time.Duration) []slog.Attr {
 	user, _, _ := r.BasicAuth()
+	if a.call != nil && a.call.who != nil {
+		user = a.call.who.name
+	}
 	attrs := []slog.Attr{slog.String("user", user), slog.String("remote", r.RemoteAddr), slog.String("agent", r.UserAgent()),
 		slog.String("request", r.Header.Get(requestIDHeader)), slog.Int64("bytes", a.size), slog.Duration("took", took.Round(time.Microsecond))}
 	for _, header := range []struct{ attr, name string }{{"forwardedFor", "X-Forwarded-For"}, {"via", viaHeader}} {
@@ -85,14 +88,17 @@ func (a *response) whoAsked(r *http.Request, took time.Duration) []slog.Attr {
 			attrs = append(attrs, slog.String(header.attr, v))
 		}
 	}
+	if a.call != nil && a.call.who != nil {
+		attrs = append(attrs, slog.String("provenBy", a.call.who.how))
+	}
 	if a.forwarded != "" {
 		attrs = append(attrs, slog.String("leader", a.forwarded))
 	}
 	return attrs
 }
 
-// fitted cuts the longest texts of attrs so that all of them together are written in no more than most bytes,
-// in either format. A client has many ways to make them long: the path, its own name, who it says it is.
+// fitted cuts the longest texts of attrs so that together they take no more than most bytes,
+// in either format. A client has many ways to make them long: the path, its own name, its claimed origin.
 func fitted(attrs []slog.Attr, most int) []slog.Attr {
 	sizes, longest := make([]int, len(attrs)), 0
 	for i, a := range attrs {
@@ -118,7 +124,7 @@ func fitted(attrs []slog.Attr, most int) []slog.Attr {
 	return attrs
 }
 
-// cutWritten cuts a text so that it is written in no more than most bytes.
+// cutWritten cuts a text so that it takes no more than most bytes when written.
 func cutWritten(s string, most int) string {
 	const mark = "…"
 	if writtenSize(s) <= most {
@@ -133,7 +139,7 @@ func cutWritten(s string, most int) string {
 	return s
 }
 
-// writtenSize is the most bytes that a text takes in a log line, but for its quotes.
+// writtenSize returns the most bytes that a text takes in a log line, not counting quotes.
 func writtenSize(s string) (n int) {
 	for _, r := range s {
 		n += runeSize(r)
@@ -152,7 +158,7 @@ func runeSize(r rune) int {
 	return utf8.RuneLen(r)
 }
 
-// outcome sums a status up.
+// outcome sums up a status.
 func outcome(status int) string {
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
@@ -166,7 +172,7 @@ func outcome(status int) string {
 }
 
 // logLevels are the words of the form, by the level they set. The original's
-// others are taken too.
+// others are accepted too.
 var logLevels = map[string]slog.Level{
 	"DEBUG": slog.LevelDebug, "TRACE": slog.LevelDebug, "ALL": slog.LevelDebug, "INFO": slog.LevelInfo, "INHERIT": slog.LevelInfo,
 	"WARN": slog.LevelWarn, "ERROR": slog.LevelError, "FATAL": slog.LevelError + 4, "OFF": slog.LevelError + 8,
@@ -203,7 +209,7 @@ const loggingPage = `<!DOCTYPE html>
 <input type="submit" value="Set"></form></body></html>
 `
 
-// levelOptions lists the levels that the form offers, with the present one selected.
+// levelOptions lists the levels that the form offers, with the current one selected.
 func (s *server) levelOptions() string {
 	var b strings.Builder
 	for _, word := range []string{"DEBUG", "INFO", "WARN", "ERROR", "FATAL", "OFF"} {

@@ -24,22 +24,25 @@ type call struct {
 	w       *response
 	r       *http.Request
 	server  *server
-	api     bool // below one of the API's prefixes, so errors have the form of dialect
+	api     bool // below one of the API's prefixes, so errors are in the form of its dialect
 	dialect dialect
 	local   bool        // needs no leader, and changes nothing that is stored
-	private bool        // is no business of pages of other origins
+	private bool        // not for pages of other origins
+	who     *caller     // who asks; nil where everybody may do everything
+	rule    rule        // of the table of access, for what is asked for
 	share   *share      // of the memory for bodies and answers
 	stream  *bodyStream // the body of an operation that reads it while it arrives; nil for all others
 	body    []byte      // all of it, once read
 
 	path      string     // of the API's resource
-	params    []string   // what the {} of the path stand for
+	params    []string   // what the {} of the path matched
 	scheduler *scheduler // that leads, for an operation that needs it
+	mandate   *mandate   // what the operation may change; nil for everything
 	// subject says for the audit line which job and task a call of the API is about; nil where nothing is known.
 	subject func(*call) (job, task string)
 }
 
-// An apiError is an answer that isn't a success. Without texts it has no body.
+// An httpError is an answer that isn't a success. Without texts it has no body.
 type httpError struct {
 	status int
 	text   string // unprefixed paths
@@ -49,12 +52,12 @@ type httpError struct {
 
 func (e *httpError) Error() string { return fmt.Sprintf("%d %s", e.status, e.text) }
 
-// refuse is a 400 that says why.
+// refuse returns a 400 that says why.
 func refuse(format string, args ...any) error {
 	return &httpError{status: http.StatusBadRequest, text: fmt.Sprintf(format, args...)}
 }
 
-// finish writes the answer to a call that failed; without an error everything has been written.
+// finish writes the answer to a call that failed; if err is nil everything has been written.
 func (c *call) finish(err error) {
 	if err == nil || c.r.Context().Err() != nil {
 		return
@@ -62,7 +65,11 @@ func (c *call) finish(err error) {
 	e := c.explain(err)
 	c.w.reason = e.text
 	h := c.w.Header()
-	c.allowOrigins()
+	if e.status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", challenge(c.server.realm))
+	} else {
+		c.allowOrigins()
+	}
 	if e.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(e.retry))
 	}
@@ -91,7 +98,33 @@ func (c *call) finish(err error) {
 	}{message, http.StatusText(e.status)}))
 }
 
-// allowOrigins lets a page of any other origin read the answer, where the original does.
+// admit is nil if the one who asks has the role for a path, as the table of access has it.
+func (c *call) admit(path string) error {
+	if c.who == nil {
+		return nil
+	}
+	c.rule = ruleFor(c.r.Method, path)
+	return c.rule.permits(c.who)
+}
+
+// checkVoucher is nil unless another instance has vouched for the one who asks with another body than this.
+func (c *call) checkVoucher() error {
+	if c.who == nil || c.who.body == "" || c.stream == nil && c.body != nil && c.who.body == bodyDigest(c.body) {
+		return nil
+	}
+	return errUnproven
+}
+
+// rights reports whether the one who asks has still what rights he had, and returns a channel that is closed when that is to be asked
+// again, nil for never.
+func (c *call) rights() (still bool, changed <-chan struct{}) {
+	if c.who == nil {
+		return true, nil
+	}
+	return c.server.access.still(c.who)
+}
+
+// allowOrigins lets a page of any other origin read the answer, if the original did.
 func (c *call) allowOrigins() {
 	if !c.private {
 		c.w.Header().Set("Access-Control-Allow-Origin", "*")
@@ -101,6 +134,10 @@ func (c *call) allowOrigins() {
 // refusalOf returns the answer to what a term has refused without doing anything, and goes on; nil for any other error.
 func refusalOf(err error) *httpError {
 	switch {
+	case errors.Is(err, errUnproven):
+		return &httpError{status: http.StatusUnauthorized, text: "Unauthorized"}
+	case errors.Is(err, errTooManyPasswords):
+		return &httpError{status: http.StatusTooManyRequests, text: err.Error(), retry: 1}
 	case errors.Is(err, errBusy), errors.Is(err, errNoRoom):
 		return &httpError{status: http.StatusServiceUnavailable, text: err.Error(), retry: 1}
 	case errors.Is(err, errCrowded):
@@ -110,6 +147,9 @@ func refusalOf(err error) *httpError {
 	}
 	if e, ok := errors.AsType[*httpError](err); ok {
 		return e
+	}
+	if e, ok := errors.AsType[*notYours](err); ok {
+		return &httpError{status: http.StatusForbidden, text: e.text}
 	}
 	if je, ok := errors.AsType[*jobError](err); ok {
 		return &httpError{status: http.StatusBadRequest, text: je.Error()}
@@ -143,7 +183,7 @@ func (c *call) reply(contentType string, body []byte) error {
 	return nil
 }
 
-// long answers 200 piece by piece, so that nobody has to hold the whole. Who writes flushes at the
+// long answers 200 piece by piece, so that nobody has to hold the whole answer. The caller flushes at the
 // end, and stops at an error: the client has gone, or there is no room.
 func (c *call) long(contentType string) *bufio.Writer {
 	c.w.Header().Set("Content-Type", contentType)
@@ -166,7 +206,7 @@ func writeList[T any](b *bufio.Writer, items iter.Seq[T], document func(T) []byt
 	return b.WriteByte(']')
 }
 
-// query returns a query parameter. Broken percent escapes stand for themselves.
+// query returns a query parameter. Broken percent escapes are taken literally.
 func (c *call) query(name string) string {
 	for pair := range strings.SplitSeq(c.r.URL.RawQuery, "&") {
 		k, v, _ := strings.Cut(pair, "=")
@@ -210,11 +250,14 @@ func (c *call) readBody() error {
 	// ReadTimeout was for the request; the answer may take longer. An error means that there is no deadline.
 	http.NewResponseController(c.w).SetReadDeadline(time.Time{})
 	c.body = body
+	if err := c.checkVoucher(); err != nil {
+		return err
+	}
 	c.r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
 }
 
-// readAll is io.ReadAll with a buffer that is no larger than what has arrived asks for, and that there is room for.
+// readAll is io.ReadAll with a buffer that is no larger than what has arrived requires, and for which there is room.
 func (c *call) readAll(from io.Reader) ([]byte, error) {
 	var body []byte
 	for {
@@ -261,7 +304,7 @@ type bodyStream struct {
 	from    io.ReadCloser
 	control *http.ResponseController
 	asked   bool        // the client sends nothing before we begin to read
-	begun   atomic.Bool // what was read can't be read again
+	begun   atomic.Bool // what has been read can't be read again
 	until   time.Time
 }
 
@@ -295,18 +338,18 @@ func (b *bodyStream) Read(p []byte) (int, error) {
 // drain reads what is left, so that a client that sends it gets to the answer.
 func (b *bodyStream) drain() {
 	if b.begun.Load() || !b.asked {
-		_, _ = io.Copy(io.Discard, b) // who breaks off does not want the answer
+		_, _ = io.Copy(io.Discard, b) // a client that aborts does not want the answer
 	}
 }
 
-// A bodyError is why a body that is read while it arrives doesn't go on.
+// A bodyError is why a body that is read while it arrives has ended early.
 type bodyError struct{ err error }
 
 func (e *bodyError) Error() string { return "read the body: " + e.err.Error() }
 
 func (e *bodyError) Unwrap() error { return e.err }
 
-// Close makes whoever still reads stop. What has not been begun can be read later.
+// Close stops any reader. A body that nobody has begun to read can be read later.
 func (b *bodyStream) Close() error {
 	if !b.begun.Load() {
 		return nil
@@ -314,7 +357,7 @@ func (b *bodyStream) Close() error {
 	return b.from.Close()
 }
 
-// errorPage writes what answers a request outside the API that failed.
+// errorPage writes the answer to a failed request outside the API.
 func errorPage(w http.ResponseWriter, status int, reason string) {
 	w.Header().Set("Content-Type", "text/html;charset=utf-8")
 	w.Header().Set("Cache-Control", "must-revalidate,no-cache,no-store")
@@ -364,13 +407,13 @@ func (c *call) document(known ...string) (object, error) {
 	}
 	for _, m := range doc {
 		if !slices.Contains(known, m.key) {
-			return nil, refuse("unknown key %q; known are %s", m.key, strings.Join(known, ", "))
+			return nil, refuse("unknown key %q; known keys are %s", m.key, strings.Join(known, ", "))
 		}
 	}
 	return doc, nil
 }
 
-// refuseBody is a 400 for a body that isn't the document needed.
+// refuseBody returns a 400 for a body that isn't the required document.
 func refuseBody(body []byte, err error) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return refuse("the request has no body; a JSON document is needed")

@@ -9,24 +9,24 @@ import (
 )
 
 const (
-	// connectionMemory is about what a connection takes besides the bodies and answers on it: two
+	// connectionMemory is roughly what a connection takes besides the bodies and answers on it: two
 	// goroutines, their buffers, a header.
 	connectionMemory = 64 << 10
-	// leastConnections are served however little there is.
+	// leastConnections is how many are served however little memory there is.
 	leastConnections = 16
 )
 
-// maxConnections is how many connections may be open to a process that may use so much memory and so many
-// descriptors. A quarter of these is a reserve for the runs, ZooKeeper and Mesos, and what is left is for
-// two each: a request may need the second, to be forwarded or to read a run's output.
+// maxConnections returns how many connections may be open to a process that may use that much memory and that many
+// descriptors. A quarter of the descriptors is reserved for runs, ZooKeeper and Mesos, and of the rest each connection
+// counts for two: a request may need a second one, to be forwarded or to read a run's output.
 func maxConnections(memory int64, descriptors uint64) int {
 	free := int64(min(descriptors, 1<<30))
 	free = (free - max(free/4, 64)) / 2
 	return int(max(leastConnections, min(free, memory/8/connectionMemory)))
 }
 
-// connections bounds how many connections are open. When they are as many as there may be, a new one takes the
-// place of the one on which nothing has been asked for longest; while something is being answered
+// connections bounds how many connections are open. When the limit is reached, a new one replaces
+// the one that has been idle the longest; while requests are being answered
 // on all of them, it waits to be accepted.
 type connections struct {
 	most  int
@@ -63,7 +63,7 @@ func (l boundedListener) Accept() (net.Conn, error) {
 	return conn, err
 }
 
-// admit makes room for a connection and notes it.
+// admit makes room for a connection and records it.
 func (c *connections) admit(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -78,7 +78,7 @@ func (c *connections) next() uint64 {
 	return c.turns
 }
 
-// evict closes the connection on which nothing has been asked for longest, if there is any.
+// evict closes the connection that has been idle the longest, if there is any.
 func (c *connections) evict() bool {
 	var oldest net.Conn
 	for conn, state := range c.open {
@@ -92,13 +92,13 @@ func (c *connections) evict() bool {
 	delete(c.open, oldest)
 	plain := oldest
 	if secure, ok := oldest.(*tls.Conn); ok {
-		plain = secure.NetConn() // who says goodbye may have to wait
+		plain = secure.NetConn() // a TLS goodbye may have to wait
 	}
 	plain.Close()
 	return true
 }
 
-// changed follows the states of the connections. Requests note themselves, with their beginning: before
+// changed follows the states of the connections. Requests call asked themselves when they begin: before
 // that a client may be sending a header for as long as it likes.
 func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
@@ -118,12 +118,12 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 // connectionKey is where a request finds its connection.
 type connectionKey struct{}
 
-// named has the requests of a connection find it.
+// named lets the requests of a connection find it.
 func (c *connections) named(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connectionKey{}, conn)
 }
 
-// asked notes that a request is being answered.
+// asked records that a request is being answered.
 func (c *connections) asked(r *http.Request) {
 	conn, _ := r.Context().Value(connectionKey{}).(net.Conn)
 	c.mu.Lock()
@@ -133,7 +133,7 @@ func (c *connections) asked(r *http.Request) {
 	}
 }
 
-// end lets in whoever waits.
+// end lets in waiting connections.
 func (c *connections) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,7 +141,7 @@ func (c *connections) end() {
 	c.freed.Broadcast()
 }
 
-// count is how many connections are open.
+// count returns how many connections are open.
 func (c *connections) count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

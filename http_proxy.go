@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,15 +20,12 @@ import (
 )
 
 const (
-	// requestIDHeader carries a name for one write. The first instance makes it
-	// up, unless the client did; it is the same however often the write is sent on.
-	requestIDHeader = "X-Chronos-Request-Id"
 	// viaHeader names the instance that sent a request on. Such a request isn't sent on again.
 	viaHeader = "X-Chronos-Via"
 	// refusedHeader marks a 503 of an instance that has done nothing because it doesn't lead.
 	refusedHeader = "X-Chronos-Not-Leader"
 	// refusedPause is how long to wait before a leader that refuses connections
-	// is tried again: nothing tells when it is back.
+	// is tried again: there is no signal when it is back.
 	refusedPause = 250 * time.Millisecond
 )
 
@@ -37,18 +35,20 @@ var (
 	errSilent        = errors.New("the leader does not answer")
 )
 
-// dispatch has a request answered by the scheduler that leads: here by serve, or by
-// forwarding it. While there is none, or the one known refuses, it holds the request
-// and then answers 503. serve may be called again after it returned an error that
-// means the end of its term; it must not have written anything then.
+// dispatch gets a request answered by the leading scheduler: here through serve, or by
+// forwarding it. While there is none, or the known one refuses, it holds the request,
+// and finally answers 503. serve may be called again after it returned an error that
+// means the end of its term; then it must not have written anything.
 func (s *server) dispatch(c *call, serve func(*scheduler) error) error {
 	if c.stream == nil {
 		if err := c.readBody(); err != nil {
 			return err
 		}
+	} else if err := c.checkVoucher(); err != nil {
+		return err
 	}
 	nameWrite(c)
-	left := s.hold // of waiting: what a leader takes for its answer doesn't count
+	left := s.hold // of waiting: the time that a leader takes to answer doesn't count
 	last := "there is none"
 	for {
 		changed := s.changed()
@@ -102,9 +102,9 @@ func unavailable(text string) error {
 	return &httpError{status: http.StatusServiceUnavailable, text: text, retry: 1}
 }
 
-// termEnded reports whether err means that the scheduler stopped leading, so that the
-// outcome of a change is known only to the next one. Every error of a store that
-// isn't its definite refusal is of this kind, whatever it says.
+// termEnded reports whether err means that the scheduler stopped leading, so that only
+// the next one knows the outcome of a change. Every store error that
+// isn't a definite refusal is of this kind, whatever it says.
 func termEnded(ctx context.Context, err error) bool {
 	if err == nil || ctx.Err() != nil || refusalOf(err) != nil {
 		return false
@@ -113,7 +113,7 @@ func termEnded(ctx context.Context, err error) bool {
 	return !disk
 }
 
-// nameWrite gives a write its id, and says what the write is that the id is for.
+// nameWrite gives a write its id, with a digest of what the id stands for.
 func nameWrite(c *call) {
 	if safe(c.r.Method) {
 		return
@@ -123,7 +123,11 @@ func nameWrite(c *call) {
 		id = rand.Text()
 		c.r.Header.Set(requestIDHeader, id)
 	}
-	name := newRequestName(id, []byte(c.r.Method), []byte(c.r.URL.EscapedPath()), []byte(c.r.URL.RawQuery), c.body)
+	parts := [][]byte{[]byte(c.r.Method), []byte(c.r.URL.EscapedPath()), []byte(c.r.URL.RawQuery), c.body}
+	if c.who != nil {
+		parts = append(parts, c.who.requestPart()) // an id belongs to whoever gave it
+	}
+	name := newRequestName(id, parts...)
 	c.r = c.r.WithContext(context.WithValue(c.r.Context(), requestNameKey{}, name))
 }
 
@@ -135,13 +139,16 @@ func (s *server) forward(c *call, id string) error {
 	if s.locate != nil {
 		to = s.locate(id)
 		if now, _ := s.leader(); now != id {
-			return errNotExecuted // where that one is, and whether it is native, is not known any more
+			return errNotExecuted // its address, and whether it is native, is no longer known
 		}
+	}
+	if err := s.mayForward(c, to); err != nil {
+		return err
 	}
 	if c.spent() {
 		return errHalfRead(id)
 	}
-	if !c.share.grow(answerBuffer) { // before the answer, for which it is too late to be refused
+	if !c.share.grow(answerBuffer) { // before the answer, which can't be refused once it has begun
 		return errNoRoom
 	}
 	defer c.share.shrink(answerBuffer)
@@ -151,6 +158,39 @@ func (s *server) forward(c *call, id string) error {
 		s.forwarded(failure)
 	}
 	return f.outcome(failure)
+}
+
+// mayForward is nil if the leader can be sent a request of the one who asks. One that does not know of roles would do whatever
+// it is asked, so it is asked only for what we would do ourselves without looking at a job.
+func (s *server) mayForward(c *call, to peer) error {
+	who := c.who
+	switch {
+	case who == nil, !to.guards && (who.everywhere(adminRole) || who.everywhere(readRole) && !c.rule.changes()):
+		return nil
+	case !to.guards:
+		return unavailable("the leader does not know of roles (it is a JVM version, an older one, or has no --http_users_file), so only requests of admins, and reads of users without a scope, are sent to it")
+	case who.how == byProxy && s.access.instances == nil:
+		return unavailable("this instance does not lead, and who was let in by a proxy is told to the leader only with --instance_secret_file")
+	case who.how == byProxy && c.stream != nil:
+		return unavailable("this instance does not lead, and can't vouch for a document that it has not read; ask the leader itself")
+	}
+	return nil
+}
+
+// introduce has an outgoing request prove who asks: by what the client sent, or by our word. A leader that does not know of roles
+// gets neither, but for the credentials where it is known to be the JVM instance that they are for: whoever can write
+// in ZooKeeper can pose as a leader.
+func (s *server) introduce(p *httputil.ProxyRequest, to peer, c *call, leader string) {
+	switch {
+	case c.who == nil:
+	case !to.guards:
+		p.Out.Header.Del("Authorization")
+		if user, password, ok := strings.Cut(s.credentials, ":"); ok && slices.Contains(s.jvm, leader) {
+			p.Out.SetBasicAuth(user, password)
+		}
+	case c.who.how == byProxy:
+		p.Out.Header.Set(identityHeader, s.access.instances.sign(c.who, c.r, c.r.Header.Get(requestIDHeader), c.body, leader, time.Now()))
+	}
 }
 
 // A forwarding is one attempt to have the leader answer a request.
@@ -165,10 +205,10 @@ type forwarding struct {
 	settled  atomic.Bool   // by an answer or a cancellation, whichever was first
 	streams  atomic.Bool   // events, which must not outlive the leadership
 	watch    sync.WaitGroup
-	silent   bool // it was left because nothing came
+	silent   bool // it was abandoned because nothing came
 }
 
-// send passes the request on and the answer back. It gives up when another instance leads, if the request can
+// send passes on the request and passes back the answer. It gives up when another instance leads, if the request can
 // be sent there, and when no answer has begun for too long.
 func (f *forwarding) send() (failure error) {
 	c := f.c
@@ -190,7 +230,10 @@ func (f *forwarding) send() (failure error) {
 	defer silence.Stop()
 
 	proxy := &httputil.ReverseProxy{
-		Rewrite:        func(p *httputil.ProxyRequest) { f.s.address(p, f.to, c) },
+		Rewrite: func(p *httputil.ProxyRequest) {
+			f.s.address(p, f.to, c)
+			f.s.introduce(p, f.to, c, f.leader)
+		},
 		Transport:      f.s.transport,
 		ErrorLog:       slog.NewLogLogger(f.s.log.Handler(), slog.LevelDebug),
 		ModifyResponse: func(res *http.Response) error { return f.begin(ctx, cancel, res) },
@@ -206,7 +249,7 @@ func (f *forwarding) send() (failure error) {
 // settle decides once between an answer and a cancellation, and reports whether the caller was first.
 func (f *forwarding) settle() bool { return f.settled.CompareAndSwap(false, true) }
 
-// begin looks at the head of an answer before the client gets any of it.
+// begin inspects the head of an answer before the client gets any of it.
 func (f *forwarding) begin(ctx context.Context, cancel context.CancelCauseFunc, res *http.Response) error {
 	if res.StatusCode == http.StatusServiceUnavailable && res.Header.Get(refusedHeader) != "" {
 		return errNotExecuted
@@ -224,16 +267,25 @@ func (f *forwarding) begin(ctx context.Context, cancel context.CancelCauseFunc, 
 	f.c.w.stream()
 	f.streams.Store(true)
 	begin(&f.watch, f.s.log, "forwarding", cancel, func() {
-		select {
-		case <-f.s.stopping:
-			cancel(http.ErrServerClosed)
-		case <-ctx.Done():
+		for {
+			still, changed := f.c.rights()
+			if !still {
+				cancel(errUnproven)
+			}
+			select {
+			case <-f.s.stopping:
+				cancel(http.ErrServerClosed)
+			case <-changed:
+				continue
+			case <-ctx.Done():
+			}
+			return
 		}
 	})
 	return nil
 }
 
-// outcome is what an attempt that ended with failure means for the request.
+// outcome returns what an attempt that ended with failure means for the request.
 func (f *forwarding) outcome(failure error) error {
 	c := f.c
 	switch {
@@ -249,11 +301,11 @@ func (f *forwarding) outcome(failure error) error {
 	if c.spent() {
 		return errHalfRead(f.leader)
 	}
-	return &httpError{status: http.StatusBadGateway, text: "the leader " + f.leader + " did not answer; the change may have been made or not"}
+	return &httpError{status: http.StatusBadGateway, text: "the leader " + f.leader + " did not answer; the change may or may not have been made"}
 }
 
-// longestSilence is how long a leader may take until it begins to answer. One of ours is left as soon as another one
-// leads, and may take its time until then, for a restore for example.
+// longestSilence is how long a leader may take until it begins to answer. If it runs this program, it is abandoned as
+// soon as another one leads, and may take its time until then, for a restore for example.
 func longestSilence(c *call, to peer) time.Duration {
 	switch {
 	case !to.native:
@@ -267,14 +319,14 @@ func longestSilence(c *call, to peer) time.Duration {
 // spent reports whether the body has been read as it arrived, so that the request can't be sent again.
 func (c *call) spent() bool { return c.stream != nil && c.stream.begun.Load() }
 
-// errHalfRead is the answer to a request that was to be sent again and can't be.
+// errHalfRead is the answer to a request that would have to be sent again and can't be.
 func errHalfRead(leader string) error {
 	return &httpError{status: http.StatusBadGateway, text: "the leader " + leader + " was lost while the body arrived; " +
-		"the change may have been made or not. Sent again with the same " + requestIDHeader + ", it is made once"}
+		"the change may or may not have been made. Sent again with the same " + requestIDHeader + ", it is made once"}
 }
 
 // leadershipMoves waits until another instance than id leads, or returns false
-// when there is nothing to wait for any more.
+// when there is nothing left to wait for.
 func (s *server) leadershipMoves(ctx context.Context, answered <-chan struct{}, id string) bool {
 	for {
 		changed := s.changed()
@@ -297,7 +349,7 @@ func neverSent(err error) bool {
 	return ok && op.Op == "dial"
 }
 
-// address makes the outgoing request: the same, for the peer, with where it came from.
+// address builds the outgoing request: the same one, for the peer, with its origin.
 func (s *server) address(p *httputil.ProxyRequest, to peer, c *call) {
 	p.Out.URL.Scheme, p.Out.URL.Host = to.scheme, to.host
 	p.Out.URL.RawQuery = p.In.URL.RawQuery // Rewrite would drop what it can't parse
@@ -310,7 +362,7 @@ func (s *server) address(p *httputil.ProxyRequest, to peer, c *call) {
 	p.SetXForwarded()
 	for _, name := range []string{"X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if v := p.In.Header.Get(name); v != "" {
-			p.Out.Header.Set(name, v) // a load balancer before us knows better
+			p.Out.Header.Set(name, v) // a load balancer in front of us knows better
 		}
 	}
 	p.Out.Header.Set(viaHeader, s.id)

@@ -151,7 +151,7 @@ func TestDeadLeaderIsWaitedOut(t *testing.T) {
 	successor := startInstance(t, at, testScheduler(t), nil)
 	refused := make(chan struct{}, 10)
 	follower := startInstance(t, at, nil, func(o *apiOptions) {
-		o.locate = func(id string) peer { refused <- struct{}{}; return peer{"http", id, false} }
+		o.locate = func(id string) peer { refused <- struct{}{}; return peer{scheme: "http", host: id, native: false} }
 	})
 	var clients sync.WaitGroup
 	clients.Go(func() {
@@ -190,7 +190,7 @@ func TestLeaderDiesMidway(t *testing.T) {
 			})
 			at.set(dying)
 			follower := startInstance(t, at, nil, func(o *apiOptions) {
-				o.locate = func(id string) peer { return peer{"http", id, tt.native} }
+				o.locate = func(id string) peer { return peer{scheme: "http", host: id, native: tt.native} }
 			})
 			if res, body := ask(t, tt.method, follower.url+"/v1/scheduler/job/a", ""); res.StatusCode != tt.status {
 				t.Errorf("%s = %d %s, want %d", tt.method, res.StatusCode, body, tt.status)
@@ -412,7 +412,7 @@ func TestLeaderMayTakeItsTime(t *testing.T) {
 				})
 				follower := startInstance(t, at, nil, func(o *apiOptions) {
 					o.hold = 20 * time.Second
-					o.locate = func(id string) peer { return peer{"http", id, tt.native} }
+					o.locate = func(id string) peer { return peer{scheme: "http", host: id, native: tt.native} }
 				})
 				at.set(leader)
 				start := time.Now()
@@ -429,7 +429,7 @@ func TestLeaderMayTakeItsTime(t *testing.T) {
 	}
 }
 
-// The time a leader takes is no time without a leader.
+// The time that a leader takes does not count as time without a leader.
 func TestHoldingCountsOnlyWaiting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -484,7 +484,7 @@ func TestStreamedBodyThroughAFollower(t *testing.T) {
 			io.ReadFull(r.Body, b)
 			arrived <- string(b)
 			panic(http.ErrAbortHandler)
-		}, 502, "the change may have been made or not"},
+		}, 502, "the change may or may not have been made"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			leader := standIn(t, tt.leader)
@@ -515,7 +515,7 @@ func TestStreamedBodyThroughAFollower(t *testing.T) {
 	}
 }
 
-// Until the body has been asked for, a request with one waits for a leader as any other.
+// Until its body has been asked for, a request with one waits for a leader like any other.
 func TestStreamedBodyWaitsForALeader(t *testing.T) {
 	t.Parallel()
 	document := string(aBackup(t, largeState(3)))

@@ -53,7 +53,7 @@ func leaderAndFollower(t *testing.T, adjust func(*apiOptions)) map[string]http.H
 	return map[string]http.Handler{"leader": leader, "follower": newAPI(o)}
 }
 
-// Who may do what, on the leader and through a follower: everything is for those who know the
+// What is allowed to whom, on the leader and through a follower: everything is for those who know the
 // credentials but /ping, and no page of another origin changes anything, with credentials or without.
 func TestAccessMatrix(t *testing.T) {
 	t.Parallel()

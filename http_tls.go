@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// certificateCheck is the least time between two looks at the file.
+	// certificateCheck is the minimum time between two checks of the file.
 	certificateCheck = 2 * time.Second
 	// certificateNotice is how long before its end a certificate is warned about.
 	certificateNotice = 14 * 24 * time.Hour
@@ -45,7 +45,7 @@ func (o tlsOptions) enabled() bool {
 }
 
 // certificates serves those of one keystore file, and reads the file again when it has
-// changed. A changed file that can't be used leaves the old certificates in service.
+// changed. If a changed file can't be used, the old certificates stay in use.
 type certificates struct {
 	options tlsOptions
 	log     *slog.Logger
@@ -56,13 +56,13 @@ type certificates struct {
 	stamp   fileStamp
 }
 
-// fileStamp tells two states of a file apart.
+// fileStamp distinguishes states of a file.
 type fileStamp struct {
 	modified time.Time
 	size     int64
 }
 
-// newCertificates reads the keystore: JKS, PKCS12 or PEM, told apart by content.
+// newCertificates reads the keystore: JKS, PKCS12 or PEM, distinguished by content.
 func newCertificates(o tlsOptions, log *slog.Logger) (*certificates, error) {
 	c := &certificates{options: o, log: log}
 	stamp, err := stampOf(o.Path)
@@ -89,14 +89,14 @@ func stampOf(path string) (fileStamp, error) {
 	return fileStamp{info.ModTime(), info.Size()}, nil
 }
 
-// config is for http.Server.TLSConfig. It serves no version of TLS below 1.2.
+// config returns the http.Server.TLSConfig. It serves no version of TLS below 1.2.
 func (c *certificates) config() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.certificate}
 }
 
 // dialPeer connects to another instance. They share the keystore: an instance is trusted
-// that shows a certificate of ours, or one with the right name that the authorities in our chain, or
-// those of the system, vouch for. Nothing else would do for a keystore that keytool made
+// if it shows one of our certificates, or one with the right name that was signed by an authority in our chain
+// or by one of the system's. Only this works with a keystore that keytool created
 // on the spot, which no authority knows.
 func (c *certificates) dialPeer(ctx context.Context, network, address string) (net.Conn, error) {
 	host, _, err := net.SplitHostPort(address)
@@ -108,7 +108,7 @@ func (c *certificates) dialPeer(ctx context.Context, network, address string) (n
 	d := tls.Dialer{Config: &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         host,
-		InsecureSkipVerify: true, // VerifyConnection does it
+		InsecureSkipVerify: true, // VerifyConnection does that
 		VerifyConnection:   func(state tls.ConnectionState) error { return c.verifyPeer(host, state.PeerCertificates) },
 	}}
 	return d.DialContext(ctx, network, address)
@@ -136,12 +136,12 @@ func (c *certificates) verifyPeer(host string, chain []*x509.Certificate) error 
 		between.AddCert(one)
 	}
 	if _, err := chain[0].Verify(x509.VerifyOptions{DNSName: host, Roots: roots, Intermediates: between}); err != nil {
-		return fmt.Errorf("certificate of instance %s is neither ours nor vouched for: %w", host, err)
+		return fmt.Errorf("certificate of instance %s is neither ours nor signed by a trusted authority: %w", host, err)
 	}
 	return nil
 }
 
-// expires is when the first of the certificates served ends.
+// expires returns when the first of the served certificates expires.
 func (c *certificates) expires() time.Time {
 	list := *c.serving.Load()
 	end := list[0].Leaf.NotAfter
@@ -165,8 +165,8 @@ func (c *certificates) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate
 	return &list[0], nil
 }
 
-// refresh loads the file again if it has changed. One handshake does it while others go on
-// with what there is.
+// refresh loads the file again if it has changed. One handshake does that while others continue
+// with what is loaded.
 func (c *certificates) refresh(now time.Time) {
 	if now.UnixNano()-c.looked.Load() < int64(certificateCheck) || !c.looking.TryLock() {
 		return
@@ -187,10 +187,10 @@ func (c *certificates) refresh(now time.Time) {
 		err = unreadable(c.options.Path, err)
 	}
 	if err != nil {
-		c.log.Error("changed certificate can't be used, the old one stays in service", "error", err)
+		c.log.Error("changed certificate can't be used, the old one stays in use", "error", err)
 		return
 	}
-	c.log.Info("changed certificate in service", "path", c.options.Path, "expires", c.expires())
+	c.log.Info("changed certificate in use", "path", c.options.Path, "expires", c.expires())
 }
 
 func (c *certificates) load(now time.Time) error {
@@ -209,7 +209,7 @@ func (c *certificates) load(now time.Time) error {
 	return nil
 }
 
-// warnOfDates tells of a certificate that clients will refuse, now or soon. It is served all the same.
+// warnOfDates warns about a certificate that clients will refuse, now or soon. It is served anyway.
 func (c *certificates) warnOfDates(leaf *x509.Certificate, now time.Time) {
 	log := c.log.With("path", c.options.Path, "subject", leaf.Subject.String())
 	switch {
@@ -247,6 +247,7 @@ func keystoreKind(data []byte) string {
 var (
 	errWrongPassword = errors.New("the password is wrong")
 	errNoKey         = errors.New("it has no private key with a certificate")
+	errTornKeystore  = errors.New("it is torn or damaged")
 )
 
 // readKeystore returns the keys of a keystore with their chains, at least one.
@@ -276,8 +277,11 @@ func readKeystore(data []byte, password string) ([]tls.Certificate, error) {
 	return list, nil
 }
 
-// readJKS takes every key that opens with the store's password, by alias. Jetty knows no other one.
+// readJKS returns every key that opens with the store's password, by alias. Jetty knows no other password.
 func readJKS(data []byte, password string) ([]tls.Certificate, error) {
+	if !wholeJKS(data) {
+		return nil, errTornKeystore
+	}
 	store := keystore.New()
 	if err := store.Load(bytes.NewReader(data), []byte(password)); err != nil {
 		if err.Error() == "got invalid digest" {
@@ -304,6 +308,65 @@ func readJKS(data []byte, password string) ([]tls.Certificate, error) {
 		return nil, cmp.Or(failed, errNoKey)
 	}
 	return list, nil
+}
+
+// wholeJKS reports whether a JKS keystore is as long as it says. What reads it takes room for as many certificates
+// as a file says that is torn, or still being written, and that may be more than there is memory for.
+func wholeJKS(data []byte) bool {
+	const key, trusted, digest = 1, 2, 20
+	d := jksReader{rest: data}
+	d.number(4) // the magic
+	version := d.number(4)
+	certificates := func(n uint64) {
+		for ; n > 0 && !d.short; n-- {
+			if version == 2 {
+				d.skip(d.number(2)) // its type
+			}
+			d.skip(d.number(4))
+		}
+	}
+	for entries := d.number(4); entries > 0 && !d.short; entries-- {
+		tag := d.number(4)
+		d.skip(d.number(2)) // the alias
+		d.skip(8)           // the date
+		switch tag {
+		case key:
+			d.skip(d.number(4))
+			certificates(d.number(4))
+		case trusted:
+			certificates(1)
+		default:
+			return false
+		}
+	}
+	d.skip(digest)
+	return !d.short
+}
+
+// A jksReader walks through a keystore.
+type jksReader struct {
+	rest  []byte
+	short bool // less was left than was to be read
+}
+
+func (d *jksReader) skip(n uint64) {
+	if n > uint64(len(d.rest)) {
+		d.rest, d.short = nil, true
+		return
+	}
+	d.rest = d.rest[n:]
+}
+
+// number reads a number of so many bytes, 0 where there are fewer.
+func (d *jksReader) number(size int) (n uint64) {
+	at := d.rest
+	if d.skip(uint64(size)); d.short {
+		return 0
+	}
+	for _, b := range at[:size] {
+		n = n<<8 | uint64(b)
+	}
+	return n
 }
 
 func jksCertificate(store keystore.KeyStore, alias, password string) (tls.Certificate, error) {
@@ -338,7 +401,7 @@ func readPKCS12(data []byte, password string) ([]tls.Certificate, error) {
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {
-		return nil, fmt.Errorf("its key is of a kind that TLS has no use for: %T", key)
+		return nil, fmt.Errorf("its key is of a kind that TLS can't use: %T", key)
 	}
 	one := tls.Certificate{PrivateKey: signer, Certificate: [][]byte{leaf.Raw}}
 	for _, c := range chain {

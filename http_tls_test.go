@@ -110,7 +110,7 @@ func TestChangedKeystoreIsServedWithoutRestart(t *testing.T) {
 		}
 	}
 	replace(first)
-	// In virtual time: what counts as recently looked at is two seconds.
+	// In virtual time: a check counts as recent for two seconds.
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		c, err := newCertificates(tlsOptions{path, storePassword}, slog.New(slog.NewTextHandler(&log, nil)))
@@ -126,7 +126,7 @@ func TestChangedKeystoreIsServedWithoutRestart(t *testing.T) {
 		}
 		serves("first")
 		replace(second)
-		serves("first") // looked at a moment ago
+		serves("first") // checked a moment ago
 		time.Sleep(certificateCheck)
 		serves("second")
 
@@ -137,7 +137,7 @@ func TestChangedKeystoreIsServedWithoutRestart(t *testing.T) {
 			time.Sleep(certificateCheck)
 			serves("second")
 		}
-		if n := strings.Count(log.String(), "the old one stays in service"); n != 1 {
+		if n := strings.Count(log.String(), "the old one stays in use"); n != 1 {
 			t.Errorf("a bad file was logged %d times, want once:\n%s", n, &log)
 		}
 		if err := os.Remove(path); err != nil {

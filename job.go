@@ -48,12 +48,19 @@ type Job struct {
 	Schedule               string   // as posted, or as last advanced
 	ScheduleTimeZone       string
 	Extra                  []RawField // unknown keys, in their order
-	Policy                 *Policy    // what it says in keys of ours, nil for nothing; replaced, never changed
+	Named                  namedSizes // which sizes its document named, where that is kept
+	Policy                 *Policy    // what it says in keys that only this program knows, nil for nothing; replaced, never changed
 
-	Misread []Warning // what the document that was posted says otherwise than this; no part of it
+	Misread []Warning // where the posted document differs from this; not part of the document
 }
 
-// Fetch is one URI that is brought into the sandbox before the task starts.
+// namedSizes are those that a posted document names and no default has filled in.
+type namedSizes struct {
+	CPUs bool `json:"cpus,omitempty"`
+	Mem  bool `json:"mem,omitempty"`
+}
+
+// Fetch is one URI that is fetched into the sandbox before the task starts.
 type Fetch struct {
 	URI        string
 	Executable bool
@@ -135,7 +142,7 @@ type dialect int
 const (
 	dialect2      dialect = iota // unprefixed paths: 2.5's keys (2.4's and two more)
 	dialect3                     // /v1: 3.0's keys
-	dialectStored                // all of both, as kept in the store
+	dialectStored                // the keys of both, as kept in the store
 )
 
 // jobDefaults are the values for keys that a document leaves out.
@@ -145,12 +152,13 @@ type jobDefaults struct {
 	User            string
 	NotifyHosts     []string // that jobs may have called, in lower case
 	patterns        *patterns
+	KeepNamed       bool      // whether a job tells which sizes its document named
 	Now             time.Time // start of a job posted under /v1 without a schedule; zero leaves it empty
 }
 
 // parseDate reads a lastSuccess or lastError text. Clients may have put anything
-// there, so besides our own form it takes the usual shapes of ISO 8601, in UTC
-// where they name no offset, and reports false for the rest.
+// there, so besides our own form it accepts the usual forms of ISO 8601, in UTC
+// if they name no offset, and reports false for the rest.
 func parseDate(s string) (time.Time, bool) {
 	layouts := [...]string{
 		time.RFC3339, "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05",
@@ -164,8 +172,8 @@ func parseDate(s string) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// lastResult returns what graph/csv and jobs/summary say of the job: fresh,
-// success or failure. Where both dates are given and one can't be read, the
+// lastResult returns what graph/csv and jobs/summary say about the job: fresh,
+// success or failure. If both dates are given and one can't be read, the
 // answer is failure; the JVM versions failed the whole request.
 func (j *Job) lastResult() string {
 	switch {
@@ -239,12 +247,12 @@ const maxName = 230
 // request is a little above it.
 const maxEntry = 1_000_000
 
-// constraintOperators are those that some version knows.
+// constraintOperators are the operators that some version knows.
 var constraintOperators = [...]string{"EQUALS", "LIKE", "UNLIKE"}
 
 // validJobName reports whether some version accepts and can store the name: ASCII letters,
-// digits, and blanks and _ . # - in any number but none. The versions also accepted tabs and line
-// ends, which ZooKeeper refuses in the name of a node and Mesos in that of a task.
+// digits, spaces and _ . # -, at least one. Those versions also accepted tabs and line
+// ends, which ZooKeeper refuses in node names and Mesos in task ids.
 func validJobName(name string) bool {
 	for i := range len(name) {
 		switch c := name[i]; {
@@ -270,7 +278,7 @@ func (j *Job) checkName(d dialect) error {
 }
 
 // check refuses what a POST may not bring in beyond what decoding refuses. With
-// created it also does what the JVM versions do for new jobs only. Parents that
+// created it also makes the checks that the JVM versions make for new jobs only. Parents that
 // don't exist are the graph's business. The error is a *jobError.
 func (j *Job) check(created bool, now time.Time) error {
 	if created {
@@ -316,7 +324,7 @@ func (j *Job) checkTrigger(now time.Time) error {
 	return nil
 }
 
-// parseSchedule reads when the job is due. What an H in its expression stands for follows from its name.
+// parseSchedule reads when the job is due. What an H in its expression stands for is derived from its name.
 func (j *Job) parseSchedule(now time.Time) (Schedule, error) {
 	text, err := spreadCron(j.Schedule, j.Name)
 	if err != nil {
@@ -325,7 +333,7 @@ func (j *Job) parseSchedule(now time.Time) (Schedule, error) {
 	return parseSchedule(text, j.ScheduleTimeZone, now)
 }
 
-// minEpsilon is how late an occurrence may be whatever its job says: nobody comes to one before it is due.
+// minEpsilon is how late any occurrence may be, whatever its job says: none can be handled before it is due.
 const minEpsilon = time.Second
 
 // latest returns how late an occurrence of the job may still run, in ms.
@@ -341,11 +349,11 @@ func (j *Job) sizes() [3]jobSize {
 	return [3]jobSize{{"cpus", j.CPUs}, {"mem", j.Mem}, {"disk", j.Disk}}
 }
 
-// checkNumbers refuses sizes that are none. Java reads the string "NaN" as a number.
+// checkNumbers refuses sizes that are not numbers. Java reads the string "NaN" as a number.
 func (j *Job) checkNumbers() error {
 	for _, s := range j.sizes() {
 		if math.IsNaN(s.value) || math.IsInf(s.value, 0) {
-			return &jobError{s.key, fmt.Sprintf("%s: %s is not a number that can be used", s.key, javaDouble(s.value))}
+			return &jobError{s.key, fmt.Sprintf("%s: %s is not a usable number", s.key, javaDouble(s.value))}
 		}
 	}
 	return nil

@@ -47,7 +47,7 @@ func decodeJob(data []byte, d jobDefaults, from dialect, base *Job) (*Job, error
 }
 
 // decodeStoredJob reads a job that 2.4, 2.5, 3.0 or this program stored. It is as
-// lenient as can be: only malformed JSON and a missing name are errors.
+// lenient as possible: only malformed JSON and a missing name are errors.
 func decodeStoredJob(data []byte, d jobDefaults) (*Job, error) {
 	if !utf8.Valid(data) {
 		data = bytes.ToValidUTF8(data, []byte("\uFFFD"))
@@ -62,7 +62,7 @@ func decodeStoredJob(data []byte, d jobDefaults) (*Job, error) {
 	return j, nil
 }
 
-// A jobDecoder turns one document into a Job. The first error stays.
+// A jobDecoder turns one document into a Job. It keeps the first error.
 type jobDecoder struct {
 	defaults jobDefaults
 	from     dialect
@@ -70,8 +70,8 @@ type jobDecoder struct {
 	err      *jobError
 }
 
-// fail records that something is wrong at a place like container.volumes[2]. What
-// is in the store is never refused for it.
+// fail records that something is wrong at a path like container.volumes[2]. Stored
+// documents are never refused for that.
 func (d *jobDecoder) fail(at docPath, format string, args ...any) {
 	if d.err != nil || d.from == dialectStored {
 		return
@@ -83,7 +83,7 @@ func (d *jobDecoder) fail(at docPath, format string, args ...any) {
 }
 
 // A docPath leads to an object in the document, or an element of a list if index is not
-// negative. It is text only once something is wrong there.
+// negative. It is turned into text only if something is wrong there.
 type docPath struct {
 	path  string
 	index int
@@ -130,7 +130,7 @@ func (d *jobDecoder) job(doc object) *Job {
 	return j
 }
 
-// hidden returns a job with what absent keys mean where that depends on base.
+// hidden returns a job with the values of absent keys that depend on base.
 func (d *jobDecoder) hidden() *Job {
 	j := &Job{Epsilon: d.defaults.Epsilon}
 	switch {
@@ -143,7 +143,7 @@ func (d *jobDecoder) hidden() *Job {
 	return j
 }
 
-// command reads what the job runs, how, and whose it is.
+// command reads what the job runs, how, and who owns it.
 func (d *jobDecoder) command(j *Job, doc object) {
 	j.Command = doc.get("command").text()
 	if d.from == dialect2 && doc.get("command") == "" {
@@ -164,7 +164,7 @@ func (d *jobDecoder) command(j *Job, doc object) {
 	j.OwnerName = doc.get("ownerName").text()
 	j.Description = doc.get("description").text()
 	if d.from != dialect3 || j.Async {
-		// 3.0 had no async jobs: a key in a document meant for it would have a run wait for ever.
+		// 3.0 had no async jobs: with that key, a document meant for it would make a run wait forever.
 		j.Async = boolOr(doc.get("async"), j.Async)
 	}
 	j.Disabled = doc.get("disabled").bool()
@@ -184,8 +184,8 @@ func (d *jobDecoder) command(j *Job, doc object) {
 	}
 }
 
-// epsilon reads a period. 3.0 ignores the key, so under /v1 an unusable text is
-// as good as none.
+// epsilon reads a period. 3.0 ignores the key, so under /v1 an unusable text counts
+// as absent.
 func (d *jobDecoder) epsilon(j *Job, v value) {
 	p, err := parsePeriod(v.text())
 	switch {
@@ -196,7 +196,7 @@ func (d *jobDecoder) epsilon(j *Job, v value) {
 	}
 }
 
-// history reads the counters, literally as the client gave them.
+// history reads the counters exactly as the client gave them.
 func (d *jobDecoder) history(j *Job, doc object) {
 	j.SuccessCount = doc.get("successCount").int64()
 	j.ErrorCount = doc.get("errorCount").int64()
@@ -210,6 +210,10 @@ func (d *jobDecoder) resources(j *Job, doc object) {
 	j.CPUs = d.size(doc.get("cpus"), d.defaults.CPUs)
 	j.Mem = d.size(doc.get("mem"), d.defaults.Mem)
 	j.Disk = d.size(doc.get("disk"), d.defaults.Disk)
+	if d.defaults.KeepNamed && d.from != dialectStored { // where every size stands
+		names := func(key string) bool { return d.size(doc.get(key), 0) > 0 }
+		j.Named = namedSizes{CPUs: names("cpus"), Mem: names("mem")}
+	}
 }
 
 // size reads one size. 0, and whatever converts to 0, is the default, and so is a
@@ -223,8 +227,8 @@ func (d *jobDecoder) size(v value, byDefault float64) float64 {
 	return f
 }
 
-// trigger reads when the job runs: after its parents, on its schedule, or, given
-// neither, once and now.
+// trigger reads when the job runs: after its parents, on its schedule, or, if neither
+// is given, once and now.
 func (d *jobDecoder) trigger(j *Job, doc object) {
 	parents, schedule := doc.get("parents"), doc.get("schedule")
 	switch {
@@ -241,12 +245,12 @@ func (d *jobDecoder) trigger(j *Job, doc object) {
 	}
 }
 
-// keepOwnForm undoes what only GET jobs does to a document: it shows uris as fetch and
-// fetch as uris. A client that posts what it read there means one list, and would be
-// refused, or have what it took out of uris fetched all the same.
+// keepOwnForm undoes what only GET jobs does to a document: it repeats uris as fetch and
+// fetch as uris. A client that posts what it read there means one list, and would otherwise be
+// refused, or what it removed from uris would still be fetched.
 func (d *jobDecoder) keepOwnForm(j *Job, doc object) {
 	if d.from == dialectStored || len(j.Fetch) == 0 || doc.get("uris") == "" {
-		return // where uris is absent, fetch is meant
+		return // if uris is absent, fetch is meant
 	}
 	base := d.base
 	if base == nil {
@@ -257,7 +261,7 @@ func (d *jobDecoder) keepOwnForm(j *Job, doc object) {
 	case derived && len(base.Fetch) == 0 && len(base.URIs) > 0 && slices.EqualFunc(j.Fetch, base.URIs, isEcho):
 		j.Fetch = nil // uris may have been changed, or emptied
 	case len(base.Fetch) > 0 && slices.EqualFunc(base.Fetch, j.URIs, hasURI):
-		j.URIs = base.URIs // which the list does not show
+		j.URIs = base.URIs // which the listing does not show
 	case len(j.URIs) == 0 || !slices.EqualFunc(j.Fetch, j.URIs, hasURI):
 	case derived && slices.EqualFunc(j.Fetch, echoOf(j.URIs, d.listedIn(doc)), sameFetch):
 		j.Fetch = nil
@@ -266,8 +270,8 @@ func (d *jobDecoder) keepOwnForm(j *Job, doc object) {
 	}
 }
 
-// listedIn returns the dialect of the list that a document was read from: only one of them
-// shows epsilon, and only the other concurrent. Where that tells nothing it is the one of the post.
+// listedIn returns the dialect of the listing that a document was read from: only one of them
+// shows epsilon, and only the other concurrent. If the document has neither, it is the dialect of the post.
 func (d *jobDecoder) listedIn(doc object) dialect {
 	switch two, three := doc.get("epsilon") != "", doc.get("concurrent") != ""; {
 	case two && !three:
@@ -287,12 +291,12 @@ func hasURI(f Fetch, uri string) bool { return f.URI == uri }
 
 func sameFetch(a, b Fetch) bool { return a == b }
 
-// isEcho reports whether f is what a list of some dialect makes of uri.
+// isEcho reports whether f is what some dialect's listing makes of uri.
 func isEcho(f Fetch, uri string) bool {
 	return f == Fetch{URI: uri, Extract: true} || f == Fetch{URI: uri}
 }
 
-// boolOr converts v, or returns absent where v is.
+// boolOr converts v, or returns absent if v is absent.
 func boolOr(v value, absent bool) bool {
 	if v == "" {
 		return absent
@@ -311,7 +315,7 @@ func texts(v value) []string {
 	return list
 }
 
-// uniqueTexts removes what is not the first of its kind, in place.
+// uniqueTexts removes duplicates in place, keeping the first of each.
 func uniqueTexts(list []string) []string {
 	seen := make(map[string]bool, len(list))
 	return slices.DeleteFunc(list, func(s string) bool {
@@ -321,7 +325,7 @@ func uniqueTexts(list []string) []string {
 	})
 }
 
-// extraFields returns the members that are no key of a job, in order. Of the keys of ours those are that are inert.
+// extraFields returns the members whose keys are not those of a job, in order, including our own keys if they are inert.
 func extraFields(doc, inert object) []RawField {
 	var unknown object
 	for _, m := range doc {
@@ -359,7 +363,7 @@ func compact(v value) []byte {
 	var b bytes.Buffer
 	b.Grow(len(v))
 	if err := json.Compact(&b, []byte(v)); err != nil {
-		return []byte("null") // can't be: the document is well formed
+		return []byte("null") // impossible: the document is well formed
 	}
 	return bytes.Clone(b.Bytes())
 }
@@ -377,7 +381,7 @@ var jobKeys = map[string]bool{
 
 func isJobKey(key string) bool { return jobKeys[key] }
 
-// objects hands each element of a list that must be objects to read.
+// objects passes each element of a list, which must be an object, to read.
 func (d *jobDecoder) objects(list value, path string, read func(o object, at docPath)) {
 	for i, e := range list.elements() {
 		at := docPath{path, i}
@@ -468,7 +472,7 @@ func (d *jobDecoder) container(v value) *Container {
 	return c
 }
 
-// containerType reads DOCKER or MESOS in any case. 2.x did not look at the key.
+// containerType reads DOCKER or MESOS in either case. 2.x ignored the key.
 func (d *jobDecoder) containerType(v value) string {
 	switch kind := strings.ToUpper(v.text()); {
 	case kind == "DOCKER", kind == "MESOS":

@@ -9,8 +9,8 @@ import (
 // the keys is that of the JVM versions:
 //
 //   - dialect2 is what 2.5 writes. What 2.5 could not express (a MESOS container,
-//     networkName, networkInfos, external volumes, output_file) shows only where
-//     it is in use, so that such a job survives being read and posted back.
+//     networkName, networkInfos, external volumes, output_file) is written only
+//     if it is in use, so that such a job survives being read and posted back.
 //   - dialect3 is what 3.0's last state writes.
 //   - dialectStored is dialect3 with epsilon after shell and async after
 //     description. Every JVM version reads it.
@@ -57,7 +57,7 @@ func (j *Job) appendJSON(dst []byte, d dialect) []byte {
 	return append(dst, '}')
 }
 
-// appendCommand appends what the job runs and whose it is.
+// appendCommand appends what the job runs and who owns it.
 func (j *Job) appendCommand(dst []byte, d dialect) []byte {
 	dst = appendText(dst, "command", j.Command)
 	dst = appendBool(dst, "shell", j.Shell)
@@ -77,7 +77,7 @@ func (j *Job) appendCommand(dst []byte, d dialect) []byte {
 	return dst
 }
 
-// appendHistory appends the counters that stand together.
+// appendHistory appends the counters, which are adjacent.
 func (j *Job) appendHistory(dst []byte) []byte {
 	dst = appendInt(dst, "successCount", j.SuccessCount)
 	dst = appendInt(dst, "errorCount", j.ErrorCount)
@@ -86,7 +86,7 @@ func (j *Job) appendHistory(dst []byte) []byte {
 }
 
 // appendListJSON appends the job as GET jobs shows it: uris and fetch, the old
-// and the new way to say the same, each stand in for the other.
+// and the new way to say the same thing, each repeat the other.
 func (j *Job) appendListJSON(dst []byte, d dialect) []byte {
 	shown := *j
 	switch {
@@ -96,7 +96,7 @@ func (j *Job) appendListJSON(dst []byte, d dialect) []byte {
 			shown.URIs[i] = f.URI
 		}
 		if d == dialect2 && slices.EqualFunc(j.Fetch, echoOf(shown.URIs, d), sameFetch) {
-			// Posted back, it would be taken for uris, and those are extracted. ownFetch knows the mark.
+			// Posted back, it would be taken for uris, and those are extracted. ownFetch recognizes this mark.
 			shown.Fetch = slices.Clone(j.Fetch)
 			shown.Fetch[0].Extra = `,"output_file":""`
 		}
@@ -106,7 +106,7 @@ func (j *Job) appendListJSON(dst []byte, d dialect) []byte {
 	return shown.appendJSON(dst, d)
 }
 
-// echoOf is the fetch that a list makes of uris. 2.5 said false of extract, though uris were extracted.
+// echoOf is the fetch that a listing makes of uris. 2.5 showed extract as false, though uris were extracted.
 func echoOf(uris []string, d dialect) []Fetch {
 	fetches := make([]Fetch, len(uris))
 	for i, uri := range uris {

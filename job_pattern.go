@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// All patterns of a job together are bounded, in bytes and in steps: a step is about one instruction of the
-// compiled program, and what comparing costs at most for each character of an attribute. A list of a hundred
-// host names is well below both; x{1000} is a thousand steps.
+// The patterns of a job together are bounded, in bytes and in steps: a step is about one instruction of the
+// compiled program, and the most that a comparison costs per character of an attribute. A list of a hundred
+// host names is well below both bounds; x{1000} is a thousand steps.
 const (
 	maxPattern      = 4096
 	maxProgram      = 4096
-	maxShownPattern = 200 // bytes of one that texts show
+	maxShownPattern = 200 // bytes of a pattern that messages show
 )
 
 // A pattern is the value of a LIKE or UNLIKE constraint. It must match the whole of an attribute, as Java's
@@ -44,7 +44,7 @@ func newPattern(value string) *pattern {
 func (p *pattern) usable() bool { return p != nil && p.re != nil }
 
 // programSize is about how many instructions an expression compiles to, without compiling it: repetitions
-// are written out then. Of a character class each range counts, since Unicode's have hundreds.
+// count as if written out. Each range of a character class counts, since Unicode classes have hundreds.
 func programSize(re *syntax.Regexp) int {
 	subs := 0
 	for _, sub := range re.Sub {
@@ -71,11 +71,11 @@ func programSize(re *syntax.Regexp) int {
 		}
 		size = subs*most + most - re.Min
 	}
-	return min(size, 1<<30) // which no expression of maxPattern bytes overflows on its way up
+	return min(size, 1<<30) // an expression of maxPattern bytes can't overflow on the way
 }
 
-// patterns are those that were compiled last, so that a pattern is compiled once for all jobs that have it, and
-// not again where a document is read again. Nil keeps none.
+// patterns caches the patterns compiled last, so that a pattern is compiled once for all jobs that have it, and
+// not again when a document is read again. A nil cache keeps none.
 type patterns struct {
 	mu    sync.Mutex
 	kept  map[string]*pattern
@@ -87,7 +87,7 @@ const maxKeptSteps = 50 * maxProgram
 
 func newPatterns() *patterns { return &patterns{kept: map[string]*pattern{}} }
 
-// compile gives the constraints of a job their patterns, as far as these are within the bounds together.
+// compile gives the constraints of a job their patterns, as long as these together stay within the bounds.
 func (s *patterns) compile(all []Constraint) {
 	bytes, steps := 0, 0
 	for i := range all {
@@ -117,7 +117,7 @@ func (s *patterns) of(value string) *pattern {
 	if p != nil {
 		return p
 	}
-	p = newPattern(value) // without the lock, which the scheduler's loop may want
+	p = newPattern(value) // without the lock, which the scheduler's loop may need
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.steps += min(p.steps, maxProgram) + len(value); s.steps > maxKeptSteps {

@@ -29,7 +29,7 @@ type member struct {
 type object []member
 
 // parseValue returns the first value of a document, ignoring what follows it, as
-// Jackson does. A byte order mark is skipped. The error tells line and column.
+// Jackson does. A byte order mark is skipped. The error names line and column.
 func parseValue(data []byte) (value, error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if !utf8.Valid(data) {
@@ -42,7 +42,7 @@ func parseValue(data []byte) (value, error) {
 	if json.NewDecoder(bytes.NewReader(data)).Decode(&first) == nil {
 		return value(first), nil
 	}
-	// Once more, for an error that counts from the start of the document.
+	// Decode again, for an error whose offset is from the start of the document.
 	err := json.Unmarshal(data, &first)
 	syntax, ok := errors.AsType[*json.SyntaxError](err)
 	if !ok {
@@ -63,7 +63,7 @@ func firstInvalid(data []byte) int {
 	return len(data)
 }
 
-// position names the place of the byte at offset to a person.
+// position describes the byte at offset by line and column.
 func position(data []byte, offset int) string {
 	before := data[:max(0, min(offset, len(data)))]
 	line := 1 + bytes.Count(before, []byte("\n"))
@@ -71,8 +71,8 @@ func position(data []byte, offset int) string {
 	return fmt.Sprintf("line %d, column %d", line, column)
 }
 
-// get returns the last value under key. A null counts as absent, which is where
-// we differ from the JVM versions: they read it as the text "null", 0 or false.
+// get returns the last value under key. A null counts as absent, unlike in the
+// JVM versions, which read it as the text "null", 0 or false.
 func (o object) get(key string) value {
 	for i := len(o) - 1; i >= 0; i-- {
 		if o[i].key == key {
@@ -85,7 +85,7 @@ func (o object) get(key string) value {
 	return ""
 }
 
-// unique returns the members with the last value of each key at its first place.
+// unique returns the members, with the last value of each key at the key's first position.
 func (o object) unique() object {
 	if len(o) < 2 {
 		return o
@@ -204,7 +204,7 @@ func (v value) unquote() string {
 	}
 	var s string
 	if err := json.Unmarshal([]byte(v), &s); err != nil {
-		return inner // can't be: the document is well formed
+		return inner // impossible: the document is well formed
 	}
 	return s
 }
@@ -242,7 +242,7 @@ func (v value) bool() bool {
 	return v == "true"
 }
 
-// double converts any value to a number, 0 where it is none.
+// double converts any value to a number, 0 if it is not one.
 func (v value) double() float64 {
 	switch {
 	case v.isString():
@@ -256,8 +256,8 @@ func (v value) double() float64 {
 	return 0
 }
 
-// int32 and int64 convert any value to an integer, 0 where it is none. Integers
-// too long wrap around, fractions are cut off, texts out of range are 0.
+// int32 and int64 convert any value to an integer, 0 if it is not a number. Integers
+// that are too long wrap around, fractions are cut off, texts out of range are 0.
 func (v value) int32() int32 {
 	switch {
 	case v.isString():
@@ -312,7 +312,7 @@ func truncate(f float64) int64 {
 	return int64(f)
 }
 
-// javaTrim removes what Java's String.trim removes: everything up to the blank.
+// javaTrim removes what Java's String.trim removes: all characters up to U+0020.
 func javaTrim(s string) string {
 	return strings.TrimFunc(s, func(r rune) bool { return r <= ' ' })
 }
@@ -335,8 +335,8 @@ func parseJavaInt(s string, bits int) int64 {
 	return n
 }
 
-// parseJavaDouble is Double.parseDouble, without its hexadecimal forms, with 0 for
-// what is no number.
+// parseJavaDouble is Double.parseDouble, without its hexadecimal forms, and with 0 for
+// what is not a number.
 func parseJavaDouble(s string) float64 {
 	s = javaTrim(s)
 	switch strings.TrimLeft(s, "+-") {

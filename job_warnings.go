@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// A Warning is what is strange about a document that is accepted all the same, since the original did: jobs in
-// version control and listings must go on to be posted. It says what is wrong, what happens instead, and the nearest right value.
+// A Warning is something strange about a document that is accepted anyway, because the original accepted it: it must remain
+// possible to post jobs from version control and listings. It says what is wrong, what happens instead, and the nearest valid value.
 type Warning struct {
 	Key  string `json:"key"` // like container.volumes[0].mode
 	Text string `json:"text"`
@@ -16,16 +16,16 @@ type Warning struct {
 
 func (w Warning) String() string { return w.Key + ": " + w.Text }
 
-// warnings returns what is strange about the job, those of its document first.
+// warnings returns what is strange about the job, beginning with its document.
 func (j *Job) warnings() []Warning {
 	all := slices.Concat(j.Misread, j.scheduleWarnings(), j.numberWarnings())
 	if j.runsNothing() {
-		all = append(all, Warning{"command", "there is nothing to run without a container's image or an executor, and a run fails on Mesos and does nothing in local mode; give a command"})
+		all = append(all, Warning{"command", "there is nothing to run without a command, a container image or an executor: a run fails on Mesos and does nothing in local mode; give a command"})
 	}
 	all = append(all, j.inertWarnings()...)
 	for _, f := range j.Extra {
 		if key := jobKeyLike(f.Key); key != "" {
-			all = append(all, Warning{cutText(f.Key, maxWarned, "..."), "there is no such key, and it is kept without a meaning; the nearest is " + key})
+			all = append(all, Warning{cutText(f.Key, maxWarned, "..."), "there is no such key, so it is kept but ignored; the nearest is " + key})
 		}
 	}
 	return all
@@ -43,11 +43,11 @@ func (j *Job) scheduleWarnings() []Warning {
 			if name := nearestZone(zone); name != "" {
 				nearest = "the nearest is " + name
 			}
-			all = append(all, Warning{"scheduleTimeZone", "there is no time zone " + quoteWarned(zone) + ", and UTC is taken instead, as Java does; " + nearest})
+			all = append(all, Warning{"scheduleTimeZone", "there is no time zone " + quoteWarned(zone) + ", so UTC is used instead, as in Java; " + nearest})
 		}
 	}
 	if j.Epsilon.approx() < minEpsilon {
-		all = append(all, Warning{"epsilon", fmt.Sprintf("%s is less than a second, which is taken instead, so that an occurrence in time runs; write PT1S", j.Epsilon)})
+		all = append(all, Warning{"epsilon", fmt.Sprintf("%s is less than a second, which is used instead, so that an occurrence on time runs; write PT1S", j.Epsilon)})
 	}
 	return all
 }
@@ -57,28 +57,28 @@ func (j *Job) numberWarnings() []Warning {
 	var all []Warning
 	for _, s := range j.sizes() {
 		if s.value < 0 {
-			all = append(all, Warning{s.key, javaDouble(s.value) + " is below 0, and the server's default is taken instead; write 0 for that"})
+			all = append(all, Warning{s.key, javaDouble(s.value) + " is below 0, so the default is used instead; write 0 for that"})
 		}
 	}
 	if j.Retries < 0 {
-		all = append(all, Warning{"retries", fmt.Sprintf("%d is below 0, and a run that fails is not tried again, as with 0; write 0", j.Retries)})
+		all = append(all, Warning{"retries", fmt.Sprintf("%d is below 0, so a run that fails is not retried, as with 0; write 0", j.Retries)})
 	}
 	if j.MaxCompletionTime < 0 {
-		all = append(all, Warning{"maxCompletionTime", fmt.Sprintf("%d is below 0, and there is no limit, as with 0; write 0", j.MaxCompletionTime)})
+		all = append(all, Warning{"maxCompletionTime", fmt.Sprintf("%d is below 0, so there is no limit, as with 0; write 0", j.MaxCompletionTime)})
 	}
 	return all
 }
 
-// runsNothing reports whether there is neither a command nor what would do without one.
+// runsNothing reports whether there is neither a command nor anything that runs without one.
 func (j *Job) runsNothing() bool {
 	arguments := j.Shell && strings.TrimSpace(strings.Join(j.Arguments, "")) != ""
 	return strings.TrimSpace(j.Command) == "" && !arguments && j.Executor == "" && (j.Container == nil || j.Container.Image == "")
 }
 
-// maxWarned bounds what a warning repeats of a document, in bytes.
+// maxWarned bounds what a warning quotes from a document, in bytes.
 const maxWarned = 60
 
-// quoteWarned is a text of a document for a warning, on one line.
+// quoteWarned quotes a text of a document for a warning, on one line.
 func quoteWarned(text string) string {
 	if len(text) > 1 && text[0] == '"' {
 		text = value(text).text()
@@ -106,8 +106,8 @@ func jobKeyLike(key string) string {
 	return ""
 }
 
-// misread returns what a posted document says and the job that was made of it does not: 1.5 retries, a flag that is "yes", a text in
-// the place of a list. The conversions of the JVM versions never fail. That is found by comparing the document with the one that is stored.
+// misread returns what a posted document says and the resulting job does not: 1.5 retries, a flag that is "yes", a text in
+// place of a list. The JVM versions' conversions never fail, so such values are found by comparing the document with the stored one.
 func (j *Job) misread(posted []byte) []Warning {
 	root, err := parseValue(posted)
 	if err != nil {
@@ -120,10 +120,10 @@ func (j *Job) misread(posted []byte) []Warning {
 		switch {
 		case said == "" || !isJobKey(m.key):
 		case m.key == "uris" && doc.get("fetch") != "", m.key == "fetch" && doc.get("uris") != "":
-			// What is listed shows each as the other, and comes back so.
+			// A listing shows each as the other, and is posted back that way.
 		case j.Dependent && (m.key == "schedule" || m.key == "scheduleTimeZone"):
 			if said.text() != "" {
-				c.add(m.key, "the job has parents, and runs after them instead; leave it out")
+				c.add(m.key, "the job has parents and runs after them instead; leave it out")
 			}
 		case m.key == "epsilon" && samePeriod(said, stored.get(m.key)):
 		case m.key == "maxCompletionTime" && said.isString() && startsFold(said.text(), 'p'): // a duration, stored in seconds
@@ -142,23 +142,23 @@ func samePeriod(a, b value) bool {
 	return err1 == nil && err2 == nil && p == q
 }
 
-// A misreading gathers where what was said and what is stored differ.
+// A misreading collects the differences between what was said and what is stored.
 type misreading struct{ found []Warning }
 
 func (c *misreading) add(key, text string) { c.found = append(c.found, Warning{key, text}) }
 
-// differs notes that what was said at a place is read as something else.
+// differs records that what was said at a key is read as something else.
 func (c *misreading) differs(key string, said, stored value) {
 	if stored == "" {
-		c.add(key, quoteWarned(string(said))+" means nothing there, and is left out; leave it out")
+		c.add(key, quoteWarned(string(said))+" means nothing there and is dropped; leave it out")
 		return
 	}
 	read := cutText(string(stored), maxWarned, "...")
 	c.add(key, fmt.Sprintf("%s is read as %s; write %s", quoteWarned(string(said)), read, read))
 }
 
-// compare looks for differences between what was said at a place and what is stored there. elements, if not nil, are the
-// texts that a list comes down to.
+// compare looks for differences between what was said at a key and what is stored there. elements, if not nil, are the
+// texts that a list is read as.
 func (c *misreading) compare(key string, said, stored value, elements []string) {
 	switch {
 	case said == "null" || saysNothing(said) && (stored == "" || saysNothing(stored)):
@@ -173,7 +173,7 @@ func (c *misreading) compare(key string, said, stored value, elements []string) 
 	}
 }
 
-// saysNothing reports whether a value is that of a key left out: an empty text, list or object, or false.
+// saysNothing reports whether a value means the same as leaving the key out: an empty text, list or object, or false.
 func saysNothing(v value) bool {
 	switch v {
 	case `""`, "false", "null":
@@ -193,7 +193,7 @@ func (c *misreading) compareObjects(key string, said, stored value) {
 	}
 }
 
-// compareLists compares the elements of lists. An object may stand in a list's place for its values, and null for nothing.
+// compareLists compares the elements of lists. In place of a list there may be an object, which stands for its values, or null.
 func (c *misreading) compareLists(key string, said, stored value, elements []string) {
 	if said[0] != '[' && said[0] != '{' {
 		c.differs(key, said, stored)
@@ -202,7 +202,7 @@ func (c *misreading) compareLists(key string, said, stored value, elements []str
 	given := slices.DeleteFunc(said.elements(), func(v value) bool { return v == "null" })
 	kept := stored.elements()
 	if elements != nil && len(elements) == len(kept) {
-		return // what is not there stands there already
+		return // the missing elements are reported already
 	}
 	if len(given) != len(kept) {
 		c.differs(key, said, stored)

@@ -18,8 +18,8 @@ const (
 	takenPause = 15 * time.Second
 )
 
-// A seat is who leads, as this instance knows it, and the scheduler while that
-// is this instance. It is safe for concurrent use.
+// A seat holds who leads, as far as this instance knows, and the scheduler while
+// this instance leads. It is safe for concurrent use.
 type seat struct {
 	id string // our own host:port
 
@@ -47,7 +47,7 @@ func (s *seat) known() (id string, self bool) {
 	return s.leader, s.leader == s.id
 }
 
-// locate returns where the instance of that id is reached.
+// locate returns where to reach the instance with that id.
 func (s *seat) locate(id string) peer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,10 +74,10 @@ func (s *seat) update(change func()) {
 
 func (s *seat) take(sch *scheduler) { s.update(func() { s.sch = sch }) }
 
-// follow notes who leads.
+// follow records who leads.
 func (s *seat) follow(id string, at instance) { s.update(func() { s.leader, s.at = id, at }) }
 
-// leave notes that this instance does not lead, if it did.
+// leave records that this instance no longer leads, if it did.
 func (s *seat) leave() {
 	s.update(func() {
 		if s.leader == s.id {
@@ -86,30 +86,30 @@ func (s *seat) leave() {
 	})
 }
 
-// gather notes which instances there are.
+// gather records which instances there are.
 func (s *seat) gather(ids []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.members = ids
 }
 
-// instances returns the ids of the instances, nil if there is but this one.
+// instances returns the ids of the instances, nil if there is only this one.
 func (s *seat) instances() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.members
 }
 
-// A leadership makes terms: it stands for election, and while it leads keeps one
-// scheduler going on the store, loading it anew whenever something fails.
+// A leadership runs terms: it stands for election, and while it leads keeps one
+// scheduler going on the store, loading it again whenever something fails.
 type leadership struct {
 	seat        *seat
 	cluster     cluster
 	config      schedulerConfig
 	log         *slog.Logger
 	metrics     *metrics
-	enter       func(termID)  // told of each term before it begins; may be nil
-	lastTerm    func() termID // the last one that the cluster knows; may be nil
+	enter       func(termID)  // called before each term begins; may be nil
+	lastTerm    func() termID // returns the last one that the cluster knows; may be nil
 	acceptEmpty string        // the state that may be gone: --accept_empty_state
 
 	refused string // key of the record whose refusal ended the last term, "" for none
@@ -120,6 +120,7 @@ type leadership struct {
 	memory    recollection
 	unserved  trouble
 	emptied   trouble
+	strangers trouble
 	remarks   remarks
 
 	mu     sync.Mutex
@@ -129,8 +130,9 @@ type leadership struct {
 func newLeadership(at *seat, cl cluster, config schedulerConfig, log *slog.Logger, m *metrics) *leadership {
 	return &leadership{
 		seat: at, cluster: cl, config: config, log: log, metrics: m,
-		unserved: trouble{what: "ZooKeeper does not serve", over: "ZooKeeper serves again"},
-		emptied:  trouble{what: "the state in ZooKeeper has been emptied", over: "there is a state in ZooKeeper that this instance may lead"},
+		unserved:  trouble{what: "ZooKeeper does not serve", over: "ZooKeeper serves again"},
+		strangers: trouble{what: "not all instances have the same options of access", over: "all instances have the same options of access"},
+		emptied:   trouble{what: "the state in ZooKeeper has been emptied", over: "there is a state in ZooKeeper that this instance may lead"},
 	}
 }
 
@@ -152,14 +154,14 @@ func (l *leadership) handOver(limit time.Duration) {
 	s.handOver(ctx)
 }
 
-// enterOffice notes the session of a term, nil for its end.
+// enterOffice records the session of a term, nil for its end.
 func (l *leadership) enterOffice(session *zkSession) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.office = session
 }
 
-// A localStore is a store that no other instance has. Where a commit fails, nobody else can do better.
+// A localStore is a store that no other instance has. If a commit fails, nobody else can do better.
 type localStore interface {
 	store
 	// ready returns why a commit would fail, nil if one may be tried.
@@ -177,14 +179,14 @@ func (l *leadership) onFile(ctx context.Context, st localStore) {
 		if errors.Is(err, errRestored) {
 			continue
 		}
-		l.log.Error("the state could not be kept; loading it anew", "error", err)
+		l.log.Error("the state could not be stored; loading it again", "error", err)
 		l.standStill(ctx, st, s)
 		rest(ctx, termPause)
 	}
 }
 
-// standStill waits until the store takes changes. Meanwhile readers have what the term that ended
-// has left, s, nil for nothing, and changes are refused with the reason.
+// standStill waits until the store accepts changes. Meanwhile readers are served from s, what the ended
+// term has left, nil for nothing, and changes are refused with the reason.
 func (l *leadership) standStill(ctx context.Context, st localStore, s *scheduler) {
 	why := st.ready()
 	if why == nil || s == nil {
@@ -200,7 +202,7 @@ func (l *leadership) standStill(ctx context.Context, st localStore, s *scheduler
 	l.seat.take(nil)
 }
 
-// zkOptions are where and how this instance stands for election.
+// zkOptions say where and how this instance stands for election.
 type zkOptions struct {
 	hosts   []string
 	root    string // --zk_path, with the chroot
@@ -209,8 +211,8 @@ type zkOptions struct {
 	self    instance
 }
 
-// onZooKeeper stands for election until ctx ends, and then gives way at once. It goes
-// on telling the seat who leads until alive ends, so that requests under way
+// onZooKeeper stands for election until ctx ends, and then gives way at once. It keeps
+// telling the seat who leads until alive ends, so that requests under way
 // find the successor.
 func (l *leadership) onZooKeeper(ctx, alive context.Context, o zkOptions) {
 	l.candidate = newCandidate(o.root+"/candidate", l.seat.id, l.log)
@@ -230,7 +232,7 @@ func (l *leadership) onZooKeeper(ctx, alive context.Context, o zkOptions) {
 	}
 }
 
-// session is one ZooKeeper session: a candidacy, and the term it may lead to.
+// session runs one ZooKeeper session: a candidacy, and the term it may lead to.
 func (l *leadership) session(ctx, alive context.Context, o zkOptions) error {
 	session, err := l.ensemble.dial(alive)
 	if err != nil {
@@ -254,7 +256,7 @@ func (l *leadership) session(ctx, alive context.Context, o zkOptions) error {
 		err := watchLeader(session.ctx, session, o.root, func(id string, at instance, problem error) {
 			l.log.Info("leader", "id", id, "self", id == l.seat.id)
 			if problem != nil {
-				l.log.Warn("requests are forwarded to the leader over HTTP at its id", "id", id, "reason", problem)
+				l.log.Warn("forwarding requests to the leader over HTTP at its id", "id", id, "reason", problem)
 			}
 			l.metrics.leaderChanges.inc()
 			l.seat.follow(id, at)
@@ -262,7 +264,10 @@ func (l *leadership) session(ctx, alive context.Context, o zkOptions) error {
 		session.cancel(err)
 	})
 	begin(&watching, l.log, "watch of the instances", session.cancel, func() {
-		session.cancel(watchMembers(session.ctx, session, o.root, l.seat.gather))
+		session.cancel(watchMembers(session.ctx, session, o.root, func(ids []string) {
+			l.seat.gather(ids)
+			l.compareAccess(session, o, ids)
+		}))
 	})
 	begin(&watching, l.log, "pulse", session.cancel, func() { session.cancel(l.pulse(session, o.root)) })
 	if ctx.Err() == nil {
@@ -295,7 +300,7 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, o zkOpti
 		return err
 	}
 	if st.copied {
-		l.log.Warn("the state was copied from another tree: whether another version has led since this one last did cannot be told", "node", st.path("go/term"))
+		l.log.Warn("the state was copied from another tree, so it is unknown whether another version has led since this one last did", "node", st.path("go/term"))
 	}
 	l.enterOffice(session)
 	defer l.enterOffice(nil)
@@ -317,7 +322,7 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, o zkOpti
 	return err
 }
 
-// lead is a term on ZooKeeper.
+// lead runs a term on ZooKeeper.
 func (l *leadership) lead(ctx context.Context, st *zkStore) error {
 	confirmed := false
 	_, err := l.term(ctx, st, st.id(), func(s *scheduler) error {
@@ -341,7 +346,7 @@ func (l *leadership) openStore(session *zkSession, root, latch string) (*zkStore
 }
 
 // term loads the state and schedules until ctx ends or something fails. It returns the scheduler, with
-// what was stored last, nil if the state could not be loaded, or if loaded, which may be nil, has an objection.
+// what was stored last, or nil if the state could not be loaded, or if loaded, which may be nil, returns an error.
 func (l *leadership) term(ctx context.Context, st store, id termID, loaded func(*scheduler) error) (*scheduler, error) {
 	if l.enter != nil {
 		l.enter(id)
@@ -372,7 +377,7 @@ func (l *leadership) term(ctx context.Context, st store, id termID, loaded func(
 }
 
 // noteRefusal remembers a record that the store has refused. The next term reads
-// it again; if that one is refused the same, it is set aside, and the rest goes on.
+// it again; if it is refused again, it is set aside, and the rest goes on.
 func (l *leadership) noteRefusal(err error) {
 	key, ok := refusedKey(err)
 	if ok && l.refused == key {

@@ -48,7 +48,7 @@ func (d *testDaemon) leads(t *testing.T, jobs int) {
 	})
 }
 
-// A ZooKeeper that does not serve is told of with where, since when, why, and what that means, by who led and
+// A ZooKeeper that does not serve is reported with where, since when, why, and what that means, by the former leader and
 // by who followed; and so is that it serves again.
 func TestZooKeeperThatDoesNotServeIsToldOf(t *testing.T) {
 	t.Parallel()
@@ -61,13 +61,13 @@ func TestZooKeeperThatDoesNotServeIsToldOf(t *testing.T) {
 		mend  func(t *testing.T, servers []*zktest.Server)
 	}{
 		{"killed", 1, func(_ *testing.T, s []*zktest.Server) { s[0].Kill() },
-			[]string{"connect: connection refused", "See that it runs there"},
+			[]string{"connect: connection refused", "Check that it runs there"},
 			func(t *testing.T, s []*zktest.Server) { s[0].Restart(t) }},
 		{"frozen", 1, func(_ *testing.T, s []*zktest.Server) { s[0].Pause() },
-			[]string{"has a request and does not answer", "See whether that server hangs"},
+			[]string{"has a request and does not answer", "Check whether that server"},
 			func(_ *testing.T, s []*zktest.Server) { s[0].Resume() }},
 		{"without quorum", 3, func(_ *testing.T, s []*zktest.Server) { s[1].Kill(); s[2].Kill() },
-			[]string{"it has no quorum, or is read-only", "See that a majority of its servers runs"},
+			[]string{"it has no quorum, or is read-only", "Check that a majority of its servers is running"},
 			func(t *testing.T, s []*zktest.Server) {
 				s[1].RestartAlone(t) // it serves only when the next one does
 				s[2].Restart(t)
@@ -77,7 +77,7 @@ func TestZooKeeperThatDoesNotServeIsToldOf(t *testing.T) {
 			s[2].Kill()
 			s[0].RestartAlone(t, "-Dreadonlymode.enabled=true")
 			until(t, "the server is read-only", func() bool { return s[0].Ask("isro") == "ro" })
-		}, []string{"it has no quorum, or is read-only", "See that a majority of its servers runs"},
+		}, []string{"it has no quorum, or is read-only", "Check that a majority of its servers is running"},
 			func(t *testing.T, s []*zktest.Server) {
 				s[1].RestartAlone(t)
 				s[2].Restart(t)
@@ -316,7 +316,7 @@ func TestEmptiedStateIsLedIfSomebodyMeansIt(t *testing.T) {
 	}
 	empty(t, session, root)
 	means.leads(t, 0)
-	if text := "the state has been emptied; it is led, as --accept_empty_state says"; !strings.Contains(means.log.String(), text) {
+	if text := "the state has been emptied; leading it, as --accept_empty_state says"; !strings.Contains(means.log.String(), text) {
 		t.Errorf("the log does not say %q: %s", text, means.log)
 	}
 	for _, follower := range []*testDaemon{d, other} {

@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	// surveyInterval is how often an instance that does not stand for election looks whether it may again.
+	// surveyInterval is how often an instance that does not stand for election checks whether it may again.
 	surveyInterval = 2 * time.Second
-	// pulseInterval is how often a server is asked something, so that its silence is noticed.
+	// pulseInterval is how often a request is sent to a server, so that its silence is noticed.
 	pulseInterval = time.Second
 )
 
 // errEmptied ends a session in which the state was found to be gone.
 var errEmptied = errors.New("the state in ZooKeeper has been emptied")
 
-// A recollection is what this process has seen of the state in ZooKeeper since its start, as the leader or
-// as one who follows. A state that is gone, or older than that, is not led as if nothing had happened.
+// A recollection is what this process has seen of the state in ZooKeeper since its start, as leader or
+// follower. A state that is gone, or older than that, is not led as if nothing had happened.
 type recollection struct {
 	mu   sync.Mutex
 	seen termMark
@@ -35,7 +35,7 @@ func (r *recollection) mark() termMark {
 	return r.seen
 }
 
-// keep notes how far the state has come. The number of a term never falls, and what was seen is not
+// keep records how far the state has advanced. The number of a term never falls, and what was seen is not
 // forgotten because it is gone.
 func (r *recollection) keep(m termMark) {
 	r.mu.Lock()
@@ -46,17 +46,17 @@ func (r *recollection) keep(m termMark) {
 	}
 }
 
-// A stateVerdict is what a state in ZooKeeper is to one who has seen it before.
+// A stateVerdict is how a state in ZooKeeper compares with what was seen before.
 type stateVerdict int
 
 const (
-	stateKnown   stateVerdict = iota // or met for the first time
+	stateKnown   stateVerdict = iota // or seen for the first time
 	stateSetBack                     // older than it was
 	stateEmptied                     // gone
 )
 
-// judgeState compares a state with what was seen of it last. A state without jobs is one that somebody has emptied,
-// unless it goes on from there: then the last job was deleted, or an empty backup restored.
+// judgeState compares a state with what was last seen of it. A state without jobs has been emptied by somebody,
+// unless it continues the one seen: then the last job was deleted, or an empty backup restored.
 func judgeState(seen, present termMark, jobs bool) stateVerdict {
 	goesOn := present.node == seen.node && present.version >= seen.version
 	switch {
@@ -70,22 +70,22 @@ func judgeState(seen, present termMark, jobs bool) stateVerdict {
 	return stateKnown
 }
 
-// survey looks at the state, before anything is created there.
+// survey examines the state before anything is created there.
 func (l *leadership) survey(session *zkSession, root string) (stateVerdict, termMark, error) {
-	seen := l.memory.mark() // before the state is read, which goes on
+	seen := l.memory.mark() // before the state is read, since it may advance meanwhile
 	var present termMark
 	err := l.ensemble.ask(func() (err error) {
 		present, err = readTermMark(session, root)
 		return err
 	})
 	if err != nil {
-		return stateKnown, present, fmt.Errorf("look at the state: %w", err)
+		return stateKnown, present, fmt.Errorf("examine the state: %w", err)
 	}
 	verdict := judgeState(seen, present, false)
 	if verdict == stateKnown {
 		return verdict, present, nil
 	}
-	// What somebody else leads is what is to be followed.
+	// A state that somebody else leads is the one to follow.
 	names, err := latchNodes(session, root+"/candidate", nil)
 	if err != nil && !errors.Is(err, zk.ErrNoNode) {
 		return verdict, present, err
@@ -99,7 +99,7 @@ func (l *leadership) survey(session *zkSession, root string) (stateVerdict, term
 	}
 	verdict = judgeState(seen, present, jobs)
 	if verdict == stateEmptied && l.acceptEmpty == seen.node {
-		l.log.Warn("the state has been emptied; it is led, as --accept_empty_state says", "node", seen.node)
+		l.log.Warn("the state has been emptied; leading it, as --accept_empty_state says", "node", seen.node)
 		verdict = stateKnown
 	}
 	return verdict, present, nil
@@ -114,7 +114,7 @@ func holdsJobNodes(session *zkSession, root string) (bool, error) {
 	return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, "J_") }), err
 }
 
-// awaitState returns when there is a state that this instance may stand for. Until then it creates nothing, and
+// awaitState returns when there is a state for which this instance may stand. Until then it creates nothing, and
 // follows whoever leads.
 func (l *leadership) awaitState(ctx context.Context, session *zkSession, root string) error {
 	standing, stop := both(ctx, session.ctx)
@@ -131,20 +131,20 @@ func (l *leadership) awaitState(ctx context.Context, session *zkSession, root st
 			}
 			return nil
 		}
-		l.emptied.note(l.log, fmt.Sprintf("there is no job below %s, and %s. This instance does not lead that, and looks again every few seconds. "+
+		l.emptied.note(l.log, fmt.Sprintf("there is no job below %s, and %s. This instance does not lead such a state, and checks again every few seconds. "+
 			"Bring the state back (chronos restore, or a backup of ZooKeeper), or start an instance with --accept_empty_state %s",
 			root, describeLoss(l.memory.mark(), present), l.memory.mark().node))
 		if err := l.followWithoutStanding(session, root); err != nil {
 			return err
 		}
 		if !rest(standing, surveyInterval) {
-			<-session.ctx.Done() // which ends with this process, if it is not the session's own end
+			<-session.ctx.Done() // which this process ends, unless the session ends by itself
 			return context.Cause(session.ctx)
 		}
 	}
 }
 
-// describeLoss says how a state shows that it was emptied.
+// describeLoss says what shows that a state was emptied.
 func describeLoss(seen, present termMark) string {
 	switch present.node {
 	case "":
@@ -152,7 +152,7 @@ func describeLoss(seen, present termMark) string {
 	case seen.node:
 		return fmt.Sprintf("go/term has version %d, after %d", present.version, seen.version)
 	}
-	return "go/term is another node than the one that this process has seen there"
+	return "go/term is not the node that this process has seen there"
 }
 
 // followWithoutStanding tells the seat who leads, if anybody does.
@@ -161,7 +161,7 @@ func (l *leadership) followWithoutStanding(session *zkSession, root string) erro
 	if err != nil && !errors.Is(err, zk.ErrNoNode) {
 		return err
 	}
-	names = slices.DeleteFunc(names, l.candidate.isMine) // of sessions that are lost
+	names = slices.DeleteFunc(names, l.candidate.isMine) // of lost sessions
 	id, at, err := leaderOf(session, root, append(names, "")[0])
 	if errors.Is(err, zk.ErrNoNode) {
 		return nil // it is gone already
@@ -172,7 +172,7 @@ func (l *leadership) followWithoutStanding(session *zkSession, root string) erro
 	return err
 }
 
-// confirm is what a new leader does once it has loaded the state: it might have been emptied while it was entered.
+// confirm is called by a new leader once it has loaded the state, which might have been emptied meanwhile.
 func (l *leadership) confirm(st *zkStore, s *scheduler) error {
 	seen, mark := l.memory.mark(), st.mark()
 	if seen.node != "" && seen.node != mark.node && seen.node != l.acceptEmpty && s.empty() {
@@ -182,8 +182,8 @@ func (l *leadership) confirm(st *zkStore, s *scheduler) error {
 	return nil
 }
 
-// enterState is what a new leader does before it creates anything: it makes sure that the state is not gone, and
-// tells if it is older than it was. It returns the number that its term is to be above.
+// enterState is called by a new leader before it creates anything: it makes sure that the state is not gone, and
+// reports if it is older than before. It returns the number that its term has to exceed.
 func (l *leadership) enterState(session *zkSession, root string) (above int64, err error) {
 	verdict, present, err := l.survey(session, root)
 	if err != nil {
@@ -194,8 +194,8 @@ func (l *leadership) enterState(session *zkSession, root string) (above int64, e
 	case stateEmptied:
 		return 0, errEmptied
 	case stateSetBack:
-		text := fmt.Sprintf("the state in ZooKeeper was set back: go/term had version %d (term %d) when this process saw it last, and has %d (term %d). "+
-			"What was stored in between is lost, and jobs may run again; if that was not meant, restore a newer backup", seen.version, seen.term, present.version, present.term)
+		text := fmt.Sprintf("the state in ZooKeeper was set back: go/term had version %d (term %d) when this process last saw it, and now has %d (term %d). "+
+			"What was stored in between is lost, and jobs may run again; if that was not intended, restore a newer backup", seen.version, seen.term, present.version, present.term)
 		l.log.Error(text)
 		l.remarks.add(text)
 		l.metrics.stateSetBack.inc()
@@ -227,16 +227,16 @@ func (l *leadership) pulse(session *zkSession, root string) error {
 	return context.Cause(session.ctx)
 }
 
-// watchEnsemble tells, until ctx ends, when ZooKeeper does not serve.
+// watchEnsemble reports, until ctx ends, when ZooKeeper does not serve.
 func (l *leadership) watchEnsemble(ctx context.Context) {
 	for rest(ctx, pulseInterval) {
 		l.unserved.note(l.log, l.ensemble.trouble())
 	}
 }
 
-// problems is what people should know of the state in ZooKeeper.
+// problems returns what people should know about the state in ZooKeeper.
 func (l *leadership) problems() (all []string) {
-	for _, t := range []*trouble{&l.emptied, &l.unserved} {
+	for _, t := range []*trouble{&l.emptied, &l.unserved, &l.strangers} {
 		if p := t.problem(); p != "" {
 			all = append(all, p)
 		}
@@ -244,7 +244,37 @@ func (l *leadership) problems() (all []string) {
 	return append(all, l.remarks.problems()...)
 }
 
-// obstacle says why nobody leads, as far as this instance knows, "" for nothing special, and whether that
+// compareAccess looks for instances that let others do other things than this one does: where one of them leads, or is asked, roles
+// hold nobody back.
+func (l *leadership) compareAccess(session *zkSession, o zkOptions, ids []string) {
+	if o.self.Access == "" {
+		return
+	}
+	var without, other []string
+	for _, id := range ids {
+		at, err := lookUpInstance(session, o.root, id)
+		if _, useless := errors.AsType[*instanceError](err); err != nil && !useless {
+			return // the session is about to end
+		}
+		switch {
+		case id == l.seat.id:
+		case at.Access == "":
+			without = append(without, id)
+		case at.Access != o.self.Access:
+			other = append(other, id)
+		}
+	}
+	var why []string
+	if without != nil {
+		why = append(why, "everybody, or whoever knows the one password, may do everything at "+strings.Join(without, ", "))
+	}
+	if other != nil {
+		why = append(why, "other options are set at "+strings.Join(other, ", "))
+	}
+	l.strangers.note(l.log, strings.Join(why, "; "))
+}
+
+// obstacle returns why nobody leads, as far as this instance knows, "" for no special reason, and whether that
 // lasts until a person acts.
 func (l *leadership) obstacle() (why string, lasts bool) {
 	if why := l.emptied.problem(); why != "" {

@@ -53,7 +53,7 @@ func TestRecollectionKeepsTheHighestTerm(t *testing.T) {
 }
 
 // What is wrong for five seconds stands in the log and in /health: a server is asked, its answer awaited, and
-// the log written, within that time, and a file is looked at.
+// the log written, within that time, and a file is checked.
 func TestSilenceIsNoticedWithinFiveSeconds(t *testing.T) {
 	t.Parallel()
 	const limit = 5 * time.Second

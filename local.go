@@ -25,20 +25,21 @@ import (
 // defaultGrace is the time between SIGTERM and SIGKILL, that of Mesos' executor.
 const defaultGrace = 3 * time.Second
 
-// localOptions are what differs from the machine as it is; zero values mean that.
+// localOptions are deviations from the machine's own values, which zero values stand for.
 type localOptions struct {
-	cpus, mem, disk float64                // cores, MB, MB
-	hostname        string                 //
-	keep            int                    // ended runs kept per job; 20 if zero
-	outputBytes     int64                  // kept of each output of a run; all of it if zero
-	keepBytes       int64                  // of all ended runs kept; a tenth of the disk if zero
-	hasJob          func(name string) bool // false only for a job that certainly is no more; nil for always true
-	patience        time.Duration          // for a keeper's answer to a start; 30 s if zero
-	keeper          []string               // command line of a keeper, to which the data directory is added
+	cpus, mem, disk float64                     // cores, MB, MB
+	hostname        string                      //
+	keep            int                         // ended runs kept per job; 20 if zero
+	outputBytes     int64                       // kept of each output of a run; all of it if zero
+	keepBytes       int64                       // of all ended runs kept; a tenth of the disk if zero
+	hasJob          func(name string) bool      // false only for a job that certainly no longer exists; nil for always true
+	patience        time.Duration               // for a keeper's answer to a start; 30 s if zero
+	named           func(job string) namedSizes // what its document names, to which its runs are limited; nil for no limits
+	keeper          []string                    // command line of a keeper, to which the data directory is added
 }
 
-// A localCluster is a Mesos master and agent in small: it runs tasks as processes
-// of this machine.
+// A localCluster is a small Mesos master and agent in one: it runs tasks as processes
+// on this machine.
 //
 // Each run has a directory under <data dir>/runs, in which a keeper process
 // claims it, executes it and records its end, see sandbox and keeper. Several
@@ -52,6 +53,9 @@ type localCluster struct {
 	hostname string
 	total    resources
 	log      *slog.Logger
+
+	groups      string // the control group of the runs' groups, "" where there are none
+	limitsFault string // why runs are held to nothing, though they should
 
 	keepers keepers
 	archive *runArchive
@@ -93,6 +97,7 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 		l.keepers.command = []string{self, keeperWord}
 	}
 	l.keepers.command = append(slices.Clone(l.keepers.command), dir)
+	l.prepareGroups()
 	size := machineSize(dir)
 	l.total = resources{
 		cpus: cmp.Or(thousandths(opts.cpus), size.cpus),
@@ -112,7 +117,7 @@ func (l *localCluster) makeDirs() error {
 	return nil
 }
 
-// rebuild makes anew what somebody has deleted with the whole data directory, so that runs can start there.
+// rebuild recreates what somebody has deleted with the whole data directory, so that runs can start there.
 // The sandboxes are lost.
 func (l *localCluster) rebuild() {
 	err := l.makeDirs()
@@ -138,24 +143,27 @@ func (l *localCluster) subscribeAgain(s subscribed) error {
 	return errors.Join(s.write(f), f.Close())
 }
 
-// makePassable makes a directory, unless it is there, through which others than its owner may pass to
-// their working directory, without looking around. That is so whatever our umask is, which is
-// for the files of the commands.
+// makePassable makes a directory, unless it exists, through which users other than its owner may pass to
+// their working directory without listing it. Our umask has no effect on that; it is
+// for the commands' files.
 func makePassable(dir string) error {
-	if err := os.Mkdir(dir, 0o711); errors.Is(err, fs.ErrExist) {
-		return nil
-	} else if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(filepath.Dir(dir), 0o711); err != nil {
-			return err
+	err := os.Mkdir(dir, 0o711)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.MkdirAll(filepath.Dir(dir), 0o711)
+		if err == nil {
+			err = os.Mkdir(dir, 0o711) // where no directories can be made, that does not exist either
 		}
-		return makePassable(dir)
-	} else if err != nil {
+	}
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case err != nil:
 		return err
 	}
 	return os.Chmod(dir, 0o711)
 }
 
-// agentID reads the agent's id, making one for the first instance that comes.
+// agentID reads the agent's id; the first instance creates it.
 func agentID(path string) (string, error) {
 	text, err := os.ReadFile(path)
 	if err == nil && len(text) > 0 {
@@ -186,7 +194,7 @@ func randomHex() string {
 	return hex.EncodeToString(b)
 }
 
-// enter says for which term the next subscription is.
+// enter sets the term of the next subscription.
 func (l *localCluster) enter(id termID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -194,7 +202,7 @@ func (l *localCluster) enter(id termID) {
 }
 
 // run is a subscription: see cluster. A later one to the same data directory, by
-// whatever instance, ends this one at its next launch, with errSuperseded; one of a
+// any instance, ends this one at its next launch, with errSuperseded; one of a
 // later term ends it at once.
 func (l *localCluster) run(ctx context.Context, frameworkID string, handle func(*sched.Event)) error {
 	l.mu.Lock()
@@ -213,7 +221,7 @@ func (l *localCluster) run(ctx context.Context, frameworkID string, handle func(
 	if l.session != nil {
 		l.mu.Unlock()
 		cancel(nil)
-		return errors.New("local cluster runs already")
+		return errors.New("local cluster is already running")
 	}
 	l.session = s
 	l.mu.Unlock()
@@ -233,6 +241,9 @@ func (l *localCluster) run(ctx context.Context, frameworkID string, handle func(
 	}
 	s.wg.Wait()
 	l.keepers.dismiss()
+	if l.groups != "" {
+		_ = os.Remove(l.groups) // unless runs go on
+	}
 	return cause
 }
 
@@ -246,14 +257,14 @@ func (l *localCluster) send(call *sched.Call, done func(error)) {
 	}
 	if done != nil {
 		// Nobody waits for it: it is the caller's own function, and the
-		// contract forbids to call it from here.
+		// contract forbids calling it from here.
 		go guarded(l.log, "refusal of a call", func() error { done(errNotSent); return nil })
 	}
 }
 
 var errSuperseded = errors.New("framework failed over: another instance has subscribed to this data directory")
 
-// A subscribed is what a data directory knows of the last one.
+// subscribed is what a data directory records about the last subscription.
 type subscribed struct {
 	epoch int64 // how many there were
 	term  termID
@@ -262,7 +273,7 @@ type subscribed struct {
 // subscribe numbers the subscriptions to a data directory. A keeper does not
 // claim for a subscription that is not the last one, so an instance that was
 // stopped and wakes up late can't start what its successor has run, ended and
-// cleared away. If it was stopped before it subscribed, its term is not the last one:
+// removed. If it was stopped before it subscribed, its term is not the last one:
 // it gets errSuperseded and does not disturb its successor.
 func subscribe(dataDir string, term termID) (epoch int64, err error) {
 	f, err := os.OpenFile(filepath.Join(dataDir, "subscription"), os.O_RDWR|os.O_CREATE, 0o644)
@@ -283,7 +294,7 @@ func subscribe(dataDir string, term termID) (epoch int64, err error) {
 	return last.epoch + 1, subscribed{last.epoch + 1, term}.write(f)
 }
 
-// write leaves, if this is the shorter text, what is left of the longer one as a third line, which nobody reads.
+// write leaves the rest of a longer text, if there was one, as a third line, which nobody reads.
 func (s subscribed) write(f io.WriterAt) error {
 	_, err := f.WriteAt(fmt.Appendf(nil, "%019d\n%d %s\n", s.epoch, s.term.number, s.term.counter), 0)
 	return err
@@ -307,13 +318,13 @@ func lastSubscribed(dataDir string) (subscribed, error) {
 	return readSubscribed(f)
 }
 
-// lastTerm returns the term that has subscribed last, as far as is known.
+// lastTerm returns the term that subscribed last, as far as is known.
 func (l *localCluster) lastTerm() termID {
-	last, _ := lastSubscribed(l.dir) // where there is none, no term was
+	last, _ := lastSubscribed(l.dir) // if there is none, there was no term
 	return last.term
 }
 
-// readSubscribed takes for nothing what is empty, or torn by a power failure, which no older instance has survived.
+// readSubscribed ignores a record that is empty, or torn by a power failure, which no older instance has survived.
 func readSubscribed(r io.Reader) (s subscribed, err error) {
 	text, err := io.ReadAll(r)
 	if err != nil {
@@ -350,7 +361,7 @@ func (l *localCluster) find(id string) (sandbox, bool) {
 	return "", false
 }
 
-// look tells where a run stands, see sandbox.look. It looks in the order in which
+// look returns the state of a run, see sandbox.look. It looks in the order in which
 // runs move, so that it doesn't miss one.
 func (l *localCluster) look(id string) (claimed bool, st *runStatus, err error) {
 	claimed, st, err = l.sandbox(id).look()
@@ -361,7 +372,7 @@ func (l *localCluster) look(id string) (claimed bool, st *runStatus, err error) 
 }
 
 // abandonedAfter is the age at which a directory that nobody claimed is garbage:
-// the instance that made it ended in the same moment.
+// the instance that made it ended at that moment.
 const abandonedAfter = 24 * time.Hour
 
 // forget removes the directory of an unclaimed run if it is old.

@@ -15,11 +15,11 @@ import (
 
 const (
 	defaultKeptRuns  = 20 // of each job
-	defaultKeptShare = 10 // of all of the disk, one in so many bytes
+	defaultKeptShare = 10 // one in this many bytes of the disk, for all runs
 )
 
 // A runArchive is what is kept of ended runs, in <data dir>/ended/<job>/<run>: the newest of each
-// job, and of all of them no more bytes than the disk can spare; the oldest go first.
+// job, and in total no more bytes than the disk can spare; the oldest are removed first.
 type runArchive struct {
 	dir   string // data directory
 	keep  int    // runs of one job
@@ -46,7 +46,7 @@ func newRunArchive(dir string, keep int, bytes int64) *runArchive {
 	return &runArchive{dir: dir, keep: cmp.Or(keep, defaultKeptRuns), bytes: bytes}
 }
 
-// jobDirectory groups the ended runs by job. Ids of a foreign form are one
+// jobDirectory groups the ended runs by job. Ids of an unknown form are one
 // group, which no job's name collides with.
 func jobDirectory(id string) string {
 	if _, _, job, _, ok := parseRunID(id); ok {
@@ -55,8 +55,8 @@ func jobDirectory(id string) string {
 	return "~other"
 }
 
-// store moves an ended run to the others of its job, unless that is no more, and removes what is
-// too much then.
+// store moves an ended run to the others of its job, unless that no longer exists, and removes what is
+// then too much.
 func (l *localCluster) store(id string) error {
 	from, to := l.sandbox(id), l.archived(id)
 	if _, _, job, _, ok := parseRunID(id); ok && !l.opts.hasJob(job) {
@@ -69,7 +69,7 @@ func (l *localCluster) store(id string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // another instance was there first
 	case errors.Is(err, syscall.ENOTEMPTY), errors.Is(err, fs.ErrExist):
-		// A kill came when the run had been archived, and made it a directory anew.
+		// A kill came after the run had been archived, and recreated its directory.
 		return l.discard(string(from))
 	case err != nil:
 		return err
@@ -77,7 +77,7 @@ func (l *localCluster) store(id string) error {
 	return l.archive.add(to)
 }
 
-// discard removes a directory with all that is in it, away from its name first: what is
+// discard removes a directory with everything in it, after renaming it: what is
 // half deleted must not be taken for a run.
 func (l *localCluster) discard(dir string) error { return discard(l.dir, dir) }
 
@@ -105,7 +105,7 @@ func (l *localCluster) emptyTrash() error {
 // A chore is a run to archive, or a job whose runs go with it.
 type chore struct{ run, job string }
 
-// removeJob has what is kept of a job removed that is no more. It does not wait for that.
+// removeJob removes what is kept of a job that no longer exists. It does not wait for that.
 func (l *localCluster) removeJob(name string) { l.chores.put(chore{job: name}) }
 
 func (l *localCluster) perform(c chore) error {
@@ -113,14 +113,14 @@ func (l *localCluster) perform(c chore) error {
 		return l.store(c.run)
 	}
 	if l.opts.hasJob(c.job) {
-		return nil // it has been made anew
+		return nil // it has been created again
 	}
 	l.archive.forget(sandboxName(c.job))
 	return l.discard(filepath.Join(l.dir, "ended", sandboxName(c.job)))
 }
 
-// tidy counts what is kept, removes what is too much, and what belongs to jobs that were deleted
-// while nobody saw to it.
+// tidy counts what is kept, and removes what is too much and what belongs to jobs that were deleted
+// while no instance was running.
 func (l *localCluster) tidy() error {
 	groups, err := os.ReadDir(filepath.Join(l.dir, "ended"))
 	if err != nil {
@@ -136,7 +136,7 @@ func (l *localCluster) tidy() error {
 }
 
 // jobOfDirectory returns the job whose ended runs are in a directory, whose name may be a
-// digest: any of the runs tells.
+// digest: any of the runs has the name.
 func jobOfDirectory(dir string) (job string, ok bool) {
 	runs, err := os.ReadDir(dir)
 	if err != nil || len(runs) == 0 {
@@ -188,7 +188,7 @@ func (a *runArchive) count() error {
 	return errors.Join(err, a.trimAll())
 }
 
-// add takes in a run that has been moved to the others of its job.
+// add counts a run that has been moved to the others of its job.
 func (a *runArchive) add(box sandbox) error {
 	group, name := filepath.Base(filepath.Dir(string(box))), filepath.Base(string(box))
 	size := diskUsage(string(box))
@@ -255,7 +255,7 @@ func (a *runArchive) remove(group string, at int) error {
 	return discard(a.dir, filepath.Join(a.dir, "ended", group, r.name))
 }
 
-// forget notes that a job's directory is removed.
+// forget records that a job's directory is removed.
 func (a *runArchive) forget(group string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

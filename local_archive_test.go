@@ -85,7 +85,7 @@ func TestLocalRunsOfADeletedJobGoWithIt(t *testing.T) {
 	}
 }
 
-// A kill that comes when the run has ended and been archived makes it a directory anew, which must not stay.
+// A kill that comes when the run has ended and been archived recreates its directory, which must not stay.
 func TestLocalKillThatRacesWithTheEndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
@@ -94,7 +94,7 @@ func TestLocalKillThatRacesWithTheEndLeavesNothing(t *testing.T) {
 	until(t, "it is archived", func() bool { return m.l.archived(id).has("") })
 	// As kill does if the run was archived between its two looks.
 	box := m.l.sandbox(id)
-	if err := errors.Join(box.create(id, nil), box.kill(t.Context(), 0)); err != nil {
+	if err := errors.Join(box.create(id), box.kill(t.Context(), 0)); err != nil {
 		t.Fatal(err)
 	}
 	m.reconcile(id)

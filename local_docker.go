@@ -18,8 +18,8 @@ import (
 // containerSandbox is where a container finds its working directory, as with Mesos.
 const containerSandbox = "/mnt/mesos/sandbox"
 
-// dockerCommand is the docker run of a task, and the name of its container.
-// Memory is a limit and cpus are shares, as Mesos' docker containerizer has it.
+// dockerCommand returns the docker run of a task, and the name of its container.
+// Memory is a limit and cpus are shares, as in Mesos' docker containerizer.
 func dockerCommand(box sandbox, task *mesos.TaskInfo) (*exec.Cmd, string, error) {
 	c := task.Container
 	if c.GetType() != mesos.ContainerInfo_DOCKER || c.Docker == nil {
@@ -44,7 +44,7 @@ func dockerCommand(box sandbox, task *mesos.TaskInfo) (*exec.Cmd, string, error)
 		if clientVariable(v.Name) {
 			args[len(args)-1] += "=" + v.GetValue()
 		} else {
-			// Through the client's environment: a command line is for all to see.
+			// Through the client's environment: everyone can see a command line.
 			env = append(env, v.Name+"="+v.GetValue())
 		}
 	}
@@ -166,8 +166,8 @@ func dockerVolume(box sandbox, v mesos.Volume) ([]string, error) {
 	return []string{"--volume", host + ":" + target + ":" + mode}, nil
 }
 
-// dockerTail is the image and what runs in it: a shell in place of the image's
-// entry point, or the arguments for that.
+// dockerTail returns the image and what runs in it: a shell in place of the image's
+// entry point, or the arguments for the entry point.
 func dockerTail(image string, command *mesos.CommandInfo) []string {
 	if command == nil || command.Value == nil && len(command.Arguments) == 0 {
 		return []string{image}

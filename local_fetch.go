@@ -17,6 +17,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -26,12 +27,13 @@ import (
 type fetcher struct {
 	root   *os.Root
 	limits fetchLimits
+	owner  *syscall.Credential // of the job, who must be able to read the files that it names; nil for ourselves
 }
 
 // fetchLimits bound what all fetching of one run may write.
 type fetchLimits struct {
 	bytes   int64
-	entries int // files and directories out of archives
+	entries int // files and directories from archives
 	stall   time.Duration
 }
 
@@ -41,7 +43,7 @@ var defaultFetchLimits = fetchLimits{bytes: 16 << 30, entries: 1 << 20, stall: t
 
 // fetch copies what a URI names, then makes it executable or extracts it. Like
 // Mesos it keeps an archive beside its content, and extracts nothing that is to
-// be executed. The cache is not for us: files are fetched for every run.
+// be executed. There is no cache: files are fetched for every run.
 func (f *fetcher) fetch(ctx context.Context, uri mesos.CommandInfo_URI) error {
 	name, err := fetchName(uri)
 	if err != nil {
@@ -100,7 +102,7 @@ func (f *fetcher) download(ctx context.Context, uri, name string) error {
 }
 
 func (f *fetcher) copyFile(ctx context.Context, path, name string) error {
-	from, err := os.Open(path)
+	from, err := openAs(f.owner, path)
 	if err != nil {
 		return err
 	}
@@ -125,7 +127,7 @@ func (f *fetcher) get(ctx context.Context, uri, name string) error {
 	client := &http.Client{Transport: &http.Transport{
 		Proxy:       http.ProxyFromEnvironment,
 		DialContext: (&net.Dialer{Timeout: 30 * time.Second}).DialContext,
-		// What was compressed on purpose is to arrive so.
+		// What was compressed on purpose has to arrive that way.
 		DisableCompression: true,
 	}}
 	defer client.CloseIdleConnections()
@@ -148,7 +150,7 @@ type readerFunc func([]byte) (int, error)
 
 func (r readerFunc) Read(p []byte) (int, error) { return r(p) }
 
-// stallCause says why a context ended, where that is why err came about.
+// stallCause returns why a context ended, if that caused err.
 func stallCause(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -312,7 +314,7 @@ func (f *fetcher) tarEntry(ctx context.Context, h *tar.Header, r io.Reader) erro
 		if info, err := f.root.Lstat(target); err != nil {
 			return err
 		} else if !info.Mode().IsRegular() {
-			return fmt.Errorf("%q is no plain file", target)
+			return fmt.Errorf("%q is not a plain file", target)
 		}
 		f.root.Remove(name)
 		return f.root.Link(target, name)
@@ -361,7 +363,7 @@ func (f *fetcher) zipEntry(ctx context.Context, z *zip.File) error {
 }
 
 // entry checks the name of an entry, counts it, and makes the directories above
-// it, which may not be symbolic links: a name then means the place it spells.
+// it, which may not be symbolic links: a name then means the path it spells.
 func (f *fetcher) entry(ctx context.Context, name string) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -384,7 +386,7 @@ func (f *fetcher) entry(ctx context.Context, name string) (string, error) {
 			return "", err
 		}
 		if !info.IsDir() {
-			return "", fmt.Errorf("%q is no directory", above)
+			return "", fmt.Errorf("%q is not a directory", above)
 		}
 	}
 	return clean, f.root.MkdirAll(filepath.Dir(clean), 0o755)
@@ -403,7 +405,7 @@ func (f *fetcher) file(ctx context.Context, name string, from io.Reader, mode fs
 	if err != nil {
 		return err
 	}
-	// Not through a link that an earlier entry has put there.
+	// So that nothing is written through a link that an earlier entry has put there.
 	f.root.Remove(name)
 	return f.write(ctx, name, from, mode|0o600)
 }

@@ -33,24 +33,30 @@ const (
 
 // A keepRequest asks a keeper to claim and execute a run.
 type keepRequest struct {
-	Run    string `json:"run"`    // name of its directory
-	Epoch  int64  `json:"epoch"`  // number of the subscription that asks
-	Output int64  `json:"output"` // bytes to keep of each of its outputs; all if 0
+	Run    string `json:"run"`            // name of its directory
+	ID     string `json:"id,omitempty"`   // of the run
+	Task   []byte `json:"task,omitempty"` // in its protobuf form; if there is none, its directory has it
+	Epoch  int64  `json:"epoch"`          // number of the subscription that asks
+	Output int64  `json:"output"`         // bytes to keep of each of its outputs; all if 0
+	Group  group  `json:"group,omitempty"`
+	runLimits
 }
 
-// A keepAnswer tells what became of a request: the run is claimed, and executed,
-// unless Refusal says why not, and Again that it may be possible later. A second answer tells that a
+// A keepAnswer is the outcome of a request: the run is claimed, and executed,
+// unless Refusal says why not, and Again that it may be possible later. A second answer says that a
 // claimed run is over.
 type keepAnswer struct {
 	Run     string `json:"run"`
 	Refusal string `json:"refusal,omitempty"`
 	Again   bool   `json:"again,omitempty"`
 	Over    bool   `json:"over,omitempty"`
+
+	Status *runStatus `json:"status,omitempty"` // how it ended, if that is recorded
 }
 
 // A keeper watches over runs: it claims each, executes it and records its end. It is a
-// process of its own, so that neither the end of the instance that started it nor a
-// signal to that one's group touches them. It ends when that instance is gone and its
+// separate process, so that neither the end of the instance that started it nor a
+// signal to that instance's process group affects them. It ends when that instance is gone and its
 // last run is over. If it is killed, its runs die with it.
 type keeper struct {
 	dir     string // data directory
@@ -61,7 +67,7 @@ type keeper struct {
 	slots   chan struct{} // one for each run that may be at work with files at a time, so that threads suffice
 
 	mu      sync.Mutex
-	cutting bool                // the outputs of kept are looked after
+	cutting bool                // the outputs of kept are being bounded
 	kept    map[string]*keptRun // locked, by the name of their directory
 	started map[int]*program    // and not yet forgotten, by process id
 }
@@ -76,8 +82,8 @@ func runKeeper(dir string) int {
 	keepDescriptors()
 	adoptOrphans()
 	reserveThreads(keeperThreads)
-	// Caught and dropped, not ignored: the commands would inherit that. What was ignored
-	// when the program was started stays so for them.
+	// Caught and dropped, not ignored: the commands would inherit that. Signals that were ignored
+	// when the program was started stay ignored for them.
 	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT} {
 		if !signal.Ignored(s) {
 			signal.Notify(make(chan os.Signal, 1), s)
@@ -100,9 +106,9 @@ func runKeeper(dir string) int {
 	return 0
 }
 
-// keepDescriptors has everything that is open, but input and outputs, closed in the commands: our pipes
-// above all, over which a command could swallow the start of another run, and what whoever
-// started the program has left open. Go opens all files so by itself.
+// keepDescriptors makes sure that commands inherit nothing that is open except input and outputs: above all not our
+// pipes, through which a command could swallow the start of another run, and not what the program's
+// parent has left open. Go itself opens all files that way.
 func keepDescriptors() {
 	entries, err := os.ReadDir(descriptors)
 	if err != nil {
@@ -123,10 +129,10 @@ func (k *keeper) openControl() (*os.File, error) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		return nil, fmt.Errorf("make FIFO %s: %w", path, err)
 	}
-	return os.OpenFile(path, os.O_RDWR, 0) // for both directions, so that it never comes to an end
+	return os.OpenFile(path, os.O_RDWR, 0) // for both directions, so that it never reaches its end
 }
 
-// listen passes on what it is told of its runs.
+// listen passes on messages about its runs.
 func (k *keeper) listen(control io.Reader) {
 	for lines := bufio.NewScanner(control); lines.Scan(); {
 		word, rest, _ := strings.Cut(lines.Text(), " ")
@@ -160,51 +166,57 @@ func (k *keeper) keep(q keepRequest) {
 		begun = true
 		k.reply(keepAnswer{Run: q.Run})
 	}
-	err := k.work(func() error { return k.claim(q.Run, r) })
+	err := k.work(func() error { return k.claim(q, r) })
 	if err != nil {
 		k.reply(keepAnswer{Run: q.Run, Refusal: err.Error(), Again: isShortage(err)})
 		return
 	}
 	st, err := r.execute(k)
+	var recorded *runStatus
 	if err == nil {
-		err = k.work(func() error { r.settle(st); return nil })
+		err = k.work(func() error { recorded = r.settle(st); return nil })
 	} else if failed := k.work(r.box.withdraw); failed != nil {
-		r.settle(startFailed(errors.Join(err, failed)))
+		recorded = r.settle(startFailed(errors.Join(err, failed)))
 		err = nil
 	}
 	k.let(q.Run, r)
 	switch {
 	case begun:
-		k.reply(keepAnswer{Run: q.Run, Over: true})
+		k.reply(keepAnswer{Run: q.Run, Over: true, Status: recorded})
 	case err != nil:
 		k.reply(keepAnswer{Run: q.Run, Refusal: err.Error(), Again: true})
 	default:
 		r.begin()
-		k.reply(keepAnswer{Run: q.Run, Over: true})
+		k.reply(keepAnswer{Run: q.Run, Over: true, Status: recorded})
 	}
 }
 
-// work does something with files, of which no more go on at a time than there are threads for.
+// work does something with files, no more of which runs at a time than there are threads for.
 func (k *keeper) work(do func() error) error {
 	k.slots <- struct{}{}
 	defer func() { <-k.slots }()
 	return do()
 }
 
-// claim locks and claims a run.
-func (k *keeper) claim(name string, r *keptRun) error {
+// claim makes the run's directory, locks and claims it.
+func (k *keeper) claim(q keepRequest, r *keptRun) error {
+	if q.ID != "" {
+		if err := r.box.create(q.ID); err != nil {
+			return fmt.Errorf("prepare run: %w", err)
+		}
+	}
 	if err := r.awaitLock(); err != nil {
 		return err
 	}
-	k.hold(name, r)
-	err := r.claim(k.dir)
+	k.hold(q.Run, r)
+	err := r.claim(k.dir, q.Task)
 	if err != nil {
-		k.let(name, r)
+		k.let(q.Run, r)
 	}
 	return err
 }
 
-// hold makes a run that is locked known to those who have a word to say.
+// hold makes a locked run known to those who may have messages for it.
 func (k *keeper) hold(name string, r *keptRun) {
 	k.mu.Lock()
 	k.kept[name] = r
@@ -213,7 +225,7 @@ func (k *keeper) hold(name string, r *keptRun) {
 		go k.cutOutputs()
 	}
 	k.mu.Unlock()
-	// If this fails, nobody reaches us: a kill is heeded before the start only.
+	// If this fails, nobody can reach us: then a kill has an effect only before the start.
 	_, _ = r.lock.WriteAt([]byte(k.name), 0)
 	go r.hear()
 }
@@ -243,7 +255,7 @@ func (k *keeper) let(name string, r *keptRun) {
 	r.release()
 }
 
-// reply sends an answer. If nobody reads it any more, somebody will adopt the run.
+// reply sends an answer. If nobody reads it any longer, somebody will adopt the run.
 func (k *keeper) reply(a keepAnswer) {
 	k.answer.Lock()
 	defer k.answer.Unlock()
@@ -283,6 +295,12 @@ func (k *keeper) sweep(p *program) syscall.WaitStatus {
 	_ = k.work(func() error {
 		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 		p.cmd.Wait()
+		if p.limits.Memory > 0 && p.group != "" {
+			p.oomKills = p.group.oomKills()
+		}
+		if err := p.group.end(); err != nil {
+			fmt.Fprintf(p.cmd.Stderr, "chronos: %v\n", err)
+		}
 		for k.killOrphans(p) {
 			// What they have started is now ours in turn.
 		}
@@ -329,9 +347,9 @@ func (k *keeper) orphans() (pids []int) {
 	return pids
 }
 
-// condemned reports whether an orphan has to go with a program: because it is in the session that
-// that began, or has its sandbox in the environment, or stems from a program that is over. One
-// that has left all of this behind goes with the last program.
+// condemned reports whether an orphan has to end with a program: because it is in the program's
+// session, or has its sandbox in the environment, or descends from a program that is over. An orphan
+// without any such tie ends with the last program.
 func (k *keeper) condemned(orphan int, p *program) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -353,11 +371,12 @@ func (k *keeper) destroy(p *program) {
 		k.removeContainer(p.cmd.Path, p.container)
 	}
 	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	_ = p.group.kill() // the sweep to come tells if it can't be done
 }
 
 // removeContainer ends and removes a container, if it is still there.
 func (k *keeper) removeContainer(docker, name string) {
-	// That it is gone already is the usual answer.
+	// The usual answer is that it is gone already.
 	k.help(docker, "kill", name)
 	k.help(docker, "rm", "--force", name)
 }

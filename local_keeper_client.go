@@ -19,23 +19,23 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
-// maxKept bounds how many runs one keeper gets at a time: so many share its fate.
+// maxKept bounds how many runs one keeper gets at a time, and so how many share its fate.
 const maxKept = 64
 
-// keptRuns is how many runs a keeper gets that may have so many files open: there are always enough to end a run, and to record that.
+// keptRuns returns how many runs a keeper gets that may have that many files open: there are always enough left to end a run and to record that.
 func keptRuns(descriptors uint64) int {
 	const eachTakes, othersTake = 6, 64
 	return max(1, min(maxKept, (int(min(descriptors, 1<<20))-othersTake)/eachTakes))
 }
 
-// keeperPatience is how long a keeper may take to claim a run. It waits for nobody meanwhile, but for a disk that is stuck.
+// keeperPatience is how long a keeper may take to claim a run. Only a stuck disk can make it wait.
 const keeperPatience = 30 * time.Second
 
 // errKeeperSilent says that a keeper has not answered in time.
-var errKeeperSilent = errors.New("the process that was to execute the run does not answer")
+var errKeeperSilent = errors.New("the process that should execute the run does not answer")
 
 // errKeeperEnded says that a keeper has ended, or was dismissed, before it answered.
-var errKeeperEnded = errors.New("the process that was to execute the run has ended")
+var errKeeperEnded = errors.New("the process that should execute the run has ended")
 
 // keepers are the keeper processes of this instance. The first serves for as long as there
 // is a subscription, further ones as long as they have runs.
@@ -47,7 +47,7 @@ type keepers struct {
 	mu   sync.Mutex
 	all  []*keeperProcess
 	of   map[string]*keeperProcess // by id of the run
-	left []*exec.Cmd               // that may go on without us, and are not reaped
+	left []*exec.Cmd               // those left to themselves, not yet reaped
 }
 
 // A keeperProcess is a keeper as the instance sees it that started it.
@@ -60,42 +60,53 @@ type keeperProcess struct {
 
 	mu      sync.Mutex
 	waiting map[string]chan<- keepAnswer // by directory; nil when it has ended
-	over    map[string]chan struct{}     // of the runs it has claimed, by directory; closed at their end
+	over    map[string]*keptEnd          // of the runs it has claimed, by directory
 	fault   keepAnswer                   // why it ended, if it has said so
 }
 
-// start prepares a run's directory and has a keeper execute it. It returns nil once the keeper has
+// A keptEnd is the end of a run that a keeper has claimed.
+type keptEnd struct {
+	come   chan struct{} // closed when it has come, or the keeper has ended
+	status *runStatus    // as the keeper has recorded it; nil if only the run's directory can say
+}
+
+// start makes a keeper execute a run. It returns nil once the keeper has
 // claimed the run, errClaimed if another has, errSuperseded if this subscription
 // is not the last, and any other error if the run can't be executed and wasn't: a shortage may pass.
 func (l *localCluster) start(ctx context.Context, box sandbox, id string, task *mesos.TaskInfo, epoch int64) error {
-	if err := box.create(id, task); err != nil {
-		return fmt.Errorf("prepare run: %w", err)
+	text, err := task.Marshal()
+	if err != nil {
+		return fmt.Errorf("encode task: %w", err)
+	}
+	q := keepRequest{
+		Run: filepath.Base(string(box)), ID: id, Task: text, Epoch: epoch, Output: l.opts.outputBytes,
+		Group: l.group(box), runLimits: l.limits(id, task),
 	}
 	for {
 		k, err := l.keepers.take(id)
 		if err != nil {
 			return fmt.Errorf("start keeper: %w", err)
 		}
-		err = l.startWith(ctx, k, box, epoch)
+		err = l.startWith(ctx, k, box, q)
 		if !errors.Is(err, errKeeperSilent) {
 			if err != nil && ctx.Err() == nil {
 				l.keepers.release(id)
 			}
 			return err
 		}
-		l.log.Error("the process that was to execute a run does not answer; another one takes its place", "run", id, "pid", k.cmd.Process.Pid)
+		l.log.Error("the process that should execute a run does not answer; another one takes its place", "run", id, "pid", k.cmd.Process.Pid)
 		l.keepers.release(id)
 		l.keepers.retire(k)
 	}
 }
 
-// startWith has a keeper execute a run. If it does not answer in time, what is on disk counts: a run
-// that is claimed goes on, with whoever has claimed it, and one that is not may be started by another
-// keeper. The silent one, should it wake up, then finds it claimed.
-func (l *localCluster) startWith(ctx context.Context, k *keeperProcess, box sandbox, epoch int64) error {
+// startWith makes a keeper execute a run. If it does not answer in time, what is on disk counts: a run
+// that is claimed goes on with whoever has claimed it, and one that is not may be started by another
+// keeper. If the silent keeper wakes up, it finds the run claimed.
+func (l *localCluster) startWith(ctx context.Context, k *keeperProcess, box sandbox, q keepRequest) error {
 	limited, cancel := context.WithTimeoutCause(ctx, cmp.Or(l.opts.patience, keeperPatience), errKeeperSilent)
 	defer cancel()
-	err := k.keep(limited, keepRequest{Run: filepath.Base(string(box)), Epoch: epoch, Output: l.opts.outputBytes})
+	err := k.keep(limited, q)
 	if !errors.Is(err, errKeeperSilent) || ctx.Err() != nil {
 		return err
 	}
@@ -124,7 +135,7 @@ func (s *keepers) take(id string) (*keeperProcess, error) {
 	return k, nil
 }
 
-// wait waits for the end of a run, which one of ours keeps or one of an instance before.
+// wait waits for the end of a run, which one of our keepers or one of an earlier instance's has.
 func (s *keepers) wait(ctx context.Context, id string, box sandbox) (*runStatus, error) {
 	s.mu.Lock()
 	k := s.of[id]
@@ -132,9 +143,12 @@ func (s *keepers) wait(ctx context.Context, id string, box sandbox) (*runStatus,
 	if k != nil {
 		if ended := k.ended(filepath.Base(string(box))); ended != nil {
 			select {
-			case <-ended:
+			case <-ended.come:
 			case <-ctx.Done():
 				return nil, ctx.Err()
+			}
+			if ended.status != nil {
+				return ended.status, nil
 			}
 		}
 	}
@@ -159,7 +173,7 @@ func (s *keepers) clear(dir string) error {
 	return err
 }
 
-// release notes that a run is over.
+// release records that a run is over.
 func (s *keepers) release(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,7 +237,7 @@ func (s *keepers) dismiss() {
 	clear(s.of)
 }
 
-// reap collects those that were left to themselves and have ended by now.
+// reap reaps keepers that were left to themselves and have ended.
 func (s *keepers) reap() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -250,7 +264,7 @@ func startKeeper(command []string) (*keeperProcess, error) {
 		return nil, err
 	}
 	defer theirAnswers.Close()
-	k := &keeperProcess{requests: requests, answers: answers, waiting: map[string]chan<- keepAnswer{}, over: map[string]chan struct{}{}}
+	k := &keeperProcess{requests: requests, answers: answers, waiting: map[string]chan<- keepAnswer{}, over: map[string]*keptEnd{}}
 	k.cmd = &exec.Cmd{
 		Path:        command[0],
 		Args:        append([]string{"chronos"}, command[1:]...),
@@ -267,7 +281,7 @@ func startKeeper(command []string) (*keeperProcess, error) {
 	return k, nil
 }
 
-// keep asks the keeper to execute a run, and returns when that is claimed, or why it is not.
+// keep asks the keeper to execute a run, and returns when the run is claimed, or with the reason why it is not.
 func (k *keeperProcess) keep(ctx context.Context, q keepRequest) error {
 	refused := make(chan keepAnswer, 1)
 	k.mu.Lock()
@@ -308,21 +322,22 @@ func (k *keeperProcess) heard(a keepAnswer) {
 	}
 	if a.Over {
 		if over := k.over[a.Run]; over != nil {
-			close(over)
+			over.status = a.Status
+			close(over.come)
 			delete(k.over, a.Run)
 		}
 		return
 	}
 	if refused := k.waiting[a.Run]; refused != nil {
 		if a.Refusal == "" {
-			k.over[a.Run] = make(chan struct{})
+			k.over[a.Run] = &keptEnd{come: make(chan struct{})}
 		}
 		refused <- a
 		delete(k.waiting, a.Run)
 	}
 }
 
-// end tells all who wait that there is nothing more to hear.
+// end tells everybody who waits that there will be no more answers.
 func (k *keeperProcess) end() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -331,23 +346,23 @@ func (k *keeperProcess) end() {
 	}
 	k.waiting = nil
 	for run, over := range k.over {
-		close(over)
+		close(over.come)
 		delete(k.over, run)
 	}
 }
 
-// ended returns a channel that is closed when a run is over that this keeper has claimed, or
-// the keeper, nil if there is nothing to wait for.
-func (k *keeperProcess) ended(run string) <-chan struct{} {
+// ended returns a channel that is closed when a run that this keeper has claimed, or
+// the keeper itself, has ended, nil if there is nothing to wait for.
+func (k *keeperProcess) ended(run string) *keptEnd {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.over[run]
 }
 
-// keeperEnviron picks what a keeper needs of our environment: to find programs,
-// to fetch, and to talk to docker. The commands get nothing of it but PATH.
+// keeperEnviron picks what a keeper needs from our environment: to find programs,
+// to fetch, and to talk to docker. The commands get only PATH from it.
 func keeperEnviron(environ []string) []string {
-	kept := []string{"GOMAXPROCS=2", keeperVariable + "=1"}
+	kept := []string{"GOMAXPROCS=2", "GOGC=400", keeperVariable + "=1"} // it allocates little, and most of that in bursts
 	for _, v := range environ {
 		name, _, _ := strings.Cut(v, "=")
 		switch strings.ToUpper(name) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -20,7 +21,7 @@ const descriptors = "/proc/self/fd"
 
 const seekData, seekHole = 3, 4 // SEEK_DATA and SEEK_HOLE of <unistd.h>
 
-// punchHole gives the disk space of a part of a file back. The file's size stays.
+// punchHole frees the disk space of a part of a file. The file's size stays the same.
 func punchHole(f *os.File, offset, length int64) error {
 	const keepSize, punch = 1, 2 // FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE of <linux/falloc.h>
 	return syscall.Fallocate(int(f.Fd()), keepSize|punch, offset, length)
@@ -31,7 +32,7 @@ func punchHole(f *os.File, offset, length int64) error {
 func ownBinary() (string, error) { return "/proc/self/exe", nil }
 
 // adoptOrphans makes the orphans among our descendants our children. The kernel
-// has been able to since 3.4; without, they stay behind.
+// has supported that since 3.4; otherwise, they stay behind.
 func adoptOrphans() {
 	syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0)
 }
@@ -42,9 +43,35 @@ func jobAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// noticeExits has the keeper's programs told of their end, without a thread that waits for each.
+// joinGroup has a command started in a control group, leaveGroup not any more.
+func joinGroup(attributes *syscall.SysProcAttr, dir *os.File) {
+	attributes.UseCgroupFD, attributes.CgroupFD = true, int(dir.Fd())
+}
+
+func leaveGroup(attributes *syscall.SysProcAttr) { attributes.UseCgroupFD = false }
+
+// processLimit is how many processes there may be of this user, in this control group, and at all.
+func processLimit() uint64 {
+	limit := uint64(1 << 15) // the least that a kernel has at all
+	if n, ok := readNumber("/proc/sys/kernel/pid_max"); ok {
+		limit = uint64(n)
+	}
+	const rlimitNproc = 6 // RLIMIT_NPROC of <sys/resource.h>
+	var own syscall.Rlimit
+	if os.Geteuid() != 0 && syscall.Getrlimit(rlimitNproc, &own) == nil {
+		limit = min(limit, own.Cur)
+	}
+	for _, group := range controlGroups() {
+		if n, ok := readNumber(filepath.Join(group, "pids.max")); ok {
+			limit = min(limit, uint64(n))
+		}
+	}
+	return limit
+}
+
+// noticeExits informs the keeper's programs of their end, without a waiting thread for each.
 func noticeExits(k *keeper) {
-	signals := make(chan os.Signal, 1) // one that is to come tells of all
+	signals := make(chan os.Signal, 1) // a pending one stands for all
 	signal.Notify(signals, syscall.SIGCHLD)
 	go func() {
 		for range signals {
@@ -81,7 +108,7 @@ func hasEnded(pid int) bool {
 // children lists the direct children of this process that its first thread has: all
 // that the kernel has handed to it, and those started in that thread.
 func children() []int {
-	// A file the kernel has since 3.5, if it was so configured.
+	// The kernel has had this file since 3.5, if configured so.
 	text, err := os.ReadFile("/proc/self/task/" + strconv.Itoa(os.Getpid()) + "/children")
 	if err != nil {
 		return allChildren()
@@ -89,16 +116,7 @@ func children() []int {
 	return numbers(strings.Fields(string(text)))
 }
 
-func numbers(texts []string) (all []int) {
-	for _, text := range texts {
-		if n, err := strconv.Atoi(text); err == nil {
-			all = append(all, n)
-		}
-	}
-	return all
-}
-
-// allChildren looks at every process for the children of this one.
+// allChildren searches all processes for the children of this one.
 func allChildren() (pids []int) {
 	for _, p := range processes() {
 		if p.parent == os.Getpid() {
@@ -108,13 +126,13 @@ func allChildren() (pids []int) {
 	return pids
 }
 
-// sessionOf returns the id of a process's session, which is the process id of the one that began it.
+// sessionOf returns the id of a process's session, which is the process id of the session's first process.
 func sessionOf(pid int) int {
 	id, _, _ := syscall.RawSyscall(syscall.SYS_GETSID, uintptr(pid), 0, 0)
 	return int(id)
 }
 
-// sandboxOf returns the working directory, below dataDir, that a process was told of at its start.
+// sandboxOf returns the working directory, below dataDir, that a process got in its environment.
 func sandboxOf(pid int, dataDir string) (work string, ok bool) {
 	environ, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
 	if err != nil {
@@ -124,13 +142,13 @@ func sandboxOf(pid int, dataDir string) (work string, ok bool) {
 	return work, strings.HasPrefix(work, dataDir+"/")
 }
 
-// A process is what /proc tells of one.
+// A process is what /proc says about it.
 type process struct {
 	pid, parent, session int
 	gone                 bool // ended, and only not reaped
 }
 
-// processes returns all there are.
+// processes returns all processes.
 func processes() (all []process) {
 	names, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, name := range names {
@@ -150,8 +168,8 @@ func processes() (all []process) {
 	return all
 }
 
-// remains lists the processes that a run has started and whose keeper is gone: those that were told of its
-// working directory, what is in their sessions, which nobody else shares, and all that stem from them.
+// remains lists the processes that a run whose keeper is gone has left: those with its working directory in
+// their environment, those in the same sessions, which nobody else shares, and all their descendants.
 func remains(work string) (pids []int) {
 	all, ours, sessions := processes(), map[int]bool{}, map[int]bool{}
 	for _, p := range all {
@@ -175,8 +193,8 @@ func remains(work string) (pids []int) {
 	return pids
 }
 
-// machineSize is what tasks may use of this machine: its cores, its memory, the
-// space free below dir, and of each no more than our control group may.
+// machineSize returns what tasks may use of this machine: its cores, its memory, and the
+// free space below dir, each no more than our control group allows.
 func machineSize(dir string) resources {
 	const mb = 1 << 20
 	size := resources{cpus: int64(runtime.NumCPU()) * 1000, mem: memTotal() / mb * 1000}
@@ -253,4 +271,49 @@ func memTotal() int64 {
 		}
 	}
 	return 0
+}
+
+// openAs opens a file for reading with what another user may, nil for ourselves. The kernel keeps that for each thread, so
+// it is done in one of its own, which nobody uses afterwards.
+func openAs(owner *syscall.Credential, path string) (*os.File, error) {
+	if owner == nil {
+		return os.Open(path)
+	}
+	type opened struct {
+		file *os.File
+		err  error
+	}
+	done := make(chan opened)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with this
+		file, err := (*os.File)(nil), becomeInFiles(owner)
+		if err == nil {
+			file, err = os.Open(path)
+		}
+		done <- opened{file, err}
+	}()
+	o := <-done
+	return o.file, o.err
+}
+
+// becomeInFiles has this thread open files as somebody else does.
+func becomeInFiles(owner *syscall.Credential) error {
+	var groups *uint32
+	if len(owner.Groups) > 0 {
+		groups = &owner.Groups[0]
+	}
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETGROUPS, uintptr(len(owner.Groups)), uintptr(unsafe.Pointer(groups)), 0); errno != 0 {
+		return os.NewSyscallError("setgroups", errno)
+	}
+	for _, set := range []struct {
+		name string
+		call uintptr
+		id   uint32
+	}{{"setfsgid", syscall.SYS_SETFSGID, owner.Gid}, {"setfsuid", syscall.SYS_SETFSUID, owner.Uid}} {
+		syscall.RawSyscall(set.call, uintptr(set.id), 0, 0)
+		if now, _, _ := syscall.RawSyscall(set.call, uintptr(math.MaxUint32), 0, 0); uint32(now) != set.id { // it reports no errors, but who we are
+			return os.NewSyscallError(set.name, syscall.EPERM)
+		}
+	}
+	return nil
 }

@@ -36,15 +36,15 @@ func scalarsOf(a resources) []mesos.Resource {
 	return []mesos.Resource{scalar("cpus", a.cpus), scalar("mem", a.mem), scalar("disk", a.disk)}
 }
 
-// offerTime is how long an offer stays when more has come free: a scheduler that
-// has work for it answers sooner, and its launch must not cross with a RESCIND.
+// offerTime is how long an offer stays when more has become free: a scheduler that
+// has work for it answers sooner, and its launch must not cross a RESCIND.
 const offerTime = time.Second
 
 // maxRescinded bounds how many withdrawn offers are remembered.
 const maxRescinded = 1000
 
-// offer offers all that is free, replacing the offer that is out if that is
-// about other resources.
+// offer offers everything that is free, replacing the outstanding offer if that is
+// for other resources.
 func (s *localSession) offer() {
 	free := s.l.total.minus(s.used)
 	if s.suppressed || s.offered != "" && s.inOffer == free {

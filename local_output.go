@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// An output of a run is a file to which the command itself writes, so that nothing stands
-// between the two. What is too much of it is cut out of its middle while the run goes on: the
-// beginning and the end stay where they are, and a hole is in between that takes no space.
+// An output of a run is a file to which the command itself writes, with nothing
+// in between. If it gets too long, its middle is cut out while the run goes on: the
+// beginning and the end stay where they are, with a hole in between that takes no space.
 
-// outputPace is how often a keeper looks how much its runs have written.
+// outputPace is how often a keeper checks how much its runs have written.
 const outputPace = 500 * time.Millisecond
 
 // cutOutput keeps about the first and the last half of a file that is larger than most.
@@ -26,7 +26,7 @@ func cutOutput(f *os.File, most int64) error {
 	if err != nil || !info.Mode().IsRegular() || info.Size() <= most {
 		return err
 	}
-	// Whole blocks: of others only a part would turn into zeros.
+	// Only whole blocks: parts of blocks would merely be zeroed.
 	const block = 4096
 	from := (most/2 + block - 1) / block * block
 	to := (info.Size() - most/2) / block * block
@@ -48,7 +48,7 @@ func seekTo(f *os.File, offset, size int64, whence int) int64 {
 	case errors.Is(err, syscall.ENXIO):
 		return size // nothing but a hole
 	case err != nil && whence == seekData:
-		return offset // this file system tells of no holes
+		return offset // this file system does not report holes
 	case err != nil:
 		return size
 	}
@@ -69,7 +69,7 @@ func (l *localCluster) output(id, name string, offset int64, limit int) (outputP
 	if !ok {
 		return none, fmt.Errorf("run %q: %w", id, errNotFound)
 	}
-	// A run may be able to put something else there; only a plain file is read.
+	// A run may be able to put something else there; only plain files are read.
 	f, err := os.OpenFile(box.path(name), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return none, fmt.Errorf("run %q: %s: %w", id, name, errNotFound)
@@ -83,7 +83,7 @@ func (l *localCluster) output(id, name string, offset int64, limit int) (outputP
 		return none, err
 	}
 	if !info.Mode().IsRegular() {
-		return none, fmt.Errorf("%s is no plain file", f.Name())
+		return none, fmt.Errorf("%s is not a plain file", f.Name())
 	}
 	piece := outputPiece{size: info.Size()}
 	if offset < 0 {

@@ -28,15 +28,35 @@ type program struct {
 	owner     *syscall.Credential // of the working directory; nil for ourselves
 	container string              // its docker name, if it is one
 	stopped   bool                // by us
-	ended     chan struct{}       // closed when its first process has ended; nil if nobody wants to know
-	over      bool                // ended is closed
+	group     group               // in which it is started
+	limits    runLimits
+	oomKills  int64         // of its processes
+	ended     chan struct{} // closed when its first process has ended; nil if nobody wants to know
+	over      bool          // ended is closed
 }
 
-// newProgram makes a program of a task, as Mesos would interpret it. The working
+var errNoExecutors = errors.New("a custom executor needs Mesos; on this machine only commands and docker containers run")
+
+// accepts returns why runs of a job can't start on this machine, whatever is free, nil if they can.
+func (l *localCluster) accepts(j *Job) error {
+	if j.Executor != "" {
+		return &jobError{"executor", errNoExecutors.Error()}
+	}
+	if j.Container == nil {
+		return nil
+	}
+	task := taskInfo(j, &Run{ID: runID(0, 0, j.Name, ""), Job: j.Name}, placement{})
+	if _, _, err := dockerCommand(l.sandbox(task.TaskID.Value), task); err != nil {
+		return &jobError{"container", err.Error()}
+	}
+	return nil
+}
+
+// newProgram makes a program from a task, as Mesos would interpret it. The working
 // directory exists when it returns.
 func newProgram(box sandbox, task *mesos.TaskInfo, stdout, stderr *os.File) (*program, error) {
 	if task.Executor != nil {
-		return nil, errors.New("a custom executor needs Mesos; on this machine only commands and docker containers run")
+		return nil, errNoExecutors
 	}
 	command := task.Command
 	if command == nil {
@@ -52,7 +72,7 @@ func newProgram(box sandbox, task *mesos.TaskInfo, stdout, stderr *os.File) (*pr
 		return nil, err
 	}
 	if owner != nil {
-		// The outputs too: scripts open /dev/stdout and /dev/stderr anew.
+		// The outputs too, since scripts open /dev/stdout and /dev/stderr.
 		for _, path := range []string{work, box.path("stdout"), box.path("stderr")} {
 			if err := os.Lchown(path, int(owner.Uid), int(owner.Gid)); err != nil {
 				return nil, err
@@ -97,7 +117,7 @@ func plainCommand(work string, command *mesos.CommandInfo, account *user.User) (
 }
 
 // runAs returns the account a command runs with, and the credential to change to,
-// nil to stay as we are. Who is not root stays, whatever name is given: the
+// nil to stay as we are. Unless we are root we stay, whatever name is given: the
 // default user of every job is root.
 func runAs(name string) (*user.User, *syscall.Credential, error) {
 	self, err := user.Current()
@@ -114,8 +134,8 @@ func runAs(name string) (*user.User, *syscall.Credential, error) {
 		return nil, nil, err
 	}
 	if err != nil {
-		// Asked for by number. C libraries cut a larger one to 32 bits, and 2^32 is root again;
-		// the largest means to change nothing.
+		// Given as a number. C libraries truncate larger ones to 32 bits, which makes 2^32 root;
+		// the largest means no change.
 		if n, bad := parseID(name); bad != nil || n == math.MaxUint32 {
 			return nil, nil, fmt.Errorf("run as user %q: there is no such user", name)
 		}
@@ -146,8 +166,8 @@ func parseID(text string) (uint32, error) {
 	return uint32(n), err
 }
 
-// commandEnviron is the whole environment of a command: what the task says, and
-// PATH, HOME, USER and LOGNAME where it says nothing. Of ours, only PATH goes in.
+// commandEnviron returns the whole environment of a command: what the task says, and
+// PATH, HOME, USER and LOGNAME if it does not. From ours, only PATH is taken.
 func commandEnviron(work string, command *mesos.CommandInfo, account *user.User) []string {
 	env := []string{"PATH=" + searchPath(), "HOME=" + account.HomeDir, "USER=" + account.Username, "LOGNAME=" + account.Username}
 	for _, v := range command.GetEnvironment().GetVariables() {
@@ -163,7 +183,7 @@ func searchPath() string {
 	return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 }
 
-// lastValue returns the value that counts of a repeated variable.
+// lastValue returns the last value of a repeated variable, which is the one that counts.
 func lastValue(env []string, name string) string {
 	value := ""
 	for _, v := range env {
@@ -174,8 +194,8 @@ func lastValue(env []string, name string) string {
 	return value
 }
 
-// lookProgram finds a program like execvp: a name with a slash is a path, from the
-// working directory on.
+// lookProgram finds a program like execvp: a name with a slash is a path, relative to the
+// working directory.
 func lookProgram(name, path string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, nil
@@ -198,7 +218,7 @@ func (p *program) fetch(ctx context.Context) error {
 		return err
 	}
 	defer root.Close()
-	f := &fetcher{root: root, limits: defaultFetchLimits}
+	f := &fetcher{root: root, limits: defaultFetchLimits, owner: p.owner}
 	for _, uri := range p.uris {
 		if err := f.fetch(ctx, uri); err != nil {
 			return fmt.Errorf("fetch %s: %w", redactURI(uri.Value), err)
@@ -215,7 +235,34 @@ func (p *program) fetch(ctx context.Context) error {
 	})
 }
 
+// start starts the program in its group. Where that can't be done, it has none.
 func (p *program) start() error {
+	if p.group == "" {
+		return p.startCommand()
+	}
+	cmd := *p.cmd // as yet not started
+	dir, err := p.group.open()
+	if err == nil {
+		if err := p.group.limit(p.limits); err != nil {
+			fmt.Fprintf(p.cmd.Stderr, "chronos: the run is not held to its limits: %v\n", err)
+		}
+		joinGroup(p.cmd.SysProcAttr, dir)
+		err = p.startCommand()
+		leaveGroup(p.cmd.SysProcAttr)
+		dir.Close()
+	}
+	if err == nil {
+		return nil
+	}
+	_ = p.group.end() // of which nothing has begun
+	if isShortage(err) {
+		return err
+	}
+	p.group, p.cmd = "", &exec.Cmd{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: cmd.Dir, Stdout: cmd.Stdout, Stderr: cmd.Stderr, SysProcAttr: cmd.SysProcAttr}
+	return p.startCommand()
+}
+
+func (p *program) startCommand() error {
 	err := p.cmd.Start()
 	if errors.Is(err, syscall.ENOEXEC) && p.container == "" {
 		// A script without an interpreter line; execvp gives it to the shell.
@@ -240,8 +287,10 @@ func (p *program) terminate() {
 // A keptRun is a run in the hands of a keeper.
 type keptRun struct {
 	box            sandbox
-	epoch          int64  // number of the subscription that asked for it
-	outputs        int64  // bytes to keep of each output
+	epoch          int64 // number of the subscription that asked for it
+	outputs        int64 // bytes to keep of each output
+	group          group
+	limits         runLimits
 	begin          func() // tells that it begins
 	task           *mesos.TaskInfo
 	lock           *os.File
@@ -249,14 +298,14 @@ type keptRun struct {
 	status         *os.File      // what will be it
 	alive          *os.File      // what observers wait on, if there are any; belongs to the keeper
 	told           chan struct{} // holds a token when the file kill may be there
-	asked          atomic.Int64  // grace period of a kill that left no file, for want of room
+	asked          atomic.Int64  // grace period of a kill that left no file, for lack of space
 	kills          chan time.Duration
 	over           chan struct{}
 }
 
 func newKeptRun(box sandbox, q keepRequest) *keptRun {
 	return &keptRun{
-		box: box, epoch: q.Epoch, outputs: q.Output,
+		box: box, epoch: q.Epoch, outputs: q.Output, group: q.Group, limits: q.runLimits,
 		told: make(chan struct{}, 1), kills: make(chan time.Duration), over: make(chan struct{}),
 	}
 }
@@ -264,7 +313,7 @@ func newKeptRun(box sandbox, q keepRequest) *keptRun {
 // release gives up all that was opened.
 func (r *keptRun) release() {
 	close(r.over)
-	// The lock goes first: who waits for the end of alive wants it.
+	// The lock goes first: those who wait for the end of alive need it.
 	for _, f := range []*os.File{r.lock, r.alive, r.stdout, r.stderr, r.status} {
 		if f != nil {
 			f.Close()
@@ -273,14 +322,14 @@ func (r *keptRun) release() {
 }
 
 // claim makes all preparations that can fail, and claims the run, which is locked.
-func (r *keptRun) claim(dataDir string) error {
-	if r.box.claimed() { // and over: its keeper has let go of the lock
+func (r *keptRun) claim(dataDir string, task []byte) error {
+	if r.box.claimed() { // and over: its keeper has released the lock
 		return errClaimed
 	}
-	if err := r.prepare(); err != nil {
+	if err := r.prepare(task); err != nil {
 		return err
 	}
-	// Under the lock: whoever clears the run away needs it too.
+	// Under the lock, which whoever removes the run needs too.
 	last, err := currentEpoch(dataDir)
 	if err != nil {
 		return err
@@ -291,9 +340,18 @@ func (r *keptRun) claim(dataDir string) error {
 	return r.box.claim()
 }
 
-// prepare opens what the run needs.
-func (r *keptRun) prepare() (err error) {
-	if r.task, err = r.box.task(); err != nil {
+// prepare stores the task and opens what the run needs. The file is not replaced but written: only a run that is
+// claimed is judged by it.
+func (r *keptRun) prepare(task []byte) (err error) {
+	if task != nil {
+		if err := os.WriteFile(r.box.path("task"), task, 0o600); err != nil {
+			return err
+		}
+		r.task, err = decodeTask(task)
+	} else {
+		r.task, err = r.box.task()
+	}
+	if err != nil {
 		return fmt.Errorf("read task: %w", err)
 	}
 	if r.stdout, err = openOutput(r.box.path("stdout")); err != nil {
@@ -302,7 +360,7 @@ func (r *keptRun) prepare() (err error) {
 	if r.stderr, err = openOutput(r.box.path("stderr")); err != nil {
 		return err
 	}
-	r.status, err = r.box.reserve()
+	r.status, err = r.box.reserve(expectedStatus{Group: r.group})
 	return err
 }
 
@@ -328,7 +386,7 @@ func (r *keptRun) awaitLock() (err error) {
 	return err
 }
 
-// hears takes a word about the run, with a detail that may be missing.
+// hears takes a message about the run, with a detail that may be missing.
 func (r *keptRun) hears(word, detail string) {
 	switch word {
 	case wordKill:
@@ -341,14 +399,14 @@ func (r *keptRun) hears(word, detail string) {
 		}
 	case wordWatch:
 		if r.alive == nil {
-			// Nobody waits for it if it can't be opened, but looks again.
+			// If it can't be opened, observers don't wait for it but poll.
 			r.alive, _ = os.OpenFile(r.box.path("alive"), os.O_RDWR, 0)
 		}
 	}
 }
 
-// hear delivers the grace periods of the kills asked for, the first of
-// which may have been asked before.
+// hear delivers the grace periods of the requested kills, the first of
+// which may have been requested earlier.
 func (r *keptRun) hear() {
 	for {
 		if grace, ok := r.killGrace(); ok {
@@ -405,6 +463,7 @@ func (r *keptRun) perform(k *keeper) (st runStatus, err error) {
 	} else if killed {
 		return endedStatus(mesos.TASK_KILLED, "killed while its files were fetched"), nil
 	}
+	p.group, p.limits = r.group, r.limits
 	if err := k.start(p); err != nil {
 		return st, err
 	}
@@ -422,11 +481,13 @@ func startFailed(err error) runStatus {
 }
 
 // settle records how the run ended.
-func (r *keptRun) settle(st runStatus) {
+func (r *keptRun) settle(st runStatus) *runStatus {
 	r.cutOutputs()
 	if err := r.box.settleIn(r.status, st); err != nil {
 		fmt.Fprintf(r.stderr, "chronos: record the end of the run: %v\n", err)
+		return nil
 	}
+	return &st
 }
 
 // fetch brings the task's files into its directory, unless it is killed meanwhile.
@@ -449,8 +510,8 @@ func (r *keptRun) fetch(p *program) (killed bool, err error) {
 	}
 }
 
-// await waits for the end of the program, and brings it about when it is killed
-// or its time is over: SIGTERM, and SIGKILL after the grace period. Whatever the
+// await waits for the end of the program, and ends it when it is killed
+// or its time is up: SIGTERM, and SIGKILL after the grace period. Whatever the
 // program leaves behind ends with it.
 func (r *keptRun) await(k *keeper, p *program) runStatus {
 	why := mesos.TASK_FINISHED // or the end that was asked for
@@ -483,7 +544,7 @@ func (r *keptRun) await(k *keeper, p *program) runStatus {
 	}
 }
 
-// verdict words the end of a program like Mesos' command executor.
+// verdict describes the end of a program in the words of Mesos' command executor.
 func (r *keptRun) verdict(p *program, why mesos.TaskState, ws syscall.WaitStatus) runStatus {
 	message := fmt.Sprintf("Command exited with status %d", ws.ExitStatus())
 	if ws.Signaled() {
@@ -491,7 +552,9 @@ func (r *keptRun) verdict(p *program, why mesos.TaskState, ws syscall.WaitStatus
 	} else if p.container != "" && ws.ExitStatus() == 125 {
 		message += ": docker could not run the container, see stderr"
 	}
-	if ws.Signaled() && ws.Signal() == syscall.SIGKILL && why == mesos.TASK_FINISHED {
+	if p.oomKills > 0 {
+		message += fmt.Sprintf(", out of memory: the kernel killed %d of its processes at the limit of %d MB", p.oomKills, p.limits.Memory>>20)
+	} else if ws.Signaled() && ws.Signal() == syscall.SIGKILL && why == mesos.TASK_FINISHED {
 		message += ", not sent by chronos; perhaps the kernel ran out of memory"
 	}
 	var st runStatus
@@ -507,6 +570,9 @@ func (r *keptRun) verdict(p *program, why mesos.TaskState, ws syscall.WaitStatus
 	default:
 		st = endedStatus(mesos.TASK_FAILED, message)
 		st.Reason = mesos.REASON_COMMAND_EXECUTOR_FAILED.String()
+		if p.oomKills > 0 {
+			st.Reason = mesos.REASON_CONTAINER_LIMITATION_MEMORY.String()
+		}
 	}
 	if ws.Exited() {
 		code := ws.ExitStatus()

@@ -26,15 +26,15 @@ import (
 //	lock      flocked by the keeper from before its claim until its end; holds the name of
 //	          the FIFO in <data dir>/keepers over which that is reached
 //	claim     made once, by whoever holds the lock and decides the run's fate
-//	alive     a FIFO, made by who wants to know of the end: the keeper holds it open until then
-//	kill      there once a kill was asked for; holds the grace period
+//	alive     a FIFO, made by whoever wants to know about the end: the keeper holds it open until then
+//	kill      exists once a kill was requested; holds the grace period
 //	status    how the run ended, renamed into place
 //	stdout, stderr
 //	work/     the command's working directory, its MESOS_SANDBOX
 //
-// The order claim, lock, status in which an observer looks is what makes its
-// answer true: the lock is taken before the claim and given up after the status
-// is there, so a claim without lock and status has lost its keeper for good.
+// An observer must look in the order claim, lock, status for its
+// answer to be right: the lock is taken before the claim and released after the status
+// is written, so a claim without lock and status has lost its keeper for good.
 type sandbox string
 
 var (
@@ -85,25 +85,15 @@ func (b sandbox) claimTime() int64 {
 	return info.ModTime().UnixMilli()
 }
 
-// create makes the directory and what a keeper needs in it. What another
-// instance has put there stays, except that the task is written anew.
-func (b sandbox) create(id string, task *mesos.TaskInfo) error {
+// create makes the directory. What another instance has put there stays.
+func (b sandbox) create(id string) error {
 	if err := makePassable(string(b)); err != nil {
 		return err
 	}
 	if strings.Contains(filepath.Base(string(b)), "~") && !b.has("id") {
-		if err := b.replace("id", []byte(id)); err != nil {
-			return err
-		}
+		return b.replace("id", []byte(id))
 	}
-	if task == nil {
-		return nil
-	}
-	text, err := task.Marshal()
-	if err != nil {
-		return fmt.Errorf("encode task: %w", err)
-	}
-	return b.replace("task", text)
+	return nil
 }
 
 // replace writes a small file so that readers see all of it or nothing.
@@ -127,9 +117,17 @@ func (b sandbox) task() (*mesos.TaskInfo, error) {
 	if err != nil {
 		return nil, err
 	}
+	task, err := decodeTask(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", b.path("task"), err)
+	}
+	return task, nil
+}
+
+func decodeTask(text []byte) (*mesos.TaskInfo, error) {
 	task := new(mesos.TaskInfo)
 	if err := task.Unmarshal(text); err != nil {
-		return nil, fmt.Errorf("decode %s: %w", b.path("task"), err)
+		return nil, fmt.Errorf("decode task: %w", err)
 	}
 	return task, nil
 }
@@ -165,10 +163,10 @@ func flock(f *os.File, how int) error {
 	}
 }
 
-// claim makes the run the caller's, who holds the lock; errClaimed if it is
-// somebody's already. A claim survives a power failure once claim has returned.
+// claim makes the run the caller's, who holds the lock; it returns errClaimed if the run
+// is somebody's already. A claim survives a power failure once claim has returned.
 func (b sandbox) claim() error {
-	var dirs [2]*os.File // open before there is a claim, which nobody takes back
+	var dirs [2]*os.File // opened before there is a claim, which can't be withdrawn
 	for i, dir := range []string{string(b), filepath.Dir(string(b))} {
 		f, err := os.Open(dir)
 		if err != nil {
@@ -177,7 +175,7 @@ func (b sandbox) claim() error {
 		defer f.Close()
 		dirs[i] = f
 	}
-	// A link needs no file of its own, and making and removing files is most of what a short run costs.
+	// A link needs no new file, and creating and removing files is most of what a short run costs.
 	err := os.Link(b.path("lock"), b.path("claim"))
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		err = os.Mkdir(b.path("claim"), 0o700) // not every file system has links
@@ -203,16 +201,29 @@ func syncDir(dir string) error {
 }
 
 // reserve takes the disk space of the status, and returns the file that it is to be written to.
-func (b sandbox) reserve() (*os.File, error) {
+func (b sandbox) reserve(expected expectedStatus) (*os.File, error) {
 	f, err := b.openStatus()
 	if err != nil {
 		return nil, err
 	}
-	if _, err := f.WriteAt([]byte(strings.Repeat(" ", statusSize)), 0); err != nil {
+	if err := writeStatus(f, expected); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// writeStatus fills the space of a status.
+func writeStatus(f *os.File, content any) error {
+	text, err := json.Marshal(content)
+	if err != nil {
+		return err
+	}
+	if pad := statusSize - len(text); pad > 0 {
+		text = append(text, strings.Repeat(" ", pad)...)
+	}
+	_, err = f.WriteAt(text, 0)
+	return err
 }
 
 // openStatus opens what will be the status. It is not cut: that would give the reserved block back.
@@ -232,14 +243,7 @@ func (b sandbox) settle(st runStatus) error {
 
 // settleIn is settle with what reserve has returned.
 func (b sandbox) settleIn(f *os.File, st runStatus) error {
-	text, err := json.Marshal(st)
-	if err != nil {
-		return err
-	}
-	if pad := statusSize - len(text); pad > 0 {
-		text = append(text, strings.Repeat(" ", pad)...)
-	}
-	if _, err := f.WriteAt(text, 0); err != nil {
+	if err := writeStatus(f, st); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -262,7 +266,7 @@ func (b sandbox) status() *runStatus {
 	return st
 }
 
-// look tells where the run stands: claimed or not, and how it ended, nil for not yet.
+// look returns the state of the run: claimed or not, and how it ended, nil for not yet.
 func (b sandbox) look() (claimed bool, st *runStatus, err error) {
 	if st := b.status(); st != nil {
 		return true, st, nil
@@ -281,7 +285,7 @@ func (b sandbox) look() (claimed bool, st *runStatus, err error) {
 	return true, b.outcome(), nil
 }
 
-// outcome returns how a run ended that nobody executes any more: the caller
+// outcome returns how a run ended that nobody executes any longer: the caller
 // holds the lock. It is nil for a run that was never claimed.
 func (b sandbox) outcome() *runStatus {
 	if st := b.status(); st != nil {
@@ -298,10 +302,11 @@ func (b sandbox) outcome() *runStatus {
 	return &st
 }
 
-// endRemains ends what a run has started that nobody watches over any more. The death of a keeper
-// reaches only the processes that it has started itself.
+// endRemains ends the processes of a run that nobody watches over any longer. The death of a keeper
+// affects only the processes that it has started itself.
 func (b sandbox) endRemains() {
-	for range 100 { // what is killed may just have started something
+	_ = b.group().end() // what it has not ended, the rest does
+	for range 100 {     // what is killed may just have started something
 		pids := remains(b.path("work"))
 		if len(pids) == 0 {
 			return
@@ -331,7 +336,7 @@ func (b sandbox) wait(ctx context.Context) (*runStatus, error) {
 	}
 }
 
-// awaitKeeper returns when the keeper has no hand in the run any more, or can't be asked yet.
+// awaitKeeper returns when the keeper is done with the run, or can't be asked yet.
 func (b sandbox) awaitKeeper(ctx context.Context) error {
 	if err := syscall.Mkfifo(b.path("alive"), 0o600); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make FIFO %s: %w", b.path("alive"), err)
@@ -353,7 +358,7 @@ func (b sandbox) awaitKeeper(ctx context.Context) error {
 	return err
 }
 
-// kill asks for the end of the run, whoever executes it. A run that nobody has
+// kill requests the end of the run, whoever executes it. A run that nobody has
 // claimed is claimed and settled as killed, so that no late keeper starts it.
 func (b sandbox) kill(ctx context.Context, grace time.Duration) error {
 	if b.has("status") {
@@ -374,8 +379,8 @@ func (b sandbox) kill(ctx context.Context, grace time.Duration) error {
 		if b.tell(wordKill) {
 			return nil
 		}
-		// Somebody holds the lock who does not listen: a keeper that has just
-		// begun and will find the file, or another observer, for microseconds.
+		// Somebody who does not listen holds the lock: a keeper that has just
+		// started and will find the file, or, for microseconds, another observer.
 		if !rest(ctx, 5*time.Millisecond) {
 			return ctx.Err()
 		}
@@ -383,7 +388,7 @@ func (b sandbox) kill(ctx context.Context, grace time.Duration) error {
 }
 
 // bury settles a run that nobody has claimed. A claimed one is left alone;
-// errLocked means that somebody is at it right now.
+// errLocked means that somebody is working on it right now.
 func (b sandbox) bury(st runStatus) error {
 	f, err := b.lock(false)
 	if err != nil {
@@ -398,7 +403,7 @@ func (b sandbox) bury(st runStatus) error {
 	return b.settle(st)
 }
 
-// What a keeper can be told of a run, over its FIFO.
+// What a keeper can be told about a run, over its FIFO.
 const (
 	wordKill  = "kill"  // the file kill is there, or the grace period follows
 	wordWatch = "watch" // the FIFO alive is there

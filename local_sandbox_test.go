@@ -25,7 +25,7 @@ func TestSandboxName(t *testing.T) {
 			t.Errorf("sandboxName(%q) = %q, no file name", id, name)
 		}
 		box := sandbox(filepath.Join(dir, name))
-		if err := box.create(id, nil); err != nil {
+		if err := box.create(id); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := box.runID(); got != id || err != nil {

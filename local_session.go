@@ -9,13 +9,14 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// localMail is what a session's loop is told: a call, or what has happened to a run.
+// localMail is a message to a session's loop: a call, or what has happened to a run.
 type localMail struct {
 	call *sched.Call
 	done func(error)
@@ -44,8 +45,9 @@ type localSession struct {
 
 	live     map[string]*liveRun
 	used     resources
-	pending  []*liveRun // accepted, wait to be started
-	starting int        // asked a keeper for and not yet claimed
+	pending  []*liveRun  // accepted, wait to be started
+	starting int         // requested from a keeper and not yet claimed
+	busy     atomic.Bool // runs wait to be started
 
 	offers     int // made so far
 	offered    string
@@ -67,7 +69,7 @@ type liveRun struct {
 	box      sandbox
 	need     resources
 	task     *mesos.TaskInfo // until it is started
-	attended bool            // its goroutine tells of it
+	attended bool            // its goroutine reports on it
 	dropped  bool            // killed before that
 	running  bool
 	since    int64 // ms since the epoch
@@ -175,7 +177,7 @@ func (l *localCluster) runIDs() []string {
 	for _, e := range entries {
 		id, err := sandbox(filepath.Join(l.dir, "runs", e.Name())).runID()
 		if err != nil {
-			l.log.Warn("skip directory that is no run", "name", e.Name(), "error", err)
+			l.log.Warn("skip directory that is not a run", "name", e.Name(), "error", err)
 			continue
 		}
 		ids = append(ids, id)
@@ -196,11 +198,11 @@ func (s *localSession) adopt(ctx context.Context, id string, box sandbox) {
 	s.begin(func() { s.watch(ctx, r) })
 }
 
-// watch waits for the end of a claimed run and tells it.
+// watch waits for the end of a claimed run and reports it.
 func (s *localSession) watch(ctx context.Context, r *liveRun) {
 	st, err := s.l.keepers.wait(ctx, r.id, r.box)
 	for err != nil && ctx.Err() == nil && !errors.Is(err, fs.ErrNotExist) {
-		// No file descriptor left, say. To call the run lost would start it twice.
+		// No file descriptor left, for example. Calling the run lost would start it twice.
 		s.l.log.Error("watch run", "run", r.id, "error", err)
 		rest(ctx, time.Second)
 		st, err = r.box.wait(ctx)
@@ -211,7 +213,7 @@ func (s *localSession) watch(ctx context.Context, r *liveRun) {
 	s.l.keepers.release(r.id)
 	if st == nil && r.box.has("task") {
 		s.post(func() {
-			s.postpone(r, shortage("the run could not be started for want of descriptors, memory, processes or disk space"))
+			s.postpone(r, shortage("the run could not be started for lack of descriptors, memory, processes or disk space"))
 		})
 		return
 	}
@@ -232,8 +234,8 @@ func (s *localSession) release(r *liveRun) {
 	}
 }
 
-// accept launches tasks on an offer. Tasks that can't be are answered with
-// TASK_DROPPED, which means that they never were.
+// accept launches tasks on an offer. Tasks that can't be launched are answered with
+// TASK_DROPPED, which means that they never existed.
 func (s *localSession) accept(ctx context.Context, accept *sched.Call_Accept) {
 	var valid, used bool
 	for _, id := range accept.GetOfferIDs() {
@@ -276,6 +278,7 @@ func (s *localSession) launch(ctx context.Context, task *mesos.TaskInfo) {
 
 // startPending starts as many accepted tasks as may start at the same time.
 func (s *localSession) startPending(ctx context.Context) {
+	s.busy.Store(len(s.pending) > maxStarting())
 	for s.starting < maxStarting() && len(s.pending) > 0 {
 		r := s.pending[0]
 		s.pending = s.pending[1:]
@@ -347,7 +350,7 @@ func (s *localSession) supersede() {
 	s.fail(errSuperseded)
 }
 
-// kill ends a run, or sees to it that it never starts.
+// kill ends a run, or makes sure that it never starts.
 func (s *localSession) kill(ctx context.Context, kill *sched.Call_Kill) {
 	id := kill.TaskID.Value
 	if id == "" || s.l.archived(id).has("") {
@@ -365,7 +368,7 @@ func (s *localSession) kill(ctx context.Context, kill *sched.Call_Kill) {
 		grace = time.Duration(p.Nanoseconds)
 	}
 	s.begin(func() {
-		err := box.create(id, nil)
+		err := box.create(id)
 		if err == nil {
 			err = box.kill(ctx, grace)
 		}
@@ -384,7 +387,7 @@ func taskGrace(task *mesos.TaskInfo) time.Duration {
 }
 
 // killed reports the end of a run that nobody attends: one that was pending, or
-// not known to this session at all. Of others the watcher tells.
+// unknown to this session. The end of others is reported by their watchers.
 func (s *localSession) killed(ctx context.Context, id string) {
 	r := s.live[id]
 	if r != nil && r.attended {
@@ -413,7 +416,7 @@ func (s *localSession) reconcile(ctx context.Context, tasks []sched.Call_Reconci
 	}
 }
 
-// reconcileTask reports where a run stands. One that nobody claimed is unknown.
+// reconcileTask reports the state of a run. One that nobody claimed is unknown.
 func (s *localSession) reconcileTask(ctx context.Context, id string) {
 	answer := mesos.TaskStatus{
 		TaskID: mesos.TaskID{Value: id}, State: mesos.TASK_STAGING.Enum(), Timestamp: seconds(time.Now().UnixMilli()),
@@ -424,7 +427,7 @@ func (s *localSession) reconcileTask(ctx context.Context, id string) {
 		claimed, st, err := s.l.look(id)
 		switch {
 		case err != nil:
-			// No answer is the truth here: the scheduler asks again.
+			// No answer is the honest one here: the scheduler will ask again.
 			s.l.log.Error("look at run", "run", id, "error", err)
 			return
 		case st != nil:
@@ -486,10 +489,17 @@ func seconds(ms int64) *float64 {
 	return &f
 }
 
+// awaitStarts lets runs that are due start before what others have left is cleared away, for a while.
+func (s *localSession) awaitStarts(ctx context.Context) {
+	const look, patience = 50 * time.Millisecond, 2 * time.Second
+	for waited := time.Duration(0); s.busy.Load() && waited < patience && rest(ctx, look); waited += look {
+	}
+}
+
 // clear archives acknowledged runs.
 func (s *localSession) clear(ctx context.Context) {
 	if err := errors.Join(s.l.emptyTrash(), s.l.tidy(), s.l.keepers.clear(filepath.Join(s.l.dir, "keepers"))); err != nil {
-		s.l.log.Warn("clear away what is left", "error", err)
+		s.l.log.Warn("remove what is left", "error", err)
 	}
 	for {
 		select {
@@ -497,6 +507,7 @@ func (s *localSession) clear(ctx context.Context) {
 			return
 		case <-s.janitor.ready:
 		}
+		s.awaitStarts(ctx)
 		for _, c := range s.janitor.take() {
 			if err := s.l.perform(c); err != nil {
 				s.l.log.Warn("clear away", "run", c.run, "job", c.job, "error", err)

@@ -84,7 +84,7 @@ func TestLocalRunOfARestartedMachineIsLost(t *testing.T) {
 	m.reconcile(id)
 	m.update(id, mesos.TASK_UNKNOWN)
 	task := shellTask(id, "true")
-	if err := m.l.sandbox(id).create(id, &task); err != nil {
+	if err := layOut(m.l.sandbox(id), id, &task); err != nil {
 		t.Fatal(err)
 	}
 	m.reconcile(id)

@@ -73,7 +73,7 @@ func TestLocalWithdrawnRunLeavesNothingBehind(t *testing.T) {
 	id := runIDFor("withdrawn")
 	task := shellTask(id, "true")
 	box := l.sandbox(id)
-	must(t, box.create(id, &task), os.WriteFile(box.path("lock"), nil, 0o600), box.claim(),
+	must(t, layOut(box, id, &task), os.WriteFile(box.path("lock"), nil, 0o600), box.claim(),
 		os.Mkdir(box.path("work"), 0o700), os.WriteFile(box.path("work/fetched"), nil, 0o600), box.withdraw())
 	if box.claimed() || box.has("work") || !box.has("task") {
 		t.Errorf("left: claim %v, work %v; task %v", box.claimed(), box.has("work"), box.has("task"))

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// newLogger makes the log that every part writes to. level is debug, info, warn or
+// newLogger returns the log that every part writes to. level is debug, info, warn or
 // error; format is text or json.
-// The level returned can be changed while the log is in use.
+// The returned level can be changed while the log is in use.
 func newLogger(w io.Writer, level, format string) (*slog.Logger, *slog.LevelVar, error) {
 	least := new(slog.LevelVar)
 	if err := least.UnmarshalText([]byte(level)); err != nil {
@@ -29,17 +29,17 @@ func newLogger(w io.Writer, level, format string) (*slog.Logger, *slog.LevelVar,
 	return nil, nil, fmt.Errorf("log format %q: want text or json", format)
 }
 
-// urlCredentials are the user:password@ of a URL. The @ sought is the last one before the
+// urlCredentials matches the user:password@ of a URL, up to the last @ before the
 // path, since passwords are seldom escaped as they should be.
 var urlCredentials = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#"']*@`)
 
 // redact replaces the credentials in every URL of a text, so that it can be logged.
 func redact(s string) string { return urlCredentials.ReplaceAllString(s, "${1}...@") }
 
-// A runLog writes what happens to runs. At ten thousand runs a second two lines for each would bury the
-// log and cost more than the runs, and history and metrics tell of them anyway: that a run was
-// queued, started or succeeded is for debugging. What a person may have to act on, or will ask for
-// later, is written by default: failed attempts, kills, skipped and late runs. Missed ones and
+// A runLog logs what happens to runs. At ten thousand runs a second two lines for each would bury the
+// log and cost more than the runs, and history and metrics show them anyway: that a run was
+// queued, started or succeeded is logged at debug level. What people may have to act on, or will ask about
+// later, is logged by default: failed attempts, kills, skipped and late runs. Missed runs and
 // jobs that used up their repetitions are logged where they are found.
 type runLog struct{ *slog.Logger }
 
@@ -55,7 +55,7 @@ func (l runLog) observe(e jobEvent) {
 	case eventFailed:
 		message = "attempt ended without success"
 	case eventRetriesExhausted:
-		level, message = slog.LevelWarn, "run failed, no attempt follows"
+		level, message = slog.LevelWarn, "run failed, no further attempt"
 	case eventDisabled:
 		if e.Cause != causeFailures {
 			return
@@ -90,15 +90,15 @@ func (l runLog) observe(e jobEvent) {
 	l.LogAttrs(context.Background(), level, message, attrs...)
 }
 
-// A trouble is something that is wrong until it is over. It is logged when it begins, again now and
-// then while it lasts, and when it is over; /health has it all the while. It is safe for concurrent use.
+// A trouble is something that is wrong for a while. It is logged when it begins, now and
+// then while it lasts, and when it is over; /health shows it all the while. It is safe for concurrent use.
 type trouble struct {
-	what, over string // how the log calls it and its end
+	what, over string // what the log calls it and its end
 
 	mu     sync.Mutex
-	why    string // "" while all is well
+	why    string // "" while nothing is wrong
 	since  time.Time
-	logged string    // the reason that was logged last
+	logged string    // the last logged reason
 	at     time.Time // and when
 }
 
@@ -107,7 +107,7 @@ const (
 	troubleNews  = 3 * time.Second  // until it is logged again for another reason
 )
 
-// note says why things are wrong now, "" if they are not, and logs what is to be logged.
+// note sets why things are wrong now, "" if they are not, and logs that if necessary.
 func (t *trouble) note(log *slog.Logger, why string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -133,7 +133,7 @@ func (t *trouble) note(log *slog.Logger, why string) {
 	}
 }
 
-// problem is the trouble in a sentence, "" while there is none.
+// problem returns the trouble as a sentence, "" while there is none.
 func (t *trouble) problem() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -143,18 +143,18 @@ func (t *trouble) problem() string {
 	return t.what + " since " + instant(t.since) + ": " + t.why
 }
 
-// A remark is something that has happened, and is over, which people should still learn of.
+// A remark is something that has happened, is over, and that people should still know.
 type remark struct {
 	at   time.Time
 	text string
 }
 
 const (
-	remarkFor  = time.Hour // how long /health has a remark
-	maxRemarks = 10        // the newest, in case they never end
+	remarkFor  = time.Hour // how long /health shows a remark
+	maxRemarks = 10        // the newest are kept, in case there are many
 )
 
-// remarks are those of a part. They are safe for concurrent use.
+// remarks are the remarks of one part of the program. They are safe for concurrent use.
 type remarks struct {
 	mu  sync.Mutex
 	all []remark
@@ -167,7 +167,7 @@ func (r *remarks) add(text string) {
 	r.all = r.all[max(0, len(r.all)-maxRemarks):]
 }
 
-// problems are the remarks of the last hour.
+// problems returns the remarks of the last hour.
 func (r *remarks) problems() (texts []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

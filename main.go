@@ -1,6 +1,6 @@
 // Command chronos is a distributed, fault-tolerant cron: it runs scheduled jobs
-// and jobs that depend on them on Apache Mesos or on this machine. It takes the
-// place of the JVM program Mesos Chronos 2.4, 2.5 and 3.0: the same flags, REST API
+// and jobs that depend on them on Apache Mesos or on this machine. It replaces
+// the JVM program Mesos Chronos 2.4, 2.5 and 3.0, with the same flags, REST API
 // and state in ZooKeeper.
 package main
 
@@ -27,33 +27,13 @@ func main() {
 	os.Exit(exitStatus(err))
 }
 
-// A subcommand does something else than scheduling. Its arguments follow its name.
-type subcommand func(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error
-
-// subcommandNamed returns what a first word of the command line asks for, nil if it is an option.
-func subcommandNamed(word string) subcommand {
-	switch word {
-	case "healthcheck":
-		return healthcheck
-	case "backup":
-		return backupCommand
-	case "dry-run":
-		return dryRunCommand
-	case "restore":
-		return restoreCommand
-	}
-	return nil
-}
-
 // run is the program. It returns when ctx ends, with nil, or when the program cannot
-// start or go on, after saying why.
+// start or continue, after saying why.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	if len(args) > 0 && subcommandNamed(args[0]) != nil {
-		err := subcommandNamed(args[0])(ctx, args[1:], stdin, stdout)
-		if _, told := errors.AsType[*usageError](err); err != nil && !told && !errors.Is(err, errHelp) {
-			fmt.Fprintf(stderr, "chronos %s: %v\n", args[0], err)
+	if len(args) > 0 {
+		if c := commandNamed(args[0]); c != nil {
+			return runCommandLine(ctx, c, args[1:], stdin, stdout, stderr)
 		}
-		return err
 	}
 	args, notes, err := expandLegacy(args, os.Environ(), rootFS(), stdin, stdout)
 	if err != nil {
@@ -86,6 +66,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return nil
 }
 
+// runCommandLine has a subcommand do what its options and arguments say.
+func runCommandLine(ctx context.Context, c *command, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	err := c.do(ctx, args, stdin, stdout)
+	if _, told := errors.AsType[*usageError](err); err != nil && !told && !errors.Is(err, errHelp) && err.Error() != "" {
+		fmt.Fprintf(stderr, "chronos %s: %v\n", c.name, err)
+	}
+	return err
+}
+
 // firstProcess reports whether this process is the first of a container. The orphans of all
 // jobs become its children, and it has to reap them. The program proper could not tell them from its
 // own children, so it runs as a child of such a process.
@@ -113,9 +102,9 @@ func runInit(args []string) int {
 	for {
 		select {
 		case sig := <-signals:
-			// Not child.Signal: who reaps is not the library, so it can't know whether the child lives.
+			// Not child.Signal: the library does not reap here, so it can't know whether the child is alive.
 			if n, ok := sig.(syscall.Signal); ok {
-				_ = syscall.Kill(child.Pid, n) // gone already: then ended tells
+				_ = syscall.Kill(child.Pid, n) // if it is gone already, ended will say so
 			}
 		case status := <-ended:
 			return status
@@ -134,7 +123,7 @@ func reapUntil(child int) int {
 			fmt.Fprintln(os.Stderr, "chronos: wait for children:", err)
 			return 1
 		case pid == child && status.Signaled():
-			return 128 + int(status.Signal()) // as shells say it
+			return 128 + int(status.Signal()) // as in shells
 		case pid == child:
 			return status.ExitStatus()
 		}

@@ -17,25 +17,25 @@ type market struct {
 	byAgent  map[string]*agentOffers
 	byOffer  map[string]*agentOffers
 	kept     *keeping                           // the agent that is kept for one run, or nil
-	silent   func(agentID string) (since int64) // tells how long an agent owes answers to launches; 0 if it does not
-	passed   string                             // agent that the last place has passed over because it owes answers
+	silent   func(agentID string) (since int64) // returns since when an agent has owed answers to launches; 0 if it owes none
+	passed   string                             // agent that the last call of place passed over because it owes answers
 	gone     []*agentOffers                     // agents no longer held, as last seen, newest last
 	compared comparisons
 	full     []resources // needs that found no room since the last offer came
 }
 
-// A keeping is that an agent is kept for a run that has waited for too long: nothing else is placed there
-// but what will not delay it.
+// A keeping means that an agent is kept for a run that has waited too long: nothing else is placed there,
+// except what will not delay it.
 type keeping struct {
 	agent string // id
 	run   string // id
 	why   string // for people
 }
 
-// remembered bounds the agents that are kept for explanations only.
+// remembered bounds the number of agents that are remembered for explanations only.
 const remembered = 50
 
-// newMarket makes a market of a framework in role.
+// newMarket makes the market of a framework in role.
 func newMarket(role string) *market {
 	return &market{
 		role:     role,
@@ -46,7 +46,7 @@ func newMarket(role string) *market {
 	}
 }
 
-// add takes an offer in. An offer that is held already is left as it is.
+// add adds an offer. An offer that is held already is left as it is.
 func (m *market) add(o *mesos.Offer, now time.Time) {
 	if m.byOffer[o.ID.Value] != nil {
 		return
@@ -92,7 +92,7 @@ func (m *market) remove(offerID string) bool {
 	return true
 }
 
-// clear drops all offers: those of an earlier subscription are void. An agent that is kept stays so.
+// clear drops all offers: those of an earlier subscription are void. An agent that is kept stays kept.
 func (m *market) clear() {
 	empty := newMarket(m.role)
 	empty.kept, empty.silent, empty.compared = m.kept, m.silent, m.compared
@@ -136,7 +136,7 @@ func (m *market) place(n need) (placement, bool) {
 	return placement{}, false
 }
 
-// placeOn is place on a certain agent, whether it owes answers or is kept for another run.
+// placeOn is place on a given agent, whether or not it owes answers or is kept for another run.
 func (m *market) placeOn(agentID string, n need) (placement, bool) {
 	if !m.takes(agentID, n) {
 		return placement{}, false
@@ -144,19 +144,19 @@ func (m *market) placeOn(agentID string, n need) (placement, bool) {
 	return m.byAgent[agentID].draw(n.resources), true
 }
 
-// takes reports whether an agent has what n needs and meets all constraints.
+// takes reports whether an agent has what n needs and meets all its constraints.
 func (m *market) takes(agentID string, n need) bool {
 	a := m.byAgent[agentID]
 	return a != nil && a.free.covers(n.resources) && m.meetsAll(a, n.constraints) == verdictYes
 }
 
-// open reports whether an agent is kept for nobody else.
+// open reports whether an agent is not kept for another run.
 func (m *market) open(a *agentOffers, n need) bool {
 	return m.kept == nil || m.kept.agent != a.id || m.kept.run == n.run
 }
 
 // noteFull remembers a need that no agent has room for, so that ten thousand
-// tasks of its size cost no more than one.
+// tasks of that size cost no more than one.
 func (m *market) noteFull(n resources) {
 	m.full = slices.DeleteFunc(m.full, func(f resources) bool { return f.covers(n) })
 	if len(m.full) < 16 {
@@ -164,7 +164,7 @@ func (m *market) noteFull(n resources) {
 	}
 }
 
-// suiting lists the agents that meet the constraints, of those held and those seen last.
+// suiting lists the agents that meet the constraints, among those held and those seen last.
 func (m *market) suiting(constraints []Constraint) (ids []string) {
 	for _, agents := range [][]*agentOffers{m.agents, m.gone} {
 		for _, a := range agents {
@@ -209,7 +209,7 @@ func (m *market) refuses(a *agentOffers, n need) string {
 	return why
 }
 
-// joined puts two texts into one, if there are two.
+// joined joins two texts, if there are two.
 func joined(first, second string) string {
 	if first == "" {
 		return second
@@ -217,7 +217,7 @@ func joined(first, second string) string {
 	return first + "; " + second
 }
 
-// hostname is the host name of an agent that is held or was seen last, or else its id.
+// hostname returns the host name of an agent that is held or was seen recently, or else its id.
 func (m *market) hostname(agentID string) string {
 	for _, agents := range [][]*agentOffers{m.agents, m.gone} {
 		if i := slices.IndexFunc(agents, func(a *agentOffers) bool { return a.id == agentID }); i >= 0 {
@@ -238,7 +238,7 @@ func (m *market) free(agentID string) resources {
 // held counts the offers in the market.
 func (m *market) held() int { return len(m.byOffer) }
 
-// oldest returns since when the offer is held that came first, if there is one.
+// oldest returns since when the oldest offer has been held, if there is one.
 func (m *market) oldest() (since time.Time, ok bool) {
 	for _, a := range m.agents {
 		for _, o := range a.offers {
@@ -250,13 +250,13 @@ func (m *market) oldest() (since time.Time, ok bool) {
 	return since, ok
 }
 
-// expired lists the offers that are held since before then.
+// expired lists the offers that have been held since before then.
 func (m *market) expired(then time.Time) []string {
 	return m.offersWhere(func(_ *agentOffers, o *heldOffer) bool { return o.since.Before(then) })
 }
 
-// surplus lists the offers beyond those that, in order, cover want. Those of an agent that is kept are
-// all needed, and those of agents that owe answers are the first to go.
+// surplus lists the offers beyond those that, in order, cover want. Those of a kept agent are
+// all needed, and those of agents that owe answers go first.
 func (m *market) surplus(want resources) []string {
 	var kept resources
 	beyond := func(owing bool) []string {
@@ -274,7 +274,7 @@ func (m *market) surplus(want resources) []string {
 	return append(beyond(false), beyond(true)...)
 }
 
-// adds reports whether free brings kept nearer to want.
+// adds reports whether free brings kept closer to want.
 func adds(kept, free, want resources) bool {
 	return kept.cpus < want.cpus && free.cpus > 0 ||
 		kept.mem < want.mem && free.mem > 0 ||
@@ -299,11 +299,11 @@ const endless = int64(math.MaxInt64)
 // An occupant takes room on an agent, and is expected to until an instant.
 type occupant struct {
 	resources
-	until int64 // ms; endless for one of which nobody can say when it ends
+	until int64 // ms; endless if nobody can say when it ends
 }
 
-// roomFor foretells when an agent of a size will have room for what is needed beside its occupants, endless if it
-// can't be said, and what it will have to spare then. One that should have ended by now counts as endless.
+// roomFor predicts when an agent of that size will have room for what is needed beside its occupants, endless if that
+// is unknown, and what it will have to spare then. An occupant that should have ended by now counts as endless.
 func roomFor(size, needed resources, on []occupant, now int64) (at int64, spare resources) {
 	free := size
 	ends := make([]occupant, 0, len(on))

@@ -14,7 +14,7 @@ type verdict uint8
 const (
 	verdictNo verdict = iota
 	verdictYes
-	verdictOpen // will be looked at in a later turn
+	verdictOpen // will be decided in a later turn
 )
 
 // verdictOf is verdictYes or verdictNo.
@@ -25,7 +25,7 @@ func verdictOf(ok bool) verdict {
 	return verdictNo
 }
 
-// not is the verdict on the opposite.
+// not returns the verdict on the opposite.
 func (v verdict) not() verdict {
 	if v == verdictOpen {
 		return v
@@ -34,19 +34,19 @@ func (v verdict) not() verdict {
 }
 
 const (
-	// comparedPerTurn bounds the steps that patterns take in one turn: thousands of runs that wait, with
-	// patterns as large as may be, on hundreds of agents would hold up everything else. These take some 30 ms.
+	// comparedPerTurn bounds the steps that patterns take in one turn: thousands of waiting runs with
+	// patterns of the largest size, on hundreds of agents, would hold up everything else. This many take some 30 ms.
 	comparedPerTurn = 500_000
-	// maxCompared is more pairs of a pattern and an attribute than any cluster needs at a time.
+	// maxCompared is more than the pairs of a pattern and an attribute that any cluster needs at a time.
 	maxCompared = 1_000_000
 )
 
-// comparisons remember which patterns match which attributes, since the same is asked in each turn, and
-// make only so many new ones in a turn.
+// comparisons remembers which patterns match which attributes, since the same ones are needed in each turn, and
+// bounds the new ones in a turn.
 type comparisons struct {
 	known map[comparison]bool
-	left  int  // steps that may still be taken in this turn
-	short bool // they were not enough
+	left  int  // steps left in this turn
+	short bool // there were not enough
 }
 
 type comparison struct {
@@ -54,7 +54,7 @@ type comparison struct {
 	text    string
 }
 
-// begin begins a turn.
+// begin starts a turn.
 func (c *comparisons) begin() { c.left, c.short = comparedPerTurn, false }
 
 func (c *comparisons) matches(p *pattern, text string) verdict {
@@ -68,7 +68,7 @@ func (c *comparisons) matches(p *pattern, text string) verdict {
 	}
 	if len(c.known) >= maxCompared {
 		clear(c.known)
-		c.begin() // to begin anew in each turn would never come to an end
+		c.begin() // starting over in each turn would never finish
 	}
 	c.left -= p.steps * (len(text) + 1)
 	matches := p.re.MatchString(text)
@@ -76,7 +76,7 @@ func (c *comparisons) matches(p *pattern, text string) verdict {
 	return verdictOf(matches)
 }
 
-// meetsAll reports whether an agent meets all constraints.
+// meetsAll returns whether an agent meets all constraints.
 func (m *market) meetsAll(a *agentOffers, constraints []Constraint) verdict {
 	for i := range constraints {
 		if v := m.meets(a, &constraints[i]); v != verdictYes {
@@ -104,7 +104,7 @@ func (m *market) violated(a *agentOffers, constraints []Constraint) string {
 	return ""
 }
 
-// finding is what an agent has where the constraint looks.
+// findingOf describes the attribute of an agent that the constraint is about.
 func findingOf(c *Constraint, a *agentOffers) string {
 	if c.fault() != "" {
 		return "the pattern " + c.pattern.fault
@@ -148,7 +148,7 @@ func (m *market) meets(a *agentOffers, c *Constraint) verdict {
 	return verdictYes
 }
 
-// like reports whether a pattern matches an attribute, or one item of a set.
+// like returns whether a pattern matches an attribute, or one item of a set.
 func (m *market) like(p *pattern, a *mesos.Attribute) verdict {
 	switch a.Type {
 	case mesos.SCALAR:
@@ -169,7 +169,7 @@ func (m *market) like(p *pattern, a *mesos.Attribute) verdict {
 	return m.compared.matches(p, a.GetText().GetValue())
 }
 
-// attributesNamed yields the attributes of one name. The host name is one,
+// attributesNamed yields the attributes of one name. The host name counts as one,
 // unless the agent itself has an attribute called hostname.
 func attributesNamed(attributes []mesos.Attribute, hostname, name string) func(func(*mesos.Attribute) bool) {
 	return func(yield func(*mesos.Attribute) bool) {

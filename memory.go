@@ -16,18 +16,18 @@ import (
 )
 
 // errNoRoom means that the memory for bodies and answers under way is used up.
-var errNoRoom = errors.New("too much is under way for the memory that this process has; try again")
+var errNoRoom = errors.New("too many requests are under way for the memory of this process; try again")
 
-// unknownMemory stands for the memory of a system that does not tell how much it has.
+// unknownMemory stands for the memory of a system that does not say how much it has.
 const unknownMemory = 1 << 30
 
-// limitMemory has the runtime collect its garbage in time for what the control group allows, unless GOMEMLIMIT
-// has said what to do, and returns how many bytes this process may use. root is the machine's file system.
+// limitMemory makes the garbage collector respect what the control group allows, unless GOMEMLIMIT
+// is set, and returns how many bytes this process may use. root is the machine's file system.
 func limitMemory(root fs.FS) int64 {
 	group, bounded := groupMemory(root)
 	set := debug.SetMemoryLimit(-1)
 	if set == math.MaxInt64 && bounded {
-		debug.SetMemoryLimit(group / 10 * 9) // the rest is for what the runtime does not count
+		debug.SetMemoryLimit(group / 10 * 9) // the rest is for memory that the runtime does not count
 	}
 	if !bounded {
 		group = cmp.Or(machineMemory(root), unknownMemory)
@@ -35,7 +35,7 @@ func limitMemory(root fs.FS) int64 {
 	return min(set, group)
 }
 
-// groupMemory returns the least that the control group of this process, or one above it, allows, and whether any does.
+// groupMemory returns the lowest limit of this process's control group and those above it, and whether there is any.
 func groupMemory(root fs.FS) (limit int64, bounded bool) {
 	membership, err := fs.ReadFile(root, "proc/self/cgroup")
 	if err != nil {
@@ -55,7 +55,7 @@ func groupMemory(root fs.FS) (limit int64, bounded bool) {
 		if part[1] != "" && !strings.Contains(","+part[1]+",", ",memory,") {
 			continue
 		}
-		// In a container the path may be the host's, and only the root be there.
+		// In a container the path may be the host's, and only the root exist.
 		for dir := path.Clean("/" + part[2]); ; dir = path.Dir(dir) {
 			if n, err := readBytes(root, path.Join(base, dir, file)); err == nil {
 				limit = min(limit, n)
@@ -85,14 +85,14 @@ func machineMemory(root fs.FS) int64 {
 	}
 	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
 		if f := strings.Fields(lines.Text()); len(f) == 3 && f[0] == "MemTotal:" && f[2] == "kB" {
-			kilobytes, _ := strconv.ParseInt(f[1], 10, 64) // 0 if it is none
+			kilobytes, _ := strconv.ParseInt(f[1], 10, 64) // 0 if it is not a number
 			return kilobytes << 10
 		}
 	}
 	return 0
 }
 
-// A budget is the memory that what clients send and are sent may take at a time.
+// A budget is the memory that request bodies and answers may take at a time.
 type budget struct {
 	limit int64
 	used  atomic.Int64
@@ -100,7 +100,7 @@ type budget struct {
 
 func newBudget(limit int64) *budget { return &budget{limit: limit} }
 
-// A share is what one request holds of a budget. It is safe for concurrent use. A nil share is for those who may
+// A share is what one request holds of a budget. It is safe for concurrent use. A nil share is for callers that may
 // take what they need.
 type share struct {
 	budget *budget
@@ -110,7 +110,7 @@ type share struct {
 // share returns an empty share, which must be ended.
 func (b *budget) share() *share { return &share{budget: b} }
 
-// grow takes n bytes more, or answers false if they are not there.
+// grow takes n more bytes, or returns false if they are not available.
 func (s *share) grow(n int64) bool {
 	if s == nil {
 		return true
@@ -143,7 +143,7 @@ func (s *share) end() {
 	}
 }
 
-// whole is what all shares may hold together, -1 if there is no bound.
+// whole returns what all shares together may hold, -1 if there is no bound.
 func (s *share) whole() int64 {
 	if s == nil {
 		return -1
@@ -151,14 +151,14 @@ func (s *share) whole() int64 {
 	return s.budget.limit
 }
 
-// isFull reports whether an error says that there is no room on a disk.
+// isFull reports whether an error means that a disk is full.
 func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
-// descriptorLimit is how many descriptors this process may have open.
+// descriptorLimit returns how many descriptors this process may have open.
 func descriptorLimit() uint64 {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 1024 // what systems allow that allow little
+		return 1024 // what systems allow at least
 	}
 	return uint64(limit.Cur)
 }

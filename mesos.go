@@ -22,14 +22,14 @@ import (
 const (
 	// subscribeTimeout bounds the time from dialing to the first event.
 	subscribeTimeout = 20 * time.Second
-	// defaultHeartbeat is what masters use; each tells its own on subscription.
+	// defaultHeartbeat is what masters use; each announces its own on subscription.
 	defaultHeartbeat = 15 * time.Second
-	// What a master may tell, in seconds; anything else is a mistake.
+	// What a master may announce, in seconds; anything else is a mistake.
 	shortestHeartbeat, longestHeartbeat = 1, 3600
-	// missedHeartbeats without any event, and the stream is given up.
+	// After missedHeartbeats without any event, the stream is given up.
 	missedHeartbeats = 5
 
-	// detectTimeout without a leader, and the log says so.
+	// After detectTimeout without a leader, the log says so.
 	detectTimeout = 2 * time.Second
 
 	firstRetry = 500 * time.Millisecond
@@ -37,7 +37,7 @@ const (
 	readyRetry = time.Second // the longest wait for a master that is about to be ready
 )
 
-// mesosConfig is what a connection to Mesos is made from.
+// mesosConfig configures a connection to Mesos.
 type mesosConfig struct {
 	follow            followMaster
 	framework         *mesos.FrameworkInfo // without an id
@@ -46,15 +46,15 @@ type mesosConfig struct {
 	tls               *tls.Config          // for https masters; nil means the system's roots
 	dial              func(ctx context.Context, network, address string) (net.Conn, error)
 	log               *slog.Logger
-	onEvent           func(kind string)                              // for metrics, also with eventUndecodable; may be nil
+	onEvent           func(kind string)                              // for metrics, also called with eventUndecodable; may be nil
 	onCall            func(kind string, took time.Duration, e error) // the same
 }
 
-// mesosStatus is how the connection stands, for the API and metrics.
+// mesosStatus is the state of the connection, for the API and metrics.
 type mesosStatus struct {
-	Master     string    `json:"master,omitempty"` // URL of the leading master, where known
+	Master     string    `json:"master,omitempty"` // URL of the leading master, if known
 	Subscribed bool      `json:"subscribed"`
-	Since      time.Time `json:"since"`           // of Subscribed
+	Since      time.Time `json:"since,omitzero"`  // of Subscribed
 	Error      string    `json:"error,omitempty"` // why there is no subscription
 }
 
@@ -64,12 +64,12 @@ type mesosCluster struct {
 	http *http.Client
 
 	mu      sync.Mutex
-	queue   *callQueue // of the present subscription, else nil
+	queue   *callQueue // of the current subscription, or nil
 	current atomic.Pointer[mesosStatus]
 	inForce atomic.Pointer[string] // the secret
 }
 
-// newMesos prepares a connection; run makes it.
+// newMesos prepares a connection; run establishes it.
 func newMesos(c mesosConfig) *mesosCluster {
 	if c.onEvent == nil {
 		c.onEvent = func(string) {}
@@ -91,7 +91,7 @@ func newMesos(c mesosConfig) *mesosCluster {
 	return m
 }
 
-// status tells how the connection stands. It may be called at any time.
+// status returns the state of the connection. It may be called at any time.
 func (m *mesosCluster) status() mesosStatus { return *m.current.Load() }
 
 func (m *mesosCluster) setStatus(master string, err error) {
@@ -106,10 +106,10 @@ func (m *mesosCluster) setStatus(master string, err error) {
 }
 
 // run keeps a subscription until ctx ends, and then returns nil. It never tears
-// the framework down. Besides, it returns errFrameworkRemoved or
+// down the framework. It may also return errFrameworkRemoved or
 // errFrameworkTaken, after handle has seen the ERROR event that says so, and any panicError. While
-// there is no master, or it refuses us, run retries: what the last master has refused says nothing about
-// the next, and one that is about to be ready is asked again at once, since nothing starts meanwhile.
+// there is no master, or it refuses us, run retries: that one master has refused says nothing about
+// the next, and one that is about to be ready is asked again soon, since nothing starts meanwhile.
 func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(*sched.Event)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
@@ -123,7 +123,7 @@ func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(
 
 	leader.wait(ctx, detectTimeout)
 	retry, soon := backoff{first: firstRetry, last: lastRetry}, backoff{first: firstRetry, last: readyRetry}
-	var asked <-chan struct{} // of the master that was asked last: closed when another leads
+	var asked <-chan struct{} // of the last master tried: closed when another one leads
 	var told lastLine
 	for {
 		url, changed := leader.get()
@@ -162,11 +162,11 @@ func (m *mesosCluster) run(ctx context.Context, frameworkID string, handle func(
 	}
 }
 
-// errNotElected is the answer of a master that has begun just now.
+// errNotElected is the answer of a master that has just started.
 var errNotElected = errors.New("master redirects to itself: it has not been elected yet")
 
-// notReady reports whether there is no master yet where one should be, or it still recovers: a master
-// that was started anew refuses connections, then knows no paths, then redirects to itself, and then
+// notReady reports whether there is no master yet where one should be, or it is still recovering: a master
+// that was restarted refuses connections, then knows no paths, then redirects to itself, and then
 // reads its registry.
 func notReady(err error) bool {
 	if refused, ok := errors.AsType[*streamError](err); ok {
@@ -175,13 +175,13 @@ func notReady(err error) bool {
 	return errors.Is(err, errNotElected) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// A lastLine is what the log has said last of why there is no subscription.
+// A lastLine is the last line in the log about why there is no subscription.
 type lastLine struct {
 	text string
 	at   time.Time
 }
 
-// anew reports whether a text is worth another line: it is a new one, or the last line is some time ago.
+// anew reports whether a text deserves another line: it is new, or the last line was some time ago.
 func (t *lastLine) anew(text string) bool {
 	if text == t.text && time.Since(t.at) < lastRetry {
 		return false
@@ -190,7 +190,7 @@ func (t *lastLine) anew(text string) bool {
 	return true
 }
 
-// leaderWatch hands the newest answer of a detector to run.
+// leaderWatch hands the latest answer of a detector to run.
 type leaderWatch struct {
 	mu      sync.Mutex
 	url     string
@@ -212,8 +212,8 @@ func (l *leaderWatch) wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// set takes a detector's answer: another master leads, perhaps one that was started anew at the same
-// address. That nobody leads changes nothing for whoever is connected: the detector may just have lost
+// set takes a detector's answer: another master leads, perhaps one that was restarted at the same
+// address. If nobody leads, existing connections stay as they are: the detector may just have lost
 // ZooKeeper.
 func (l *leaderWatch) set(url string) {
 	l.mu.Lock()
@@ -252,12 +252,12 @@ func frameworkInfo(o frameworkOptions) *mesos.FrameworkInfo {
 	}
 }
 
-// credentials are those that the framework sends. Without a secret none are.
+// credentials returns those that the framework sends. Without a secret it sends none.
 func (m *mesosCluster) credentials() (principal, secret string) {
 	return m.principal, *m.inForce.Load()
 }
 
-// rereadSecret brings a changed secret into force.
+// rereadSecret puts a changed secret into effect.
 func (m *mesosCluster) rereadSecret() {
 	if m.secretFile == "" {
 		return
@@ -271,8 +271,8 @@ func (m *mesosCluster) rereadSecret() {
 	m.inForce.Store(&secret)
 }
 
-// trimSecret takes one line end off the contents of a secret file: the master's
-// own credentials are lines or JSON and cannot have one.
+// trimSecret removes one line end from the contents of a secret file: the master's
+// own credentials are lines or JSON and cannot contain one.
 func trimSecret(contents []byte) string {
 	s := strings.TrimSuffix(string(contents), "\n")
 	return strings.TrimSuffix(s, "\r")

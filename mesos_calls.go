@@ -20,15 +20,15 @@ import (
 
 const (
 	// acknowledgers is the number of connections for acknowledgements. Their
-	// order does not matter: a task's next update comes after the one before
-	// is acknowledged. All other calls go one after another.
+	// order does not matter: a task's next update comes only after the previous
+	// one is acknowledged. All other calls go one after another.
 	acknowledgers = 4
 	callTimeout   = 30 * time.Second
 	// maxQueuedCalls is more than any turn of the scheduler makes; one with ten thousand jobs due makes 50,000.
 	maxQueuedCalls = 200_000
 )
 
-// frameworkUnknown is what a master says to a call of a framework that has not subscribed with it.
+// frameworkUnknown is a master's answer to a call from a framework that has not subscribed to it.
 const frameworkUnknown = "Framework cannot be found"
 
 // queuedCall is a call that has not been sent.
@@ -37,14 +37,14 @@ type queuedCall struct {
 	done func(error)
 }
 
-// A callQueue holds the calls of one subscription. Acknowledgements need no order, so that several senders take them.
+// A callQueue holds the calls of one subscription. Acknowledgements need no order, so several senders take them.
 type callQueue struct {
 	calls *mailbox[queuedCall]
 	acks  *mailbox[queuedCall]
 	full  func() // ends the subscription
 }
 
-// send queues a call for the present subscription. Without one done gets
+// send queues a call for the current subscription. Without one, done gets
 // errNotSent. The call belongs to the cluster from now on.
 func (m *mesosCluster) send(call *sched.Call, done func(error)) {
 	if done == nil {
@@ -86,7 +86,7 @@ func (m *mesosCluster) detach(q *callQueue) {
 }
 
 // put reports whether the call will be sent or refused. A master that takes calls too slowly
-// must not fill the memory: that ends the subscription, and with it what waits.
+// must not fill the memory: it ends the subscription, and with it the waiting calls.
 func (q *callQueue) put(c queuedCall) bool {
 	if q.calls.size()+q.acks.size() >= maxQueuedCalls {
 		q.full()
@@ -117,8 +117,8 @@ func (s *subscription) sendFrom(calls *mailbox[queuedCall]) {
 	}
 }
 
-// deliver sends one call and tells what became of it: nil, errNotSent within the
-// error if the master has not taken it, or else nobody knows.
+// deliver sends one call and returns the outcome: nil if the master has taken it, an error that wraps
+// errNotSent if it has not, and any other error if that is unknown.
 func (s *subscription) deliver(call *sched.Call) error {
 	ctx, cancel := context.WithTimeout(s.ctx, callTimeout)
 	defer cancel()
@@ -141,9 +141,9 @@ func (s *subscription) deliver(call *sched.Call) error {
 }
 
 // outcome reads the answer to a call. Only the stream of events decides when to
-// subscribe anew, except that a master which does not count us as subscribed, or
-// does not know us since it was started anew, will not send any: a wrong stream id
-// means that another scheduler has taken over, which the stream is about to tell.
+// resubscribe, except that a master which does not count us as subscribed, or
+// does not know us because it was restarted, will not send any: a wrong stream id
+// means that another scheduler has taken over, which the stream is about to report.
 func (s *subscription) outcome(resp *http.Response) error {
 	switch status := resp.StatusCode; {
 	case status == http.StatusAccepted || status == http.StatusOK:
@@ -200,11 +200,11 @@ func (m *mesosCluster) subscribe(ctx context.Context, base string, leads <-chan 
 		id: id, handle: handle, alive: silence.Reset, ctx: ctx, end: cancel, wg: &wg,
 	}
 	err = guarded(m.log, "subscription", func() error { return s.read(newRecordReader(resp.Body)) })
-	// A master that ends each stream soon after it has begun is not asked again at once for ever.
+	// A master that keeps ending streams soon after they begin is not asked again at once every time.
 	if s.queue != nil && time.Since(s.since) >= lastRetry {
 		retry.reset()
 	}
-	// The scheduler learns that nothing can be launched before it takes launches back.
+	// The scheduler learns that nothing can be launched before it requeues launches.
 	handle(&sched.Event{Type: sched.Event_UNKNOWN})
 	m.detach(s.queue)
 	if cause := context.Cause(ctx); cause != nil {
@@ -213,8 +213,8 @@ func (m *mesosCluster) subscribe(ctx context.Context, base string, leads <-chan 
 	return err
 }
 
-// tellRefusal makes an ERROR event of a refused login, which masters answer
-// with a status only, so that it shows where other refusals show.
+// tellRefusal turns a refused login, which masters answer
+// with a status only, into an ERROR event, so that it is handled like other refusals.
 func (m *mesosCluster) tellRefusal(err error, handle func(*sched.Event)) {
 	if refused, ok := errors.AsType[*streamError](err); ok &&
 		(refused.status == http.StatusUnauthorized || refused.status == http.StatusForbidden) {
@@ -222,7 +222,7 @@ func (m *mesosCluster) tellRefusal(err error, handle func(*sched.Event)) {
 	}
 }
 
-// openStream sends SUBSCRIBE, following redirects of masters that don't lead.
+// openStream sends SUBSCRIBE, following redirects from masters that don't lead.
 func (m *mesosCluster) openStream(ctx context.Context, address, id string) (*http.Response, error) {
 	info := *m.framework
 	call := &sched.Call{Type: sched.Call_SUBSCRIBE, Subscribe: &sched.Call_Subscribe{FrameworkInfo: &info}}
@@ -273,7 +273,7 @@ func redirected(resp *http.Response) (string, error) {
 // bodyText drains an answer that is an error and returns the start of its text.
 func bodyText(resp *http.Response) string {
 	defer resp.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000)) // what there is will do
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000)) // a partial text will do
 	return strings.ToValidUTF8(strings.TrimSpace(string(text)), "?")
 }
 
@@ -312,7 +312,7 @@ type subscription struct {
 	streamID string
 	id       *string // of the framework
 	handle   func(*sched.Event)
-	alive    func(time.Duration) bool // puts off the end by silence
+	alive    func(time.Duration) bool // postpones the end by silence
 	silence  time.Duration
 	since    time.Time       // of SUBSCRIBED
 	ctx      context.Context // ends with the subscription
@@ -334,7 +334,7 @@ func (s *subscription) read(records *recordReader) error {
 		event := &sched.Event{}
 		err = event.Unmarshal(record)
 		if err == nil && event.Type == sched.Event_UNKNOWN {
-			err = errors.New("it has no type") // and would tell the scheduler that the stream has ended
+			err = errors.New("it has no type") // which would mean to the scheduler that the stream has ended
 		}
 		if err != nil {
 			s.log.Error("skip undecodable event", "master", s.url.Host, "bytes", len(record), "error", err)
@@ -370,7 +370,7 @@ func (s *subscription) begin(e *sched.Event_Subscribed) {
 	s.setStatus(s.url.Scheme+"://"+s.url.Host, nil)
 }
 
-// errorEvent tells the refusals that the scheduler has to deal with from others.
+// errorEvent distinguishes the refusals that the scheduler has to handle from others.
 func errorEvent(message string) error {
 	switch message {
 	case "Framework has been removed", "Completed framework attempted to re-register":
@@ -395,7 +395,7 @@ func newRecordReader(r io.Reader) *recordReader {
 	return &recordReader{r: bufio.NewReaderSize(r, 64<<10)}
 }
 
-// next returns the next record, valid until the following call, or io.EOF where
+// next returns the next record, valid until the following call, or io.EOF if
 // the stream ends between records.
 func (r *recordReader) next() ([]byte, error) {
 	n, err := r.length()
@@ -427,7 +427,7 @@ func (r *recordReader) length() (int, error) {
 		case b == '\n' && digits > 0:
 			return n, nil
 		case b < '0' || b > '9':
-			return 0, fmt.Errorf("read record length: %q is no digit", b)
+			return 0, fmt.Errorf("read record length: %q is not a digit", b)
 		}
 		if n = n*10 + int(b-'0'); n > recordLimit {
 			return 0, fmt.Errorf("read record length: more than %d bytes", recordLimit)

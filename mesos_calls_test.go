@@ -34,9 +34,9 @@ func TestRecordReader(t *testing.T) {
 		{"cut within a record", "5\nhel", "", "read record of 5 bytes: unexpected EOF"},
 		{"cut before a record", "5\n", "", "read record of 5 bytes: unexpected EOF"},
 		{"cut within a length", "12", "", "unexpected EOF"},
-		{"no length", "\nhello", "", `read record length: '\n' is no digit`},
-		{"a sign", "-1\nx", "", `read record length: '-' is no digit`},
-		{"no number", "HTTP/1.1 400", "", `read record length: 'H' is no digit`},
+		{"no length", "\nhello", "", `read record length: '\n' is not a digit`},
+		{"a sign", "-1\nx", "", `read record length: '-' is not a digit`},
+		{"no number", "HTTP/1.1 400", "", `read record length: 'H' is not a digit`},
 		{"the greatest 64-bit number", "18446744073709551615\n", "", "read record length: more than 67108864 bytes"},
 	}
 	for _, tt := range tests {

@@ -22,7 +22,7 @@ import (
 // at the same URL, until ctx ends. "" means that none leads.
 type followMaster func(ctx context.Context, report func(url string))
 
-// zkReader is what detection needs of a ZooKeeper session.
+// zkReader is what detection needs from a ZooKeeper session.
 type zkReader interface {
 	ChildrenW(path string) ([]string, *zk.Stat, <-chan zk.Event, error)
 	ExistsW(path string) (bool, *zk.Stat, <-chan zk.Event, error)
@@ -39,7 +39,7 @@ const zkPause = time.Second
 // newDetector reads the forms of --master: zk://[user:password@]h1:p1,h2:p2/path,
 // host:port, master@host:port, http://host:port, https://host:port, and
 // file:///path to a file that holds one of them. Masters found in ZooKeeper or
-// given without a scheme are spoken to by http, or by https if secure.
+// given without a scheme are contacted over http, or over https if secure is set.
 func newDetector(master string, secure bool, open openZK, log *slog.Logger) (followMaster, error) {
 	scheme := "http"
 	if secure {
@@ -111,7 +111,7 @@ type zkDetector struct {
 }
 
 // follow opens session after session. While ZooKeeper is away the last answer
-// stands: the master may be well.
+// stands: the master may be fine.
 func (d *zkDetector) follow(ctx context.Context, report func(string)) {
 	for ctx.Err() == nil {
 		err := d.session(ctx, report)
@@ -157,8 +157,8 @@ func (d *zkDetector) tell(node, leader string, report func(string)) {
 	report(leader)
 }
 
-// leader reads the leading master's node and its URL, "" for none, and a channel that has
-// something once it may be another one.
+// leader returns the leading master's node and its URL, "" for none, and a channel that
+// receives when another one may lead.
 func (d *zkDetector) leader(conn zkReader) (node, url string, _ <-chan zk.Event, _ error) {
 	for {
 		children, _, changed, err := conn.ChildrenW(d.path)
@@ -193,7 +193,7 @@ func (d *zkDetector) leader(conn zkReader) (node, url string, _ <-chan zk.Event,
 }
 
 // firstCandidate is the child with the smallest sequence number, whatever its
-// label, or "". Names that don't end in a number are no masters.
+// label, or "". Names that don't end in a number are not masters.
 func firstCandidate(children []string) string {
 	first, lowest := "", uint64(0)
 	for _, c := range children {
@@ -261,7 +261,7 @@ func jsonMasterAddress(data []byte, byName bool) (string, error) {
 	return address, err
 }
 
-// renamed is host:port with another host, if there is one.
+// renamed returns host:port with the host replaced, if one is given.
 func renamed(address, host string) string {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil || host == "" {
@@ -274,7 +274,7 @@ func renamed(address, host string) string {
 func pidAddress(pid string) (string, error) {
 	_, address, ok := strings.Cut(strings.TrimSpace(pid), "@")
 	if !ok {
-		return "", fmt.Errorf("%q is no pid", pid)
+		return "", fmt.Errorf("%q is not a pid", pid)
 	}
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		return "", err
@@ -282,8 +282,8 @@ func pidAddress(pid string) (string, error) {
 	return address, nil
 }
 
-// packedAddress reads an IPv4 address in network byte order, taken as a number
-// by a little-endian machine.
+// packedAddress reads an IPv4 address in network byte order that a
+// little-endian machine has read as a number.
 func packedAddress(ip uint32, port int) (string, error) {
 	if ip == 0 || port == 0 {
 		return "", errors.New("it has no address")

@@ -254,7 +254,7 @@ func TestDetectorFollowsZooKeeper(t *testing.T) {
 			},
 			func() { z.change(func() { z.down = false }) },
 			func() { z.change(func() { delete(z.nodes, "json.info_0000000002") }) },
-			func() { // started anew at the same address
+			func() { // restarted at the same address
 				z.change(func() { z.nodes = map[string]string{"json.info_0000000004": pidNode("m3")} })
 			},
 			func() {

@@ -19,12 +19,12 @@ const (
 	agentTimeout = 15 * time.Second
 	// filePage is the most that an agent returns at once: sixteen pages of memory.
 	filePage = 64 << 10
-	// knownSandboxes bounds the directories remembered; finding one costs the
-	// agent a look at everything it has run.
+	// knownSandboxes bounds the directories remembered; to find one, the
+	// agent has to list everything it has run.
 	knownSandboxes = 1000
 )
 
-// A login tells the credentials of the moment. Without a secret none are sent.
+// A login returns the current credentials. Without a secret none are sent.
 type login func() (principal, secret string)
 
 // agentFiles reads the sandboxes of tasks from their agents.
@@ -38,8 +38,8 @@ type agentFiles struct {
 	dirs map[string]string // run id -> directory on its agent
 }
 
-// newAgentFiles reads with the connection settings of m. Agents that ask for credentials get
-// those given, or the framework's if these are nil.
+// newAgentFiles returns a reader with the connection settings of m. Agents that ask for credentials get
+// those of agents, or the framework's if that is nil.
 func newAgentFiles(m *mesosCluster, agents login) *agentFiles {
 	if agents == nil {
 		agents = m.credentials
@@ -58,7 +58,7 @@ func newAgentFiles(m *mesosCluster, agents login) *agentFiles {
 
 // read returns up to limit bytes of stdout or stderr in the sandbox of a run,
 // from offset, and the size of the file. A negative offset counts from
-// the end. It returns errNotFound where the agent has no such run or file
+// the end. It returns errNotFound if the agent does not have such a run or file
 // (any more).
 func (f *agentFiles) read(ctx context.Context, r *Run, file string, offset, limit int64) (data []byte, size int64, err error) {
 	if file != "stdout" && file != "stderr" {
@@ -93,7 +93,7 @@ func (f *agentFiles) read(ctx context.Context, r *Run, file string, offset, limi
 	return data, size, nil
 }
 
-// agentBase is the URL of a run's agent: from its sandbox, or else from the master.
+// agentBase returns the URL of a run's agent: from its sandbox, or else from the master.
 func (f *agentFiles) agentBase(ctx context.Context, r *Run) (string, error) {
 	if u, err := url.Parse(r.Sandbox); err == nil && u.Host != "" {
 		return u.Scheme + "://" + u.Host, nil
@@ -143,8 +143,8 @@ type agentExecutor struct {
 
 type agentTask struct{ ID string }
 
-// directory finds the sandbox of a task. Task ids are unique, so that it does
-// not matter under which framework id it ran.
+// directory finds the sandbox of a task. Task ids are unique, so it does
+// not matter under which framework id the task ran.
 func (f *agentFiles) directory(ctx context.Context, base, taskID string) (string, error) {
 	f.mu.Lock()
 	dir := f.dirs[taskID]

@@ -56,7 +56,7 @@ func (o *oddMaster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func holdOpen(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// A master that was started anew behind the same address knows nothing of us, and the stream of the
+// A master that was restarted at the same address knows nothing of us, and the stream of the
 // one before may look alive for minutes. What it says to a call is enough to subscribe.
 func TestMasterThatDoesNotKnowTheFrameworkIsSubscribedToAnew(t *testing.T) {
 	t.Parallel()
@@ -88,7 +88,7 @@ func TestMasterThatDoesNotKnowTheFrameworkIsSubscribedToAnew(t *testing.T) {
 	}
 }
 
-// A master that accepts us and ends each stream at once is not asked three times a second for ever.
+// A master that accepts us and ends each stream at once is not asked three times a second forever.
 func TestShortSubscriptionsDoNotResetTheBackoff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestOddRecordsOnTheStream(t *testing.T) {
 	tests := []struct {
 		name    string
 		record  []byte
-		skipped bool // counted and told of
+		skipped bool // counted and reported
 	}{
 		{"an empty record", []byte("0\n"), true},
 		{"an event without a type", mesostest.Record(&sched.Event{}), true},
@@ -207,7 +207,7 @@ func TestOddHeartbeatIntervals(t *testing.T) {
 	}
 }
 
-// A master that takes calls too slowly does not fill the memory: it is subscribed to anew, which voids them.
+// A master that takes calls too slowly does not fill the memory: we resubscribe, which voids them.
 func TestCallsThatAMasterDoesNotTakeAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -244,7 +244,7 @@ func TestCallsThatAMasterDoesNotTakeAreBounded(t *testing.T) {
 	})
 }
 
-// TestDeclineThatFailsIsRepeated: an offer that the master never gets back keeps its resources out for ever.
+// TestDeclineThatFailsIsRepeated: an offer that the master never gets back keeps its resources out forever.
 func TestDeclineThatFailsIsRepeated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

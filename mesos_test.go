@@ -312,7 +312,7 @@ func TestMastersThatDoNotWork(t *testing.T) {
 	}{
 		{"a web server that is none", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>") },
 			"does not speak the scheduler API"},
-		{"garbage instead of records", func(w http.ResponseWriter, r *http.Request) { stream(w, "hello") }, "is no digit"},
+		{"garbage instead of records", func(w http.ResponseWriter, r *http.Request) { stream(w, "hello") }, "is not a digit"},
 		{"a record that never ends", func(w http.ResponseWriter, r *http.Request) { stream(w, "99999999999\n") }, "more than 67108864 bytes"},
 		{"a record cut short", func(w http.ResponseWriter, r *http.Request) { stream(w, "10\nabc") }, "read record of 10 bytes: unexpected EOF"},
 		{"an event that does not decode", func(w http.ResponseWriter, r *http.Request) { stream(w, "3\nabc") }, "skip undecodable event"},
@@ -422,7 +422,7 @@ func TestNewMasterIsSubscribedToWithinASecond(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name      string
-		election  time.Duration // that a master started anew redirects to itself
+		election  time.Duration // how long a restarted master redirects to itself
 		restarted bool          // at the same address, else another one leads
 		told      bool          // by the detector
 		old       error         // of connecting while nothing leads
@@ -487,7 +487,7 @@ func TestNewMasterIsSubscribedToWithinASecond(t *testing.T) {
 	}
 }
 
-// TestMasterThatIsNotReadyForLong is told of now and then, not with each attempt.
+// A master that is not ready for a long time is reported now and then, not with each attempt.
 func TestMasterThatIsNotReadyForLong(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -698,7 +698,7 @@ func TestTrimSecret(t *testing.T) {
 }
 
 // TestMasterBehindABlackHole connects to an address that swallows everything: the attempt is given up
-// in time, told of, and made again.
+// in time, reported, and made again.
 func TestMasterBehindABlackHole(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// metrics are the series this process reports, in three forms: Dropwizard's JSON with
+// metrics are the series that this process reports, in three forms: Dropwizard's JSON with
 // the names of the JVM versions, Prometheus text, and Graphite lines (in Dropwizard's names).
 // Which series there are is fixed by newMetrics; only those of jobs come and go.
 type metrics struct {
@@ -23,8 +23,8 @@ type metrics struct {
 
 	leader        gauge // 1 while this instance leads, else 0
 	terms         counter
-	termsLost     counter // ended otherwise than by a stop of this process
-	leaderChanges counter // changes of leader seen, whoever it was
+	termsLost     counter // ended other than by a stop of this process
+	leaderChanges counter // changes of leader seen, whoever leads
 
 	jobs, jobsDisabled, jobsInvalid gauge
 	jobsAbsent                      gauge // without a success for too long
@@ -39,7 +39,7 @@ type metrics struct {
 	runs        map[runState]*counter
 	retries     counter
 
-	clockBack, clockForward counter // times that the wall clock was set
+	clockBack, clockForward counter // how often the wall clock was set
 	clockWaiting            gauge   // jobs that wait until it has caught up
 
 	commit        *timer
@@ -78,7 +78,7 @@ type metrics struct {
 	forwardErrors    counter
 	http             httpSeries
 	resourceCalls    map[string]*timer
-	inputsSkipped    counter // events and records that were logged and stepped over
+	inputsSkipped    counter // events and records that were logged and skipped
 }
 
 // A series is one line, or one group of lines, of a report.
@@ -90,7 +90,7 @@ type series struct {
 	value  any    // *counter, *level, *gauge, *meter, *histogram or *timer
 }
 
-// Bounds of buckets: seconds, but for recordBounds.
+// Bounds of buckets, in seconds except for recordBounds.
 var (
 	latencyBounds  = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 	latenessBounds = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600}
@@ -153,7 +153,7 @@ func (m *metrics) addProcess(version string) {
 	m.add("chronos_tls_certificate_expiry_timestamp_seconds", "", "When the served certificate ends, as Unix time; 0 without TLS.", &m.tlsExpiry)
 }
 
-// revision is the version control's name of what this program was built from.
+// revision returns the version control revision that this program was built from.
 func revision() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
@@ -168,13 +168,13 @@ func revision() string {
 func (m *metrics) addLeadership() {
 	m.add("chronos_leader", "chronos.leader", "1 while this instance leads, else 0.", &m.leader)
 	m.add("chronos_terms_total", "chronos.terms", "Terms of leadership this instance has begun.", &m.terms)
-	m.add("chronos_terms_lost_total", "chronos.termsLost", "Terms that ended otherwise than by a stop of this instance.", &m.termsLost)
+	m.add("chronos_terms_lost_total", "chronos.termsLost", "Terms that ended other than by a stop of this instance.", &m.termsLost)
 	m.add("chronos_leader_changes_total", "chronos.leaderChanges", "Changes of the leader that this instance has seen.", &m.leaderChanges)
 }
 
 func (m *metrics) addScheduling(now time.Time) {
 	m.lateness, m.runDuration = newTimer(latenessBounds, now), newTimer(durationBounds, now)
-	m.add("chronos_jobs", "chronos.jobs", "Jobs held, disabled ones too.", &m.jobs)
+	m.add("chronos_jobs", "chronos.jobs", "Jobs held, including disabled ones.", &m.jobs)
 	m.add("chronos_jobs_without_success", "chronos.jobsWithoutSuccess", "Jobs that have not succeeded for longer than their alertWithoutSuccess.", &m.jobsAbsent)
 	m.add("chronos_runs_slow_total", "chronos.run.slow", "Runs that took longer than their job's alertAfter.", &m.runsSlow)
 	m.add("chronos_jobs_disabled", "chronos.jobsDisabled", "Jobs that are disabled.", &m.jobsDisabled)
@@ -192,14 +192,14 @@ func (m *metrics) addScheduling(now time.Time) {
 		m.addLabelled("chronos_runs_total", `result="`+string(s)+`"`, "chronos.runs."+string(s), "Runs that ended, by result; each attempt counts.", m.runs[s])
 	}
 	m.add("chronos_run_retries_total", "chronos.retries", "Attempts made after a failed one.", &m.retries)
-	const stepsHelp = "Times that the wall clock was set, as seen by the leader."
+	const stepsHelp = "How often the wall clock was set, as seen by the leader."
 	m.addLabelled("chronos_clock_steps_total", `direction="back"`, "chronos.clock.back", stepsHelp, &m.clockBack)
 	m.addLabelled("chronos_clock_steps_total", `direction="forward"`, "chronos.clock.forward", stepsHelp, &m.clockForward)
 	m.add("chronos_clock_waiting_jobs", "chronos.clock.waitingJobs", "Jobs that wait until a clock that was set back has caught up with what they have done.", &m.clockWaiting)
 	m.add("chronos_scheduler_stuck", "chronos.schedulerStuck", "1 while the scheduler of this instance does not answer, else 0.", &m.schedulerStuck)
 	m.turn = newTimer(latencyBounds, now)
-	m.add("chronos_scheduler_turn_duration_seconds", "chronos.scheduler.turn", "Time that the scheduler took for what it handled at once.", m.turn)
-	m.add("chronos_inputs_skipped_total", "chronos.inputsSkipped", "Events and stored records that were logged and stepped over.", &m.inputsSkipped)
+	m.add("chronos_scheduler_turn_duration_seconds", "chronos.scheduler.turn", "Duration of a turn of the scheduler.", m.turn)
+	m.add("chronos_inputs_skipped_total", "chronos.inputsSkipped", "Events and stored records that were logged and skipped.", &m.inputsSkipped)
 }
 
 func (m *metrics) addStorage(now time.Time) {
@@ -211,7 +211,7 @@ func (m *metrics) addStorage(now time.Time) {
 	m.add("chronos_store_waiting_records", "chronos.store.waiting", "Records that wait for the commit in flight.", &m.commitWaiting)
 	m.add("chronos_store_refuses", "chronos.store.refuses", "1 while no change can be stored in --data_dir, else 0.", &m.storeRefuses)
 	m.add("chronos_state_emptied", "chronos.state.emptied", "1 while this instance does not lead because the state in ZooKeeper is gone, else 0.", &m.stateEmptied)
-	m.add("chronos_state_set_back_total", "chronos.state.setBack", "Times that a new leader found an older state in ZooKeeper than there had been.", &m.stateSetBack)
+	m.add("chronos_state_set_back_total", "chronos.state.setBack", "How often a new leader found an older state in ZooKeeper than there had been before.", &m.stateSetBack)
 	m.add("chronos_zookeeper_connected", "chronos.zookeeper.connected", "1 while there is a ZooKeeper session, else 0.", &m.zkConnected)
 	m.add("chronos_zookeeper_sessions_total", "chronos.zookeeper.sessions", "ZooKeeper sessions begun.", &m.zkSessions)
 	m.add("chronos_zookeeper_request_duration_seconds", "chronos.zookeeper.latency", "Time from a ZooKeeper request to its answer.", m.zkLatency)
@@ -230,14 +230,14 @@ func (m *metrics) addMesos() {
 	m.add("chronos_offers_declined_total", "chronos.offers.declined", "Offers declined.", &m.offersDeclined)
 	m.add("chronos_offers_used_total", "chronos.offers.used", "Offers that tasks were launched on.", &m.offersUsed)
 	m.add("chronos_offers_held", "chronos.offers.held", "Offers held for runs that are about to be due.", &m.offersHeld)
-	m.add("chronos_revive_requests_total", revivePrefix+"reviveOffersRequestCount", "Times that more offers were wanted.", &m.reviveRequests)
+	m.add("chronos_revive_requests_total", revivePrefix+"reviveOffersRequestCount", "How often more offers were wanted.", &m.reviveRequests)
 	m.add("chronos_revives_total", revivePrefix+"reviveOffersCount", "REVIVE calls made.", &m.revives)
 	m.add("chronos_suppresses_total", "chronos.offers.suppresses", "SUPPRESS calls made.", &m.suppresses)
 	m.add("chronos_reconciled_tasks_total", "chronos.mesos.reconciledTasks", "Tasks whose state was asked for explicitly.", &m.reconcileTasks)
 	m.add("chronos_reconcile_rounds_total", "chronos.mesos.reconcileRounds", "Implicit reconciliations asked for.", &m.reconcileRounds)
 }
 
-// noticeResult is what became of a notice.
+// noticeResult is the outcome of a notice.
 type noticeResult string
 
 const (
@@ -254,13 +254,13 @@ func (m *metrics) addNotices() {
 			c := &counter{}
 			m.notices[client][result] = c
 			m.addLabelled("chronos_notifications_total", `client="`+client+`",result="`+string(result)+`"`,
-				"chronos.notifications."+client+"."+string(result), "Notices by client and by what became of them.", c)
+				"chronos.notifications."+client+"."+string(result), "Notices by client and outcome.", c)
 		}
 	}
 }
 
-// observe counts what happened to a job or a run. eventStarted comes once for a run. An attempt that
-// failed raises eventFailed; eventRetriesExhausted, or eventDisabled, comes on top when no other follows.
+// observe counts what happened to a job or a run. eventStarted comes once per run. An attempt that
+// failed raises eventFailed; eventRetriesExhausted, or eventDisabled, follows if it was the last.
 func (m *metrics) observe(e jobEvent) {
 	switch e.Kind {
 	case eventStarted:
@@ -272,7 +272,7 @@ func (m *metrics) observe(e jobEvent) {
 		}
 	case eventFinished:
 		m.ended(e, runFinished)
-		due := -1.0 // a success by decree has no run time
+		due := -1.0 // a job that was marked successful has no run time
 		if e.Run != nil {
 			due = float64(e.Run.sinceDue(e.Time.UnixMilli()))
 		}
@@ -296,7 +296,7 @@ func (m *metrics) observe(e jobEvent) {
 	}
 }
 
-// ended counts a run that has ended, as result if it doesn't say itself how.
+// ended counts a run that has ended, as result if the run itself doesn't say how.
 func (m *metrics) ended(e jobEvent, result runState) {
 	n := int64(1)
 	if r := e.Run; r != nil {
@@ -354,7 +354,7 @@ func (m *metrics) addHTTP(now time.Time) {
 	h.all, h.duration = newMeter(now), newTimer(latencyBounds, now)
 	m.add("", prefix+"requests", "", h.all)
 	m.add("chronos_http_requests_active", prefix+"active-requests", "Requests that are being answered.", &h.active)
-	m.add("chronos_http_connections", "chronos.http.connections", "Connections that clients have open.", &h.connections)
+	m.add("chronos_http_connections", "chronos.http.connections", "Open client connections.", &h.connections)
 	m.add("chronos_http_memory_bytes", "chronos.http.memory", "Memory taken by bodies and answers under way.", &h.memory)
 	m.add("chronos_http_request_duration_seconds", prefix+"dispatches", "Time that a request took.", h.duration)
 	for _, method := range httpMethods {
@@ -379,7 +379,7 @@ func (m *metrics) addHTTP(now time.Time) {
 	}
 }
 
-// requestStarted counts a request in; the function it returns counts it out, with its status.
+// requestStarted counts a request as active; the function it returns counts it as done, with its status.
 func (m *metrics) requestStarted(method string) func(status int) {
 	start := time.Now()
 	m.http.active.inc()
@@ -402,7 +402,7 @@ func (m *metrics) request(method string, status int, took time.Duration) {
 }
 
 // resourceCall times a REST method under its name in the JVM versions, such as
-// "Iso8601JobResource.post". Names that those do not time are ignored.
+// "Iso8601JobResource.post". Names that they do not time are ignored.
 func (m *metrics) resourceCall(name string, took time.Duration) {
 	if t := m.resourceCalls[name]; t != nil {
 		t.observe(took)
@@ -427,7 +427,7 @@ type observedCluster struct {
 }
 
 func (o *observedCluster) run(ctx context.Context, frameworkID string, handle func(*sched.Event)) error {
-	first := true // a call of run is a term, or what is left of it
+	first := true // each call of run is a term, or the rest of one
 	return o.cluster.run(ctx, frameworkID, func(e *sched.Event) {
 		o.heard()
 		if e.GetType() == sched.Event_SUBSCRIBED {
@@ -457,7 +457,7 @@ func (o *observedCluster) send(call *sched.Call, done func(error)) {
 	o.cluster.send(call, done)
 }
 
-// mesosEvent counts an event of a Mesos master, heartbeats too.
+// mesosEvent counts an event from a Mesos master, including heartbeats.
 func (o *observedCluster) mesosEvent(kind string) {
 	if kind == eventUndecodable {
 		o.metrics.inputsSkipped.inc()

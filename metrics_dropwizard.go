@@ -40,7 +40,7 @@ type named[T any] struct {
 	value T
 }
 
-// distribution is what Dropwizard shows of a sample.
+// distribution is what Dropwizard shows for a sample.
 type distribution struct {
 	count                         int64
 	max, mean, min, stddev        float64

@@ -33,8 +33,8 @@ type graphite struct {
 	log      *slog.Logger
 }
 
-// newGraphite returns nil, and no error, when reports are off: that is also so, as it was,
-// for an address that is not host:port. A port that is no number is an error.
+// newGraphite returns nil, and no error, if reports are off, which, as in the original, includes
+// an address that is not host:port. A port that is not a number is an error.
 func newGraphite(o graphiteOptions, m *metrics, log *slog.Logger) (*graphite, error) {
 	if o.HostPort == "" {
 		return nil, nil
@@ -54,7 +54,7 @@ func newGraphite(o graphiteOptions, m *metrics, log *slog.Logger) (*graphite, er
 }
 
 // run reports after each interval until ctx ends. A connection is kept as long as it works;
-// after an error the next report makes a new one, and asks for the host's address again.
+// after an error the next report opens a new one, and resolves the host again.
 func (g *graphite) run(ctx context.Context) {
 	ticker := time.NewTicker(g.interval)
 	defer ticker.Stop()
@@ -73,7 +73,7 @@ func (g *graphite) run(ctx context.Context) {
 			var err error
 			conn, err = g.report(ctx, conn, now)
 			if err != nil && ctx.Err() == nil && !failing {
-				g.log.Warn("graphite report failed, goes on trying", "address", g.address, "error", err)
+				g.log.Warn("graphite report failed, retrying", "address", g.address, "error", err)
 			}
 			if err == nil && failing {
 				g.log.Info("graphite reports work again", "address", g.address)

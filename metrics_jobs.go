@@ -8,20 +8,20 @@ import (
 )
 
 const (
-	// jobSeriesLimit bounds how many jobs have series of their own. Those whose runs
+	// jobSeriesLimit bounds how many jobs have their own series. Those whose runs
 	// ended longest ago lose theirs first.
 	jobSeriesLimit = 10_000
-	// jobSampleSize bounds the run times kept per job: 1 KiB, reached only by jobs that ran so often.
+	// jobSampleSize bounds the run times kept per job: 1 KiB, for jobs that ran that often.
 	jobSampleSize = 128
 )
 
-// jobSeries are the numbers of one job since this process first saw a run of it end.
+// jobSeries holds the numbers of one job since this process first saw a run of it end.
 type jobSeries struct {
 	name      string
 	success   int64
 	failure   int64
 	times     []float64     // the last run times, ms from due to success; a ring once full
-	next      int           // where the ring goes on
+	next      int           // where the ring continues
 	timeCount int64         // how many there have been
 	shown     *distribution // of times; nil when they have changed since the last report
 }
@@ -38,7 +38,7 @@ func newJobTable(limit int) *jobTable {
 	return &jobTable{limit: limit, byName: map[string]*list.Element{}, recent: list.New()}
 }
 
-// touch returns the series of a job, new ones if need be. t.mu must be held.
+// touch returns the series of a job, creating them if necessary. t.mu must be held.
 func (t *jobTable) touch(job string) *jobSeries {
 	if e, ok := t.byName[job]; ok {
 		t.recent.MoveToFront(e)
@@ -88,8 +88,8 @@ func (t *jobTable) drop(job string) {
 	}
 }
 
-// all returns a copy of every job's series, by name, with shown filled in. The work is
-// done for what has changed since the last time, and without holding up those that count.
+// all returns a copy of every job's series, by name, with shown filled in. It computes only
+// what has changed since the last time, and does not block counting.
 func (t *jobTable) all() []jobSeries {
 	t.mu.Lock()
 	jobs := make([]jobSeries, 0, len(t.byName))
@@ -115,7 +115,7 @@ func (t *jobTable) all() []jobSeries {
 	return jobs
 }
 
-// keep saves what was worked out from a copy, if the job's run times are still the same.
+// keep saves what was computed from a copy, if the job's run times are still the same.
 func (t *jobTable) keep(copied, original *jobSeries) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

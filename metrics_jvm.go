@@ -6,10 +6,10 @@ import (
 	runtimemetrics "runtime/metrics"
 )
 
-// addJVM adds the gauges of memory, threads and garbage collection that 3.0 reports of its JVM: a
-// collector that finds the first of them missing gives up the rest of the report. They tell of the Go
-// runtime. Goroutines are its threads, all but the first of them daemons, and it has one collector, which
-// marks and sweeps and knows no young generation.
+// addJVM adds the gauges of memory, threads and garbage collection that 3.0 reports about its JVM: a
+// collector that finds the first of them missing ignores the rest of the report. They describe the Go
+// runtime. Its threads are goroutines, of which all but the first are daemons, and it has one collector, which
+// marks and sweeps and has no young generation.
 func (m *metrics) addJVM() {
 	for name, ask := range map[string]func() float64{
 		"memory.heap.init":          nothing,
@@ -48,8 +48,8 @@ func (m *metrics) addJVM() {
 	}
 }
 
-// What the runtime has mapped, by use: the heap (live objects and those not yet swept), and all the
-// rest, such as stacks.
+// What the runtime has mapped, by use: the heap (live objects and those not yet swept), and everything
+// else, such as stacks.
 var (
 	heapUsed  = []string{"/memory/classes/heap/objects:bytes"}
 	heapIdle  = []string{"/memory/classes/heap/unused:bytes", "/memory/classes/heap/free:bytes"}
@@ -61,7 +61,7 @@ var (
 	otherIdle = []string{"/memory/classes/metadata/mcache/free:bytes", "/memory/classes/metadata/mspan/free:bytes"}
 )
 
-// runtimeSum adds up integers that the runtime tells of itself. One that it does not know counts as 0.
+// runtimeSum adds up integer metrics of the runtime. Unknown ones count as 0.
 func runtimeSum(groups ...[]string) float64 {
 	var samples []runtimemetrics.Sample
 	for _, names := range groups {
@@ -80,10 +80,10 @@ func runtimeSum(groups ...[]string) float64 {
 }
 
 func nothing() float64    { return 0 }
-func unlimited() float64  { return -1 } // as the JVM has it
+func unlimited() float64  { return -1 } // as in the JVM
 func goroutines() float64 { return runtimeSum([]string{"/sched/goroutines:goroutines"}) }
 
-// memoryLimit is what the runtime tries to stay below.
+// memoryLimit is the limit that the runtime tries to stay below.
 func memoryLimit() float64 {
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
 		return float64(limit)
@@ -91,7 +91,7 @@ func memoryLimit() float64 {
 	return unlimited()
 }
 
-// usage is how full a part is of its limit, or, without one, of what is mapped for it.
+// usage is how full a part is relative to its limit, or, without one, to what is mapped for it.
 func usage(used, idle []string, limit float64) float64 {
 	n := runtimeSum(used)
 	if limit <= 0 {
@@ -100,7 +100,7 @@ func usage(used, idle []string, limit float64) float64 {
 	return n / limit
 }
 
-// gcPauses is for how long collections have stopped everything, in ms.
+// gcPauses is how long collections have stopped the world, in ms.
 func gcPauses() float64 {
 	var s debug.GCStats
 	debug.ReadGCStats(&s)

@@ -8,7 +8,7 @@ import (
 )
 
 // TestDropwizardJSONHasTheGaugesOfAJVM: a collector asks 3.0 for them first, and takes nothing else
-// if one is missing or is no number.
+// if one is missing or is not a number.
 func TestDropwizardJSONHasTheGaugesOfAJVM(t *testing.T) {
 	t.Parallel()
 	var doc struct {

@@ -23,7 +23,7 @@ func (m *metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // prometheus answers with this instance's series in Prometheus' text format. Scrapers
-// that ask for OpenMetrics first all take it too.
+// that ask for OpenMetrics first all accept it too.
 func (m *metrics) prometheus(w http.ResponseWriter, _ *http.Request) {
 	body := m.prometheusText()
 	w.Header().Set("Content-Type", prometheusType)
@@ -88,7 +88,7 @@ func prometheusKind(value any) string {
 	return "gauge"
 }
 
-// writeBuckets writes a histogram. The count is that of the last bucket, so that the two agree.
+// writeBuckets writes a histogram. The count is that of the last bucket, so that they agree.
 func writeBuckets(b *bytes.Buffer, s series, h *histogram) {
 	total := uint64(0)
 	for i := range h.counts {
@@ -120,7 +120,7 @@ func writeSample(b *bytes.Buffer, name, labels string, v float64) {
 	b.WriteByte('\n')
 }
 
-// escapeLabel makes a text fit between the quotes of a label's value.
+// escapeLabel escapes a text for use within the quotes of a label's value.
 func escapeLabel(text string) string {
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(text)
 }

@@ -53,12 +53,12 @@ func (g *gauge) value() float64 {
 const rateTick = 5 * time.Second
 
 // A meter counts events and keeps the averages of their rate over 1, 5 and 15 minutes,
-// exponentially weighted as by Dropwizard (and by uptime).
+// exponentially weighted as in Dropwizard (and uptime).
 type meter struct {
 	counter
 	folding sync.Mutex
 	start   time.Time
-	folded  time.Time // up to when rates are computed: start plus whole ticks
+	folded  time.Time // the time up to which rates are computed: start plus whole ticks
 	seen    int64     // count at folded
 	rates   [3]float64
 }
@@ -70,7 +70,7 @@ func (m *meter) mark() {
 	m.inc()
 }
 
-// rateWindows are the periods, in minutes, that the rates are averages over.
+// rateWindows are the periods, in minutes, over which the rates are averages.
 var rateWindows = [3]float64{1, 5, 15}
 
 func (m *meter) fold(now time.Time) {
@@ -90,7 +90,7 @@ func (m *meter) fold(now time.Time) {
 		} else {
 			m.rates[i] += alpha * (current - m.rates[i])
 		}
-		// In the ticks after the first nothing has happened.
+		// Nothing has happened in the ticks after the first.
 		m.rates[i] *= math.Pow(1-alpha, float64(ticks-1))
 	}
 	m.seen = total
@@ -115,7 +115,7 @@ func (m *meter) report(now time.Time) meterReport {
 }
 
 // A histogram counts values in fixed buckets, for Prometheus, and keeps a sample of
-// them in which newer ones prevail, for Dropwizard.
+// them that favours newer ones, for Dropwizard.
 type histogram struct {
 	bounds []float64       // upper bounds, ascending; without +Inf
 	counts []atomic.Uint64 // one more than bounds; not cumulative
@@ -141,7 +141,7 @@ func (h *histogram) count() (n int64) {
 	return n
 }
 
-// A timer is a histogram of durations in seconds, and a meter of how many there were.
+// A timer is a histogram of durations in seconds, and a meter of their number.
 type timer struct {
 	histogram
 	rate *meter
@@ -174,7 +174,7 @@ type reservoir struct {
 
 type weighted struct{ value, weight, priority float64 }
 
-// A sampleHeap has the least priority first, for container/heap.
+// A sampleHeap has the lowest priority first, for container/heap.
 type sampleHeap []weighted
 
 func (h sampleHeap) Len() int           { return len(h) }
@@ -223,10 +223,10 @@ func (r *reservoir) snapshot() snapshot {
 	return s.normalised()
 }
 
-// A snapshot is a sample at rest, in ascending order, with weights that add up to 1.
+// A snapshot is a fixed sample, in ascending order, with weights that add up to 1.
 type snapshot struct{ samples []weighted }
 
-// snapshotOf is the snapshot of values of equal weight.
+// snapshotOf returns the snapshot of values of equal weight.
 func snapshotOf(values []float64) snapshot {
 	s := snapshot{samples: make([]weighted, len(values))}
 	for i, v := range values {
@@ -258,7 +258,7 @@ func (s snapshot) normalised() snapshot {
 }
 
 // quantile is the value of the last sample for which the weights before it add up to
-// at most q, as Dropwizard has it: no interpolation. It is 0 for an empty sample.
+// at most q, as in Dropwizard: no interpolation. It is 0 for an empty sample.
 func (s snapshot) quantile(q float64) float64 {
 	value, before := 0.0, 0.0
 	for _, w := range s.samples {

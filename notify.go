@@ -29,8 +29,8 @@ type notifyOptions struct {
 
 	NotifyHosts []string // that receivers of jobs may be at, in lower case
 
-	Missed bool          // also tell of missed runs
-	Late   time.Duration // also tell of runs this much late; 0 for never
+	Missed bool          // also report missed runs
+	Late   time.Duration // also report runs that are this late; 0 for never
 
 	retryFor  time.Duration // for tests; see noticeRetryFor
 	firstWait time.Duration
@@ -39,7 +39,7 @@ type notifyOptions struct {
 
 const (
 	noticeQueueSize = 1000             // notices that wait per client
-	noticeRetryFor  = 10 * time.Minute // age up to which a notice is tried again
+	noticeRetryFor  = 10 * time.Minute // age up to which a notice is retried
 	noticeFirstWait = time.Second      // doubled after each failure in a row
 	noticeLastWait  = time.Minute
 	noticeDrain     = 5 * time.Second // time for what waits when the program stops
@@ -59,7 +59,7 @@ type notice struct {
 
 // A sender delivers notices over one protocol.
 type sender interface {
-	// send returns a *deliveryError where it knows whether trying again makes sense.
+	// send returns a *deliveryError if it knows whether retrying makes sense.
 	// No error may contain a secret.
 	send(ctx context.Context, n notice) error
 }
@@ -83,7 +83,7 @@ type notifier struct {
 	receivers *notifyClient // of those that jobs name themselves
 }
 
-// newNotifier makes the clients that o asks for. One that can't be made is logged, and
+// newNotifier creates the clients that o asks for. One that can't be created is logged, and
 // shown by status with its error; the others work.
 func newNotifier(o notifyOptions, log *slog.Logger, m *metrics) *notifier {
 	n := &notifier{options: o, log: log}
@@ -216,7 +216,7 @@ func (n *notifier) text(subject string, e jobEvent, message string) []noticeText
 	return []noticeText{{subject, message}}
 }
 
-// lateText tells of a late run, while it waits or just as it has started.
+// lateText reports a late run, while it waits or when it has just started.
 func (n *notifier) lateText(e jobEvent) []noticeText {
 	late, state := e.Time.Sub(e.Run.dueTime()), "waits"
 	if e.Run.State == runActive {
@@ -278,7 +278,7 @@ func (n *notifier) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// A notifyStatus shows how one client does. It holds no secret.
+// A notifyStatus shows how one client is doing. It holds no secret.
 type notifyStatus struct {
 	Client    string `json:"client"`
 	Queued    int    `json:"queued"`
@@ -311,7 +311,7 @@ type notifyClient struct {
 	queue    chan notice
 	counts   map[noticeResult]*counter
 	options  notifyOptions
-	dropping atomic.Bool // drops have been logged, and none of them made good
+	dropping atomic.Bool // drops have been logged, and nothing has been delivered since
 
 	failure atomic.Pointer[failure] // nil after a success
 	last    atomic.Pointer[failure] // the last one there was
@@ -342,7 +342,7 @@ func (c *notifyClient) enqueue(n notice) {
 	default:
 		c.counts[noticeDropped].inc()
 		if c.dropping.CompareAndSwap(false, true) {
-			c.log.Warn("notices are dropped: too many wait", "waiting", len(c.queue), "subject", n.subject)
+			c.log.Warn("notices are dropped: too many are waiting", "waiting", len(c.queue), "subject", n.subject)
 		}
 	}
 }
@@ -365,7 +365,7 @@ func (c *notifyClient) run(ctx context.Context) {
 	}
 }
 
-// drain tries once each of the notices that wait.
+// drain tries each waiting notice once.
 func (c *notifyClient) drain(sending context.Context) {
 	for sending.Err() == nil {
 		select {
@@ -377,13 +377,13 @@ func (c *notifyClient) drain(sending context.Context) {
 	}
 	if left := len(c.queue); left > 0 {
 		c.counts[noticeDropped].add(int64(left))
-		c.log.Warn("notices are dropped: the program stops", "waiting", left)
+		c.log.Warn("notices are dropped: the program is stopping", "waiting", left)
 	}
 }
 
-// deliver tries a notice until it is delivered, refused for good, or too old to be tried again.
-// Age counts from when it was queued, so that a receiver that comes back is told the news
-// first, and a dead one does not hold the queue up for hours.
+// deliver tries a notice until it is delivered, refused for good, or too old to be retried.
+// Age counts from when it was queued, so that a receiver that comes back gets recent notices
+// soon, and a dead one does not hold up the queue for hours.
 func (c *notifyClient) deliver(ctx, sending context.Context, n notice) {
 	wait := c.options.firstWait
 	for {
@@ -417,7 +417,7 @@ func (c *notifyClient) attempt(ctx context.Context, n notice) error {
 	return err
 }
 
-// settle counts what became of a notice.
+// settle counts the outcome of a notice.
 func (c *notifyClient) settle(n notice, err error) {
 	if err != nil {
 		c.counts[noticeFailed].inc()

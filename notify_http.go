@@ -20,7 +20,7 @@ import (
 )
 
 // A poster posts JSON documents to one URL. The URL may itself be a secret (those of
-// Slack are), so no error names more of it than its host.
+// Slack are), so errors name only its host.
 type poster struct {
 	url    *url.URL
 	header http.Header
@@ -48,7 +48,7 @@ func newPoster(flag, address string) (*poster, error) {
 	return &poster{url: u, client: client, header: http.Header{"Content-Type": {"application/json"}, "User-Agent": {"chronos"}}}, nil
 }
 
-// keepPosting follows only redirects that keep the method: a GET would tell nobody anything.
+// keepPosting follows only redirects that keep the method: a GET would deliver nothing.
 func keepPosting(r *http.Request, via []*http.Request) error {
 	if r.Method != http.MethodPost || len(via) >= 5 {
 		return http.ErrUseLastResponse
@@ -56,7 +56,7 @@ func keepPosting(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// post sends a document. Extra headers are name and value in turn.
+// post sends a document. Extra headers are names and values in turn.
 func (p *poster) post(ctx context.Context, body []byte, header ...string) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url.String(), bytes.NewReader(body))
 	if err != nil {
@@ -85,7 +85,7 @@ func (p *poster) post(ctx context.Context, body []byte, header ...string) error 
 	return refused
 }
 
-// excerpt is the start of an answer, on one line.
+// excerpt returns the start of an answer, on one line.
 func excerpt(answer []byte) string {
 	return firstCharacters(strings.Join(strings.Fields(strings.ToValidUTF8(string(answer), "\uFFFD")), " "), 200)
 }
@@ -167,7 +167,7 @@ func jobFields(j *Job) []textField {
 	}
 }
 
-// jobURIs are those of fetch, then those of uris that are not among them.
+// jobURIs returns the URIs of fetch, then those of uris that are not among them.
 func jobURIs(j *Job) []string {
 	list := make([]string, 0, len(j.Fetch)+len(j.URIs))
 	for _, f := range j.Fetch {
@@ -181,7 +181,7 @@ func jobURIs(j *Job) []string {
 	return list
 }
 
-// sentryTagLimit is how many characters Sentry takes as the value of a tag.
+// sentryTagLimit is how many characters Sentry accepts as the value of a tag.
 const sentryTagLimit = 200
 
 // sentrySender reports events over version 7 of Sentry's store protocol.

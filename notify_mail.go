@@ -26,19 +26,19 @@ import (
 
 const (
 	mailDialTimeout = 10 * time.Second
-	mailTimeout     = time.Minute // for one message, connecting apart
+	mailTimeout     = time.Minute // for one message, not counting the connection
 )
 
-// mailSender sends mail over SMTP, a connection for each message.
+// mailSender sends mail over SMTP, with one connection per message.
 type mailSender struct {
 	host, port     string
 	self           string // this machine's name, for the greeting
 	from           *mail.Address
 	user, password string
-	tls            bool // from the first byte; else STARTTLS where it is offered
+	tls            bool // from the first byte; otherwise STARTTLS if it is offered
 	log            *slog.Logger
 	roots          *x509.CertPool // nil for the system's
-	warned         *atomic.Bool   // of a connection less safe than it might be
+	warned         *atomic.Bool   // about a connection less secure than it might be
 }
 
 func newMailSender(o notifyOptions, log *slog.Logger) (mailSender, error) {
@@ -82,7 +82,7 @@ func (s mailSender) send(ctx context.Context, n notice) error {
 	return nil
 }
 
-// transmit carries one message to the server.
+// transmit sends one message to the server.
 func (s mailSender) transmit(ctx context.Context, to string, message []byte) error {
 	dialer := net.Dialer{Timeout: mailDialTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(s.host, s.port))
@@ -116,7 +116,7 @@ func (s mailSender) transmit(ctx context.Context, to string, message []byte) err
 	if err := w.Close(); err != nil {
 		return err
 	}
-	c.Quit() // the message is taken, whatever comes now
+	c.Quit() // the message has been accepted, whatever happens now
 	return nil
 }
 
@@ -138,8 +138,8 @@ func (s mailSender) hello(conn net.Conn) (*smtp.Client, error) {
 		return c, nil
 	}
 	offered, mechanisms := c.Extension("AUTH")
-	if !offered { // the JVM versions go on, too
-		s.warn("mail server offers no login, mail goes without")
+	if !offered { // the JVM versions go on as well
+		s.warn("mail server offers no login, sending without")
 		return c, nil
 	}
 	if _, secure := c.TLSConnectionState(); !secure {
@@ -148,8 +148,8 @@ func (s mailSender) hello(conn net.Conn) (*smtp.Client, error) {
 	return c, c.Auth(s.login(strings.Fields(mechanisms)))
 }
 
-// opportunistic takes any certificate and old versions, since without STARTTLS the mail would
-// go out in the clear to anybody (RFC 7435), but says when it can't verify the server.
+// opportunistic accepts any certificate and old versions, since without STARTTLS the mail would
+// be sent in the clear to anybody (RFC 7435), but warns when it can't verify the server.
 func (s mailSender) opportunistic() *tls.Config {
 	return &tls.Config{
 		ServerName:         s.host,
@@ -183,7 +183,7 @@ func (s mailSender) login(mechanisms []string) smtp.Auth {
 }
 
 // plainAuth is AUTH PLAIN (RFC 4616). The one of net/smtp refuses unencrypted
-// connections, which the JVM versions used and internal servers live on.
+// connections, which the JVM versions used and internal servers rely on.
 type plainAuth struct{ user, password string }
 
 func (a plainAuth) Start(*smtp.ServerInfo) (string, []byte, error) {
@@ -215,10 +215,10 @@ func (a loginAuth) Next(challenge []byte, more bool) ([]byte, error) {
 	return nil, errors.New("unexpected challenge to AUTH LOGIN")
 }
 
-// mailSubjectLimit keeps the line of a subject below the 998 bytes that RFC 5322 allows.
+// mailSubjectLimit keeps the subject line below the 998 bytes that RFC 5322 allows.
 const mailSubjectLimit = 240
 
-// mailMessage writes a message: plain text in UTF-8, quoted-printable. Nothing in the
+// mailMessage returns a message: plain text in UTF-8, quoted-printable. Nothing in the
 // notice can add a header.
 func mailMessage(n notice, from, to *mail.Address) []byte {
 	var b bytes.Buffer
@@ -245,7 +245,7 @@ func mailMessage(n notice, from, to *mail.Address) []byte {
 	return b.Bytes()
 }
 
-// mailSubject encodes a subject by RFC 2047 where it is not plain ASCII.
+// mailSubject encodes a subject according to RFC 2047 if it is not plain ASCII.
 func mailSubject(subject string) string {
 	subject = strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) {
@@ -256,7 +256,7 @@ func mailSubject(subject string) string {
 	return mime.QEncoding.Encode("UTF-8", firstCharacters(subject, mailSubjectLimit))
 }
 
-// domainOf is the part of an address after the @.
+// domainOf returns the part of an address after the @.
 func domainOf(address string) string {
 	if domain := address[strings.LastIndexByte(address, '@')+1:]; domain != "" {
 		return domain

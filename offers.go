@@ -13,7 +13,7 @@ import (
 )
 
 // resources is an amount of what agents have, in thousandths of a core and of
-// a megabyte: Mesos too counts with three decimals.
+// a megabyte: Mesos, too, keeps three decimals.
 type resources struct{ cpus, mem, disk int64 }
 
 func (a resources) plus(b resources) resources {
@@ -24,17 +24,17 @@ func (a resources) minus(b resources) resources {
 	return resources{a.cpus - b.cpus, a.mem - b.mem, a.disk - b.disk}
 }
 
-// covers reports whether a is at least b in everything.
+// covers reports whether a has at least as much as b of everything.
 func (a resources) covers(b resources) bool {
 	return a.cpus >= b.cpus && a.mem >= b.mem && a.disk >= b.disk
 }
 
-// most is the larger of both in each kind.
+// most returns the larger of the two for each kind.
 func (a resources) most(b resources) resources {
 	return resources{max(a.cpus, b.cpus), max(a.mem, b.mem), max(a.disk, b.disk)}
 }
 
-// amount is the entry of one kind, to be changed in place; nil for an unknown one.
+// amount returns the amount of one kind, to be changed in place; nil for an unknown kind.
 func (a *resources) amount(kind string) *int64 {
 	switch kind {
 	case "cpus":
@@ -66,14 +66,14 @@ func thousandths(f float64) int64 {
 
 func fromThousandths(n int64) float64 { return float64(n/1000) + float64(n%1000)/1000 }
 
-// taskConfig is what a task takes of each kind where its job names nothing.
+// taskConfig is what a task takes of each kind if its job does not say.
 type taskConfig struct{ CPUs, Mem, Disk float64 }
 
-// need is what the market looks for.
+// need is what the market looks for on behalf of a run.
 type need struct {
 	resources
 	constraints []Constraint
-	run         string // id of the run, to find what is set aside for it
+	run         string // id of the run, to find the agent that is kept for it
 }
 
 // taskNeed is the need of run id of job j.
@@ -103,6 +103,7 @@ type placement struct {
 	hostname  string
 	agentURL  string // of the agent itself, http://10.0.0.7:5051; "" if the offer has none
 	resources []mesos.Resource
+	token     string // that the task gets for its callback, "" for none
 }
 
 // refusal says, in words for a person, why a task does not fit an agent's offers.
@@ -126,8 +127,8 @@ type heldOffer struct {
 	free  resources
 }
 
-// poolsOf picks the resources that a task may use: scalars of role or of *,
-// without volumes, and not revocable or shared.
+// poolsOf picks the resources that a task may use: scalars of role or of *
+// that have no volume and are neither revocable nor shared.
 func poolsOf(offered []mesos.Resource, role string) []pool {
 	var pools []pool
 	for _, r := range offered {
@@ -181,7 +182,7 @@ func (o *heldOffer) take(kind string, want int64) (taken []mesos.Resource, got i
 	return taken, got
 }
 
-// agentOffers is all that is held of one agent.
+// agentOffers is everything that is held of one agent.
 type agentOffers struct {
 	id, hostname, url string
 	attributes        []mesos.Attribute
@@ -189,8 +190,8 @@ type agentOffers struct {
 	free              resources // of all offers together
 }
 
-// draw takes what n needs, from the first single offer that has it all or else
-// from several. The agent must have it.
+// draw takes what n needs, from the first single offer that has it all, or else
+// from several. The agent must have enough.
 func (a *agentOffers) draw(n resources) placement {
 	p := placement{agentID: a.id, hostname: a.hostname, agentURL: a.url}
 	from := a.offers
@@ -219,7 +220,7 @@ func (a *agentOffers) draw(n resources) placement {
 	return p
 }
 
-// shortage is why n does not fit what is free, or "".
+// shortage returns why n does not fit into what is free, or "".
 func (a *agentOffers) shortage(n resources) string {
 	for _, kind := range resourceKinds() {
 		if want, have := *n.amount(kind), *a.free.amount(kind); want > have {
@@ -234,8 +235,8 @@ func decimal(thousandths int64) string {
 	return strconv.FormatFloat(fromThousandths(thousandths), 'f', -1, 64)
 }
 
-// agentURL is the address under which an agent answers, from its offer. With TLS that
-// is a name, if it gives one, since certificates are issued to names.
+// agentURL returns the address at which an agent answers, according to its offer. With TLS it
+// is a name, if the offer has one, since certificates are issued to names.
 func agentURL(u *mesos.URL) string {
 	if u == nil {
 		return ""

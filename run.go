@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -11,13 +13,13 @@ type runState string
 const (
 	runQueued    runState = "queued"    // waits for its turn, an offer, or its retry delay
 	runLaunching runState = "launching" // committed with its agent before ACCEPT
-	runActive    runState = "active"    // Mesos has told us of it
+	runActive    runState = "active"    // Mesos has reported it
 	runAwaiting  runState = "awaiting"  // an async job's launcher has finished; waits for the callback
 	runFinished  runState = "finished"
 	runFailed    runState = "failed"
 	runKilled    runState = "killed"
 	runLost      runState = "lost"
-	runMissed    runState = "missed"  // passed before the leader came to it, and does not run
+	runMissed    runState = "missed"  // passed before the leader handled it, and does not run
 	runSkipped   runState = "skipped" // replaced, overlapped, or the job was disabled
 )
 
@@ -36,23 +38,23 @@ const (
 // because it decides what the end of the task means.
 type killCause string
 
-// Somebody has asked for the end of the run.
+// Causes for which somebody has asked for the end of the run.
 const (
 	killRequested killCause = "killed by request"
 	killPurged    killCause = "purged by request"
 )
 
-// killOverLimit begins the cause of a kill for the run's time limit, which follows.
+// killOverLimit begins the cause of a kill because of the run's time limit, which follows.
 const killOverLimit = "over its time limit of"
 
-// overLimit reports whether the run has taken longer than it may: then it has failed, whatever its task ends as.
+// overLimit reports whether the run has taken longer than it may: then it has failed, however its task ends.
 func (c killCause) overLimit() bool { return strings.HasPrefix(string(c), killOverLimit) }
 
-// killReplaced begins the cause of a kill for the sake of the job's next occurrence, the instant of which follows.
+// killReplaced begins the cause of a kill in favour of the job's next occurrence, whose instant follows.
 const killReplaced = "replaced by the occurrence of"
 
 // asked reports whether somebody wants the run to end: then it has neither failed nor been
-// lost, whatever its task ends as.
+// lost, however its task ends.
 func (c killCause) asked() bool {
 	return c == killRequested || c == killPurged || strings.HasPrefix(string(c), killReplaced)
 }
@@ -74,7 +76,7 @@ type Run struct {
 	AgentID string   `json:"agentId,omitempty"`
 	Agent   string   `json:"agent,omitempty"` // host name
 	Sandbox string   `json:"sandbox,omitempty"`
-	Reason  string   `json:"reason,omitempty"` // why it ended so, or waits
+	Reason  string   `json:"reason,omitempty"` // why it ended that way, or waits
 	Exit    *int     `json:"exit,omitempty"`   // exit status of the command, where known
 
 	Queued   int64 `json:"queued,omitempty"` // ms since the epoch, like the following
@@ -84,24 +86,36 @@ type Run struct {
 
 	Count       int64     `json:"count,omitempty"`       // occurrences that one missed or skipped entry stands for
 	From        int64     `json:"from,omitempty"`        // due of the first of them
-	Unreachable int64     `json:"unreachable,omitempty"` // since when its agent is, in ms since the epoch
-	Killing     killCause `json:"killing,omitempty"`     // why a kill has been asked for
-	Callback    *int      `json:"callback,omitempty"`    // status code an async callback gave before the launcher ended
+	Unreachable int64     `json:"unreachable,omitempty"` // since when its agent has been unreachable, in ms since the epoch
+	Killing     killCause `json:"killing,omitempty"`     // why it is being killed
+	Callback    *int      `json:"callback,omitempty"`    // status code that an async callback gave before the launcher ended
 	Elements    int64     `json:"elements,omitempty"`    // numElementsProcessed
 	MadeUp      bool      `json:"madeUp,omitempty"`      // an occurrence that was missed and runs all the same, in its turn
-	ByHand      bool      `json:"byHand,omitempty"`      // an attempt that follows one of a run by hand
+	ByHand      bool      `json:"byHand,omitempty"`      // an attempt that follows one of a run started by hand
 	Backfill    int64     `json:"backfill,omitempty"`    // the instant that it is of, in ms since the epoch, of a backfill
 	Slow        bool      `json:"slow,omitempty"`        // eventSlow has been raised
 	Late        bool      `json:"late,omitempty"`        // eventLate has been raised
+	Token       string    `json:"token,omitempty"`       // digest of the token that its callback may carry in place of a password
 
-	kept rawMembers // what a later version of this program has put there
+	kept rawMembers // what a later version of this program has added
 }
 
-// An outputPiece is a part of what a run has written.
+// callbackPrefix begins the tokens of runs, and tells them from those of users.
+const callbackPrefix = "chronosrun_"
+
+// tokenDigest is what is kept of a token, "" for none. Tokens are random, so they need no salt and no slow hash.
+func tokenDigest(token string) string {
+	if token == "" {
+		return ""
+	}
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(token)))
+}
+
+// An outputPiece is a part of a run's output.
 type outputPiece struct {
 	text []byte
 	gap  int64 // instead of text: how many bytes from here on were left out when the run wrote them
-	size int64 // of all that was written so far
+	size int64 // of everything written so far
 }
 
 // instant is the one that the run is of, in ms: its due time, or what a backfill says.
@@ -115,10 +129,10 @@ func (r *Run) instant() int64 {
 // dueTime returns Due as a time in UTC.
 func (r *Run) dueTime() time.Time { return time.UnixMilli(r.Due).UTC() }
 
-// sinceDue returns how long after its due time an instant is, in ms: none where the clock was set back in between.
+// sinceDue returns how long after its due time an instant is, in ms: 0 if the clock was set back in between.
 func (r *Run) sinceDue(at int64) int64 { return max(0, at-r.Due) }
 
-// known reports whether a state is one that this version knows.
+// known reports whether this version knows the state.
 func (s runState) known() bool {
 	switch s {
 	case runQueued, runLaunching, runActive, runAwaiting, runFinished, runFailed, runKilled, runLost, runMissed, runSkipped:
@@ -147,10 +161,10 @@ func (r *Run) waitsAt(now int64) bool {
 	return r.State == runQueued && (r.Kind != kindRetry || r.Due <= now)
 }
 
-// size is about what the run takes in a record, rather too much than too little.
+// size is about what the run takes in a record, an overestimate rather than an underestimate.
 func (r *Run) size() int {
-	n := 500 + len(r.kept) // for the names and numbers, and what is not ours
-	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, string(r.Killing), r.Agent, r.AgentID, r.By, r.Why} {
+	n := 500 + len(r.kept) // for the names and numbers, and members that are not ours
+	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, string(r.Killing), r.Agent, r.AgentID, r.Token, r.By, r.Why} {
 		n += quotedLen(text)
 	}
 	for _, text := range r.ArgList {

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// A Schedule says when a job is due, and stands at one of its occurrences. It is either
+// A Schedule says when a job is due, and has a position, which is one of its occurrences. It is either
 // an ISO 8601 repeating interval (R5/2030-01-31T00:00:00Z/P1M) or a cron expression. It is
 // an immutable value.
 //
-// An interval keeps its start and how many periods it is past it, and computes every
+// An interval keeps its start and how many periods past it the position is, and computes every
 // occurrence from the start in one step: a monthly job of Jan 31 runs on Feb 28 and on
-// Mar 31, a daily one of 02:30 runs at 03:30 on the day whose clocks skip 02:30, and at 02:30
+// Mar 31, a daily one of 02:30 runs at 03:30 on the day when the clocks skip 02:30, and at 02:30
 // again on the next. A JVM Chronos stores nothing but the next occurrence, so there, and
-// where String is parsed again, the month stays at 28 and the day at 03:30.
+// when String is parsed again, the month stays at 28 and the day at 03:30.
 //
 // An interval of several occurrences whose period is zero, negative or shorter than a
 // second has only its first. check refuses it; older versions have stored such jobs.
@@ -27,7 +27,7 @@ type Schedule struct {
 	index int64  // see anchor
 
 	start  time.Time // occurrence 0, in the zone that all are computed in
-	wall   int64     // the local time of start as written: later in start if it falls in a DST gap
+	wall   int64     // the local time of start as written; start is later if that falls in a DST gap
 	period Period
 
 	cron *cronExpr // nil for an interval; start is then the time of parsing
@@ -36,9 +36,9 @@ type Schedule struct {
 // parseSchedule reads a schedule. zone is the job's scheduleTimeZone: if not empty, the
 // start's local time is read in it and cron expressions are evaluated in it. Otherwise the
 // offset in the text counts and, for a start without one and for cron, now's location. An empty
-// start is now: in UTC, or in the zone if there is one, so that it stays the same
-// instant when what String says is parsed again.
-// A cron schedule stands at its first occurrence after now.
+// start means now: in UTC, or in the zone if there is one, so that it stays the same
+// instant when the result of String is parsed again.
+// The position of a cron schedule is its first occurrence after now.
 func parseSchedule(text, zone string, now time.Time) (Schedule, error) {
 	var loc *time.Location
 	if zone != "" {
@@ -80,7 +80,7 @@ func parseSchedule(text, zone string, now time.Time) (Schedule, error) {
 	return s, nil
 }
 
-// splitInterval takes R[n]/<start>/P<period> apart, at the last /P.
+// splitInterval splits R[n]/<start>/P<period> at the last /P.
 func splitInterval(text string) (repetitions, start, period string, ok bool) {
 	rest, ok := strings.CutPrefix(text, "R")
 	if !ok {
@@ -120,7 +120,7 @@ func (s Schedule) check() error {
 	return fmt.Errorf("schedule %q repeats with a period of %s, which is not always at least a second", s.text, s.period)
 }
 
-// String returns the schedule from where it stands, as a JVM Chronos reads it. A cron
+// String returns the schedule from its position on, as a JVM Chronos reads it. A cron
 // schedule becomes a single run at its next occurrence.
 func (s Schedule) String() string {
 	n, period := "", s.period
@@ -133,7 +133,7 @@ func (s Schedule) String() string {
 	return "R" + n + "/" + formatStart(s.position()) + "/" + period.String()
 }
 
-// position returns the instant of next, or where that would be if the schedule
+// position returns the instant of next, or what that would be if the schedule
 // were not exhausted.
 func (s Schedule) position() time.Time {
 	if t, ok := s.next(); ok {
@@ -152,7 +152,7 @@ func (s Schedule) isCron() bool { return s.cron != nil }
 // emptyStart reports whether the text that was parsed had an empty start.
 func (s Schedule) emptyStart() bool { return s.empty }
 
-// remaining returns how many occurrences are left, with the one it stands at; -1 means
+// remaining returns how many occurrences are left, including the current one; -1 means
 // forever.
 func (s Schedule) remaining() int64 {
 	switch _, ok := s.next(); {
@@ -164,15 +164,15 @@ func (s Schedule) remaining() int64 {
 	return s.times - s.index
 }
 
-// anchor returns what brings the schedule back after a restart:
+// anchor returns what is needed to restore the schedule after a restart:
 // parseSchedule(text, zone, now), with the same zone, and then at(index). For an interval,
 // index is the number of periods past the start. For cron it is the instant in
 // milliseconds since the epoch.
 func (s Schedule) anchor() (text string, index int64) { return s.text, s.index }
 
-// at returns the schedule at another index of its own: any occurrence of an interval, the
+// at returns the schedule at another index: any occurrence of an interval, or the
 // first occurrence of a cron expression that is not before that instant.
-// What remains follows from it.
+// What remains follows from the index.
 func (s Schedule) at(index int64) Schedule {
 	if s.cron == nil {
 		s.index = max(index, 0)
@@ -185,12 +185,12 @@ func (s Schedule) at(index int64) Schedule {
 	return s
 }
 
-// rhythmic reports whether the schedule means an interval, and not fixed times of the day: it is one, or a cron expression
-// with a * or a step among seconds, minutes or hours.
+// rhythmic reports whether the schedule means an interval rather than fixed times of day: it is an interval, or a cron
+// expression with a * or a step among seconds, minutes or hours.
 func (s Schedule) rhythmic() bool { return s.cron == nil || s.cron.rhythmic }
 
-// back returns the schedule at its first occurrence after t, if that is before the one that it stands at. It has as many
-// left as before. An interval that has begun goes on before its start: it may have begun by a clock that was wrong.
+// back returns the schedule at its first occurrence after t, if that is before the current one. As many are left as
+// before. An interval that has begun may go back before its start: it may have begun when the clock was wrong.
 func (s Schedule) back(t time.Time) Schedule {
 	if _, ok := s.next(); !ok {
 		return s
@@ -216,7 +216,7 @@ func (s Schedule) back(t time.Time) Schedule {
 	return s
 }
 
-// firstBeforeStart returns the number, from 0 down, of an interval's first occurrence after t, as if it had begun long before.
+// firstBeforeStart returns the number, at most 0, of an interval's first occurrence after t, as if it had begun long before.
 func (s Schedule) firstBeforeStart(t time.Time) int64 {
 	reached := func(k int64) bool {
 		o, err := s.period.plus(s.start, k)
@@ -240,8 +240,8 @@ func (s Schedule) firstBeforeStart(t time.Time) int64 {
 	return high
 }
 
-// moveStart gives an interval that stands before its start one that is no later than where it stands: the nearest from
-// which the same day of the month and time of the day are come back to.
+// moveStart gives an interval whose position is before its start a new start, no later than the position: the nearest one
+// from which it returns to the same day of the month and time of day.
 func (s *Schedule) moveStart() {
 	const farthest = 8 * 12 // months from one leap day to the next, at most
 	for k := s.index; k > s.index-farthest; k-- {
@@ -254,19 +254,19 @@ func (s *Schedule) moveStart() {
 			return
 		}
 	}
-	s.start, _ = s.period.plus(s.start, s.index) // which is within the years that there are, since it stands there
+	s.start, _ = s.period.plus(s.start, s.index) // no error: the position itself is within the range of years
 	s.wall, s.index = wallOf(s.start), 0
 }
 
-// same reports whether both schedules stand at the same instant.
+// same reports whether both schedules have the same next instant.
 func (s Schedule) same(as Schedule) bool {
 	a, ok1 := s.next()
 	b, ok2 := as.next()
 	return ok1 == ok2 && a.Equal(b)
 }
 
-// resumed returns the schedule as it goes on after the clock was set back, by so many ms, to now: at the first
-// occurrence after now, but not so soon that less than half a period has passed since the last one.
+// resumed returns the schedule as it continues after the clock was set back to now, by that many ms: at the first
+// occurrence after now, but not before half a period has passed since the last one.
 func (s Schedule) resumed(now time.Time, by int64) Schedule {
 	last, ok := s.lastAfter(now)
 	if !ok {
@@ -274,7 +274,7 @@ func (s Schedule) resumed(now time.Time, by int64) Schedule {
 	}
 	first := s.back(now)
 	if first.cron == nil {
-		first.times = -1 // the period is the same where no other follows
+		first.times = -1 // so that the last occurrence has the same period, too
 	}
 	from, _ := first.next()
 	to, ok := first.at(first.index + 1).next()
@@ -288,7 +288,7 @@ func (s Schedule) resumed(now time.Time, by int64) Schedule {
 	return s.back(now)
 }
 
-// lastAfter returns the last occurrence before the one that the schedule stands at, if that is after t.
+// lastAfter returns the last occurrence before the current one, if that is after t.
 func (s Schedule) lastAfter(t time.Time) (time.Time, bool) {
 	next, ok := s.next()
 	if !ok || !next.After(t) {
@@ -311,8 +311,8 @@ func (s Schedule) occurrence(k int64) (time.Time, bool) {
 	return t, err == nil
 }
 
-// last returns the number of an interval's last occurrence, or -1 if there is none. No
-// year has room for the last one of an endless interval.
+// last returns the number of an interval's last occurrence, or -1 if there is none. That of an
+// endless interval is beyond any year.
 func (s Schedule) last() int64 {
 	switch {
 	case s.times == 0:
@@ -325,8 +325,8 @@ func (s Schedule) last() int64 {
 	return s.times - 1
 }
 
-// next returns the occurrence that the schedule stands at. It is false when there are no
-// more, or never was any.
+// next returns the current occurrence. It is false when there are no
+// more, or never were any.
 func (s Schedule) next() (time.Time, bool) {
 	if s.cron == nil {
 		return s.occurrence(s.index)
@@ -335,8 +335,8 @@ func (s Schedule) next() (time.Time, bool) {
 }
 
 // passed returns how many of the occurrences from the current one on are at or before now, the first and
-// the last of them, and the schedule after them. It takes a few steps however many
-// they are (for cron, one more for each day).
+// the last of them, and the schedule after them. It takes a few steps, however many
+// there are (for cron, one more for each day).
 func (s Schedule) passed(now time.Time) (n int64, first, last time.Time, rest Schedule) {
 	first, ok := s.next()
 	if !ok || first.After(now) {
@@ -401,7 +401,7 @@ type bygone struct {
 	first, last time.Time
 }
 
-// A passage is what becomes of the occurrences that have passed when somebody comes to them.
+// A passage is what becomes of occurrences that have passed by the time they are handled.
 type passage struct {
 	old   bygone    // as old as epsilon, or older
 	older bygone    // younger than epsilon, but older than due
@@ -410,8 +410,8 @@ type passage struct {
 }
 
 // pass says what becomes of the occurrences from the current one on that are at or before now: the
-// newest runs if it is younger than epsilon (in ms), the others do not. Both the scheduler, which
-// makes them due, and whoever shows what it will do go by it.
+// newest runs if it is younger than epsilon (in ms), the others do not. It is used both by the scheduler,
+// which makes them due, and by code that shows what the scheduler will do.
 func (s Schedule) pass(now time.Time, epsilon int64) passage {
 	n, first, last, rest := s.passed(now)
 	p := passage{rest: rest}
@@ -447,7 +447,7 @@ func (p passage) newest() (time.Time, bool) {
 	return p.due, true
 }
 
-// coming returns the next n instants at which a schedule that is followed runs, seen from now: one
+// coming returns the next n instants, as of now, at which a schedule runs: one
 // that has passed, if it is still to run, and those after now.
 func (s Schedule) coming(now time.Time, epsilon int64, n int) []time.Time {
 	p := s.pass(now, epsilon)
@@ -457,8 +457,8 @@ func (s Schedule) coming(now time.Time, epsilon int64, n int) []time.Time {
 	return append([]time.Time{p.due}, p.rest.upcoming(now, n-1)...)
 }
 
-// upcoming returns up to n occurrences strictly after a time, none of them before the one the
-// schedule stands at.
+// upcoming returns up to n occurrences strictly after a time, none of them before the current
+// one.
 func (s Schedule) upcoming(after time.Time, n int) []time.Time {
 	var found []time.Time
 	_, _, _, rest := s.passed(after)
@@ -467,7 +467,7 @@ func (s Schedule) upcoming(after time.Time, n int) []time.Time {
 		if !ok {
 			break
 		}
-		if len(found) == 0 || t.After(found[len(found)-1]) { // two meet where a zone skips a whole day
+		if len(found) == 0 || t.After(found[len(found)-1]) { // two coincide where a zone skips a whole day
 			found = append(found, t)
 		}
 		rest = rest.at(rest.index + 1)
@@ -494,12 +494,12 @@ func (s Schedule) dstNote(t time.Time) string {
 	if which == "" {
 		return ""
 	}
-	return fmt.Sprintf("%s comes twice in %s, where the clocks go back; this is the %s time",
+	return fmt.Sprintf("%s occurs twice in %s, where the clocks go back; this is the %s time",
 		t.Format(time.DateTime), loc, which)
 }
 
 // skippedWall returns the local time in milliseconds that the occurrence at t should have
-// had, if the clocks skip that.
+// had, if the clocks skip it.
 func (s Schedule) skippedWall(t time.Time) (wall int64, ok bool) {
 	if s.cron != nil {
 		return s.cron.skippedWall(t)

@@ -13,17 +13,17 @@ import (
 // A cronExpr is a parsed cron expression: a bit for every value that a field
 // allows. It is immutable.
 //
-// Where both day fields are restricted, either of them matching makes a match. A field is
+// If both day fields are restricted, it is enough that one of them matches. A field is
 // restricted if it leaves any value out, so */2 is and 1-31 is not.
 //
 // A time that the clocks skip in spring runs at the first instant after the gap, unless
 // every hour matches (then nothing is lost). A time that they show twice in autumn runs
-// once, the first time, unless the hour field has a * or a step: such an
+// once, the first time, unless the hour field has a * or a step: then the
 // expression means an interval and runs both times.
 type cronExpr struct {
 	second, minute, hour, day, month, weekday uint64
 	interval                                  bool // the hour field has a * or a step
-	rhythmic                                  bool // or that of the minute or the second
+	rhythmic                                  bool // or the minute or second field
 }
 
 // cronField describes one field of an expression.
@@ -108,11 +108,11 @@ func (f cronField) parse(text string) (mask uint64, err error) {
 }
 
 // bounds returns the first and last value of an item without its step. A single value
-// with a step goes on to the end of the field.
+// with a step extends to the end of the field.
 func (f cronField) bounds(text string, stepped bool) (low, high int, err error) {
 	last := f.high
 	if f.high == 7 {
-		last = 6 // 7 must be written to be meant
+		last = 6 // 7 counts only where it is written
 	}
 	if text == "*" || text == "?" {
 		return f.low, last, nil
@@ -200,7 +200,7 @@ func (c *cronExpr) count(first, last time.Time, loc *time.Location) int64 {
 	return n
 }
 
-// last returns the last match that is not after now; first is a match that is not.
+// last returns the last match that is not after now; first is such a match.
 func (c *cronExpr) last(first, now time.Time, loc *time.Location) time.Time {
 	low, high := first.Unix(), floorDiv(now.UnixMilli(), 1000)
 	for low < high {
@@ -227,11 +227,11 @@ func (c *cronExpr) skippedWall(t time.Time) (wall int64, ok bool) {
 
 const daySeconds = 86400
 
-// A stretch is a time between two changes of the clocks, as local seconds: in
-// it they run evenly.
+// A stretch is the time between two changes of the clocks, in local seconds: within
+// it, they run evenly.
 type stretch struct {
 	start    int64 // the instant at which it starts
-	from, to int64 // local times to look at: from <= wall < to
+	from, to int64 // local times to consider: from <= wall < to
 	offset   int64 // seconds east
 	catchUp  bool  // it starts after a gap that held matches: they run at its start
 }

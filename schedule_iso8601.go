@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// The years that Joda-Time can hold, and therefore every JVM Chronos.
+// The years that Joda-Time, and therefore every JVM Chronos, can represent.
 const (
 	minYear = -292275054
 	maxYear = 292278993
@@ -159,12 +159,12 @@ func (p Period) isZero() bool { return p == Period{} }
 // plus returns t + n·p with Joda's arithmetic in t's location. Years, months,
 // weeks and days, in that order, each move the local date: a day that the month does
 // not have becomes its last, a local time in a DST gap moves forward by the gap, one in an
-// overlap is the earlier instant. Hours and smaller move the instant.
-// All n periods are added in one step, so Jan 31 + 2·P1M is Mar 31. Whatever t
+// overlap is the earlier instant. Hours and smaller units move the instant.
+// All n periods are added in one step, so Jan 31 + 2·P1M is Mar 31. What t
 // has below a millisecond is dropped. The error is errYearRange.
 func (p Period) plus(t time.Time, n int64) (time.Time, error) {
 	loc, ms := t.Location(), t.UnixMilli()
-	if n == 0 { // even the second of two equal local times stays what it is
+	if n == 0 { // even the second of two equal local times stays as it is
 		return time.UnixMilli(ms).In(loc), nil
 	}
 	for _, f := range [...]struct {
@@ -261,7 +261,7 @@ func (p Period) seconds(year, month int64) int64 {
 }
 
 // repeats reports whether n·p grows with n by at least a second each time, whatever the
-// months' lengths and DST do. Only such a period can drive a schedule.
+// lengths of the months and DST. Only such a period can drive a schedule.
 func (p Period) repeats() bool {
 	up, down := p.split()
 	ms := up.seconds(365, 28) + down.seconds(366, 31)
@@ -342,8 +342,8 @@ func (s start) in(zone, server *time.Location) time.Time {
 //	time   = hour [":" minute [":" second]] with a fraction on the last of them
 //	offset = "Z" | ("+"|"-") hh [[":"] mm [[":"] ss]]
 //
-// Fields may have fewer digits than usual, years up to nine and a sign. There are
-// no blanks, no basic format (20300101 is a year), no hour 24 and no second 60.
+// Fields may have fewer digits than usual, years up to nine and a sign. Blanks, the
+// basic format (20300101 is a year), hour 24 and second 60 are not allowed.
 func parseStart(text string) (start, error) {
 	sc := scanner{rest: text}
 	date := time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -369,7 +369,7 @@ func parseStart(text string) (start, error) {
 	return s, nil
 }
 
-// A scanner takes a text apart from the left. After the first error it takes no more.
+// A scanner reads a text from the left. After the first error it reads no further.
 type scanner struct {
 	rest string
 	err  error
@@ -529,8 +529,8 @@ func formatStart(t time.Time) string {
 	return t.Format("2006-01-02T15:04:05.000Z07:00")
 }
 
-// startsFold reports whether text starts with the letter, in either case.
-// It is given in lower case.
+// startsFold reports whether text starts with the letter, which is given in
+// lower case, in either case.
 func startsFold(text string, lower byte) bool {
 	if text == "" {
 		return false

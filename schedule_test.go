@@ -331,13 +331,13 @@ func TestDSTNotes(t *testing.T) {
 		{"R/2015-03-08T02:30:00Z/P1D", la, "2015-03-08T03:30:00-07:00", "2015-03-08 02:30:00 does not exist in America/Los_Angeles, where the clocks go forward; it runs at 03:30:00 instead"},
 		{"R/2015-03-07T02:30:00Z/P1D", la, "2015-03-09T02:30:00-07:00", ""},
 		{"R/2015-03-07T03:30:00Z/PT1H", la, "2015-03-08T03:30:00-07:00", ""},
-		{"R/2015-11-01T00:30:00Z/PT1H", la, "2015-11-01T01:30:00-07:00", "2015-11-01 01:30:00 comes twice in America/Los_Angeles, where the clocks go back; this is the first time"},
-		{"R/2015-11-01T00:30:00Z/PT1H", la, "2015-11-01T01:30:00-08:00", "2015-11-01 01:30:00 comes twice in America/Los_Angeles, where the clocks go back; this is the second time"},
+		{"R/2015-11-01T00:30:00Z/PT1H", la, "2015-11-01T01:30:00-07:00", "2015-11-01 01:30:00 occurs twice in America/Los_Angeles, where the clocks go back; this is the first time"},
+		{"R/2015-11-01T00:30:00Z/PT1H", la, "2015-11-01T01:30:00-08:00", "2015-11-01 01:30:00 occurs twice in America/Los_Angeles, where the clocks go back; this is the second time"},
 		{"R/2015-11-01T00:30:00Z/PT1H", la, "2015-11-01T00:30:00-07:00", ""},
 		{"R/2015-11-01T00:30:00Z/PT1H", la, "2015-11-01T02:30:00-08:00", ""},
 		{"R/2015-11-01T01:30:00-08:00/P1D", "", "2015-11-01T01:30:00-08:00", ""},
 		{"30 2 * * *", la, "2015-03-08T03:00:00-07:00", "2015-03-08 02:30:00 does not exist in America/Los_Angeles, where the clocks go forward; it runs at 03:00:00 instead"},
-		{"30 * * * *", la, "2015-11-01T01:30:00-08:00", "2015-11-01 01:30:00 comes twice in America/Los_Angeles, where the clocks go back; this is the second time"},
+		{"30 * * * *", la, "2015-11-01T01:30:00-08:00", "2015-11-01 01:30:00 occurs twice in America/Los_Angeles, where the clocks go back; this is the second time"},
 		{"0 * * * *", la, "2015-03-08T03:00:00-07:00", ""},
 	} {
 		s := mustParseSchedule(t, tt.text, tt.zone, mustParseTime(t, tt.at).Add(-48*time.Hour))

@@ -25,12 +25,12 @@ var legacyZones = map[string]string{
 }
 
 // zones holds the locations found in the database, by id: at most as many as it has.
-// Loading one takes a file; a hundred thousand jobs must not each do so, nor each hold a copy.
+// Loading one reads a file; a hundred thousand jobs must not each do that, nor each hold a copy.
 var zones sync.Map // string -> *time.Location
 
 // loadZone returns the zone that a JVM Chronos would use for id: that of the time zone
 // database (case counts), of GMT±h[h][[:]mm], or of an old three-letter id. Anything else
-// is UTC there without a word; known is false then, for a warning.
+// silently is UTC there; known is false then, for a warning.
 func loadZone(id string) (loc *time.Location, known bool) {
 	if name, ok := legacyZones[id]; ok {
 		id = name
@@ -51,8 +51,8 @@ func loadZone(id string) (loc *time.Location, known bool) {
 	return time.UTC, false
 }
 
-// loadTZ asks the time zone database, without the names that Go or the files of a
-// machine add to it.
+// loadTZ looks an id up in the time zone database, without the names that Go or a machine's
+// files add to it.
 func loadTZ(id string) (*time.Location, bool) {
 	switch id {
 	case "", "Local", "Factory", "localtime", "posixrules":
@@ -92,13 +92,13 @@ func parseGMTOffset(id string) (seconds int, ok bool) {
 	return seconds, true
 }
 
-// zoneNames are the names of the time zone database, one a line, in order: Go can look one up, but not list them.
+// zoneNames are the names in the time zone database, one per line, in order: Go can look one up, but not list them.
 //
 //go:embed schedule_zones.txt
 var zoneNames string
 
-// nearestZone returns the id that somebody may have meant who wrote one that does not exist, "" if none is near: one that differs by
-// blanks or case, an offset in Java's form, the only or first one with that last part (Berlin), or one with a typing error.
+// nearestZone returns the id that somebody who wrote one that does not exist may have meant, "" if none is near: one that differs by
+// blanks or case, an offset in Java's form, the only or first one with that last part (Berlin), or one that was mistyped.
 func nearestZone(id string) string {
 	plain := strings.ReplaceAll(strings.TrimSpace(id), " ", "_")
 	if _, known := loadZone(plain); known {
@@ -117,7 +117,7 @@ func nearestZone(id string) string {
 		whole := strings.ToLower(name)
 		d := distance(written, whole, least)
 		if _, city, ok := strings.Cut(whole, "/"); ok && d > 0 {
-			d = min(d, 1+distance(written, city[strings.LastIndexByte(city, '/')+1:], least-1)) // rather the whole name
+			d = min(d, 1+distance(written, city[strings.LastIndexByte(city, '/')+1:], least-1)) // prefer the whole name
 		}
 		if d < least {
 			nearest, least = name, d
@@ -141,7 +141,7 @@ func gmtOffset(id string) string {
 	return ""
 }
 
-// distance returns how many letters have to be put in, taken out or changed to make b of a, or limit if it is that or more.
+// distance returns how many letters have to be inserted, removed or changed to turn a into b, or limit if that is less.
 func distance(a, b string, limit int) int {
 	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
 		return limit
@@ -169,7 +169,7 @@ func distance(a, b string, limit int) int {
 	return min(row[len(b)], limit)
 }
 
-// digitsValue returns the value of text, which has only digits, or none.
+// digitsValue returns the value of text, or false unless it consists of digits.
 func digitsValue(text string) (v int, ok bool) {
 	for i := range len(text) {
 		if !isDigit(text[i]) {
@@ -200,7 +200,7 @@ func fromWall(loc *time.Location, wall int64) int64 {
 	if loc == time.UTC {
 		return wall
 	}
-	guess := wall - offsetAt(loc, wall) // at most one change of the clocks away
+	guess := wall - offsetAt(loc, wall) // off by at most one change of the clocks
 	from, to, offset := zoneSpan(loc, floorDiv(guess, 1000))
 	ms := wall - offset*1000
 	if from != math.MinInt64 {
@@ -218,8 +218,8 @@ func fromWall(loc *time.Location, wall int64) int64 {
 }
 
 // zoneSpan returns an interval around an instant, from <= sec < to, in which the offset does not
-// change, and that offset, all in seconds. Without changes before or after it ends at
-// the lowest or highest int64. The offset may be the same on its other side.
+// change, and that offset, all in seconds. Without changes before or after, it ends at
+// the lowest or highest int64. The offset beyond its ends may be the same.
 func zoneSpan(loc *time.Location, sec int64) (from, to, offset int64) {
 	t := time.Unix(sec, 0).In(loc)
 	_, off := t.Zone()

@@ -36,8 +36,8 @@ var (
 	// What a cluster's run returns when the scheduler has to act before it may run again.
 	// errFrameworkRemoved: the id is used up and all its tasks are gone.
 	errFrameworkRemoved = errors.New("framework has been removed")
-	// errFrameworkTaken: another scheduler has subscribed with the id. Who
-	// gets this must not fight over it.
+	// errFrameworkTaken: another scheduler has subscribed with the id. A scheduler
+	// that gets this must not fight over it.
 	errFrameworkTaken = errors.New("framework failed over to another scheduler")
 )
 
@@ -52,6 +52,7 @@ type schedulerConfig struct {
 	largestJob   int           // bytes that a job's document may have; 0 means any number
 	largestStep  int           // bytes that a commit may have; 0 means any number
 	mostByHand   int           // runs of a job, started by hand, that may wait; 0 means any number
+	mostRuns     int           // that may be under way; 0 means any number
 	role         string        // --mesos_role
 	declineFor   time.Duration // --decline_offer_duration; 0 means the cluster's default
 	reviveForNew bool          // --revive_offers_for_new_jobs
@@ -64,11 +65,12 @@ type schedulerConfig struct {
 	location     *time.Location    // the server's zone, for starts without an offset
 	term         int64
 	wallClock    func() time.Time // what the wall clock says, so that tests can set it; nil for time.Now
+	callbacks    bool             // give each run a token for its callback
 	late         time.Duration    // raise eventLate for a run that waits this long after its due; 0 for never
 	hooks
 }
 
-// hooks are told what happens in a term, for notices and numbers. Each may be nil, and must not block.
+// hooks are called with what happens in a term, for notices and metrics. Each may be nil, and must not block.
 type hooks struct {
 	observe       func(jobEvent) // once what caused the event is stored
 	batchStored   func(changes, records int, took time.Duration, err error)
@@ -76,7 +78,7 @@ type hooks struct {
 	offersHeld    func(n int)
 	reviveWanted  func(sent bool)
 	unknownUpdate func() // of a task that no run knows
-	inputSkipped  func() // something stored or sent was logged and stepped over
+	inputSkipped  func() // something stored or received was logged and skipped
 	clockSet      func(by time.Duration)
 	turnTook      func(time.Duration)
 }
@@ -133,8 +135,8 @@ type scheduler struct {
 	now            int64     // ms since the epoch, of the event being handled
 	turned         time.Time // when now was taken, for its monotonic reading
 	clock          clockReport
-	rewinds        []rewind // schedules that the clock's going back concerns, and that are still to be put back
-	steps          int64    // so far: runs, jobs and edges that were looked at
+	rewinds        []rewind // schedules that a clock set back affects and that are still to be put back
+	steps          int64    // so far: runs, jobs and edges visited
 	turnLog        turnLog
 	jobs           map[string]*entry
 	graph          *graph
@@ -150,6 +152,7 @@ type scheduler struct {
 	unlinked       map[string]bool   // stored dependent jobs whose parents do not all exist
 	seq            int64             // order of creation given to the newest job
 	sums           map[runState]int  // open runs by state, as sealed
+	underWay       int               // runs, of all jobs
 	kept           map[string]bool   // runs whose job can't be used: their records and tasks are left alone
 	orphans        map[string]string // tasks of no open run that we have asked to be killed, with their agent
 	invalid        []invalidRecord
@@ -168,7 +171,7 @@ type scheduler struct {
 	effects        []effect
 	answers        int // among the effects
 	requests       *requestLog
-	ends           error                 // why the term is to end with what the event being handled has changed
+	ends           error                 // why the term is to end once the change being made is stored
 	restoring      sync.Mutex            // held by the restore that is under way
 	refusal        atomic.Pointer[error] // of all changes, once the term is over; nil for none
 }
@@ -214,12 +217,12 @@ func (s *scheduler) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
-	// The last effects run when the writer has stopped, so that nobody who waits for an answer is left alone.
+	// The last effects run when the writer has stopped, so that nobody is left waiting for an answer.
 	begin(&wg, s.log, "writer", cancel, func() { cancel(s.writer.run(ctx)) })
 	framework := s.framework
 	begin(&wg, s.log, "cluster", cancel, func() { cancel(s.connect(ctx, framework)) })
 	cancel(s.loop(ctx))
-	close(s.stopped) // before the wait: the cluster may be telling the fate of its last calls
+	close(s.stopped) // before the wait: the cluster may be reporting the outcome of its last calls
 	wg.Wait()
 	close(s.ended)
 	return context.Cause(ctx)
@@ -243,17 +246,17 @@ func (s *scheduler) connect(ctx context.Context, framework string) error {
 // handle brings an event of the cluster to the loop.
 func (s *scheduler) handle(e *sched.Event) { s.post(func() { s.clusterEvent(e) }) }
 
-// do is ask for those that answer nothing.
+// do is ask for functions without an answer.
 func (s *scheduler) do(ctx context.Context, fn func() error) error {
 	_, err := s.ask(ctx, func() (string, error) { return "", fn() })
 	return err
 }
 
-// ask runs fn in the loop and returns what it answers once everything fn
+// ask runs fn in the loop and returns its answer once everything fn
 // changed, and everything before it, is stored. When fn fails it must have
 // changed nothing. If the term ends first, the outcome is unknown and the error
 // wraps errNoLeader or the store's. A request's name in ctx makes a repeated call harmless:
-// the answer given first is given again, and fn does not run. Another call of that name gets errIDReused.
+// it returns the first answer again, and fn does not run. A different call of that name gets errIDReused.
 func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string, error) {
 	if err := s.refused(); err != nil {
 		return "", err
@@ -303,8 +306,8 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 	}
 }
 
-// refuse has every change from now on answered with this. It is for a term that is over, with
-// which readers have to make do until there is another.
+// refuse makes every change from now on fail with this error. It is for a term that is over, but still
+// serves readers until there is another.
 func (s *scheduler) refuse(why error) { s.refusal.Store(&why) }
 
 // refused returns why changes are refused, nil if they are not.
@@ -345,8 +348,8 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 	}
 }
 
-// turn does what is due, and reports whether more is. It goes in rounds, so that the writer
-// stores what the first did while the next are under way, but no event comes between
+// turn does what is due, and reports whether more is. It works in rounds, so that the writer
+// stores the changes of the first while the next are under way, but no event comes between
 // them: an agent's offers can be accepted only once, with the tasks of all rounds.
 func (s *scheduler) turn() (more bool) {
 	s.offers.compared.begin()
@@ -379,7 +382,7 @@ func (s *scheduler) drain() {
 	}
 }
 
-// untilNext returns how long nothing has to be done.
+// untilNext returns how long there is nothing to do.
 func (s *scheduler) untilNext(more bool) time.Duration {
 	if more {
 		return 0
@@ -447,7 +450,7 @@ func (s *scheduler) fire(t *alarm) {
 	}
 }
 
-// emit tells the observer of an event when what caused it is stored.
+// emit reports an event to the observer once what caused it is stored.
 func (s *scheduler) emit(e jobEvent) {
 	e.Time = time.UnixMilli(s.now).UTC()
 	s.afterJob(e.Job.Name, func() { s.cfg.observe(e) })
@@ -457,8 +460,8 @@ func (s *scheduler) emit(e jobEvent) {
 // events, once everything up to here is stored, and never if that fails.
 func (s *scheduler) after(do func()) { s.afterJob("", do) }
 
-// afterJob is after for an effect that tells of a job, and waits for nothing but what is
-// stored of that.
+// afterJob is after for an effect that concerns one job, and waits only until that job's
+// records are stored.
 func (s *scheduler) afterJob(job string, do func()) {
 	s.effects = append(s.effects, effect{job, func(err error) {
 		if err == nil {
@@ -472,8 +475,8 @@ func (s *scheduler) send(call *sched.Call, done func(error)) {
 	s.after(func() { s.cluster.send(call, done) })
 }
 
-// A termID is the number of a term and who has counted it. Only numbers of one counter tell which
-// term is the later one: another ZooKeeper, or another path in it, begins anew, and so does each
+// A termID is the number of a term, and what has counted it. Only numbers from the same counter show which
+// term is the later one: another ZooKeeper, or another path in it, starts over, and so does each
 // process on the file store, whose counter is "".
 type termID struct {
 	counter string

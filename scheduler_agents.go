@@ -9,20 +9,20 @@ import (
 
 const (
 	starvation   = 30 * time.Second // a run that waits longer may have an agent kept for it
-	asideLeast   = 2 * time.Minute  // for so long at most, or for the run's epsilon if that is longer,
+	asideLeast   = 2 * time.Minute  // for at most this long, or for the run's epsilon if that is longer,
 	asideMost    = time.Hour        // and never longer than this
 	asideGrace   = 15 * time.Second // for the offers of an agent to come when what ran there has ended
 	measureEvery = 5 * time.Second  // between looks at what our tasks take of each agent
-	unansweredAt = 30 * time.Second // a launch of which nothing was heard for so long says something of its agent
-	otherAgent   = 10 * time.Second // so long a run waits for another agent than one that owes answers
+	unansweredAt = 30 * time.Second // an agent with a launch unanswered for this long is passed over
+	otherAgent   = 10 * time.Second // how long a run waits for an agent that owes no answers
 )
 
 // An agentBook is what is known of agents beside their offers.
 type agentBook struct {
-	largest     map[string]resources  // the most known to be of each
-	measuredAt  int64                 // ms; when all runs were looked at last
+	largest     map[string]resources  // the most that each is known to have
+	measuredAt  int64                 // ms; when all runs were last measured
 	aside       *aside                // the one that is kept, or nil
-	asideFrom   int64                 // ms; none is kept before
+	asideFrom   int64                 // ms; no agent is kept before
 	owed        map[string]*list.List // of *openRun: launches on each agent that it has not answered, oldest first
 	answersFrom int64                 // ms; since when answers can come
 	alarm       alarm                 // for the next change of all this
@@ -32,7 +32,7 @@ func newAgentBook() agentBook {
 	return agentBook{largest: map[string]resources{}, owed: map[string]*list.List{}, alarm: alarm{kind: timerOffers}}
 }
 
-// shift keeps what was noted of agents comparable with now, after the clock was set.
+// shift keeps the book's instants comparable with now after the clock was set.
 func (b *agentBook) shift(by int64) {
 	shiftAll(by, &b.measuredAt, &b.asideFrom, &b.answersFrom)
 	if b.aside == nil {
@@ -44,7 +44,7 @@ func (b *agentBook) shift(by int64) {
 	}
 }
 
-// wakeAt has the loop look at the offers at an instant.
+// wakeAt makes the loop check the offers at an instant.
 func (s *scheduler) wakeAt(at int64) {
 	if t := &s.offers.alarm; !t.set() || at < t.at {
 		s.timers.move(t, max(at, s.now+1))
@@ -59,8 +59,8 @@ func (s *scheduler) forgetAgent(id string) {
 	}
 }
 
-// expectAnswer notes that an agent owes an answer to the launch of a run, until it has started or is over. That
-// the master knows the task is none.
+// expectAnswer records that an agent owes an answer to the launch of a run, until the run has started or ended. It
+// is no answer that the master knows the task.
 func (s *scheduler) expectAnswer(r *openRun) {
 	if s.offers.owed[r.AgentID] == nil {
 		s.offers.owed[r.AgentID] = list.New()
@@ -68,7 +68,7 @@ func (s *scheduler) expectAnswer(r *openRun) {
 	r.owed, r.owedBy = s.offers.owed[r.AgentID].PushBack(r), r.AgentID
 }
 
-// gotAnswer is the end of that.
+// gotAnswer records that the agent owes that answer no longer.
 func (s *scheduler) gotAnswer(r *openRun) {
 	if r.owed == nil {
 		return
@@ -80,7 +80,7 @@ func (s *scheduler) gotAnswer(r *openRun) {
 	r.owed = nil
 }
 
-// silentSince returns since when an agent owes an answer to a launch, in ms, if that is for long, else 0.
+// silentSince returns since when an agent has owed an answer to a launch, in ms, if that is long ago, else 0.
 func (s *scheduler) silentSince(agentID string) int64 {
 	owed := s.offers.owed[agentID]
 	if owed == nil {
@@ -116,8 +116,8 @@ func (s *scheduler) otherFor(c *class) bool {
 	return slices.ContainsFunc(s.suiting(c), func(id string) bool { return s.silentSince(id) == 0 })
 }
 
-// suiting lists the agents that have once offered what a class needs. Whether one meets
-// constraints is known of those held and those seen last.
+// suiting lists the agents that have ever offered what a class needs. Constraints are checked
+// against those held and those seen last.
 func (s *scheduler) suiting(c *class) (ids []string) {
 	if len(c.need.constraints) > 0 {
 		return slices.DeleteFunc(s.offers.suiting(c.need.constraints), func(id string) bool {
@@ -157,15 +157,15 @@ func (g guest) stays(agentID string) bool {
 	return (g.run.State == runLaunching || g.run.State == runActive) && g.run.AgentID == agentID && !g.run.agentAway
 }
 
-// keepAside keeps an agent for the run that has waited for too long, if what runs there is expected to end
-// in time. It is let go as soon as that is not so any more.
+// keepAside keeps an agent for the run that has waited too long, if what runs there is expected to end
+// in time. The agent is released as soon as that no longer holds.
 func (s *scheduler) keepAside() {
 	b := s.offers
 	if a := b.aside; a != nil {
 		if why := s.asideOver(a); why != "" {
 			s.log.Info("agent is not kept any longer", "agent", a.agent, "job", a.run.Job, "task", a.keeping.run, "why", why)
 			b.aside, b.kept = nil, nil
-			b.asideFrom = s.now + s.now - a.since // it has held up others for as long
+			b.asideFrom = s.now + s.now - a.since // it has held up others for that long
 		}
 	}
 	if b.aside != nil || s.now < b.asideFrom || s.now-b.measuredAt < measureEvery.Milliseconds() {
@@ -186,7 +186,7 @@ func (s *scheduler) keepAside() {
 	}
 }
 
-// starved lists the classes whose first run has waited for too long, that which came first first.
+// starved lists the classes whose first run has waited too long, in order of arrival.
 func (s *scheduler) starved() (classes []*class) {
 	for _, c := range s.queue.classes {
 		if c.refused && s.now-c.runs[0].waitsFrom() > starvation.Milliseconds() {
@@ -197,8 +197,8 @@ func (s *scheduler) starved() (classes []*class) {
 	return classes
 }
 
-// measure lists what takes room on each agent, and adds it up with what the agent offers: a leader that took
-// over a busy cluster has seen none of them empty. That costs a look at all runs, so now and then will do.
+// measure lists what takes room on each agent, and adds it to what the agent offers: a leader that took
+// over a busy cluster has seen none of them empty. That visits all runs, so it is done only now and then.
 func (s *scheduler) measure() map[string][]guest {
 	s.offers.measuredAt = s.now
 	guests, sizes := map[string][]guest{}, map[string]resources{}
@@ -217,7 +217,7 @@ func (s *scheduler) measure() map[string][]guest {
 	return guests
 }
 
-// guest is a run that was launched, with when it is expected to end.
+// guest returns a launched run with the time at which it is expected to end.
 func (s *scheduler) guest(r *openRun) guest {
 	g := guest{occupant{taskNeed(r.entry.job, r.ID, s.cfg.task).resources, endless}, r}
 	if lasts := r.entry.lasts(); lasts < endless {
@@ -226,8 +226,8 @@ func (s *scheduler) guest(r *openRun) guest {
 	return g
 }
 
-// lasts is how long a run of the job is expected to take an agent's room, in ms: somewhat longer than any that is
-// remembered to have ended by itself. Without one maxCompletionTime will do, and else it counts as endless.
+// lasts is how long a run of the job is expected to take an agent's room, in ms: somewhat longer than any in its history
+// that ended by itself. Without one, it is maxCompletionTime, and without that, endless.
 func (e *entry) lasts() int64 {
 	longest, limit := int64(0), endless
 	for _, r := range e.history {
@@ -266,7 +266,7 @@ func (s *scheduler) bestAside(c *class, guests map[string][]guest) *aside {
 	return best
 }
 
-// forecast foretells anew when there will be room.
+// forecast updates when there is expected to be room.
 func (a *aside) forecast(now int64) {
 	a.guests = slices.DeleteFunc(a.guests, func(g guest) bool { return !g.stays(a.agent) })
 	on := make([]occupant, len(a.guests))
@@ -275,7 +275,7 @@ func (a *aside) forecast(now int64) {
 	}
 	room, spare := roomFor(a.size, a.need, on, now)
 	if room == now && a.room != 0 && a.room < now {
-		room = a.room // it is there since then
+		room = a.room // there has been room since then
 	}
 	if room != a.room || spare != a.spare {
 		a.room, a.spare = room, spare
@@ -287,16 +287,16 @@ func (a *aside) forecast(now int64) {
 // that may change by itself.
 func (s *scheduler) asideOver(a *aside) string {
 	if a.run.State != runQueued || s.runs[a.keeping.run] != a.run {
-		return "the run waits no more"
+		return "the run no longer waits"
 	}
 	if a.run.class == nil || a.run.class.need.resources != a.need {
-		return "the run needs something else now"
+		return "the needs of the run have changed"
 	}
 	before := a.room
 	a.forecast(s.now)
 	switch {
 	case s.now >= a.until:
-		return "it was kept for as long as may be"
+		return "it was kept for the longest time allowed"
 	case a.room == endless:
 		return "a run has taken longer than was expected"
 	case a.room > a.until:
@@ -329,7 +329,7 @@ func (s *scheduler) explainAside(a *aside) {
 		a.keeping.run, a.run.Job, instant(msTime(a.run.waitsFrom())), instant(msTime(a.room)))
 }
 
-// explainAgents says what a run that waits for an offer has to hope for, or "".
+// explainAgents says which agent a run that waits for an offer can expect, or "".
 func (s *scheduler) explainAgents(r *openRun) string {
 	if a := s.offers.aside; a != nil && a.run == r {
 		return "agent " + s.offers.hostname(a.agent) + " is kept for it, and expected to have room at " + instant(msTime(a.room))
@@ -345,8 +345,8 @@ func (s *scheduler) explainAgents(r *openRun) string {
 	return ""
 }
 
-// backfill places a run of a class on the agent that is kept for another run, one that will not delay that:
-// it is expected to end before there is room, or fits beside.
+// backfill places a run of a class on the agent that is kept for another run, if it will not delay that:
+// if it is expected to end before there is room, or fits beside it.
 func (s *scheduler) backfill(c *class) (*openRun, placement, bool) {
 	a := s.offers.aside
 	if a == nil || c == a.run.class || s.silentSince(a.agent) != 0 || !s.offers.takes(a.agent, c.need) {
@@ -372,8 +372,8 @@ type seen struct {
 	seq   int64
 }
 
-// unseen lists the runs of a class that were not looked at since the forecast has changed: each turn would
-// else look at all of them.
+// unseen lists the runs of a class that backfill has not tried since the forecast last changed: otherwise each
+// turn would try all of them.
 func (c *class) unseen(turn int64, aside string) []*openRun {
 	if c.seen.turn != turn || c.seen.aside != aside {
 		c.seen = seen{aside: aside, turn: turn}
@@ -385,7 +385,7 @@ func (c *class) unseen(turn int64, aside string) []*openRun {
 	return c.runs[i:]
 }
 
-// joinGuests notes a launch on the agent that is kept.
+// joinGuests records a launch on the agent that is kept.
 func (s *scheduler) joinGuests(r *openRun) {
 	if a := s.offers.aside; a != nil && a.agent == r.AgentID {
 		a.guests = append(a.guests, s.guest(r))

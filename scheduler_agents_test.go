@@ -13,7 +13,7 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// lasting makes the tasks of each job take so long; those of others take a second.
+// lasting makes the tasks of each job take that long; those of others take a second.
 func lasting(d map[string]time.Duration) func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
 	return func(t mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
 		_, _, job, _, _ := parseRunID(t.TaskID.Value)

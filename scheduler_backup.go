@@ -20,21 +20,21 @@ const (
 	// maxBackup bounds the document of a backup.
 	maxBackup = 1 << 30
 
-	backupWord   = "state" // of Chronos: tells a backup from other documents
+	backupWord   = "state" // distinguishes a backup from other documents
 	backupFormat = 1
 
 	// nodeOverhead is what a record's node takes besides its key and value, at most.
 	nodeOverhead = 48
 
-	// recordMemory is about what a record takes in memory besides its key and value.
+	// recordMemory is roughly what a record takes in memory besides its key and value.
 	recordMemory = 256
 
 	// maxToken is the longest text in a document: a value every byte of which is escaped.
 	maxToken = 6*maxRecord + 4096
 )
 
-// A backupHead is how the document of a backup begins. The document goes on with the records, one
-// on each line in the order of their keys, and with what could not be read.
+// A backupHead is how the document of a backup begins. The records follow, one
+// per line in the order of their keys, and then what could not be read.
 type backupHead struct {
 	Chronos string `json:"chronos"`
 	Format  int64  `json:"format"`
@@ -47,7 +47,7 @@ func newBackupHead(term int64, at time.Time) backupHead {
 	return backupHead{Chronos: backupWord, Format: backupFormat, Version: version, Term: term, At: instant(at)}
 }
 
-// A backupRecord is one record: what is UTF-8 as text, other values in base64.
+// A backupRecord is one record: values in UTF-8 as text, others in base64.
 type backupRecord struct {
 	Key    string  `json:"key"`
 	Text   *string `json:"text,omitempty"`
@@ -59,7 +59,7 @@ type unreadableRecord struct {
 	Reason string `json:"reason"`
 }
 
-// transient reports whether a record is about the moment and no part of a backup: nobody
+// transient reports whether a record is short-lived and not part of a backup: nobody
 // repeats a request after a restore.
 func transient(key string) bool {
 	return strings.HasPrefix(key, "go/request/") || strings.HasPrefix(key, restorePrefix)
@@ -110,7 +110,7 @@ func describeRecord(r record) backupRecord {
 	return d
 }
 
-// storedPages hands out what a store holds that nobody else uses.
+// storedPages hands out the contents of a store that nobody else uses.
 func storedPages(ctx context.Context, st store) func() ([]reading, error) {
 	keys := slices.DeleteFunc(st.allKeys(), transient)
 	slices.Sort(keys)
@@ -167,10 +167,10 @@ func (e *backupError) Error() string {
 
 func (e *backupError) Unwrap() error { return e.err }
 
-// errStateTooLarge means that a process as small as this one could not work with what is in a backup.
+// errStateTooLarge means that this process has too little memory for the state in a backup.
 var errStateTooLarge = errors.New("the state in the backup takes more than a quarter of the memory that this process has")
 
-// A backupSummary is what a document says of itself, and what it holds.
+// A backupSummary is what a document says about itself, and what it holds.
 type backupSummary struct {
 	backupHead
 	jobs int
@@ -178,8 +178,8 @@ type backupSummary struct {
 }
 
 // readBackup reads and checks a document that writeBackup has made, and hands its records to visit,
-// which may be nil. It holds one record at a time, and of the others the keys. What is wrong with the document
-// is a *backupError; errors of document and visit come back as they are.
+// which may be nil. It holds one record at a time, and the keys of the others. Faults of the document
+// are a *backupError; errors of document and visit are returned as they are.
 func readBackup(document io.Reader, sh *share, visit func(record) error) (backupSummary, error) {
 	in := &tokenSource{from: document}
 	b := &backupReader{in: in, d: json.NewDecoder(in), share: sh, seen: map[string]bool{}, visit: visit}
@@ -189,7 +189,7 @@ func readBackup(document io.Reader, sh *share, visit func(record) error) (backup
 	return b.backupSummary, err
 }
 
-// A tokenSource lets the decoder read no more for one token than maxToken.
+// A tokenSource lets the decoder read no more than maxToken for one token.
 type tokenSource struct {
 	from io.Reader
 	left int
@@ -210,8 +210,8 @@ func (t *tokenSource) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A backupReader reads a document token by token: that bounds what it holds, and shows the keys
-// that stand twice in an object.
+// A backupReader reads a document token by token: that bounds what it holds, and reveals keys
+// that occur twice in an object.
 type backupReader struct {
 	backupSummary
 	in     *tokenSource
@@ -220,10 +220,10 @@ type backupReader struct {
 	seen   map[string]bool // keys of records
 	held   int64           // bytes of the share
 	visit  func(record) error
-	passed error // of visit, or for want of memory
+	passed error // from visit, or for lack of memory
 }
 
-// wrong is err as something that is wrong with the document, unless it comes from elsewhere.
+// wrong returns err as a fault of the document, unless it comes from elsewhere.
 func (b *backupReader) wrong(err error) error {
 	if e, ok := errors.AsType[*backupError](err); ok {
 		return e // from further inside
@@ -258,7 +258,7 @@ func (b *backupReader) document() error {
 	case err != nil:
 		return err
 	case b.Chronos != backupWord:
-		return b.wrong(errors.New(`this is no backup: "chronos" is not "` + backupWord + `"`))
+		return b.wrong(errors.New(`this is not a backup: "chronos" is not "` + backupWord + `"`))
 	case b.Format != backupFormat:
 		return b.wrong(fmt.Errorf("it has format %d; this program knows format %d", b.Format, backupFormat))
 	}
@@ -268,7 +268,7 @@ func (b *backupReader) document() error {
 		if b.in.err != nil {
 			return b.in.err
 		}
-		return &backupError{at, errors.New("something follows the end of the document")}
+		return &backupError{at, errors.New("there is more after the end of the document")}
 	}
 	return nil
 }
@@ -303,7 +303,7 @@ func (b *backupReader) object(members map[string]func() error) error {
 		if err != nil {
 			return err
 		}
-		key, _ := t.(string) // the decoder takes nothing else for a key
+		key, _ := t.(string) // the decoder accepts nothing else as a key
 		member := members[key]
 		switch {
 		case member == nil:
@@ -359,7 +359,7 @@ func (b *backupReader) number(into *int64) error {
 		return b.wrong(fmt.Errorf("%v, want a number", t))
 	}
 	if *into, err = n.Int64(); err != nil {
-		return b.wrong(fmt.Errorf("%s is no whole number", n))
+		return b.wrong(fmt.Errorf("%s is not a whole number", n))
 	}
 	return nil
 }
@@ -396,7 +396,7 @@ func (b *backupReader) record() error {
 	return b.take(r)
 }
 
-// take notes a record that is in order, and hands it on.
+// take records a valid record, and hands it on.
 func (b *backupReader) take(r record) error {
 	b.seen[r.key] = true
 	noted := int64(len(r.key)) + 64
@@ -419,13 +419,13 @@ func (b *backupReader) take(r record) error {
 	return b.passed
 }
 
-// checkRestorable refuses what no store takes, before anything is changed.
+// checkRestorable refuses what no store accepts, before anything is changed.
 func checkRestorable(r record) error {
 	name := r.key
 	kind := kindOf(r.key)
 	switch {
 	case kind == "term" || kind == "instances" || transient(r.key):
-		return errors.New("it is no part of the state")
+		return errors.New("it is not part of the state")
 	case kind != "":
 		name = strings.TrimPrefix(r.key, "go/"+kind+"/")
 	case r.key != frameworkIDKey && !strings.HasPrefix(r.key, "J_") && !strings.HasPrefix(r.key, "T_"):
@@ -433,7 +433,7 @@ func checkRestorable(r record) error {
 	}
 	const invisible = "\ufffd"
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/"+invisible) || strings.ContainsFunc(r.key, unicode.IsControl) {
-		return errors.New("no store takes this key")
+		return errors.New("no store accepts this key")
 	}
 	if len(r.key)+len(r.value)+nodeOverhead > maxRecord {
 		return errRecordTooLarge

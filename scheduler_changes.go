@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,8 +14,8 @@ import (
 var errUnknownTask = errors.New("task not found")
 
 // putJob creates the job or replaces its definition. build gets the job as it
-// stands, or nil, within the loop, and returns the new document; its errors
-// are handed back and nothing changes.
+// stands, or nil, within the loop, and returns the new document; if it fails,
+// its error is returned and nothing changes.
 func (s *scheduler) putJob(ctx context.Context, name string, build func(old *Job) (*Job, error)) error {
 	return s.do(ctx, func() error {
 		s.turnLog.note("put job", name)
@@ -25,6 +26,9 @@ func (s *scheduler) putJob(ctx context.Context, name string, build func(old *Job
 		}
 		j, err := build(old)
 		if err != nil {
+			return err
+		}
+		if err := s.mayDepend(permitOf(ctx), old, j); err != nil {
 			return err
 		}
 		if j.Name != name {
@@ -61,7 +65,7 @@ func (s *scheduler) put(e *entry, j *Job) error {
 	}
 	created := e == nil
 	if !created && schedule.emptyStart() && e.state.newestDue() >= s.now {
-		s.forgetHandled(e) // now is meant, and may be the due of a run that has its id already
+		s.forgetHandled(e) // now is meant, which may be the due of a run whose id is already taken
 	}
 	if !created && j.Disabled {
 		s.skipWaiting(e)
@@ -73,12 +77,13 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		s.state(e).Seq = s.nextSeq()
 	}
 	e.misreadDirty, e.policyDirty = created && len(j.Misread) > 0, created && j.Policy != nil
+	e.namedDirty = created && j.Named != namedSizes{}
 	s.replace(e, j, schedule)
 	if created {
 		s.linkLate(j.Name)
 	}
 	for _, w := range j.warnings() {
-		s.log.Warn("job is accepted, and says something strange", "job", j.Name, "what", w.String())
+		s.log.Warn("accepted a job whose document says something strange", "job", j.Name, "what", w.String())
 	}
 	return nil
 }
@@ -99,14 +104,14 @@ func (s *scheduler) nextSeq() int64 {
 
 // newEntry puts a job into the table.
 func (s *scheduler) newEntry(j *Job) *entry {
-	e := &entry{job: j, runs: runList{steps: &s.steps}}
+	e := &entry{job: j, runs: runList{steps: &s.steps}, allUnderWay: &s.underWay}
 	e.timer = alarm{kind: timerDue, entry: e}
 	s.jobs[j.Name] = e
 	return e
 }
 
-// replace gives an entry a new document. A schedule that says what the last one
-// said keeps its position and repetitions (#332): clients post whole jobs to
+// replace gives an entry a new document. A schedule with the same text as the last
+// keeps its position and repetitions (#332): clients post whole jobs to
 // change something else. An empty start means now, and so is always a change.
 func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 	before := e.job
@@ -148,7 +153,7 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 	s.wake = append(s.wake, j.Name)
 }
 
-// note has a text said of a job, "" for none.
+// note sets the notice of a job, "" for none.
 func (s *scheduler) note(e *entry, text string) {
 	if e.notice != text {
 		e.notice, e.noticeDirty = text, true
@@ -188,7 +193,7 @@ func (s *scheduler) relink(e *entry, j *Job) {
 		}
 	}
 	if len(old) > 1 && len(j.Parents) == 1 {
-		// Beside others it counted once however often it had finished.
+		// Beside others it counted once, however often it had finished.
 		p := j.Parents[0]
 		consumed[p] = max(consumed[p], s.jobs[p].state.Generation-1)
 	}
@@ -196,7 +201,7 @@ func (s *scheduler) relink(e *entry, j *Job) {
 	s.linkTo(j.Name, j.Parents)
 }
 
-// linkTo changes the parents of a job, and has those shown anew that gain or lose a child.
+// linkTo changes the parents of a job, and updates what is shown of those that gain or lose it.
 func (s *scheduler) linkTo(child string, parents []string) {
 	for _, p := range slices.Concat(s.graph.parents[child], parents) {
 		if e := s.jobs[p]; e != nil {
@@ -244,6 +249,11 @@ func (s *scheduler) takeWaiting(e *entry) []*openRun {
 // parents, or its schedule if it had none; the others just lose the edge.
 func (s *scheduler) deleteJob(ctx context.Context, name string) error {
 	_, err := s.onJob(ctx, "delete job", name, func(e *entry) (string, error) {
+		for _, c := range s.graph.children[name] {
+			if err := permitOf(ctx).heir(s.jobs[c].job); err != nil {
+				return "", err
+			}
+		}
 		if err := s.checkHeirs(e); err != nil {
 			return "", err
 		}
@@ -253,13 +263,16 @@ func (s *scheduler) deleteJob(ctx context.Context, name string) error {
 	return err
 }
 
-// onJob is ask for what concerns one job that there must be.
+// onJob is ask for one job, which must exist and to which the caller must have a right.
 func (s *scheduler) onJob(ctx context.Context, what, name string, fn func(*entry) (string, error)) (string, error) {
 	return s.ask(ctx, func() (string, error) {
 		s.turnLog.note(what, name)
 		e := s.jobs[name]
 		if e == nil {
-			return "", fmt.Errorf("job %q: %w", name, errNotFound)
+			return "", cmp.Or(permitOf(ctx).job(name, nil), fmt.Errorf("job %q: %w", name, errNotFound))
+		}
+		if err := permitOf(ctx).job(name, e.job); err != nil {
+			return "", err
 		}
 		return fn(e)
 	})
@@ -295,7 +308,7 @@ func (s *scheduler) remove(e *entry) {
 }
 
 // endAll ends the open runs of a job that is being deleted. Their tasks are killed, and what
-// becomes of those does not matter any more.
+// becomes of them no longer matters.
 func (s *scheduler) endAll(e *entry) {
 	s.takeWaiting(e)
 	for _, r := range e.runs.snapshot() {
@@ -308,8 +321,8 @@ func (s *scheduler) endAll(e *entry) {
 	}
 }
 
-// retire remembers which ids a deleted job has used, for a while: one that is made again under
-// its name stands for other tasks, even of the same instants.
+// retire remembers for a while which ids a deleted job has used: a new job of that name has
+// other tasks, even for the same instants.
 func (s *scheduler) retire(e *entry) {
 	e.state.Deleted = s.now
 	s.retired.add(e.job.Name, *e.state.retired())
@@ -352,7 +365,7 @@ func (s *scheduler) heir(child, gone *entry, grandparents []string) *Job {
 	j := child.job.clone()
 	j.Parents = without(s.graph.parents[name], []string{gone.job.Name})
 	switch {
-	case gone.job.Dependent && len(j.Parents)+len(grandparents) == 0: // the one that goes was never linked to its own
+	case gone.job.Dependent && len(j.Parents)+len(grandparents) == 0: // the deleted job was never linked to its own parents
 		j.Parents = without(gone.job.Parents, []string{name})
 	case gone.job.Dependent:
 		j.Parents = append(j.Parents, without(grandparents, j.Parents)...)
@@ -387,7 +400,7 @@ func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
 		s.relink(child, j)
 		s.setJob(child, j)
 		s.useEnds(child, s.graph.parents[name], child.ends.Used)
-		s.wake = append(s.wake, name) // it may have waited for the one that is gone alone
+		s.wake = append(s.wake, name) // it may have waited only for the deleted job
 	}
 }
 
@@ -405,44 +418,8 @@ func (s *scheduler) adoptSchedule(child *entry, j *Job, gone *entry) {
 	s.arm(child)
 }
 
-const (
-	// maxArguments bounds what is given to a run by hand, in bytes.
-	maxArguments = 64 << 10
-	// maxWaitingArguments bounds what those runs of a job that wait have been given together.
-	maxWaitingArguments = 1 << 20
-)
-
-// startRun opens a run of a job by hand and returns its id. given holds what somebody gives to it: arguments in the place of the job's
-// own, variables, and why.
-func (s *scheduler) startRun(ctx context.Context, name string, given *Run) (string, error) {
-	return s.onJob(ctx, "run job", name, func(e *entry) (string, error) {
-		if n := given.givenSize(); n > maxArguments {
-			return "", &jobError{"arguments", fmt.Sprintf("the arguments have %d bytes, more than %d", n, maxArguments)}
-		}
-		r := given.giveAs(Run{Kind: kindManual, Due: s.now})
-		r.Args = withoutSemicolons(r.Args)
-		if err := s.checkByHand(e, r); err != nil {
-			return "", err
-		}
-		s.fireDue(e) // an occurrence that is due at this very instant keeps its id
-		return s.add(e, r, s.nextID(e)).ID, nil
-	})
-}
-
-// checkByHand refuses a run that somebody starts if there is no room for it among those that
-// wait already. What comes by itself is not refused: of it no more waits than the job lets.
-func (s *scheduler) checkByHand(e *entry, r *Run) error {
-	if most := s.cfg.mostByHand; most > 0 && e.byHand >= most {
-		return fmt.Errorf("%w: %d of job %q were started by hand and have not begun, and --max_waiting_runs allows no more", errCrowded, e.byHand, e.job.Name)
-	}
-	if n := e.byHandBytes + r.givenSize(); n > maxWaitingArguments {
-		return fmt.Errorf("%w: the arguments of those of job %q that were started by hand and have not begun would have %d bytes, and no more than %d may", errCrowded, e.job.Name, n, maxWaitingArguments)
-	}
-	return s.checkSize(e.job, r)
-}
-
-// checkSize refuses a job, or arguments for it, if there could come a change of it that no commit
-// holds: all its records at once, with the end of one run and the beginning of the next.
+// checkSize refuses a job, or arguments for it, if a change of it could become too large for any
+// commit: all its records at once, with the end of one run and the beginning of the next.
 func (s *scheduler) checkSize(j *Job, given *Run) error {
 	if s.cfg.largestStep == 0 {
 		return nil
@@ -484,14 +461,16 @@ func (s *scheduler) markSuccess(ctx context.Context, name string) error {
 }
 
 // finishTask is the callback of an async task, or of any other: 0 is success.
-// An id that stands for nothing is only logged, as in every version.
+// An unknown id is only logged, as in every version.
 func (s *scheduler) finishTask(ctx context.Context, id string, code int) error {
 	return s.do(ctx, func() error {
 		s.turnLog.note("finish task", id)
 		r := s.runs[id]
 		if r == nil {
-			s.finishUnknown(id, code)
-			return nil
+			return s.finishUnknown(permitOf(ctx), id, code)
+		}
+		if err := permitOf(ctx).run(id, r.Run, r.entry.job); err != nil {
+			return err
 		}
 		if r.entry.job.Async && (r.State == runLaunching || r.State == runActive) {
 			// The launcher is still there; the run ends with it, and so is not killed as a leftover.
@@ -505,15 +484,22 @@ func (s *scheduler) finishTask(ctx context.Context, id string, code int) error {
 }
 
 // finishUnknown takes the callback of an async task that an earlier version has launched.
-func (s *scheduler) finishUnknown(id string, code int) {
+func (s *scheduler) finishUnknown(p permit, id string, code int) error {
 	due, attempt, name, args, ok := parseRunID(id)
 	e := s.jobs[name]
 	if !ok || e == nil || !e.job.Async || !s.adoptable(e, id, due) {
-		s.log.Warn("status of a task that is not known", "task", id, "code", code)
-		return
+		if err := p.run(id, nil, nil); err != nil {
+			return err
+		}
+		s.log.Warn("status of an unknown task", "task", id, "code", code)
+		return nil
 	}
-	r := s.open(e, &Run{ID: id, Job: name, Kind: kindScheduled, Due: due, Attempt: attempt, Args: args, State: runAwaiting, Queued: due})
-	s.applyCallback(r, code)
+	adopted := &Run{ID: id, Job: name, Kind: kindScheduled, Due: due, Attempt: attempt, Args: args, State: runAwaiting, Queued: due}
+	if err := p.run(id, adopted, e.job); err != nil {
+		return err
+	}
+	s.applyCallback(s.open(e, adopted), code)
+	return nil
 }
 
 func (s *scheduler) applyCallback(r *openRun, code int) {
@@ -538,7 +524,7 @@ func (s *scheduler) purge(ctx context.Context) error {
 	})
 }
 
-// sortedRuns is the open runs in an order that does not depend on chance.
+// sortedRuns returns the open runs in a fixed order.
 func (s *scheduler) sortedRuns() []*openRun {
 	runs := make([]*openRun, 0, len(s.runs))
 	for _, r := range s.runs {
@@ -555,16 +541,27 @@ func (s *scheduler) sortedRuns() []*openRun {
 
 // addProgress adds to the number of elements that a data processing task has handled.
 func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) error {
-	_, err := s.onJob(ctx, "add progress", name, func(e *entry) (string, error) {
+	return s.do(ctx, func() error {
+		s.turnLog.note("add progress", name)
+		e := s.jobs[name]
+		if e == nil {
+			return cmp.Or(permitOf(ctx).run(id, nil, nil), fmt.Errorf("job %q: %w", name, errNotFound))
+		}
 		if r := s.runs[id]; r != nil && r.entry == e {
+			if err := permitOf(ctx).run(id, r.Run, e.job); err != nil {
+				return err
+			}
 			r.update(func(run *Run) { run.Elements += n })
 			s.touchRun(r)
 			s.emit(jobEvent{Kind: eventProgress, Job: e.job, Run: r.Run, Elements: n})
-			return "", nil
+			return nil
 		}
 		i := slices.IndexFunc(e.history, func(r *Run) bool { return r.ID == id })
 		if i < 0 {
-			return "", fmt.Errorf("task %q: %w", id, errUnknownTask)
+			return cmp.Or(permitOf(ctx).run(id, nil, nil), fmt.Errorf("task %q: %w", id, errUnknownTask))
+		}
+		if err := permitOf(ctx).run(id, e.history[i], e.job); err != nil {
+			return err
 		}
 		run := *e.history[i]
 		run.Elements += n
@@ -573,9 +570,8 @@ func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) e
 		e.historyDirty = true
 		s.touch(e)
 		s.emit(jobEvent{Kind: eventProgress, Job: e.job, Run: &run, Elements: n})
-		return "", nil
+		return nil
 	})
-	return err
 }
 
 // A waiting is a run that has not started, with the reasons for a person.
@@ -607,7 +603,7 @@ func (s *scheduler) explain(r *openRun, position func(*openRun) int) waiting {
 	w := waiting{Run: r.Run, Position: -1}
 	switch {
 	case r.delayed:
-		w.Reasons = append(w.Reasons, "waits until "+instant(msTime(r.wait.at))+" before it is tried again")
+		w.Reasons = append(w.Reasons, "waits until "+instant(msTime(r.wait.at))+" for its next attempt")
 	case r.blocked():
 		w.Reasons = append(w.Reasons, r.entry.whyBlocked(r))
 	case r.class != nil && r.class.pool.full():
@@ -616,6 +612,9 @@ func (s *scheduler) explain(r *openRun, position func(*openRun) int) waiting {
 	case !s.subscribed:
 		w.Position = position(r)
 		w.Reasons = append(w.Reasons, "not connected to the cluster")
+	case s.isFull():
+		w.Position = position(r)
+		w.Reasons = append(w.Reasons, fmt.Sprintf("%d runs are under way, and no more than %d may be (--local_max_runs)", s.underWay, s.cfg.mostRuns))
 	default:
 		w.Position = position(r)
 		refusals := s.offers.explain(taskNeed(r.entry.job, r.ID, s.cfg.task), explainLimit)

@@ -72,7 +72,7 @@ func TestUpdates(t *testing.T) {
 		b.post(strings.Replace(parked, `"name"`, `"disabled":true,"name"`, 1))
 		b.wait(2 * time.Minute)
 		b.wantHistory("a", "manual skipped 00:00:00", "manual finished 00:00:00")
-		b.runNow("a") // accepted as ever, and recorded
+		b.runNow("a") // accepted as before, and recorded
 		b.wait(0)
 		if got := b.history("a"); len(got) != 3 || !strings.HasPrefix(got[2], "manual skipped") {
 			b.t.Errorf("history = %q", got)
@@ -190,6 +190,45 @@ func TestDeletion(t *testing.T) {
 			b.t.Errorf("waiting records = %q, want that of db-export", keys)
 		}
 	})
+}
+
+// Runs that wait after somebody has started them are bounded by number and by what they were given; once some have ended
+// there is room again, also after a restart. What comes by itself is not refused.
+func TestRunsByHandAreBounded(t *testing.T) {
+	t.Parallel()
+	const part = maxWaitingArguments / 16
+	for name, tt := range map[string]struct {
+		most      int
+		arguments string
+		fit       int
+		says      string
+	}{
+		"by number":    {3, "x", 3, "--max_waiting_runs"},
+		"by arguments": {1000, strings.Repeat("x", part), 16, "would have 1114112 bytes"},
+	} {
+		scenario(t, name, func(b *bench) {
+			b.cfg.mostByHand = tt.most
+			b.cluster.resize(0)
+			b.start().post(`{"name":"a","command":"x","schedule":"R/2000-01-01T00:00:10Z/PT10S"}`)
+			for range 2 {
+				for i := range tt.fit + 2 {
+					_, err := b.s.runJob(b.t.Context(), "a", tt.arguments, true)
+					if fits := i < tt.fit; fits != (err == nil) || !fits && (!errors.Is(err, errCrowded) || !strings.Contains(err.Error(), tt.says)) {
+						b.t.Errorf("run %d by hand = %v, want %d to be taken", i, err, tt.fit)
+					}
+				}
+				b.restart()
+				if _, err := b.s.runJob(b.t.Context(), "a", tt.arguments, true); !errors.Is(err, errCrowded) {
+					b.t.Errorf("after a restart one more = %v, want it refused", err)
+				}
+				b.do("kill", b.s.killJob(b.t.Context(), "a"))
+			}
+			b.wait(10 * time.Second)
+			if runs := b.s.view().job("a").runs; len(runs) != 1 || runs[0].Kind != kindScheduled {
+				b.t.Errorf("open runs = %v, want the scheduled one", runs)
+			}
+		})
+	}
 }
 
 func TestKill(t *testing.T) {
@@ -385,4 +424,55 @@ func TestHistoryIsBoundedBySize(t *testing.T) {
 	if got := e.history[0].ID; got != "ct:1999:0:a:" {
 		t.Errorf("the newest entry is %s, want the run added last", got)
 	}
+}
+
+// Which sizes a document named is kept beside the stored one, which has all of them, where local mode asks for it.
+func TestNamedSizesAreRemembered(t *testing.T) {
+	t.Parallel()
+	document := func(name, sizes string) string {
+		return `{"name":"` + name + `","command":"x","schedule":"R/2030-01-02T00:00:00Z/PT1H"` + sizes + `}`
+	}
+	scenario(t, "of each job, for every leader", func(b *bench) {
+		b.cfg.defaults.KeepNamed = true
+		b.start()
+		want := map[string]namedSizes{"none": {}, "nothing": {}, "mem": {Mem: true}, "cpus": {CPUs: true}, "both": {CPUs: true, Mem: true}}
+		b.post(document("none", ""))
+		b.post(document("nothing", `,"mem":0,"cpus":-1,"disk":5`))
+		b.post(document("mem", `,"mem":64`))
+		b.post(document("cpus", `,"cpus":"2"`))
+		b.post(document("both", `,"mem":128,"cpus":0.1`)) // as the defaults
+		for range 2 {
+			for name, named := range want {
+				if got := b.job(name).Named; got != named {
+					b.t.Errorf("%s names %+v, want %+v", name, got, named)
+				}
+			}
+			b.runNow("mem")
+			b.wait(time.Minute)
+			b.restart()
+		}
+		if keys := slices.Sorted(slices.Values(b.store.keys(namedPrefix))); !slices.Equal(keys, []string{namedPrefix + "both", namedPrefix + "cpus", namedPrefix + "mem"}) {
+			b.t.Errorf("records %q", keys)
+		}
+		b.post(document("mem", ""))
+		b.do("delete", b.s.deleteJob(b.t.Context(), "cpus"))
+		b.end()
+		delete(b.store.records, "J_both") // by another version
+		b.start()
+		b.post(document("both", ""))
+		for _, name := range []string{"mem", "both"} {
+			if got := b.job(name).Named; got != (namedSizes{}) {
+				b.t.Errorf("%s names %+v after it was posted without", name, got)
+			}
+		}
+		if keys := b.store.keys(namedPrefix); len(keys) > 0 {
+			b.t.Errorf("records left: %q", keys)
+		}
+	})
+	scenario(t, "and no record is made elsewhere", func(b *bench) {
+		b.start().post(document("both", `,"mem":64,"cpus":1`))
+		if keys := b.store.keys(namedPrefix); len(keys) > 0 {
+			b.t.Errorf("records %q", keys)
+		}
+	})
 }

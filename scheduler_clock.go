@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// The wall clock says what is due, and somebody may set it. How long something takes is another matter:
-// whatever the loop waits for goes on for as long as it would have. What is due follows vixie-cron:
+// The wall clock says what is due, and it may be changed. Durations do not depend on it:
+// whatever the loop waits for takes as long as it would have. What is due follows vixie-cron:
 // a clock that was set forward leaves missed occurrences behind. After one that was set back by less than
 // farStep nothing runs twice: jobs of fixed times wait until the clock has caught up, intervals and cron
 // expressions that mean intervals go on from the new now. After one that was set back by
@@ -18,11 +18,11 @@ const (
 	// clockSlack is how much the wall clock may differ from the monotonic one from one turn to the next. A clock
 	// that is slewed, by a twelfth at most, stays within it, since the watchdog has the loop turn every few seconds.
 	clockSlack = time.Second
-	// shownStep is for how long health has a step of the clock among its problems.
+	// shownStep is how long health lists a step of the clock among its problems.
 	shownStep = 10 * time.Minute
 	// rewindsAtOnce is how many schedules are put back before what that changed goes to the writer.
 	rewindsAtOnce = 2000
-	// namedJobs is how many of the jobs concerned are named to people.
+	// namedJobs is how many of the affected jobs are named in messages.
 	namedJobs = 10
 )
 
@@ -67,7 +67,7 @@ func (s *scheduler) clockWasSet(by int64) {
 	s.after(func() { s.cfg.clockSet(duration) }) // and readers see it
 }
 
-// clockWentBack has schedules go on, or wait. Which are concerned shows one by one.
+// clockWentBack makes schedules go on, or wait. Which ones are affected is found one by one.
 func (s *scheduler) clockWentBack(back int64) {
 	var wait []*entry
 	for _, e := range s.jobs {
@@ -81,7 +81,7 @@ func (s *scheduler) clockWentBack(back int64) {
 	s.tellWaiting(wait)
 }
 
-// tellWaiting notes which jobs wait until the clock has caught up with what they have done.
+// tellWaiting logs which jobs wait until the clock has caught up with what they have done.
 func (s *scheduler) tellWaiting(wait []*entry) {
 	wait = slices.DeleteFunc(wait, func(e *entry) bool { return !e.scheduled() || e.state.LastScheduled <= s.now })
 	if len(wait) == 0 {
@@ -95,13 +95,13 @@ func (s *scheduler) tellWaiting(wait []*entry) {
 	for _, e := range wait[:min(len(wait), namedJobs)] {
 		names = append(names, e.job.Name)
 	}
-	s.log.Warn("jobs of fixed times wait until the clock has caught up with what they have done", "jobs", len(wait), "until", instant(msTime(s.clock.until)), "first", names)
+	s.log.Warn("jobs with fixed times wait until the clock has caught up with what they have done", "jobs", len(wait), "until", instant(msTime(s.clock.until)), "first", names)
 }
 
 // shiftStamps keeps what was measured before the clock was set comparable with what is measured now.
 func (s *scheduler) shiftStamps(by int64) {
 	for _, t := range s.timers {
-		t.at += by // of all alike, so the heap stays one
+		t.at += by // the same for all, so the heap stays valid
 	}
 	for _, e := range s.jobs {
 		if e.alert != nil {
@@ -118,7 +118,7 @@ func (s *scheduler) shiftStamps(by int64) {
 		shiftAll(by, &r.tryUntil)
 		r.update(func(n *Run) {
 			shiftAll(by, &n.Queued, &n.Launched, &n.Started, &n.Unreachable)
-			if n.Kind != kindScheduled { // it was due when it was made, or so much later
+			if n.Kind != kindScheduled { // it was due when it was created, or a delay after that
 				n.Due += by
 			}
 		})
@@ -126,7 +126,7 @@ func (s *scheduler) shiftStamps(by int64) {
 	}
 }
 
-// shiftAll moves instants, in ms, by as much as the clock was set. One that is 0 or endless is none.
+// shiftAll moves instants, in ms, by as much as the clock was set. 0 and endless mean none, and stay.
 func shiftAll(by int64, instants ...*int64) {
 	for _, at := range instants {
 		if *at != 0 && *at != endless {
@@ -153,8 +153,8 @@ func (s *scheduler) rewindSome(n int) (more bool) {
 	return len(s.rewinds) > 0
 }
 
-// rewind has a schedule go on from a now that is before what it has handled, or was posted at. Its instants may come once
-// more: no id is given again for that, and no repetition given back.
+// rewind makes a schedule go on from a now that is before what it has handled, or was posted at. Its instants may come
+// again: they get new ids, and no repetition is given back.
 func (s *scheduler) rewind(e *entry, back int64) {
 	now, handled := time.UnixMilli(s.now), e.state.LastScheduled > s.now
 	far := back >= farStep.Milliseconds()
@@ -184,8 +184,8 @@ func (s *scheduler) forgetHandled(e *entry) {
 	st.LastScheduled = min(st.LastScheduled, s.now-1)
 }
 
-// compareClocks looks, when a term begins, at what is stored of instants that are still to come. It tells of a clock that has
-// been set back since, or of another machine's that is ahead: only by more than farStep is it certainly the former.
+// compareClocks checks, when a term begins, for stored instants that are still to come. They mean that the clock has
+// been set back since, or that another machine's is ahead: only beyond farStep is it certainly the former.
 func (s *scheduler) compareClocks() {
 	var wait []*entry
 	ahead, far := int64(0), 0
@@ -211,8 +211,8 @@ func (s *scheduler) compareClocks() {
 	s.after(func() { s.cfg.clockSet(-back) })
 }
 
-// handledUntil returns the latest instant that a job's schedule has left behind, which was no later than the now of whoever
-// has stored that; 0 if a JVM version has made runs before their time, as its --schedule_horizon says.
+// handledUntil returns the latest instant that a job's schedule has left behind, which was no later than now for whoever
+// stored it; 0 if a JVM version has created runs ahead of their time, according to its --schedule_horizon.
 func (s *scheduler) handledUntil(e *entry) int64 {
 	handled := e.state.LastScheduled
 	if last, ok := e.sched.lastAfter(time.UnixMilli(s.now + farStep.Milliseconds())); ok {
@@ -229,7 +229,7 @@ func (s *scheduler) handledUntil(e *entry) int64 {
 	return handled
 }
 
-// settleStamps brings stamps of open runs that are still to come down to now, when they were made at the latest.
+// settleStamps sets stamps of open runs that are in the future to now, since they can't have been made later.
 func (s *scheduler) settleStamps() {
 	for _, r := range s.runs {
 		early := r.Kind == kindScheduled && r.Queued < r.Due
@@ -273,7 +273,7 @@ func (v *view) waitingForClock(now int64) (n int, names []string, until int64) {
 // waitsForClock reports whether the job has handled an instant that is still to come.
 func (j *jobView) waitsForClock(now int64) bool { return j.handled > now }
 
-// String tells of the last step of the clock.
+// String describes the last step of the clock.
 func (c clockReport) String() string {
 	direction := "back"
 	if c.by > 0 {

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// handOverLook is how often it is looked whether anything still waits.
+// handOverLook is how often to check whether anything still waits.
 const handOverLook = 50 * time.Millisecond
 
-// handOver prepares the end of the term for a JVM version that leads next. Of what waits, 3.0 knows
-// nothing and 2.4 only what is young enough, so it is placed while there is time, which ends with ctx.
+// handOver prepares the end of the term for a JVM version that leads next. 3.0 knows nothing of waiting
+// runs and 2.4 takes only those young enough, so they are placed while there is time, which ends with ctx.
 // From here on nothing falls due any more: the stored schedules tell the successor what to run.
 func (s *scheduler) handOver(ctx context.Context) {
 	s.tellOtherwise()
@@ -19,7 +19,7 @@ func (s *scheduler) handOver(ctx context.Context) {
 	if err != nil || len(waiting) == 0 {
 		return
 	}
-	s.log.Info("a JVM version leads next and may know nothing of the runs that wait; placing them first", "runs", len(waiting), "ids", atMost(waiting, maxToldIDs))
+	s.log.Info("a JVM version leads next and may know nothing of the waiting runs; placing them first", "runs", len(waiting), "ids", atMost(waiting, maxToldIDs))
 	for rest(ctx, handOverLook) {
 		left, placed, err := s.yield(ctx)
 		if err != nil && ctx.Err() == nil {

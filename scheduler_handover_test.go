@@ -11,7 +11,7 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
-// handOver lets a leader give way to a JVM version, for so long at most, and returns how long that
+// handOver lets a leader give way to a JVM version, for at most that long, and returns how long that
 // took and what the log says.
 func (b *bench) handOver(limit time.Duration) (took time.Duration, log string) {
 	b.t.Helper()

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Two versions of this program may lead in turn. What a later one has put into a record that this
-// one writes anew is kept: the members of it that this one does not know.
+// Two versions of this program may lead in turn. When this one rewrites a record, it keeps the members
+// that a later one has added and that this one does not know.
 
 // The keys that this version knows of its records.
 var (
@@ -45,7 +45,7 @@ func encodeKept(v any, kept rawMembers) []byte {
 	return append(append(b[:len(b)-1], kept...), '}')
 }
 
-// decodeKept decodes a record of ours, and has into keep what it does not know.
+// decodeKept decodes a record of ours, and makes into keep what it does not know.
 func decodeKept(b []byte, into any) error {
 	if err := json.Unmarshal(b, into); err != nil {
 		return err

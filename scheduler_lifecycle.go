@@ -1,13 +1,14 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 )
 
-// touch notes that an entry must be stored and shown anew.
+// touch records that an entry has changed and must be stored and published.
 func (s *scheduler) touch(e *entry) {
 	if !e.isDirty {
 		e.isDirty = true
@@ -32,12 +33,13 @@ func (s *scheduler) touchRun(r *openRun) {
 func (s *scheduler) setJob(e *entry, j *Job) {
 	e.misreadDirty = e.misreadDirty || !slices.Equal(e.job.Misread, j.Misread)
 	e.policyDirty = e.policyDirty || e.job.Policy != j.Policy || j.Policy != nil && e.job.hidesFromJVM() != j.hidesFromJVM() || e.job.Disabled != j.Disabled && j.hidesFromJVM()
+	e.namedDirty = e.namedDirty || e.job.Named != j.Named
 	e.job = j
 	e.jobDirty = true
 	s.touch(e)
 }
 
-// setSchedule moves a job's schedule to a position and notes it in the document.
+// setSchedule moves a job's schedule to a position and records it in the document.
 func (s *scheduler) setSchedule(e *entry, to Schedule) {
 	e.sched = to
 	e.state.Anchor, e.state.Index = to.anchor()
@@ -94,16 +96,16 @@ func (s *scheduler) fireDue(e *entry) {
 	s.setSchedule(e, p.rest)
 	e.state.LastScheduled = newest.UnixMilli()
 	s.recordMissed(e, p.old, tooOld(e.job))
-	s.recordMissed(e, p.older, "passed over for the occurrence of "+instant(p.due)+", which was due as well when the leader came to it")
+	s.recordMissed(e, p.older, "passed over for the occurrence of "+instant(p.due)+", which was also due when the leader handled it")
 	if !p.due.IsZero() {
 		s.pend(e, p.due.UnixMilli())
 	}
 	s.arm(e)
 }
 
-// tooOld is why an occurrence does not run that nobody came to in time.
+// tooOld is why an occurrence that was not handled in time does not run.
 func tooOld(j *Job) string {
-	return fmt.Sprintf("older than epsilon %s when the leader came to it", j.Epsilon)
+	return fmt.Sprintf("older than epsilon %s when the leader handled it", j.Epsilon)
 }
 
 // recordMissed writes one history entry for occurrences that do not run, if there are any.
@@ -135,7 +137,7 @@ func (s *scheduler) pend(e *entry, due int64) {
 	s.add(e, &Run{Kind: kindScheduled, Due: due}, e.unused(due))
 }
 
-// unused returns what the id of an occurrence says of its due: that, unless an id may have been given with it before.
+// unused returns the number for the id of an occurrence: its due, unless an id may have been given with that before.
 func (e *entry) unused(due int64) int64 {
 	if due > e.state.Used {
 		return due
@@ -169,8 +171,8 @@ func (e *entry) isRunning() bool {
 	return false
 }
 
-// nextID returns what the id of a run that stands for no scheduled instant says of its due: now, or
-// so much later that no id is ever given twice.
+// nextID returns the number for the id of a run that has no scheduled instant: now, or
+// enough later that no id is ever given twice.
 func (s *scheduler) nextID(e *entry) int64 {
 	due := max(s.now, e.state.LastDue+1, e.state.Used+1)
 	if next, ok := e.nextDue(); ok && next == due {
@@ -188,7 +190,7 @@ func (s *scheduler) nextID(e *entry) int64 {
 }
 
 // add opens a run of the job and lets it wait for its turn. The caller has set
-// Kind, Due, Attempt and the arguments; number is what the id says of the due.
+// Kind, Due, Attempt and the arguments; number is the one in the id.
 func (s *scheduler) add(e *entry, r *Run, number int64) *openRun {
 	args := r.Args
 	if !r.HasArgs {
@@ -210,7 +212,7 @@ func (s *scheduler) add(e *entry, r *Run, number int64) *openRun {
 	return o
 }
 
-// admit puts a waiting run into the queue, unless its job does not let it.
+// admit puts a waiting run into the queue, unless its job does not allow that.
 func (s *scheduler) admit(r *openRun) {
 	s.steps++
 	e := r.entry
@@ -239,7 +241,7 @@ func (s *scheduler) release(r *openRun) {
 	}
 }
 
-// unblock admits what waited for another run of the job, as far as there are places.
+// unblock admits what waited for another run of the job, as far as there is room.
 func (s *scheduler) unblock(e *entry) {
 	for !e.job.Disabled {
 		r := e.nextBlocked()
@@ -252,14 +254,14 @@ func (s *scheduler) unblock(e *entry) {
 	}
 }
 
-// endEvents are what is told of a run that has ended.
+// endEvents are the events for the states in which a run ends.
 var endEvents = map[runState]eventKind{
 	runFinished: eventFinished, runFailed: eventFailed, runKilled: eventFailed, runLost: eventFailed,
 	runMissed: eventMissed, runSkipped: eventSkipped,
 }
 
-// end closes a run, moves it to history and tells of it: whatever ends a run does it here, and so
-// each is told once. What else its end causes is up to the caller.
+// end closes a run, moves it to history and reports it: every run is ended here, so
+// each is reported once. Other consequences of its end are up to the caller.
 func (s *scheduler) end(r *openRun, state runState, reason string) {
 	s.steps++
 	e := r.entry
@@ -267,7 +269,7 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 	e.blocked.remove(r)
 	s.unwatch(r)
 	r.delayed = false
-	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing = state, reason, s.now, "" })
+	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing, n.Token = state, reason, s.now, "", "" })
 	delete(s.runs, r.ID)
 	e.runs.remove(r)
 	e.addHistory(r.Run, s.cfg.historyKeep, s.cfg.historySize)
@@ -308,9 +310,9 @@ func (s *scheduler) countSuccess(e *entry) {
 	s.watchAbsence(e)
 }
 
-// passOn tells a job's children that it has finished once more. Only the
-// job's own generation is stored with the finish; each child takes it up in a
-// change of its own.
+// passOn wakes a job's children because it has finished once more. Only the
+// job's own generation is stored with the finish; each child consumes it in a
+// separate change.
 func (s *scheduler) passOn(e *entry) {
 	e.state.Generation++
 	e.stateDirty = true
@@ -333,9 +335,9 @@ func (s *scheduler) disableExhausted(e *entry) {
 }
 
 // fail ends an attempt that did not succeed: another one follows, or the
-// failure counts. One that somebody asked to kill was killed however it ended, which is
-// as FAILED if its executor died within the grace period: to try it again would start
-// what was to end.
+// failure counts. A run that somebody asked to kill was killed, however it ended (as FAILED,
+// for example, if its executor died within the grace period): a retry would start
+// what was meant to end.
 func (s *scheduler) fail(r *openRun, state runState, message string) {
 	if r.Killing.asked() {
 		s.killed(r, message)
@@ -397,10 +399,10 @@ func (s *scheduler) retry(e *entry, r *Run) {
 	s.add(e, r.giveAs(Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, ByHand: r.ByHand || r.Kind == kindManual || r.Kind == kindBackfill}), e.state.LastRetry)
 }
 
-// wakeChildren looks at jobs whose parents have finished, up to a bound.
+// wakeChildren checks the jobs whose parents have finished, up to a bound.
 func (s *scheduler) wakeChildren() {
 	if len(s.wake) > 0 {
-		s.seal() // what parents have finished is stored no later than what children use up of it
+		s.seal() // a parent's finish is stored no later than its use by the children
 	}
 	n := min(len(s.wake), maxWakes)
 	for _, name := range s.wake[:n] {
@@ -449,14 +451,18 @@ func (s *scheduler) runIfReady(e *entry) {
 	s.add(e, &Run{Kind: kindDependent, Due: s.now}, s.nextID(e))
 }
 
-// launched notes that a run has been given a place. It is stored before the
-// cluster hears of it.
+// launched records where a run has been placed. That is stored before the
+// cluster is told.
 func (s *scheduler) launched(r *openRun, p *placement) {
 	e := r.entry
 	s.queue.remove(r)
 	r.answered, r.asked, r.unconfirmed = false, false, false
+	if s.cfg.callbacks {
+		p.token = callbackPrefix + strings.ToLower(rand.Text()+rand.Text())
+	}
 	r.update(func(n *Run) {
 		n.State, n.Launched, n.AgentID, n.Agent, n.Reason = runLaunching, s.now, p.agentID, p.hostname, ""
+		n.Token = tokenDigest(p.token)
 		n.Sandbox = sandboxURL(p.agentURL, s.framework, executorID(e.job, n))
 	})
 	s.touchRun(r)
@@ -475,15 +481,15 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	s.skipBehind(e)
 }
 
-// watchLate has eventLate raised if the run has not started in time. A run is told of at once
-// that is late already. Without --notify_late this costs nothing.
+// watchLate makes sure that eventLate is raised if the run does not start in time, or at once if it is
+// late already. Without --notify_late this costs nothing.
 func (s *scheduler) watchLate(r *openRun) {
 	if s.cfg.late > 0 && !r.Late {
 		s.timers.move(&r.late, max(s.now, r.Due+s.cfg.late.Milliseconds()))
 	}
 }
 
-// tellLate tells that a run is late: once, also across a fail-over.
+// tellLate reports that a run is late: once, even across a fail-over.
 func (s *scheduler) tellLate(r *openRun) {
 	r.update(func(n *Run) { n.Late = true })
 	s.touchRun(r)

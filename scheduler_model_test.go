@@ -32,7 +32,7 @@ type model struct {
 // A modelJob is a job of which it is known what must become of it.
 type modelJob struct {
 	start, period int64 // ms, of a scheduled job that is never changed in this
-	times         int64 // -1 for ever
+	times         int64 // -1 for forever
 	parent        string
 }
 
@@ -456,12 +456,12 @@ const (
 	modelByHand = 25      // runs of a job that may wait when somebody has started them
 )
 
-// A ledger holds what is told of runs against what is stored of them.
+// A ledger compares what is reported about runs with what is stored about them.
 type ledger struct {
 	mu      sync.Mutex
-	opened  map[string]bool       // runs that are stored as open, or told of as queued
+	opened  map[string]bool       // runs that are stored as open, or reported as queued
 	untold  map[string]bool       // runs whose end was stored as the leader went down
-	ended   map[string][]runState // what was told of ends
+	ended   map[string][]runState // what was reported about ends
 	late    map[string]int        // how often it was told that a run is late
 	started map[string]int
 	results map[runState]int64
@@ -511,7 +511,7 @@ func (l *ledger) told(e jobEvent) {
 	}
 }
 
-// compare expects that each run that was opened was told of as ended, once, as the history has it.
+// compare expects each run that was opened to be reported as ended, once, as in the history.
 // An end that was stored as the leader went down may go untold.
 func (l *ledger) compare(t testing.TB, jobs map[string]*jobView) {
 	l.mu.Lock()
@@ -530,7 +530,7 @@ func (l *ledger) compare(t testing.TB, jobs map[string]*jobView) {
 			t.Errorf("run %q was told of as ended %d times: %q", id, len(ends), ends)
 		}
 		if state, ok := history[id]; ok && len(ends) > 0 && ends[0] != state {
-			t.Errorf("run %q was told of as %s, and is %s", id, ends[0], state)
+			t.Errorf("run %q was reported as %s, and is %s", id, ends[0], state)
 		}
 	}
 	for id, ends := range l.ended {

@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// A JVM version that has led since this program last did has seen tasks of ours end, counted them,
-// and run the jobs itself, and nothing of that is in our own records. After such a reign its word
-// decides, which is what the JVM versions' records say; ours add only what those cannot tell.
+// A JVM version that has led since this program last did has seen our tasks end, counted them,
+// and run the jobs itself, and none of that is in our own records. After such a reign the JVM versions'
+// records decide; ours add only what those cannot express.
 
 // A reign is the last time in which another version led. The zero value stands for none.
 type reign struct {
-	ended int64 // it had, by this instant
+	ended int64 // the reign had ended by this instant
 	// The store's order of writes: what was written between these two is of the reign. 0 where
 	// the order proves nothing, as in a copied tree.
 	after, before int64
 }
 
-// An order tells, in the order of all writes to a store, when a record was made and last written.
+// An order says when, in the order of all writes to a store, a record was created and last written.
 type order struct{ created, written int64 }
 
-// others is what a store can tell of those who write into it beside this program.
+// others is what a store knows about other programs that write into it.
 type others struct {
 	reign
 	lastOwn int64            // this program's last write before this term; 0 if it can't be told
@@ -41,7 +41,7 @@ func (others) wants(key string) bool {
 	return strings.HasPrefix(key, "J_") || strings.HasPrefix(key, "T_") || strings.HasPrefix(key, "go/job/") || strings.HasPrefix(key, "go/run/")
 }
 
-// replaced reports whether another version has deleted a job of ours and made one of the same name.
+// replaced reports whether another version has deleted a job of ours and created one of the same name.
 func (o *others) replaced(job string) bool {
 	if o.after == 0 {
 		return false
@@ -50,14 +50,14 @@ func (o *others) replaced(job string) bool {
 	return record.written != 0 && document.created > max(record.written, o.after)
 }
 
-// from reports whether a record was written, or what it tells happened, before the reign.
+// from reports whether a record was written, or what it describes happened, before the reign.
 func (o *others) from(key string, at int64) bool {
 	written := o.orders[key].written
 	return at < o.ended || written != 0 && written <= o.after
 }
 
-// rewritten reports whether the record is as the reign has left it: a job's document, which
-// each run changes, or the T_ node of what 2.x keeps waiting.
+// rewritten reports whether the record was last written by the reign: a job's document, which
+// each run changes, or the T_ node of a run that 2.x keeps waiting.
 func (o *others) rewritten(key string) bool {
 	written := o.orders[key].written
 	return o.after != 0 && o.after < written && written < o.before
@@ -70,10 +70,10 @@ func (o *others) edited(job string) bool {
 
 const editPrefix = "go/edited/"
 
-// An edit is the record of a job whose document somebody else has changed while tasks of it were
-// under way: what became of those launched before is no longer known from our records alone.
+// An edit is the record of a job whose document somebody else has changed while its tasks were
+// under way: our records alone no longer say what became of tasks launched before that.
 type edit struct {
-	Seq int64 `json:"seq"` // of the job: one made anew is another
+	Seq int64 `json:"seq"` // of the job: one created again has another
 	At  int64 `json:"at"`
 }
 
@@ -118,11 +118,11 @@ func (s *scheduler) loadEdits(records map[string][]byte) map[string]edit {
 	return edits
 }
 
-// endUnknown is why a run was closed whose task ended while another version led.
+// endUnknown is the reason of a run that was closed because its task ended while another version led.
 const endUnknown = "its end is not known: another version led"
 
 // lose ends a run whose task is gone without a result. Another attempt follows, unless
-// another version may have counted this one, and tried again itself.
+// another version may have counted this one and retried it itself.
 func (s *scheduler) lose(r *openRun, message string) {
 	switch {
 	case !r.doubtful, r.Killing.asked():

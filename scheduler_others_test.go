@@ -73,7 +73,7 @@ func (j *jvm) takeWaiting() {
 	}
 }
 
-// edits has the JVM write a job anew, in its own form: 3.0 knows no epsilon and no async jobs.
+// edits makes the JVM rewrite a job, in its own form: 3.0 knows neither epsilon nor async jobs.
 func (j *jvm) edits(name string, change func(*Job)) {
 	job, err := decodeStoredJob([]byte(j.store.value("J_"+name)), j.cfg.defaults)
 	if err != nil {

@@ -16,9 +16,9 @@ const (
 var errClosed = errors.New("the picture is closed")
 
 // A picture is all that a store held at one commit, handed out page by page while other commits
-// go on. It is neither a copy of the state nor does it stop the leader: the writer's goroutine, which alone
+// go on. It neither copies the state nor stops the leader: the writer's goroutine, which alone
 // calls the store, reads a page between two commits, and before it overwrites a record that is
-// still to be handed out it keeps what that was. This asks nothing of a store that it has not anyway, and takes
+// still to be handed out it keeps the old value. This needs nothing from a store that it does not do anyway, and takes
 // the memory of a list of keys, and of what changes faster than its reader reads.
 type picture struct {
 	writer *writer
@@ -54,7 +54,7 @@ func (w *writer) picture(ctx context.Context, sh *share) (*picture, error) {
 // keysSize is what a list of keys takes, which share their text with the store.
 func keysSize(keys []string) int64 { return 16 * int64(len(keys)) }
 
-// visit has f run in the goroutine that calls the store, between two commits.
+// visit runs f in the goroutine that calls the store, between two commits.
 func (w *writer) visit(ctx context.Context, f func(context.Context)) error {
 	done := make(chan error, 1)
 	visit := func(ctx context.Context) (err error) {
@@ -111,7 +111,7 @@ func (p *picture) read(ctx context.Context) ([]reading, error) {
 
 // close ends the picture.
 func (p *picture) close() {
-	_ = p.writer.visit(context.Background(), func(context.Context) { // an error means that there is no writer any more
+	_ = p.writer.visit(context.Background(), func(context.Context) { // an error means that the writer has stopped
 		p.writer.pictures = slices.DeleteFunc(p.writer.pictures, func(q *picture) bool { return q == p })
 		p.fail(errClosed)
 	})
@@ -143,7 +143,7 @@ func (p *picture) fail(why error) {
 // size is about what a reading takes in a map.
 func (r reading) size() int64 { return int64(len(r.key) + len(r.value) + 100) }
 
-// keepForPictures reads what the records to be stored will overwrite, where a picture is to show it.
+// keepForPictures reads what the records to be stored will overwrite, if a picture still has to show it.
 // Several pictures share what is read.
 func (w *writer) keepForPictures(ctx context.Context, records []record) {
 	if len(w.pictures) == 0 {

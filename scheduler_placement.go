@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	offerHold    = 10 * time.Second // longest time an offer is kept from other frameworks
-	lookAhead    = 2 * time.Second  // beside --min_revive_offers_interval, how early offers are asked for
+	offerHold    = 10 * time.Second // the longest time that an offer is withheld from other frameworks
+	lookAhead    = 2 * time.Second  // how early, on top of --min_revive_offers_interval, offers are requested
 	unsentPause  = time.Second      // before a launch that did not get through is tried again
-	explainLimit = 10               // agents named in why a run waits
+	explainLimit = 10               // agents named in the reasons why a run waits
 )
 
 // An offerBook is the offers at hand and what was last said to the cluster about offers.
@@ -37,7 +37,7 @@ func newOfferBook(role string) *offerBook {
 	return &offerBook{market: newMarket(role), agentBook: newAgentBook(), timer: alarm{kind: timerOffers}}
 }
 
-// shift keeps what was noted of offers comparable with now, after the clock was set.
+// shift keeps the book's instants comparable with now after the clock was set.
 func (b *offerBook) shift(by int64) {
 	shiftAll(by, &b.revivedAt, &b.offeredAt, &b.undeclinedAt, &b.soonAt)
 	b.agentBook.shift(by)
@@ -76,8 +76,8 @@ func (s *scheduler) place(last bool) {
 	}
 	round := s.queue.round()
 	for c := round.next(); c != nil; c = round.next() {
-		if c.pool.full() {
-			c.refused = false
+		if s.isFull() || c.pool.full() {
+			c.refused = false // more room would not help it
 			continue
 		}
 		r := c.runs[0]
@@ -105,7 +105,10 @@ func (s *scheduler) place(last bool) {
 	}
 }
 
-// launches are those of a turn that no ACCEPT was made of yet, in the order of
+// isFull reports whether as many runs are under way as may be.
+func (s *scheduler) isFull() bool { return s.cfg.mostRuns > 0 && s.underWay >= s.cfg.mostRuns }
+
+// launches are the launches of a turn for which there is no ACCEPT yet, in the order of
 // their agents' first task.
 type launches []*launch
 
@@ -188,7 +191,7 @@ func (s *scheduler) post(event func()) {
 }
 
 // acceptFailed handles a launch that the cluster has not confirmed. If it was
-// certainly not sent, the runs wait again; if nobody knows, reconciliation tells. Its
+// certainly not sent, the runs wait again; if that is unknown, reconciliation decides. Its
 // offers are given back first: they would stay out, and the launch could still arrive
 // after the master has said that it does not know the task.
 func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err error) {
@@ -203,7 +206,7 @@ func (s *scheduler) acceptFailed(runs []*openRun, offers []mesos.OfferID, err er
 			s.requeue(r, err.Error(), unsentPause)
 			continue
 		}
-		s.log.Warn("launch was not confirmed; asking what became of it", "job", r.Job, "task", r.ID, "error", err)
+		s.log.Warn("launch was not confirmed; asking the cluster about it", "job", r.Job, "task", r.ID, "error", err)
 		r.unconfirmed = true
 		s.askAbout([]*openRun{r})
 	}
@@ -236,8 +239,8 @@ func (s *scheduler) wanted() (sum resources, waiting bool) {
 	return sum.plus(s.needSoon()), waiting
 }
 
-// needSoon is what will be due within the look-ahead. It is computed anew only
-// now and then: with ten thousand jobs due in a second it is not for nothing.
+// needSoon is what will be due within the look-ahead. It is recomputed only
+// now and then: with ten thousand jobs due in a second it is not cheap.
 func (s *scheduler) needSoon() resources {
 	b := s.offers
 	if s.now-b.soonAt < 200 && b.soonTop == s.dues.next() {
@@ -255,15 +258,15 @@ func (s *scheduler) needSoon() resources {
 	return sum
 }
 
-// mayAskAgain reports whether so much time has passed without an offer that
-// the cluster is to be asked once more.
+// mayAskAgain reports whether enough time has passed without an offer that
+// the cluster should be asked again.
 func (s *scheduler) mayAskAgain() bool {
 	limit := s.cfg.reviveEvery.Milliseconds()
 	return s.offers.held() == 0 && s.now-s.offers.revivedAt >= limit && s.now-s.offers.offeredAt >= limit
 }
 
-// revive asks for offers, at most once in --min_revive_offers_interval except
-// that the framework may be woken at any time.
+// revive asks for offers, at most once per --min_revive_offers_interval, except
+// that a suppressed framework may be woken at any time.
 func (s *scheduler) revive() {
 	sent := s.offers.suppressed || s.now-s.offers.revivedAt >= s.cfg.reviveEvery.Milliseconds()
 	s.cfg.reviveWanted(sent)
@@ -333,7 +336,7 @@ func (s *scheduler) giveBackAgain() {
 	}
 }
 
-// tendLater sets the timer for the next look at the offers: in time to ask for more while they are
+// tendLater sets the timer for the next check of the offers: in time to ask for more while they are
 // wanted, else for what is due next, and in time to give back what is held for too long.
 func (s *scheduler) tendLater(wanted bool) {
 	at := int64(math.MaxInt64)

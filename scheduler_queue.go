@@ -9,13 +9,13 @@ import (
 
 // A queue holds the runs that could start now if an offer fitted: the runs of
 // high-priority jobs before the others, each in the order of their arrival.
-// Runs that need the same are kept as one class, so that looking for room
-// costs by the kinds of tasks that wait and not by their number.
+// Runs that need the same are kept as one class, so that the cost of looking for room
+// depends on the kinds of waiting tasks and not on their number.
 type queue struct {
 	classes map[string]*class
 	seq     int64
 	count   [2]int // waiting: normal, high
-	steps   *int64 // counts the runs that were looked at
+	steps   *int64 // counts the runs visited
 }
 
 // A class is the waiting runs that need the same.
@@ -41,7 +41,7 @@ func classKey(j *Job, n need) string {
 	return b.String()
 }
 
-// push adds a run at the place its seq gives it; a run without seq goes last.
+// push adds a run at the position that its seq gives it; a run without seq goes last.
 func (q *queue) push(r *openRun, cfg taskConfig) {
 	if r.seq == 0 {
 		q.seq++
@@ -98,8 +98,8 @@ func (q *queue) remove(r *openRun) {
 // len returns the number of waiting runs.
 func (q *queue) len() int { return q.count[0] + q.count[1] }
 
-// positions returns a function that says how many waiting runs come before one. To look at the
-// whole queue once is less than to look at all classes for each of many runs.
+// positions returns a function that says how many waiting runs come before one. Going through the
+// whole queue once is cheaper than going through all classes for each of many runs.
 func (q *queue) positions() func(*openRun) int {
 	var seqs [2][]int64
 	for _, c := range q.classes {
@@ -179,7 +179,7 @@ func (r *round) next() *class {
 	return heap.Pop(r).(*class)
 }
 
-// again puts a class back whose head was served, unless none of it waits any more.
+// again puts back a class whose head was served, unless it has no waiting runs left.
 func (r *round) again(c *class) {
 	if len(c.runs) > 0 {
 		heap.Push(r, c)

@@ -10,8 +10,8 @@ import (
 
 const hexDigits = "0123456789ABCDEF"
 
-// recordName encodes any text as one element of a ZooKeeper path. What ZooKeeper
-// or its Java server refuses there is percent-encoded, the rest stays readable.
+// recordName encodes any text as one element of a ZooKeeper path. Characters that ZooKeeper
+// or its Java server refuses there are percent-encoded, the rest stays readable.
 // Two texts never have the same encoding.
 func recordName(name string) string {
 	switch name {
@@ -82,8 +82,8 @@ type record struct {
 	value []byte
 }
 
-// A store keeps records durably. One goroutine owns it: who loads the state of a term, and then
-// the writer of that term. No two calls overlap.
+// A store keeps records durably. It is owned by one goroutine: first the one that loads the state of a term, then
+// that of the term's writer. No two calls overlap.
 type store interface {
 	// load returns every record. A record that can't be read is reported by a
 	// *recordError among the errors joined into err, with the rest returned;
@@ -93,8 +93,8 @@ type store interface {
 	// A *recordError says which record was refused for good (too large, say);
 	// any other error leaves the outcome unknown and ends the term.
 	commit(ctx context.Context, records []record) error
-	// size is how many bytes a record takes of a commit, rather too many than too few. It may
-	// be called from any goroutine.
+	// size returns how many bytes of a commit a record takes, an overestimate rather than an underestimate.
+	// It may be called from any goroutine.
 	size(r record) int
 	// allKeys lists the records that load has found and commit has changed since, in no
 	// order, those that can't be read too.
@@ -130,9 +130,9 @@ func kindOf(key string) string {
 	return kind
 }
 
-// maxRecord is the most that a node may hold, to stay below the server's
+// maxRecord is the most that a node may hold, in order to stay below the server's
 // jute.maxbuffer (1,048,575 bytes for a whole request by default).
 const maxRecord = 1_000_000
 
 // errRecordTooLarge is why a record is refused for its size.
-var errRecordTooLarge = fmt.Errorf("larger than ZooKeeper takes (%d bytes)", maxRecord)
+var errRecordTooLarge = fmt.Errorf("larger than ZooKeeper accepts (%d bytes)", maxRecord)

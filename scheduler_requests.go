@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 	"time"
 )
 
@@ -39,7 +40,7 @@ func newRequestLog() *requestLog { return &requestLog{answers: map[string]reques
 // answer returns what the request of that name was answered, if it is known. The error is errIDReused.
 func (l *requestLog) answer(name *requestName) (answer string, known bool, err error) {
 	a, known := l.answers[name.id()]
-	if known && a.Of != "" && a.Of != name.digest { // answers stored by earlier versions tell of no digest
+	if known && a.Of != "" && a.Of != name.digest { // answers stored by earlier versions have no digest
 		err = errIDReused
 	}
 	return a.Answer, known, err
@@ -75,7 +76,7 @@ func (l *requestLog) load(id string, value []byte) error {
 	return nil
 }
 
-// shift keeps the answers for as long as they would have been, after the clock was set.
+// shift makes sure that answers are kept for as long as intended after the clock was set.
 func (l *requestLog) shift(by int64) {
 	for id, a := range l.answers {
 		a.At += by
@@ -86,7 +87,7 @@ func (l *requestLog) shift(by int64) {
 func requestRecord(id string) string { return "go/request/" + recordName(id) }
 
 // A requestName is the id of a write, and a digest of what it asks for. A write whose id has
-// been committed already is done: it must not be done again. nil is the name of what has none.
+// been committed is done, and must not be done again. A write without an id has the name nil.
 type requestName struct {
 	given  string
 	digest string
@@ -119,8 +120,56 @@ func (n *requestName) id() string {
 // requestNameKey is where the name of a write is found in the context of its request.
 type requestNameKey struct{}
 
+// A permit says what the one who asks for a change may touch. It is asked within the loop, of what is there then.
+type permit interface {
+	// job is nil if the change may be made to a job, or the question be asked of it. j is nil if there is none of that name.
+	job(name string, j *Job) error
+	// parent is nil if a document may name this parent anew.
+	parent(name string, j *Job) error
+	// heir is nil if a job may be changed by the deletion of its parent.
+	heir(j *Job) error
+	// run is nil if somebody may report on a run. r and j are nil if there is none.
+	run(id string, r *Run, j *Job) error
+}
+
+// anybody may do everything, where nobody is asked who he is.
+type anybody struct{}
+
+func (anybody) job(string, *Job) error       { return nil }
+func (anybody) parent(string, *Job) error    { return nil }
+func (anybody) heir(*Job) error              { return nil }
+func (anybody) run(string, *Run, *Job) error { return nil }
+
+// permitKey is where the permit of a request is found in its context.
+type permitKey struct{}
+
+// permitOf returns what the one may do for whom ctx is.
+func permitOf(ctx context.Context) permit {
+	if p, ok := ctx.Value(permitKey{}).(permit); ok {
+		return p
+	}
+	return anybody{}
+}
+
 // requestNamed returns the name of the write that ctx belongs to, nil for none.
 func requestNamed(ctx context.Context) *requestName {
 	name, _ := ctx.Value(requestNameKey{}).(*requestName)
 	return name
+}
+
+// mayDepend is nil if a document adds only parents that it may.
+func (s *scheduler) mayDepend(p permit, old, j *Job) error {
+	for _, name := range j.Parents {
+		if old != nil && slices.Contains(old.Parents, name) {
+			continue
+		}
+		var parent *Job
+		if e := s.jobs[name]; e != nil {
+			parent = e.job
+		}
+		if err := p.parent(name, parent); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -19,9 +19,9 @@ import (
 
 // A restore takes more than one commit, and may be cut off between any two. So the backup is
 // first stored as it is, in pieces, while it arrives; then one commit decides, by a marker, that it shall be the
-// state. The term ends with that commit, and whoever loads the state next finds the marker, makes
-// the records those of the backup, and takes the marker away. Doing so again after a crash does
-// no harm. Pieces without a marker are of a restore that was not decided, and are deleted.
+// state. The term ends with that commit, and whoever loads the state next finds the marker, replaces
+// the records with those of the backup, and removes the marker. Repeating that after a crash does
+// no harm. Pieces without a marker belong to a restore that was not decided, and are deleted.
 const (
 	restorePrefix = "go/restore/"
 	restoreMarker = restorePrefix + "decided"
@@ -45,10 +45,10 @@ type restoreDecision struct {
 	At     string `json:"at"`     // when the backup was made
 }
 
-// restoreOptions are what the one who asks for a restore knows that it destroys.
+// restoreOptions are what the caller accepts that a restore destroys.
 type restoreOptions struct {
-	replace bool // the jobs that there are
-	empty   bool // them all, by a backup that has none
+	replace bool // the existing jobs
+	empty   bool // all of them, by a backup without jobs
 }
 
 // A pieceWriter cuts the packed document of a backup into records, and stores each as soon as it is full.
@@ -107,7 +107,7 @@ func receiveBackup(document io.Reader, sh *share, o restoreOptions, store func(r
 
 func pieceKey(n int) string { return fmt.Sprintf("%s%06d", restorePrefix, n) }
 
-// storedBackup returns the document that the pieces among the records of a store are of.
+// storedBackup returns the document whose pieces are among the records of a store.
 func storedBackup(records map[string][]byte) (document io.Reader, err error) {
 	var decision restoreDecision
 	if err := json.Unmarshal(records[restoreMarker], &decision); err != nil {
@@ -130,8 +130,8 @@ func storedBackup(records map[string][]byte) (document io.Reader, err error) {
 	return io.LimitReader(z, maxBackup), nil
 }
 
-// settleRestore finishes or drops the restore that a store's records tell of, and returns
-// the records as they are then. Without one it returns the records it is given.
+// settleRestore finishes or drops the restore found in a store's records, and returns
+// the resulting records. Without one it returns the records it is given.
 func settleRestore(ctx context.Context, st store, records map[string][]byte, log *slog.Logger) (map[string][]byte, error) {
 	var leftovers []record
 	for key := range records {
@@ -144,7 +144,7 @@ func settleRestore(ctx context.Context, st store, records map[string][]byte, log
 		if err != nil {
 			return nil, fmt.Errorf("finish a restore: %w", err)
 		}
-		log.Warn("making the state that of a backup", "made", b.At, "jobs", b.jobs)
+		log.Warn("replacing the state with that of a backup", "made", b.At, "jobs", b.jobs)
 		if err := commitAll(ctx, st, changesBetween(records, wanted)); err != nil {
 			return nil, fmt.Errorf("finish a restore: %w", err)
 		}
@@ -165,9 +165,9 @@ func settleRestore(ctx context.Context, st store, records map[string][]byte, log
 	return records, nil
 }
 
-// restoredRecords is the state to be: the records of the backup in the pieces. The framework that is
-// registered stays, and so do answers to requests, of which the restore itself is one. Tasks of runs
-// that the backup does not know are adopted, not killed: that is what no instant in adoptKey does.
+// restoredRecords returns the state to be: the records of the backup in the pieces. The registered framework
+// is kept, and so are answers to requests, of which the restore itself is one. Tasks of runs
+// that the backup does not know are adopted, not killed: that is the effect of removing the instant in adoptKey.
 func restoredRecords(present map[string][]byte) (wanted map[string][]byte, s backupSummary, err error) {
 	document, err := storedBackup(present)
 	if err != nil {
@@ -189,7 +189,7 @@ func restoredRecords(present map[string][]byte) (wanted map[string][]byte, s bac
 	return wanted, s, err
 }
 
-// changesBetween returns the records to commit to come from one state to another, but for restoreMarker.
+// changesBetween returns the records to commit to get from one state to another, except for restoreMarker.
 func changesBetween(from, to map[string][]byte) []record {
 	var out []record
 	for key := range from {
@@ -269,18 +269,18 @@ func exceptRecords(err error) (rest error) {
 
 // restore stores the document as it arrives and decides that it is to be the state. It returns when
 // that is stored; the term ends then, and the next one begins with the state restored. When it fails
-// with one of the errors above, or a *backupError, nothing has changed. It goes on when ctx ends. Asked for a
+// with one of the errors above, or a *backupError, nothing has changed. It goes on when ctx ends. When called a
 // second time under the same request id it does nothing, and the term goes on.
 //
-// A document can be read only once. Who has begun to and is asked again, because the term has ended
-// meanwhile, gives nil: then it is told whether the restore was decided.
+// A document can be read only once. A caller that has begun to read it and has to repeat the call, because the term
+// has ended meanwhile, passes nil: then it learns whether the restore was decided.
 func (s *scheduler) restore(ctx context.Context, document io.Reader, o restoreOptions, sh *share) (ends bool, err error) {
 	if !s.restoring.TryLock() {
 		return false, errRestores
 	}
 	defer s.restoring.Unlock()
 	ctx = context.WithoutCancel(ctx)
-	unnamed := context.WithValue(ctx, requestNameKey{}, (*requestName)(nil)) // the pieces are no requests of their own
+	unnamed := context.WithValue(ctx, requestNameKey{}, (*requestName)(nil)) // storing the pieces is not a request of its own
 	if known, err := s.restoredBefore(unnamed, requestNamed(ctx), document); known || err != nil {
 		return false, err
 	}
@@ -307,7 +307,7 @@ func (s *scheduler) restore(ctx context.Context, document io.Reader, o restoreOp
 	return err == nil, err
 }
 
-// dropPieces removes what an attempt has left that was not decided. If the term has ended, the next one does.
+// dropPieces removes what an attempt that was not decided has left. If the term has ended, the next one does that.
 func (s *scheduler) dropPieces(ctx context.Context, count int) {
 	err := s.do(ctx, func() error {
 		for n := range count {

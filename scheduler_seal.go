@@ -6,19 +6,19 @@ import "slices"
 // changed runs of a job may take so much.
 func (s *scheduler) partSize() int { return s.cfg.batchSize / 8 }
 
-// An effect makes known what a change has done. One that tells of a job follows that job's
-// records as soon as they are stored; the others wait for the whole change.
+// An effect makes known what a change has done. One that concerns a job follows as soon as that job's
+// records are stored; the others wait for the whole change.
 type effect struct {
 	job string
 	do  func(error)
 }
 
-// cut stores what has been done so far if the next thing to do to the same job could make it too
-// large for one commit. Whoever does many things to one job calls it before each: what belongs
-// together must be done by then, and the answer not be given yet.
+// cut stores what has been done so far if the next step on the same job could make it too
+// large for one commit. Code that does many things to one job calls it before each of them: what belongs
+// together must be done by then, and the answer not yet given.
 //
-// The jobs are shown as they are then only if somebody is being answered, who may look: to picture
-// a thousand runs for each part of what is done to them takes the square of their number.
+// The jobs are published as they are then only if somebody is being answered, who may look: picturing
+// a thousand runs for each part of a change takes the square of their number.
 func (s *scheduler) cut() {
 	if !s.heavy {
 		return
@@ -44,7 +44,7 @@ func (s *scheduler) seal() { s.sealUpTo(s.partSize()) }
 // sealUpTo is seal with changes that may be of another size. Records of no job come last.
 func (s *scheduler) sealUpTo(size int) { s.sealParts(size, true) }
 
-// sealParts is sealUpTo, and shows jobs as they are now if it is to.
+// sealParts is sealUpTo, and publishes the jobs as they are now if show is set.
 func (s *scheduler) sealParts(size int, show bool) {
 	if len(s.dirty) == 0 && len(s.extra) == 0 && len(s.effects) == 0 {
 		return
@@ -90,8 +90,8 @@ func (s *scheduler) sealParts(size int, show bool) {
 	s.dirty, s.extra, s.effects, s.heavy, s.ends, s.answers = s.dirty[:0], nil, nil, false, nil, 0
 }
 
-// addEffects gives each effect to the part of a change that it waits for. The parts that hold
-// the records of the dirty jobs are their homes.
+// addEffects gives each effect to the part of a change that it waits for. homes are the parts that hold
+// the records of the dirty jobs.
 func (s *scheduler) addEffects(parts, homes []*change) {
 	last := parts[len(parts)-1]
 	of := map[string]*change{}
@@ -109,7 +109,7 @@ func (s *scheduler) addEffects(parts, homes []*change) {
 	}
 }
 
-// clean notes that all of an entry has been handed over.
+// clean records that all of an entry has been handed over.
 func (e *entry) clean() {
 	e.misreadDirty, e.policyDirty, e.pauseDirty, e.endsDirty, e.alertDirty, e.backfillDirty = false, false, false, false, false, false
 	e.isDirty, e.jobDirty, e.stateDirty, e.historyDirty, e.noticeDirty = false, false, false, false, false

@@ -74,7 +74,7 @@ func (tt crowdTest) gather(b *bench, n int) {
 }
 
 // Whatever happens to all runs of a job at once, no commit takes more than ZooKeeper holds, and
-// each run is told of as ended once.
+// each run is reported as ended once.
 func TestAChangeOfOneJobFitsCommits(t *testing.T) {
 	t.Parallel()
 	for _, tt := range crowdTests {

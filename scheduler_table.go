@@ -12,13 +12,13 @@ type entry struct {
 	job     *Job // replaced, never changed
 	sched   Schedule
 	problem string // why its schedule is not followed, or ""
-	notice  string // what a leader has done to it by itself, for a person, or ""
+	notice  string // what a leader has done to it on its own initiative, for people, or ""
 	state   jobState
 	runs    runList // open
 	blocked blockedRuns
 	history []*Run // ended, newest first; replaced, never changed
 	timer   alarm  // of the next occurrence
-	listed  *Job   // whose JSON lists are
+	listed  *Job   // the document that lists belongs to
 	lists   *lists
 	gone    bool
 
@@ -35,10 +35,11 @@ type entry struct {
 	pool     *slotPool // of the slots that its runs share, or nil
 
 	underWay, inQueue, awaiting int  // of the open runs
-	byHand, byHandBytes         int  // of those that somebody has started and that wait, and their arguments
-	retries                     int  // further attempts of occurrences, that wait
-	scheduledWaiting            int  // occurrences of the schedule, that wait
-	retrying                    bool // an attempt of an occurrence ends that another one follows
+	allUnderWay                 *int // those of all jobs; nil where nobody counts them
+	byHand, byHandBytes         int  // of the waiting runs that were started by hand, and their arguments
+	retries                     int  // waiting further attempts of occurrences
+	scheduledWaiting            int  // waiting occurrences of the schedule
+	retrying                    bool // an attempt of an occurrence is ending and another one follows
 
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
@@ -46,11 +47,12 @@ type entry struct {
 	policyDirty, pauseDirty, endsDirty bool
 	backfillDirty                      bool
 	alertDirty                         bool
+	namedDirty                         bool
 	changed                            []*openRun
 	weight                             int // of what is changed
 	recordSize                         int // of the document as it was last stored
 	weighed                            *Job
-	waitWeight                         int // of a T_ record while weighed is the document
+	waitWeight                         int // of a T_ record, as long as weighed is the document
 }
 
 // jobState is the part of a job's state that has no place in the JVM versions'
@@ -71,17 +73,24 @@ type jobState struct {
 	Used          int64            `json:"used,omitempty"`          // up to here ids may have been given to a deleted job of this name, or before the clock was set back
 	Deleted       int64            `json:"deleted,omitempty"`       // when the job was; only Used and LastRetry are left then
 
-	kept rawMembers // what a later version of this program has put there
+	kept rawMembers // what a later version of this program has added
 }
 
-// A misreadRecord is what a job's posted document said and its stored one does not. It is stored as go/warnings/<name>: a record of a
-// kind of its own, since earlier versions rewrite go/job without what they do not know.
+// A misreadRecord is what a job's posted document said and its stored one does not. It is stored as go/warnings/<name>, a separate
+// kind of record, since earlier versions rewrite go/job without what they do not know.
 type misreadRecord struct {
-	Seq     int64     `json:"seq"` // of the job: one that is made anew has another
+	Seq     int64     `json:"seq"` // of the job: one created again has another
 	Misread []Warning `json:"misread"`
 }
 
-// A policyRecord is what a job says in keys of ours. It is stored as go/policy/<name>.
+// A namedRecord is which sizes the job's document named when it was posted; the stored one has defaults filled in. It is
+// stored as go/named/<name>, for jobs that named any.
+type namedRecord struct {
+	Seq   int64      `json:"seq"`
+	Named namedSizes `json:"named"`
+}
+
+// A policyRecord is what a job says in keys that only this program knows. It is stored as go/policy/<name>.
 type policyRecord struct {
 	Seq    int64           `json:"seq"` // of the job
 	Policy json.RawMessage `json:"policy"`
@@ -89,7 +98,7 @@ type policyRecord struct {
 	Enabled bool `json:"enabled,omitempty"`
 }
 
-// newestDue is the newest due that is part of an id of one of the job's tasks.
+// newestDue is the newest due in the ids of the job's tasks.
 func (st *jobState) newestDue() int64 { return max(st.Used, st.LastScheduled, st.LastDue) }
 
 // retired is what is kept of a deleted job's state: which ids it has used.
@@ -100,11 +109,12 @@ func (st *jobState) retired() *jobState {
 const (
 	noticePrefix = "go/notice/"
 	policyPrefix = "go/policy/"
+	namedPrefix  = "go/named/"
 )
 
-// A jobNotice is the record of what is said of a job until it is posted anew.
+// A jobNotice is the record of what is said about a job until it is posted again.
 type jobNotice struct {
-	Seq  int64  `json:"seq"` // of the job: one made anew is another
+	Seq  int64  `json:"seq"` // of the job: one created again has another
 	Text string `json:"text"`
 }
 
@@ -128,19 +138,19 @@ type openRun struct {
 
 	stored, waitingStored bool // go/run and T_ records exist
 	isChanged             bool
-	weight                int           // with which it counts in that of its job
+	weight                int           // its part in the weight of its job
 	wait                  alarm         // the retry delay, the end of epsilon, or of the time for an agent to come back
 	kill                  alarm         // asks for the kill again
-	staging               alarm         // looks whether the launched task has started
-	answered              bool          // the cluster has told of it in this subscription
+	staging               alarm         // checks whether the launched task has started
+	answered              bool          // the cluster has reported it in this subscription
 	owed                  *list.Element // among the launches that its agent, owedBy, has not answered
 	owedBy                string
 	asked                 bool          // the cluster was asked about it since its launch
 	unconfirmed           bool          // the cluster may not have taken its launch
 	agentAway             bool          // and the time for it to come back is running
-	doubtful              bool          // another version led after its launch, and nothing has been heard of it since
+	doubtful              bool          // another version led after its launch, and it has not been heard of since
 	tryUntil              int64         // ms; it could not be started, and fails if it can't by then; 0 if it never failed to
-	tryPause              time.Duration // before it is tried again
+	tryPause              time.Duration // before the next try
 	late                  alarm         // raises eventLate
 	slow                  alarm         // raises eventSlow
 	limit                 alarm         // ends it when it has taken as long as it may
@@ -162,13 +172,13 @@ func (s *scheduler) open(e *entry, r *Run) *openRun {
 	return o
 }
 
-// waitUntil sets what the run waits for by itself, which is one thing at a time.
+// waitUntil sets the alarm for what the run waits for, which is one thing at a time.
 func (s *scheduler) waitUntil(r *openRun, kind timerKind, at int64) {
 	r.wait.kind = kind
 	s.timers.move(&r.wait, at)
 }
 
-// unwatch takes a run's own timers away, and expects no answer to its launch any more.
+// unwatch removes a run's own timers, and no longer expects an answer to its launch.
 func (s *scheduler) unwatch(r *openRun) {
 	s.gotAnswer(r)
 	for _, t := range []*alarm{&r.wait, &r.kill, &r.staging, &r.late, &r.limit, &r.slow} {
@@ -185,12 +195,15 @@ func (r *openRun) update(change func(*Run)) {
 	r.Run = &next
 }
 
-// count keeps the numbers of the job's open runs: so nobody has to look at all of them.
+// count keeps the numbers of the job's open runs, so that nobody has to go through all of them.
 func (e *entry) count(r *Run, by int) {
 	e.holds(r.State, by)
 	switch {
 	case r.State == runLaunching || r.State == runActive:
 		e.underWay += by
+		if e.allUnderWay != nil {
+			*e.allUnderWay += by
+		}
 	case r.State == runAwaiting:
 		e.awaiting += by
 	case r.State == runQueued && r.Kind == kindManual:
@@ -221,14 +234,14 @@ func (e *entry) scheduled() bool {
 	return !e.gone && !e.job.Dependent && !e.job.Disabled && e.problem == ""
 }
 
-// usualDocument is the space, in bytes, that most documents of jobs get along with.
+// usualDocument is the space, in bytes, that is enough for most job documents.
 const usualDocument = 1024
 
 // jobRecord is the job's document as JVM versions read it.
 func (e *entry) jobRecord() []byte {
 	j := e.job
 	if !j.Dependent && e.problem == "" && e.sched.isCron() {
-		// A cron expression would stop a JVM version; our record keeps the text.
+		// A JVM version would stop at a cron expression; our record keeps the text.
 		j = j.clone()
 		j.Schedule = e.sched.String()
 	}
@@ -246,7 +259,7 @@ const runGrowth = 16 << 10
 // the largest would not go into one commit.
 const maxWaitRecord = 100 << 10
 
-// waitRecord is the job as a T_ node holds it. 2.x takes no more from it than what is kept of a large one.
+// waitRecord is the job as a T_ node holds it. 2.x reads no more from it than what is kept of a large one.
 func (e *entry) waitRecord() []byte {
 	record := e.jobRecord()
 	if len(record) <= maxWaitRecord {
@@ -259,8 +272,8 @@ func (e *entry) waitRecord() []byte {
 	return brief.jobRecord()
 }
 
-// weigh returns about how much the records of a changed run of the job take in a commit, rather
-// too much than too little. There is always room for one run, so the document that waits with
+// weigh estimates, preferably too high, how much the records of a changed run of the job take in a commit.
+// There is always room for one run, so the document that waits with
 // it, which takes long to measure, counts from the second on.
 func (e *entry) weigh(r *openRun) int {
 	const overhead = 200 // of a record beside its name and value
@@ -292,6 +305,9 @@ func (e *entry) records() []record {
 		put("go/warnings/"+name, nil)
 		if e.job.Policy != nil {
 			put(policyPrefix+name, nil)
+		}
+		if e.job.Named != (namedSizes{}) {
+			put(namedPrefix+name, nil)
 		}
 		if e.pause != nil {
 			put(pausePrefix+name, nil)
@@ -348,6 +364,13 @@ func (e *entry) records() []record {
 	}
 	if e.endsDirty {
 		put(endsPrefix+name, e.ends.record(e.state.Seq))
+	}
+	if e.namedDirty {
+		var value []byte
+		if e.job.Named != (namedSizes{}) {
+			value = mustJSON(namedRecord{e.state.Seq, e.job.Named})
+		}
+		put(namedPrefix+name, value)
 	}
 	if e.pauseDirty {
 		var value []byte
@@ -432,12 +455,12 @@ func (e *entry) publish(g *graph) *jobView {
 	return v
 }
 
-// maxHistory is about how many bytes of history are kept of a job: it is stored as one
-// record, and ZooKeeper takes a commit of one megabyte.
+// maxHistory is about how many bytes of history are kept per job: it is stored as one
+// record, and ZooKeeper accepts commits of up to one megabyte.
 const maxHistory = 200_000
 
 // addHistory puts an ended run in front of the history and cuts its tail, so that no more
-// than keep runs and most bytes are left, but for the run itself.
+// than keep runs and most bytes are left, except that the run itself always stays.
 func (e *entry) addHistory(r *Run, keep, most int) {
 	n, size := 0, r.size()
 	for n < min(len(e.history), max(keep-1, 0)) {
@@ -450,7 +473,7 @@ func (e *entry) addHistory(r *Run, keep, most int) {
 	e.historyDirty = true
 }
 
-// nextDue returns the instant at which the job's schedule stands, in ms.
+// nextDue returns the next instant of the job's schedule, in ms.
 func (e *entry) nextDue() (int64, bool) {
 	if !e.scheduled() {
 		return 0, false
@@ -461,12 +484,12 @@ func (e *entry) nextDue() (int64, bool) {
 
 func msTime(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
-// retiredJobs are the deleted jobs of which it is remembered which ids they have used. Each has
-// a record that says so.
+// retiredJobs are the deleted jobs whose used ids are remembered. Each has
+// a record for that.
 type retiredJobs struct {
 	states map[string]jobState
-	order  []retiredJob // by time; one that is not in states any more, or was deleted again, counts for nothing
-	steps  *int64       // counts those that were looked at
+	order  []retiredJob // by time; one that is no longer in states, or was deleted again, is ignored
+	steps  *int64       // counts the jobs visited
 }
 
 type retiredJob struct {
@@ -486,7 +509,7 @@ func (r *retiredJobs) add(name string, st jobState) {
 	r.order = append(r.order, retiredJob{name, st.Deleted})
 }
 
-// shift keeps them for as long as they would have been, after the clock was set.
+// shift makes sure that they are kept for as long as intended after the clock was set.
 func (r *retiredJobs) shift(by int64) {
 	for name, st := range r.states {
 		st.Deleted += by

@@ -32,7 +32,7 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 		defer func() { s.others = others{} }()
 	}
 	if _, restored := records[restoreMarker]; restored {
-		s.others.orders = nil // the records are written anew
+		s.others.orders = nil // the records are about to be rewritten
 	}
 	if records, err = settleRestore(ctx, s.store, records, s.log); err != nil {
 		return err
@@ -136,11 +136,11 @@ func encodeFrameworkID(id string) []byte {
 // A loadedJob is what the records of one job hold.
 type loadedJob struct {
 	name   string
-	entry  *entry // nil if the job itself is of no use
+	entry  *entry // nil if the job itself can't be used
 	faults []invalidRecord
 }
 
-// decodeJobs decodes the records of all jobs. It takes all processors for it, since
+// decodeJobs decodes the records of all jobs. It uses all processors, since
 // that is most of what a new leader has to do before it schedules.
 func (s *scheduler) decodeJobs(records map[string][]byte) []loadedJob {
 	var loaded []loadedJob
@@ -164,7 +164,7 @@ func (s *scheduler) decodeJobs(records map[string][]byte) []loadedJob {
 func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, others *others) {
 	key := "J_" + l.name
 	defer func() {
-		if p := recover(); p != nil { // no record keeps all others from being used
+		if p := recover(); p != nil { // no single record may keep the others from being used
 			l.entry, l.faults = nil, append(l.faults, invalidRecord{key, fmt.Sprintf("reading it failed: %v", p)})
 		}
 	}()
@@ -178,7 +178,7 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 	}
 	e := &entry{job: j, recordSize: len(records[key])}
 	l.decodeRecord(records, "go/job/"+recordName(l.name), &e.state)
-	if e.state.Deleted != 0 { // by us, and another version has made it again
+	if e.state.Deleted != 0 { // by us, and another version has created it again
 		e.state = jobState{Used: e.state.Used, LastRetry: e.state.LastRetry}
 	}
 	l.entry = e
@@ -195,6 +195,11 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 	l.decodeRecord(records, "go/warnings/"+recordName(l.name), &misread)
 	if misread.Seq == e.state.Seq && misread.Seq != 0 {
 		j.Misread = misread.Misread
+	}
+	var named namedRecord
+	l.decodeRecord(records, namedPrefix+recordName(l.name), &named)
+	if named.Seq == e.state.Seq && named.Seq != 0 {
+		j.Named = named.Named
 	}
 	var policy policyRecord
 	l.decodeRecord(records, policyPrefix+recordName(l.name), &policy)
@@ -282,12 +287,12 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 	s.dropLeftovers(records)
 }
 
-// dropLeftovers removes what we keep of jobs that were deleted, except for a while their newest ids.
+// dropLeftovers removes our records of deleted jobs, but keeps their newest ids for a while.
 func (s *scheduler) dropLeftovers(records map[string][]byte) {
 	retired := map[string]jobState{}
 	for key, value := range records {
 		kind := kindOf(key)
-		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" && kind != "ends" && kind != "alert" && kind != "backfill" {
+		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" && kind != "named" && kind != "ends" && kind != "alert" && kind != "backfill" {
 			continue
 		}
 		isState := kind == "job"
@@ -302,7 +307,7 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 			continue
 		}
 		if isState && st.Deleted == 0 {
-			s.log.Warn("a job is gone that this program has not deleted: somebody else has removed it from the store", "job", job)
+			s.log.Warn("a job that this program has not deleted is gone: somebody else has removed it from the store", "job", job)
 		}
 		s.extra = append(s.extra, record{key, nil})
 	}
@@ -315,7 +320,7 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 }
 
 // restoreSchedule finds the position of a job's schedule: where we left it if
-// the document still says what we wrote, else where another version has put it.
+// the document still says what we wrote, otherwise where another version has put it.
 func (s *scheduler) restoreSchedule(e *entry) {
 	if e.state.Posted != "" && e.state.Zone == e.job.ScheduleTimeZone {
 		posted, err := parseSchedule(e.state.Anchor, e.state.Zone, s.serverTime())
@@ -347,8 +352,8 @@ func (s *scheduler) restoreSchedule(e *entry) {
 	}
 }
 
-// resumeCron goes on with a cron job's expression after a JVM version has used up the one occurrence
-// that it could see of it, and reports whether that is what has happened.
+// resumeCron resumes a cron job's expression after a JVM version has used up the one occurrence of it
+// that it could see, and reports whether that is what has happened.
 func (s *scheduler) resumeCron(e *entry, expression Schedule) bool {
 	seen, err1 := parseSchedule(e.state.Written, e.state.Zone, s.serverTime())
 	left, err2 := parseSchedule(e.job.Schedule, e.state.Zone, s.serverTime())
@@ -363,8 +368,8 @@ func (s *scheduler) resumeCron(e *entry, expression Schedule) bool {
 	j.Schedule = e.state.Posted
 	if j.Disabled && j.ErrorsSinceLastSuccess == 0 && j.lastResult() == "success" {
 		j.Disabled = false
-		s.note(e, "another version disabled this cron job, of which it saw the one occurrence of "+instant(at.UTC())+" alone; it is enabled again")
-		s.log.Warn("a cron job that another version has disabled after the one occurrence it saw is enabled again", "job", j.Name)
+		s.note(e, "another version disabled this cron job, of which it saw only the occurrence of "+instant(at.UTC())+"; it is enabled again")
+		s.log.Warn("a cron job that another version disabled after the one occurrence it saw is enabled again", "job", j.Name)
 	}
 	s.setJob(e, j)
 	e.problem = problemOf(expression)
@@ -395,10 +400,10 @@ func (s *scheduler) linkLoaded(loaded []*entry) {
 	}
 }
 
-// withoutCycles returns those of the dependent jobs that stand behind no cycle of stored parents.
-// To look for each through all that stand before it would take the square of the depth of a chain.
+// withoutCycles returns those of the dependent jobs that do not descend from a cycle of stored parents.
+// Searching all ancestors of each job would take the square of the depth of a chain.
 func (s *scheduler) withoutCycles(names []string) map[string]bool {
-	waitsFor := map[string]int{} // parents that are dependent themselves, and not known to be without cycles
+	waitsFor := map[string]int{} // parents that are dependent themselves, and not yet known to be without cycles
 	before := map[string][]string{}
 	for _, name := range names {
 		waitsFor[name] = 0
@@ -434,7 +439,7 @@ func (s *scheduler) withoutCycles(names []string) map[string]bool {
 }
 
 // linkStored gives a stored dependent job its edges. A job whose parents do not all exist, which
-// 3.0 accepts, is kept and shown, and linked when the missing ones are made.
+// 3.0 accepts, is kept and shown, and linked when the missing ones are created.
 func (s *scheduler) linkStored(e *entry, check func(string, []string, func(string) bool) error) {
 	name := e.job.Name
 	if err := check(name, e.job.Parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
@@ -520,8 +525,8 @@ func (s *scheduler) dropRun(r *Run, records map[string][]byte) {
 	s.emit(jobEvent{Kind: endEvents[r.State], Job: &Job{Name: r.Job}, Run: r, Message: r.Reason})
 }
 
-// loadWaiting takes in the runs that a 2.x version has left waiting: T_ nodes
-// that no record of ours goes with. They are judged by 2.4's own test of epsilon.
+// loadWaiting loads the runs that a 2.x version has left waiting: T_ nodes
+// without a record of ours. They are judged by 2.4's own test of epsilon.
 // A run of ours whose T_ node is gone was taken over by such a version.
 func (s *scheduler) loadWaiting(records map[string][]byte) {
 	for _, r := range s.sortedRuns() {
@@ -561,7 +566,7 @@ func (s *scheduler) loadForeign(key, id string) bool {
 	due, attempt, name, args, ok := parseRunID(id)
 	e := s.jobs[name]
 	if !ok || e == nil {
-		s.log.Warn("dropping a waiting task of no job", "record", key)
+		s.log.Warn("dropping a waiting task whose job does not exist", "record", key)
 		return false
 	}
 	kind := kindScheduled
@@ -615,7 +620,7 @@ func (s *scheduler) admitLoaded() {
 	}
 }
 
-// showAll publishes the loaded state. What loading has changed is stored with the first turn of the loop.
+// showAll publishes the loaded state. What loading has changed is stored in the first turn of the loop.
 func (s *scheduler) showAll() {
 	all := viewChange{}
 	bySeq := func(a, b *entry) int { return cmp.Compare(a.state.Seq, b.state.Seq) }

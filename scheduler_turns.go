@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// slowTurn is how long a turn of the loop may take before it is worth a warning: nothing else
+// slowTurn is how long a turn of the loop may take before it deserves a warning: nothing else
 // is done meanwhile.
 const slowTurn = 100 * time.Millisecond
 
@@ -16,11 +16,11 @@ const slowTurn = 100 * time.Millisecond
 type turnLog struct {
 	began   time.Time
 	steps   int64          // of the term when it began
-	handled map[string]int // by what it was
-	job     string         // the last that something was about
+	handled map[string]int // by kind
+	job     string         // the last one concerned
 }
 
-// note remembers that something was handled, and the job that it was about, if it was about one.
+// note records that something was handled, and the job concerned, if any.
 func (l *turnLog) note(what, job string) {
 	l.handled[what]++
 	if job != "" {
@@ -42,7 +42,7 @@ func (s *scheduler) finish() {
 	if took < slowTurn {
 		return
 	}
-	s.log.Warn("the scheduler was busy for long, and did nothing else meanwhile", "took", took,
+	s.log.Warn("the scheduler was busy for a long time, and did nothing else meanwhile", "took", took,
 		"handled", s.turnLog.String(), "job", s.turnLog.job, "steps", s.steps-s.turnLog.steps)
 }
 

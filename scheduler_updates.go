@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	killAgain        = 10 * time.Second // a kill is asked for again until the task has ended
-	firstReconcile   = 5 * time.Second  // unanswered tasks are asked about again after this, and then twice that
+	killAgain        = 10 * time.Second // how often a kill is requested again until the task has ended
+	firstReconcile   = 5 * time.Second  // when unanswered tasks are asked about again; then the interval doubles
 	maxAwaiting      = 100              // async runs of a job that may wait for their callback
 	frameworkIDKey   = "frameworkId"
 	frameworkRemoved = "Framework has been removed"
@@ -77,7 +77,7 @@ func (s *scheduler) onSubscribed(e *sched.Event_Subscribed) {
 	}
 }
 
-// reconcileOpen asks about every task that the cluster has not told of in this subscription.
+// reconcileOpen asks about every task that the cluster has not reported in this subscription.
 func (s *scheduler) reconcileOpen() {
 	var open []*openRun
 	for _, r := range s.runs {
@@ -94,7 +94,7 @@ func (s *scheduler) reconcileOpen() {
 	s.timers.move(&s.reconcileTimer, s.now+s.reconcileIn.Milliseconds())
 }
 
-// reconcileAgain repeats the questions that are open, and once in
+// reconcileAgain repeats the unanswered questions, and once per
 // --reconciliation_interval asks about everything.
 func (s *scheduler) reconcileAgain() {
 	if !s.subscribed {
@@ -158,7 +158,7 @@ func (s *scheduler) acknowledge(u *mesos.TaskStatus) {
 // order; the id of the run is the key, and one of a run that has ended changes nothing.
 func (s *scheduler) onStatus(u *mesos.TaskStatus) {
 	if s.kept[u.TaskID.Value] {
-		return // nothing is known to be stored of it, so nothing is confirmed
+		return // nothing is known to be stored about it, so it is not confirmed
 	}
 	defer s.acknowledge(u)
 	id := u.TaskID.Value
@@ -185,7 +185,7 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 	if code := exitStatusOf(u); code != nil {
 		r.update(func(n *Run) { n.Exit = code })
 	}
-	if u.GetState() != mesos.TASK_STAGING && u.GetState() != mesos.TASK_UNREACHABLE { // of which masters tell
+	if u.GetState() != mesos.TASK_STAGING && u.GetState() != mesos.TASK_UNREACHABLE { // which masters report
 		s.gotAnswer(r)
 	}
 	switch u.GetState() {
@@ -206,7 +206,7 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 	}
 }
 
-// onUnknownTask handles an update of a task that no open run stands for. One that lives is
+// onUnknownTask handles an update of a task that has no open run. One that is alive is
 // killed: its attempt has ended, as far as anybody knows. Only the tasks a JVM
 // version left behind are adopted.
 func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
@@ -221,7 +221,7 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 	}
 	s.countUnknown()
 	if !ours {
-		s.log.Warn("update of a task that is not ours", "task", id, "state", u.GetState())
+		s.log.Warn("update for a task that is not ours", "task", id, "state", u.GetState())
 		return nil
 	}
 	_, orphan := s.orphans[id]
@@ -229,12 +229,12 @@ func (s *scheduler) onUnknownTask(id string, u *mesos.TaskStatus) *openRun {
 		return s.adopt(e, id, due, attempt, args, u)
 	}
 	if u.GetState() == mesos.TASK_UNREACHABLE {
-		// Its agent's return will show it. A KILL now would only be answered by this same update.
+		// It will be reported when its agent returns. A KILL now would only be answered with this same update.
 		s.orphans[id] = u.GetAgentID().GetValue()
 		return nil
 	}
 	if _, known := s.orphans[id]; !known {
-		s.log.Warn("killing a task whose run has ended or is not known", "task", id, "state", u.GetState())
+		s.log.Warn("killing a task whose run has ended or is unknown", "task", id, "state", u.GetState())
 	}
 	s.orphans[id] = u.GetAgentID().GetValue()
 	s.send(killCall(id, s.orphans[id]), nil)
@@ -293,7 +293,7 @@ func hasRun(state mesos.TaskState) bool {
 	return state == mesos.TASK_FINISHED || state == mesos.TASK_FAILED || state == mesos.TASK_KILLED
 }
 
-// onAlive handles the news that a task exists. The first of it makes the run active.
+// onAlive handles the news that a task exists. The first such news makes the run active.
 func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 	running := u.GetState() == mesos.TASK_RUNNING || u.GetState() == mesos.TASK_STARTING
 	if r.Unreachable != 0 {
@@ -318,15 +318,15 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 	}
 	if first {
 		if r.late.set() && r.late.at <= s.now {
-			s.tellLate(r) // it was on the point of being
+			s.tellLate(r) // it was about to be
 		}
 		s.timers.drop(&r.late)
 		s.emit(jobEvent{Kind: eventStarted, Job: r.entry.job, Run: r.Run})
 	}
 }
 
-// onFinished ends a run whose task has succeeded. The launcher of an async job says nothing about
-// the job: its run waits for the callback, unless that came first.
+// onFinished ends a run whose task has succeeded. The end of an async job's launcher says nothing about
+// the job: the run waits for the callback, unless that came first.
 func (s *scheduler) onFinished(r *openRun, u *mesos.TaskStatus) {
 	if !r.entry.job.Async || r.Killing.overLimit() {
 		s.succeed(r, statusText(u))
@@ -343,7 +343,7 @@ func (s *scheduler) onFinished(r *openRun, u *mesos.TaskStatus) {
 }
 
 // boundAwaiting gives up the oldest runs whose callback never came, so that a job that
-// is never called back does not gather runs without end.
+// is never called back does not accumulate runs without end.
 func (s *scheduler) boundAwaiting(e *entry) {
 	if e.awaiting <= maxAwaiting {
 		return
@@ -351,7 +351,7 @@ func (s *scheduler) boundAwaiting(e *entry) {
 	for _, r := range e.runs.snapshot() {
 		if r.State == runAwaiting && e.awaiting > maxAwaiting {
 			s.cut()
-			s.end(r, runLost, fmt.Sprintf("its callback had not come when %d newer runs waited for theirs", maxAwaiting))
+			s.end(r, runLost, fmt.Sprintf("its callback had not come when %d newer runs were waiting for theirs", maxAwaiting))
 		}
 	}
 }
@@ -372,14 +372,14 @@ func (s *scheduler) killed(r *openRun, message string) {
 	s.disableAfterLast(r.entry)
 }
 
-// disableAfterLast is disableExhausted where the run that ended did not count, but the last one that did had succeeded.
+// disableAfterLast is disableExhausted for a run that does not count, if the last one that did had succeeded.
 func (s *scheduler) disableAfterLast(e *entry) {
 	if e.job.lastResult() == "success" {
 		s.disableExhausted(e)
 	}
 }
 
-// onTaskError handles a task that Mesos refused. A duplicate id says that the
+// onTaskError handles a task that Mesos refused. A duplicate id means that the
 // task exists already, which is not a result.
 func (s *scheduler) onTaskError(r *openRun, u *mesos.TaskStatus) {
 	if strings.Contains(strings.ToLower(u.GetMessage()), "duplicate") {
@@ -439,8 +439,8 @@ func (s *scheduler) postpone(r *openRun, why string) {
 }
 
 // outdated reports whether a status that denies a launch is about an earlier one of the
-// same attempt: it names another agent, or answers a question put before this launch.
-// To believe it would launch the attempt twice.
+// same attempt: it names another agent, or answers a question asked before this launch.
+// Believing it would launch the attempt twice.
 func (s *scheduler) outdated(r *openRun, u *mesos.TaskStatus) bool {
 	if u.AgentID != nil && u.AgentID.Value != r.AgentID {
 		return true
@@ -449,7 +449,7 @@ func (s *scheduler) outdated(r *openRun, u *mesos.TaskStatus) bool {
 }
 
 // neverLaunched reports whether a status of a launching run means that no task
-// was made: the master does not know it, or the offer was no longer valid.
+// was created: the master does not know it, or the offer was no longer valid.
 func neverLaunched(u *mesos.TaskStatus) bool {
 	switch u.GetState() {
 	case mesos.TASK_UNKNOWN, mesos.TASK_GONE:
@@ -463,7 +463,7 @@ func neverLaunched(u *mesos.TaskStatus) bool {
 	return false
 }
 
-// onUnreachable starts the time within which the agent may come back, or goes on with it where an
+// onUnreachable starts the time within which the agent may come back, or continues it if an
 // earlier leader has started it.
 func (s *scheduler) onUnreachable(r *openRun, u *mesos.TaskStatus) {
 	if r.agentAway {
@@ -479,7 +479,7 @@ func (s *scheduler) onUnreachable(r *openRun, u *mesos.TaskStatus) {
 	s.log.Warn("agent unreachable", "job", r.Job, "task", r.ID, "agent", r.AgentID)
 }
 
-// giveUpUnreachable declares a task lost whose agent has been away for too long.
+// giveUpUnreachable declares a task lost because its agent has been away for too long.
 func (s *scheduler) giveUpUnreachable(r *openRun) {
 	if s.runs[r.ID] != r || !r.agentAway || s.now-r.Unreachable < s.cfg.unreachable.Milliseconds() {
 		return
@@ -487,15 +487,15 @@ func (s *scheduler) giveUpUnreachable(r *openRun) {
 	s.abandon(r, fmt.Sprintf("agent unreachable for %s", s.cfg.unreachable))
 }
 
-// abandon declares a task lost of which nothing is heard. Should it show itself again, it is killed.
+// abandon declares a task lost that is no longer heard of. If it reappears, it is killed.
 func (s *scheduler) abandon(r *openRun, why string) {
 	s.orphans[r.ID] = r.AgentID
 	s.send(killCall(r.ID, r.AgentID), nil)
 	s.lose(r, why)
 }
 
-// checkStaging looks at a task that should have started by now: it is asked
-// about once, and declared lost when the same time has passed again.
+// checkStaging checks a task that should have started by now: it asks
+// about it once, and declares it lost when the same time has passed again.
 func (s *scheduler) checkStaging(r *openRun) {
 	if s.runs[r.ID] != r || r.Started != 0 || (r.State != runLaunching && r.State != runActive) || r.agentAway {
 		return
@@ -551,7 +551,7 @@ func (s *scheduler) repeatKill(r *openRun) {
 	if s.runs[r.ID] != r || r.Killing == "" {
 		return
 	}
-	r.asked = true // of a task it does not know the master says so
+	r.asked = true // the master will say so if it does not know the task
 	s.killTask(r)
 	s.timers.move(&r.kill, s.now+killAgain.Milliseconds())
 }
@@ -565,7 +565,7 @@ func terminal(state mesos.TaskState) bool {
 	return true
 }
 
-// exitStatusOf reads the exit status out of what Mesos' command executor says of a
+// exitStatusOf reads the exit status from what Mesos' command executor says about a
 // task's end, or returns nil.
 func exitStatusOf(u *mesos.TaskStatus) *int {
 	_, digits, ok := strings.Cut(u.GetMessage(), "exited with status ")
@@ -579,10 +579,10 @@ func exitStatusOf(u *mesos.TaskStatus) *int {
 	return &code
 }
 
-// maxReason is how much of what somebody says of a task's end is kept.
+// maxReason is how much of a message about a task's end is kept.
 const maxReason = 2000
 
-// statusText is what an update says for people.
+// statusText is the text of an update for people.
 func statusText(u *mesos.TaskStatus) string {
 	if m := u.GetMessage(); m != "" {
 		return cutText(m, maxReason, "...")

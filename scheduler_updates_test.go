@@ -164,7 +164,7 @@ func TestStatusUpdates(t *testing.T) {
 		b.cluster.behave(shortOf("no processes left"))
 		b.start().post(strings.Replace(parked, `"name"`, `"epsilon":"PT5M","retries":0,"name"`, 1))
 		id := b.runNow("a")
-		if got, want := b.why("a"), "waits until 2000-01-01T00:00:00.500Z before it is tried again\nno processes left"; got != want {
+		if got, want := b.why("a"), "waits until 2000-01-01T00:00:00.500Z for its next attempt\nno processes left"; got != want {
 			b.t.Errorf("it waits for %q, want %q", got, want)
 		}
 		// After 0.5, 1.5, 3.5, 7.5, 15.5 s, then every 30 s, and at the end of epsilon.
@@ -299,7 +299,7 @@ func TestStatusUpdates(t *testing.T) {
 	})
 }
 
-// A kill that somebody asked for has the last word on how the run ended, whatever is told of its task and
+// A requested kill decides how the run ended, whatever is reported about its task and
 // whoever leads by then.
 func TestEndAfterAKill(t *testing.T) {
 	t.Parallel()

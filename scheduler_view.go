@@ -13,8 +13,8 @@ import (
 type view struct {
 	chunks  []*viewChunk // by slot, which is the order of creation
 	index   *viewIndex
-	slots   int // given out, those of jobs that are gone too
-	layout  int // times that the slots were given out anew
+	slots   int // given out, including those of jobs that are gone
+	layout  int // how often the slots have been reassigned
 	count   int
 	invalid []invalidRecord
 	clock   clockReport
@@ -34,14 +34,14 @@ type jobView struct {
 	job      *Job
 	runs     []*Run    // open, oldest first
 	history  []*Run    // ended, newest first
-	sched    Schedule  // as it is followed; one without occurrences if it is not
-	handled  int64     // latest instant of it that was made due, in ms; it comes to no other up to there
-	next     time.Time // where sched stands; zero if there is no occurrence left
+	sched    Schedule  // as it is followed; without occurrences if it is not
+	handled  int64     // its latest instant that was made due, in ms; none up to there will be made due
+	next     time.Time // the next occurrence of sched; zero if there is none left
 	problem  string    // why it cannot be scheduled, or ""
-	notice   string    // what a leader has done to it by itself, or ""
+	notice   string    // what a leader has done to it on its own initiative, or ""
 	parents  []string
 	children []string
-	missed   int64 // occurrences missed since the job was made
+	missed   int64 // occurrences missed since the job was created
 	bars     barring
 	backfill *backfill
 	absent   bool  // it has not succeeded for too long
@@ -52,7 +52,7 @@ type jobView struct {
 }
 
 // lists are the JSON of a job's document as each dialect lists it, once asked for. All
-// pictures of the job share them for as long as it has that document.
+// pictures of the job share them as long as it has that document.
 type lists [2]atomic.Pointer[[]byte]
 
 // An invalidRecord is a stored record that cannot be used. It is kept as it is.
@@ -91,7 +91,7 @@ func (v *view) all() iter.Seq[*jobView] {
 	}
 }
 
-// slot returns where the job of that name stands, if there is one.
+// slot returns the slot of the job of that name, if there is one.
 func (v *view) slot(name string) (int, bool) {
 	slot, ok := v.index.shards[v.index.shard(name)][name]
 	return slot, ok
@@ -125,7 +125,7 @@ func (v *view) edges() iter.Seq2[string, string] {
 	}
 }
 
-// state returns idle, queued or running, and the number of runs going on.
+// state returns idle, queued or running, and the number of runs under way.
 // A job that runs and is queued too counts as running, as in every version.
 func (j *jobView) state() (string, int) {
 	running, queued := 0, false
@@ -146,8 +146,8 @@ func (j *jobView) state() (string, int) {
 	return "idle", 0
 }
 
-// A viewChange is what one event altered: the names of jobs that are gone, and then jobs
-// that are new, in the order of their creation, or different.
+// A viewChange is what one event has changed: the names of jobs that are gone, and the jobs
+// that are different or new, the latter in the order of their creation.
 type viewChange struct {
 	clear []string
 	set   []*jobView
@@ -174,8 +174,8 @@ func (v *view) with(changes []viewChange) *view {
 	return &next
 }
 
-// compact gives the slots out anew, in the same order: those of jobs that are gone would
-// otherwise cost every reader and every change for as long as the term lasts.
+// compact reassigns the slots, in the same order: those of jobs that are gone would
+// otherwise burden every reader and every change until the term ends.
 func (v *view) compact() {
 	old := *v
 	v.chunks, v.slots, v.index = nil, 0, &viewIndex{seed: old.index.seed}
@@ -283,7 +283,7 @@ func asAbsent(j *jobView) int {
 }
 
 // changed returns a channel that is closed at the next publication of a view. It must be
-// asked for before the view.
+// called before view.
 func (s *scheduler) changed() <-chan struct{} {
 	for {
 		if c := s.watch.Load(); c != nil {
@@ -305,7 +305,7 @@ func (v *view) queueAge(now time.Time) time.Duration {
 }
 
 // since returns what differs from an earlier view of the same term. Its cost follows
-// what has changed, beside a pointer for every 256 jobs, unless slots were given out anew in between.
+// what has changed, plus a pointer for every 256 jobs, unless slots were reassigned in between.
 func (v *view) since(old *view) (changed []*jobView, removed []string) {
 	if v.layout != old.layout {
 		return v.sinceLayout(old)
@@ -327,7 +327,7 @@ func (v *view) since(old *view) (changed []*jobView, removed []string) {
 			case now == was:
 			case now != nil:
 				changed = append(changed, now)
-			case v.job(was.job.Name) == nil: // otherwise it was made anew, in another slot
+			case v.job(was.job.Name) == nil: // otherwise it was created again, in another slot
 				removed = append(removed, was.job.Name)
 			}
 		}
@@ -335,7 +335,7 @@ func (v *view) since(old *view) (changed []*jobView, removed []string) {
 	return changed, removed
 }
 
-// sinceLayout is since where slots tell nothing.
+// sinceLayout is since for views whose slots can't be compared.
 func (v *view) sinceLayout(old *view) (changed []*jobView, removed []string) {
 	for now := range v.all() {
 		if old.job(now.job.Name) != now {

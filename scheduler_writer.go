@@ -40,11 +40,11 @@ const (
 // effects of each change, in the same order, once everything before it and the change
 // itself are stored. What arrives during a commit forms the next one.
 //
-// Its goroutine is the only one that calls the store. Who needs what is stored visits it between
-// two commits. The effects run in another one, the herald's, beside the commits that follow.
+// Its goroutine is the only one that calls the store. Code that needs the stored records visits it between
+// two commits. The effects run in another one, the herald's, concurrently with the commits that follow.
 type writer struct {
 	store     store
-	batchSize int // bytes that go into one commit if that can be chosen
+	batchSize int // bytes that go into one commit if there is a choice
 	publish   func([]viewChange, viewTotals)
 	onBatch   func(changes, records int, took time.Duration, err error) // may be nil
 	log       *slog.Logger
@@ -78,7 +78,7 @@ func (w *writer) enqueue(c *change) {
 	}
 }
 
-// full reports whether so much waits that new changes should be refused.
+// full reports whether too much is waiting for new changes to be accepted.
 func (w *writer) full() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -122,12 +122,12 @@ func (w *writer) run(ctx context.Context) error {
 	return err
 }
 
-// storeAll hands every batch on that is stored, in order. It returns why it ended, and
+// storeAll hands on every stored batch, in order. It returns why it ended, and
 // the batch whose commit failed, if that is why.
 func (w *writer) storeAll(ctx context.Context, stored chan<- []*change) ([]*change, error) {
 	for {
 		select {
-		case visit := <-w.visits: // one between two commits, so that neither waits for many of the other
+		case visit := <-w.visits: // one between two commits, so that neither has to wait for many of the other
 			if err := visit(ctx); err != nil {
 				return nil, err
 			}
@@ -196,7 +196,7 @@ func (w *writer) commit(ctx context.Context, batch []*change) (err error) {
 }
 
 // announce publishes what a stored batch has changed, and then runs its effects. One that panics
-// keeps none of the others from running; what comes back then is the first such fault.
+// does not keep the others from running; the first such fault is returned.
 func (w *writer) announce(batch []*change) error {
 	views := make([]viewChange, 0, len(batch))
 	for _, c := range batch {
@@ -221,7 +221,7 @@ func (w *writer) perform(effect func(error), stored error) (err error) {
 }
 
 // abandon tells everybody who waits for a change that it was not stored, or,
-// for the batch in flight, that nobody knows.
+// for the batch in flight, that the outcome is unknown.
 func (w *writer) abandon(batch []*change, err error) {
 	w.mu.Lock()
 	batch = append(batch[:len(batch):len(batch)], w.waiting...)
@@ -229,13 +229,13 @@ func (w *writer) abandon(batch []*change, err error) {
 	w.mu.Unlock()
 	for _, c := range batch {
 		for _, effect := range c.effects {
-			_ = w.perform(effect, err) // the term ends as it is
+			_ = w.perform(effect, err) // the term is ending anyway
 		}
 	}
 }
 
 // mergeRecords joins the records of the changes; the last value of a key counts,
-// so that no key stands twice in one commit.
+// so that no key occurs twice in one commit.
 func mergeRecords(batch []*change) []record {
 	n := 0
 	for _, c := range batch {

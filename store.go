@@ -21,8 +21,8 @@ const (
 	// maxMulti is the most that the records of one commit may take together.
 	maxMulti = 1_040_000
 
-	// maxJob is the most that a job's document may take: while a run of it waits the store
-	// holds it twice, and one commit may have to write both, with the job's history.
+	// maxJob is the most that a job's document may take: while a run of the job waits, the store
+	// holds the document twice, and one commit may have to write both, with the job's history.
 	maxJob = 350_000
 
 	// loadReaders is how many single reads are under way at a time.
@@ -32,7 +32,7 @@ const (
 // errFenced is a commit's answer when another instance leads.
 var errFenced = errors.New("no longer the leader")
 
-// A zkStore keeps records in ZooKeeper for one term of leadership: the listing of
+// A zkStore keeps records in ZooKeeper for one term of leadership: those of
 // the JVM versions in <root>/state, in Mesos' encoding, and what has no place there
 // below <root>/go. Every commit is one transaction that fails when the term's latch
 // node is gone, however late it arrives.
@@ -49,7 +49,7 @@ type zkStore struct {
 	foreign     others
 
 	versions map[string]int32 // version of every node, by key
-	closed   []string         // keys of the nodes that we must not read
+	closed   []string         // keys of the nodes that we are not allowed to read
 	kinds    map[string]bool  // the folders below <root>/go
 }
 
@@ -60,10 +60,10 @@ type termRecord struct {
 	Latch string `json:"latch"`
 }
 
-// termKeys are the keys that this version knows of it.
+// termKeys are the keys of it that this version knows.
 var termKeys = fieldKeys(termRecord{})
 
-// A termMark tells states in ZooKeeper apart: by the node <root>/go/term, and how far that has come.
+// A termMark distinguishes states in ZooKeeper, by the node <root>/go/term and how far it has advanced.
 type termMark struct {
 	node    string // which such node it is, "" for none
 	version int32
@@ -73,10 +73,10 @@ type termMark struct {
 	kept    rawMembers
 }
 
-// readTermMark reads the mark as the servers agree on it.
+// readTermMark reads the mark that the servers agree on.
 func readTermMark(session *zkSession, root string) (termMark, error) {
 	name := root + "/go/term"
-	// Another server than ours may have taken the last commit.
+	// A server other than ours may have taken the last commit.
 	if _, err := session.Sync(name); err != nil {
 		return termMark{}, err
 	}
@@ -89,14 +89,14 @@ func readTermMark(session *zkSession, root string) (termMark, error) {
 	}
 	var last termRecord
 	if err := json.Unmarshal(data, &last); err != nil {
-		last.Term = int64(stat.Version) // somebody wrote there; each term counts the version up by one at least
+		last.Term = int64(stat.Version) // somebody wrote there; each term increments the version by at least one
 		data = nil
 	}
 	return termMark{fmt.Sprintf("%d-%x", stat.Ctime, stat.Czxid), stat.Version, last.Term, last.Latch, stat.Mzxid, keepUnknown(data, termKeys)}, nil
 }
 
 // openZKStore begins a term, with a number above the one given: latch is the path of the node that
-// campaign returned. The result serves until the session ends or a commit fails.
+// campaign returned. The store can be used until the session ends or a commit fails.
 func openZKStore(session *zkSession, root, latch string, above int64) (*zkStore, error) {
 	s := &zkStore{session: session, root: root, latch: latch, versions: map[string]int32{}}
 	for _, dir := range []string{s.path("state"), s.path("go/instances")} {
@@ -110,8 +110,8 @@ func openZKStore(session *zkSession, root, latch string, above int64) (*zkStore,
 	return s, nil
 }
 
-// beginTerm takes the number after the last term's, or after the one given, if that is more, and
-// looks who has led since that.
+// beginTerm takes the number after the last term's, or after the one given if that is higher, and
+// checks who has led since then.
 func (s *zkStore) beginTerm(above int64) error {
 	if _, err := s.session.Create(s.path("go/term"), []byte("{}"), 0, s.session.acl); err != nil && !errors.Is(err, zk.ErrNodeExists) {
 		return err
@@ -130,7 +130,7 @@ func (s *zkStore) beginTerm(above int64) error {
 
 func (s *zkStore) id() termID { return termID{s.counter, s.term} }
 
-// mark is where the state stands after the last commit.
+// mark returns the mark of the state after the last commit.
 func (s *zkStore) mark() termMark {
 	return termMark{node: s.counter, version: s.termVersion, term: s.term, latch: path.Base(s.latch)}
 }
@@ -245,7 +245,7 @@ func (s *zkStore) loaded(keys []string, nodes []zkNode) (map[string][]byte, erro
 	return records, errors.Join(unread...)
 }
 
-// reading is what a node tells of the record of its key. The error is about ZooKeeper.
+// reading returns the record of a key from its node. The error is about ZooKeeper.
 func (s *zkStore) reading(key string, n zkNode) (reading, error) {
 	r := reading{record: record{key: key}}
 	switch {
@@ -266,7 +266,7 @@ func (s *zkStore) reading(key string, n zkNode) (reading, error) {
 		}
 		value = e.value
 	}
-	r.value = append([]byte{}, value...) // not nil, and no part of a larger array
+	r.value = append([]byte{}, value...) // not nil, and not part of a larger array
 	return r, nil
 }
 
@@ -323,7 +323,7 @@ func (s *zkStore) listKeys() ([]string, error) {
 func (s *zkStore) children(dir string) ([]string, error) {
 	names, _, err := s.session.Children(s.path(dir))
 	if errors.Is(err, zk.ErrNoNode) {
-		return nil, nil // a JVM version's state, of which nothing is ours yet
+		return nil, nil // a JVM version's state, with nothing of ours yet
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list node %q: %w", s.path(dir), err)
@@ -434,7 +434,7 @@ func (s *zkStore) multi(ops []zkOp) error {
 	return nil
 }
 
-// applied notes the version that a node has now.
+// applied records the new version of a node.
 func (s *zkStore) applied(op zkOp, result zk.MultiResponse) {
 	switch r := op.request.(type) {
 	case *zk.CreateRequest:
@@ -450,8 +450,8 @@ func (s *zkStore) applied(op zkOp, result zk.MultiResponse) {
 	}
 }
 
-// refusal says what a failed transaction means. The operation to blame is the
-// first with an error; the ones after it, and before it, were merely not done.
+// refusal returns what a failed transaction means. The operation to blame is the
+// first with an error; the others were merely not done.
 func (s *zkStore) refusal(err error, fence int, ops []zkOp, results []zk.MultiResponse) error {
 	for _, unknown := range []error{zk.ErrConnectionClosed, zk.ErrClosing, zk.ErrSessionExpired, zk.ErrSessionMoved, zk.ErrNoServer} {
 		if errors.Is(err, unknown) {
@@ -479,7 +479,7 @@ func foreignDeed(err error) string {
 	case errors.Is(err, zk.ErrBadVersion):
 		return "has been changed by somebody else"
 	case errors.Is(err, zk.ErrNodeExists):
-		return "has been made by somebody else"
+		return "has been created by somebody else"
 	case errors.Is(err, zk.ErrNoAuth):
 		return "is closed to this instance (see --zk_auth)"
 	}

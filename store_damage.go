@@ -14,19 +14,19 @@ import (
 	"strings"
 )
 
-// noDamage is accepted where no offset of damage is.
+// noDamage is the offset to pass if no damage is accepted.
 const noDamage = -1
 
-// A damageError is a log that is not what was written, or that is missing where there should be one. It
+// A damageError reports a log that is not what was written, or that is missing where there should be one. It
 // has been left as it was.
 type damageError struct {
 	file     string
 	missing  bool
 	offset   int64
-	what     string // is wrong there
+	what     string // what is wrong there
 	copy     string // of the whole file; "" if there is none
 	uncopied error  // why
-	whole    int    // records that could still be read
+	whole    int    // records that can still be read
 	jobs     int    // among them
 }
 
@@ -41,19 +41,19 @@ func (e *damageError) Error() string {
 		text += "It could not be copied: " + e.uncopied.Error() + ". "
 	}
 	return text + fmt.Sprintf("Restore a backup (chronos restore --data_dir %s FILE), or start once with --accept_damaged_state %d, "+
-		"which goes on with all that is whole: %d records, of them %d jobs", dir, e.offset, e.whole, e.jobs)
+		"which keeps everything that is intact: %d records, of which %d are jobs", dir, e.offset, e.whole, e.jobs)
 }
 
-// pastRun returns what shows that jobs have run with this directory, "" if nothing does.
+// pastRun returns evidence that jobs have run with this directory, "" if there is none.
 func pastRun(d disk) string {
-	first := func(dir string) string { // "" if it is empty, or no directory
+	first := func(dir string) string { // "" if it is empty or not a directory
 		entries, _ := os.ReadDir(dir)
 		if len(entries) == 0 {
 			return ""
 		}
 		return filepath.Join(dir, entries[0].Name())
 	}
-	// Sandboxes, as the cluster that is this machine lays them out: runs/<id>, ended/<job>/<id>.
+	// Sandboxes, as local mode lays them out: runs/<id>, ended/<job>/<id>.
 	if run := first(d.path("runs")); run != "" {
 		return run
 	}
@@ -66,13 +66,13 @@ func pastRun(d disk) string {
 	return ""
 }
 
-// damaged is what becomes of a log that is damaged at s.end: a log of what is whole, if that
-// offset is accepted, else an error.
+// damaged handles a log that is damaged at s.end: it makes a log of what is intact, if that
+// offset is accepted, and returns an error otherwise.
 func (s *fileStore) damaged(what string, size, accepted int64) error {
 	e := &damageError{file: s.disk.path(logName), offset: s.end, what: what}
 	e.copy, e.uncopied = s.copyBeside("damaged", 0, size)
 	if err := s.salvage(size); err != nil {
-		return fmt.Errorf("read what is whole of %s, which is damaged at offset %d: %w", e.file, e.offset, err)
+		return fmt.Errorf("read the intact part of %s, which is damaged at offset %d: %w", e.file, e.offset, err)
 	}
 	e.whole = len(s.index)
 	for key := range s.index {
@@ -87,14 +87,14 @@ func (s *fileStore) damaged(what string, size, accepted int64) error {
 		return e
 	}
 	if err := s.rewriteFrom(s.eachPlaced); err != nil {
-		return fmt.Errorf("write anew what is whole of %s: %w", e.file, err)
+		return fmt.Errorf("rewrite the intact part of %s: %w", e.file, err)
 	}
-	s.remark(fmt.Sprintf("%s was damaged at offset %d (%s); as --accept_damaged_state says, it goes on with all that was whole, %d records, of them %d jobs; the file as it was is %s",
+	s.remark(fmt.Sprintf("%s was damaged at offset %d (%s); as --accept_damaged_state says, everything that was intact is kept: %d records, of which %d are jobs; the original file is %s",
 		e.file, e.offset, what, e.whole, e.jobs, e.copy))
 	return nil
 }
 
-// salvage reads every whole frame of a damaged log into the index, also those behind the damage.
+// salvage reads every intact frame of a damaged log into the index, including those after the damage.
 func (s *fileStore) salvage(size int64) error {
 	s.index, s.live = map[string]span{}, 0
 	s.head = salvageLogHead(s.file)
@@ -115,7 +115,7 @@ func (s *fileStore) salvage(size int64) error {
 	}
 }
 
-// eachPlaced is each for a log that has damage between its records, in frames that were sound a moment ago.
+// eachPlaced is each for a log with damage between its records, whose frames were intact a moment ago.
 func (s *fileStore) eachPlaced(visit func(key string, value []byte) error) error {
 	keys := slices.SortedFunc(maps.Keys(s.index), func(a, b string) int { return cmp.Compare(s.index[a].offset, s.index[b].offset) })
 	for _, key := range keys {
@@ -144,27 +144,27 @@ func (s *fileStore) cutTail(size int64) error {
 	return nil
 }
 
-// beginAgain takes over a log of a head only whose head does not say that records are counted: one that an
-// older build has begun and written nothing to, or one of such a build that was cut.
+// beginAgain takes over a log that consists of a head that does not say that records are counted: one that an
+// older build has begun and written nothing to, or one by such a build that was truncated.
 func (s *fileStore) beginAgain() error {
 	kept, err := s.copyBeside("head", 0, int64(logStart))
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", s.disk.path(logName), err)
 	}
 	if err := s.rewrite(); err != nil {
-		return fmt.Errorf("write %s anew: %w", s.disk.path(logName), err)
+		return fmt.Errorf("rewrite %s: %w", s.disk.path(logName), err)
 	}
-	s.remark(fmt.Sprintf("%s, which an older version has begun, holds nothing; if there were jobs it was cut: restore a backup then. The file as it was is %s", s.disk.path(logName), kept))
+	s.remark(fmt.Sprintf("%s, begun by an older version, holds nothing; if there were jobs, it was truncated: then restore a backup. The original file is %s", s.disk.path(logName), kept))
 	return nil
 }
 
-// remark tells of something that people should know, now in the log and for a while in /health.
+// remark reports something that people should know, once in the log and for a while in /health.
 func (s *fileStore) remark(text string) {
 	s.log.Warn(text)
 	s.remarks.add(text)
 }
 
-// copyBeside copies a part of the log to a file beside it, unless that is there already, and returns its name.
+// copyBeside copies a part of the log to a file beside it, unless that exists already, and returns its name.
 func (s *fileStore) copyBeside(kind string, from, to int64) (path string, err error) {
 	sum := crc32.New(castagnoli)
 	if _, err := io.Copy(sum, io.NewSectionReader(s.file, from, to-from)); err != nil {
@@ -191,8 +191,8 @@ func (s *fileStore) copyBeside(kind string, from, to int64) (path string, err er
 	return s.disk.path(name), nil
 }
 
-// replaceDamaged puts the state that fill makes in the place of one that is damaged or missing. Until
-// that is whole the old one stays.
+// replaceDamaged replaces a damaged or missing state with the one that fill makes. Until
+// that is complete the old one stays.
 func replaceDamaged(dir string, damage *damageError, log *slog.Logger, fill func(store) error) (err error) {
 	if damage.uncopied != nil {
 		return damage

@@ -102,16 +102,16 @@ func TestDamageIsToldFromATornTail(t *testing.T) {
 		{"half a head", compacted[:10], 0, "not a chronos state file"},
 		{"cut after the head", compacted[:logStart], int64(logStart), "the number of its records is missing"},
 		{"cut in the count", compacted[:frames[1]-1], int64(logStart), "the number of its records is missing"},
-		{"cut after the count", compacted[:frames[1]], frames[1], "it began with 10 records, of which 0 are there"},
-		{"cut between frames", compacted[:last], last, "it began with 10 records, of which 8 are there"},
-		{"cut in the last frame", compacted[:len(compacted)-1], last, "it began with 10 records, of which 8 are there"},
-		{"a bit of the only records", flip(compacted, 20_000), frames[1], "it began with 10 records, of which 0 are there"},
-		{"a bit of the last frame", flip(compacted, int64(len(compacted)-1)), last, "it began with 10 records, of which 8 are there"},
+		{"cut after the count", compacted[:frames[1]], frames[1], "it started with 10 records, of which 0 are left"},
+		{"cut between frames", compacted[:last], last, "it started with 10 records, of which 8 are left"},
+		{"cut in the last frame", compacted[:len(compacted)-1], last, "it started with 10 records, of which 8 are left"},
+		{"a bit of the only records", flip(compacted, 20_000), frames[1], "it started with 10 records, of which 0 are left"},
+		{"a bit of the last frame", flip(compacted, int64(len(compacted)-1)), last, "it started with 10 records, of which 8 are left"},
 		{"a bit of the mark", flip(compacted, int64(len(logMagic))), 0, "not a chronos state file"},
 		{"a bit of the count", flip(compacted, frames[1]-1), int64(logStart), "the number of its records is missing"},
-		{"of an older build, none whole", flip(old[:logStart+20], int64(logStart+2)), int64(logStart), "none of its records is whole"},
-		{"of an older build, a bit of the first commit", flip(old, int64(logStart+frameHead)), int64(logStart), "it goes on at offset"},
-		{"bytes behind a bad frame", append(flip(old, int64(len(old)-1)), "more"...), int64(len(old)) - 18, "it goes on at offset"},
+		{"of an older build, none whole", flip(old[:logStart+20], int64(logStart+2)), int64(logStart), "none of its records is intact"},
+		{"of an older build, a bit of the first commit", flip(old, int64(logStart+frameHead)), int64(logStart), "it continues at offset"},
+		{"bytes behind a bad frame", append(flip(old, int64(len(old)-1)), "more"...), int64(len(old)) - 18, "it continues at offset"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir, file := stateDir(t, test.content)
@@ -159,7 +159,7 @@ func TestDamageIsAcceptedOnlyWhereItIsSaid(t *testing.T) {
 	if err != nil || len(records) != 6 { // four before the damage, two behind it
 		t.Fatalf("load() = %q, %v, want six jobs", keysOf(records), err)
 	}
-	if p := strings.Join(s.problems(), "\n"); !strings.Contains(p, "of them 6 jobs") || !strings.Contains(log.String(), "of them 6 jobs") {
+	if p := strings.Join(s.problems(), "\n"); !strings.Contains(p, "of which 6 are jobs") || !strings.Contains(log.String(), "of which 6 are jobs") {
 		t.Errorf("neither health nor log say what was accepted: %q, %q", p, log.String())
 	}
 	mustCommit(t, s, put("J_new", "1"))
@@ -271,7 +271,7 @@ func (f *memFile) Truncate(size int64) error {
 	return nil
 }
 
-// memInfo is what Stat tells of a memFile.
+// memInfo is what Stat returns for a memFile.
 type memInfo struct {
 	file *memFile
 	size int64
@@ -431,7 +431,7 @@ func TestCountOfAnotherSaltCountsForNothing(t *testing.T) {
 	}
 }
 
-// A state file that is missing where jobs have run is no first start.
+// A missing state file where jobs have run is not a first start.
 func TestMissingFileIsDamageWhereJobsHaveRun(t *testing.T) {
 	t.Parallel()
 	for run, isDamage := range map[string]bool{"": false, "runs": false, "ended/job": false, "trash/x": false, "runs/ct:1:0:a:": true, "ended/a/ct:1:0:a:": true} {

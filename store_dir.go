@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// A logFile is what the file store asks of an open file.
+// A logFile is what the file store needs from an open file.
 type logFile interface {
 	io.ReaderAt
 	io.WriterAt
@@ -28,7 +28,7 @@ type logFile interface {
 type disk interface {
 	open(name string, flag int) (logFile, error)
 	stat(name string) (os.FileInfo, error)
-	same(a, b os.FileInfo) bool // whether both are of one file
+	same(a, b os.FileInfo) bool // whether both are the same file
 	rename(from, to string) error
 	link(from, to string) error
 	sync() error // makes renames durable
@@ -118,8 +118,8 @@ func lockDir(dir string) (*os.File, error) {
 	return lock, nil
 }
 
-// hold makes sure that the directory is there and that this process has its lock. A directory
-// that is gone is made again where the one above it is still there.
+// hold makes sure that the directory exists and that this process holds its lock. A directory
+// that is gone is created again if its parent still exists.
 func (s *fileStore) hold() error {
 	if s.lock == nil {
 		return nil
@@ -142,15 +142,15 @@ func (s *fileStore) hold() error {
 	}
 	s.lock.Close()
 	s.lock = lock
-	s.log.Warn("the lock of the state directory was gone; it is taken again", "dir", dir)
+	s.log.Warn("the lock of the state directory was gone; it has been taken again", "dir", dir)
 	if made == nil && s.remade != nil {
 		s.remade()
 	}
 	return nil
 }
 
-// guard makes sure that the directory is ours, and says what somebody else has done to
-// the log since we wrote to it, "" for nothing.
+// guard makes sure that the directory is ours, and returns what somebody else has done to
+// the log since we last wrote to it, "" for nothing.
 func (s *fileStore) guard() (foreign string, err error) {
 	if err := s.hold(); err != nil {
 		return "", err
@@ -164,9 +164,9 @@ func (s *fileStore) foreign() string {
 	case errors.Is(err, fs.ErrNotExist):
 		return "is gone"
 	case err != nil:
-		return "can't be looked at (" + err.Error() + ")"
+		return "can't be examined (" + err.Error() + ")"
 	case !s.disk.same(there, s.seen):
-		return "is another file than the one in use"
+		return "is a different file from the one in use"
 	case there.Size() != s.seen.Size():
 		return fmt.Sprintf("has %d bytes, of which this process has written %d", there.Size(), s.seen.Size())
 	case there.ModTime().Equal(s.seen.ModTime()):
@@ -175,11 +175,11 @@ func (s *fileStore) foreign() string {
 	if err := s.each(func(string, []byte) error { return nil }); err != nil {
 		return "has been written to (" + err.Error() + ")"
 	}
-	s.seen = there // touched, no more
+	s.seen = there // merely touched
 	return ""
 }
 
-// setAside keeps what somebody else has put in the place of the log under a name of its own.
+// setAside keeps what somebody else has put in place of the log, under another name.
 func (s *fileStore) setAside() error {
 	if s.seen == nil {
 		return nil
@@ -188,10 +188,10 @@ func (s *fileStore) setAside() error {
 	if foreign == "" {
 		return nil
 	}
-	text := s.disk.path(logName) + " " + foreign + ", and was written anew"
+	text := s.disk.path(logName) + " " + foreign + ", and was rewritten"
 	if _, err := s.disk.stat(logName); err == nil {
 		aside := s.freeName("found-" + time.Now().UTC().Format("20060102T150405Z"))
-		// A link leaves no moment without a log. Not every file system has them.
+		// With a link there is no moment without a log. Not every file system has links.
 		if s.disk.link(logName, aside) != nil {
 			if err := s.disk.rename(logName, aside); err != nil {
 				return err
@@ -214,14 +214,14 @@ func (s *fileStore) freeName(ending string) string {
 	}
 }
 
-// watchInterval is how often the file is looked at while nothing is stored.
+// watchInterval is how often the file is checked while nothing is stored.
 const watchInterval = 2 * time.Second
 
 // watch looks after the file until ctx ends.
 func (s *fileStore) watch(ctx context.Context) {
 	for rest(ctx, watchInterval) {
-		if s.mu.TryLock() { // a commit looks itself
-			_ = s.mend() // which has told of it
+		if s.mu.TryLock() { // a commit checks by itself
+			_ = s.mend() // which has reported it
 			s.mu.Unlock()
 		}
 	}
@@ -234,7 +234,7 @@ func (s *fileStore) ready() error {
 	return s.mend()
 }
 
-// mend does what it takes to store again, and tells if that is not enough.
+// mend does what is needed to store again, and reports if that is not enough.
 func (s *fileStore) mend() error {
 	err := s.settle()
 	if err == nil && s.wanted > 0 {
@@ -251,7 +251,7 @@ func (s *fileStore) mend() error {
 // still be killed and jobs deleted, which is what makes room.
 const reserveSize = 1 << 20
 
-// reserve has the log hold that much, when half of it is used up.
+// reserve makes the log hold that much again when half of it is used up.
 func (s *fileStore) reserve() {
 	if s.held-s.end >= reserveSize/2 {
 		return
@@ -268,7 +268,7 @@ func (s *fileStore) reserve() {
 	}
 }
 
-// lookForRoom tells when the disk is full, and when it is not any more.
+// lookForRoom reports when the disk is full, and when it no longer is.
 func (s *fileStore) lookForRoom() {
 	s.reserve()
 	free, err := s.disk.free()
@@ -282,12 +282,12 @@ func (s *fileStore) lookForRoom() {
 }
 
 func (s *fileStore) tellFull() {
-	const step = 256 << 10 // so that the log does not tell of each change
+	const step = 256 << 10 // so that not every change is logged
 	s.full.note(s.log, fmt.Sprintf("disk full: %s; at least %d KiB are left in reserve for changes. Make room there, or delete a job whose runs have taken it",
 		s.disk.path(""), max(0, s.held-s.end)/step*step>>10))
 }
 
-// makeRoom finds out whether there is room by now for what could not be appended.
+// makeRoom checks whether there is room by now for what could not be appended.
 func (s *fileStore) makeRoom() error {
 	err := s.write(make([]byte, s.wanted))
 	s.cutBack()
@@ -300,7 +300,7 @@ func (s *fileStore) makeRoom() error {
 	return err
 }
 
-// tell says in the log and in /health why nothing can be stored, or that it can.
+// tell reports in the log and in /health why nothing can be stored, or that storing works again.
 func (s *fileStore) tell(err error) {
 	switch dir := s.disk.path(""); {
 	case err == nil:
@@ -311,11 +311,11 @@ func (s *fileStore) tell(err error) {
 	case errors.Is(err, errInUse):
 		s.refused.note(s.log, err.Error()+"; stop one of the two instances: what this one has stays in its memory")
 	default:
-		s.refused.note(s.log, err.Error()+"; see to the directory. Everything is written there anew when that works; until then don't stop this process, or restore a backup after it (chronos restore --data_dir "+dir+")")
+		s.refused.note(s.log, err.Error()+"; check the directory. Everything is rewritten there once that is possible; until then don't stop this process, or restore a backup afterwards (chronos restore --data_dir "+dir+")")
 	}
 }
 
-// problems is what people should know of the state's files.
+// problems returns what people should know about the state's files.
 func (s *fileStore) problems() []string {
 	var all []string
 	for _, t := range []*trouble{&s.refused, &s.full} {

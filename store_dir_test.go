@@ -38,7 +38,7 @@ func must(t testing.TB, errs ...error) {
 }
 
 // What somebody does to the file or the directory of a running instance costs nothing as long as the
-// directory is this process's and every record can be read: the file is written anew, and what was there is kept.
+// directory is this process's and every record can be read: the file is rewritten, and what was there is kept.
 func TestFileThatChangesUnderARunningInstanceIsWrittenAnew(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -50,10 +50,10 @@ func TestFileThatChangesUnderARunningInstanceIsWrittenAnew(t *testing.T) {
 		{"deleted", func(t *testing.T, _, file string) { must(t, os.Remove(file)) }, "is gone", ""},
 		{"replaced", func(t *testing.T, _, file string) {
 			must(t, os.Remove(file), os.WriteFile(file, []byte("another"), 0o600))
-		}, "is another file", "another"},
+		}, "is a different file", "another"},
 		{"emptied by replacement", func(t *testing.T, _, file string) {
 			must(t, os.Rename(file, file+".old"), os.WriteFile(file, nil, 0o600))
-		}, "is another file", ""},
+		}, "is a different file", ""},
 		{"appended to", func(t *testing.T, _, file string) {
 			f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
 			must(t, err)
@@ -66,7 +66,7 @@ func TestFileThatChangesUnderARunningInstanceIsWrittenAnew(t *testing.T) {
 		{"directory deleted", func(t *testing.T, dir, _ string) { must(t, os.RemoveAll(dir)) }, "is gone", ""},
 		{"directory replaced", func(t *testing.T, dir, file string) {
 			must(t, os.Rename(dir, dir+".old"), os.Mkdir(dir, 0o700), os.WriteFile(file, []byte("older"), 0o600))
-		}, "is another file", "older"},
+		}, "is a different file", "older"},
 	} {
 		for _, noticed := range []string{"by the next commit", "while nothing is stored", "by the next term"} {
 			t.Run(test.name+" "+noticed, func(t *testing.T) {
@@ -186,21 +186,21 @@ func TestFileThatWasWrittenIntoIsNotOverwritten(t *testing.T) {
 			left := string(readFile(t, file))
 			for range 2 {
 				err := s.commit(t.Context(), []record{put("J_c", "3")})
-				if pe, ok := errors.AsType[*fs.PathError](err); !ok || !strings.Contains(pe.Error(), "can't be written anew") {
+				if pe, ok := errors.AsType[*fs.PathError](err); !ok || !strings.Contains(pe.Error(), "can't be rewritten") {
 					t.Fatalf("commit = %v, want a refusal", err)
 				}
 			}
 			if now := string(readFile(t, file)); now != left {
 				t.Errorf("the file was changed from %q to %q", left, now)
 			}
-			if p := strings.Join(s.problems(), "\n"); !strings.Contains(p, "chronos restore --data_dir "+dir) || !strings.Contains(log.String(), "can't be written anew") {
+			if p := strings.Join(s.problems(), "\n"); !strings.Contains(p, "chronos restore --data_dir "+dir) || !strings.Contains(log.String(), "can't be rewritten") {
 				t.Errorf("health %q, log %q", p, log.String())
 			}
 		})
 	}
 }
 
-// Touching the file, or linking it elsewhere, is nothing to be told of.
+// Touching the file, or linking it elsewhere, is not worth reporting.
 func TestFileThatIsOnlyTouchedIsLeftAsItIs(t *testing.T) {
 	t.Parallel()
 	s, dir, _ := watchedStore(t)
@@ -283,7 +283,7 @@ func TestFullDiskIsSaidAndTriedAgainWhenThereIsRoom(t *testing.T) {
 }
 
 // While the state can't be stored the API goes on showing what is stored, refuses changes with 507 at once, and
-// loads nothing anew; when it can be stored again a new term begins.
+// reloads nothing; when it can be stored again a new term begins.
 func TestChangesAreAnsweredWith507AndReadersGoOn(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

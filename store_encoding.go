@@ -6,14 +6,14 @@ import (
 )
 
 // A stateVariable is what Mesos' replicated state keeps in a node, its Entry: a protobuf message of
-// package mesos.internal.state, the same from Mesos 0.22 on.
+// package mesos.internal.state, unchanged since Mesos 0.22.
 type stateVariable struct {
 	name  string // the node's own
 	uuid  []byte // 16 bytes, a new one for every write
 	value []byte
 }
 
-// variableOverhead is what that takes beside the name and the value, at most.
+// variableOverhead is the most that it takes in addition to the name and the value.
 const variableOverhead = 16 + 3*(1+binary.MaxVarintLen32)
 
 // encodeVariable returns the bytes that libmesos writes. uuid must be a real version
@@ -31,12 +31,12 @@ func appendField[T string | []byte](b []byte, number byte, content T) []byte {
 	return append(b, content...)
 }
 
-// decodeVariable accepts fields in any order, and fields unknown to it. The result
+// decodeVariable accepts fields in any order, and unknown fields. The result
 // shares memory with b.
 func decodeVariable(b []byte) (stateVariable, error) {
 	var e stateVariable
 	var seen [4]bool
-	groups := 0 // how many groups, which are unknown fields, we are in
+	groups := 0 // the nesting depth of groups, which are unknown fields
 	for len(b) > 0 {
 		tag, n := binary.Uvarint(b)
 		if n <= 0 || tag>>3 == 0 {

@@ -26,24 +26,24 @@ const (
 // leaves all of it or nothing. When most of the log is history it is rewritten.
 // A flock keeps other processes out until Close.
 //
-// What somebody else does to the file or its directory is noticed by watch, and at the next commit at
-// the latest. The file that is open has every record then, unless it was written to, and the log is
-// written anew from it if the directory is ours; else changes are refused.
+// What somebody else does to the file or its directory is noticed by watch, or at the latest by the next
+// commit. The open file still has every record then, unless it was written to, and the log is
+// rewritten from it if the directory is ours; otherwise changes are refused.
 type fileStore struct {
 	disk disk
 	log  *slog.Logger
 
 	mu    sync.Mutex // of what follows, down to wanted
-	lock  *os.File   // nil if nobody is to be kept out
+	lock  *os.File   // nil if nobody has to be kept out
 	file  logFile
 	seen  os.FileInfo // of the file after our last write to it
 	head  logHead
 	index map[string]span // where the value of each live key is
 	end   int64           // where the next frame goes
-	live  int64           // bytes of the log that are not history, about
+	live  int64           // roughly how many bytes of the log are not history
 	slack int64
 	retry int64 // no rewrite before the log is this long; set when one failed
-	held  int64 // up to here the disk has room for the file, 0 if that is not known
+	held  int64 // the disk has room for the file up to here, 0 if that is unknown
 
 	// suspect is why bytes at or after end, or the file's own name, may not be what
 	// we think they are: a failed sync, say, after which the kernel may hold pages
@@ -52,12 +52,12 @@ type fileStore struct {
 	wanted  int // bytes that the last commit failed to append, 0 if it did not fail
 
 	refused trouble // why nothing can be stored
-	full    trouble // what can be, while the disk has no more room
-	remarks remarks // of what has happened to the file
-	remade  func()  // told when the directory had to be made again; may be nil
+	full    trouble // what can still be stored while the disk is full
+	remarks remarks // on what has happened to the file
+	remade  func()  // called when the directory had to be created again; may be nil
 }
 
-// A span is the place of a value in the log.
+// A span is the position of a value in the log.
 type span struct {
 	offset int64
 	length int32
@@ -71,8 +71,8 @@ func openFileStore(dir string, log *slog.Logger) (*fileStore, error) {
 	return openDamagedStore(dir, noDamage, log)
 }
 
-// openDamagedStore is openFileStore, except that damage at the offset accepted is no error: the store has
-// every record that is whole then.
+// openDamagedStore is openFileStore, except that damage at the offset accepted is not an error: the store then has
+// every record that is intact.
 func openDamagedStore(dir string, accepted int64, log *slog.Logger) (*fileStore, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil { // jobs pass through it to their sandboxes; the files are ours alone
 		return nil, fmt.Errorf("create state directory: %w", err)
@@ -115,20 +115,20 @@ func openLog(d disk, accepted int64, log *slog.Logger) (*fileStore, error) {
 	return s, nil
 }
 
-// begin makes the log where there is none.
+// begin creates the log if there is none.
 func (s *fileStore) begin(accepted int64) error {
 	past := pastRun(s.disk)
 	if past != "" && accepted != 0 {
-		return &damageError{file: s.disk.path(logName), what: "the file is missing, and " + past + " is of a run of before", missing: true}
+		return &damageError{file: s.disk.path(logName), what: "the file is missing, but " + past + " is left from an earlier run", missing: true}
 	}
 	if err := s.rewrite(); err != nil {
 		return fmt.Errorf("create state: %w", err)
 	}
 	if past != "" {
-		s.remark(s.disk.path(logName) + " was missing; as --accept_damaged_state says, it begins empty")
+		s.remark(s.disk.path(logName) + " was missing; as --accept_damaged_state says, the state starts empty")
 		return nil
 	}
-	s.log.Info("there was no state; it begins empty", "file", s.disk.path(logName))
+	s.log.Info("there was no state; starting with an empty one", "file", s.disk.path(logName))
 	return nil
 }
 
@@ -166,7 +166,7 @@ func (s *fileStore) recover(accepted int64) error {
 }
 
 // replay reads the frames of a log of that size into the index. It returns what is damaged at s.end, ""
-// if nothing is: what is behind s.end then is a commit that was cut short.
+// if nothing is: then anything after s.end is a commit that was cut short.
 func (s *fileStore) replay(size int64) (damage string, err error) {
 	head, err := readLogHead(s.file)
 	if err != nil {
@@ -190,20 +190,20 @@ func (s *fileStore) replay(size int64) (damage string, err error) {
 	case s.end == int64(logStart) && head.counts():
 		return "the number of its records is missing", nil
 	case whole < counted:
-		return fmt.Sprintf("it began with %d records, of which %d are there", counted, whole), nil
+		return fmt.Sprintf("it started with %d records, of which %d are left", counted, whole), nil
 	case err == nil:
 		return "", nil
 	}
 	if next, found := head.goesOn(s.file, s.end, size); found {
-		return fmt.Sprintf("it goes on at offset %d", next), nil
+		return fmt.Sprintf("it continues at offset %d", next), nil
 	}
 	if s.end == int64(logStart) {
-		return "none of its records is whole", nil
+		return "none of its records is intact", nil
 	}
 	return "", nil
 }
 
-// take notes the records of a payload, if it is sound, and returns how many they are.
+// take indexes the records of a payload, if it is valid, and returns how many there are.
 func (s *fileStore) take(offset int64, payload []byte) (n int, err error) {
 	type place struct {
 		key   string
@@ -220,7 +220,7 @@ func (s *fileStore) take(offset int64, payload []byte) (n int, err error) {
 	return len(places), nil
 }
 
-// place notes that key has the n bytes from at on of the payload at offset as its value, or none if n < 0.
+// place records that the value of key is the n bytes from at on of the payload at offset, or that it has none if n < 0.
 func (s *fileStore) place(key string, offset int64, payload []byte, at, n int) {
 	if old, ok := s.index[key]; ok {
 		s.live -= recordSize(key, int(old.length))
@@ -275,7 +275,7 @@ func (s *fileStore) read(ctx context.Context, keys []string) ([]reading, error) 
 	return readings, ctx.Err()
 }
 
-// value reads a value by itself. One that is damaged costs a backup only itself.
+// value reads a single value. If one is damaged, a backup lacks only that one.
 func (s *fileStore) value(at span) ([]byte, error) {
 	value := make([]byte, at.length)
 	_, err := s.file.ReadAt(value, at.offset)
@@ -401,15 +401,15 @@ func (s *fileStore) settle() error {
 	if err := s.rewrite(); err != nil {
 		if foreign != "" {
 			name := s.disk.path(logName)
-			return &os.PathError{Op: "keep", Path: name, Err: fmt.Errorf("%s %s, and can't be written anew: %w", name, foreign, err)}
+			return &os.PathError{Op: "keep", Path: name, Err: fmt.Errorf("%s %s, and can't be rewritten: %w", name, foreign, err)}
 		}
 		return fmt.Errorf("rewrite state after an earlier failure (%w): %w", s.suspect, err)
 	}
 	return nil
 }
 
-// rewrite puts a log of only the live records in the place of the present one,
-// which stays in use, unchanged, if anything fails.
+// rewrite replaces the current log with one of only the live records. The current one
+// stays in use, unchanged, if anything fails.
 func (s *fileStore) rewrite() error { return s.rewriteFrom(s.each) }
 
 // rewriteFrom is rewrite with the live records as each gives them.
@@ -508,7 +508,7 @@ func (s *fileStore) Close() error {
 	return err
 }
 
-// recordSize is about what a record takes in the log.
+// recordSize is roughly what a record takes in the log.
 func recordSize(key string, n int) int64 {
 	return int64(len(key) + n + binary.MaxVarintLen32)
 }

@@ -144,7 +144,7 @@ func TestFileStoreRefusesDamage(t *testing.T) {
 	}
 }
 
-// A value that holds a copy of the log is no frame: neither offset nor salt fit.
+// A value that holds a copy of the log is not a frame: neither offset nor salt fit.
 func TestFileStoreIsNotFooledByItsOwnImage(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

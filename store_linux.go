@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// allocate has the file system set room aside for a part of a file, which keeps its size.
+// allocate makes the file system reserve space for a part of a file, which keeps its size.
 func allocate(f *os.File, offset, length int64) error {
 	const keepSize = 1 // FALLOC_FL_KEEP_SIZE of <linux/falloc.h>
 	for {

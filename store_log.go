@@ -23,16 +23,16 @@ import (
 //
 // Fixed-size numbers are little-endian. The salt and the frame's own offset go
 // into its checksum, so bytes that look like a frame (an older file's, or part of
-// a job) never pass for one.
+// a job) are never taken for one.
 //
 // A salt that begins with countMark says that the first frame counts the records that the file was
-// begun with: a crash cuts a file only behind those. The count is the deletion of a key that names it,
+// started with: a crash can cut a file only after those. The count is the deletion of a key that contains it
 // and the salt, so builds that know no count read it, find nothing to delete, and never write it again.
 const (
 	logMagic    = "chronos state 1\n"
 	logStart    = len(logMagic) + 8 + 4
 	frameHead   = 12
-	maxCut      = 64 << 20 // the most that may be missing of a frame that find takes for one
+	maxCut      = 64 << 20 // the most that may be missing from a frame that find recognizes
 	countMark   = "cnt1"
 	countPrefix = "go/file/count "
 )
@@ -74,11 +74,11 @@ func parseLogHead(b []byte) (h logHead, ok bool) {
 	return h, bytes.Equal(b, h.encode())
 }
 
-// salvageLogHead returns the head of a log that may be damaged there: as it stands, with one bit
-// turned back, or with the salt that the frame behind it names.
+// salvageLogHead returns the head of a log that may be damaged there: as it is, with one bit
+// flipped back, or with the salt named in the frame after it.
 func salvageLogHead(f io.ReaderAt) logHead {
 	b := make([]byte, logStart+frameHead+len(countPrefix)+64)
-	n, _ := f.ReadAt(b, 0) // what can't be read stays zero, and is no head
+	n, _ := f.ReadAt(b, 0) // what can't be read stays zero, which is not a valid head
 	head, behind := b[:logStart], b[logStart:max(n, logStart)]
 	asItStands, ok := parseLogHead(head)
 	for bit := 0; !ok && bit < 8*logStart; bit++ {
@@ -100,10 +100,10 @@ func salvageLogHead(f io.ReaderAt) logHead {
 	return h
 }
 
-// counts reports whether the first frame counts the records that the file was begun with.
+// counts reports whether the first frame counts the records that the file was started with.
 func (h logHead) counts() bool { return strings.HasPrefix(string(h.salt[:]), countMark) }
 
-// countKey is the key whose deletion says that the file was begun with n records.
+// countKey is the key whose deletion says that the file was started with n records.
 func (h logHead) countKey(n int) string {
 	return countPrefix + hex.EncodeToString(h.salt[:]) + " " + strconv.Itoa(n)
 }
@@ -206,8 +206,8 @@ func badIfShort(err error) error {
 	return err
 }
 
-// goesOn reports where a log goes on behind a bad frame. Behind a commit that a crash cut short it
-// does not: no frame is written before the one before it is durable.
+// goesOn reports where a log continues after a bad frame. After a commit that a crash cut short it
+// does not: no frame is written before the previous one is durable.
 func (h logHead) goesOn(f io.ReaderAt, at, limit int64) (int64, bool) {
 	head := make([]byte, frameHead)
 	if _, err := f.ReadAt(head, at); err == nil {
@@ -229,11 +229,11 @@ func (h logHead) find(f io.ReaderAt, from, limit int64) (int64, bool) {
 		if _, ok := h.length(at, head, limit+maxCut); ok {
 			return at, true
 		}
-		_, _ = r.Discard(1) // just peeked at
+		_, _ = r.Discard(1) // already peeked at
 	}
 }
 
-// eachRecord visits the records of a payload: the key, and the place and length of
+// eachRecord visits the records of a payload: the key, and the position and length of
 // the value in the payload. The length of a deleted one is -1.
 func eachRecord(payload []byte, visit func(key string, at, n int)) error {
 	at := 0

@@ -13,17 +13,17 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// Reading a hundred thousand nodes one by one costs a ZooKeeper server seconds, in
-// one request per hundred a tenth of that. The request is multiRead, of server
-// version 3.6, which the client library does not know. So this speaks the little of
-// the protocol that it takes, in a session of its own.
+// Reading a hundred thousand nodes one by one takes a ZooKeeper server seconds; with
+// one request per hundred, a tenth of that. The request is multiRead, introduced in server
+// version 3.6, which the client library does not know. So this code speaks the part of
+// the protocol that it needs, in a separate session.
 const (
 	opGetData      = 4
 	opMultiRead    = 22
 	opAuth         = 100
 	opCloseSession = -11
 
-	// readBatch bounds a response to 100 MB, were all nodes of the largest size.
+	// readBatch bounds a response to 100 MB even if all nodes have the largest size.
 	readBatch = 100
 )
 
@@ -38,7 +38,7 @@ type bulkReader struct {
 	release func() bool // ends the watch over the context
 }
 
-// openBulkReader connects to the server that the session uses, so that it sees all
+// openBulkReader connects to the server that the session uses, so that it sees everything
 // that the session has seen. It works until ctx ends.
 func openBulkReader(ctx context.Context, session *zkSession) (*bulkReader, error) {
 	var dialer net.Dialer
@@ -137,7 +137,7 @@ func cutAnswer(b []byte) (zkNode, []byte, error) {
 	return zkNode{data: b[:size:size], version: version, order: order{number64(createdAt), number64(writtenAt)}}, b[size+stat:], nil
 }
 
-// readError names the codes that reads of nodes end in.
+// readError returns the error for a code with which reads of nodes fail.
 func readError(code int32) error {
 	switch code {
 	case -101:
@@ -198,7 +198,7 @@ func (r *bulkReader) receive() ([]byte, error) {
 	return packet, err
 }
 
-// appendJute appends text or bytes as ZooKeeper's encoding has them.
+// appendJute appends text or bytes in ZooKeeper's encoding.
 func appendJute[T string | []byte](b []byte, content T) []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(content))), content...)
 }

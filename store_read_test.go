@@ -22,7 +22,7 @@ func multiError(code int32) []byte {
 	return binary.BigEndian.AppendUint32(appendMultiHeader(nil, -1, false), uint32(code))
 }
 
-// Whatever a server answers, reading many nodes fails or gives as many answers as were asked for, which are parts of
+// Whatever a server answers, reading many nodes fails or gives as many answers as were requested, which are parts of
 // what has come, in order.
 func FuzzMultiRead(f *testing.F) {
 	f.Add(append(multiAnswer([]byte("one"), 1), multiAnswer(nil, 2)...), uint8(2))

@@ -9,20 +9,20 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
-// reignKey is the node that holds the last reign of another version. It stands below go/term,
-// where builds that know nothing of it, backups and restores leave it alone.
+// reignKey is the node that holds the last reign of another version. It is below go/term,
+// where backups, restores and builds that do not know it leave it alone.
 const reignKey = "go/term/jvm"
 
-// A reignRecord is a reign as stored. What was written after it began is told by After, and
-// when it was over by the node itself, which the next term of ours wrote.
+// A reignRecord is a reign as stored. What was written after it began follows from After, and
+// when it was over from the node itself, which our next term wrote.
 type reignRecord struct {
 	At    int64 `json:"at"`
 	After int64 `json:"after"`
 }
 
-// lookBack finds out who has led since the last term of ours, which has
-// left that mark. What it returns belongs into the transaction that begins the next one: the
-// node is as it was until then.
+// lookBack finds out who has led since our last term, which has
+// left that mark. The operations it returns belong in the transaction that begins the next one: until then
+// the node stays as it was.
 func (s *zkStore) lookBack(last termMark) ([]zkOp, error) {
 	known, node, err := s.readReign()
 	if err != nil || last.term == 0 {
@@ -55,7 +55,7 @@ func (s *zkStore) lookBack(last termMark) ([]zkOp, error) {
 	return []zkOp{{reignKey, &zk.SetDataRequest{Path: path, Data: data, Version: node.Version}}}, nil
 }
 
-// readReign returns the last reign that is known, and its node if there is one.
+// readReign returns the last known reign, and its node if there is one.
 func (s *zkStore) readReign() (known reignRecord, node *zk.Stat, err error) {
 	data, node, err := s.session.Get(s.path(reignKey))
 	if errors.Is(err, zk.ErrNoNode) {
@@ -64,11 +64,11 @@ func (s *zkStore) readReign() (known reignRecord, node *zk.Stat, err error) {
 	if err != nil {
 		return reignRecord{}, nil, err
 	}
-	_ = json.Unmarshal(data, &known) // what cannot be read says nothing
+	_ = json.Unmarshal(data, &known) // what cannot be read is ignored
 	return known, node, nil
 }
 
-// registeredSince reports whether a JVM version has led since a transaction of ours: it writes frameworkId
+// registeredSince reports whether a JVM version has led since one of our transactions: it writes frameworkId
 // whenever it registers, and without registering it launches and counts nothing.
 func (s *zkStore) registeredSince(own int64) (bool, error) {
 	registered, framework, err := s.session.Exists(s.node(frameworkIDKey))

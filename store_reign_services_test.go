@@ -95,7 +95,7 @@ func TestJobMadeAnewIsKnownByItsNodes(t *testing.T) {
 	}
 	l.writes("J_a", "{}")
 	l.writes("J_b", "{}")
-	for _, want := range []bool{true, false} { // until its record is written anew
+	for _, want := range []bool{true, false} { // until its record is rewritten
 		if seen := l.term(record{"go/job/a", []byte(`{"seq":2}`)}); seen.replaced("a") != want || seen.replaced("b") {
 			t.Errorf("replaced: a %t, b %t, want %t, false", seen.replaced("a"), seen.replaced("b"), want)
 		}

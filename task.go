@@ -11,12 +11,12 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
-// taskIDLimit is the longest task id, in bytes, that Mesos takes.
+// taskIDLimit is the longest task id, in bytes, that Mesos accepts.
 const taskIDLimit = 255
 
 // runID makes the id of a run, which is also its Mesos task id:
 // ct:<due ms>:<attempt>:<job>:<args>. Semicolons are taken out of args, as
-// Chronos does since 2.5. The part is left empty where Mesos would refuse the
+// Chronos does since 2.5. That part is left empty if Mesos would refuse the
 // id; the arguments themselves are in the Run.
 func runID(due int64, attempt int, job, args string) string {
 	id := "ct:" + strconv.FormatInt(due, 10) + ":" + strconv.Itoa(attempt) + ":" + job + ":"
@@ -39,7 +39,7 @@ func legalTaskID(id string) bool {
 	})
 }
 
-// parseRunID takes an id of any Chronos version apart. Job names have no
+// parseRunID splits an id of any Chronos version into its parts. Job names have no
 // colons, so the id is split at them; the JVM versions guessed at the name by
 // its letters and so lost jobs with spaces after an upgrade (#805).
 func parseRunID(id string) (due int64, attempt int, job, args string, ok bool) {
@@ -126,7 +126,7 @@ func commandInfo(j *Job, r *Run, p placement) *mesos.CommandInfo {
 		c.Value = nonEmpty(withArguments(j.Command, runArguments(j, r)))
 		return c
 	}
-	c.Value = nonEmpty(j.Command) // without one a container's own entry point runs (#778)
+	c.Value = nonEmpty(j.Command) // without a command, the container's entry point runs (#778)
 	c.Arguments = j.Arguments
 	if r.ArgList != nil {
 		c.Arguments = r.ArgList
@@ -147,8 +147,8 @@ func urlCommand(command string) (file string, ok bool) {
 	return "", false
 }
 
-// runArguments is what follows the command in a shell: the run's own
-// arguments if it was given any, else the job's.
+// runArguments returns what follows the command in a shell: the run's own
+// arguments if it has any, else the job's.
 func runArguments(j *Job, r *Run) string {
 	if r.HasArgs {
 		return withoutSemicolons(r.Args)
@@ -163,8 +163,8 @@ func withArguments(command, args string) string {
 	return command + " " + args
 }
 
-// executorInfo names an executor of the task's own: the environment differs
-// for every run, and Mesos refuses two executors of one id that differ.
+// executorInfo gives the task an executor of its own: the environment differs
+// for every run, and Mesos refuses two different executors with the same id.
 func executorInfo(j *Job, r *Run, p placement) *mesos.ExecutorInfo {
 	return &mesos.ExecutorInfo{
 		Type:       mesos.ExecutorInfo_CUSTOM,
@@ -180,12 +180,12 @@ func executorInfo(j *Job, r *Run, p placement) *mesos.ExecutorInfo {
 }
 
 // executorID is the id of the executor that runs a task. Without an executor of
-// the job's own Mesos makes one with the task's id.
+// the job's own, Mesos makes one with the task's id.
 func executorID(j *Job, r *Run) string {
 	if j.Executor == "" {
 		return r.ID
 	}
-	number, _, _, _, _ := parseRunID(r.ID) // unlike Due no other has it
+	number, _, _, _, _ := parseRunID(r.ID) // unlike Due, it is unique
 	return j.Name + "-" + strconv.FormatInt(number, 10) + "-" + strconv.Itoa(r.Attempt)
 }
 
@@ -225,8 +225,8 @@ func taskURIs(j *Job) []mesos.CommandInfo_URI {
 	return uris
 }
 
-// taskEnvironment is the environment of 2.5 and 3.0 in 2.4's order: ours
-// first, then the run's own, then the job's. Of variables with the same name the first is sent.
+// taskEnvironment is the environment of 2.5 and 3.0 in 2.4's order: our
+// variables first, then the run's own, then the job's. Of variables with the same name, the first is sent.
 func taskEnvironment(j *Job, r *Run, p placement) *mesos.Environment {
 	vars := []EnvVar{
 		{"mesos_task_id", r.ID},
@@ -239,6 +239,9 @@ func taskEnvironment(j *Job, r *Run, p placement) *mesos.Environment {
 		{"CHRONOS_RESOURCE_DISK", javaDouble(j.Disk)},
 		{"CHRONOS_JOB_RUN_TIME", strconv.FormatInt(r.instant(), 10)},
 		{"CHRONOS_JOB_RUN_ATTEMPT", strconv.Itoa(r.Attempt)},
+	}
+	if p.token != "" {
+		vars = append(vars, EnvVar{"CHRONOS_CALLBACK_TOKEN", p.token})
 	}
 	seen := make(map[string]bool, len(vars)+len(j.Env))
 	env := &mesos.Environment{}
@@ -323,7 +326,7 @@ func networkInfos(c *Container) []mesos.NetworkInfo {
 }
 
 // volumes gives every volume a mode: Mesos requires one, and a volume without
-// brought the JVM versions' driver down (#569).
+// a mode crashed the JVM versions' driver (#569).
 func volumes(vs []Volume) []mesos.Volume {
 	var out []mesos.Volume
 	for _, v := range vs {
@@ -358,7 +361,7 @@ func parameters(labels []Label) []mesos.Parameter {
 	return out
 }
 
-// sandboxURL lists the sandbox of an executor on the agent at base. Agents know
+// sandboxURL returns the URL that lists the sandbox of an executor on the agent at base. Agents know
 // this form of path since Mesos 1.5. A command's executor has the task's id.
 func sandboxURL(base, frameworkID, executorID string) string {
 	if base == "" {

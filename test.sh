@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Checks and tests everything, after it has installed what that needs.
+# Lints and tests everything, after installing what that needs.
 #
 #   ./test.sh              linters and all tests, about seven minutes on two cores
-#   ./test.sh -run Crash   linters, and of the tests those that go test's flags select
+#   ./test.sh -run Crash   linters, and the tests that these go test flags select
 #   ./test.sh quick        linters and "go test ."; installs nothing but Go modules
-#   ./test.sh long         the long forms: chance, torture, fuzzing; takes hours
+#   ./test.sh long         the long forms: randomized tests, torture, fuzzing; takes hours
 #
 # The tests use real parts instead of stand-ins: a ZooKeeper (and Curator's own
-# LeaderLatch beside our election), HAProxy, a browser, promtool, keytool, an
-# image built and run by podman. They come from Debian's packages; on another
-# system install them by hand, and this script finds nothing to do.
+# LeaderLatch beside our election), HAProxy, htpasswd, a browser, promtool, keytool, an
+# image built and run by podman. They come from Debian packages; on another
+# system install them by hand, and this script will not install anything.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-# command or file that must exist, and the Debian package that has it
+# a command or file that must exist, and the Debian package that contains it
 needs="
 gcc:gcc
 /usr/include/stdlib.h:libc6-dev
@@ -25,6 +25,7 @@ openssl:openssl
 /usr/share/java/curator-recipes.jar:libcurator-recipes-java
 /usr/share/java/curator-framework.jar:libcurator-framework-java
 haproxy:haproxy
+htpasswd:apache2-utils
 promtool:prometheus
 chromium:chromium
 node:nodejs
@@ -70,18 +71,18 @@ check_vulnerabilities() {
 		return
 	fi
 	case $found in
-	*"govulncheck: fetching vulnerabilities"*) echo "the database of vulnerabilities is out of reach, so nothing was looked up in it" ;;
+	*"govulncheck: fetching vulnerabilities"*) echo "the vulnerability database is out of reach, so it was not consulted" ;;
 	*) echo "$found"; return 1 ;;
 	esac
 }
 
-# run_tests passes its arguments to go test, and names the slowest tests at the end.
+# run_tests passes its arguments to go test, and lists the slowest tests at the end.
 run_tests() {
 	step "go test $*"
 	go test -json -vet=off "$@" | go run ./internal/slowest
 }
 
-# Each process of the program that the tests start says what of its code has run, and so do the tests in the root.
+# Each process of the program that the tests start records its coverage, and so do the tests in the root.
 test_all() {
 	local covered
 	covered=$(mktemp -d)
@@ -98,7 +99,8 @@ test_long() {
 	run_tests -timeout 6h -run Torture ./e2e -torture
 	for target in $(go test -list '^Fuzz' . | grep '^Fuzz'); do
 		step "go test -fuzz $target"
-		go test -vet=off -run '^$' -fuzz "^$target\$" -fuzztime 60s .
+		# Minimizing what is interesting would otherwise take the minute.
+		go test -vet=off -run '^$' -fuzz "^$target\$" -fuzztime 60s -fuzzminimizetime 1s .
 	done
 }
 
@@ -119,11 +121,11 @@ long) duration="some hours" ;;
 esac
 packages=$(missing)
 if [ -n "$packages" ]; then
-	echo "Installs Debian's packages" $packages "(some minutes), then takes $duration."
+	echo "Installs the Debian packages" $packages "(some minutes), then takes $duration."
 	# shellcheck disable=SC2086
 	install_packages $packages
 else
-	echo "Everything that the tests need is there. They take $duration."
+	echo "Everything that the tests need is installed. They take $duration."
 fi
 lint
 if [ "$form" = long ]; then

@@ -37,7 +37,7 @@ type fakeCluster struct {
 	order      []string // task ids in the order of their launch
 	calls      map[sched.Call_Type]int
 	acked      []string
-	down       bool // there is no connection for the moment
+	down       bool // there is no connection at the moment
 	unacked    map[string]mesos.TaskStatus
 }
 

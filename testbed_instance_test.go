@@ -86,7 +86,7 @@ func startInstance(t *testing.T, at *testSeat, sch *scheduler, adjust func(*apiO
 		}
 		return sch
 	}
-	o.locate = func(id string) peer { return peer{"http", id, true} }
+	o.locate = func(id string) peer { return peer{scheme: "http", host: id, native: true} }
 	o.log = slog.New(slog.DiscardHandler)
 	if adjust != nil {
 		adjust(&o)
@@ -188,7 +188,7 @@ func (d *testDaemon) subscribed() bool {
 	return s != nil && s.view().subscribed
 }
 
-// until asks again and again, since what is asked for has no signal.
+// until polls, since what it waits for has no signal.
 func (d *testDaemon) until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	defer func() {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -245,4 +246,10 @@ func waitForFile(t *testing.T, path string) string {
 func alive(pid string) bool {
 	text, err := os.ReadFile("/proc/" + pid + "/stat")
 	return err == nil && !strings.Contains(string(text), ") Z ")
+}
+
+// layOut makes a run's directory with its task, which a keeper would make.
+func layOut(box sandbox, id string, task *mesos.TaskInfo) error {
+	text, err := task.Marshal()
+	return errors.Join(err, box.create(id), os.WriteFile(box.path("task"), text, 0o600))
 }

@@ -113,7 +113,7 @@ func (m *memStore) commit(_ context.Context, records []record) error {
 	return nil
 }
 
-// apply stores records as a commit does, whatever the leader is told of it.
+// apply stores records as a commit does, whatever the leader is told about it.
 func (m *memStore) apply(records []record) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -57,7 +57,7 @@ func next[T any](t *testing.T, c <-chan T, what string) T {
 	}
 }
 
-// until asks again and again: for states of other processes, and those of our own that nobody tells of.
+// until polls: for states of other processes, and for our own that have no signal.
 func until(t *testing.T, what string, reached func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !reached(); time.Sleep(time.Millisecond) {

@@ -39,7 +39,7 @@ func encode(v any) []byte {
 }
 
 // cutText cuts a text after at most that many bytes, between characters, and puts mark
-// in place of what is left out.
+// in place of the rest.
 func cutText(s string, most int, mark string) string {
 	if len(s) <= most {
 		return s
@@ -50,7 +50,7 @@ func cutText(s string, most int, mark string) string {
 	return s[:most] + mark
 }
 
-// firstCharacters cuts a text after n characters, for receivers that count those.
+// firstCharacters cuts a text after n characters, for receivers that count characters.
 func firstCharacters(s string, n int) string {
 	for i := range s {
 		if n == 0 {
@@ -61,7 +61,7 @@ func firstCharacters(s string, n int) string {
 	return s
 }
 
-// withoutURL drops the URL, which may hold a password, from an error of net/http about it.
+// withoutURL removes the URL, which may contain a password, from a net/http error.
 func withoutURL(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
@@ -98,8 +98,8 @@ func appendInt(dst []byte, key string, n int64) []byte {
 	return strconv.AppendInt(appendKey(dst, key), n, 10)
 }
 
-// appendDouble appends f as Jackson writes it: what JSON has no number for is
-// a string.
+// appendDouble appends f as Jackson writes it: values that JSON has no number for
+// become strings.
 func appendDouble(dst []byte, key string, f float64) []byte {
 	dst = appendKey(dst, key)
 	if math.IsNaN(f) || math.IsInf(f, 0) {
@@ -119,7 +119,7 @@ func appendList[T any](dst []byte, key string, items []T, item func([]byte, T) [
 	return append(dst, ']')
 }
 
-// quotedLen returns how long a text becomes as a JSON string of encoding/json, or a little more.
+// quotedLen returns the length of a text as a JSON string of encoding/json, or a little more.
 func quotedLen(s string) int {
 	const escape = len(`\u0000`)
 	n, valid := len(s)+len(`""`), utf8.ValidString(s)
@@ -130,7 +130,7 @@ func quotedLen(s string) int {
 		case c < ' ' || c == '<' || c == '>' || c == '&' || c >= utf8.RuneSelf && !valid:
 			n += escape - 1
 		case c >= utf8.RuneSelf:
-			n++ // the separators of lines and paragraphs, of three bytes each, become an escape
+			n++ // line and paragraph separators, of three bytes each, become escapes
 		}
 	}
 	return n
@@ -194,7 +194,7 @@ func appendJavaDouble(dst []byte, f float64) []byte {
 	return strconv.AppendInt(append(dst, 'E'), int64(n), 10)
 }
 
-// appendFraction appends .0 if the number from start on has no fraction.
+// appendFraction appends .0 if the number that begins at start has no fraction.
 func appendFraction(dst []byte, start int) []byte {
 	for _, c := range dst[start:] {
 		if c == '.' {
@@ -204,10 +204,10 @@ func appendFraction(dst []byte, start int) []byte {
 	return append(dst, '.', '0')
 }
 
-// A fieldWriter writes a JSON object whose keys keep the order they are written in.
+// A fieldWriter writes a JSON object whose keys keep the order in which they are written.
 type fieldWriter struct{ bytes.Buffer }
 
-// key writes a key, "" for none, and what separates it from the value before.
+// key writes a key, or none if name is "", and the comma before it if needed.
 func (w *fieldWriter) key(name string) {
 	if b := w.Bytes(); len(b) > 0 && b[len(b)-1] != '{' {
 		w.WriteByte(',')
@@ -238,7 +238,7 @@ func (w *fieldWriter) double(name string, v float64) { w.key(name); w.WriteStrin
 // javaDouble returns f as Java's Double.toString prints it: 128.0, 1.0E7, 9.9E-4.
 func javaDouble(f float64) string { return string(appendJavaDouble(nil, f)) }
 
-// number writes a gauge: whole values as integers, like the JVM's own.
+// number writes a gauge: whole values as integers, like the JVM's.
 func (w *fieldWriter) number(name string, v float64) {
 	if whole(v) {
 		w.integer(name, int64(v))

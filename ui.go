@@ -16,8 +16,8 @@ import (
 //go:embed ui
 var uiFiles embed.FS
 
-// uiPolicy lets the interface load what this instance serves, and nothing else. There is
-// no script or style in the page itself.
+// uiPolicy lets the interface load what this instance serves, and nothing else. The page itself
+// contains no script or style.
 const uiPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'self'; require-trusted-types-for 'script'; trusted-types 'none'"
 
@@ -48,7 +48,7 @@ func newUI() http.Handler {
 		return nil
 	})
 	if err != nil {
-		panic(err) // they are inside the program
+		panic(err) // they are embedded in the program
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveUI(w, r, files) })
 }
@@ -79,7 +79,7 @@ func serveUI(w http.ResponseWriter, r *http.Request, files map[string]uiFile) {
 	h.Set("Content-Security-Policy", uiPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Cache-Control", "no-cache") // asked for anew each time, and answered with 304: all files are of one version
+	h.Set("Cache-Control", "no-cache") // revalidated each time, and answered with 304: all files are of the same version
 	h.Set("ETag", f.etag)
 	h.Del("Access-Control-Allow-Origin")
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.data))

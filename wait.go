@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A panicError is a panic, which is a fault of ours. It ends what has panicked (a term, a subscription, a
-// session), which begins anew from what is stored, and never the process.
+// A panicError is a panic, which is a bug. It ends what has panicked (a term, a subscription, a
+// session), which starts again from what is stored, and never the process.
 type panicError struct {
 	part  string
 	value any
@@ -23,12 +23,12 @@ func (e *panicError) Error() string { return fmt.Sprintf("%s: %v", e.part, e.val
 // recoverAs makes a panic the error of the function that defers it.
 func recoverAs(log *slog.Logger, part string, err *error) {
 	if p := recover(); p != nil {
-		log.Error(part+" failed; beginning anew", "panic", p, "stack", string(debug.Stack()))
+		log.Error(part+" failed; starting again", "panic", p, "stack", string(debug.Stack()))
 		*err = &panicError{part, p}
 	}
 }
 
-// guarded returns what f does, or its panic.
+// guarded returns the error of f, or its panic as an error.
 func guarded(log *slog.Logger, part string, f func() error) (err error) {
 	defer recoverAs(log, part, &err)
 	return f()
@@ -43,7 +43,7 @@ func begin(wg *sync.WaitGroup, log *slog.Logger, part string, failed func(error)
 	})
 }
 
-// panicPause is how long what has panicked is left alone before it runs again.
+// panicPause is how long to wait after a panic before running again.
 const panicPause = time.Second
 
 // unbroken runs f until it returns. After a panic it runs again.
@@ -52,19 +52,19 @@ func unbroken(ctx context.Context, log *slog.Logger, part string, f func(context
 	}
 }
 
-// both returns a context that ends with either of two. What it returns besides ends it with a
-// cause, and must be called.
+// both returns a context that ends when either of two ends. The function that it also returns
+// ends it with a cause, and must be called.
 func both(ctx, other context.Context) (context.Context, context.CancelCauseFunc) {
 	joint, cancel := context.WithCancelCause(ctx)
 	undo := context.AfterFunc(other, func() { cancel(context.Cause(other)) })
 	return joint, func(err error) { undo(); cancel(err) }
 }
 
-// rest waits for d, and reports whether ctx still lasts. It is what loops that try again
-// do between two attempts.
+// rest waits for d, and reports whether ctx is still alive. Retry loops call it between
+// attempts.
 func rest(ctx context.Context, d time.Duration) bool { return restOr(ctx, d, nil) }
 
-// restOr waits for d, or until wake is closed, and reports whether ctx still lasts.
+// restOr waits for d, or until wake is closed, and reports whether ctx is still alive.
 func restOr(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -77,12 +77,12 @@ func restOr(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 	return true
 }
 
-// afterlife is how long what a predecessor had open may stay so when it is gone: killed while
-// it starts a child, it lives on in that child until the child executes its program.
+// afterlife is how long a predecessor's descriptors may stay open after it is gone: if it was killed while
+// starting a child, they stay open in that child until the child executes its program.
 const afterlife = time.Second
 
-// outlast takes what only one process can have (a port, a lock), and tries for a moment longer
-// while take answers that it is occupied.
+// outlast takes what only one process can have (a port, a lock), and retries for a moment
+// while take reports that it is occupied.
 func outlast[T any](occupied error, take func() (T, error)) (T, error) {
 	for end := time.Now().Add(afterlife); ; time.Sleep(10 * time.Millisecond) {
 		got, err := take()
@@ -92,10 +92,10 @@ func outlast[T any](occupied error, take func() (T, error)) (T, error) {
 	}
 }
 
-// A backoff spreads retries: random waits below a bound that doubles, from first to last.
+// A backoff spreads out retries: random waits below a bound that doubles from first to last.
 type backoff struct{ first, last, bound time.Duration }
 
-// reset has the next wait be a short one again.
+// reset makes the next wait a short one again.
 func (b *backoff) reset() { b.bound = 0 }
 
 // next returns how long to wait before the next attempt.
@@ -104,8 +104,8 @@ func (b *backoff) next() time.Duration {
 	return b.bound/4 + rand.N(3*b.bound/4)
 }
 
-// A mailbox is a queue that keeps the order and never has who puts something into it wait. It has no
-// bound: whoever can't do without one looks at size.
+// A mailbox is a queue that keeps the order and never blocks those who put items into it. It has no
+// bound: those who need one check size.
 type mailbox[T any] struct {
 	ready chan struct{} // holds a token when there may be something to take
 
@@ -137,7 +137,7 @@ func (m *mailbox[T]) signal() {
 	}
 }
 
-// take returns all that waits.
+// take returns all waiting items.
 func (m *mailbox[T]) take() []T {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -146,7 +146,7 @@ func (m *mailbox[T]) take() []T {
 	return items
 }
 
-// first takes what has waited longest, for several who take. It leaves the token there if there is more.
+// first takes the item that has waited longest, for mailboxes with several takers. It puts the token back if there are more.
 func (m *mailbox[T]) first() (item T, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -154,7 +154,7 @@ func (m *mailbox[T]) first() (item T, ok bool) {
 		return item, false
 	}
 	item = m.items[0]
-	clear(m.items[:1]) // what it holds is not kept by the array
+	clear(m.items[:1]) // so that the array does not keep the item alive
 	if m.items = m.items[1:]; len(m.items) > 0 {
 		m.signal()
 	}

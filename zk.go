@@ -16,9 +16,9 @@ import (
 // errDisconnected is why a session's context ends when ZooKeeper is lost.
 var errDisconnected = errors.New("connection to ZooKeeper lost")
 
-// A zkSession is one ZooKeeper session, which is one connection, which is one
-// context: the client never reconnects, so what holds under the context holds in
-// ZooKeeper. After it a new session is dialed.
+// A zkSession is one ZooKeeper session, which is one connection and one
+// context: the client never reconnects, so what holds while the context is alive holds in
+// ZooKeeper. After that, a new session is dialed.
 type zkSession struct {
 	*zk.Conn
 	ctx context.Context // ends with the connection; its cause says why
@@ -27,19 +27,19 @@ type zkSession struct {
 	timeout time.Duration
 	auth    string // user:password, or ""
 	cancel  context.CancelCauseFunc
-	latency func(time.Duration) // told how long requests of the store take; may be nil
+	latency func(time.Duration) // called with how long requests of the store take; may be nil
 }
 
-// took notes the end of a request that began then.
+// took records that a request that began at start has ended.
 func (s *zkSession) took(start time.Time) {
 	if s.latency != nil {
 		s.latency(time.Since(start))
 	}
 }
 
-// dialZK opens a session with one of hosts ("host:port"), trying for as long as
-// ctx lasts, and logs why that takes long. auth is "user:password" for digest authentication, or "". The
-// session ends with ctx at the latest; close ends it at once and its ephemeral nodes with it.
+// dialZK opens a session with one of hosts ("host:port"), retrying until
+// ctx ends, and logs why if that takes long. auth is "user:password" for digest authentication, or "". The
+// session ends no later than ctx; close ends it, and with it its ephemeral nodes, at once.
 func dialZK(ctx context.Context, hosts []string, timeout time.Duration, auth string, logger *slog.Logger) (*zkSession, error) {
 	return newZKEnsemble(hosts, timeout, auth, logger).dial(ctx)
 }
@@ -59,7 +59,7 @@ func (e *zkEnsemble) dial(ctx context.Context) (*zkSession, error) {
 				established()
 			case zk.StateDisconnected, zk.StateExpired:
 				select {
-				case <-ready: // before, it is another host's turn
+				case <-ready: // until then, it is another host's turn
 					cancel(errDisconnected)
 				default:
 				}
@@ -84,12 +84,12 @@ func (e *zkEnsemble) dial(ctx context.Context) (*zkSession, error) {
 		s.close()
 		return nil, fmt.Errorf("authenticate with ZooKeeper: %w", err)
 	}
-	// As libmesos does: everyone may read, only those with our credentials may do more.
+	// As in libmesos: everyone may read, only those with our credentials may do more.
 	s.acl = append(zk.WorldACL(zk.PermRead), zk.ACL{Perms: zk.PermAll, Scheme: "auth"})
 	return s, nil
 }
 
-// await returns when the session is there, or with the reason why it never will be.
+// await returns when the session is established, or with the reason why it never will be.
 func (e *zkEnsemble) await(session context.Context, ready <-chan struct{}) error {
 	word := time.NewTimer(zkFirstWord)
 	defer word.Stop()
@@ -101,7 +101,7 @@ func (e *zkEnsemble) await(session context.Context, ready <-chan struct{}) error
 			return fmt.Errorf("connect to ZooKeeper at %s: %w", strings.Join(e.hosts, ","), context.Cause(session))
 		case <-word.C:
 			if !e.told {
-				e.log.Warn("ZooKeeper does not serve, trying on", "why", e.trouble())
+				e.log.Warn("ZooKeeper does not serve, still trying", "why", e.trouble())
 			}
 			word.Reset(zkNextWord)
 		}
@@ -114,7 +114,7 @@ func (s *zkSession) close() {
 	s.Conn.Close()
 }
 
-// mkdirAll creates the node and those above it, persistent and empty, where they are missing.
+// mkdirAll creates the node and those above it, persistent and empty, if they are missing.
 func (s *zkSession) mkdirAll(dir string) error {
 	exists, _, err := s.Exists(dir)
 	if exists || err != nil {
@@ -143,7 +143,7 @@ func (s *zkSession) await(ctx context.Context, watch <-chan zk.Event) error {
 	}
 }
 
-// A zkLog passes on what the client says, which is chatter to an operator.
+// A zkLog logs what the client says at debug level, because it is noise to an operator.
 type zkLog struct{ *slog.Logger }
 
 func (l zkLog) Printf(format string, args ...any) {

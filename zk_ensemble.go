@@ -14,22 +14,22 @@ import (
 )
 
 const (
-	// zkSilence is how long a server may take for an answer until that is trouble.
+	// zkSilence is how long a server may take to answer before that counts as trouble.
 	zkSilence = 2 * time.Second
 
-	// When the log of dialZK says why there is no session: first, and from then on.
+	// When dialZK logs why there is no session: first, and from then on.
 	zkFirstWord = 3 * time.Second
 	zkNextWord  = 30 * time.Second
 )
 
-// What attempts to open a session come to.
+// The outcomes of attempts to open a session.
 const (
 	zkUntried = "not tried yet"
-	zkSilent  = "takes the connection and does not answer"
-	zkCloses  = "takes the connection and closes it without an answer: it has no quorum, or is read-only"
+	zkSilent  = "accepts the connection and does not answer"
+	zkCloses  = "accepts the connection and closes it without an answer: it has no quorum, or is read-only"
 )
 
-// A zkEnsemble is the servers of one ZooKeeper as this process finds them, over all its sessions, of
+// A zkEnsemble is the servers of one ZooKeeper as this process finds them, across all its sessions, of
 // which there is one at a time.
 type zkEnsemble struct {
 	hosts   []string // "host:port"
@@ -40,8 +40,8 @@ type zkEnsemble struct {
 
 	mu      sync.Mutex
 	session *zkSession        // nil while there is none
-	found   map[string]string // what became of the last attempt, by host
-	asked   time.Time         // since when an answer is waited for, zero if none is
+	found   map[string]string // the outcome of the last attempt, by host
+	asked   time.Time         // since when an answer has been awaited, zero if none is
 	without time.Time         // since when there is no session
 }
 
@@ -49,7 +49,7 @@ func newZKEnsemble(hosts []string, timeout time.Duration, auth string, log *slog
 	return &zkEnsemble{hosts: hosts, timeout: timeout, auth: auth, log: log, found: map[string]string{}, without: time.Now()}
 }
 
-// trouble says what is wrong and what to do, "" while there is a session and answers come.
+// trouble says what is wrong and what to do, or returns "" while there is a session and it answers.
 func (e *zkEnsemble) trouble() string {
 	const meanwhile = "; until it serves, nothing starts here and no change is stored. "
 	e.mu.Lock()
@@ -59,34 +59,34 @@ func (e *zkEnsemble) trouble() string {
 			return ""
 		}
 		return e.session.Server() + " has a request and does not answer" + meanwhile +
-			"See whether that server hangs, or those that it needs for a majority: processor, memory, disk, network"
+			"Check whether that server, or those that it needs for a majority, hang: processor, memory, disk, network"
 	}
 	if len(e.found) == 0 && time.Since(e.without) < zkSilence {
-		return "" // one session has ended, and the next begins
+		return "" // one session has ended, and the next is about to begin
 	}
 	var all []string
-	advice := "See that it runs there (--zk_hosts) and can be reached from here"
+	advice := "Check that it runs there (--zk_hosts) and can be reached from here"
 	for _, host := range e.hosts {
 		what := e.found[host]
 		switch what {
 		case "":
 			what = zkUntried
 		case zkCloses:
-			advice = "See that a majority of its servers runs, and that they reach each other"
+			advice = "Check that a majority of its servers is running, and that they reach each other"
 		}
 		all = append(all, host+": "+what)
 	}
 	return "no session (" + strings.Join(all, "; ") + ")" + meanwhile + advice
 }
 
-// find notes what became of an attempt at a host.
+// find records the outcome of an attempt at a host.
 func (e *zkEnsemble) find(host, what string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.found[host] = what
 }
 
-// broken notes that a connection has failed, on which there was a session or not.
+// broken records that a connection, with or without a session on it, has failed.
 func (e *zkEnsemble) broken(host string, established bool, err error) {
 	timeout, ok := errors.AsType[net.Error](err)
 	switch {
@@ -99,7 +99,7 @@ func (e *zkEnsemble) broken(host string, established bool, err error) {
 	}
 }
 
-// begun and ended note that a session is there, and that it is there no more.
+// begun and ended record that a session has been established, and that it has ended.
 func (e *zkEnsemble) begun(s *zkSession) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -115,7 +115,7 @@ func (e *zkEnsemble) ended(s *zkSession) {
 	}
 }
 
-// ask makes a request, and has trouble know how long the answer takes.
+// ask makes a request, and lets trouble know how long the answer takes.
 func (e *zkEnsemble) ask(request func() error) error {
 	note := func(since time.Time) {
 		e.mu.Lock()
@@ -127,7 +127,7 @@ func (e *zkEnsemble) ask(request func() error) error {
 	return request()
 }
 
-// plainError is an error of the network without the addresses, which stand beside it.
+// plainError returns a network error without the addresses, which are printed beside it.
 func plainError(err error) string {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err.Error()
@@ -136,7 +136,7 @@ func plainError(err error) string {
 }
 
 // dialer returns a dialer that works until session ends, and so never again
-// after the first connection has been lost. ready is closed when there is a session on one.
+// once the first connection has been lost. ready is closed when one of its connections has a session.
 func (e *zkEnsemble) dialer(session context.Context, ready <-chan struct{}) func(network, host string, limit time.Duration) (net.Conn, error) {
 	return func(network, host string, limit time.Duration) (net.Conn, error) {
 		dialer := net.Dialer{Timeout: limit}
@@ -168,7 +168,7 @@ type boundedConn struct {
 	net.Conn
 	ahead  *bufio.Reader
 	limit  time.Duration
-	broken func(error) // told why no more comes
+	broken func(error) // called with the reason why no more data will come
 }
 
 func (c boundedConn) Read(b []byte) (int, error) {
@@ -190,8 +190,8 @@ func (c boundedConn) bound(t time.Time) time.Time {
 	return t
 }
 
-// A hostList hands out hosts in turn. Names are resolved at each dial, so that one
-// that has moved, or does not resolve now, does no harm.
+// A hostList hands out hosts in turn. Names are resolved at each dial, so that a host
+// that has moved, or does not resolve at the moment, does no harm.
 type hostList struct {
 	hosts []string
 	tried int

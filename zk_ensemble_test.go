@@ -40,7 +40,7 @@ func closedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// Why there is no session is known at once, by server, with what it means and what to do.
+// The reason why there is no session is known at once, by server, with what it means and what to do.
 func TestEnsembleSaysWhyThereIsNoSession(t *testing.T) {
 	t.Parallel()
 	refuses := closedPort(t)
@@ -49,17 +49,17 @@ func TestEnsembleSaysWhyThereIsNoSession(t *testing.T) {
 		c.Close()
 	})
 	silent := fakeServer(t, func(c net.Conn) { t.Cleanup(func() { c.Close() }) })
-	const down, alone = "See that it runs there (--zk_hosts)", "See that a majority of its servers runs"
+	const down, alone = "Check that it runs there (--zk_hosts)", "Check that a majority of its servers is running"
 	for _, test := range []struct {
 		name  string
 		hosts []string
 		says  []string
 	}{
 		{"nobody listens", []string{refuses}, []string{refuses + ": connect: connection refused", down}},
-		{"no quorum, or read-only", []string{closes}, []string{closes + ": takes the connection and closes it without an answer: it has no quorum, or is read-only", alone}},
-		{"frozen", []string{silent}, []string{silent + ": takes the connection and does not answer", down}},
+		{"no quorum, or read-only", []string{closes}, []string{closes + ": accepts the connection and closes it without an answer: it has no quorum, or is read-only", alone}},
+		{"frozen", []string{silent}, []string{silent + ": accepts the connection and does not answer", down}},
 		{"an unknown name", []string{"no-such-host.invalid:2181"}, []string{"no-such-host.invalid:2181: lookup", down}},
-		{"each in its own way", []string{refuses, closes}, []string{refuses + ": connect: connection refused", closes + ": takes", alone}},
+		{"each in its own way", []string{refuses, closes}, []string{refuses + ": connect: connection refused", closes + ": accepts", alone}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e := newZKEnsemble(test.hosts, time.Minute, "", slog.New(slog.DiscardHandler))
@@ -113,7 +113,7 @@ func TestEnsembleNoticesSilence(t *testing.T) {
 	}
 }
 
-// Who only opens a session for himself, to find the Mesos master, learns of it from the log.
+// Code that only opens its own session, to find the Mesos master, reports it in the log.
 func TestLongDialsAreLogged(t *testing.T) {
 	t.Parallel()
 	var log logBuffer

@@ -24,6 +24,12 @@ func TestPagesOfTheInterface(t *testing.T) {
 	testInBrowser(t, "pages.test.mjs")
 }
 
+// TestRolesInTheInterface looks at what the interface offers whom.
+func TestRolesInTheInterface(t *testing.T) {
+	t.Parallel()
+	testInBrowser(t, "access.test.mjs")
+}
+
 // testInBrowser runs the tests in a file of the folder browser.
 func testInBrowser(t *testing.T, file string) {
 	t.Helper()

@@ -29,12 +29,13 @@ func (v *instance) create(t *testing.T, names ...string) {
 	}
 }
 
-// names lists the jobs.
-func (v *instance) names() (names []string) {
+// names lists the jobs. It is nil if there is no good answer.
+func (v *instance) names() []string {
 	var jobs []struct{ Name string }
 	if !v.get("/scheduler/jobs", &jobs) {
 		return nil
 	}
+	names := []string{}
 	for _, j := range jobs {
 		names = append(names, j.Name)
 	}

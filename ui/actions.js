@@ -8,7 +8,7 @@ const names = (list, limit = 12) => h('ul', { class: 'names' }, list.slice(0, li
 
 const runs = list => list.filter(name => store.jobs.get(name)?.state !== 'idle').length;
 
-// fate says what becomes of the children when jobs are deleted, one after the other.
+// fate says what becomes of the children when jobs are deleted one after the other.
 export function fate(doomed) {
   const gone = new Set(doomed), lines = [];
   for (const name of doomed) {
@@ -28,17 +28,17 @@ export function fate(doomed) {
 }
 
 export const bulk = {
-  run: { verb: 'Run', past: 'started', each: name => api.runJob(name), what: list => h('p', {}, `${plural(list.length, 'job')} will be run once, now, beside ${list.length === 1 ? 'its' : 'their'} schedule:`) },
-  enable: { verb: 'Enable', past: 'enabled', each: name => api.alter(name, { disabled: false }), what: list => h('p', {}, `${plural(list.length, 'job')} will be due again on schedule, from the next occurrence on:`) },
-  disable: { verb: 'Disable', past: 'disabled', each: name => api.alter(name, { disabled: true }), what: list => h('p', {}, `${plural(list.length, 'job')} will not be due until enabled again. What runs goes on:`) },
-  kill: { verb: 'Kill', past: 'killed', danger: true, each: name => api.killJob(name), what: list => h('p', {}, `Every run of ${plural(list.length, 'job')} that waits or is going on will be killed (${runs(list)} of them ${runs(list) === 1 ? 'has' : 'have'} any):`) },
+  run: { role: 'run', verb: 'Run', past: 'started', each: name => api.runJob(name), what: list => h('p', {}, `${plural(list.length, 'job')} will be run once, now, in addition to ${list.length === 1 ? 'its' : 'their'} schedule:`) },
+  enable: { role: 'edit', verb: 'Enable', past: 'enabled', each: name => api.alter(name, { disabled: false }), what: list => h('p', {}, `${plural(list.length, 'job')} will be due again on schedule, starting with the next occurrence:`) },
+  disable: { role: 'edit', verb: 'Disable', past: 'disabled', each: name => api.alter(name, { disabled: true }), what: list => h('p', {}, `${plural(list.length, 'job')} will not be due until enabled again. Runs under way go on:`) },
+  kill: { role: 'run', verb: 'Kill', past: 'killed', danger: true, each: name => api.killJob(name), what: list => h('p', {}, `Every run of ${plural(list.length, 'job')} that waits or is under way will be killed (${runs(list)} of them ${runs(list) === 1 ? 'has' : 'have'} any):`) },
   delete: {
-    verb: 'Delete', past: 'deleted', danger: true, each: name => api.deleteJob(name),
-    what: list => h('p', {}, `${plural(list.length, 'job')} will be deleted for good, with history; ${runs(list) === 0 ? 'none of them runs now' : 'their runs are killed'}:`), more: fate,
+    role: 'edit', verb: 'Delete', past: 'deleted', danger: true, each: name => api.deleteJob(name),
+    what: list => h('p', {}, `${plural(list.length, 'job')} will be permanently deleted, including history; ${runs(list) === 0 ? 'none of them runs now' : 'their runs are killed'}:`), more: fate,
   },
 };
 
-// runBulk asks, acts on each job, and returns the names that it failed for, undefined if it wasn't to be.
+// runBulk asks, acts on each job, and returns the names of those for which it failed, undefined if the answer was no.
 export async function runBulk(id, list) {
   const action = bulk[id];
   const go = await confirm(`${action.verb} ${plural(list.length, 'job')}?`, [action.what(list), names(list), action.more?.(list)], `${action.verb} ${plural(list.length, 'job')}`, action.danger);
@@ -56,7 +56,7 @@ export async function runBulk(id, list) {
   return failed.map(([name]) => name);
 }
 
-// attempt makes one change and says how it went. It returns whether it was made.
+// attempt makes one change and shows how it went. It returns whether the change was made.
 export async function attempt(what, done) {
   try {
     await what();
@@ -68,8 +68,8 @@ export async function attempt(what, done) {
   }
 }
 
-// askRun asks for the arguments of one run and starts it.
-export function askRun(row) {
+// askRun asks for the arguments of one run, if whoever asks may give any, and starts it.
+export function askRun(row, withArguments) {
   return dialog(`Run ${row.name} now`, done => {
     const args = h('input', { type: 'text', autocomplete: 'off', spellcheck: 'false', autofocus: true });
     const note = h('p', { class: 'bad-text', role: 'alert' });
@@ -81,7 +81,7 @@ export function askRun(row) {
         try { await api.runJob(row.name, args.value); done(true); } catch (err) { note.textContent = err.message; go.disabled = false; }
       },
     }, h('div', { class: 'dialog-body' },
-      field('Arguments', args, 'For this run only, in place of the job’s own. Leave empty to run the job as it is.'), note),
+      withArguments ? field('Arguments', args, 'For this run only, in place of the job’s own. Leave empty to run the job as it is.') : h('p', {}, 'The job runs as it is.'), note),
     h('div', { class: 'dialog-foot' }, button('Cancel', () => done()), go));
   });
 }

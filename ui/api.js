@@ -1,7 +1,7 @@
-// Every URL is relative: the page may be served below any path.
+// Every URL is relative, because the page may be served below any path.
 const base = new URL('.', location.href);
 const root = new URL('v1/scheduler/', base);
-const plain = new URL('scheduler/', base); // the 2.x form, which knows epsilon and async
+const plain = new URL('scheduler/', base); // the 2.x dialect, which knows epsilon and async
 
 export const at = path => new URL(path, root);
 const segment = encodeURIComponent;
@@ -35,8 +35,8 @@ export async function get(path, options) {
 
 export const json = (path, options) => get(path, options).then(async res => parse(await res.text()));
 
-// change makes a change. While no instance leads or answers it tries again for half a minute:
-// the id of the request makes sure that it is made once, however often it arrives.
+// change makes a change. While no instance leads or answers it retries for half a minute:
+// the id of the request makes sure that the change is made once, however often it arrives.
 async function change(method, url, body, more) {
   const id = Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, '0')).join('');
   const headers = { 'X-Chronos-Request-Id': id, ...more };
@@ -49,7 +49,7 @@ async function change(method, url, body, more) {
     const again = !res || res.status === 502 || res.status === 503 || res.status === 504;
     if (!again || Date.now() > until) {
       if (res) await fail(res);
-      throw new APIError(0, 'Chronos does not answer. Nothing has been lost here; try again.');
+      throw new APIError(0, 'Chronos does not answer. Nothing you entered has been lost; try again.');
     }
     await new Promise(done => setTimeout(done, pause));
   }
@@ -72,7 +72,7 @@ export async function preview(name, schedule, zone, epsilon, options) {
   return res.json();
 }
 
-// parse keeps numbers that JavaScript can't hold, where the browser lets it.
+// parse keeps numbers that JavaScript can't represent, if the browser allows it.
 export function parse(text) {
   if (!JSON.rawJSON) return JSON.parse(text);
   return JSON.parse(text, (key, value, context) => {
@@ -82,8 +82,7 @@ export function parse(text) {
   });
 }
 
-// document reads all of a job: the forms of both families of versions, each of which leaves
-// out some keys, in one.
+// document reads all of a job: it merges both dialects, each of which leaves out some keys.
 export async function document(name) {
   const [two, three] = await Promise.all([json(new URL(`job/${segment(name)}`, plain)), json(`job/${segment(name)}`)]);
   const members = Object.entries(three);
@@ -99,18 +98,18 @@ export async function document(name) {
   return Object.fromEntries(members);
 }
 
-// saveJob posts a job. What is strange about it is refused if somebody is there to mend it.
+// saveJob posts a job. If strict, a strange document is refused, because somebody is there to fix it.
 export function saveJob(doc, strict) {
   return change('POST', new URL(doc.parents ? 'dependency' : 'iso8601', plain), JSON.stringify(doc), strict && { Prefer: 'handling=strict' });
 }
 
-// What Chronos itself counts and moves on within a job's document.
+// The keys of a job's document that Chronos itself updates.
 export const counters = ['successCount', 'errorCount', 'errorsSinceLastSuccess', 'lastSuccess', 'lastError'];
 
 export const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
-// merge brings an edit up to date with what the job has become since it was read. What
-// only one side has changed is taken from that side; conflicts names what both have.
+// merge brings an edit up to date with what the job has become since it was read. A key that
+// only one side has changed is taken from that side; conflicts names those that both have changed.
 export function merge(before, edited, now) {
   const conflicts = [], taken = [];
   const result = [];
@@ -124,7 +123,7 @@ export function merge(before, edited, now) {
   return { doc: Object.fromEntries(result), conflicts, taken };
 }
 
-// alter changes some keys of a job, as it is at this moment.
+// alter changes some keys of a job as it is at this moment.
 export async function alter(name, changes) {
   const doc = await document(name);
   await saveJob({ ...doc, ...changes });

@@ -1,4 +1,5 @@
-import { append, dialog, h, replace, toast } from './dom.js';
+import { may } from './access.js';
+import { append, button, dialog, h, replace, toast } from './dom.js';
 import { start, store, watch } from './live.js';
 import overview from './overview.js';
 import jobs from './jobs.js';
@@ -8,9 +9,9 @@ import graph from './graph.js';
 
 const main = document.getElementById('main-content');
 
-// A page is a function (main, parts, query) that shows itself and returns
-// { update(names), leave(), keys } ; each of them may be missing. leave returns
-// a text to ask before what has been typed is lost.
+// A page is a function (main, parts, query) that draws the page and returns
+// { update(names), leave(), keys }, each of which may be missing. leave returns
+// a question to ask before unsaved input is lost.
 const pages = { overview, jobs, job, editor, graph };
 
 let page = null, shown = '';
@@ -54,12 +55,16 @@ function show() {
   document.title = [parts[0], name === 'job' ? '' : name, 'Chronos'].filter(Boolean).join(' · ');
   replace(main);
   if (!store.loaded) {
-    append(main, store.error ? h('div', { class: 'empty' }, h('p', {}, store.error), h('p', { class: 'dim' }, 'Trying again …'))
+    append(main, store.error ? h('div', { class: 'empty' }, h('p', {}, store.error), h('p', { class: 'dim' }, 'Retrying …'))
       : h('div', { class: 'empty' }, h('p', {}, 'Loading …')));
     return;
   }
   if (!pages[name]) {
     append(main, h('div', { class: 'empty' }, h('h1', {}, 'No such page'), h('p', {}, h('a', { href: '#jobs' }, 'All jobs'))));
+    return;
+  }
+  if (name === 'editor' && !may('edit', store.jobs.get(parts[0] ?? ''))) {
+    append(main, h('div', { class: 'empty' }, h('h1', {}, 'Not for you to edit'), h('p', {}, 'Your role is to look, or to start jobs as they are. ', h('a', { href: '#jobs' }, 'All jobs'))));
     return;
   }
   page = pages[name](main, parts, query) ?? {};
@@ -69,11 +74,26 @@ function show() {
 addEventListener('hashchange', () => { if (location.hash !== shown) show(); });
 addEventListener('beforeunload', event => { if (page?.unsaved?.()) event.preventDefault(); });
 
-// Pages may note their state in the address without being shown anew.
+// Pages may record their state in the address without being drawn again.
 export function note(hash) {
   history.replaceState(null, '', hash);
   shown = location.hash;
 }
+
+// showUser shows who is logged in, and offers what he may do.
+function showUser() {
+  const user = store.info?.user;
+  document.getElementById('new-job').hidden = !may('edit');
+  const place = document.getElementById('user');
+  place.hidden = !user;
+  if (!user || place.dataset.shown === user.user + user.role) return;
+  place.dataset.shown = user.user + user.role;
+  replace(place, h('span', { class: 'user-name', title: `${user.user}: ${user.role}` }, user.user, h('small', { class: 'dim' }, ' ', user.role)),
+    user.provenBy !== 'proxy' && button('Log out', logOut, 'small quiet'));
+}
+
+// logOut has the browser forget the password, which it does only when that is refused.
+const logOut = () => { location.href = new URL('scheduler/logout', new URL('.', location.href)); };
 
 const linkState = document.getElementById('link-state');
 
@@ -83,6 +103,7 @@ watch(names => {
   linkState.textContent = { live: 'Live', lost: 'Reconnecting …', connecting: 'Connecting …' }[store.state];
   linkState.title = store.info ? `Leader: ${store.info.leader || 'none'}` : '';
   if (!store.loaded) { show(); return; }
+  showUser();
   if (!wasLoaded) { wasLoaded = true; show(); return; }
   pending = names === null || pending === null && frame ? null : new Set([...(pending ?? []), ...names]);
   frame ||= requestAnimationFrame(() => {
@@ -108,7 +129,7 @@ document.addEventListener('keydown', event => {
   const typing = event.target.closest('input, textarea, select, [contenteditable]');
   if (page?.key?.(event, Boolean(typing))) { event.preventDefault(); return; }
   if (typing) return;
-  const go = { n: '#new', o: '#overview', j: '#jobs', g: '#graph' }[event.key];
+  const go = { n: may('edit') && '#new', o: '#overview', j: '#jobs', g: '#graph' }[event.key];
   if (go) location.hash = go;
   else if (event.key === '?') help();
   else if (event.key === '/') { sessionStorage.setItem('chronos.focus', 'search'); location.hash = '#jobs'; }
@@ -120,7 +141,7 @@ document.getElementById('keys').addEventListener('click', help);
 document.getElementById('theme').addEventListener('click', () => {
   const dark = document.documentElement.dataset.theme ? document.documentElement.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
   document.documentElement.dataset.theme = dark ? 'light' : 'dark';
-  try { localStorage.setItem('chronos.theme', document.documentElement.dataset.theme); } catch { toast('The choice can’t be kept: storage is forbidden.'); }
+  try { localStorage.setItem('chronos.theme', document.documentElement.dataset.theme); } catch { toast('The choice can’t be saved: the browser forbids storage.'); }
   dispatchEvent(new Event('themechange'));
 });
 

@@ -1,7 +1,7 @@
 import { h, s } from './dom.js';
 import { duration, plural, short } from './format.js';
 
-// quantile is without interpolation, as job/stat does it.
+// quantile does not interpolate, like job/stat.
 const quantile = (sorted, q) => sorted[Math.min(Math.floor(q * sorted.length), sorted.length - 1)];
 
 // chart draws how long the runs took, the oldest on the left.

@@ -1,6 +1,6 @@
 // h makes an element. Text only ever becomes text nodes; there is no way to pass HTML.
-// In props, class and dataset are what they say, functions are listeners by the event's name,
-// properties of the element are set as such, the rest are attributes.
+// In props, class and dataset are what their names say, functions are listeners for the event of that name,
+// properties of the element are set as such, and the rest are attributes.
 export function h(tag, props, ...children) {
   return fill(document.createElement(tag), props, children);
 }
@@ -69,8 +69,8 @@ export function toast(text, bad) {
   while (box.children.length > 4) box.firstChild.remove();
 }
 
-// dialog shows a modal dialog and resolves when it closes: to what build's done was called
-// with, undefined when it was cancelled.
+// dialog shows a modal dialog and resolves when it closes: to the value that build passed to done,
+// or undefined if it was cancelled.
 export function dialog(title, build, wide) {
   return new Promise(resolve => {
     const heading = newId('dialog');
@@ -86,7 +86,7 @@ export function dialog(title, build, wide) {
   });
 }
 
-// confirm asks whether to go on, after what will happen.
+// confirm says what will happen and asks whether to go on.
 export function confirm(title, what, verb, danger) {
   return dialog(title, done => [
     h('div', { class: 'dialog-body' }, what),

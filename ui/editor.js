@@ -15,8 +15,8 @@ export default function editor(main, [name], query) {
   return page;
 }
 
-// An Editor changes a job, as a form or as its JSON document. The document is what counts:
-// the form changes keys of it, and leaves alone what it doesn't know.
+// An Editor changes a job, as a form or as its JSON document. The document is authoritative:
+// the form changes keys of it, and leaves alone those it doesn't know.
 class Editor {
   constructor(main, name, from, parent) {
     this.main = main;
@@ -97,7 +97,7 @@ class Editor {
     return true;
   }
 
-  // readJSON takes over what stands in the JSON editor, and reports whether it could.
+  // readJSON takes over the text of the JSON editor, and reports whether it could.
   readJSON() {
     if (!this.jsonTouched) return true;
     try {
@@ -125,7 +125,7 @@ class Editor {
     this.keeping = setTimeout(() => this.keep(), 300);
   }
 
-  // keep lets what has been typed survive a reload or a crash of the page.
+  // keep makes unsaved input survive a reload or a crash of the page.
   keep() {
     if (this.discard || !this.unsaved()) return;
     try { sessionStorage.setItem(this.draftKey, this.jsonTouched ? this.text.value : JSON.stringify(this.doc)); } catch { /* storage may be full or forbidden */ }
@@ -138,9 +138,9 @@ class Editor {
     try { doc = api.parse(text); } catch { return; }
     if (api.same(doc, this.doc)) return;
     const done = () => replace(this.draft);
-    replace(this.draft, h('div', { class: 'alert' }, 'There are changes from before that were not saved. ',
-      button('Take them up', () => { this.doc = doc; this.jsonTouched = false; this.tab = ''; this.open('form'); this.edited(); done(); }, 'small'), ' ',
-      button('Forget them', () => { sessionStorage.removeItem(this.draftKey); done(); }, 'small quiet')));
+    replace(this.draft, h('div', { class: 'alert' }, 'There are unsaved changes from an earlier visit. ',
+      button('Restore them', () => { this.doc = doc; this.jsonTouched = false; this.tab = ''; this.open('form'); this.edited(); done(); }, 'small'), ' ',
+      button('Discard them', () => { sessionStorage.removeItem(this.draftKey); done(); }, 'small quiet')));
   }
 
   unsaved() {
@@ -175,11 +175,11 @@ class Editor {
   }
 
   async saveOver() {
-    if (this.doc.name !== this.name) throw new Error('A job can’t be renamed: duplicate it, and delete this one.');
+    if (this.doc.name !== this.name) throw new Error('A job can’t be renamed: duplicate it, then delete this one.');
     const now = await api.document(this.name);
     const { doc, conflicts, taken } = api.merge(this.base, this.doc, now);
     const list = changes(now, doc);
-    if (list.length === 0) { toast('There is nothing to save: the job is like that.'); return; }
+    if (list.length === 0) { toast('There is nothing to save: nothing has changed.'); return; }
     const ok = await dialog('Save these changes?', done => {
       const problem = h('p', { class: 'bad-text', role: 'alert' });
       const go = h('button', { type: 'button', class: 'button primary', autofocus: true, click: async () => {
@@ -188,8 +188,8 @@ class Editor {
         try { await api.saveJob(doc, true); done(true); } catch (err) { problem.textContent = err.message; this.form?.mark(err.message); this.keep(); go.disabled = false; }
       } }, 'Save');
       return [h('div', { class: 'dialog-body' },
-        conflicts.length > 0 && h('p', { class: 'alert bad' }, `Somebody else has meanwhile changed ${conflicts.join(', ')} too. Saving replaces that.`),
-        taken.length > 0 && h('p', { class: 'alert' }, `Meanwhile changed by somebody else, and kept: ${taken.join(', ')}.`),
+        conflicts.length > 0 && h('p', { class: 'alert bad' }, `Meanwhile somebody else has changed ${conflicts.join(', ')} too. Saving overwrites that.`),
+        taken.length > 0 && h('p', { class: 'alert' }, `Changed meanwhile by somebody else, and kept: ${taken.join(', ')}.`),
         list.map(c => c.element), problem),
       h('div', { class: 'dialog-foot' }, h('span', { class: 'dim' }, plural(list.length, 'field')), button('Back', () => done(false)), go)];
     }, true);
@@ -224,7 +224,7 @@ class Editor {
   }
 }
 
-// structuredCloneOf copies a document; numbers that JavaScript can't hold stay what they are.
+// structuredCloneOf copies a document; numbers that JavaScript can't represent stay as they are.
 const structuredCloneOf = doc => api.parse(JSON.stringify(doc));
 
 function copyName(name) {

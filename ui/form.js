@@ -3,7 +3,7 @@ import { parse } from './api.js';
 import { store } from './live.js';
 import { ScheduleEditor } from './schedule.js';
 
-// Kinds of fields: each makes the control for a value, and calls set with a new one.
+// Kinds of fields: each creates the control for a value, and calls set with new values.
 const text = (hint, kind = 'text') => ({ hint, make: (value, set) => h('input', { type: kind, value: str(value), autocomplete: 'off', spellcheck: 'false', input: e => set(e.target.value) }) });
 const long = (hint, rows = 2, mono = true) => ({ hint, wide: true, make: (value, set) => h('textarea', { rows, class: mono ? 'mono' : '', spellcheck: 'false', value: str(value), input: e => set(e.target.value) }) });
 const number = (hint, step = 'any') => ({
@@ -22,7 +22,7 @@ const choice = (options, hint) => ({
 const str = value => value === undefined || value === null ? '' : typeof value === 'object' ? value.rawJSON ?? JSON.stringify(value) : String(value);
 const numberOf = value => Number.isNaN(Number(value)) ? value : Number(value);
 
-// A list of things with some members each; what else they have stays.
+// A list of things with some members each; other members that they have are kept.
 const list = (noun, members, hint) => ({ hint, wide: true, list: true, make: (value, set, label) => rows(noun, members, value, set, label) });
 const strings = (noun, hint) => list(noun, null, hint);
 
@@ -45,24 +45,24 @@ const json = (hint, rowCount = 3) => ({
 
 const sections = [
   ['What it does', true, {
-    command: ['Command', long('Run by /bin/sh unless “shell” is off', 3)],
-    shell: ['Shell', flag('Off: the command is a program, its arguments are given below')],
-    arguments: ['Arguments', strings('argument', 'Appended to the command, or those of the program')],
+    command: ['Command', long('Run by /bin/sh unless “Shell” is off', 3)],
+    shell: ['Shell', flag('Off: the command is a program, with the arguments below')],
+    arguments: ['Arguments', strings('argument', 'Appended to the command, or passed to the program')],
     environmentVariables: ['Environment', list('variable', { name: text(), value: text() })],
     description: ['Description', long('', 2, false)],
-    owner: ['Owner', text('Mail addresses, separated by commas, that hear of failures')],
+    owner: ['Owner', text('Mail addresses, separated by commas, that are notified of failures')],
     ownerName: ['Owner’s name', text()],
   }],
   ['How it runs', true, {
-    disabled: ['Disabled', flag('It is not due until enabled')],
-    highPriority: ['High priority', flag('Before others in the queue')],
-    concurrent: ['Concurrent', flag('A run may start while another goes on')],
-    async: ['Asynchronous', flag('Ends by a callback, not with its command')],
+    disabled: ['Disabled', flag('Not due until enabled')],
+    highPriority: ['High priority', flag('Goes before others in the queue')],
+    concurrent: ['Concurrent', flag('A run may start while another is under way')],
+    async: ['Asynchronous', flag('Ends with a callback, not with its command')],
     softError: ['Soft error', flag('Children run even after a failure')],
     dataProcessingJobType: ['Data processing', flag('Reports elements processed')],
     retries: ['Retries', number('After a failure', 1)],
-    epsilon: ['Epsilon', text('How late it may still start, as PT30M')],
-    maxCompletionTime: ['Longest run', number('Seconds; 0 for no limit', 1)],
+    epsilon: ['Epsilon', text('How late it may still start, e.g. PT30M')],
+    maxCompletionTime: ['Time limit', number('In seconds; 0 for none', 1)],
     runAsUser: ['User', text()],
   }],
   ['Resources and files', false, {
@@ -72,12 +72,12 @@ const sections = [
     fetch: ['Fetch', list('file', { uri: text(), output_file: text(), executable: flag(), cache: flag(), extract: flag() })],
   }],
   ['Container', false, {
-    'container.type': ['Type', choice(['', 'DOCKER', 'MESOS'], 'none: it runs on the agent itself')],
+    'container.type': ['Type', choice(['', 'DOCKER', 'MESOS'], 'None: it runs on the agent itself')],
     'container.image': ['Image', text()],
     'container.network': ['Network', choice(['', 'HOST', 'BRIDGE', 'USER'])],
     'container.networkName': ['Network’s name', text()],
     'container.forcePullImage': ['Always pull', flag('The image, before each run')],
-    'container.volumes': ['Volumes', list('volume', { containerPath: text(), hostPath: text(), mode: choice(['', 'RW', 'RO']) }, 'External volumes: in the JSON')],
+    'container.volumes': ['Volumes', list('volume', { containerPath: text(), hostPath: text(), mode: choice(['', 'RW', 'RO']) }, 'For external volumes use the JSON tab')],
     'container.parameters': ['Parameters', list('parameter', { key: text(), value: text() }, 'Of docker run')],
     'container.networkInfos': ['Networks', json('JSON')],
   }],
@@ -94,11 +94,11 @@ export class Form {
     this.doc = doc;
     this.changed = changed;
     this.stored = isNew ? null : doc.name; // the job that is edited
-    this.broken = new Map(); // controls that hold something unreadable, with why
+    this.broken = new Map(); // controls with unreadable values, and the reasons
     this.element = h('form', { class: 'job-form', submit: e => e.preventDefault() }, this.basics(isNew), sections.map(s => this.section(...s)), this.others());
   }
 
-  // mark shows what the server has said of keys, a line each, at their fields until they are edited.
+  // mark shows what the server says about keys, one per line, at their fields until they are edited.
   mark(message) {
     for (const [, path, text] of message.matchAll(/^(\w+(?:[.[][^:]*)?): (.*)$/gm)) {
       const key = path.replace(/\[.*/, '');
@@ -158,13 +158,13 @@ export class Form {
       return h('span', { class: 'check' }, el, h('label', { htmlFor: el.id }, label));
     };
     const section = h('section', { class: 'panel' }, h('div', { class: 'panel-head' }, h('h2', {}, 'Name and trigger')), h('div', { class: 'fields' },
-      field('Name', name, isNew ? 'Letters, digits, blanks, and _ . # -' : 'It can’t be changed', 'wide'),
+      field('Name', name, isNew ? 'Letters, digits, spaces, and _ . # -' : 'It can’t be changed', 'wide'),
       h('fieldset', { class: 'field wide list' }, h('legend', {}, 'It runs'), h('div', { class: 'inline' }, kind('schedule', 'on a schedule'), kind('parents', 'after other jobs'))), this.trigger));
     this.showTrigger();
     return section;
   }
 
-  // switchTo keeps what the other kind of trigger was, in case of a change of mind.
+  // switchTo keeps the value of the other kind of trigger, in case the user switches back.
   switchTo(kind) {
     if (kind === 'parents') {
       this.kept = { schedule: this.doc.schedule, scheduleTimeZone: this.doc.scheduleTimeZone };
@@ -194,7 +194,7 @@ export class Form {
     replace(this.trigger, this.schedule.element);
   }
 
-  // others is what no version of Chronos knows, but the document has.
+  // others holds the document's keys that no version of Chronos knows.
   others() {
     const known = new Set([...elsewhere, ...sections.flatMap(s => Object.keys(s[2]))]);
     const keys = Object.keys(this.doc).filter(key => !known.has(key));
@@ -213,8 +213,8 @@ export class Form {
   }
 }
 
-// withKey returns a copy of an object with one member changed, or without it for undefined.
-// It keeps the order, and treats names like __proto__ as any other.
+// withKey returns a copy of an object with one member changed, or removed if undefined.
+// It keeps the order, and treats names like __proto__ like any other.
 function withKey(object, key, value) {
   const members = Object.entries(object).filter(([k]) => k !== key || value !== undefined);
   const i = members.findIndex(([k]) => k === key);
@@ -284,5 +284,5 @@ function parentPicker(self, parents, set) {
   const draw = () => replace(chips, items.map(name => h('li', { class: 'chip' + (store.jobs.has(name) ? '' : ' bad') }, name,
     h('button', { type: 'button', class: 'icon-button', 'aria-label': 'Remove ' + name, click: () => { items = items.filter(n => n !== name); set(items); draw(); } }, '×'))));
   draw();
-  return h('div', {}, chips, h('div', { class: 'inline' }, h('div', { class: 'grow' }, field('Add a parent', input, 'It runs each time all its parents have finished')), button('Add', add, 'small')), suggestions);
+  return h('div', {}, chips, h('div', { class: 'inline' }, h('div', { class: 'grow' }, field('Add a parent', input, 'It runs whenever all its parents have finished')), button('Add', add, 'small')), suggestions);
 }

@@ -3,7 +3,7 @@ import { store } from './live.js';
 
 const formats = new Map();
 
-// format returns the same formatter for the same zone and options: they are slow to make.
+// format returns the same formatter for the same zone and options, since formatters are slow to create.
 function format(zone, options) {
   let ofZone = formats.get(zone);
   if (!ofZone) formats.set(zone, ofZone = new Map());
@@ -14,7 +14,7 @@ function format(zone, options) {
 
 export const viewerZone = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
 
-// now is the leader's time, as far as known: clocks of viewers are often wrong.
+// now is the leader's time, as far as it is known: viewers' clocks are often wrong.
 export function now() { return Date.now() + store.skew; }
 
 const full = { year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', timeZoneName: 'short' };
@@ -53,7 +53,7 @@ export function time(ms, zone) {
   return h('time', { datetime: date.toISOString(), dataset: { zone: zone || '' } }, short(date.getTime()));
 }
 
-// What shows on hover is worked out when it is wanted: writing times is slow.
+// Hover texts are computed on demand, because formatting times is slow.
 document.addEventListener('pointerover', event => {
   const el = event.target.closest?.('time[data-zone], i[data-due]');
   if (!el || el.title) return;
@@ -73,7 +73,7 @@ export function duration(ms) {
   return `${sign}${minutes} min ${seconds % 60} s`;
 }
 
-// Texts that change with the time: each is written anew every second while it is in the page.
+// Texts that change with time: each is rewritten every second while it is in the page.
 const ticking = new Set();
 
 export function ticker(write) {
@@ -113,7 +113,7 @@ export const openStates = new Set(['queued', 'launching', 'active', 'awaiting'])
 
 export function badge(kind, text = kind) { return h('span', { class: 'badge ' + kind }, text); }
 
-// Without colour, the shape tells: squares are fine, tall bars are not, hollow ones didn't run.
+// For those who don't see the colours, shapes differ: squares are fine, tall bars are not, hollow ones didn't run.
 export function squares(row) {
   const runs = (row.runs ?? []).slice().reverse();
   const text = runs.length === 0 ? 'no runs yet' : 'last runs: ' + runs.map(r => runStates[r[0]]).join(', ');

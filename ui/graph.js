@@ -1,3 +1,4 @@
+import { may } from './access.js';
 import { button, empty, h, link, newId, replace } from './dom.js';
 import { plural, squares, stateBadges } from './format.js';
 import { relatives, store } from './live.js';
@@ -31,7 +32,7 @@ class GraphPage {
     this.stage = h('div', { class: 'stage' }, this.canvas, this.info, h('div', { class: 'zoom' },
       zoomButton('+', 'Zoom in', () => this.zoom(1.4)), zoomButton('−', 'Zoom out', () => this.zoom(1 / 1.4)), zoomButton('⤢', 'Show all', () => this.fit())));
     replace(main, h('div', { class: 'toolbar' }, h('h1', {}, 'Graph'), this.find, this.names,
-      h('label', { class: 'check', htmlFor: this.only.id }, this.only, 'only relatives'), h('label', { class: 'check', htmlFor: this.lone.id }, this.lone, 'jobs without relations'), this.count),
+      h('label', { class: 'check', htmlFor: this.only.id }, this.only, 'only relatives'), h('label', { class: 'check', htmlFor: this.lone.id }, this.lone, 'unrelated jobs'), this.count),
     this.stage, this.none);
     this.listen();
     this.observer = new ResizeObserver(() => this.resized());
@@ -75,12 +76,12 @@ class GraphPage {
       this.hidden = this.focus ? 0 : all.length - names.length;
     }
     const n = this.graph.nodes.size;
-    this.count.textContent = plural(n, 'job') + (this.hidden > 0 ? `, ${this.hidden.toLocaleString()} without relations not shown` : '');
+    this.count.textContent = plural(n, 'job') + (this.hidden > 0 ? `, ${this.hidden.toLocaleString()} unrelated jobs not shown` : '');
     this.stage.hidden = n === 0;
     this.none.hidden = n > 0;
     if (n === 0) {
-      replace(this.none, empty(store.jobs.size ? 'No job depends on another one.' : 'There are no jobs yet.',
-        link(store.jobs.size ? 'Create a dependent job' : 'Create the first one', '#new', { class: 'button primary' })));
+      replace(this.none, empty(store.jobs.size ? 'No job depends on another.' : 'There are no jobs yet.',
+        may('edit') && link(store.jobs.size ? 'Create a dependent job' : 'Create the first one', '#new', { class: 'button primary' })));
     }
     if (this.at && !this.graph.nodes.has(this.at)) this.at = '';
     this.showInfo();
@@ -124,7 +125,7 @@ class GraphPage {
         kids.length > 0 && h('p', {}, h('span', { class: 'dim' }, 'before '), names(kids), more(kids)),
         h('div', { class: 'inline' }, link('Open', '#jobs/' + encodeURIComponent(row.name), { class: 'button small primary' }),
           button('Only relatives', () => { this.only.checked = true; this.restrict(); }, 'small'),
-          link('New child', '#new?parent=' + encodeURIComponent(row.name), { class: 'button small' }))));
+          may('edit', row) && link('New child', '#new?parent=' + encodeURIComponent(row.name), { class: 'button small' }))));
   }
 
   resized() {
@@ -140,7 +141,7 @@ class GraphPage {
     this.later();
   }
 
-  // fit shows everything, or as much of it from the left as least, the smallest scale, lets it.
+  // fit shows everything, or as much of it from the left as the smallest scale, least, allows.
   fit(least = 0.02) {
     if (!this.w || !this.graph.nodes.size) return;
     const k = Math.min(1.1, Math.max(least, Math.min((this.w - 60) / (this.graph.width || 1), (this.h - 60) / (this.graph.height || 1))));
@@ -219,7 +220,7 @@ class GraphPage {
     return best?.[1];
   }
 
-  // grid finds nodes by place, so that what is out of sight costs nothing.
+  // grid finds nodes by position, so that those out of sight cost nothing.
   grid() {
     if (this.cells) return this.cells;
     this.cells = new Map();
@@ -250,7 +251,7 @@ class GraphPage {
   palette() {
     if (this.colours) return this.colours;
     const style = getComputedStyle(this.canvas), c = name => style.getPropertyValue(name).trim();
-    // Custom properties with light-dark() come unresolved; a colour property resolves them.
+    // Custom properties with light-dark() are returned unresolved; a colour property resolves them.
     const probe = document.createElement('span');
     this.stage.append(probe);
     const resolve = name => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
@@ -351,7 +352,7 @@ function edge(g, a, b) {
 
 const clipped = new Map();
 
-// clip shortens a text to a width. Measuring is slow, so results are kept.
+// clip shortens a text to a width. Measuring is slow, so results are cached.
 function clip(g, text, width) {
   let result = clipped.get(text);
   if (result !== undefined) return result;

@@ -1,5 +1,6 @@
 import * as api from './api.js';
 import { askRun, attempt, fate } from './actions.js';
+import { may, needsOf } from './access.js';
 import { button, confirm, empty, h, link, replace, toast } from './dom.js';
 import { ago, badge, countdown, duration, elapsed, instant, jobType, openStates, plural, short, squares, stateBadges, time, validZone, viewerZone } from './format.js';
 import { store } from './live.js';
@@ -44,6 +45,12 @@ class JobPage {
 
   get row() { return store.jobs.get(this.name); }
 
+  // mayEdit is false until it is known what the job has that gives more than a command.
+  mayEdit() {
+    if (!store.info?.user) return true;
+    return this.needs !== undefined && may('edit', this.row, this.needs);
+  }
+
   async load(run, file) {
     this.show();
     this.refreshDocument();
@@ -57,15 +64,15 @@ class JobPage {
     replace(this.head, h('div', { class: 'title' }, h('h1', {}, this.name), stateBadges(row)),
       row.description && h('p', { class: 'lead' }, row.description),
       h('div', { class: 'actions' },
-        act('Run now', () => this.run(), 'primary'),
-        link('Edit', hashOf(this.name) + '/edit', { class: 'button' }),
-        act(row.disabled ? 'Enable' : 'Disable', () => attempt(() => api.alter(this.name, { disabled: !row.disabled }), row.disabled ? 'Enabled.' : 'Disabled.')),
-        row.state !== 'idle' && act('Kill', () => this.kill(), 'danger'),
+        may('run', row) && act('Run now', () => this.run(), 'primary'),
+        this.mayEdit() && link('Edit', hashOf(this.name) + '/edit', { class: 'button' }),
+        this.mayEdit() && act(row.disabled ? 'Enable' : 'Disable', () => attempt(() => api.alter(this.name, { disabled: !row.disabled }), row.disabled ? 'Enabled.' : 'Disabled.')),
+        row.state !== 'idle' && may('run', row) && act('Kill', () => this.kill(), 'danger'),
         h('details', { class: 'menu' }, h('summary', { class: 'button' }, 'More'), h('div', { class: 'menu-items' },
-          link('Duplicate', '#new?from=' + encodeURIComponent(this.name)),
-          act('Mark success', () => this.markSuccess()),
+          this.mayEdit() && link('Duplicate', '#new?from=' + encodeURIComponent(this.name)),
+          may('run', row) && act('Mark success', () => this.markSuccess()),
           link('Show in graph', '#graph/' + encodeURIComponent(this.name)),
-          act('Delete', () => this.delete(), 'danger')))));
+          may('edit', row) && act('Delete', () => this.delete(), 'danger')))));
     replace(this.alerts, row.warnings && h('div', { class: 'alert' }, h('strong', {}, 'Its document says something strange:'), h('ul', {}, row.warnings.map(w => h('li', {}, w)))), row.problem && h('div', { class: 'alert bad' }, h('strong', {}, 'It can’t be scheduled: '), row.problem));
     this.showFacts();
     this.showFamily();
@@ -96,14 +103,17 @@ class JobPage {
     }), names.length > 50 && h('li', { class: 'dim' }, `and ${names.length - 50} more`))];
     replace(this.family, row.parents || children.length
       ? [list('After', row.parents ?? []), list('Before', children), h('p', { class: 'pad' }, link('Show in graph', '#graph/' + encodeURIComponent(this.name)))]
-      : h('p', { class: 'dim pad' }, 'It stands alone.'));
+      : h('p', { class: 'dim pad' }, 'No parents and no children.'));
   }
 
   async refreshDocument() {
     const options = { signal: this.cancel.signal };
     try {
       const [doc, next] = await Promise.all([api.document(this.name), api.upcoming(this.name, options)]);
-      replace(this.definition, h('pre', { class: 'json', tabindex: 0 }, JSON.stringify(doc, null, 2)), h('p', { class: 'pad' }, link('Edit', hashOf(this.name) + '/edit')));
+      const could = this.mayEdit();
+      this.needs = needsOf(doc);
+      if (could !== this.mayEdit()) this.show();
+      replace(this.definition, h('pre', { class: 'json', tabindex: 0 }, JSON.stringify(doc, null, 2)), this.mayEdit() && h('p', { class: 'pad' }, link('Edit', hashOf(this.name) + '/edit')));
       replace(this.next, next.parents ? h('p', { class: 'dim pad' }, 'It runs when all its parents have finished.')
         : next.disabled ? h('p', { class: 'dim pad' }, 'It is disabled.') : occurrences(next.upcoming, next.scheduleTimeZone));
     } catch (err) {
@@ -111,7 +121,7 @@ class JobPage {
     }
   }
 
-  // refreshRuns returns when runs are shown that have been read after the call.
+  // refreshRuns returns once runs are shown that were read after the call.
   refreshRuns() {
     this.again = true;
     this.fetching ??= this.readRuns().finally(() => { this.fetching = null; });
@@ -139,7 +149,7 @@ class JobPage {
   showWhy(queued) {
     replace(this.why, queued.length > 0 && h('section', { class: 'panel waits' }, h('div', { class: 'panel-head' }, h('h2', {}, 'Why it waits')),
       h('ul', { class: 'lines' }, queued.slice(0, 5).map(({ position, reasons, run }) => h('li', { class: 'block' },
-        h('div', {}, badge('queued'), ' since ', time(Date.parse(run.queued ?? run.due)), position >= 0 && ` · ${position === 0 ? 'first in the queue' : plural(position, 'run') + ' before it'}`),
+        h('div', {}, badge('queued'), ' since ', time(Date.parse(run.queued ?? run.due)), position >= 0 && ` · ${position === 0 ? 'first in the queue' : plural(position, 'run') + ' ahead of it'}`),
         h('ul', {}, reasons.map(r => h('li', {}, r))))))));
   }
 
@@ -179,7 +189,7 @@ class JobPage {
 
   async run() {
     const known = new Set(this.list?.map(r => r.id));
-    if (!await askRun(this.row)) return;
+    if (!await askRun(this.row, this.mayEdit())) return;
     toast('Started.');
     await this.refreshRuns();
     const started = this.list?.find(r => r.kind === 'manual' && !known.has(r.id));
@@ -188,21 +198,21 @@ class JobPage {
 
   async kill() {
     const row = this.row;
-    if (await confirm(`Kill the runs of ${this.name}?`, h('p', {}, row.running ? `${plural(row.running, 'run')} will be killed, and what waits is dropped.` : 'The run that waits is dropped.'), 'Kill', true)) {
-      await attempt(() => api.killJob(this.name), 'The kill has been asked for.');
+    if (await confirm(`Kill the runs of ${this.name}?`, h('p', {}, row.running ? `${plural(row.running, 'run')} will be killed, and waiting runs are dropped.` : 'The waiting run is dropped.'), 'Kill', true)) {
+      await attempt(() => api.killJob(this.name), 'Kill requested.');
     }
   }
 
   async markSuccess() {
     const children = [...store.children.get(this.name) ?? []];
-    const what = h('p', {}, 'A success is counted now as if a run had finished', children.length ? `, and ${children.length === 1 ? children[0] : plural(children.length, 'job')} that waited for it may start.` : '.');
+    const what = h('p', {}, 'A success is now counted as if a run had finished', children.length ? `, and ${children.length === 1 ? children[0] : plural(children.length, 'job')} that waited for it may start.` : '.');
     if (await confirm(`Mark ${this.name} as successful?`, what, 'Mark success')) await attempt(() => api.markSuccess(this.name), 'Marked as successful.');
   }
 
   async delete() {
-    const what = [h('p', {}, `${this.name} will be deleted for good, with its history. `, this.row.state !== 'idle' && 'Its runs are killed.'), fate([this.name])];
+    const what = [h('p', {}, `${this.name} will be permanently deleted, with its history. `, this.row.state !== 'idle' && 'Its runs are killed.'), fate([this.name])];
     if (!await confirm(`Delete ${this.name}?`, what, 'Delete', true)) return;
-    if (await attempt(() => api.deleteJob(this.name), `${this.name} is deleted.`)) location.hash = '#jobs';
+    if (await attempt(() => api.deleteJob(this.name), `${this.name} was deleted.`)) location.hash = '#jobs';
   }
 
   update(names) {
@@ -229,7 +239,7 @@ class JobPage {
   }
 }
 
-// defining is what shows that a job's document or its next runs have changed.
+// defining is the part of a row that shows whether the job's document or its next runs have changed.
 const defining = row => JSON.stringify({ ...row, runs: 0, state: 0, status: 0, running: 0 });
 
 function logLink(page, run, file) {

@@ -1,3 +1,4 @@
+import { may } from './access.js';
 import { button, empty, h, link, newId, replace } from './dom.js';
 import { countdown, jobType, plural, squares, stateBadges, time, trigger, count, duration } from './format.js';
 import { store } from './live.js';
@@ -39,7 +40,7 @@ function searchText(row) {
   return text;
 }
 
-// warm prepares the texts, so that the first keystroke need not.
+// warm prepares the texts in advance, so that the first keystroke is fast.
 function warm() {
   const rows = [...store.jobs.values()];
   const some = () => {
@@ -89,7 +90,7 @@ class Table {
     this.owners = h('select', { 'aria-label': 'Owner', change: () => { this.filter.owner = this.owners.value; this.refresh(true); } });
     this.filterBar.append(this.owners, this.sortSelect());
     this.bulk = h('div', { class: 'bulk', hidden: true, role: 'toolbar', 'aria-label': 'Selected jobs' });
-    this.all = h('input', { type: 'checkbox', 'aria-label': 'Select all jobs shown', change: () => this.selectAll() });
+    this.all = h('input', { type: 'checkbox', hidden: !may('run'), 'aria-label': 'Select all jobs shown', change: () => this.selectAll() });
     this.head = h('div', { class: 'row head', role: 'row', 'aria-rowindex': 1 }, h('span', { role: 'columnheader', class: 'c-check' }, this.all),
       columns.map(c => h('span', { role: 'columnheader', class: 'c-' + c.id, dataset: { column: c.id } },
         h('button', { type: 'button', click: () => this.sortBy(c.id) }, c.label, h('i', { class: 'arrow', 'aria-hidden': 'true' })))));
@@ -131,7 +132,7 @@ class Table {
     this.sorted = keyed.map(k => k.row);
   }
 
-  // tests is what a row must pass to be shown.
+  // tests are the conditions that a row must meet to be shown.
   tests() {
     const { owner } = this.filter, words = this.words.toLowerCase().split(/\s+/).filter(Boolean);
     return [
@@ -183,8 +184,8 @@ class Table {
     this.none.hidden = this.rows.length > 0;
     if (this.rows.length === 0) {
       replace(this.none, total === 0
-        ? empty('There are no jobs yet.', link('Create the first one', '#new', { class: 'button primary' }))
-        : empty('No job matches.', button('Show all', () => this.reset())));
+        ? empty('There are no jobs yet.', may('edit') && link('Create the first one', '#new', { class: 'button primary' }))
+        : empty('No jobs match.', button('Show all', () => this.reset())));
     }
   }
 
@@ -221,7 +222,7 @@ class Table {
     this.frame ||= requestAnimationFrame(() => { this.frame = 0; this.draw(); });
   }
 
-  // draw makes the rows that are in sight, and a few around them.
+  // draw creates the rows that are in sight, and a few around them.
   draw() {
     const top = this.scroller.scrollTop, from = Math.max(0, Math.floor(top / this.height) - 6);
     const to = Math.min(this.rows.length, Math.ceil((top + this.inner) / this.height) + 6);
@@ -271,7 +272,7 @@ class Table {
 
   makeRow(row) {
     const cell = (id, ...content) => h('span', { role: 'gridcell', class: 'c-' + id }, content);
-    const box = h('input', { type: 'checkbox', tabindex: -1, 'aria-label': 'Select ' + row.name, click: event => { event.stopPropagation(); this.toggle(row.name, event.shiftKey); } });
+    const box = h('input', { type: 'checkbox', hidden: !may('run'), tabindex: -1, 'aria-label': 'Select ' + row.name, click: event => { event.stopPropagation(); this.toggle(row.name, event.shiftKey); } });
     const name = link(row.name, '#jobs/' + encodeURIComponent(row.name), { class: 'name', tabindex: -1, title: [row.name, row.description].filter(Boolean).join('\n') });
     return h('div', { class: 'row' + (row.disabled ? ' off' : ''), role: 'row', click: event => this.clicked(event, row.name) },
       cell('check', box),
@@ -290,6 +291,7 @@ class Table {
   }
 
   toggle(name, range) {
+    if (!may('run')) return;
     const at = this.rows.findIndex(row => row.name === name), on = !this.selected.has(name);
     const from = range && this.anchor !== undefined ? Math.min(this.anchor, at) : at, to = range && this.anchor !== undefined ? Math.max(this.anchor, at) : at;
     for (const row of this.rows.slice(from, to + 1)) if (on) this.selected.add(row.name); else this.selected.delete(row.name);
@@ -310,9 +312,11 @@ class Table {
     this.all.checked = n > 0 && n >= this.rows.length;
     this.all.indeterminate = n > 0 && !this.all.checked;
     this.bulk.hidden = n === 0;
-    if (n === 0 || this.bulkCount === n && this.bulk.firstChild) { this.bulkCount = n; return; }
-    this.bulkCount = n;
-    replace(this.bulk, h('strong', {}, `${count(n)} selected`), Object.entries(actions.bulk).map(([id, action]) =>
+    const offered = Object.entries(actions.bulk).filter(([, action]) => may(action.role) && [...this.selected].every(name => may(action.role, store.jobs.get(name))));
+    const key = n + offered.join();
+    if (n === 0 || this.bulkKey === key && this.bulk.firstChild) { this.bulkKey = key; return; }
+    this.bulkKey = key;
+    replace(this.bulk, h('strong', {}, `${count(n)} selected`), offered.map(([id, action]) =>
       button(action.verb, () => this.run(id), 'small' + (action.danger ? ' danger' : ''))), button('Clear', () => { this.selected.clear(); this.draw(); this.showBulk(); }, 'small quiet'));
   }
 
@@ -320,7 +324,7 @@ class Table {
     const failed = await actions.runBulk(id, [...this.selected]);
     if (!failed) return;
     this.selected = new Set(failed);
-    this.bulkCount = -1;
+    this.bulkKey = '';
     this.draw();
     this.showBulk();
   }

@@ -1,4 +1,4 @@
-// layout places the jobs of a dependency graph in columns: a job stands to the right of all
+// layout places the jobs of a dependency graph in columns: each job is to the right of all
 // its parents. Groups that have nothing to do with each other are laid out on their own and
 // packed into shelves. It takes names and a function to a name's parents, and returns
 // { nodes: Map(name → {name, x, y, column}), edges: [[from, to]], width, height }.
@@ -48,8 +48,8 @@ function groups(names, parents, children) {
   return found;
 }
 
-// columns gives each name the length of the longest way to it. Names in a cycle, which the
-// server refuses, would stay without; they come last.
+// columns gives each name the length of the longest path to it. Names in a cycle, which the
+// server refuses, would get none; they come last.
 function columnsOf(group, parents, children) {
   const column = new Map(), left = new Map(group.map(n => [n, parents.get(n).length]));
   const todo = group.filter(n => left.get(n) === 0);
@@ -82,7 +82,7 @@ function place(group, parents, children) {
   return { nodes: [...node.values()], width: columns.length * (size.w + size.dx), height: bottom + size.h + size.dy * 2 };
 }
 
-// order sorts each column by where its neighbours stand, back and forth, which untangles most crossings.
+// order sorts each column by the positions of its neighbours, back and forth, which removes most crossings.
 function order(columns, node, parents, children) {
   const step = size.h + size.dy;
   for (const c of columns) c.forEach((n, i) => { n.y = i * step; });
@@ -103,7 +103,7 @@ function mean(names, node, otherwise) {
   return sum / names.length;
 }
 
-// settle moves jobs towards the middle of their neighbours, without changing their order.
+// settle moves jobs towards the middle of their neighbours without changing their order.
 function settle(columns, node, parents, children) {
   const step = size.h + size.dy;
   for (let pass = 0; pass < 6; pass++) {

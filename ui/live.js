@@ -3,16 +3,16 @@ import { at, get } from './api.js';
 // The store holds every job as a row of the overview, kept up to date by events.
 export const store = {
   jobs: new Map(),      // by name, in the order of creation
-  children: new Map(),  // names of the children by the parent's
+  children: new Map(),  // names of the children by parent
   info: null,           // the overview without its jobs
-  skew: 0,              // of the leader's clock against ours, in ms
+  skew: 0,              // the leader's clock relative to ours, in ms
   state: 'connecting',  // live, lost
   loaded: false,
 };
 
 const listeners = new Set();
 
-// watch calls back after each change with the names that have changed, null for all.
+// watch calls back after each change with the names that have changed, or null for all.
 export function watch(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
@@ -87,7 +87,7 @@ function later(what) {
   timer = setTimeout(what, Math.min(500 * 2 ** attempt++, 10000));
 }
 
-// follow takes events from the last one on that has been seen.
+// follow receives the events after the last one seen.
 function follow() {
   clearTimeout(timer);
   source?.close();
@@ -121,7 +121,7 @@ export function apply(event) {
   tell(names);
 }
 
-// A page that nobody sees gives its connection back: browsers allow six to one host.
+// A hidden page gives up its connection, because browsers allow only six per host.
 let hiding = 0;
 document.addEventListener('visibilitychange', () => {
   clearTimeout(hiding);
@@ -131,7 +131,7 @@ document.addEventListener('visibilitychange', () => {
 });
 addEventListener('online', () => { if (!source) store.loaded ? follow() : start(); });
 
-// totals counts jobs by what the tiles show.
+// totals counts the jobs for each tile.
 export function totals() {
   const t = { jobs: store.jobs.size, success: 0, failure: 0, fresh: 0, running: 0, queued: 0, disabled: 0, missed: 0, problems: 0 };
   for (const row of store.jobs.values()) {

@@ -4,9 +4,9 @@ import { badge, openStates } from './format.js';
 
 const tail = 64 << 10;      // bytes shown at first
 const most = 2 << 20;       // characters kept in the page
-const pace = 1000;          // ms between two looks at a run that goes on
+const pace = 1000;          // ms between two requests while a run is under way
 
-// A LogView shows what a run has written, and follows it while it lasts.
+// A LogView shows a run's output, and follows it while the run is under way.
 export class LogView {
   constructor(box, run, file, record, noted, closed) {
     this.box = box;
@@ -24,7 +24,7 @@ export class LogView {
     this.text = h('pre', { class: 'log', tabindex: 0, 'aria-label': `${file} of the run`, scroll: () => this.scrolled() });
     this.status = h('span', { class: 'dim', role: 'status' });
     this.follow = h('input', { type: 'checkbox', checked: true, id: newId('follow'), change: () => this.toEnd() });
-    this.more = button('Load all of it', () => this.all(), 'small quiet');
+    this.more = button('Load everything', () => this.all(), 'small quiet');
     this.more.hidden = true;
     const tab = name => h('button', { type: 'button', class: 'tab', 'aria-pressed': String(name === file), click: () => this.open(name) }, name);
     this.state = h('span');
@@ -39,7 +39,7 @@ export class LogView {
     this.poll();
   }
 
-  // see takes note of how the run stands.
+  // see records the state of the run.
   see(record) {
     const ended = record && !openStates.has(record.state);
     const justEnded = ended && this.record && openStates.has(this.record.state);
@@ -77,13 +77,13 @@ export class LogView {
     if (this.offset < 0) {
       this.from = Math.max(0, size - bytes.length);
       this.more.hidden = this.from === 0;
-    } else if (size < this.offset) { // it was written anew
+    } else if (size < this.offset) { // it was rewritten
       this.text.textContent = '';
       this.offset = 0;
       this.again = true;
       return;
     }
-    // What was left out of a long output is told in its place, so bytes do not count.
+    // A note takes the place of what was left out of a long output, so the bytes shown do not add up.
     this.offset = Number(res.headers.get('X-Chronos-Next') ?? (this.offset < 0 ? this.from : this.offset) + bytes.length);
     this.add(this.decoder.decode(bytes, { stream: true }));
     this.status.textContent = size === 0 ? (this.going ? 'nothing yet' : 'nothing was written') : `${size.toLocaleString()} bytes`;
@@ -105,7 +105,7 @@ export class LogView {
     if (this.follow.checked) this.text.scrollTop = this.text.scrollHeight;
   }
 
-  // Scrolling up stops following, scrolling to the end goes on.
+  // Scrolling up stops following, scrolling to the end resumes it.
   scrolled() {
     this.follow.checked = this.text.scrollHeight - this.text.scrollTop - this.text.clientHeight < 30;
   }

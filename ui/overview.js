@@ -10,7 +10,7 @@ export default function overview(main) {
   const panel = (title, body, more) => h('section', { class: 'panel' }, h('div', { class: 'panel-head' }, h('h2', {}, title), more), body);
   replace(main, h('h1', { class: 'sr' }, 'Overview'), tiles, h('div', { class: 'columns' },
     h('div', {}, panel('Running now', running, link('all', '#jobs?state=running', { 'aria-label': 'all running jobs' })),
-      panel('Failed last', failed, link('all', '#jobs?status=failure&sort=failed&down=1', { 'aria-label': 'all failed jobs' }))),
+      panel('Last run failed', failed, link('all', '#jobs?status=failure&sort=failed&down=1', { 'aria-label': 'all failed jobs' }))),
     h('div', {}, panel('Coming next', next, link('all', '#jobs?sort=next', { 'aria-label': 'all jobs by next run' })), panel('Scheduler', cluster))));
   const update = () => {
     showTiles(tiles);
@@ -37,7 +37,7 @@ function showTiles(box) {
     tile('missed', t.missed, 'missed runs', '#jobs?sort=missed&down=1'));
 }
 
-// best returns the n rows with the smallest keys; rows without one are left out.
+// best returns the n rows with the smallest keys; rows without a key are left out.
 function best(n, key) {
   const found = [];
   for (const row of store.jobs.values()) {
@@ -63,7 +63,7 @@ function showRunning(box) {
     const run = row.runs?.findLast(r => r[0] === 'a' || r[0] === 'l' || r[0] === 'w');
     return run && run[1] + (run[2] ?? 0);
   };
-  list(box, best(lines, row => row.state === 'running' ? since(row) ?? 0 : undefined), 'Nothing runs at the moment.',
+  list(box, best(lines, row => row.state === 'running' ? since(row) ?? 0 : undefined), 'Nothing is running at the moment.',
     row => [jobLink(row), row.running > 1 && badge('running', `${row.running}×`), h('span', { class: 'end' }, elapsed(since(row)))]);
 }
 
@@ -74,7 +74,7 @@ function showNext(box) {
 
 function showFailed(box) {
   const failedAt = row => row.status === 'failure' ? Date.parse(row.lastError) || 0 : undefined;
-  list(box, best(lines, row => failedAt(row) === undefined ? undefined : -failedAt(row)), 'No job has failed last.',
+  list(box, best(lines, row => failedAt(row) === undefined ? undefined : -failedAt(row)), 'No job failed in its last run.',
     row => [jobLink(row), squares(row), h('span', { class: 'end', title: row.lastError }, failedAt(row) ? ago(failedAt(row)) : row.lastError)]);
 }
 
@@ -86,8 +86,8 @@ function showCluster(box) {
     fact('Leader', i.leader ? h('code', {}, i.leader) : badge('problem', 'none')),
     others.length > 0 && fact('Others', others.map(id => h('div', {}, h('code', {}, id)))),
     fact('Runs on', i.cluster || 'the cluster', ' ', i.subscribed ? badge('success', 'connected') : badge('failure', 'not connected')),
-    fact('State in', i.store || 'the store', ' ', store.state === 'live' ? badge('success', 'connected') : badge('queued', 'no news')),
-    fact('Runs', `${plural(i.running, 'run')} going on, ${i.queued} queued`),
+    fact('State in', i.store || 'the store', ' ', store.state === 'live' ? badge('success', 'connected') : badge('queued', 'no updates')),
+    fact('Runs', `${plural(i.running, 'run')} running, ${i.queued} queued`),
     t.problems + (i.invalidRecords ?? 0) > 0 && fact('Problems', link(plural(t.problems, 'job'), '#jobs?state=problem'), i.invalidRecords ? `, ${plural(i.invalidRecords, 'stored record')} that can’t be read` : ''),
     fact('Version', i.version)));
 }

@@ -4,7 +4,7 @@ import { countdown, short, validZone, viewerZone } from './format.js';
 
 // occurrences lists instants in the viewer's zone, the job's and UTC.
 export function occurrences(list, zone) {
-  if (list.length === 0) return h('p', { class: 'dim pad' }, 'It will not be due any more.');
+  if (list.length === 0) return h('p', { class: 'dim pad' }, 'It will not be due again.');
   const own = validZone(zone) && zone !== viewerZone && zone !== 'UTC';
   const utc = viewerZone !== 'UTC';
   return h('div', { class: 'table-box', tabindex: 0, role: 'region', 'aria-label': 'Next instants' }, h('table', { class: 'instants' }, h('thead', {}, h('tr', {},
@@ -16,14 +16,14 @@ export function occurrences(list, zone) {
   }))));
 }
 
-// localText shows an instant with an offset as it is written, without what is the same everywhere.
+// localText shows an instant with an offset as written, without the parts that are always the same.
 const localText = text => text.replace('T', ' ').replace(/\.\d+/, '').replace(/(:\d\d):00(Z|[+-])/, '$1$2').replace(/Z$/, '');
 
 const zones = () => Intl.supportedValuesOf?.('timeZone') ?? [];
 
 const units = { minutes: 'PTnM', hours: 'PTnH', days: 'PnD', weeks: 'PnW', months: 'PnM', seconds: 'PTnS' };
 
-// A ScheduleEditor edits a schedule and its zone, and shows what they mean while one types.
+// A ScheduleEditor edits a schedule and its zone, and shows what they mean as the user types.
 export class ScheduleEditor {
   constructor(schedule, zone, changed, job) {
     this.changed = changed;
@@ -34,8 +34,8 @@ export class ScheduleEditor {
     this.list = h('datalist', { id: known }, ['UTC', ...zones()].map(z => h('option', { value: z })));
     this.result = h('div', { class: 'preview', 'aria-live': 'polite' });
     this.element = h('div', { class: 'schedule' },
-      h('div', { class: 'pair' }, field('Schedule', this.text, 'ISO 8601: repetitions/start/period, as R/2030-01-01T06:00:00Z/PT1H; or cron: minute hour day month weekday, as 0 6 * * 1-5'),
-        field('Time zone', this.zone, 'Of a start without an offset, and of cron. Empty is the server’s.')), this.list, this.builder(), this.result);
+      h('div', { class: 'pair' }, field('Schedule', this.text, 'ISO 8601: repetitions/start/period, e.g. R/2030-01-01T06:00:00Z/PT1H; or cron: minute hour day month weekday, e.g. 0 6 * * 1-5'),
+        field('Time zone', this.zone, 'For cron, and for a start without an offset. If empty, the server’s.')), this.list, this.builder(), this.result);
     this.ask();
   }
 
@@ -58,13 +58,13 @@ export class ScheduleEditor {
     const every = h('input', { type: 'number', min: 1, value: 1, class: 'tiny', 'aria-label': 'Period' });
     const unit = h('select', { 'aria-label': 'Unit' }, Object.keys(units).map(u => h('option', { value: u, selected: u === 'hours' }, u)));
     const start = h('input', { type: 'datetime-local', 'aria-label': 'Start' });
-    const times = h('input', { type: 'number', min: 1, placeholder: 'for ever', class: 'small-number', 'aria-label': 'Repetitions' });
+    const times = h('input', { type: 'number', min: 1, placeholder: 'forever', class: 'small-number', 'aria-label': 'Repetitions' });
     const write = () => {
       const at = start.value ? start.value + (start.value.length === 16 ? ':00' : '') + (this.zone.value ? '' : 'Z') : new Date().toISOString().slice(0, 17) + '00Z';
       this.set(`R${times.value}/${at}/${units[unit.value].replace('n', Math.max(1, every.valueAsNumber || 1))}`);
     };
     const crons = { 'every 5 minutes': '*/5 * * * *', 'every hour': '0 * * * *', 'every day at 6': '0 6 * * *', 'on workdays at 6': '0 6 * * 1-5', 'on the first of the month': '0 6 1 * *' };
-    return h('details', { class: 'builder' }, h('summary', {}, 'Put one together'),
+    return h('details', { class: 'builder' }, h('summary', {}, 'Build a schedule'),
       h('div', { class: 'inline' }, 'every', every, unit, 'from', start, h('span', { class: 'nowrap' }, 'times ', times), button('Use', write, 'small')),
       h('div', { class: 'inline' }, 'or cron:', Object.entries(crons).map(([label, text]) => button(label, () => this.set(text), 'small quiet'))));
   }
@@ -86,7 +86,7 @@ export class ScheduleEditor {
     }
   }
 
-  // foretell asks when the schedule runs. One that the job has already goes on from where it stands, which is more than its text says.
+  // foretell asks when the schedule runs. If the job already has this schedule, it continues from where it is, which its text alone does not say.
   async foretell(text, zone, signal) {
     if (this.job.name) {
       const answer = await upcoming(this.job.name, { signal });

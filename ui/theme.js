@@ -1,4 +1,4 @@
-// Before the first paint, so that a chosen scheme doesn't flash.
+// Runs before the first paint, so that the default scheme doesn't flash.
 try {
   const chosen = localStorage.getItem('chronos.theme');
   if (chosen === 'light' || chosen === 'dark') document.documentElement.dataset.theme = chosen;

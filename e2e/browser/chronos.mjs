@@ -1,4 +1,4 @@
-// What the tests of the interface have in common: the program, a browser, jobs.
+// What the interface tests share: the program, a browser, jobs.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -19,7 +19,7 @@ export function freePort() {
   });
 }
 
-// until asks until something is so. The deadline, like that of a page, is a guard against hanging.
+// until polls until a condition holds. Its deadline, like that of a page, only guards against hanging.
 export async function until(what, text) {
   const end = Date.now() + patience;
   for (;;) {
@@ -30,7 +30,7 @@ export async function until(what, text) {
   }
 }
 
-// An Instance is one running program.
+// An Instance is a running instance of the program.
 export class Instance {
   static async start(options = {}) {
     const it = new Instance();
@@ -68,7 +68,7 @@ export class Instance {
     this.child.kill(signal);
     await this.ended;
     if (!this.own) return;
-    // Jobs outlive the program, and their keeper with them.
+    // Jobs outlive the program, and so does their keeper.
     spawnSync('pkill', ['-KILL', '-f', `__keep ${this.dir}$`]);
     await rm(this.dir, { recursive: true, force: true, maxRetries: 5 });
   }
@@ -81,8 +81,8 @@ export function launch() {
   });
 }
 
-// open opens a page that notes what must not happen: requests to anywhere else, errors in
-// scripts, and violations of the policy.
+// open opens a page that records what must not happen: requests to other hosts, script
+// errors, and violations of the content security policy.
 export async function open(browser, url, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, timezoneId: 'Europe/Berlin', locale: 'en-GB', ...options });
   const page = await context.newPage();
@@ -99,7 +99,7 @@ export async function open(browser, url, options = {}) {
 const day = 86400e3;
 const iso = ms => new Date(ms).toISOString();
 
-// seed makes a small company's worth of jobs, some of which have run.
+// seed creates a small company's jobs, some of which have run.
 export async function seed(chronos) {
   const soon = minutes => iso(Date.now() + minutes * 60e3);
   const job = (name, command, more = {}) => ({ name, command, schedule: `R/${soon(30)}/PT1H`, owner: 'data@example.com', ownerName: 'Data team', retries: 0, ...more });

@@ -1,4 +1,4 @@
-// node measure.mjs [jobs]: how fast the interface is with many jobs. It prints figures, and is no test.
+// node measure.mjs [jobs] measures how fast the interface is with many jobs. It prints figures and is not a test.
 import { Instance, launch, open, until } from './chronos.mjs';
 
 const n = Number(process.argv[2] ?? 20000);
@@ -83,7 +83,7 @@ try {
 
   say('scrolling: CPU of the page per frame', (await work() - busy) / 180, 'ms (mean)');
 
-  // An hour of events, four a second, as a busy leader sends them.
+  // An hour of events, four a second, as a busy leader sends.
   await page.evaluate(async () => {
     const { apply, store } = await import('./assets/live.js');
     const names = [...store.jobs.keys()];

@@ -1,4 +1,4 @@
-// Each page in light and dark, wide and narrow, looked at by axe, which knows what people with assistive tools need.
+// Axe, which knows what users of assistive tools need, checks each page in light and dark, wide and narrow.
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { mkdir, readFile } from 'node:fs/promises';
@@ -16,7 +16,7 @@ before(async () => {
 });
 after(() => browser?.close());
 
-test('pages have no serious flaw for people with assistive tools, and are shot', async () => {
+test('pages have no serious accessibility flaws; screenshots are taken', async () => {
   const own = await Instance.start();
   try {
     await seed(own);

@@ -1,4 +1,4 @@
-// node pictures.mjs: takes the pictures in docs/ anew.
+// node pictures.mjs retakes the pictures in docs/.
 import { Instance, launch, open, seed } from './chronos.mjs';
 
 const chronos = await Instance.start();

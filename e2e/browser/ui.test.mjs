@@ -19,7 +19,7 @@ after(async () => {
   await chronos?.stop();
 });
 
-// on opens a page, has act done, and makes sure that nothing went wrong meanwhile.
+// on opens a page, calls act, and checks that nothing went wrong meanwhile.
 async function on(hash, act, options) {
   const page = await open(browser, chronos.url + hash, options);
   try {
@@ -37,7 +37,7 @@ const later = minutes => iso(Date.now() + minutes * 60e3);
 const yearly = { schedule: 'R/2040-01-01T00:00:00Z/P1Y', retries: 0 };
 const seen = (page, name) => page.waitForSelector(`.space .name:text-is("${name}")`);
 
-test('a job is created, with a preview of its schedule while one types', () => on('#new', async page => {
+test('a job is created, with a preview of its schedule as the user types', () => on('#new', async page => {
   await page.getByLabel('Name', { exact: true }).fill('made.here');
   await page.getByLabel('Schedule', { exact: true }).fill('R/2040-03-24T02:30:00/P1D');
   await page.getByLabel('Time zone').fill('Europe/Berlin');
@@ -63,7 +63,7 @@ test('wrong input is explained, and nothing typed is lost', () => on('#new', asy
   await until(async () => /name is invalid/.test(await page.locator('.alert.bad').first().textContent()), 'the name is refused');
   assert.equal(await page.getByLabel('Command', { exact: true }).inputValue(), 'echo precious');
   await page.reload();
-  await page.getByRole('button', { name: 'Take them up' }).click();
+  await page.getByRole('button', { name: 'Restore them' }).click();
   assert.equal(await page.getByLabel('Command', { exact: true }).inputValue(), 'echo precious');
   await page.getByRole('tab', { name: 'JSON' }).click();
   await page.getByLabel('The job as JSON').fill('{"name": oops');
@@ -72,7 +72,7 @@ test('wrong input is explained, and nothing typed is lost', () => on('#new', asy
   assert.equal(await page.getByLabel('The job as JSON').inputValue(), '{"name": oops');
 }));
 
-test('what is strange is refused at its field', () => on('#new', async page => {
+test('strange values are refused at their fields', () => on('#new', async page => {
   const wrong = label => page.getByLabel(label, { exact: true }).getAttribute('aria-invalid');
   await page.getByLabel('Name', { exact: true }).fill('strange');
   await page.getByLabel('Schedule', { exact: true }).fill('30 2 * * *');
@@ -91,7 +91,7 @@ test('what is strange is refused at its field', () => on('#new', async page => {
   await page.getByRole('heading', { level: 1, name: 'strange', exact: true }).waitFor();
 }));
 
-test('a job that is strange already says so, and can be disabled', async () => {
+test('an existing strange job says so, and can be disabled', async () => {
   const odd = { name: 'odd', command: 'true', ...yearly, scheduleTimeZone: 'Europe/Berlim' };
   await chronos.json('scheduler/iso8601', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(odd) });
   await on('#jobs/odd', async page => {
@@ -101,7 +101,7 @@ test('a job that is strange already says so, and can be disabled', async () => {
   });
 });
 
-test('the preview of a schedule that is stored goes on from where it stands', async () => {
+test('the preview of a stored schedule continues from where it is', async () => {
   const now = new Date(), start = `${now.getUTCFullYear() - 1}-01-31T08:00:00Z`;
   await chronos.json('scheduler/iso8601', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ name: 'monthly', command: 'true', schedule: `R/${start}/P1M`, retries: 0 }) });
   const shown = (await chronos.json('scheduler/upcoming/monthly?count=10')).upcoming.map(o => o.utc);
@@ -166,17 +166,17 @@ test('every field of a full job survives an edit, in the form and as JSON', asyn
   assert.ok(raw.includes(exact), raw);
 });
 
-test('what others changed meanwhile is kept, and conflicts are told', async () => {
+test('what others changed meanwhile is kept, and conflicts are reported', async () => {
   await chronos.put({ name: 'shared', command: 'true', owner: 'first', description: 'old', ...yearly });
   await on('#jobs/shared/edit', async page => {
     await page.getByLabel('Description').fill('mine');
     await chronos.put({ ...await chronos.job('shared'), owner: 'second' });
     await page.getByRole('button', { name: 'Review and save' }).click();
-    await page.getByText('Meanwhile changed by somebody else, and kept: owner').waitFor();
+    await page.getByText('Changed meanwhile by somebody else, and kept: owner').waitFor();
     await page.getByRole('dialog').getByRole('button', { name: 'Back' }).click();
     await chronos.put({ ...await chronos.job('shared'), description: 'theirs' });
     await page.getByRole('button', { name: 'Review and save' }).click();
-    await page.getByText('Somebody else has meanwhile changed description too').waitFor();
+    await page.getByText('Meanwhile somebody else has changed description too').waitFor();
     await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
     await page.getByRole('heading', { level: 1, name: 'shared', exact: true }).waitFor();
   });
@@ -184,7 +184,7 @@ test('what others changed meanwhile is kept, and conflicts are told', async () =
   assert.deepEqual([job.owner, job.description], ['second', 'mine']);
 });
 
-test('a job is run with arguments, and its log followed', async () => {
+test('a job is run with arguments, and its log is followed', async () => {
   await chronos.put({ name: 'talk', command: 'say() { echo "hello $*"; for i in 1 2 3 4; do echo "line $i"; sleep 0.3; done; echo grumble >&2; }; say', ...yearly });
   await on('#jobs/talk', async page => {
     await page.getByRole('button', { name: 'Run now' }).click();
@@ -202,7 +202,7 @@ test('a job is run with arguments, and its log followed', async () => {
   assert.equal(run.arguments, 'wide world');
 });
 
-test('a dependent job is made from the graph', async () => {
+test('a dependent job is created from the graph', async () => {
   await chronos.put({ name: 'root.job', command: 'true', ...yearly }, { name: 'leaf.job', command: 'true', parents: ['made.here'] });
   await chronos.put({ name: 'other.leaf', command: 'true', parents: ['root.job'] });
   await on('#graph', async page => {
@@ -238,7 +238,7 @@ test('jobs are found, selected and disabled together', async () => {
     await page.getByRole('button', { name: 'Disable 3 jobs' }).click();
     await until(async () => await page.locator('.space .badge.disabled').count() === 3, 'three jobs show as disabled');
     await page.getByLabel('Enabled').selectOption('yes');
-    await page.getByText('No job matches').waitFor();
+    await page.getByText('No jobs match').waitFor();
   });
   for (const n of ['a', 'b', 'c']) {
     const job = await chronos.job('bulk.' + n);
@@ -246,7 +246,7 @@ test('jobs are found, selected and disabled together', async () => {
   }
 });
 
-test('the table is used with the keyboard alone', () => on('#jobs?q=bulk.', async page => {
+test('the table can be used with the keyboard alone', () => on('#jobs?q=bulk.', async page => {
   await seen(page, 'bulk.a');
   await page.locator('.scroller').focus();
   await page.keyboard.press('ArrowDown');
@@ -275,7 +275,7 @@ test('deleting a job says what becomes of its children', async () => {
   assert.equal((await chronos.job('heir')).schedule, yearly.schedule);
 });
 
-test('a job whose every text is a script stays text', async () => {
+test('a job whose texts are all scripts is shown as text', async () => {
   const evil = '<script>document.title="owned"</script><img src=x onerror="document.title=\'owned\'">"\'${1}';
   await chronos.put({
     name: 'evil.job', command: `echo '${evil.replaceAll("'", '')}'`, description: evil, owner: evil, ownerName: evil, epsilon: 'PT1M', executorFlags: evil, taskInfoData: evil,
@@ -300,7 +300,7 @@ test('it works below another path, with credentials', async () => {
   try {
     assert.equal((await fetch(own.url)).status, 401);
     assert.equal((await fetch(own.url + 'assets/app.js')).status, 401);
-    // What a router in front of it does: /service/chronos/ becomes /.
+    // What a router in front does: /service/chronos/ becomes /.
     router = createServer((req, res) => {
       assert.ok(req.url.startsWith('/service/chronos/'), req.url);
       const sent = request({ port: own.port, host: '127.0.0.1', path: req.url.replace('/service/chronos', ''), method: req.method, headers: req.headers }, got => {

@@ -324,6 +324,18 @@ func (m *Master) Finish(taskID string, state mesos.TaskState, message string) {
 	m.Emit(taskID, s)
 }
 
+// Confirm acknowledges whatever agents have still to tell of a task, as another scheduler of its framework would.
+func (m *Master) Confirm(taskID string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	defer m.notify()
+	for _, a := range m.agents {
+		for t := a.tasks[taskID]; t != nil && len(t.updates) > 0; t = a.tasks[taskID] {
+			t.acknowledged(t.updates[0].UUID)
+		}
+	}
+}
+
 // Emit lets a task's agent report a status. What is not given is filled in.
 func (m *Master) Emit(taskID string, s mesos.TaskStatus) {
 	m.mu.Lock()

@@ -1,0 +1,138 @@
+//go:build services
+
+package main
+
+import (
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chronos-go/chronos/internal/zktest"
+)
+
+// An instance names those among the others that let everybody do everything, or have other options, in its log and in /health, for as
+// long as they are there; and what it sends to a leader of that kind is for admins, and for readers without a scope.
+func TestInstancesNameThoseWithoutRoles(t *testing.T) {
+	t.Parallel()
+	hosts, root := zktest.Shared(t)
+	data := t.TempDir()
+	users := writeFile(t, "users", usersText(t, "root:admin\nrita:read\nsue:read:a\ned:edit"))
+	args := []string{"--zk_hosts", hosts[0], "--zk_path", root, "--data_dir", data}
+	open := startDaemon(t, args...)
+	awaitRole(t, open, roleLeader)
+	guarded := startDaemon(t, append(args, "--http_users_file", users)...)
+	awaitRole(t, guarded, roleFollower)
+	other := startDaemon(t, append(args, "--http_users_file", users, "--instance_secret_file", writeFile(t, "secret", testInstanceSecret))...)
+	awaitRole(t, other, roleFollower)
+	health := func() string {
+		_, body := guarded.ask(t, 0, "GET", "/health", "", asUser("root")...)
+		return body
+	}
+	guarded.until(t, "it names both", func() bool {
+		body := health()
+		return strings.Contains(body, "may do everything at "+open.id) && strings.Contains(body, "other options are set at "+other.id)
+	})
+	if log := guarded.log.String(); !strings.Contains(log, "not all instances have the same options of access") {
+		t.Errorf("the log says nothing of it:\n%s", log)
+	}
+	if log := open.log.String(); strings.Contains(log, "options of access") {
+		t.Errorf("an instance without options says something new:\n%s", log)
+	}
+	for _, tt := range []struct {
+		user, method, path, body string
+		want                     int
+	}{
+		{"rita", "GET", "/scheduler/jobs", "", 200},
+		{"sue", "GET", "/scheduler/jobs", "", 503},
+		{"ed", "POST", "/scheduler/iso8601", jobA, 503},
+		{"root", "POST", "/scheduler/iso8601", jobA, 204},
+	} {
+		if res, body := guarded.ask(t, 0, tt.method, tt.path, tt.body, asUser(tt.user)...); res.StatusCode != tt.want {
+			t.Errorf("%s: %s %s = %d %s, want %d", tt.user, tt.method, tt.path, res.StatusCode, body, tt.want)
+		}
+	}
+	open.stop()
+	other.stop()
+	awaitRole(t, guarded, roleLeader)
+	guarded.until(t, "nobody is named any more", func() bool { return !strings.Contains(health(), "options of access") })
+	if res, body := guarded.ask(t, 0, "POST", "/scheduler/iso8601", jobA, asUser("ed")...); res.StatusCode != 204 {
+		t.Errorf("ed, when it leads itself = %d %s, want 204", res.StatusCode, body)
+	}
+}
+
+// As root, with jobs of another user, neither the users file nor the secrets nor the state can be read by a job; a file that can, and jobs that
+// run as the program, are told of at the start and in /health.
+func TestLocalJobsCannotReadWhoMayDoWhat(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Fatal("this test changes users: run it as root, as in `sudo go test`")
+	}
+	dir := publicDir(t)
+	write := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	users := write("users", usersText(t, "root:admin"), 0o600)
+	secret := write("secret", testInstanceSecret, 0o600)
+	data := filepath.Join(dir, "data")
+	d := startDaemon(t, "--data_dir", data, "--user", "nobody", "--http_users_file", users, "--instance_secret_file", secret)
+	awaitRole(t, d, roleLeader)
+	ask := func(d *testDaemon, method, path, body string, want int) string {
+		t.Helper()
+		res, text := d.ask(t, 0, method, path, body, asUser("root")...)
+		if res.StatusCode != want {
+			t.Fatalf("%s %s = %d %s, want %d", method, path, res.StatusCode, text, want)
+		}
+		return text
+	}
+	if body := ask(d, "GET", "/health", "", 200); strings.Contains(body, "warnings") {
+		t.Errorf("health has warnings: %s", body)
+	}
+	files := strings.Join([]string{users, secret, filepath.Join(data, "state.log")}, " ")
+	ask(d, "POST", "/scheduler/iso8601", `{"name":"thief","retries":0,"schedule":"R/2090-01-01T00:00:00Z/P1D",`+
+		`"command":"id -un; for f in `+files+`; do cat $f && echo READ; done; true"}`, 204)
+	ask(d, "PUT", "/scheduler/job/thief", "", 204)
+	var id string
+	d.until(t, "the job has run", func() bool {
+		v := d.seat.current().view().job("thief")
+		if len(v.history) > 0 {
+			id = v.history[0].ID
+		}
+		return id != ""
+	})
+	stdout := ask(d, "GET", "/scheduler/run/"+id+"/stdout", "", 200)
+	stderr := ask(d, "GET", "/scheduler/run/"+id+"/stderr", "", 200)
+	if !strings.HasPrefix(stdout, "nobody\n") || strings.Contains(stdout, "READ") || strings.Count(stderr, "Permission denied") < 3 {
+		t.Errorf("the job has written %q and %q, want that nobody may read", stdout, stderr)
+	}
+	d.stop()
+
+	readable := write("readable", usersText(t, "root:admin"), 0o644)
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--user", "nobody", "--http_users_file", readable}, "who can read " + readable},
+		{[]string{"--user", "root", "--http_users_file", users}, "jobs run as the same user as this program"},
+	} {
+		d := startDaemon(t, tt.args...)
+		awaitRole(t, d, roleLeader)
+		if body := ask(d, "GET", "/health", "", 200); !strings.Contains(body, tt.want) || !strings.Contains(d.log.String(), tt.want) {
+			t.Errorf("%q: health and log do not both say %q: %s\n%s", tt.args, tt.want, body, d.log)
+		}
+		d.stop()
+	}
+}
+
+// asUser is as for ask.
+func asUser(name string) []string {
+	return []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+passwordOf(name)))}
+}
