@@ -121,6 +121,9 @@ func (a *api) route() {
 	a.additions = []resource{
 		{"schedule/preview", typeJSON, true, []operation{here(document(http.MethodPost, a.previewSchedule))}},
 		{"upcoming/{}", typeJSON, false, []operation{get(a.upcoming)}},
+		{"backfill/{}", typeJSON, false, []operation{document(http.MethodPost, a.startBackfill), get(a.showBackfill), del(a.stopBackfill)}},
+		{"pools", typeJSON, false, []operation{get(a.listPools)}},
+		{"pool/{}", typeJSON, false, []operation{document(http.MethodPut, a.putPool), del(a.deletePool)}},
 		{"pause/{}", typeJSON, false, []operation{put(a.pauseJob), del(a.resumeJob)}},
 		{"runs/{}", typeJSON, false, []operation{get(a.listRuns)}},
 		{"queued/{}", typeJSON, false, []operation{get(a.explainQueued)}},
@@ -394,6 +397,8 @@ func noJob(name, word3 string) error {
 // subjectOf returns the job and the task that a call of the API is about, as far as it says.
 func subjectOf(c *call) (job, task string) {
 	switch path := c.path; {
+	case path == "pool/{}":
+		return "", ""
 	case path == "iso8601", path == "dependency":
 		var document struct{ Name string }
 		_ = json.Unmarshal(c.body, &document) // a body without a name is refused elsewhere

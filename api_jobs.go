@@ -134,8 +134,22 @@ func (a *api) showJob(c *call) error {
 }
 
 func (a *api) deleteJob(c *call) error {
-	name := c.params[0]
-	return c.done(foundJob(c.scheduler.deleteJob(c.r.Context(), name), name, "JobSchedule"))
+	name, before := c.params[0], c.scheduler.view()
+	err := c.scheduler.deleteJob(c.r.Context(), name)
+	if jv := before.job(name); err == nil && jv != nil {
+		warnOfOrphans(c, jv.children)
+	}
+	return c.done(foundJob(err, name, "JobSchedule"))
+}
+
+// warnOfOrphans tells whoever has deleted a job which of its children are disabled for want of parents.
+func warnOfOrphans(c *call, children []string) {
+	v := c.scheduler.view()
+	for _, child := range children {
+		if jv := v.job(child); jv != nil && !jv.job.Dependent && jv.job.runsOn() != runOnSuccess && jv.notice != "" {
+			warn(c.w.Header(), []Warning{{child, jv.notice}})
+		}
+	}
 }
 
 // foundJob turns errNotFound into the answer of the dialects.
@@ -342,7 +356,11 @@ func (a *api) graphDot(c *call) error {
 		}
 	}
 	for parent, child := range v.edges() {
-		if _, err := fmt.Fprintf(b, "  %d -> %d;\n", number[parent], number[child]); err != nil {
+		label := ""
+		if on := v.job(child).job.runsOn(); on != runOnSuccess {
+			label = fmt.Sprintf(" [ label=%q ]", on)
+		}
+		if _, err := fmt.Fprintf(b, "  %d -> %d%s;\n", number[parent], number[child], label); err != nil {
 			return nil
 		}
 	}

@@ -38,6 +38,9 @@ func appendRow(j *jobView, dst []byte) []byte {
 	dst = appendTextIfAny(dst, "description", cutText(job.Description, rowText, "…"))
 	if job.Dependent {
 		dst = appendList(dst, "parents", job.Parents, appendString)
+		if on := job.runsOn(); on != runOnSuccess {
+			dst = appendText(dst, "runOn", on)
+		}
 	} else {
 		dst = appendText(dst, "schedule", job.Schedule)
 		dst = appendTextIfAny(dst, "scheduleTimeZone", job.ScheduleTimeZone)

@@ -82,3 +82,27 @@ func TestJobsAreFoundByLabel(t *testing.T) {
 		}
 	}
 }
+
+// The edge of a job that waits for failures says so, and whoever deletes its parent is told what becomes of it.
+func TestRunOnOverTheAPI(t *testing.T) {
+	t.Parallel()
+	_, do := testAPI(t)
+	given(t, do, jobA, `{"name":"cleanup","command":"x","parents":["a"],"runOn":"failure"}`, jobDep)
+	if got := bodyOf(t, do("GET /scheduler/graph/dot")); !strings.Contains(got, "  1 -> 2 [ label=\"failure\" ];\n") || !strings.Contains(got, "  1 -> 3;\n") {
+		t.Errorf("graph = %s", got)
+	}
+	if got := bodyOf(t, do("GET /scheduler/overview")); strings.Count(got, `"runOn":"failure"`) != 1 {
+		t.Errorf("overview = %s", got)
+	}
+	res := do("DELETE /scheduler/job/a")
+	if got := res.Header.Values("Warning"); res.StatusCode != 204 || len(got) != 1 || !strings.Contains(got[0], "cleanup: its parent a was deleted") {
+		t.Errorf("DELETE = %d, Warning %q", res.StatusCode, got)
+	}
+	if got := bodyOf(t, do("GET /scheduler/problems")); !strings.Contains(got, `{"job":"cleanup","reason":"its parent a was deleted`) {
+		t.Errorf("problems = %s", got)
+	}
+	res = do(post("/scheduler/iso8601", `{"name":"b","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1D","runOn":"end"}`))
+	if got := res.Header.Get("Warning"); res.StatusCode != 204 || !strings.Contains(got, "runOn: the job has no parents") {
+		t.Errorf("a job with a schedule = %d, Warning %q", res.StatusCode, got)
+	}
+}

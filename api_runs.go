@@ -19,14 +19,18 @@ const runHeader = "X-Chronos-Run"
 
 // runJob starts a job now. Arguments that aren't blank replace the job's own for this run.
 func (a *api) runJob(c *call) error {
-	name, args := c.params[0], c.query("arguments")
-	given := strings.TrimSpace(args) != ""
-	if given {
-		c.asCommand()
-	} else {
-		args = ""
+	name, given := c.params[0], &Run{}
+	if args := c.query("arguments"); strings.TrimSpace(args) != "" {
+		given.Args, given.HasArgs = args, true
 	}
-	id, err := c.scheduler.runJob(c.r.Context(), name, args, given)
+	if err := readGiven(c.body, given); err != nil {
+		return err
+	}
+	if given.HasArgs || len(given.Env) > 0 {
+		c.asCommand()
+	}
+	given.By, _, _ = c.r.BasicAuth()
+	id, err := c.scheduler.startRun(c.r.Context(), name, given)
 	if err == nil {
 		c.w.Header().Set(runHeader, id)
 		if jv := c.scheduler.view().job(name); jv != nil && jv.job.Disabled {
@@ -35,6 +39,37 @@ func (a *api) runJob(c *call) error {
 		}
 	}
 	return c.done(foundJob(err, name, "Job"))
+}
+
+// maxWhy bounds why somebody has asked for a run, in bytes.
+const maxWhy = 1000
+
+// readGiven reads what the body of a call gives to one run. The original has no body there: what is no object means nothing.
+func readGiven(body []byte, given *Run) error {
+	root, err := parseValue(body)
+	if err != nil {
+		return nil
+	}
+	doc := root.object()
+	if v := doc.get("arguments"); v != "" {
+		if v[0] != '[' {
+			return refuse("arguments: %s is not a list", quoteWarned(string(v)))
+		}
+		given.ArgList = texts(v)
+		given.Args, given.HasArgs = strings.Join(given.ArgList, " "), true
+	}
+	for i, v := range doc.get("environmentVariables").elements() {
+		o := v.object()
+		name, text := o.get("name").text(), o.get("value")
+		if name == "" || text == "" || text[0] == '{' || text[0] == '[' {
+			return refuse("environmentVariables[%d]: want an object with a name and a value", i)
+		}
+		given.Env = append(given.Env, EnvVar{name, text.text()})
+	}
+	if given.Why = doc.get("reason").text(); len(given.Why) > maxWhy {
+		return refuse("reason: it has %d bytes, the limit is %d", len(given.Why), maxWhy)
+	}
+	return nil
 }
 
 // markSuccess counts a success without a run, and starts children that waited for it.
@@ -134,6 +169,10 @@ type runDocument struct {
 	State     runState `json:"state"`
 	Attempt   int      `json:"attempt"`
 	Arguments *string  `json:"arguments,omitempty"`
+	Variables []EnvVar `json:"environmentVariables,omitempty"` // of this run
+	By        string   `json:"requestedBy,omitempty"`
+	Why       string   `json:"requestReason,omitempty"`
+	Instant   string   `json:"instant,omitempty"` // that a run of a backfill is of
 	Due       string   `json:"due"`
 	Queued    string   `json:"queued,omitempty"`
 	Launched  string   `json:"launched,omitempty"`
@@ -156,7 +195,7 @@ func describeRun(r *Run) runDocument {
 	d := runDocument{ID: r.ID, Kind: r.Kind, State: r.State, Attempt: r.Attempt, Due: msText(r.Due),
 		Queued: msText(r.Queued), Launched: msText(r.Launched), Started: msText(r.Started), Ended: msText(r.Ended),
 		Reason: r.Reason, Exit: r.Exit, Agent: r.Agent, AgentID: r.AgentID, Sandbox: r.Sandbox, Killing: string(r.Killing),
-		Elements: r.Elements, Count: r.Count, From: msText(r.From)}
+		Elements: r.Elements, Count: r.Count, From: msText(r.From), Variables: r.Env, By: r.By, Why: r.Why, Instant: msText(r.Backfill)}
 	if r.HasArgs {
 		d.Arguments = &r.Args
 	}

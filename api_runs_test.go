@@ -289,6 +289,45 @@ func TestOutputWithAGap(t *testing.T) {
 	}
 }
 
+// One run may be given arguments and variables of its own, and says who asked for it and why.
+func TestOneRunDifferently(t *testing.T) {
+	t.Parallel()
+	sch, do := testAPI(t)
+	given(t, do, `{"name":"a","command":"echo","arguments":["own"],"environmentVariables":[{"name":"A","value":"1"},{"name":"B","value":"2"}],"schedule":"R/2030-01-01T00:00:00Z/P1D"}`)
+	for _, tt := range []struct {
+		target, body, want string
+		status             int
+	}{
+		{"/scheduler/job/a", `{"arguments":["x y","z;"],"environmentVariables":[{"name":"B","value":3},{"name":"C","value":""}],"reason":"it was late","more":1}`,
+			`"arguments":"x y z","environmentVariables":[{"name":"B","value":"3"},{"name":"C","value":""}],"requestedBy":"me","requestReason":"it was late"`, 204},
+		{"/v1/scheduler/job/a?arguments=q", `{"reason":"why not"}`, `"arguments":"q","requestedBy":"me","requestReason":"why not"`, 204},
+		{"/scheduler/job/a?arguments=q", `{"arguments":[]}`, `"arguments":"","requestedBy":"me"`, 204},
+		{"/scheduler/job/a?arguments=q", ``, `"arguments":"q","requestedBy":"me"`, 204},
+		{"/scheduler/job/a?arguments=q", `null`, `"arguments":"q","requestedBy":"me"`, 204},
+		{"/scheduler/job/a?arguments=q", `[{"reason":"x"}]`, `"arguments":"q","requestedBy":"me"`, 204},
+		{"/scheduler/job/a?arguments=q", `{"reason"`, `"arguments":"q","requestedBy":"me"`, 204},
+		{"/scheduler/job/a", `{"arguments":"x"}`, "arguments: 'x' is not a list", 400},
+		{"/scheduler/job/a", `{"environmentVariables":[{"name":"A"}]}`, "environmentVariables[0]: want an object with a name and a value", 400},
+		{"/scheduler/job/a", `{"reason":"` + strings.Repeat("x", maxWhy+1) + `"}`, "reason: it has 1001 bytes, the limit is 1000", 400},
+	} {
+		res := do("PUT " + tt.target + "\nContent-Type: application/json\nAuthorization: Basic bWU6\n\n" + tt.body)
+		answer := bodyOf(t, res)
+		if tt.status != 204 {
+			if res.StatusCode != tt.status || answer != tt.want {
+				t.Errorf("PUT %s %s = %d %s, want %d %s", tt.target, tt.body, res.StatusCode, answer, tt.status, tt.want)
+			}
+			continue
+		}
+		runs := bodyOf(t, do("GET /scheduler/runs/a"))
+		if res.StatusCode != 204 || !strings.Contains(runs, tt.want+"}") && !strings.Contains(runs, tt.want+",") {
+			t.Errorf("PUT %s %s = %d, runs %s; want one with %s", tt.target, tt.body, res.StatusCode, runs, tt.want)
+		}
+		if err := sch.killJob(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Whoever starts a run learns which, and that a disabled job's is skipped.
 func TestStartNamesTheRun(t *testing.T) {
 	t.Parallel()

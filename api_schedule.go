@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"time"
 )
 
@@ -113,38 +112,6 @@ func (a *api) upcoming(c *call) error {
 		p.Next = instant(jv.next)
 	}
 	return c.json(p)
-}
-
-// pauseJob keeps a job from running until an instant, or for a duration.
-func (a *api) pauseJob(c *call) error {
-	text := c.query("until")
-	until, known := parseDate(text)
-	if period, err := parsePeriod(text); err == nil {
-		if until, err = period.plus(a.now(), 1); err != nil {
-			return refuse("until: %v", err)
-		}
-		known = true
-	}
-	if !known {
-		return refuse("until: %q is neither an instant, like 2030-01-31T06:00:00Z, nor a duration, like PT2H", cutText(text, 100, "…"))
-	}
-	return c.done(foundHere(c.scheduler.pauseJob(c.r.Context(), c.params[0], until), c.params[0]))
-}
-
-// resumeJob ends the pause of a job before its time.
-func (a *api) resumeJob(c *call) error {
-	return c.done(foundHere(c.scheduler.resumeJob(c.r.Context(), c.params[0]), c.params[0]))
-}
-
-// foundHere turns errNotFound into the answer of our additions, and a fault of the request into a 400.
-func foundHere(err error, name string) error {
-	if errors.Is(err, errNotFound) {
-		return missing("job", name)
-	}
-	if wrong, ok := errors.AsType[*jobError](err); ok {
-		return refuse("%s", wrong.text)
-	}
-	return err
 }
 
 // showLeader answers with the id of the instance that leads, "" for none.

@@ -81,7 +81,7 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 		ClusterName: f.clusterName, MailServer: f.mailServer, MailFrom: f.mailFrom, MailUser: f.mailUser,
 		MailPassword: f.mailPassword, MailSSL: f.mailSSL, RavenDSN: f.ravenDSN, SlackURL: f.slackURL,
 		MattermostURL: f.mattermostURL, HTTPURL: f.httpNotificationURL, HTTPCredentials: f.httpNotificationCredentials,
-		Missed: f.notifyMissed, Late: f.notifyLate,
+		Missed: f.notifyMissed, Late: f.notifyLate, NotifyHosts: hostNames(f.notifyHosts),
 	}, log, d.metrics)
 	config := f.schedulerConfig()
 	config.callbacks = d.access != nil
@@ -493,6 +493,7 @@ func (d *daemon) observe() {
 		}
 	}
 	m.jobs.from(leading(func(s *scheduler) float64 { return float64(s.view().len()) }))
+	m.jobsAbsent.from(leading(func(s *scheduler) float64 { return float64(s.view().absent) }))
 	m.jobsDisabled.from(leading(func(s *scheduler) float64 { return float64(s.view().disabled) }))
 	m.jobsInvalid.from(leading(func(s *scheduler) float64 { return float64(len(s.view().invalid)) }))
 	m.queueHigh.from(leading(func(s *scheduler) float64 { return float64(s.view().queuedHigh) }))

@@ -101,6 +101,7 @@ type flags struct {
 	logLevel             string
 	logFormat            string
 	notifyMissed         bool
+	notifyHosts          string        // separated by commas
 	notifyLate           time.Duration // 0 for never
 	unreachableTimeout   time.Duration
 	stageTimeout         time.Duration
@@ -470,10 +471,15 @@ func (f *flags) schedulerConfig() schedulerConfig {
 	}
 }
 
+// hostNames takes a list of hosts apart.
+func hostNames(text string) []string {
+	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return r == ',' || r == ' ' })
+}
+
 // jobDefaults returns the values for what a job's document leaves out.
 func (f *flags) jobDefaults() jobDefaults {
 	return jobDefaults{
-		patterns:  newPatterns(),
+		patterns: newPatterns(), NotifyHosts: hostNames(f.notifyHosts),
 		KeepNamed: f.local(), // --local_limits may be given later
 		CPUs:      f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
 		Epsilon: Period{Seconds: int32(f.taskEpsilon / time.Second)}, User: f.user,

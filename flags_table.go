@@ -303,6 +303,8 @@ func (f *flags) ourOptions() []option {
 			help: "Also notify of runs that were missed."},
 		{name: "notify_late", arg: "seconds", value: inSeconds(&f.notifyLate),
 			help: "Also notify of runs that have not started this long after they were due; 0 means never."},
+		{name: "notify_hosts", arg: "hosts", value: anyText(&f.notifyHosts),
+			help: "Hosts, separated by commas, that the notify of jobs may have called over https. Loopback, link-local and private addresses are called only if they are listed as addresses."},
 		{name: "log_level", arg: "level", value: checkedText(&f.logLevel, oneOfWords("debug", "info", "warn", "error")),
 			help: "Lowest level that is logged: debug, info, warn or error."},
 		{name: "log_format", arg: "format", value: checkedText(&f.logFormat, oneOfWords("text", "json")),

@@ -71,7 +71,10 @@ type Fetch struct {
 }
 
 // EnvVar is one environment variable of a job.
-type EnvVar struct{ Name, Value string }
+type EnvVar struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
 
 // Constraint restricts the agents a job may run on.
 type Constraint struct {
@@ -147,6 +150,7 @@ type jobDefaults struct {
 	CPUs, Mem, Disk float64
 	Epsilon         Period
 	User            string
+	NotifyHosts     []string // that jobs may have called, in lower case
 	patterns        *patterns
 	KeepNamed       bool      // whether a job tells which sizes its document named
 	Now             time.Time // start of a job posted under /v1 without a schedule; zero leaves it empty

@@ -19,9 +19,15 @@ type Policy struct {
 	RetryDelayMax *Period
 	Overlap       string // of overlaps, "" where it is not set
 	MaxConcurrent int    // 0 where it is not set
+	RunOn         string // of runOnWords, "" where it is not set
+	Pool          string // "" where it is not set
 	Missed        string // of missedWords, "" where it is not set
 	Exclude       []exclusion
 	Labels        []Label // by key
+
+	Notify              []jobReceiver
+	AlertAfter          *Period
+	AlertWithoutSuccess *Period
 
 	kept rawMembers // what a later version of this program has put into the record
 }
@@ -50,8 +56,13 @@ var policyKeys = []policyKey{
 	durationKey("retryDelayMax", "the larger of an hour and `retryDelay`", 0, func(p *Policy) **Period { return &p.RetryDelayMax }),
 	wordKey("overlap", overlaps, func(p *Policy) *string { return &p.Overlap }),
 	maxConcurrentKey,
+	wordKey("runOn", runOnWords, func(p *Policy) *string { return &p.RunOn }),
+	poolKey,
 	wordKey("missed", missedWords, func(p *Policy) *string { return &p.Missed }),
 	excludeKey,
+	durationKey("alertAfter", "never", time.Second, func(p *Policy) **Period { return &p.AlertAfter }),
+	durationKey("alertWithoutSuccess", "never", time.Second, func(p *Policy) **Period { return &p.AlertWithoutSuccess }),
+	notifyKey,
 	labelsKey,
 }
 
@@ -87,6 +98,7 @@ func (d *jobDecoder) policy(doc object) (p *Policy, inert object) {
 	if !p.isSet() {
 		return nil, inert
 	}
+	d.checkReceivers(p)
 	return p, inert
 }
 
@@ -149,7 +161,7 @@ func readPolicy(stored []byte) *Policy {
 	return p
 }
 
-// inertWarnings says which members of the document look like keys of ours and mean nothing.
+// inertWarnings says which members of the document look like keys of ours and mean nothing, or are and do.
 func (j *Job) inertWarnings() []Warning {
 	var all []Warning
 	for _, f := range j.Extra {
@@ -157,6 +169,9 @@ func (j *Job) inertWarnings() []Warning {
 			all = append(all, Warning{f.Key, fmt.Sprintf("%s is kept without a meaning, as before this key had one; what would mean something is another value of this form: %s",
 				quoteWarned(string(f.Value)), key.kind)})
 		}
+	}
+	if j.Policy != nil && j.Policy.RunOn != "" && !j.Dependent {
+		all = append(all, Warning{"runOn", "the job has no parents, and it means nothing; give it parents or leave it out"})
 	}
 	return all
 }

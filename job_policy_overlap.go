@@ -127,5 +127,59 @@ func (j *Job) places() int {
 // its launcher does.
 func (j *Job) holdsToCallback() bool {
 	p := j.Policy
-	return p != nil && (p.Overlap != "" || p.MaxConcurrent != 0)
+	return p != nil && (p.Overlap != "" || p.MaxConcurrent != 0 || p.Pool != "")
+}
+
+// What a dependent job waits for.
+const (
+	runOnSuccess = "success" // of its parents
+	runOnFailure = "failure" // they have ended, and one of them has failed
+	runOnEnd     = "end"     // they have ended
+)
+
+var runOnWords = []string{runOnSuccess, runOnFailure, runOnEnd}
+
+// runsOn is what the job waits for of its parents.
+func (j *Job) runsOn() string {
+	if j.Policy == nil || j.Policy.RunOn == "" {
+		return runOnSuccess
+	}
+	return j.Policy.RunOn
+}
+
+// hidesFromJVM reports whether the job is disabled in what JVM versions read: they would run it at every success.
+func (j *Job) hidesFromJVM() bool { return j.Dependent && j.runsOn() != runOnSuccess }
+
+// poolNames says what names of pools are like, for people.
+const poolNames = "1 to 63 letters, digits, `.`, `_` or `-`"
+
+// validPool reports whether a text may be the name of a pool.
+func validPool(name string) bool {
+	return validJobName(name) && len(name) <= 63 && !strings.ContainsAny(name, " #") && name != "." && name != ".."
+}
+
+var poolKey = policyKey{name: "pool", kind: "name of a pool: " + poolNames, byDefault: "none",
+	read: func(p *Policy, v value) error {
+		if !v.isString() {
+			return errInert
+		}
+		if !validPool(v.text()) {
+			return fmt.Errorf("%s is no name of a pool: %s", quoteWarned(v.text()), poolNames)
+		}
+		p.Pool = v.text()
+		return nil
+	},
+	text: func(p *Policy) []byte {
+		if p.Pool == "" {
+			return nil
+		}
+		return appendString(nil, p.Pool)
+	}}
+
+// pool is the name of the pool whose slots the job's runs share, "" for none.
+func (j *Job) pool() string {
+	if j.Policy == nil {
+		return ""
+	}
+	return j.Policy.Pool
 }

@@ -119,8 +119,18 @@ func TestPolicyValues(t *testing.T) {
 		`"overlap":"allow","maxConcurrent":0`:   "maxConcurrent: 0 is not a whole number from 1 to 10000",
 		`"overlap":"allow","maxConcurrent":1.5`: "maxConcurrent: 1.5 is not a whole number from 1 to 10000",
 		`"maxConcurrent":"3"`:                   inert,
-		`"missed":"none"`:                       `"missed":"none"`,
-		`"missed":["all"]`:                      inert,
+		`"pool":"db"`:                           `"pool":"db"`,
+		`"pool":{"name":"db"}`:                  inert,
+		`"pool":"a b"`:                          "pool: 'a b' is no name of a pool: 1 to 63 letters, digits, `.`, `_` or `-`",
+		`"runOn":"end"`:                         `"runOn":"end"`,
+		`"notify":[{"to":"mailto:a@b.c"},{"to":"https://hooks.example.com/x","on":["failed"]}]`: `"notify":[{"to":"mailto:a@b.c"},{"to":"https://hooks.example.com/x","on":["failed"]}]`,
+		`"notify":"a@b.c"`:   inert,
+		`"notify":["a@b.c"]`: `notify: '' is no receiver: want {"to":"mailto:ops@example.com"} or {"to":"https://host/path"}`,
+		`"notify":[{"to":"http://hooks.example.com/x"}]`:  `notify: 'http://hooks.example.com/x' is no receiver: want {"to":"mailto:ops@example.com"} or {"to":"https://host/path"}`,
+		`"notify":[{"to":"https://other.example.com/x"}]`: `notify: host "other.example.com" is not called by this server: --notify_hosts lists those that are`,
+		`"notify":[{"to":"mailto:a@b.c","on":["all"]}]`:   "notify: 'all' is not one of failed, recovered, missed, late, slow, absent, disabled",
+		`"missed":"none"`:  `"missed":"none"`,
+		`"missed":["all"]`: inert,
 		`"exclude":["2026-05-01","2026-12-24/2027-01-02","2026-12-24T18:00/PT12H"]`: `"exclude":["2026-05-01","2026-12-24/2027-01-02","2026-12-24T18:00/PT12H"]`,
 		`"exclude":"2026-05-01"`:                 inert,
 		`"exclude":[7]`:                          "exclude: '7' is not a text",
@@ -130,7 +140,7 @@ func TestPolicyValues(t *testing.T) {
 		`"maxCompletionTime":"PT2H","labels":{}`: "",
 	} {
 		doc := `{"name":"a","command":"x","schedule":"R1//PT1H",` + member + `}`
-		j, err := decodeJob([]byte(doc), jobDefaults{}, dialect2, nil)
+		j, err := decodeJob([]byte(doc), jobDefaults{NotifyHosts: []string{"hooks.example.com"}}, dialect2, nil)
 		if err != nil {
 			if err.Error() != want {
 				t.Errorf("%s: %v; want %s", member, err, want)

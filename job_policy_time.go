@@ -24,6 +24,22 @@ func (j *Job) missed() string {
 	return j.Policy.Missed
 }
 
+// alertAfter is how long a run may take before that is told, 0 for as long as it likes.
+func (j *Job) alertAfter() time.Duration {
+	if j.Policy == nil || j.Policy.AlertAfter == nil {
+		return 0
+	}
+	return j.Policy.AlertAfter.approx()
+}
+
+// alertWithoutSuccess is how long the job may be without a success before that is told, 0 for as long as it likes.
+func (j *Job) alertWithoutSuccess() time.Duration {
+	if j.Policy == nil || j.Policy.AlertWithoutSuccess == nil {
+		return 0
+	}
+	return j.Policy.AlertWithoutSuccess.approx()
+}
+
 // An exclusion is a time in which a job does not run.
 type exclusion struct {
 	text     string

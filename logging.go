@@ -63,6 +63,12 @@ func (l runLog) observe(e jobEvent) {
 		level, message = slog.LevelWarn, "run failed, the job is disabled"
 	case eventSkipped:
 		message = "run skipped"
+	case eventSlow:
+		level, message = slog.LevelWarn, "run takes longer than its job expects"
+	case eventAbsent:
+		level, message = slog.LevelWarn, "job has not succeeded for too long"
+	case eventRecovered:
+		level, message = slog.LevelInfo, "job has succeeded again"
 	case eventLate:
 		level, message = slog.LevelWarn, "run is late"
 	default:

@@ -27,6 +27,8 @@ type metrics struct {
 	leaderChanges counter // changes of leader seen, whoever leads
 
 	jobs, jobsDisabled, jobsInvalid gauge
+	jobsAbsent                      gauge // without a success for too long
+	runsSlow                        counter
 	queueHigh, queueNormal          gauge // runs that wait
 	queueAge                        gauge // seconds since the oldest of them was due
 	runsActive                      gauge
@@ -173,6 +175,8 @@ func (m *metrics) addLeadership() {
 func (m *metrics) addScheduling(now time.Time) {
 	m.lateness, m.runDuration = newTimer(latenessBounds, now), newTimer(durationBounds, now)
 	m.add("chronos_jobs", "chronos.jobs", "Jobs held, including disabled ones.", &m.jobs)
+	m.add("chronos_jobs_without_success", "chronos.jobsWithoutSuccess", "Jobs that have not succeeded for longer than their alertWithoutSuccess.", &m.jobsAbsent)
+	m.add("chronos_runs_slow_total", "chronos.run.slow", "Runs that took longer than their job's alertAfter.", &m.runsSlow)
 	m.add("chronos_jobs_disabled", "chronos.jobsDisabled", "Jobs that are disabled.", &m.jobsDisabled)
 	m.add("chronos_jobs_invalid", "chronos.jobsInvalid", "Stored jobs that were set aside because they can't be used.", &m.jobsInvalid)
 	const queueHelp = "Runs that wait for their turn or an offer."
@@ -244,7 +248,7 @@ const (
 
 func (m *metrics) addNotices() {
 	m.notices = map[string]map[noticeResult]*counter{}
-	for _, client := range []string{clientMail, clientSentry, clientSlack, clientMattermost, clientHTTP} {
+	for _, client := range []string{clientMail, clientSentry, clientSlack, clientMattermost, clientHTTP, clientReceivers} {
 		m.notices[client] = map[noticeResult]*counter{}
 		for _, result := range []noticeResult{noticeSent, noticeFailed, noticeDropped} {
 			c := &counter{}
@@ -281,6 +285,8 @@ func (m *metrics) observe(e jobEvent) {
 		if e.Cause == causeFailures {
 			m.jobRuns.failed(e.Job.Name)
 		}
+	case eventSlow:
+		m.runsSlow.inc()
 	case eventMissed:
 		m.ended(e, runMissed)
 	case eventSkipped:
@@ -410,6 +416,7 @@ const (
 	clientSlack      = "slack"
 	clientMattermost = "mattermost"
 	clientHTTP       = "http"
+	clientReceivers  = "receivers"
 )
 
 // An observedCluster counts what passes between the scheduler and a cluster.

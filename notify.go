@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ type notifyOptions struct {
 	HTTPURL         string
 	HTTPCredentials string // user:password
 
+	NotifyHosts []string // that receivers of jobs may be at, in lower case
+
 	Missed bool          // also report missed runs
 	Late   time.Duration // also report runs that are this late; 0 for never
 
@@ -46,6 +49,8 @@ const (
 type notice struct {
 	job     *Job
 	owner   string // the job's owners, or one of them for a client that sends to each
+	to      string // of a receiver that the job names
+	kind    string // and what it is told of
 	subject string
 	message string    // "" for none
 	time    time.Time // of the event
@@ -74,6 +79,8 @@ type notifier struct {
 	options notifyOptions
 	log     *slog.Logger
 	clients []*notifyClient
+
+	receivers *notifyClient // of those that jobs name themselves
 }
 
 // newNotifier creates the clients that o asks for. One that can't be created is logged, and
@@ -90,6 +97,8 @@ func newNotifier(o notifyOptions, log *slog.Logger, m *metrics) *notifier {
 		}
 		log.Info("notification client starts", "client", name)
 	}
+	n.receivers = &notifyClient{name: clientReceivers, sender: newReceiverSender(o, log), log: log.With("client", clientReceivers),
+		queue: make(chan notice, noticeQueueSize), counts: m.notices[clientReceivers], options: o.withDefaults()}
 	if o.MailServer != "" && o.MailFrom != "" && strings.Contains(o.MailServer, ":") {
 		s, err := newMailSender(o, log)
 		add(clientMail, true, s, err)
@@ -131,6 +140,7 @@ func (o notifyOptions) withDefaults() notifyOptions {
 // observe queues the notices that e calls for. It never blocks: a notice that finds its
 // client's queue full is dropped, counted and logged.
 func (n *notifier) observe(e jobEvent) {
+	n.tellReceivers(e)
 	for _, text := range n.texts(e) {
 		n.log.Info("notice", "job", e.Job.Name, "subject", text.subject)
 		base := notice{job: e.Job, owner: e.Job.Owner, subject: text.subject, message: text.message, time: e.Time}
@@ -162,8 +172,17 @@ func owners(list string) []string {
 
 type noticeText struct{ subject, message string }
 
-// texts returns what there is to say about e, if anything.
+// texts returns what there is to tell about e to those whom the flags name, if anything.
 func (n *notifier) texts(e jobEvent) []noticeText {
+	switch {
+	case e.Kind == eventMissed && !n.options.Missed, e.Kind == eventLate && n.options.Late <= 0, e.Kind == eventRecovered && e.Cause == causeFailures:
+		return nil
+	}
+	return n.describe(e)
+}
+
+// describe returns what there is to tell about e.
+func (n *notifier) describe(e jobEvent) []noticeText {
 	switch e.Kind {
 	case eventRemoved:
 		return n.text("[Chronos] Your job '%s' was deleted!", e, "")
@@ -174,11 +193,17 @@ func (n *notifier) texts(e jobEvent) []noticeText {
 	case eventDisabled:
 		return n.text("[Chronos] job '%s' disabled", e, disabledMessage(e))
 	case eventMissed:
-		if n.options.Missed {
-			return n.text("[Chronos] job '%s' missed a run!", e, missedMessage(e))
-		}
+		return n.text("[Chronos] job '%s' missed a run!", e, missedMessage(e))
 	case eventLate:
 		return n.lateText(e)
+	case eventSlow:
+		return n.text("[Chronos] job '%s' is slow!", e, fmt.Sprintf("\nStarted at '%s', and has not ended after %s. It goes on.\nTask id: %s\n",
+			instant(time.UnixMilli(e.Run.Started)), inUnits(e.Job.alertAfter()), e.Run.ID))
+	case eventAbsent:
+		return n.text("[Chronos] job '%s' has not succeeded!", e, fmt.Sprintf("\nThere was no success for %s. The last one: %s.\n",
+			inUnits(e.Job.alertWithoutSuccess()), cmp.Or(e.Job.LastSuccess, "never")))
+	case eventRecovered:
+		return n.text("[Chronos] job '%s' has succeeded again", e, fmt.Sprintf("\nIt succeeded at '%s'.\n", instant(e.Time)))
 	}
 	return nil
 }
@@ -193,9 +218,6 @@ func (n *notifier) text(subject string, e jobEvent, message string) []noticeText
 
 // lateText reports a late run, while it waits or when it has just started.
 func (n *notifier) lateText(e jobEvent) []noticeText {
-	if n.options.Late <= 0 {
-		return nil
-	}
 	late, state := e.Time.Sub(e.Run.dueTime()), "waits"
 	if e.Run.State == runActive {
 		state = "started"
@@ -248,7 +270,7 @@ func idOf(r *Run) string {
 // run delivers notices until ctx ends, then for a short while what still waits.
 func (n *notifier) run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, c := range n.clients {
+	for _, c := range append([]*notifyClient{n.receivers}, n.clients...) {
 		if c.err == nil {
 			wg.Go(func() { unbroken(ctx, c.log, "notices", c.run) })
 		}
@@ -272,6 +294,9 @@ func (n *notifier) status() []notifyStatus {
 	list := make([]notifyStatus, 0, len(n.clients))
 	for _, c := range n.clients {
 		list = append(list, c.status())
+	}
+	if told := n.receivers.status(); told.Queued != 0 || told.Sent+told.Failed+told.Dropped != 0 {
+		list = append(list, told)
 	}
 	return list
 }

@@ -31,6 +31,7 @@ const (
 	kindDependent runKind = "dependent"
 	kindManual    runKind = "manual"
 	kindRetry     runKind = "retry"
+	kindBackfill  runKind = "backfill" // of an instant that has passed, which somebody wants to have run once more
 )
 
 // A killCause is why a run is killed, in words for a person. It is stored with the run,
@@ -67,6 +68,10 @@ type Run struct {
 	Attempt int      `json:"attempt"`
 	Args    string   `json:"args,omitempty"`    // one-off arguments
 	HasArgs bool     `json:"hasArgs,omitempty"` // Args replace the job's own
+	ArgList []string `json:"argList,omitempty"` // what Args is made of, where they were given one by one
+	Env     []EnvVar `json:"env,omitempty"`     // added to the job's, or in the place of some
+	By      string   `json:"by,omitempty"`      // who has asked for it
+	Why     string   `json:"why,omitempty"`     // and why, in their words
 	State   runState `json:"state"`
 	AgentID string   `json:"agentId,omitempty"`
 	Agent   string   `json:"agent,omitempty"` // host name
@@ -87,6 +92,8 @@ type Run struct {
 	Elements    int64     `json:"elements,omitempty"`    // numElementsProcessed
 	MadeUp      bool      `json:"madeUp,omitempty"`      // an occurrence that was missed and runs all the same, in its turn
 	ByHand      bool      `json:"byHand,omitempty"`      // an attempt that follows one of a run started by hand
+	Backfill    int64     `json:"backfill,omitempty"`    // the instant that it is of, in ms since the epoch, of a backfill
+	Slow        bool      `json:"slow,omitempty"`        // eventSlow has been raised
 	Late        bool      `json:"late,omitempty"`        // eventLate has been raised
 	Token       string    `json:"token,omitempty"`       // digest of the token that its callback may carry in place of a password
 
@@ -109,6 +116,14 @@ type outputPiece struct {
 	text []byte
 	gap  int64 // instead of text: how many bytes from here on were left out when the run wrote them
 	size int64 // of everything written so far
+}
+
+// instant is the one that the run is of, in ms: its due time, or what a backfill says.
+func (r *Run) instant() int64 {
+	if r.Backfill != 0 {
+		return r.Backfill
+	}
+	return r.Due
 }
 
 // dueTime returns Due as a time in UTC.
@@ -149,10 +164,34 @@ func (r *Run) waitsAt(now int64) bool {
 // size is about what the run takes in a record, an overestimate rather than an underestimate.
 func (r *Run) size() int {
 	n := 500 + len(r.kept) // for the names and numbers, and members that are not ours
-	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, string(r.Killing), r.Agent, r.AgentID, r.Token} {
+	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, string(r.Killing), r.Agent, r.AgentID, r.Token, r.By, r.Why} {
 		n += quotedLen(text)
 	}
+	for _, text := range r.ArgList {
+		n += quotedLen(text) + len(",")
+	}
+	for _, v := range r.Env {
+		n += quotedLen(v.Name) + quotedLen(v.Value) + len(`{"name":,"value":},`)
+	}
 	return n
+}
+
+// givenSize is how many bytes somebody has given to the run beside what its job says.
+func (r *Run) givenSize() int {
+	n := len(r.Args) + len(r.Why)
+	for _, text := range r.ArgList {
+		n += len(text)
+	}
+	for _, v := range r.Env {
+		n += len(v.Name) + len(v.Value)
+	}
+	return n
+}
+
+// giveAs hands on to the next attempt what somebody has given to this one.
+func (r *Run) giveAs(next Run) *Run {
+	next.Args, next.HasArgs, next.ArgList, next.Env, next.By, next.Why, next.Backfill = r.Args, r.HasArgs, r.ArgList, r.Env, r.By, r.Why, r.Backfill
+	return &next
 }
 
 // eventKind names what happened to a job or a run.
@@ -168,8 +207,11 @@ const (
 	eventRetriesExhausted eventKind = "retriesExhausted" // after eventFailed, when no attempt follows
 	eventDisabled         eventKind = "disabled"         // after eventFailed, instead of eventRetriesExhausted
 	eventRemoved          eventKind = "removed"
-	eventLate             eventKind = "late"     // has waited longer than it should; raised once for a run
-	eventProgress         eventKind = "progress" // has handled more elements
+	eventLate             eventKind = "late"      // has waited longer than it should; raised once for a run
+	eventSlow             eventKind = "slow"      // takes longer than its job expects; raised once for a run
+	eventAbsent           eventKind = "absent"    // of a job that has not succeeded for too long; raised once
+	eventRecovered        eventKind = "recovered" // of a job that has succeeded after that
+	eventProgress         eventKind = "progress"  // has handled more elements
 )
 
 // The causes of eventDisabled. Any other text is sent as it is.
@@ -184,7 +226,7 @@ type jobEvent struct {
 	Job      *Job      // as it was before the event: its counters are the old ones
 	Run      *Run      // nil where no run is concerned
 	Message  string    // what Mesos said about the task
-	Cause    string    // of eventDisabled
+	Cause    string    // of eventDisabled and eventRecovered
 	Elements int64     // of eventProgress: how many more
 	Time     time.Time // when it happened
 }

@@ -148,6 +148,7 @@ type scheduler struct {
 	launches       launches
 	wake           []string // dependent jobs whose parents may have finished
 	retired        retiredJobs
+	pools          map[string]*slotPool
 	unlinked       map[string]bool   // stored dependent jobs whose parents do not all exist
 	seq            int64             // order of creation given to the newest job
 	sums           map[runState]int  // open runs by state, as sealed
@@ -186,6 +187,7 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 		graph:   newGraph(),
 		runs:    map[string]*openRun{},
 		queue:   newQueue(),
+		pools:   map[string]*slotPool{},
 		orphans: map[string]string{}, kept: map[string]bool{},
 		unlinked: map[string]bool{}, unusableKeys: map[string]bool{}, sums: map[runState]int{},
 	}
@@ -434,6 +436,10 @@ func (s *scheduler) fire(t *alarm) {
 		s.giveUpUnreachable(t.run)
 	case timerLate:
 		s.tellLate(t.run)
+	case timerSlow:
+		s.tellSlow(t.run)
+	case timerAbsence:
+		s.tellAbsence(t.entry)
 	case timerPause:
 		s.endPause(t.entry)
 	case timerLimit:

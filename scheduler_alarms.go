@@ -16,6 +16,8 @@ const (
 	timerLate                         // run has waited for longer than --notify_late
 	timerOffers                       // ask for offers, or give some back
 	timerLimit                        // run has taken as long as it may
+	timerSlow                         // run takes longer than its job expects
+	timerAbsence                      // entry has not succeeded for too long
 	timerPause                        // the pause of entry ends
 )
 

@@ -45,13 +45,16 @@ func (s *scheduler) put(e *entry, j *Job) error {
 			return &jobError{"", fmt.Sprintf("job %q takes %d bytes, and ZooKeeper holds at most %d of a job", j.Name, n, most)}
 		}
 	}
-	if err := s.checkSize(j, ""); err != nil {
+	if err := s.checkSize(j, &Run{}); err != nil {
 		return err
 	}
 	if j.Dependent {
 		if err := s.graph.check(j.Name, j.Parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
 			return err
 		}
+	}
+	if err := s.checkPool(j); err != nil {
+		return err
 	}
 	var schedule Schedule
 	if !j.Dependent {
@@ -119,6 +122,7 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 	}
 	s.relink(e, j)
 	s.setJob(e, j)
+	s.followParents(e, before)
 	s.note(e, "")
 	delete(s.unlinked, j.Name)
 	switch {
@@ -139,10 +143,13 @@ func (s *scheduler) replace(e *entry, j *Job, schedule Schedule) {
 		}
 		e.sched, e.problem = schedule, problemOf(schedule)
 	}
-	s.requeueWaiting(e)
+	waiting := s.takeWaiting(e)
+	s.joinPool(e)
+	s.admitAll(waiting)
 	s.watchLimits(e)
 	s.arm(e)
 	s.fireDue(e)
+	s.feedBackfill(e)
 	s.wake = append(s.wake, j.Name)
 }
 
@@ -204,20 +211,22 @@ func (s *scheduler) linkTo(child string, parents []string) {
 	s.graph.link(child, parents)
 }
 
-// requeueWaiting applies a new document to the runs that wait: their needs and
+// admitAll lets runs wait anew for what their job's document says now: their needs and
 // priority may have changed, or whether one waits for another.
-func (s *scheduler) requeueWaiting(e *entry) {
-	for _, r := range s.takeWaiting(e) {
+func (s *scheduler) admitAll(waiting []*openRun) {
+	for _, r := range waiting {
 		s.admit(r)
 	}
 }
 
 // skipWaiting ends the runs that wait for their turn because their job is disabled.
 func (s *scheduler) skipWaiting(e *entry) {
+	e.closing = true // nothing follows what ends here
 	for _, r := range s.takeWaiting(e) {
 		s.cut()
 		s.end(r, runSkipped, "the job is disabled")
 	}
+	e.closing = false
 }
 
 // takeWaiting takes the runs of a job that wait for their turn out of the queue, and from behind each other.
@@ -271,6 +280,9 @@ func (s *scheduler) onJob(ctx context.Context, what, name string, fn func(*entry
 
 func (s *scheduler) remove(e *entry) {
 	name := e.job.Name
+	if e.backfill != nil {
+		s.setBackfill(e, nil)
+	}
 	s.endAll(e)
 	if len(s.graph.children[name]) > 0 {
 		s.seal() // so that the job is stored as gone after what that means for its children
@@ -286,6 +298,8 @@ func (s *scheduler) remove(e *entry) {
 	s.dues.drop(&e.timer)
 	e.gone = true
 	s.watchPause(e)
+	s.watchAbsence(e)
+	s.joinPool(e)
 	s.retire(e)
 	delete(s.jobs, name)
 	delete(s.unlinked, name)
@@ -337,7 +351,7 @@ func (s *scheduler) checkHeirs(gone *entry) error {
 		if child.recordSize+more < s.cfg.largestJob/2 {
 			continue
 		}
-		if err := s.checkSize(s.heir(child, gone, grandparents), ""); err != nil {
+		if err := s.checkSize(s.heir(child, gone, grandparents), &Run{}); err != nil {
 			return &jobError{"", fmt.Sprintf("job %q cannot be deleted: what it leaves to its children is too much for one; %s", name, err)}
 		}
 	}
@@ -355,6 +369,8 @@ func (s *scheduler) heir(child, gone *entry, grandparents []string) *Job {
 		j.Parents = without(gone.job.Parents, []string{name})
 	case gone.job.Dependent:
 		j.Parents = append(j.Parents, without(grandparents, j.Parents)...)
+	case len(j.Parents) == 0 && j.runsOn() != runOnSuccess:
+		s.leaveOrphan(j)
 	case len(j.Parents) == 0:
 		j.Dependent, j.Parents = false, nil
 		j.Schedule, j.ScheduleTimeZone = gone.job.Schedule, gone.job.ScheduleTimeZone
@@ -370,6 +386,9 @@ func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
 	name := child.job.Name
 	j := s.heir(child, gone, grandparents)
 	switch {
+	case !j.Dependent && j.runsOn() != runOnSuccess:
+		s.linkTo(name, nil)
+		s.orphan(child, j, gone.job.Name)
 	case !j.Dependent:
 		s.linkTo(name, nil)
 		s.adoptSchedule(child, j, gone)
@@ -380,6 +399,7 @@ func (s *scheduler) inherit(child, gone *entry, grandparents []string) {
 	default:
 		s.relink(child, j)
 		s.setJob(child, j)
+		s.useEnds(child, s.graph.parents[name], child.ends.Used)
 		s.wake = append(s.wake, name) // it may have waited only for the deleted job
 	}
 }
@@ -398,45 +418,9 @@ func (s *scheduler) adoptSchedule(child *entry, j *Job, gone *entry) {
 	s.arm(child)
 }
 
-const (
-	// maxArguments bounds what is given to a run by hand, in bytes.
-	maxArguments = 64 << 10
-	// maxWaitingArguments bounds what those runs of a job that wait have been given together.
-	maxWaitingArguments = 1 << 20
-)
-
-// runJob opens a run of a job by hand and returns its id. One-off arguments
-// replace the job's own.
-func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool) (string, error) {
-	return s.onJob(ctx, "run job", name, func(e *entry) (string, error) {
-		if len(args) > maxArguments {
-			return "", &jobError{"arguments", fmt.Sprintf("the arguments have %d bytes, more than %d", len(args), maxArguments)}
-		}
-		args := withoutSemicolons(args)
-		if err := s.checkByHand(e, args); err != nil {
-			return "", err
-		}
-		s.fireDue(e) // an occurrence that is due at this very instant keeps its id
-		r := s.add(e, &Run{Kind: kindManual, Due: s.now, Args: args, HasArgs: hasArgs}, s.nextID(e))
-		return r.ID, nil
-	})
-}
-
-// checkByHand refuses a run started by hand if there is no room for it among those that
-// wait already. Other runs are not refused: the job itself limits how many of them wait.
-func (s *scheduler) checkByHand(e *entry, args string) error {
-	if most := s.cfg.mostByHand; most > 0 && e.byHand >= most {
-		return fmt.Errorf("%w: %d of job %q were started by hand and have not begun, and --max_waiting_runs allows no more", errCrowded, e.byHand, e.job.Name)
-	}
-	if n := e.byHandBytes + len(args); n > maxWaitingArguments {
-		return fmt.Errorf("%w: the arguments of those of job %q that were started by hand and have not begun would have %d bytes, and no more than %d may", errCrowded, e.job.Name, n, maxWaitingArguments)
-	}
-	return s.checkSize(e.job, args)
-}
-
 // checkSize refuses a job, or arguments for it, if a change of it could become too large for any
 // commit: all its records at once, with the end of one run and the beginning of the next.
-func (s *scheduler) checkSize(j *Job, args string) error {
+func (s *scheduler) checkSize(j *Job, given *Run) error {
 	if s.cfg.largestStep == 0 {
 		return nil
 	}
@@ -445,7 +429,7 @@ func (s *scheduler) checkSize(j *Job, args string) error {
 	for _, p := range j.Parents {
 		state += quotedLen(p) + len(`:1000000000000000000,`)
 	}
-	r := &openRun{entry: &entry{job: j}, Run: &Run{ID: runID(s.now, 0, j.Name, args), Job: j.Name, Args: args, State: runQueued}}
+	r := &openRun{entry: &entry{job: j}, Run: given.giveAs(Run{ID: runID(s.now, 0, j.Name, given.Args), Job: j.Name, State: runQueued})}
 	run := r.size() + runGrowth
 	need := s.store.size(document) + len(j.Policy.appendMembers(nil)) + state + len(r.entry.waitRecord()) + max(2*run, run+s.cfg.historySize) + s.partSize()
 	if need <= s.cfg.largestStep {
@@ -622,6 +606,9 @@ func (s *scheduler) explain(r *openRun, position func(*openRun) int) waiting {
 		w.Reasons = append(w.Reasons, "waits until "+instant(msTime(r.wait.at))+" for its next attempt")
 	case r.blocked():
 		w.Reasons = append(w.Reasons, r.entry.whyBlocked(r))
+	case r.class != nil && r.class.pool.full():
+		w.Position = position(r)
+		w.Reasons = append(w.Reasons, r.class.pool.whyPooled())
 	case !s.subscribed:
 		w.Position = position(r)
 		w.Reasons = append(w.Reasons, "not connected to the cluster")

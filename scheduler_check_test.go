@@ -57,6 +57,9 @@ func (s *scheduler) check() error {
 		if len(e.blocked) > 0 && e.held() == 0 && !delayed {
 			bad("job %q: %d runs wait for another one, and there is none", name, len(e.blocked))
 		}
+		if limit := e.job.alertWithoutSuccess(); (limit > 0) != (e.alert != nil) {
+			bad("job %q: is to tell of a missing success: %t, has an alert: %t", name, limit > 0, e.alert != nil)
+		}
 		if len(e.history) > max(s.cfg.historyKeep, 1) {
 			bad("job %q keeps %d ended runs, more than %d", name, len(e.history), s.cfg.historyKeep)
 		}
@@ -64,6 +67,18 @@ func (s *scheduler) check() error {
 	for _, t := range s.timers {
 		if t.run != nil && s.runs[t.run.ID] != t.run {
 			bad("run %q has ended and left an alarm", t.run.ID)
+		}
+	}
+	for name, p := range s.pools {
+		jobs, held := 0, 0
+		for _, e := range s.jobs {
+			if e.pool == p {
+				jobs++
+				held += e.underWay + e.awaiting
+			}
+		}
+		if jobs != p.jobs || held != p.held {
+			bad("pool %q: %d jobs and %d slots held, counted %d and %d", name, p.jobs, p.held, jobs, held)
 		}
 	}
 	if underWay != s.underWay {

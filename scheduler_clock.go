@@ -104,6 +104,11 @@ func (s *scheduler) shiftStamps(by int64) {
 		t.at += by // the same for all, so the heap stays valid
 	}
 	for _, e := range s.jobs {
+		if e.alert != nil {
+			s.setAlert(e, &alert{Seq: e.alert.Seq, Since: e.alert.Since + by, Absent: e.alert.Absent})
+			shiftAll(by, &e.alert.Absent)
+			s.watchAbsence(e)
+		}
 		s.watchPause(e) // which ends at an instant that somebody has named
 	}
 	s.offers.shift(by)

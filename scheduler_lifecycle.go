@@ -32,7 +32,7 @@ func (s *scheduler) touchRun(r *openRun) {
 // setJob replaces a job's document.
 func (s *scheduler) setJob(e *entry, j *Job) {
 	e.misreadDirty = e.misreadDirty || !slices.Equal(e.job.Misread, j.Misread)
-	e.policyDirty = e.policyDirty || e.job.Policy != j.Policy
+	e.policyDirty = e.policyDirty || e.job.Policy != j.Policy || j.Policy != nil && e.job.hidesFromJVM() != j.hidesFromJVM() || e.job.Disabled != j.Disabled && j.hidesFromJVM()
 	e.namedDirty = e.namedDirty || e.job.Named != j.Named
 	e.job = j
 	e.jobDirty = true
@@ -59,9 +59,11 @@ func (s *scheduler) arm(e *entry) {
 	at, ok := e.nextDue()
 	if !ok || s.yielding {
 		s.dues.drop(&e.timer)
+		s.watchAbsence(e)
 		return
 	}
 	s.dues.move(&e.timer, at)
+	s.watchAbsence(e)
 }
 
 // passHandled moves a schedule past what was handled before: an older writer may have set it back.
@@ -274,6 +276,7 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 	s.touchRun(r)
 	s.emit(jobEvent{Kind: endEvents[state], Job: e.job, Run: r.Run, Message: reason})
 	s.unblock(e)
+	s.feedBackfill(e)
 	if r.Kind == kindDependent {
 		s.wake = append(s.wake, e.job.Name) // its parents may have finished again meanwhile
 	}
@@ -291,12 +294,20 @@ func (s *scheduler) succeed(r *openRun, message string) {
 }
 
 func (s *scheduler) countSuccess(e *entry) {
-	j := e.job.clone()
+	before := e.job
+	j := before.clone()
 	j.SuccessCount++
 	j.ErrorsSinceLastSuccess = 0
 	j.LastSuccess = instant(msTime(s.now))
 	s.setJob(e, j)
 	s.passOn(e)
+	s.countEnd(e, false)
+	if e.absent() {
+		s.recover(e)
+	} else if before.ErrorsSinceLastSuccess > 0 && len(before.receivers()) > 0 {
+		s.emit(jobEvent{Kind: eventRecovered, Job: before, Cause: causeFailures})
+	}
+	s.watchAbsence(e)
 }
 
 // passOn wakes a job's children because it has finished once more. Only the
@@ -312,7 +323,7 @@ func (s *scheduler) passOn(e *entry) {
 // disableExhausted disables a job whose last repetition has succeeded, once
 // nothing of it is open any more.
 func (s *scheduler) disableExhausted(e *entry) {
-	if e.gone || e.job.Dependent || e.job.Disabled || e.problem != "" || e.runs.len() > 0 || e.sched.remaining() != 0 {
+	if e.gone || e.backfill != nil || e.job.Dependent || e.job.Disabled || e.problem != "" || e.runs.len() > 0 || e.sched.remaining() != 0 {
 		return
 	}
 	j := e.job.clone()
@@ -337,7 +348,7 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 	}
 	e, before := r.entry, r.entry.job
 	again := mayRetry(before, r.Attempt)
-	e.retrying = again && r.ofOccurrence()
+	e.retrying = again && (r.ofOccurrence() || r.Backfill != 0)
 	s.end(r, state, message)
 	if e.retrying = false; again {
 		s.retry(e, r.Run)
@@ -354,6 +365,7 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 	if j.SoftError {
 		s.passOn(e)
 	}
+	s.countEnd(e, true)
 	if broken && !before.Disabled {
 		s.emit(jobEvent{Kind: eventDisabled, Job: before, Run: r.Run, Message: message, Cause: causeFailures})
 		s.skipWaiting(e)
@@ -384,7 +396,7 @@ func (s *scheduler) retry(e *entry, r *Run) {
 		due = max(due, e.pause.Until)
 	}
 	e.state.LastRetry = max(due, e.state.LastRetry+1)
-	s.add(e, &Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, Args: r.Args, HasArgs: r.HasArgs, ByHand: r.ByHand || r.Kind == kindManual}, e.state.LastRetry)
+	s.add(e, r.giveAs(Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, ByHand: r.ByHand || r.Kind == kindManual || r.Kind == kindBackfill}), e.state.LastRetry)
 }
 
 // wakeChildren checks the jobs whose parents have finished, up to a bound.
@@ -414,13 +426,11 @@ func (s *scheduler) runIfReady(e *entry) {
 	if !e.job.Dependent || len(parents) == 0 {
 		return
 	}
-	for _, p := range parents {
-		if s.jobs[p].state.Generation <= e.state.Consumed[p] {
-			return
-		}
+	if !s.ready(e, parents) {
+		return
 	}
 	if e.job.Disabled {
-		s.consume(e, parents) // the runs of a disabled child are dropped silently, as ever
+		s.useAll(e, parents) // the runs of a disabled child are dropped silently, as ever
 		return
 	}
 	if s.barDependent(e, parents) {
@@ -434,22 +444,11 @@ func (s *scheduler) runIfReady(e *entry) {
 		s.end(old, runSkipped, "replaced by the next occurrence")
 	}
 	if len(parents) == 1 && !newest {
-		e.state.Consumed[parents[0]]++
-		e.stateDirty = true
+		s.useOne(e, parents[0])
 	} else {
-		s.consume(e, parents)
+		s.useAll(e, parents)
 	}
 	s.add(e, &Run{Kind: kindDependent, Due: s.now}, s.nextID(e))
-}
-
-// consume uses up all that the parents have finished so far.
-func (s *scheduler) consume(e *entry, parents []string) {
-	e.state.Consumed = map[string]int64{}
-	for _, p := range parents {
-		e.state.Consumed[p] = s.jobs[p].state.Generation
-	}
-	e.stateDirty = true
-	s.touch(e)
 }
 
 // launched records where a run has been placed. That is stored before the
@@ -471,7 +470,7 @@ func (s *scheduler) launched(r *openRun, p *placement) {
 	s.expectAnswer(r)
 	s.joinGuests(r)
 	if parents := s.graph.parents[e.job.Name]; len(parents) > 1 && r.Kind == kindManual {
-		s.consume(e, parents) // a manual start counts as having seen what the parents did
+		s.useAll(e, parents) // a manual start counts as having seen what the parents did
 	}
 	if r.Kind == kindDependent {
 		s.wake = append(s.wake, e.job.Name)

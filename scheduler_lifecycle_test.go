@@ -281,3 +281,47 @@ func TestDependentJobs(t *testing.T) {
 		})
 	}
 }
+
+// What somebody gives to a run is in its task and those of its further attempts, also with the next leader.
+func TestOneRunHasWhatItIsGiven(t *testing.T) {
+	t.Parallel()
+	scenario(t, "over a fail-over and a failure", func(b *bench) {
+		var tasks []mesos.TaskInfo
+		b.cluster.behave(func(info mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
+			tasks = append(tasks, info)
+			return failing(info)
+		})
+		b.cluster.resize(0)
+		b.start().post(`{"name":"a","command":"echo","shell":false,"arguments":["own"],"environmentVariables":[{"name":"A","value":"1"},{"name":"B","value":"2"}],"schedule":"R0/2000-01-01T00:00:00Z/P1D","retries":1}`)
+		given := &Run{Args: "x y z", HasArgs: true, ArgList: []string{"x y", "z"}, Env: []EnvVar{{"B", "3"}, {"C", "4"}}, By: "me", Why: "because"}
+		_, err := b.s.startRun(b.t.Context(), "a", given)
+		b.do("run", err)
+		b.restart()
+		b.cluster.resize(10)
+		b.wait(time.Hour)
+		if len(tasks) != 2 {
+			b.t.Fatalf("%d tasks, want two attempts", len(tasks))
+		}
+		for _, task := range tasks {
+			var vars []string
+			for _, v := range task.Command.Environment.Variables {
+				if len(v.Name) == 1 {
+					vars = append(vars, v.Name+"="+v.GetValue())
+				}
+			}
+			if got := strings.Join(task.Command.Arguments, "|") + " " + strings.Join(vars, " "); got != "x y|z B=3 C=4 A=1" {
+				b.t.Errorf("a task is given %s", got)
+			}
+		}
+		for _, r := range b.s.view().job("a").history {
+			if r.By != "me" || r.Why != "because" || len(r.Env) != 2 {
+				b.t.Errorf("history has %+v", r)
+			}
+		}
+		b.runNow("a")
+		b.wait(time.Second)
+		if got := tasks[2].Command.Arguments; len(got) != 1 || got[0] != "own" {
+			b.t.Errorf("the next run is given %q", got)
+		}
+	})
+}

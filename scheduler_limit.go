@@ -21,10 +21,11 @@ func (s *scheduler) watchLimit(r *openRun) {
 	s.timers.move(&r.limit, r.Started+limit)
 }
 
-// watchLimits does so for all runs of a job, whose limit may be another one now.
+// watchLimits does so for all runs of a job, whose limits may be others now.
 func (s *scheduler) watchLimits(e *entry) {
 	for r := range e.runs.all() {
 		s.watchLimit(r)
+		s.watchSlow(r)
 	}
 }
 

@@ -198,6 +198,11 @@ func (m *model) step() {
 		m.startByHand(name, 2*modelByHand)
 	case n == 18:
 		m.s.pauseJob(m.t.Context(), name, time.Now().Add(time.Duration(1+m.random.IntN(300))*time.Second))
+	case n == 21:
+		now := time.Now()
+		m.s.startBackfill(m.t.Context(), name, backfillRequest{from: now.Add(-10 * time.Minute), to: now, atOnce: 1 + m.random.IntN(2)})
+	case n == 20:
+		m.s.putPool(m.t.Context(), "p", m.random.IntN(3)) // also of a job that waits for ever, until calm
 	case n == 19:
 		m.s.resumeJob(m.t.Context(), name)
 	case n == 17:
@@ -283,6 +288,10 @@ func (m *model) policy() string {
 		fmt.Sprintf(`"retryDelayMax":%d`, m.random.IntN(120)),
 		fmt.Sprintf(`"overlap":%q`, overlaps[m.random.IntN(len(overlaps))]),
 		fmt.Sprintf(`"overlap":"allow","maxConcurrent":%d`, 1+m.random.IntN(3)),
+		`"pool":"p"`,
+		fmt.Sprintf(`"alertAfter":%d`, 1+m.random.IntN(60)),
+		fmt.Sprintf(`"alertWithoutSuccess":%d`, 1+m.random.IntN(600)),
+		fmt.Sprintf(`"runOn":%q`, runOnWords[m.random.IntN(len(runOnWords))]),
 		fmt.Sprintf(`"missed":%q`, missedWords[m.random.IntN(len(missedWords))]),
 		fmt.Sprintf(`"exclude":["%s/PT%dM"]`, instant(time.Now().Add(time.Duration(m.random.IntN(1200))*time.Second)), 1+m.random.IntN(10)),
 		fmt.Sprintf(`"labels":{"n":"%d"}`, m.random.IntN(3)),
@@ -299,6 +308,7 @@ func (m *model) calm() {
 	m.crashes.Store(false)
 	m.settle()
 	m.cluster.resize(100)
+	m.do("pool", m.s.putPool(m.t.Context(), "p", 100))
 	for n := range 8 { // half an hour, longer than anything waits for an agent
 		time.Sleep(time.Duration(n) * time.Minute)
 		m.callBack()
@@ -397,6 +407,7 @@ func (m *model) clear() {
 // compareOccurrences accounts for every instant of a job's schedule.
 func (m *model) compareOccurrences(name string, j *modelJob, v *jobView) {
 	accounted := map[int64]int{}
+	var wide []*Run // entries of excluded times that others interrupt, a pause for example
 	for _, r := range v.history {
 		if r.Kind != kindScheduled {
 			continue
@@ -405,8 +416,24 @@ func (m *model) compareOccurrences(name string, j *modelJob, v *jobView) {
 		if r.From != 0 {
 			first = r.From
 		}
+		if r.State == runSkipped && r.Count != 0 && (r.Due-first)/j.period+1 > r.Count {
+			wide = append(wide, r)
+			continue
+		}
 		for due := first; due <= r.Due; due += j.period {
 			accounted[due]++
+		}
+	}
+	for _, r := range wide {
+		left := r.Count
+		for due := r.From; due <= r.Due; due += j.period {
+			if accounted[due] == 0 {
+				accounted[due]++
+				left--
+			}
+		}
+		if left != 0 {
+			m.t.Errorf("job %q: %d occurrences are skipped from %s to %s, and others account for %d of them", name, r.Count, instant(msTime(r.From)), instant(msTime(r.Due)), left)
 		}
 	}
 	var state jobState

@@ -184,7 +184,7 @@ func (s *scheduler) barDependent(e *entry, parents []string) bool {
 		return false
 	}
 	now := msTime(s.now)
-	s.consume(e, parents)
+	s.useAll(e, parents)
 	s.recordBarred(e, bygone{1, now, now}, down.why)
 	return true
 }

@@ -61,6 +61,7 @@ func (s *scheduler) setPause(e *entry, p *pause) {
 	e.pause, e.pauseDirty = p, true
 	s.touch(e)
 	s.watchPause(e)
+	s.watchAbsence(e)
 }
 
 // watchPause sets the alarm of the end of a pause.
@@ -90,6 +91,7 @@ func (s *scheduler) endPause(e *entry) {
 			s.release(r)
 		}
 	}
+	s.feedBackfill(e)
 }
 
 // putOff has an attempt follow at another time.

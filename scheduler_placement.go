@@ -76,7 +76,7 @@ func (s *scheduler) place(last bool) {
 	}
 	round := s.queue.round()
 	for c := round.next(); c != nil; c = round.next() {
-		if s.isFull() {
+		if s.isFull() || c.pool.full() {
 			c.refused = false // more room would not help it
 			continue
 		}

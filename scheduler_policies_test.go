@@ -19,7 +19,8 @@ type policied struct {
 	places  int // runs at once, 0 for any number
 	retries int
 	pauses  []time.Duration // before the attempts
-	from    int64           // of the time that it excludes, in ms; five minutes long
+	pooled  bool
+	from    int64 // of the time that it excludes, in ms; five minutes long
 }
 
 // policiedJob makes one.
@@ -44,6 +45,9 @@ func policiedJob(name string, random *rand.Rand) policied {
 	}
 	if random.IntN(3) == 0 {
 		say(`"maxCompletionTime":%d`, 20+random.IntN(60))
+	}
+	if p.pooled = random.IntN(2) == 0; p.pooled {
+		say(`"pool":"p"`)
 	}
 	if random.IntN(2) == 0 {
 		say(`"missed":%q`, missedWords[random.IntN(len(missedWords))])
@@ -93,6 +97,8 @@ func runPolicies(b *bench, seed uint64) {
 	})
 	b.cluster.resize(1e6)
 	b.start()
+	slots := 1 + random.IntN(3)
+	b.do("pool", b.s.putPool(b.t.Context(), "p", slots))
 	var jobs []policied
 	for n := range 4 {
 		p := policiedJob(fmt.Sprint("job", n), random)
@@ -109,10 +115,17 @@ func runPolicies(b *bench, seed uint64) {
 			_, _, name, _, _ := parseRunID(id)
 			under[name]++
 		}
+		inPool := 0
 		for _, p := range jobs {
+			if p.pooled {
+				inPool += under[p.name]
+			}
 			if p.places > 0 && under[p.name] > p.places {
 				b.t.Fatalf("%d runs of %s are under way at once", under[p.name], p.document())
 			}
+		}
+		if inPool > slots {
+			b.t.Fatalf("%d runs of a pool of %d slots are under way at once", inPool, slots)
 		}
 	}
 	b.wait(6 * time.Hour)

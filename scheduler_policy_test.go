@@ -28,7 +28,9 @@ func TestPolicyIsKept(t *testing.T) {
 		}
 	}
 	scenario(t, "through runs and a fail-over", func(b *bench) {
-		b.start().post(policyJob(t, "a"))
+		b.start()
+		b.do("pool", b.s.putPool(b.t.Context(), "db", 3))
+		b.post(policyJob(t, "a"))
 		want := listed(b)
 		b.runNow("a")
 		b.wait(time.Minute)
@@ -37,7 +39,9 @@ func TestPolicyIsKept(t *testing.T) {
 		unchanged(b, "after a fail-over", want)
 	})
 	scenario(t, "when a JVM version has written the job's document", func(b *bench) {
-		b.start().post(policyJob(t, "a"))
+		b.start()
+		b.do("pool", b.s.putPool(b.t.Context(), "db", 3))
+		b.post(policyJob(t, "a"))
 		want := listed(b)
 		b.end()
 		document := b.store.value("J_a")
@@ -54,7 +58,9 @@ func TestPolicyIsKept(t *testing.T) {
 		}
 	})
 	scenario(t, "until a document without them is posted", func(b *bench) {
-		b.start().post(policyJob(t, "a"))
+		b.start()
+		b.do("pool", b.s.putPool(b.t.Context(), "db", 3))
+		b.post(policyJob(t, "a"))
 		b.post(`{"name":"a","command":"x","schedule":"R/2000-01-02T00:00:00Z/PT1H"}`)
 		b.restart()
 		if got := listed(b); got != "" || len(b.store.keys(policyPrefix)) > 0 {
@@ -62,7 +68,9 @@ func TestPolicyIsKept(t *testing.T) {
 		}
 	})
 	scenario(t, "and not for a job that is made anew", func(b *bench) {
-		b.start().post(policyJob(t, "a"))
+		b.start()
+		b.do("pool", b.s.putPool(b.t.Context(), "db", 3))
+		b.post(policyJob(t, "a"))
 		b.post(policyJob(t, "b"))
 		b.do("delete", b.s.deleteJob(b.t.Context(), "a"))
 		if left := b.store.keys(policyPrefix); !slices.Equal(left, []string{policyPrefix + "b"}) {

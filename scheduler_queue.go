@@ -23,6 +23,7 @@ type class struct {
 	key     string
 	high    bool
 	need    need
+	pool    *slotPool
 	runs    []*openRun // by seq
 	refused bool       // its head found no room when last tried
 	seen    seen
@@ -48,9 +49,12 @@ func (q *queue) push(r *openRun, cfg taskConfig) {
 	}
 	n := taskNeed(r.entry.job, r.ID, cfg)
 	key := classKey(r.entry.job, n)
+	if p := r.entry.pool; p != nil {
+		key += "/pool " + p.name
+	}
 	c := q.classes[key]
 	if c == nil {
-		c = &class{key: key, high: r.entry.job.HighPriority, need: n}
+		c = &class{key: key, high: r.entry.job.HighPriority, need: n, pool: r.entry.pool}
 		q.classes[key] = c
 	}
 	i, _ := slices.BinarySearchFunc(c.runs, r.seq, func(a *openRun, seq int64) int { return int(a.seq - seq) })
@@ -130,7 +134,7 @@ func (q *queue) oldest() *openRun {
 func (q *queue) wanted() resources {
 	var sum resources
 	for _, c := range q.classes {
-		n := int64(len(c.runs))
+		n := c.pool.free(int64(len(c.runs)))
 		sum = sum.plus(resources{c.need.cpus * n, c.need.mem * n, c.need.disk * n})
 	}
 	return sum

@@ -2,6 +2,8 @@ package main
 
 import (
 	"container/heap"
+	"context"
+	"fmt"
 	"iter"
 	"slices"
 )
@@ -95,3 +97,39 @@ func (h *blockedRuns) remove(r *openRun) {
 
 // blocked reports whether the run waits for another one of its job.
 func (r *openRun) blocked() bool { return r.blockedAt > 0 }
+
+const (
+	// maxArguments bounds what is given to a run by hand, in bytes.
+	maxArguments = 64 << 10
+	// maxWaitingArguments bounds what those runs of a job that wait have been given together.
+	maxWaitingArguments = 1 << 20
+)
+
+// startRun opens a run of a job by hand and returns its id. given holds what somebody gives to it: arguments in the place of the job's
+// own, variables, and why.
+func (s *scheduler) startRun(ctx context.Context, name string, given *Run) (string, error) {
+	return s.onJob(ctx, "run job", name, func(e *entry) (string, error) {
+		if n := given.givenSize(); n > maxArguments {
+			return "", &jobError{"arguments", fmt.Sprintf("the arguments have %d bytes, more than %d", n, maxArguments)}
+		}
+		r := given.giveAs(Run{Kind: kindManual, Due: s.now})
+		r.Args = withoutSemicolons(r.Args)
+		if err := s.checkByHand(e, r); err != nil {
+			return "", err
+		}
+		s.fireDue(e) // an occurrence that is due at this very instant keeps its id
+		return s.add(e, r, s.nextID(e)).ID, nil
+	})
+}
+
+// checkByHand refuses a run started by hand if there is no room for it among those that
+// wait already. Other runs are not refused: the job itself limits how many of them wait.
+func (s *scheduler) checkByHand(e *entry, r *Run) error {
+	if most := s.cfg.mostByHand; most > 0 && e.byHand >= most {
+		return fmt.Errorf("%w: %d of job %q were started by hand and have not begun, and --max_waiting_runs allows no more", errCrowded, e.byHand, e.job.Name)
+	}
+	if n := e.byHandBytes + r.givenSize(); n > maxWaitingArguments {
+		return fmt.Errorf("%w: the arguments of those of job %q that were started by hand and have not begun would have %d bytes, and no more than %d may", errCrowded, e.job.Name, n, maxWaitingArguments)
+	}
+	return s.checkSize(e.job, r)
+}

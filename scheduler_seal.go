@@ -111,7 +111,7 @@ func (s *scheduler) addEffects(parts, homes []*change) {
 
 // clean records that all of an entry has been handed over.
 func (e *entry) clean() {
-	e.misreadDirty, e.policyDirty, e.pauseDirty = false, false, false
+	e.misreadDirty, e.policyDirty, e.pauseDirty, e.endsDirty, e.alertDirty, e.backfillDirty = false, false, false, false, false, false
 	e.isDirty, e.jobDirty, e.stateDirty, e.historyDirty, e.noticeDirty = false, false, false, false, false
 	for _, r := range e.changed {
 		r.isChanged, r.weight = false, 0

@@ -22,9 +22,17 @@ type entry struct {
 	lists   *lists
 	gone    bool
 
+	ends     endsRecord
 	resumed  int64  // what fell due up to then was missed: before this term, or while it was disabled
 	pause    *pause // that somebody has asked for, or nil; replaced, never changed
 	pauseEnd alarm
+	closing  bool      // its waiting runs are being ended
+	backfill *backfill // that is not over, or nil; replaced, never changed
+	alert    *alert    // of a job that tells when it has not succeeded for too long; replaced, never changed
+	absence  alarm
+	expected bool      // a success of it is
+	watched  bool      // it was known before whether one is
+	pool     *slotPool // of the slots that its runs share, or nil
 
 	underWay, inQueue, awaiting int  // of the open runs
 	allUnderWay                 *int // those of all jobs; nil where nobody counts them
@@ -36,7 +44,9 @@ type entry struct {
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
 	noticeDirty, misreadDirty          bool
-	policyDirty, pauseDirty            bool
+	policyDirty, pauseDirty, endsDirty bool
+	backfillDirty                      bool
+	alertDirty                         bool
 	namedDirty                         bool
 	changed                            []*openRun
 	weight                             int // of what is changed
@@ -84,6 +94,8 @@ type namedRecord struct {
 type policyRecord struct {
 	Seq    int64           `json:"seq"` // of the job
 	Policy json.RawMessage `json:"policy"`
+	// Enabled is set of a job that is not disabled, and is in what JVM versions read.
+	Enabled bool `json:"enabled,omitempty"`
 }
 
 // newestDue is the newest due in the ids of the job's tasks.
@@ -140,6 +152,7 @@ type openRun struct {
 	tryUntil              int64         // ms; it could not be started, and fails if it can't by then; 0 if it never failed to
 	tryPause              time.Duration // before the next try
 	late                  alarm         // raises eventLate
+	slow                  alarm         // raises eventSlow
 	limit                 alarm         // ends it when it has taken as long as it may
 	counted               runState      // state under which it is summed up
 }
@@ -151,6 +164,7 @@ func (s *scheduler) open(e *entry, r *Run) *openRun {
 	o.kill = alarm{kind: timerKill, run: o}
 	o.staging = alarm{kind: timerStaging, run: o}
 	o.late = alarm{kind: timerLate, run: o}
+	o.slow = alarm{kind: timerSlow, run: o}
 	o.limit = alarm{kind: timerLimit, run: o}
 	e.runs.add(o)
 	e.count(r, 1)
@@ -167,7 +181,7 @@ func (s *scheduler) waitUntil(r *openRun, kind timerKind, at int64) {
 // unwatch removes a run's own timers, and no longer expects an answer to its launch.
 func (s *scheduler) unwatch(r *openRun) {
 	s.gotAnswer(r)
-	for _, t := range []*alarm{&r.wait, &r.kill, &r.staging, &r.late, &r.limit} {
+	for _, t := range []*alarm{&r.wait, &r.kill, &r.staging, &r.late, &r.limit, &r.slow} {
 		s.timers.drop(t)
 	}
 }
@@ -183,6 +197,7 @@ func (r *openRun) update(change func(*Run)) {
 
 // count keeps the numbers of the job's open runs, so that nobody has to go through all of them.
 func (e *entry) count(r *Run, by int) {
+	e.holds(r.State, by)
 	switch {
 	case r.State == runLaunching || r.State == runActive:
 		e.underWay += by
@@ -193,7 +208,7 @@ func (e *entry) count(r *Run, by int) {
 		e.awaiting += by
 	case r.State == runQueued && r.Kind == kindManual:
 		e.byHand += by
-		e.byHandBytes += by * len(r.Args)
+		e.byHandBytes += by * r.givenSize()
 	case r.State == runQueued && r.Kind == kindScheduled:
 		e.scheduledWaiting += by
 	case r.State == runQueued && r.ofOccurrence() && r.Kind == kindRetry:
@@ -229,6 +244,10 @@ func (e *entry) jobRecord() []byte {
 		// A JVM version would stop at a cron expression; our record keeps the text.
 		j = j.clone()
 		j.Schedule = e.sched.String()
+	}
+	if j.hidesFromJVM() && !j.Disabled {
+		j = j.clone()
+		j.Disabled = true
 	}
 	return j.appendJSON(make([]byte, 0, usualDocument), dialectStored)
 }
@@ -293,6 +312,15 @@ func (e *entry) records() []record {
 		if e.pause != nil {
 			put(pausePrefix+name, nil)
 		}
+		if e.backfillDirty {
+			put(backfillPrefix+name, nil)
+		}
+		if e.alert != nil || e.alertDirty {
+			put(alertPrefix+name, nil)
+		}
+		if e.ends.record(0) != nil {
+			put(endsPrefix+name, nil)
+		}
 		if e.notice != "" {
 			put(noticePrefix+name, nil)
 		}
@@ -316,9 +344,26 @@ func (e *entry) records() []record {
 	if e.policyDirty {
 		var value []byte
 		if e.job.Policy != nil {
-			value = mustJSON(policyRecord{e.state.Seq, e.job.Policy.encode()})
+			value = mustJSON(policyRecord{e.state.Seq, e.job.Policy.encode(), e.job.hidesFromJVM() && !e.job.Disabled})
 		}
 		put(policyPrefix+name, value)
+	}
+	if e.backfillDirty {
+		var value []byte
+		if e.backfill != nil {
+			value = mustJSON(e.backfill)
+		}
+		put(backfillPrefix+name, value)
+	}
+	if e.alertDirty {
+		var value []byte
+		if e.alert != nil {
+			value = mustJSON(e.alert)
+		}
+		put(alertPrefix+name, value)
+	}
+	if e.endsDirty {
+		put(endsPrefix+name, e.ends.record(e.state.Seq))
 	}
 	if e.namedDirty {
 		var value []byte
@@ -384,7 +429,7 @@ func (e *entry) publish(g *graph) *jobView {
 		e.listed, e.lists = e.job, new(lists)
 	}
 	v := &jobView{
-		job: e.job, lists: e.lists, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem()), notice: e.notice,
+		job: e.job, lists: e.lists, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem(), e.poolProblem()), notice: e.notice,
 		parents: g.parents[e.job.Name], children: g.children[e.job.Name], missed: e.state.Missed,
 	}
 	if e.runs.len() > 0 {
@@ -403,6 +448,7 @@ func (e *entry) publish(g *graph) *jobView {
 			}
 		}
 	}
+	v.absent, v.backfill = e.absent(), e.shownBackfill()
 	if e.pause != nil {
 		v.paused = e.pause.Until
 	}

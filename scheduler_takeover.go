@@ -43,6 +43,7 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 		delete(records, key)
 	}
 	s.loadMeta(records)
+	s.loadPools(records)
 	s.loadJobs(records)
 	s.loadRuns(records)
 	s.doubtRuns(records)
@@ -51,6 +52,7 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 	s.admitLoaded()
 	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
 		s.arm(s.jobs[name])
+		s.feedBackfill(s.jobs[name])
 		s.wake = append(s.wake, name)
 	}
 	s.showAll()
@@ -203,11 +205,29 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 	l.decodeRecord(records, policyPrefix+recordName(l.name), &policy)
 	if policy.Seq == e.state.Seq && policy.Seq != 0 {
 		e.job = j.withPolicy(readPolicy(policy.Policy))
+		if e.job.hidesFromJVM() {
+			e.job.Disabled = e.job.Disabled && !policy.Enabled
+		}
 	}
 	var paused pause
 	l.decodeRecord(records, pausePrefix+recordName(l.name), &paused)
 	if paused.Seq == e.state.Seq && paused.Seq != 0 {
 		e.pause = &paused
+	}
+	var left backfill
+	l.decodeRecord(records, backfillPrefix+recordName(l.name), &left)
+	if left.Seq == e.state.Seq && left.Seq != 0 {
+		e.backfill = &left
+	}
+	var told alert
+	l.decodeRecord(records, alertPrefix+recordName(l.name), &told)
+	if told.Seq == e.state.Seq && told.Seq != 0 {
+		e.alert = &told
+	}
+	var ends endsRecord
+	l.decodeRecord(records, endsPrefix+recordName(l.name), &ends)
+	if ends.Seq == e.state.Seq && ends.Seq != 0 {
+		e.ends = ends
 	}
 	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
 }
@@ -249,8 +269,9 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 	for _, l := range loaded {
 		e := s.newEntry(l.job)
 		e.state, e.history, e.recordSize, e.notice = l.state, l.history, l.recordSize, l.notice
-		e.pause, e.resumed = l.pause, s.now
+		e.pause, e.resumed, e.ends, e.alert, e.backfill = l.pause, s.now, l.ends, l.alert, l.backfill
 		s.watchPause(e)
+		s.joinPool(e)
 		s.seq = max(s.seq, e.state.Seq)
 	}
 	for _, l := range loaded {
@@ -271,7 +292,7 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 	retired := map[string]jobState{}
 	for key, value := range records {
 		kind := kindOf(key)
-		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" && kind != "named" {
+		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" && kind != "named" && kind != "ends" && kind != "alert" && kind != "backfill" {
 			continue
 		}
 		isState := kind == "job"
@@ -442,6 +463,7 @@ func (s *scheduler) linkStored(e *entry, check func(string, []string, func(strin
 		s.state(e).Consumed = consumed
 	}
 	s.linkTo(name, e.job.Parents)
+	s.useEnds(e, e.job.Parents, e.ends.Used)
 }
 
 // linkLate links the stored jobs that waited for a parent of this name.
@@ -578,8 +600,10 @@ func (s *scheduler) admitLoaded() {
 		case s.runs[r.ID] != r:
 		case r.State == runAwaiting:
 			s.watchLimit(r)
+			s.watchSlow(r)
 		case r.State == runLaunching || r.State == runActive:
 			s.watchLimit(r)
+			s.watchSlow(r)
 			s.watchStaging(r)
 			if r.Started == 0 {
 				s.expectAnswer(r)

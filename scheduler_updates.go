@@ -313,6 +313,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 			}
 		})
 		s.watchLimit(r)
+		s.watchSlow(r)
 		s.touchRun(r)
 	}
 	if first {
@@ -365,6 +366,9 @@ func (s *scheduler) killed(r *openRun, message string) {
 		message = string(r.Killing)
 	}
 	s.end(r, runKilled, message)
+	if r.Started != 0 {
+		s.countEnd(r.entry, false)
+	}
 	s.disableAfterLast(r.entry)
 }
 

@@ -20,6 +20,7 @@ type view struct {
 	clock   clockReport
 
 	disabled int // of count
+	absent   int // of count
 
 	queued, queuedHigh, running int
 	oldestQueued                int64 // ms since the epoch; 0 when nothing waits
@@ -42,6 +43,8 @@ type jobView struct {
 	children []string
 	missed   int64 // occurrences missed since the job was created
 	bars     barring
+	backfill *backfill
+	absent   bool  // it has not succeeded for too long
 	paused   int64 // until when, in ms; 0 if it is not
 
 	rowJSON atomic.Pointer[[]byte] // as JSON for a table, once asked for
@@ -245,9 +248,11 @@ func (e *viewEdit) set(j *jobView) {
 	cell := &e.chunk(slot / viewChunkSize)[slot%viewChunkSize]
 	if known {
 		e.view.disabled -= asDisabled(*cell)
+		e.view.absent -= asAbsent(*cell)
 	}
 	*cell = j
 	e.view.disabled += asDisabled(j)
+	e.view.absent += asAbsent(j)
 }
 
 func (e *viewEdit) clear(name string) {
@@ -257,6 +262,7 @@ func (e *viewEdit) clear(name string) {
 	}
 	cell := &e.chunk(slot / viewChunkSize)[slot%viewChunkSize]
 	e.view.disabled -= asDisabled(*cell)
+	e.view.absent -= asAbsent(*cell)
 	*cell = nil
 	e.view.count--
 	delete(e.names(name), name)
@@ -264,6 +270,13 @@ func (e *viewEdit) clear(name string) {
 
 func asDisabled(j *jobView) int {
 	if j.job.Disabled {
+		return 1
+	}
+	return 0
+}
+
+func asAbsent(j *jobView) int {
+	if j.absent {
 		return 1
 	}
 	return 0

@@ -128,7 +128,9 @@ func commandInfo(j *Job, r *Run, p placement) *mesos.CommandInfo {
 	}
 	c.Value = nonEmpty(j.Command) // without a command, the container's entry point runs (#778)
 	c.Arguments = j.Arguments
-	if r.HasArgs {
+	if r.ArgList != nil {
+		c.Arguments = r.ArgList
+	} else if r.HasArgs {
 		c.Arguments = strings.Fields(withoutSemicolons(r.Args))
 	}
 	return c
@@ -224,7 +226,7 @@ func taskURIs(j *Job) []mesos.CommandInfo_URI {
 }
 
 // taskEnvironment is the environment of 2.5 and 3.0 in 2.4's order: our
-// variables first, then the job's. Of variables with the same name, the first is sent.
+// variables first, then the run's own, then the job's. Of variables with the same name, the first is sent.
 func taskEnvironment(j *Job, r *Run, p placement) *mesos.Environment {
 	vars := []EnvVar{
 		{"mesos_task_id", r.ID},
@@ -235,7 +237,7 @@ func taskEnvironment(j *Job, r *Run, p placement) *mesos.Environment {
 		{"CHRONOS_RESOURCE_MEM", javaDouble(j.Mem)},
 		{"CHRONOS_RESOURCE_CPU", javaDouble(j.CPUs)},
 		{"CHRONOS_RESOURCE_DISK", javaDouble(j.Disk)},
-		{"CHRONOS_JOB_RUN_TIME", strconv.FormatInt(r.Due, 10)},
+		{"CHRONOS_JOB_RUN_TIME", strconv.FormatInt(r.instant(), 10)},
 		{"CHRONOS_JOB_RUN_ATTEMPT", strconv.Itoa(r.Attempt)},
 	}
 	if p.token != "" {
@@ -243,7 +245,7 @@ func taskEnvironment(j *Job, r *Run, p placement) *mesos.Environment {
 	}
 	seen := make(map[string]bool, len(vars)+len(j.Env))
 	env := &mesos.Environment{}
-	for _, v := range append(vars, j.Env...) {
+	for _, v := range slices.Concat(vars, r.Env, j.Env) {
 		if !seen[v.Name] {
 			seen[v.Name] = true
 			env.Variables = append(env.Variables, mesos.Environment_Variable{Name: v.Name, Value: new(v.Value)})

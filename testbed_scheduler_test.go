@@ -26,6 +26,11 @@ type bench struct {
 	done    chan error
 }
 
+// runJob starts a job by hand with arguments in one text, as clients of the original do.
+func (s *scheduler) runJob(ctx context.Context, name, args string, hasArgs bool) (string, error) {
+	return s.startRun(ctx, name, &Run{Args: args, HasArgs: hasArgs})
+}
+
 // runNow starts a job by hand and returns the run's id.
 func (b *bench) runNow(name string) string {
 	b.t.Helper()

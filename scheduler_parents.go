@@ -1,0 +1,154 @@
+package main
+
+import "maps"
+
+const endsPrefix = "go/ends/"
+
+// An endCount is how often a job has come to an end: how often it has failed for good, or was lost, and how often it was over at all, which
+// a success is, a failure, and the kill of what had started. How often it has succeeded is its generation.
+type endCount struct {
+	Failures int64 `json:"failures,omitempty"`
+	Ends     int64 `json:"ends,omitempty"`
+}
+
+// An endsRecord is the ends of a job, counted for those of its children that do not wait for its success, and what it has used up itself of its
+// parents' ends. It is stored as go/ends/<job>, of jobs that have or are such children.
+type endsRecord struct {
+	Seq int64 `json:"seq"` // of the job
+	endCount
+	Used map[string]endCount `json:"used,omitempty"`
+}
+
+// countEnd counts an end of the job, in the change that holds the end, and has the children look that wait for such.
+func (s *scheduler) countEnd(e *entry, failed bool) {
+	followed := false
+	for _, name := range s.graph.children[e.job.Name] {
+		if s.jobs[name].job.runsOn() != runOnSuccess {
+			followed = true
+			s.wake = append(s.wake, name)
+		}
+	}
+	if !followed {
+		return
+	}
+	e.ends.Ends++
+	if failed {
+		e.ends.Failures++
+	}
+	s.touchEnds(e)
+}
+
+func (s *scheduler) touchEnds(e *entry) {
+	e.endsDirty = true
+	s.touch(e)
+}
+
+// record returns what is to be stored, nil for nothing.
+func (r endsRecord) record(seq int64) []byte {
+	if r.endCount == (endCount{}) && len(r.Used) == 0 {
+		return nil
+	}
+	r.Seq = seq
+	return mustJSON(r)
+}
+
+// ready reports whether the parents have done since the job's last run what it waits for.
+func (s *scheduler) ready(e *entry, parents []string) bool {
+	failed := false
+	for _, name := range parents {
+		p, used := s.jobs[name], e.ends.Used[name]
+		failed = failed || p.ends.Failures > used.Failures
+		switch {
+		case e.job.runsOn() == runOnSuccess && p.state.Generation <= e.state.Consumed[name]:
+			return false
+		case e.job.runsOn() == runOnEnd && p.ends.Ends <= used.Ends:
+			return false
+		case e.job.runsOn() == runOnFailure && len(parents) > 1 && p.ends.Ends <= used.Ends:
+			return false
+		}
+	}
+	return failed || e.job.runsOn() != runOnFailure
+}
+
+// useOne uses up one of what a single parent has done, so that each of its ends counts.
+func (s *scheduler) useOne(e *entry, parent string) {
+	if e.job.runsOn() == runOnSuccess {
+		e.state.Consumed[parent]++
+		e.stateDirty = true
+		return
+	}
+	used := e.ends.Used[parent]
+	if e.job.runsOn() == runOnFailure {
+		used.Failures++
+	} else {
+		used.Ends++
+	}
+	e.ends.Used = maps.Clone(e.ends.Used)
+	e.ends.Used[parent] = used
+	s.touchEnds(e)
+}
+
+// useAll uses up all that the parents have done so far.
+func (s *scheduler) useAll(e *entry, parents []string) {
+	e.state.Consumed = map[string]int64{}
+	for _, p := range parents {
+		e.state.Consumed[p] = s.jobs[p].state.Generation
+	}
+	e.stateDirty = true
+	s.touch(e)
+	s.useEnds(e, parents, nil)
+}
+
+// useEnds uses up all ends of the parents so far, but for those that are kept from before.
+func (s *scheduler) useEnds(e *entry, parents []string, kept map[string]endCount) {
+	var used map[string]endCount
+	if e.job.runsOn() != runOnSuccess {
+		used = map[string]endCount{}
+		for _, p := range parents {
+			used[p] = s.jobs[p].ends.endCount
+			if before, ok := kept[p]; ok {
+				used[p] = endCount{min(before.Failures, used[p].Failures), min(before.Ends, used[p].Ends)}
+			}
+		}
+	}
+	if !maps.Equal(used, e.ends.Used) {
+		e.ends.Used = used
+		s.touchEnds(e)
+	}
+}
+
+// followParents brings what a job has used up in line with its new document: another runOn starts from now, and so does another parent.
+func (s *scheduler) followParents(e *entry, before *Job) {
+	parents := s.graph.parents[e.job.Name]
+	if before.runsOn() != e.job.runsOn() && e.job.Dependent && before.Dependent {
+		s.useAll(e, parents)
+		return
+	}
+	s.useEnds(e, parents, e.ends.Used)
+}
+
+// leaveOrphan is the document of a job that waits for failures or ends when its last parent is deleted: it takes over no
+// schedule, since a job that cleans up would become a nightly one.
+func (s *scheduler) leaveOrphan(j *Job) {
+	j.Dependent, j.Parents, j.Disabled = false, nil, true
+	j.Schedule, j.ScheduleTimeZone = "R0/"+instant(msTime(s.now))+"/PT24H", ""
+}
+
+// orphan makes a job such a one.
+func (s *scheduler) orphan(e *entry, j *Job, gone string) {
+	st := s.state(e)
+	st.Consumed, st.Posted, st.Zone, st.Written, st.Anchor, st.Index = nil, j.Schedule, "", j.Schedule, j.Schedule, 0
+	if schedule, err := j.parseSchedule(s.serverTime()); err == nil { // it is our own
+		e.sched, e.problem = schedule, ""
+	}
+	s.skipWaiting(e)
+	s.setJob(e, j)
+	s.useEnds(e, nil, nil)
+	s.note(e, orphanNotice(j, gone))
+	s.arm(e)
+}
+
+// orphanNotice says that of a job, for a person.
+func orphanNotice(j *Job, gone string) string {
+	return "its parent " + gone + " was deleted; it ran on " + j.runsOn() + ", takes over no schedule, and is disabled until it is given parents again"
+}
