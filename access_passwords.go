@@ -113,7 +113,7 @@ func (p *passwords) right(ctx context.Context, hash, password string, from knock
 // perform makes a comparison when its turn has come, whether or not somebody still waits: what was begun is bounded.
 func (p *passwords) perform(c *passwordCheck, key [sha256.Size]byte, hash, password string) {
 	<-c.turn
-	_ = guarded(slog.Default(), "comparing a password", func() error { // which is then not right
+	_ = guarded(slog.Default(), "comparing a password", func() error { // which is then not right, and the others go on
 		c.right = p.compare(hash, password)
 		return nil
 	})

@@ -34,6 +34,8 @@ type apiOptions struct {
 	// output reads what a run has written to stdout or stderr, a negative offset
 	// counting from the end. errNotFound means that there is no such file.
 	output func(run *Run, name string, offset int64, limit int) (outputPiece, error)
+	// accepts returns why runs of a job could never start, nil if they can; nil for any job.
+	accepts func(*Job) error
 	// resourceCall counts calls of the operations that the JVM versions time; may be nil.
 	resourceCall func(name string, took time.Duration)
 }

@@ -156,6 +156,11 @@ func (a *api) putJob(c *call, dependent bool) error {
 	if err != nil {
 		return err
 	}
+	if a.options.accepts != nil {
+		if err := a.options.accepts(j); err != nil {
+			return refuse("%s", err)
+		}
+	}
 	misread := j.misread(c.body)
 	j.Misread = misread
 	strange := j.warnings()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,6 +86,10 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	config := f.schedulerConfig()
 	config.callbacks = d.access != nil
 	config.hooks = d.hooks()
+	if d.local != nil {
+		config.mostRuns = cmp.Or(f.localMaxRuns, possibleRuns())
+		log.Info("bound", "runs", config.mostRuns)
+	}
 	d.leader = newLeadership(d.seat, cl, config, log, d.metrics)
 	d.leader.acceptEmpty = f.acceptEmptyState
 	if d.local != nil {
@@ -259,7 +264,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 	}
 	switch {
 	case d.local != nil:
-		o.clusterName = "this machine"
+		o.clusterName, o.accepts = "this machine", d.local.accepts
 		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			return d.local.output(r.ID, name, offset, limit)
 		}
@@ -282,7 +287,7 @@ func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 	if f.local() {
 		var err error
 		d.local, err = newLocal(f.dataDir, localOptions{
-			keep: f.localKeepRuns, keepBytes: int64(f.localKeepSize) << 20, outputBytes: int64(f.localOutputSize) << 20,
+			named: d.namedSizes(), keep: f.localKeepRuns, keepBytes: int64(f.localKeepSize) << 20, outputBytes: int64(f.localOutputSize) << 20,
 			hasJob: func(name string) bool {
 				s := d.seat.current()
 				return s == nil || s.view().job(name) != nil
@@ -310,6 +315,21 @@ func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 	d.mesos = newMesos(c)
 	d.observed.cluster = d.mesos
 	return d.observed, nil
+}
+
+// namedSizes says what a job's document names, nil if runs are not held to that.
+func (d *daemon) namedSizes() func(job string) namedSizes {
+	if !d.flags.localLimits {
+		return nil
+	}
+	return func(job string) (named namedSizes) {
+		if s := d.seat.current(); s != nil {
+			if jv := s.view().job(job); jv != nil {
+				named = jv.job.Named
+			}
+		}
+		return named
+	}
 }
 
 // readSecrets reads the secrets for Mesos, so that a wrong path is found at the start.
@@ -451,10 +471,14 @@ func (d *daemon) lead(ctx, alive context.Context) {
 
 // stateProblems returns what is wrong with where the state is kept.
 func (d *daemon) stateProblems() []string {
+	all := d.leader.problems
 	if d.store != nil {
-		return d.store.problems()
+		all = d.store.problems
 	}
-	return d.leader.problems()
+	if d.local != nil {
+		return append(all(), d.local.problems()...)
+	}
+	return all()
 }
 
 // observe makes the gauges read the parts they are about. None of them waits for the scheduler.

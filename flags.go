@@ -108,8 +108,10 @@ type flags struct {
 	jobHistoryKeep       int
 	maxWaitingRuns       int
 	localKeepRuns        int
-	localKeepSize        int    // MiB; 0 for a tenth of the disk
-	localOutputSize      int    // MiB; 0 for any
+	localKeepSize        int // MiB; 0 for a tenth of the disk
+	localOutputSize      int // MiB; 0 for any
+	localLimits          bool
+	localMaxRuns         int    // 0 for what this machine allows
 	acceptEmptyState     string // a node, as termMark has it; "" for none
 	acceptDamagedState   int64  // an offset; noDamage for none
 
@@ -471,8 +473,9 @@ func (f *flags) schedulerConfig() schedulerConfig {
 // jobDefaults returns the values for what a job's document leaves out.
 func (f *flags) jobDefaults() jobDefaults {
 	return jobDefaults{
-		patterns: newPatterns(),
-		CPUs:     f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
+		patterns:  newPatterns(),
+		KeepNamed: f.local(), // --local_limits may be given later
+		CPUs:      f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk,
 		Epsilon: Period{Seconds: int32(f.taskEpsilon / time.Second)}, User: f.user,
 	}
 }

@@ -48,9 +48,16 @@ type Job struct {
 	Schedule               string   // as posted, or as last advanced
 	ScheduleTimeZone       string
 	Extra                  []RawField // unknown keys, in their order
+	Named                  namedSizes // which sizes its document named, where that is kept
 	Policy                 *Policy    // what it says in keys that only this program knows, nil for nothing; replaced, never changed
 
 	Misread []Warning // where the posted document differs from this; not part of the document
+}
+
+// namedSizes are those that a posted document names and no default has filled in.
+type namedSizes struct {
+	CPUs bool `json:"cpus,omitempty"`
+	Mem  bool `json:"mem,omitempty"`
 }
 
 // Fetch is one URI that is fetched into the sandbox before the task starts.
@@ -141,6 +148,7 @@ type jobDefaults struct {
 	Epsilon         Period
 	User            string
 	patterns        *patterns
+	KeepNamed       bool      // whether a job tells which sizes its document named
 	Now             time.Time // start of a job posted under /v1 without a schedule; zero leaves it empty
 }
 

@@ -210,6 +210,10 @@ func (d *jobDecoder) resources(j *Job, doc object) {
 	j.CPUs = d.size(doc.get("cpus"), d.defaults.CPUs)
 	j.Mem = d.size(doc.get("mem"), d.defaults.Mem)
 	j.Disk = d.size(doc.get("disk"), d.defaults.Disk)
+	if d.defaults.KeepNamed && d.from != dialectStored { // where every size stands
+		names := func(key string) bool { return d.size(doc.get(key), 0) > 0 }
+		j.Named = namedSizes{CPUs: names("cpus"), Mem: names("mem")}
+	}
 }
 
 // size reads one size. 0, and whatever converts to 0, is the default, and so is a

@@ -59,7 +59,7 @@ func randomJob(r *rand.Rand) *Job {
 	fill(r, reflect.ValueOf(j).Elem())
 	j.Epsilon = Period{Days: r.Int32N(3), Minutes: r.Int32N(90), Seconds: r.Int32N(90), Millis: r.Int32N(2) * 500}
 	j.Retries = int(int32(j.Retries))
-	j.Extra, j.Misread, j.Policy = nil, nil, nil
+	j.Extra, j.Misread, j.Policy, j.Named = nil, nil, nil, namedSizes{}
 	for i := range r.IntN(3) {
 		j.Extra = append(j.Extra, RawField{fmt.Sprint("extra é ", i), []byte(pick("null", `{"a":["b"]}`, "1.50"))})
 	}

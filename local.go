@@ -27,14 +27,15 @@ const defaultGrace = 3 * time.Second
 
 // localOptions are deviations from the machine's own values, which zero values stand for.
 type localOptions struct {
-	cpus, mem, disk float64                // cores, MB, MB
-	hostname        string                 //
-	keep            int                    // ended runs kept per job; 20 if zero
-	outputBytes     int64                  // kept of each output of a run; all of it if zero
-	keepBytes       int64                  // of all ended runs kept; a tenth of the disk if zero
-	hasJob          func(name string) bool // false only for a job that certainly no longer exists; nil for always true
-	patience        time.Duration          // for a keeper's answer to a start; 30 s if zero
-	keeper          []string               // command line of a keeper, to which the data directory is added
+	cpus, mem, disk float64                     // cores, MB, MB
+	hostname        string                      //
+	keep            int                         // ended runs kept per job; 20 if zero
+	outputBytes     int64                       // kept of each output of a run; all of it if zero
+	keepBytes       int64                       // of all ended runs kept; a tenth of the disk if zero
+	hasJob          func(name string) bool      // false only for a job that certainly no longer exists; nil for always true
+	patience        time.Duration               // for a keeper's answer to a start; 30 s if zero
+	named           func(job string) namedSizes // what its document names, to which its runs are limited; nil for no limits
+	keeper          []string                    // command line of a keeper, to which the data directory is added
 }
 
 // A localCluster is a small Mesos master and agent in one: it runs tasks as processes
@@ -52,6 +53,9 @@ type localCluster struct {
 	hostname string
 	total    resources
 	log      *slog.Logger
+
+	groups      string // the control group of the runs' groups, "" where there are none
+	limitsFault string // why runs are held to nothing, though they should
 
 	keepers keepers
 	archive *runArchive
@@ -93,6 +97,7 @@ func newLocal(dataDir string, opts localOptions, logger *slog.Logger) (*localClu
 		l.keepers.command = []string{self, keeperWord}
 	}
 	l.keepers.command = append(slices.Clone(l.keepers.command), dir)
+	l.prepareGroups()
 	size := machineSize(dir)
 	l.total = resources{
 		cpus: cmp.Or(thousandths(opts.cpus), size.cpus),
@@ -142,14 +147,17 @@ func (l *localCluster) subscribeAgain(s subscribed) error {
 // their working directory without listing it. Our umask has no effect on that; it is
 // for the commands' files.
 func makePassable(dir string) error {
-	if err := os.Mkdir(dir, 0o711); errors.Is(err, fs.ErrExist) {
-		return nil
-	} else if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(filepath.Dir(dir), 0o711); err != nil {
-			return err
+	err := os.Mkdir(dir, 0o711)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.MkdirAll(filepath.Dir(dir), 0o711)
+		if err == nil {
+			err = os.Mkdir(dir, 0o711) // where no directories can be made, that does not exist either
 		}
-		return makePassable(dir)
-	} else if err != nil {
+	}
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case err != nil:
 		return err
 	}
 	return os.Chmod(dir, 0o711)
@@ -233,6 +241,9 @@ func (l *localCluster) run(ctx context.Context, frameworkID string, handle func(
 	}
 	s.wg.Wait()
 	l.keepers.dismiss()
+	if l.groups != "" {
+		_ = os.Remove(l.groups) // unless runs go on
+	}
 	return cause
 }
 

@@ -32,6 +32,13 @@ func sandboxOf(int, string) (work string, ok bool) { return "", false }
 
 func jobAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
+func joinGroup(*syscall.SysProcAttr, *os.File) {}
+
+func leaveGroup(*syscall.SysProcAttr) {}
+
+// processLimit is how many processes a user has there at least.
+func processLimit() uint64 { return 1000 }
+
 func noticeExits(*keeper) {}
 
 func noticeExit(p *program) {

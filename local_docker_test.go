@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,6 +107,34 @@ func TestLocalContainerFailures(t *testing.T) {
 		m.launch(tt.task)
 		if st := m.end(tt.task.TaskID.Value); st.GetState() != mesos.TASK_FAILED || st.GetMessage() != tt.want {
 			t.Errorf("%s = %v %q, want %q", tt.task.TaskID.Value, st.GetState(), st.GetMessage(), tt.want)
+		}
+	}
+}
+
+// What this machine can never run is refused when the job is posted, with what a run would fail with.
+func TestJobsThatCannotRunHereAreRefused(t *testing.T) {
+	t.Setenv("PATH", "/nowhere")
+	l, _ := subscribedLocal(t)
+	at := newSeat("self:1")
+	at.follow(at.id, instance{})
+	at.take(testScheduler(t))
+	web := httptest.NewServer(newAPI(apiOptions{
+		serverOptions: serverOptions{current: at.current, leader: at.known, changed: at.changed, id: at.id}, accepts: l.accepts,
+	}))
+	defer web.Close()
+	for name, tt := range map[string]struct{ more, want string }{
+		"a command":               {`"command":"true"`, ""},
+		"an executor":             {`"command":"true","executor":"/opt/run"`, "a custom executor needs Mesos"},
+		"an image without docker": {`"command":"true","container":{"type":"DOCKER","image":"busybox"}`, `docker is not installed here, but the job wants to run in the image "busybox"`},
+		"a container of Mesos":    {`"command":"true","container":{"type":"MESOS","image":"busybox"}`, "a container of type MESOS needs Mesos"},
+	} {
+		res, text := ask(t, "POST", web.URL+"/scheduler/iso8601", `{"name":"a","schedule":"R/2090-01-01T00:00:00Z/P1D",`+tt.more+`}`, "Content-Type", typeJSON)
+		want := http.StatusBadRequest
+		if tt.want == "" {
+			want = http.StatusNoContent
+		}
+		if res.StatusCode != want || !strings.Contains(text, tt.want) {
+			t.Errorf("%s: %d %q, want %d %q", name, res.StatusCode, text, want, tt.want)
 		}
 	}
 }

@@ -38,6 +38,8 @@ type keepRequest struct {
 	Task   []byte `json:"task,omitempty"` // in its protobuf form; if there is none, its directory has it
 	Epoch  int64  `json:"epoch"`          // number of the subscription that asks
 	Output int64  `json:"output"`         // bytes to keep of each of its outputs; all if 0
+	Group  group  `json:"group,omitempty"`
+	runLimits
 }
 
 // A keepAnswer is the outcome of a request: the run is claimed, and executed,
@@ -293,6 +295,12 @@ func (k *keeper) sweep(p *program) syscall.WaitStatus {
 	_ = k.work(func() error {
 		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 		p.cmd.Wait()
+		if p.limits.Memory > 0 && p.group != "" {
+			p.oomKills = p.group.oomKills()
+		}
+		if err := p.group.end(); err != nil {
+			fmt.Fprintf(p.cmd.Stderr, "chronos: %v\n", err)
+		}
 		for k.killOrphans(p) {
 			// What they have started is now ours in turn.
 		}
@@ -363,6 +371,7 @@ func (k *keeper) destroy(p *program) {
 		k.removeContainer(p.cmd.Path, p.container)
 	}
 	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	_ = p.group.kill() // the sweep to come tells if it can't be done
 }
 
 // removeContainer ends and removes a container, if it is still there.

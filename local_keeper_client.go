@@ -78,7 +78,10 @@ func (l *localCluster) start(ctx context.Context, box sandbox, id string, task *
 	if err != nil {
 		return fmt.Errorf("encode task: %w", err)
 	}
-	q := keepRequest{Run: filepath.Base(string(box)), ID: id, Task: text, Epoch: epoch, Output: l.opts.outputBytes}
+	q := keepRequest{
+		Run: filepath.Base(string(box)), ID: id, Task: text, Epoch: epoch, Output: l.opts.outputBytes,
+		Group: l.group(box), runLimits: l.limits(id, task),
+	}
 	for {
 		k, err := l.keepers.take(id)
 		if err != nil {

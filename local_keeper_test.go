@@ -389,7 +389,17 @@ exec sleep 1000`
 // The death of a keeper ends all that its runs have started, not only the processes that it has started itself.
 func TestLocalWhatARunHasStartedEndsWithItsKeeper(t *testing.T) {
 	t.Parallel()
+	for _, groups := range []bool{true, false} {
+		t.Run(fmt.Sprintf("with control groups %t", groups), func(t *testing.T) { wantScatteredEnd(t, groups) })
+	}
+}
+
+func wantScatteredEnd(t *testing.T, groups bool) {
+	t.Parallel()
 	m := startLocal(t, t.TempDir(), localOptions{})
+	if !groups {
+		m.l.groups = ""
+	}
 	id := runIDFor("scatter")
 	m.launch(shellTask(id, scatter))
 	keeper := keeperOf(m, id)

@@ -43,6 +43,32 @@ func jobAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 }
 
+// joinGroup has a command started in a control group, leaveGroup not any more.
+func joinGroup(attributes *syscall.SysProcAttr, dir *os.File) {
+	attributes.UseCgroupFD, attributes.CgroupFD = true, int(dir.Fd())
+}
+
+func leaveGroup(attributes *syscall.SysProcAttr) { attributes.UseCgroupFD = false }
+
+// processLimit is how many processes there may be of this user, in this control group, and at all.
+func processLimit() uint64 {
+	limit := uint64(1 << 15) // the least that a kernel has at all
+	if n, ok := readNumber("/proc/sys/kernel/pid_max"); ok {
+		limit = uint64(n)
+	}
+	const rlimitNproc = 6 // RLIMIT_NPROC of <sys/resource.h>
+	var own syscall.Rlimit
+	if os.Geteuid() != 0 && syscall.Getrlimit(rlimitNproc, &own) == nil {
+		limit = min(limit, own.Cur)
+	}
+	for _, group := range controlGroups() {
+		if n, ok := readNumber(filepath.Join(group, "pids.max")); ok {
+			limit = min(limit, uint64(n))
+		}
+	}
+	return limit
+}
+
 // noticeExits informs the keeper's programs of their end, without a waiting thread for each.
 func noticeExits(k *keeper) {
 	signals := make(chan os.Signal, 1) // a pending one stands for all
@@ -88,15 +114,6 @@ func children() []int {
 		return allChildren()
 	}
 	return numbers(strings.Fields(string(text)))
-}
-
-func numbers(texts []string) (all []int) {
-	for _, text := range texts {
-		if n, err := strconv.Atoi(text); err == nil {
-			all = append(all, n)
-		}
-	}
-	return all
 }
 
 // allChildren searches all processes for the children of this one.

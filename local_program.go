@@ -28,15 +28,35 @@ type program struct {
 	owner     *syscall.Credential // of the working directory; nil for ourselves
 	container string              // its docker name, if it is one
 	stopped   bool                // by us
-	ended     chan struct{}       // closed when its first process has ended; nil if nobody wants to know
-	over      bool                // ended is closed
+	group     group               // in which it is started
+	limits    runLimits
+	oomKills  int64         // of its processes
+	ended     chan struct{} // closed when its first process has ended; nil if nobody wants to know
+	over      bool          // ended is closed
+}
+
+var errNoExecutors = errors.New("a custom executor needs Mesos; on this machine only commands and docker containers run")
+
+// accepts returns why runs of a job can't start on this machine, whatever is free, nil if they can.
+func (l *localCluster) accepts(j *Job) error {
+	if j.Executor != "" {
+		return &jobError{"executor", errNoExecutors.Error()}
+	}
+	if j.Container == nil {
+		return nil
+	}
+	task := taskInfo(j, &Run{ID: runID(0, 0, j.Name, ""), Job: j.Name}, placement{})
+	if _, _, err := dockerCommand(l.sandbox(task.TaskID.Value), task); err != nil {
+		return &jobError{"container", err.Error()}
+	}
+	return nil
 }
 
 // newProgram makes a program from a task, as Mesos would interpret it. The working
 // directory exists when it returns.
 func newProgram(box sandbox, task *mesos.TaskInfo, stdout, stderr *os.File) (*program, error) {
 	if task.Executor != nil {
-		return nil, errors.New("a custom executor needs Mesos; on this machine only commands and docker containers run")
+		return nil, errNoExecutors
 	}
 	command := task.Command
 	if command == nil {
@@ -215,7 +235,34 @@ func (p *program) fetch(ctx context.Context) error {
 	})
 }
 
+// start starts the program in its group. Where that can't be done, it has none.
 func (p *program) start() error {
+	if p.group == "" {
+		return p.startCommand()
+	}
+	cmd := *p.cmd // as yet not started
+	dir, err := p.group.open()
+	if err == nil {
+		if err := p.group.limit(p.limits); err != nil {
+			fmt.Fprintf(p.cmd.Stderr, "chronos: the run is not held to its limits: %v\n", err)
+		}
+		joinGroup(p.cmd.SysProcAttr, dir)
+		err = p.startCommand()
+		leaveGroup(p.cmd.SysProcAttr)
+		dir.Close()
+	}
+	if err == nil {
+		return nil
+	}
+	_ = p.group.end() // of which nothing has begun
+	if isShortage(err) {
+		return err
+	}
+	p.group, p.cmd = "", &exec.Cmd{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: cmd.Dir, Stdout: cmd.Stdout, Stderr: cmd.Stderr, SysProcAttr: cmd.SysProcAttr}
+	return p.startCommand()
+}
+
+func (p *program) startCommand() error {
 	err := p.cmd.Start()
 	if errors.Is(err, syscall.ENOEXEC) && p.container == "" {
 		// A script without an interpreter line; execvp gives it to the shell.
@@ -240,8 +287,10 @@ func (p *program) terminate() {
 // A keptRun is a run in the hands of a keeper.
 type keptRun struct {
 	box            sandbox
-	epoch          int64  // number of the subscription that asked for it
-	outputs        int64  // bytes to keep of each output
+	epoch          int64 // number of the subscription that asked for it
+	outputs        int64 // bytes to keep of each output
+	group          group
+	limits         runLimits
 	begin          func() // tells that it begins
 	task           *mesos.TaskInfo
 	lock           *os.File
@@ -256,7 +305,7 @@ type keptRun struct {
 
 func newKeptRun(box sandbox, q keepRequest) *keptRun {
 	return &keptRun{
-		box: box, epoch: q.Epoch, outputs: q.Output,
+		box: box, epoch: q.Epoch, outputs: q.Output, group: q.Group, limits: q.runLimits,
 		told: make(chan struct{}, 1), kills: make(chan time.Duration), over: make(chan struct{}),
 	}
 }
@@ -311,7 +360,7 @@ func (r *keptRun) prepare(task []byte) (err error) {
 	if r.stderr, err = openOutput(r.box.path("stderr")); err != nil {
 		return err
 	}
-	r.status, err = r.box.reserve()
+	r.status, err = r.box.reserve(expectedStatus{Group: r.group})
 	return err
 }
 
@@ -414,6 +463,7 @@ func (r *keptRun) perform(k *keeper) (st runStatus, err error) {
 	} else if killed {
 		return endedStatus(mesos.TASK_KILLED, "killed while its files were fetched"), nil
 	}
+	p.group, p.limits = r.group, r.limits
 	if err := k.start(p); err != nil {
 		return st, err
 	}
@@ -502,7 +552,9 @@ func (r *keptRun) verdict(p *program, why mesos.TaskState, ws syscall.WaitStatus
 	} else if p.container != "" && ws.ExitStatus() == 125 {
 		message += ": docker could not run the container, see stderr"
 	}
-	if ws.Signaled() && ws.Signal() == syscall.SIGKILL && why == mesos.TASK_FINISHED {
+	if p.oomKills > 0 {
+		message += fmt.Sprintf(", out of memory: the kernel killed %d of its processes at the limit of %d MB", p.oomKills, p.limits.Memory>>20)
+	} else if ws.Signaled() && ws.Signal() == syscall.SIGKILL && why == mesos.TASK_FINISHED {
 		message += ", not sent by chronos; perhaps the kernel ran out of memory"
 	}
 	var st runStatus
@@ -518,6 +570,9 @@ func (r *keptRun) verdict(p *program, why mesos.TaskState, ws syscall.WaitStatus
 	default:
 		st = endedStatus(mesos.TASK_FAILED, message)
 		st.Reason = mesos.REASON_COMMAND_EXECUTOR_FAILED.String()
+		if p.oomKills > 0 {
+			st.Reason = mesos.REASON_CONTAINER_LIMITATION_MEMORY.String()
+		}
 	}
 	if ws.Exited() {
 		code := ws.ExitStatus()

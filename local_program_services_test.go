@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -78,6 +79,34 @@ func TestLocalNumbersThatAreNoUser(t *testing.T) {
 		if account, cred, err := runAs(number); err == nil {
 			t.Errorf("runAs(%s) = %v, %v, want an error", number, account, cred)
 		}
+	}
+}
+
+// A job that is root can leave its group, and is found by its descent. One that makes groups of its own ends with them.
+func TestLocalRootJobEndsWhateverItDoesToItsGroup(t *testing.T) {
+	t.Parallel()
+	m := startLocal(t, t.TempDir(), localOptions{})
+	if m.l.groups == "" {
+		t.Fatal("no control groups of version 2 can be made here: run this as root")
+	}
+	id := runIDFor("leaver")
+	group := string(m.l.group(m.l.sandbox(id)))
+	m.launch(shellTask(id, `echo $PPID > keeper
+mkdir `+group+`/own && setsid sh -c 'echo $$ > `+group+`/own/cgroup.procs; echo $$ >> pids; exec sleep 1000' &
+setsid sh -c 'echo $$ > `+filepath.Dir(filepath.Dir(group))+`/cgroup.procs; echo $$ >> pids; exec sleep 1000' &
+until [ "$(wc -l < pids)" -ge 2 ]; do sleep 0.01; done; mv pids all; exec sleep 1000`))
+	pids := strings.Fields(waitForFile(t, m.l.sandbox(id).path("work/all")))
+	m.kill(id, 0)
+	if st := m.end(id); st.GetState() != mesos.TASK_KILLED {
+		t.Errorf("killed = %v %s", st.GetState(), st.GetMessage())
+	}
+	for _, pid := range pids {
+		if alive(pid) {
+			t.Errorf("process %s is alive after the end", pid)
+		}
+	}
+	if _, err := os.Stat(group); !os.IsNotExist(err) {
+		t.Errorf("the group is still there: %v", err)
 	}
 }
 

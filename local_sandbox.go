@@ -201,16 +201,29 @@ func syncDir(dir string) error {
 }
 
 // reserve takes the disk space of the status, and returns the file that it is to be written to.
-func (b sandbox) reserve() (*os.File, error) {
+func (b sandbox) reserve(expected expectedStatus) (*os.File, error) {
 	f, err := b.openStatus()
 	if err != nil {
 		return nil, err
 	}
-	if _, err := f.WriteAt([]byte(strings.Repeat(" ", statusSize)), 0); err != nil {
+	if err := writeStatus(f, expected); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// writeStatus fills the space of a status.
+func writeStatus(f *os.File, content any) error {
+	text, err := json.Marshal(content)
+	if err != nil {
+		return err
+	}
+	if pad := statusSize - len(text); pad > 0 {
+		text = append(text, strings.Repeat(" ", pad)...)
+	}
+	_, err = f.WriteAt(text, 0)
+	return err
 }
 
 // openStatus opens what will be the status. It is not cut: that would give the reserved block back.
@@ -230,14 +243,7 @@ func (b sandbox) settle(st runStatus) error {
 
 // settleIn is settle with what reserve has returned.
 func (b sandbox) settleIn(f *os.File, st runStatus) error {
-	text, err := json.Marshal(st)
-	if err != nil {
-		return err
-	}
-	if pad := statusSize - len(text); pad > 0 {
-		text = append(text, strings.Repeat(" ", pad)...)
-	}
-	if _, err := f.WriteAt(text, 0); err != nil {
+	if err := writeStatus(f, st); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -299,7 +305,8 @@ func (b sandbox) outcome() *runStatus {
 // endRemains ends the processes of a run that nobody watches over any longer. The death of a keeper
 // affects only the processes that it has started itself.
 func (b sandbox) endRemains() {
-	for range 100 { // what is killed may just have started something
+	_ = b.group().end() // what it has not ended, the rest does
+	for range 100 {     // what is killed may just have started something
 		pids := remains(b.path("work"))
 		if len(pids) == 0 {
 			return

@@ -47,6 +47,12 @@ func (s *localSession) postpone(r *liveRun, why error) {
 	s.refuseTask(r.id, mesos.TASK_DROPPED, mesos.REASON_CONTAINER_LAUNCH_FAILED, why.Error())
 }
 
+// possibleRuns is for how many runs there can be descriptors in this process, and processes.
+func possibleRuns() int {
+	const ofDescriptors, ofProcesses = 8, 4 // the others are for connections and files, and for what runs start themselves
+	return int(max(1, min(descriptorLimit()/ofDescriptors, processLimit()/ofProcesses, 1<<20)))
+}
+
 // keeperThreads and instanceThreads are more than a keeper, or an instance without many requests, ever needs.
 const (
 	keeperThreads   = 32

@@ -52,6 +52,7 @@ type schedulerConfig struct {
 	largestJob   int           // bytes that a job's document may have; 0 means any number
 	largestStep  int           // bytes that a commit may have; 0 means any number
 	mostByHand   int           // runs of a job, started by hand, that may wait; 0 means any number
+	mostRuns     int           // that may be under way; 0 means any number
 	role         string        // --mesos_role
 	declineFor   time.Duration // --decline_offer_duration; 0 means the cluster's default
 	reviveForNew bool          // --revive_offers_for_new_jobs
@@ -150,6 +151,7 @@ type scheduler struct {
 	unlinked       map[string]bool   // stored dependent jobs whose parents do not all exist
 	seq            int64             // order of creation given to the newest job
 	sums           map[runState]int  // open runs by state, as sealed
+	underWay       int               // runs, of all jobs
 	kept           map[string]bool   // runs whose job can't be used: their records and tasks are left alone
 	orphans        map[string]string // tasks of no open run that we have asked to be killed, with their agent
 	invalid        []invalidRecord

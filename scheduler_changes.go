@@ -74,6 +74,7 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		s.state(e).Seq = s.nextSeq()
 	}
 	e.misreadDirty, e.policyDirty = created && len(j.Misread) > 0, created && j.Policy != nil
+	e.namedDirty = created && j.Named != namedSizes{}
 	s.replace(e, j, schedule)
 	if created {
 		s.linkLate(j.Name)
@@ -100,7 +101,7 @@ func (s *scheduler) nextSeq() int64 {
 
 // newEntry puts a job into the table.
 func (s *scheduler) newEntry(j *Job) *entry {
-	e := &entry{job: j, runs: runList{steps: &s.steps}}
+	e := &entry{job: j, runs: runList{steps: &s.steps}, allUnderWay: &s.underWay}
 	e.timer = alarm{kind: timerDue, entry: e}
 	s.jobs[j.Name] = e
 	return e
@@ -624,6 +625,9 @@ func (s *scheduler) explain(r *openRun, position func(*openRun) int) waiting {
 	case !s.subscribed:
 		w.Position = position(r)
 		w.Reasons = append(w.Reasons, "not connected to the cluster")
+	case s.isFull():
+		w.Position = position(r)
+		w.Reasons = append(w.Reasons, fmt.Sprintf("%d runs are under way, and no more than %d may be (--local_max_runs)", s.underWay, s.cfg.mostRuns))
 	default:
 		w.Position = position(r)
 		refusals := s.offers.explain(taskNeed(r.entry.job, r.ID, s.cfg.task), explainLimit)

@@ -425,3 +425,54 @@ func TestHistoryIsBoundedBySize(t *testing.T) {
 		t.Errorf("the newest entry is %s, want the run added last", got)
 	}
 }
+
+// Which sizes a document named is kept beside the stored one, which has all of them, where local mode asks for it.
+func TestNamedSizesAreRemembered(t *testing.T) {
+	t.Parallel()
+	document := func(name, sizes string) string {
+		return `{"name":"` + name + `","command":"x","schedule":"R/2030-01-02T00:00:00Z/PT1H"` + sizes + `}`
+	}
+	scenario(t, "of each job, for every leader", func(b *bench) {
+		b.cfg.defaults.KeepNamed = true
+		b.start()
+		want := map[string]namedSizes{"none": {}, "nothing": {}, "mem": {Mem: true}, "cpus": {CPUs: true}, "both": {CPUs: true, Mem: true}}
+		b.post(document("none", ""))
+		b.post(document("nothing", `,"mem":0,"cpus":-1,"disk":5`))
+		b.post(document("mem", `,"mem":64`))
+		b.post(document("cpus", `,"cpus":"2"`))
+		b.post(document("both", `,"mem":128,"cpus":0.1`)) // as the defaults
+		for range 2 {
+			for name, named := range want {
+				if got := b.job(name).Named; got != named {
+					b.t.Errorf("%s names %+v, want %+v", name, got, named)
+				}
+			}
+			b.runNow("mem")
+			b.wait(time.Minute)
+			b.restart()
+		}
+		if keys := slices.Sorted(slices.Values(b.store.keys(namedPrefix))); !slices.Equal(keys, []string{namedPrefix + "both", namedPrefix + "cpus", namedPrefix + "mem"}) {
+			b.t.Errorf("records %q", keys)
+		}
+		b.post(document("mem", ""))
+		b.do("delete", b.s.deleteJob(b.t.Context(), "cpus"))
+		b.end()
+		delete(b.store.records, "J_both") // by another version
+		b.start()
+		b.post(document("both", ""))
+		for _, name := range []string{"mem", "both"} {
+			if got := b.job(name).Named; got != (namedSizes{}) {
+				b.t.Errorf("%s names %+v after it was posted without", name, got)
+			}
+		}
+		if keys := b.store.keys(namedPrefix); len(keys) > 0 {
+			b.t.Errorf("records left: %q", keys)
+		}
+	})
+	scenario(t, "and no record is made elsewhere", func(b *bench) {
+		b.start().post(document("both", `,"mem":64,"cpus":1`))
+		if keys := b.store.keys(namedPrefix); len(keys) > 0 {
+			b.t.Errorf("records %q", keys)
+		}
+	})
+}

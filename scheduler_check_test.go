@@ -11,7 +11,7 @@ import (
 func (s *scheduler) check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	open, inQueue := 0, 0
+	open, inQueue, underWay := 0, 0, 0
 	for name, e := range s.jobs {
 		if e.job.Name != name || e.gone {
 			bad("entry %q holds job %q, gone=%t", name, e.job.Name, e.gone)
@@ -52,6 +52,7 @@ func (s *scheduler) check() error {
 				e.underWay, e.inQueue, e.awaiting, e.byHand, e.byHandBytes,
 				counted.underWay, counted.inQueue, counted.awaiting, counted.byHand, counted.byHandBytes)
 		}
+		underWay += e.underWay
 		delayed := slices.ContainsFunc(e.runs.snapshot(), func(r *openRun) bool { return r.delayed })
 		if len(e.blocked) > 0 && e.held() == 0 && !delayed {
 			bad("job %q: %d runs wait for another one, and there is none", name, len(e.blocked))
@@ -64,6 +65,9 @@ func (s *scheduler) check() error {
 		if t.run != nil && s.runs[t.run.ID] != t.run {
 			bad("run %q has ended and left an alarm", t.run.ID)
 		}
+	}
+	if underWay != s.underWay {
+		bad("jobs have %d runs under way, the table %d", underWay, s.underWay)
 	}
 	if open != len(s.runs) {
 		bad("jobs have %d open runs, the table %d", open, len(s.runs))

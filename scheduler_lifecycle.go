@@ -33,6 +33,7 @@ func (s *scheduler) touchRun(r *openRun) {
 func (s *scheduler) setJob(e *entry, j *Job) {
 	e.misreadDirty = e.misreadDirty || !slices.Equal(e.job.Misread, j.Misread)
 	e.policyDirty = e.policyDirty || e.job.Policy != j.Policy
+	e.namedDirty = e.namedDirty || e.job.Named != j.Named
 	e.job = j
 	e.jobDirty = true
 	s.touch(e)

@@ -76,6 +76,10 @@ func (s *scheduler) place(last bool) {
 	}
 	round := s.queue.round()
 	for c := round.next(); c != nil; c = round.next() {
+		if s.isFull() {
+			c.refused = false // more room would not help it
+			continue
+		}
 		r := c.runs[0]
 		c.need.run = r.ID
 		p, ok := s.offers.place(c.need)
@@ -100,6 +104,9 @@ func (s *scheduler) place(last bool) {
 		s.tendOffers()
 	}
 }
+
+// isFull reports whether as many runs are under way as may be.
+func (s *scheduler) isFull() bool { return s.cfg.mostRuns > 0 && s.underWay >= s.cfg.mostRuns }
 
 // launches are the launches of a turn for which there is no ACCEPT yet, in the order of
 // their agents' first task.

@@ -123,3 +123,40 @@ func TestOffersAreHeldForABoundedTime(t *testing.T) {
 		}
 	})
 }
+
+func TestRunsUnderWayAreBounded(t *testing.T) {
+	t.Parallel()
+	scenario(t, "the others wait, say so, and run in their order", func(b *bench) {
+		b.cfg.mostRuns = 2
+		b.cluster.behave(taking(time.Minute))
+		b.start()
+		names := []string{"a", "b", "c", "d", "e"}
+		for _, name := range names {
+			b.post(idleJob(name, 0.01, ""))
+			b.runNow(name)
+		}
+		for round := range 3 {
+			under := names[2*round : min(2*round+2, len(names))]
+			b.wait(time.Second)
+			if got := b.cluster.launched(); len(got) != min(2*round+2, len(names)) {
+				b.t.Errorf("round %d: launched %q", round, got)
+			}
+			for _, name := range under {
+				b.wantState(name, "running")
+			}
+			for _, name := range names[min(2*round+2, len(names)):] {
+				if got, want := b.why(name), "2 runs are under way, and no more than 2 may be (--local_max_runs)"; got != want {
+					b.t.Errorf("round %d: %s waits for %q, want %q", round, name, got, want)
+				}
+			}
+			if round == 0 {
+				b.restart() // those that go on count for the next leader
+			}
+			b.wait(time.Minute - time.Second)
+		}
+		b.wait(time.Second)
+		for _, name := range names {
+			b.wantHistory(name, "manual finished 00:00:00")
+		}
+	})
+}

@@ -27,6 +27,7 @@ type entry struct {
 	pauseEnd alarm
 
 	underWay, inQueue, awaiting int  // of the open runs
+	allUnderWay                 *int // those of all jobs; nil where nobody counts them
 	byHand, byHandBytes         int  // of the waiting runs that were started by hand, and their arguments
 	retries                     int  // waiting further attempts of occurrences
 	scheduledWaiting            int  // waiting occurrences of the schedule
@@ -36,6 +37,7 @@ type entry struct {
 	jobDirty, stateDirty, historyDirty bool
 	noticeDirty, misreadDirty          bool
 	policyDirty, pauseDirty            bool
+	namedDirty                         bool
 	changed                            []*openRun
 	weight                             int // of what is changed
 	recordSize                         int // of the document as it was last stored
@@ -71,6 +73,13 @@ type misreadRecord struct {
 	Misread []Warning `json:"misread"`
 }
 
+// A namedRecord is which sizes the job's document named when it was posted; the stored one has defaults filled in. It is
+// stored as go/named/<name>, for jobs that named any.
+type namedRecord struct {
+	Seq   int64      `json:"seq"`
+	Named namedSizes `json:"named"`
+}
+
 // A policyRecord is what a job says in keys that only this program knows. It is stored as go/policy/<name>.
 type policyRecord struct {
 	Seq    int64           `json:"seq"` // of the job
@@ -88,6 +97,7 @@ func (st *jobState) retired() *jobState {
 const (
 	noticePrefix = "go/notice/"
 	policyPrefix = "go/policy/"
+	namedPrefix  = "go/named/"
 )
 
 // A jobNotice is the record of what is said about a job until it is posted again.
@@ -176,6 +186,9 @@ func (e *entry) count(r *Run, by int) {
 	switch {
 	case r.State == runLaunching || r.State == runActive:
 		e.underWay += by
+		if e.allUnderWay != nil {
+			*e.allUnderWay += by
+		}
 	case r.State == runAwaiting:
 		e.awaiting += by
 	case r.State == runQueued && r.Kind == kindManual:
@@ -274,6 +287,9 @@ func (e *entry) records() []record {
 		if e.job.Policy != nil {
 			put(policyPrefix+name, nil)
 		}
+		if e.job.Named != (namedSizes{}) {
+			put(namedPrefix+name, nil)
+		}
 		if e.pause != nil {
 			put(pausePrefix+name, nil)
 		}
@@ -303,6 +319,13 @@ func (e *entry) records() []record {
 			value = mustJSON(policyRecord{e.state.Seq, e.job.Policy.encode()})
 		}
 		put(policyPrefix+name, value)
+	}
+	if e.namedDirty {
+		var value []byte
+		if e.job.Named != (namedSizes{}) {
+			value = mustJSON(namedRecord{e.state.Seq, e.job.Named})
+		}
+		put(namedPrefix+name, value)
 	}
 	if e.pauseDirty {
 		var value []byte

@@ -194,6 +194,11 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 	if misread.Seq == e.state.Seq && misread.Seq != 0 {
 		j.Misread = misread.Misread
 	}
+	var named namedRecord
+	l.decodeRecord(records, namedPrefix+recordName(l.name), &named)
+	if named.Seq == e.state.Seq && named.Seq != 0 {
+		j.Named = named.Named
+	}
 	var policy policyRecord
 	l.decodeRecord(records, policyPrefix+recordName(l.name), &policy)
 	if policy.Seq == e.state.Seq && policy.Seq != 0 {
@@ -266,7 +271,7 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 	retired := map[string]jobState{}
 	for key, value := range records {
 		kind := kindOf(key)
-		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" {
+		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" && kind != "named" {
 			continue
 		}
 		isState := kind == "job"

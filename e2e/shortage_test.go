@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -22,8 +24,7 @@ func (v *instance) asOther(t *testing.T, shell string) (cmd *exec.Cmd, dir strin
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	number := 100_000 + os.Getpid()%50_000*10 + len(otherUsers)
-	otherUsers = append(otherUsers, number)
+	number := 100_000 + os.Getpid()%50_000*100 + int(otherUsers.Add(1))
 	if err := os.Chown(dir, number, number); err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +43,8 @@ func (v *instance) asOther(t *testing.T, shell string) (cmd *exec.Cmd, dir strin
 	return cmd, dir
 }
 
-// otherUsers are the numbers of the users that tests have had.
-var otherUsers []int
+// otherUsers counts the users that tests have had.
+var otherUsers atomic.Int32
 
 // A run starts processes until there can be none any more. The program and its keeper live on, and another run that is due waits
 // until there can be processes again.
@@ -73,6 +74,30 @@ func TestNeighbourOfAForkBombRunsLater(t *testing.T) {
 	}
 	if run := v.awaitEnd(t, "neighbour", 1); run.State != "finished" {
 		t.Errorf("the neighbour ended as %+v", run)
+	}
+	v.terminate(t)
+}
+
+// Few descriptors, and clients that hold more connections than there are of them: every run that is due has what it needs.
+func TestRunsHaveDescriptorsBesideHeldConnections(t *testing.T) {
+	t.Parallel()
+	v := newInstance(t, "log", "--data_dir", filepath.Join(t.TempDir(), "data"))
+	v.run(t, exec.Command("/bin/sh", append([]string{"-c", `ulimit -n 256; exec "$0" "$@"`, program()}, v.args...)...))
+	v.serves(t)
+	for range 400 {
+		conn, err := net.Dial("tcp", v.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	v.mustCall(t, "POST", "/scheduler/iso8601", `{"name":"beside","command":"true","schedule":"R//PT1S","retries":0,"cpus":0.01}`, 204)
+	v.until(t, "several runs have ended", func() bool { _, ended := v.runs(t, "beside"); return len(ended) >= 5 })
+	_, ended := v.runs(t, "beside")
+	for _, run := range ended {
+		if run.State != "finished" {
+			t.Errorf("a run beside held connections ended as %+v", run)
+		}
 	}
 	v.terminate(t)
 }
