@@ -295,3 +295,48 @@ func TestKnockersAreToldApart(t *testing.T) {
 		}
 	}
 }
+
+// What a client has sent goes on to a leader that knows of roles, also the token of a run, which only the leader knows; what stands for a proxy's word
+// is made anew for each sending.
+func TestWhatIsSentOnToALeaderWithRoles(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var got []http.Header
+	refusals := 1
+	id := standIn(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, r.Header.Clone())
+		if refusals--; refusals >= 0 {
+			w.Header().Set(refusedHeader, "1")
+			w.WriteHeader(503)
+			return
+		}
+		w.WriteHeader(204)
+	})
+	o := leading(nil)
+	o.current = func() *scheduler { return nil }
+	o.leader = func() (string, bool) { return id, false }
+	o.locate = func(id string) peer { return peer{scheme: "http", host: id, native: true, guards: true} }
+	o.access = testAccess(t, proxyUsers)
+	s := newAPI(o)
+	if res := send(t, s, "DELETE /scheduler/task/all"+proxied("eve", "ops")); res.StatusCode != 204 {
+		t.Fatalf("a proxied write = %d", res.StatusCode)
+	}
+	if res := send(t, s, "PUT /scheduler/task/x\nAuthorization: Bearer "+callbackPrefix+"x"+asJSON+"{}"); res.StatusCode != 204 {
+		t.Fatalf("a callback = %d", res.StatusCode)
+	}
+	if len(got) != 3 {
+		t.Fatalf("the leader got %d requests, want the write twice and the callback", len(got))
+	}
+	first, second, callback := got[0], got[1], got[2]
+	if a, b := first.Get(identityHeader), second.Get(identityHeader); a == "" || b == "" || a == b || first.Get("Authorization")+second.Get("Authorization") != "" {
+		t.Errorf("the word for a proxied user is %q, then %q", a, b)
+	}
+	if first.Get(requestIDHeader) != second.Get(requestIDHeader) {
+		t.Error("the same write has two ids")
+	}
+	if callback.Get("Authorization") != "Bearer "+callbackPrefix+"x" || callback.Get(identityHeader) != "" {
+		t.Errorf("the callback came with %q", callback)
+	}
+}

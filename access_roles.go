@@ -98,7 +98,7 @@ func (r rule) permits(id *caller) error {
 	case id.how == byCallback:
 		return &notYours{errTokenOfAnother.Error()}
 	case !id.has(r.role):
-		return &notYours{fmt.Sprintf("%s has not the role %s, which this needs", id.who(), r.role)}
+		return &notYours{fmt.Sprintf("%s does not have the role %s, which this needs", id.who(), r.role)}
 	case !r.scoped && !id.everywhere(r.role):
 		return &notYours{fmt.Sprintf("this is about all jobs: it needs the role %s without a scope, and the one of %s has one", r.role, id.who())}
 	}

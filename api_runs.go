@@ -257,9 +257,13 @@ func (a *api) explainQueued(c *call) error {
 	if err != nil {
 		return err
 	}
-	queued := make([]entry, 0, len(waits))
+	queued, sight := make([]entry, 0, len(waits)), c.sight()
 	for _, w := range waits {
-		queued = append(queued, entry{w.Position, append([]string{}, w.Reasons...), describeRun(w.Run)})
+		reasons := make([]string, 0, len(w.Reasons))
+		for _, text := range w.Reasons {
+			reasons = append(reasons, sight.reason(text))
+		}
+		queued = append(queued, entry{w.Position, reasons, describeRun(w.Run)})
 	}
 	return c.json(map[string]any{"job": name, "queued": queued})
 }

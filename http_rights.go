@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 )
 
 // A sight is what of a view somebody is shown.
@@ -66,6 +67,14 @@ func (s sight) edges() iter.Seq2[string, string] {
 			}
 		}
 	}
+}
+
+// reason is why a run waits, without another job's name for those who may not see all jobs.
+func (s sight) reason(text string) string {
+	if before, _, ok := strings.Cut(text, keptFor); ok && !s.whole() {
+		return before + keptFor + "another run"
+	}
+	return text
 }
 
 // records are the stored records that can't be used. Nobody knows whose they are.

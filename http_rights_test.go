@@ -318,3 +318,18 @@ func (s *eventStreams) check(rights map[string]*caller) {
 		}
 	}
 }
+
+// Why a run waits may have to do with another one, whose job is none of theirs who have a scope.
+func TestReasonsNameNobodyElsesJob(t *testing.T) {
+	t.Parallel()
+	const text = "agent one" + keptFor + "run ct:1:0:secret: of job secret, which has waited"
+	scoped := &caller{grants: []grant{{role: readRole, scope: scope{{prefix: "a-"}}}}}
+	for who, want := range map[*caller]string{nil: text, {grants: []grant{{role: readRole}}}: text, scoped: "agent one" + keptFor + "another run"} {
+		if got := sightOf(newView(), who).reason(text); got != want {
+			t.Errorf("for %+v: %q, want %q", who, got, want)
+		}
+	}
+	if got := sightOf(newView(), scoped).reason("no offer has come yet"); got != "no offer has come yet" {
+		t.Errorf("another reason has become %q", got)
+	}
+}

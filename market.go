@@ -24,6 +24,9 @@ type market struct {
 	full     []resources // needs that found no room since the last offer came
 }
 
+// keptFor stands before the run that an agent is kept for, in what is said to other runs that wait.
+const keptFor = " is kept for "
+
 // A keeping means that an agent is kept for a run that has waited too long: nothing else is placed there,
 // except what will not delay it.
 type keeping struct {
@@ -204,7 +207,7 @@ func (m *market) refuses(a *agentOffers, n need) string {
 		why = joined(why, "agent "+a.hostname+" has not answered a launch since "+instant(time.UnixMilli(since)))
 	}
 	if !m.open(a, n) {
-		why = joined(why, "agent "+a.hostname+" is kept for "+m.kept.why)
+		why = joined(why, "agent "+a.hostname+keptFor+m.kept.why)
 	}
 	return why
 }
