@@ -152,6 +152,7 @@ func TestWhoGivesUpIsLetGo(t *testing.T) {
 			t.Errorf("right = %v, want the end of the context", err)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if p.free != 1 || len(p.pending) != 0 {
 			t.Errorf("free = %d, pending = %d, want 1 and 0", p.free, len(p.pending))
 		}
