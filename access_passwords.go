@@ -106,16 +106,14 @@ func (p *passwords) right(ctx context.Context, hash, password string, from knock
 	}
 	p.pending[key] = c
 	p.mu.Unlock()
-	go func() {
-		_ = guarded(slog.Default(), "the comparison of a password", func() error { p.perform(c, key, hash, password); return nil })
-	}()
+	go p.perform(c, key, hash, password)
 	return c.wait(ctx)
 }
 
 // perform makes a comparison when its turn has come, whether or not somebody still waits: what was begun is bounded.
 func (p *passwords) perform(c *passwordCheck, key [sha256.Size]byte, hash, password string) {
 	<-c.turn
-	_ = guarded(slog.Default(), "comparing a password", func() error { // which is then not right
+	_ = guarded(slog.Default(), "comparing a password", func() error { // which is then not right, and the others go on
 		c.right = p.compare(hash, password)
 		return nil
 	})

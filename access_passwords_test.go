@@ -158,3 +158,25 @@ func TestWhoGivesUpIsLetGo(t *testing.T) {
 		}
 	})
 }
+
+// A fault of ours in one comparison makes that password wrong, and gives its turn back.
+func TestAPanicOfAComparisonIsAWrongPassword(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		faulty := true
+		p, _ := countedPasswords(1, func() {
+			if faulty {
+				panic("a fault")
+			}
+		})
+		if ok, err := p.right(t.Context(), "hash of a", "a", knocker{}); ok || err != nil {
+			t.Errorf("right = %t, %v after a panic, want false", ok, err)
+		}
+		faulty = false
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if ok, err := p.right(ctx, "hash of a", "a", knocker{}); !ok || err != nil {
+			t.Errorf("right = %t, %v, want the next comparison to be made", ok, err)
+		}
+	})
+}

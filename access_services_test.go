@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,4 +130,9 @@ func TestLocalJobsCannotReadWhoMayDoWhat(t *testing.T) {
 		}
 		d.stop()
 	}
+}
+
+// asUser is as for ask.
+func asUser(name string) []string {
+	return []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+passwordOf(name)))}
 }

@@ -79,7 +79,7 @@ func parseUsers(text []byte) (*users, error) {
 func parseAllowance(text string, more map[role]privileges) error {
 	name, list, ok := strings.Cut(text, ":")
 	if !ok {
-		return errors.New("want @allow:ROLE: and what it allows, separated by commas")
+		return errors.New("want @allow:ROLE:WHAT[,WHAT...], as in @allow:edit:volumes")
 	}
 	r, err := parseRole(name)
 	if err != nil {

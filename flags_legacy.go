@@ -223,14 +223,14 @@ func (c *commandLine) variables(environ []string) []string {
 		case !ok:
 			others = append(others, key)
 		case strings.HasPrefix(value, "tcp://"):
-			c.note("%s=%s of the environment is an orchestrator's and ignored", key, printable(value))
+			c.note("environment variable %s=%s was set by an orchestrator and is ignored", key, printable(value))
 		case opt.env == key: // it gives the default
 		case value != "" || opt.boolean():
 			words = append(words, wordsFor(opt, value)...)
 		}
 	}
 	if len(others) > 0 {
-		c.note("no options and ignored, of the environment: %s", strings.Join(others, " "))
+		c.note("environment variables that are not named after options are ignored: %s", strings.Join(others, " "))
 	}
 	return words
 }

@@ -32,7 +32,7 @@ func TestStartScripts(t *testing.T) {
 		{name: "CHRONOS_ variables count everywhere", line: "--user bob", environ: "CHRONOS_HTTP_PORT=4400 CHRONOS_LOG_FORMAT=json CHRONOS_USER=eve", want: "--http_port=4400 --log_format=json --user=eve --user bob"},
 		{name: "those that give defaults are read as such", environ: "CHRONOS_DATA_DIR=/data"},
 		{name: "what an orchestrator says of a service called chronos", environ: "CHRONOS_HTTP_PORT=tcp://10.0.0.1:4400 CHRONOS_PORT=tcp://10.0.0.1:80 CHRONOS_SERVICE_HOST=10.0.0.1",
-			notes: "CHRONOS_HTTP_PORT=tcp://10.0.0.1:4400 of the environment is an orchestrator's and ignored; no options and ignored, of the environment: CHRONOS_PORT CHRONOS_SERVICE_HOST"},
+			notes: "environment variable CHRONOS_HTTP_PORT=tcp://10.0.0.1:4400 was set by an orchestrator and is ignored; environment variables that are not named after options are ignored: CHRONOS_PORT CHRONOS_SERVICE_HOST"},
 		{name: "variables of jobs and clients", environ: "CHRONOS_JOB_NAME=a CHRONOS_RESOURCE_MEM=1 CHRONOS_URL=http://h:1 CHRONOS_TOKEN=t CHRONOS_CREDENTIALS=u:p"},
 
 		{name: "run_jar", line: "run_jar --user bob", want: "--user bob"},
@@ -54,7 +54,7 @@ func TestStartScripts(t *testing.T) {
 		{name: "a boolean's file may say true, false, or nothing", want: "--disable_http --mail_ssl=true --mesos_checkpoint=false", files: map[string]string{
 			"etc/chronos/conf/mail_ssl": "true\n", "etc/chronos/conf/mesos_checkpoint": "false", "etc/chronos/conf/disable_http": ""}, notes: "options of /etc/chronos/conf: disable_http mail_ssl mesos_checkpoint"},
 		{name: "variables override files", environ: "CHRONOS_USER=eve CHRONOS_MAIL_SSL= CHRONOS_CLUSTER_NAME=", files: packaged, want: "--http_port=4400 --mail_ssl --user=eve", notes: "options of /etc/chronos/conf: http_port"},
-		{name: "variables of other programs", environ: "CHRONOS_SERVICE_HOST=10.0.0.1", files: packaged, want: "--http_port=4400", notes: "options of /etc/chronos/conf: http_port; no options and ignored, of the environment: CHRONOS_SERVICE_HOST"},
+		{name: "variables of other programs", environ: "CHRONOS_SERVICE_HOST=10.0.0.1", files: packaged, want: "--http_port=4400", notes: "options of /etc/chronos/conf: http_port; environment variables that are not named after options are ignored: CHRONOS_SERVICE_HOST"},
 		{name: "Mesos's own file is the weakest", line: "--master h:5050 --no-logger", want: "--master=zk://h1:2181,h2:2181/mesos --zk_hosts=h1:2181,h2:2181 --http_port=4400 --master h:5050",
 			files: map[string]string{"etc/chronos/conf/http_port": "4400", "etc/mesos/zk": "zk://h1:2181,h2:2181/mesos\n"}, notes: "options of /etc/chronos/conf: http_port"},
 		{name: "Mesos's own file counts only for the packages", files: map[string]string{"etc/mesos/zk": "zk://h1:2181/mesos\n"}},

@@ -147,14 +147,17 @@ func (l *localCluster) subscribeAgain(s subscribed) error {
 // their working directory without listing it. Our umask has no effect on that; it is
 // for the commands' files.
 func makePassable(dir string) error {
-	if err := os.Mkdir(dir, 0o711); errors.Is(err, fs.ErrExist) {
-		return nil
-	} else if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(filepath.Dir(dir), 0o711); err != nil {
-			return err
+	err := os.Mkdir(dir, 0o711)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.MkdirAll(filepath.Dir(dir), 0o711)
+		if err == nil {
+			err = os.Mkdir(dir, 0o711) // where no directories can be made, that does not exist either
 		}
-		return makePassable(dir)
-	} else if err != nil {
+	}
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case err != nil:
 		return err
 	}
 	return os.Chmod(dir, 0o711)

@@ -183,3 +183,21 @@ func TestLocalEndsWithItsContext(t *testing.T) {
 		}
 	}
 }
+
+// Where a directory can't be made, its maker says so; /proc says that it does not exist.
+func TestDirectoryThatCannotBeMade(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"/proc/nothing", "/proc/nothing/below", filepath.Join(file, "below")} {
+		if err := makePassable(dir); err == nil || !strings.Contains(err.Error(), "mkdir") {
+			t.Errorf("makePassable(%s) = %v, want an error", dir, err)
+		}
+	}
+	deep := filepath.Join(t.TempDir(), "a", "b")
+	if err := errors.Join(makePassable(deep), makePassable(deep)); err != nil {
+		t.Errorf("makePassable, twice: %v", err)
+	}
+}

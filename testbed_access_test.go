@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/base64"
 	"fmt"
 	"io"
 	"log/slog"
@@ -55,11 +54,6 @@ func passwordOf(name string) string { return "secret of " + name }
 
 // as is the header of a user of usersText.
 func as(name string) string { return basic(name + ":" + passwordOf(name)) }
-
-// asUser is as for ask.
-func asUser(name string) []string {
-	return []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+passwordOf(name)))}
-}
 
 // writeFile writes a file of its own and returns its path.
 func writeFile(t testing.TB, name, text string) string {

@@ -93,7 +93,7 @@ func TestVersionsLeadInTurn(t *testing.T) {
 			command := r.marks.command(job)
 			switch kindOf(job) {
 			case jobActive, jobKilled:
-				command += "; while [ ! -e " + end(job) + " ]; do sleep 0.05; done"
+				command += "; while [ -d " + dir + " ] && [ ! -e " + end(job) + " ]; do sleep 0.05; done" // also if the test fails
 			case jobRetrying, jobFailed:
 				command += "; exit 3"
 			}
