@@ -93,8 +93,21 @@ test_all() {
 	go tool covdata percent -i="$covered" -pkg="$(go list .)"
 }
 
+# fetch_kernel prints the path of a kernel for a virtual machine, which it takes out of Debian's package into a directory.
+fetch_kernel() {
+	local package
+	package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ { print $2 }')
+	(cd "$1" && apt-get download -qq "$package" && dpkg-deb -x ./*.deb .) >&2
+	echo "$1"/boot/vmlinuz-*
+}
+
 test_long() {
-	local package target
+	local package target machine
+	machine=$(mktemp -d)
+	# shellcheck disable=SC2064
+	trap "rm -rf '$machine'" EXIT
+	CHRONOS_TEST_KERNEL=$(fetch_kernel "$machine")
+	export CHRONOS_TEST_KERNEL
 	run_tests -tags services -timeout 6h . -long
 	run_tests -timeout 6h -run Torture ./e2e -torture
 	for target in $(go test -list '^Fuzz' . | grep '^Fuzz'); do
@@ -108,6 +121,9 @@ form=all
 case ${1:-} in
 quick | long) form=$1; shift ;;
 esac
+if [ "$form" = long ]; then
+	needs+="qemu-system-x86_64:qemu-system-x86"
+fi
 if [ "$form" = quick ]; then
 	echo "Linters and the tests that need nothing but Go, about two minutes on two cores."
 	lint
