@@ -175,4 +175,6 @@ func TestLocalMakesTheWayToSandboxesPassable(t *testing.T) {
 			t.Errorf("%s has mode %v: others may read it", f.Name(), info.Mode())
 		}
 	}
+	m.kill("ct:1:0:j:", 0) // or it would outlive the test
+	m.end("ct:1:0:j:")
 }
