@@ -29,7 +29,7 @@ func (a *api) runJob(c *call) error {
 	if given.HasArgs || len(given.Env) > 0 {
 		c.asCommand()
 	}
-	given.By, _, _ = c.r.BasicAuth()
+	given.By = askedBy(c)
 	id, err := c.scheduler.startRun(c.r.Context(), name, given)
 	if err == nil {
 		c.w.Header().Set(runHeader, id)
@@ -39,6 +39,15 @@ func (a *api) runJob(c *call) error {
 		}
 	}
 	return c.done(foundJob(err, name, "Job"))
+}
+
+// askedBy is who asks, as far as that is proven or at least said.
+func askedBy(c *call) string {
+	if c.who != nil {
+		return c.who.name
+	}
+	user, _, _ := c.r.BasicAuth()
+	return user
 }
 
 // maxWhy bounds why somebody has asked for a run, in bytes.
