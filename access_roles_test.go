@@ -38,8 +38,8 @@ func requestFor(r rule, prefix string) string {
 	body := map[string]string{
 		"iso8601": `{"name":"a","command":"changed","schedule":"R/2030-01-01T00:00:00Z/P1D"}`, "dependency": `{"name":"a2","command":"true","parents":["a"]}`,
 		"task/{}": `{"statusCode":0}`, "job/{}/task/{}/progress": `{"numAdditionalElementsProcessed":1}`,
-		"backfill/{}": `{"from":"2029-01-01T00:00:00Z","to":"2029-01-02T00:00:00Z"}`, "pool/{}": `{"slots":3}`,
 		"schedule/preview": `{"schedule":"R/2030-01-01T00:00:00Z/P1D"}`, "restore": `{}`,
+		"backfill/{}": `{"from":"2020-01-01T00:00:00Z","to":"2020-01-01T01:00:00Z"}`, "pool/{}": `{"slots":1}`,
 	}[r.path]
 	return target + "\nContent-Type: application/json|" + body
 }

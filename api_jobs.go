@@ -144,7 +144,7 @@ func (a *api) deleteJob(c *call) error {
 
 // warnOfOrphans tells whoever has deleted a job which of its children are disabled for want of parents.
 func warnOfOrphans(c *call, children []string) {
-	v := c.scheduler.view()
+	v := c.sight()
 	for _, child := range children {
 		if jv := v.job(child); jv != nil && !jv.job.Dependent && jv.job.runsOn() != runOnSuccess && jv.notice != "" {
 			warn(c.w.Header(), []Warning{{child, jv.notice}})

@@ -128,7 +128,8 @@ func (h *hammer) judge(before holding, peaks []holding) {
 	var after holding
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		after = h.holds()
-		if after.descriptors <= before.descriptors && after.goroutines <= before.goroutines {
+		// What leaks does so with each of thousands of requests; a keeper more or less, or a connection, is none.
+		if after.descriptors <= before.descriptors+4 && after.goroutines <= before.goroutines+8 {
 			break
 		}
 		if time.Now().After(deadline) {
