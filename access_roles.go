@@ -56,6 +56,12 @@ var accessRules = []rule{
 	{method: "POST", path: "schedule/preview", role: readRole, scoped: true},
 	{method: "PUT", path: "pause/{}", role: editRole, scoped: true},
 	{method: "DELETE", path: "pause/{}", role: editRole, scoped: true},
+	{method: "POST", path: "backfill/{}", role: editRole, scoped: true},
+	{method: "GET", path: "backfill/{}", role: readRole, scoped: true},
+	{method: "DELETE", path: "backfill/{}", role: editRole, scoped: true},
+	{method: "GET", path: "pools", role: readRole}, // they are of all jobs
+	{method: "PUT", path: "pool/{}", role: adminRole},
+	{method: "DELETE", path: "pool/{}", role: adminRole},
 	{method: "GET", path: "upcoming/{}", role: readRole, scoped: true},
 	{method: "GET", path: "runs/{}", role: readRole, scoped: true},
 	{method: "GET", path: "queued/{}", role: readRole, scoped: true},

@@ -38,6 +38,7 @@ func requestFor(r rule, prefix string) string {
 	body := map[string]string{
 		"iso8601": `{"name":"a","command":"changed","schedule":"R/2030-01-01T00:00:00Z/P1D"}`, "dependency": `{"name":"a2","command":"true","parents":["a"]}`,
 		"task/{}": `{"statusCode":0}`, "job/{}/task/{}/progress": `{"numAdditionalElementsProcessed":1}`,
+		"backfill/{}": `{"from":"2029-01-01T00:00:00Z","to":"2029-01-02T00:00:00Z"}`, "pool/{}": `{"slots":3}`,
 		"schedule/preview": `{"schedule":"R/2030-01-01T00:00:00Z/P1D"}`, "restore": `{}`,
 	}[r.path]
 	return target + "\nContent-Type: application/json|" + body

@@ -28,7 +28,7 @@ func (a *api) startBackfill(c *call) error {
 			return refuse("concurrency: want a whole number from 1 to %d", maxBackfill)
 		}
 	}
-	want.by, _, _ = c.r.BasicAuth()
+	want.by = c.asker()
 	n, err := c.scheduler.startBackfill(c.r.Context(), c.params[0], want)
 	if errors.Is(err, errDisabled) || errors.Is(err, errBackfilling) {
 		return &httpError{status: http.StatusConflict, text: err.Error()}
@@ -41,7 +41,7 @@ func (a *api) startBackfill(c *call) error {
 
 // showBackfill answers how far the backfill of a job is.
 func (a *api) showBackfill(c *call) error {
-	jv := c.scheduler.view().job(c.params[0])
+	jv := c.sight().job(c.params[0])
 	switch {
 	case jv == nil:
 		return missing("job", c.params[0])

@@ -29,7 +29,7 @@ func (a *api) runJob(c *call) error {
 	if given.HasArgs || len(given.Env) > 0 {
 		c.asCommand()
 	}
-	given.By, _, _ = c.r.BasicAuth()
+	given.By = c.asker()
 	id, err := c.scheduler.startRun(c.r.Context(), name, given)
 	if err == nil {
 		c.w.Header().Set(runHeader, id)

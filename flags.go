@@ -301,6 +301,11 @@ Commands; chronos <command> --help tells their options:
       restore FILE            Make a backup the state.
       dry-run                 Say what this program would make of a state, and
                               change nothing.
+      user add NAME ROLE [SCOPE]
+                              Write the line of a user for --http_users_file.
+      token NAME [ROLE [SCOPE]]
+                              Make a token for a machine, and its line for
+                              --http_users_file.
       healthcheck             Ask the instance of this machine or container
                               whether it lives.
       completion bash|zsh|fish

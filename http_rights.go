@@ -182,6 +182,15 @@ func (c *call) mayPut(old, j *Job) error {
 	return c.who.mayEdit(j, e)
 }
 
+// asker is the name of the one who asks, "" if nobody has given one.
+func (c *call) asker() string {
+	if c.who != nil {
+		return c.who.name
+	}
+	name, _, _ := c.r.BasicAuth()
+	return name
+}
+
 // asCommand says that the request brings what is as much as a command. It is for who may edit the job.
 func (c *call) asCommand() {
 	if c.mandate != nil {
