@@ -121,3 +121,19 @@ func TestTortureOfLimitsInAVirtualMachine(t *testing.T) {
 		t.Errorf("the machine says\n%s\nwant\n%s\nall of it:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"), out)
 	}
 }
+
+// Who asks for limits learns that there can be none, and jobs run all the same.
+func TestLimitsThatCannotHoldAreTold(t *testing.T) {
+	t.Parallel()
+	v := newInstance(t, "log")
+	cmd, dir := v.asOther(t, "")
+	cmd.Args = append(cmd.Args, "--local_limits", "--data_dir", filepath.Join(dir, "data"))
+	v.run(t, cmd)
+	v.serves(t)
+	v.healthSays(t, "--local_limits has no effect: ")
+	v.runOnce(t, "free", "true", `,"mem":1`)
+	if run := v.awaitEnd(t, "free", 1); run.State != "finished" {
+		t.Errorf("the run ended as %+v", run)
+	}
+	v.terminate(t)
+}
