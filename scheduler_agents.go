@@ -9,9 +9,9 @@ import (
 
 const (
 	starvation   = 30 * time.Second // a run that waits longer may have an agent kept for it
-	asideLeast   = 2 * time.Minute  // for at most this long, or for the run's epsilon if that is longer,
-	asideMost    = time.Hour        // and never longer than this
-	asideGrace   = 15 * time.Second // for the offers of an agent to come when what ran there has ended
+	keepLeast    = 2 * time.Minute  // for at most this long, or for the run's epsilon if that is longer,
+	keepMost     = time.Hour        // and never longer than this
+	keepGrace    = 15 * time.Second // for the offers of an agent to come when what ran there has ended
 	measureEvery = 5 * time.Second  // between looks at what our tasks take of each agent
 	unansweredAt = 30 * time.Second // an agent with a launch unanswered for this long is passed over
 	otherAgent   = 10 * time.Second // how long a run waits for an agent that owes no answers
@@ -21,8 +21,8 @@ const (
 type agentBook struct {
 	largest     map[string]resources  // the most that each is known to have
 	measuredAt  int64                 // ms; when all runs were last measured
-	aside       *aside                // the one that is kept, or nil
-	asideFrom   int64                 // ms; no agent is kept before
+	keptAgent   *keptAgent            // the one that is kept, or nil
+	keepFrom    int64                 // ms; no agent is kept before
 	owed        map[string]*list.List // of *openRun: launches on each agent that it has not answered, oldest first
 	answersFrom int64                 // ms; since when answers can come
 	alarm       alarm                 // for the next change of all this
@@ -34,13 +34,13 @@ func newAgentBook() agentBook {
 
 // shift keeps the book's instants comparable with now after the clock was set.
 func (b *agentBook) shift(by int64) {
-	shiftAll(by, &b.measuredAt, &b.asideFrom, &b.answersFrom)
-	if b.aside == nil {
+	shiftAll(by, &b.measuredAt, &b.keepFrom, &b.answersFrom)
+	if b.keptAgent == nil {
 		return
 	}
-	shiftAll(by, &b.aside.since, &b.aside.until, &b.aside.room)
-	for i := range b.aside.guests {
-		shiftAll(by, &b.aside.guests[i].until)
+	shiftAll(by, &b.keptAgent.since, &b.keptAgent.until, &b.keptAgent.room)
+	for i := range b.keptAgent.guests {
+		shiftAll(by, &b.keptAgent.guests[i].until)
 	}
 }
 
@@ -54,8 +54,8 @@ func (s *scheduler) wakeAt(at int64) {
 // forgetAgent drops what is known of an agent that is gone.
 func (s *scheduler) forgetAgent(id string) {
 	delete(s.offers.largest, id)
-	if a := s.offers.aside; a != nil && a.agent == id {
-		s.offers.aside, s.offers.kept = nil, nil
+	if a := s.offers.keptAgent; a != nil && a.agent == id {
+		s.offers.keptAgent, s.offers.kept = nil, nil
 	}
 }
 
@@ -132,8 +132,8 @@ func (s *scheduler) suiting(c *class) (ids []string) {
 	return ids
 }
 
-// An aside is the agent that is kept for a run that has starved.
-type aside struct {
+// A keptAgent is the agent that is kept for a run that has starved.
+type keptAgent struct {
 	keeping
 	run    *openRun
 	need   resources
@@ -157,18 +157,18 @@ func (g guest) stays(agentID string) bool {
 	return (g.run.State == runLaunching || g.run.State == runActive) && g.run.AgentID == agentID && !g.run.agentAway
 }
 
-// keepAside keeps an agent for the run that has waited too long, if what runs there is expected to end
+// keepAgent keeps an agent for the run that has waited too long, if what runs there is expected to end
 // in time. The agent is released as soon as that no longer holds.
-func (s *scheduler) keepAside() {
+func (s *scheduler) keepAgent() {
 	b := s.offers
-	if a := b.aside; a != nil {
-		if why := s.asideOver(a); why != "" {
+	if a := b.keptAgent; a != nil {
+		if why := s.keepOver(a); why != "" {
 			s.log.Info("agent is not kept any longer", "agent", a.agent, "job", a.run.Job, "task", a.keeping.run, "why", why)
-			b.aside, b.kept = nil, nil
-			b.asideFrom = s.now + s.now - a.since // it has held up others for that long
+			b.keptAgent, b.kept = nil, nil
+			b.keepFrom = s.now + s.now - a.since // it has held up others for that long
 		}
 	}
-	if b.aside != nil || s.now < b.asideFrom || s.now-b.measuredAt < measureEvery.Milliseconds() {
+	if b.keptAgent != nil || s.now < b.keepFrom || s.now-b.measuredAt < measureEvery.Milliseconds() {
 		return
 	}
 	starved := s.starved()
@@ -177,8 +177,8 @@ func (s *scheduler) keepAside() {
 	}
 	guests := s.measure()
 	for _, c := range starved {
-		if a := s.bestAside(c, guests); a != nil {
-			b.aside, b.kept = a, &a.keeping
+		if a := s.bestToKeep(c, guests); a != nil {
+			b.keptAgent, b.kept = a, &a.keeping
 			s.explainAside(a)
 			s.log.Info("agent is kept for a run that has waited for too long", "agent", a.agent, "job", a.run.Job, "task", a.keeping.run, "room", msTime(a.room))
 			return
@@ -244,17 +244,17 @@ func (e *entry) lasts() int64 {
 	return min(longest+longest/4+time.Second.Milliseconds(), limit)
 }
 
-// bestAside finds the agent that is expected to have room for a class first, within the time for which one may
+// bestToKeep finds the agent that is expected to have room for a class first, within the time for which one may
 // be kept, or nil. One that does not answer launches is of no use.
-func (s *scheduler) bestAside(c *class, guests map[string][]guest) *aside {
+func (s *scheduler) bestToKeep(c *class, guests map[string][]guest) *keptAgent {
 	r := c.runs[0]
-	limit := min(max(asideLeast.Milliseconds(), r.entry.epsilon()), asideMost.Milliseconds())
-	var best *aside
+	limit := min(max(keepLeast.Milliseconds(), r.entry.epsilon()), keepMost.Milliseconds())
+	var best *keptAgent
 	for _, id := range s.suiting(c) {
 		if s.silentSince(id) != 0 {
 			continue
 		}
-		a := &aside{
+		a := &keptAgent{
 			keeping: keeping{agent: id, run: r.ID}, run: r, need: c.need.resources, size: s.offers.largest[id],
 			guests: guests[id], since: s.now, until: s.now + limit,
 		}
@@ -267,7 +267,7 @@ func (s *scheduler) bestAside(c *class, guests map[string][]guest) *aside {
 }
 
 // forecast updates when there is expected to be room.
-func (a *aside) forecast(now int64) {
+func (a *keptAgent) forecast(now int64) {
 	a.guests = slices.DeleteFunc(a.guests, func(g guest) bool { return !g.stays(a.agent) })
 	on := make([]occupant, len(a.guests))
 	for i, g := range a.guests {
@@ -283,9 +283,9 @@ func (a *aside) forecast(now int64) {
 	}
 }
 
-// asideOver says why an agent need not be kept any more, or "". It sets the timer for the next instant at which
+// keepOver says why an agent need not be kept any more, or "". It sets the timer for the next instant at which
 // that may change by itself.
-func (s *scheduler) asideOver(a *aside) string {
+func (s *scheduler) keepOver(a *keptAgent) string {
 	if a.run.State != runQueued || s.runs[a.keeping.run] != a.run {
 		return "the run no longer waits"
 	}
@@ -301,14 +301,14 @@ func (s *scheduler) asideOver(a *aside) string {
 		return "a run has taken longer than was expected"
 	case a.room > a.until:
 		return "there will not be room in time"
-	case s.now >= a.room+asideGrace.Milliseconds():
+	case s.now >= a.room+keepGrace.Milliseconds():
 		s.offers.largest[a.agent] = a.taken().plus(s.offers.free(a.agent))
 		return "it does not offer what has become free"
 	}
 	if a.room != before {
 		s.explainAside(a)
 	}
-	next := min(a.until, a.room+asideGrace.Milliseconds())
+	next := min(a.until, a.room+keepGrace.Milliseconds())
 	for _, g := range a.guests {
 		next = min(next, g.until)
 	}
@@ -317,21 +317,21 @@ func (s *scheduler) asideOver(a *aside) string {
 }
 
 // taken is what the guests take.
-func (a *aside) taken() (sum resources) {
+func (a *keptAgent) taken() (sum resources) {
 	for _, g := range a.guests {
 		sum = sum.plus(g.resources)
 	}
 	return sum
 }
 
-func (s *scheduler) explainAside(a *aside) {
+func (s *scheduler) explainAside(a *keptAgent) {
 	a.why = fmt.Sprintf("run %s of job %s, which has waited since %s and is expected to have room there at %s; what is known to end before goes first",
 		a.keeping.run, a.run.Job, instant(msTime(a.run.waitsFrom())), instant(msTime(a.room)))
 }
 
 // explainAgents says which agent a run that waits for an offer can expect, or "".
 func (s *scheduler) explainAgents(r *openRun) string {
-	if a := s.offers.aside; a != nil && a.run == r {
+	if a := s.offers.keptAgent; a != nil && a.run == r {
 		return "agent " + s.offers.hostname(a.agent) + " is kept for it, and expected to have room at " + instant(msTime(a.room))
 	}
 	switch ids := s.suiting(r.class); {
@@ -348,7 +348,7 @@ func (s *scheduler) explainAgents(r *openRun) string {
 // backfill places a run of a class on the agent that is kept for another run, if it will not delay that:
 // if it is expected to end before there is room, or fits beside it.
 func (s *scheduler) backfill(c *class) (*openRun, placement, bool) {
-	a := s.offers.aside
+	a := s.offers.keptAgent
 	if a == nil || c == a.run.class || s.silentSince(a.agent) != 0 || !s.offers.takes(a.agent, c.need) {
 		return nil, placement{}, false
 	}
@@ -367,16 +367,16 @@ func (s *scheduler) backfill(c *class) (*openRun, placement, bool) {
 
 // seen is how far backfill has gone through a class.
 type seen struct {
-	aside string // run for which an agent is kept
-	turn  int64  // of it
-	seq   int64
+	keptFor string // run for which an agent is kept
+	turn    int64  // of it
+	seq     int64
 }
 
 // unseen lists the runs of a class that backfill has not tried since the forecast last changed: otherwise each
 // turn would try all of them.
-func (c *class) unseen(turn int64, aside string) []*openRun {
-	if c.seen.turn != turn || c.seen.aside != aside {
-		c.seen = seen{aside: aside, turn: turn}
+func (c *class) unseen(turn int64, keptFor string) []*openRun {
+	if c.seen.turn != turn || c.seen.keptFor != keptFor {
+		c.seen = seen{keptFor: keptFor, turn: turn}
 	}
 	i, found := slices.BinarySearchFunc(c.runs, c.seen.seq, func(r *openRun, seq int64) int { return int(r.seq - seq) })
 	if found {
@@ -387,7 +387,7 @@ func (c *class) unseen(turn int64, aside string) []*openRun {
 
 // joinGuests records a launch on the agent that is kept.
 func (s *scheduler) joinGuests(r *openRun) {
-	if a := s.offers.aside; a != nil && a.agent == r.AgentID {
+	if a := s.offers.keptAgent; a != nil && a.agent == r.AgentID {
 		a.guests = append(a.guests, s.guest(r))
 		a.forecast(s.now)
 	}

@@ -1,22 +1,31 @@
 package main
 
 import (
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
 // alerts lists what is told of a job beside its runs, as "kind hh:mm:ss".
 func (b *bench) alerts(kinds ...eventKind) func() []string {
+	var mu sync.Mutex
 	var told []string
 	b.cfg.observe = func(e jobEvent) {
+		mu.Lock()
+		defer mu.Unlock()
 		for _, kind := range kinds {
 			if e.Kind == kind {
 				told = append(told, string(kind)+" "+e.Time.Format(time.TimeOnly))
 			}
 		}
 	}
-	return func() []string { return told }
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(told)
+	}
 }
 
 func (b *bench) wantAlerts(told func() []string, want ...string) {

@@ -101,7 +101,7 @@ func (s *scheduler) check() error {
 			bad("agent %q owes no answer and is on the list", agent)
 		}
 	}
-	if a := s.offers.aside; (a != nil) != (s.offers.kept != nil) || a != nil && s.offers.kept != &a.keeping {
+	if a := s.offers.keptAgent; (a != nil) != (s.offers.kept != nil) || a != nil && s.offers.kept != &a.keeping {
 		bad("agent kept: %+v, market: %+v", a, s.offers.kept)
 	}
 	for child, parents := range s.graph.parents {

@@ -124,7 +124,7 @@ func (e *entry) nextBlocked() (first *openRun) {
 		return nil
 	}
 	for _, r := range e.blocked {
-		if (first == nil || r.place < first.place) && e.hasPlace(r) {
+		if (first == nil || r.index < first.index) && e.hasPlace(r) {
 			first = r
 		}
 	}

@@ -100,7 +100,7 @@ func (s *scheduler) place(last bool) {
 		s.accept(l)
 	}
 	if last {
-		s.keepAside()
+		s.keepAgent()
 		s.tendOffers()
 	}
 }

@@ -19,13 +19,13 @@ type runList struct {
 func (l *runList) len() int { return l.n }
 
 func (l *runList) add(r *openRun) {
-	r.place = len(l.list)
+	r.index = len(l.list)
 	l.list = append(l.list, r)
 	l.n++
 }
 
 func (l *runList) remove(r *openRun) {
-	l.list[r.place] = nil
+	l.list[r.index] = nil
 	l.n--
 	if l.n == 0 {
 		l.list = nil
@@ -36,7 +36,7 @@ func (l *runList) remove(r *openRun) {
 	}
 	kept := make([]*openRun, 0, l.n)
 	for r := range l.all() {
-		r.place = len(kept)
+		r.index = len(kept)
 		kept = append(kept, r)
 	}
 	l.list = kept
@@ -61,7 +61,7 @@ func (l *runList) snapshot() []*openRun { return slices.Collect(l.all()) }
 type blockedRuns []*openRun
 
 func (h blockedRuns) Len() int           { return len(h) }
-func (h blockedRuns) Less(i, j int) bool { return h[i].place < h[j].place }
+func (h blockedRuns) Less(i, j int) bool { return h[i].index < h[j].index }
 func (h blockedRuns) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].blockedAt, h[j].blockedAt = i+1, j+1

@@ -133,7 +133,7 @@ type openRun struct {
 	class   *class // where it waits for an offer, or nil
 	delayed bool   // waits for its retry delay
 
-	place     int // among the runs of its job
+	index     int // among the runs of its job
 	blockedAt int // among those of them that are blocked, from 1; 0 if it isn't
 
 	stored, waitingStored bool // go/run and T_ records exist

@@ -215,13 +215,13 @@ func (s *fileStore) take(offset int64, payload []byte) (n int, err error) {
 		return 0, err
 	}
 	for _, p := range places {
-		s.place(p.key, offset, payload, p.at, p.n)
+		s.locate(p.key, offset, payload, p.at, p.n)
 	}
 	return len(places), nil
 }
 
-// place records that the value of key is the n bytes from at on of the payload at offset, or that it has none if n < 0.
-func (s *fileStore) place(key string, offset int64, payload []byte, at, n int) {
+// locate records that the value of key is the n bytes from at on of the payload at offset, or that it has none if n < 0.
+func (s *fileStore) locate(key string, offset int64, payload []byte, at, n int) {
 	if old, ok := s.index[key]; ok {
 		s.live -= recordSize(key, int(old.length))
 		delete(s.index, key)
@@ -384,7 +384,7 @@ func (s *fileStore) applied(frame []byte) {
 	start := s.end + frameHead
 	// The payload was encoded a moment ago, so decoding can't fail.
 	_ = eachRecord(frame[frameHead:], func(key string, at, n int) {
-		s.place(key, start, frame[frameHead:], at, n)
+		s.locate(key, start, frame[frameHead:], at, n)
 	})
 	s.end += int64(len(frame))
 }
