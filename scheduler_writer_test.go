@@ -106,9 +106,13 @@ func TestAPanicInOneEffectKeepsNoOtherFromRunning(t *testing.T) {
 		b.cluster.resize(0)
 		var answers []error
 		answered := make(chan error)
+		release := make(chan struct{})
+		b.s.mailbox <- func() { <-release } // so that both are of one turn, and of one commit
 		for _, name := range []string{"a", "b"} {
 			go func() { _, err := b.s.runJob(b.t.Context(), name, "", false); answered <- err }()
 		}
+		synctest.Wait()
+		close(release)
 		for range 2 {
 			answers = append(answers, <-answered)
 		}

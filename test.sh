@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lints and tests everything, after installing what that needs.
 #
-#   ./test.sh              linters and all tests, about seven minutes on two cores
+#   ./test.sh              linters and all tests, about nine minutes on two cores
 #   ./test.sh -run Crash   linters, and the tests that these go test flags select
 #   ./test.sh quick        linters and "go test ."; installs nothing but Go modules
 #   ./test.sh long         the long forms: randomized tests, torture, fuzzing; takes hours
@@ -132,7 +132,7 @@ if [ "$form" = quick ]; then
 fi
 
 case $form in
-all) duration="about seven minutes on two cores" ;;
+all) duration="about nine minutes on two cores" ;;
 long) duration="some hours" ;;
 esac
 packages=$(missing)
