@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -36,7 +37,7 @@ func (a *api) startBackfill(c *call) error {
 	if err != nil {
 		return foundHere(err, c.params[0])
 	}
-	return c.json(map[string]int{"instants": n})
+	return c.json(map[string]json.Number{"instants": json.Number(n)})
 }
 
 // showBackfill answers how far the backfill of a job is.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -36,9 +37,9 @@ type backfillRequest struct {
 	by       string
 }
 
-// startBackfill begins a backfill and returns how many instants it has.
-func (s *scheduler) startBackfill(ctx context.Context, name string, want backfillRequest) (n int, err error) {
-	_, err = s.onJob(ctx, "backfill", name, func(e *entry) (string, error) {
+// startBackfill begins a backfill and returns how many instants it has, in digits: a repeated request is answered so again.
+func (s *scheduler) startBackfill(ctx context.Context, name string, want backfillRequest) (string, error) {
+	return s.onJob(ctx, "backfill", name, func(e *entry) (string, error) {
 		switch {
 		case e.job.Disabled:
 			return "", fmt.Errorf("job %q: %w", name, errDisabled)
@@ -51,15 +52,13 @@ func (s *scheduler) startBackfill(ctx context.Context, name string, want backfil
 		if err != nil {
 			return "", err
 		}
-		n = len(instants)
-		if n > 0 {
+		if n := len(instants); n > 0 {
 			s.setBackfill(e, &backfill{Seq: e.state.Seq, Asked: s.now, Total: n, Left: instants, AtOnce: max(want.atOnce, 1), By: want.by})
 			s.fireDue(e)
 			s.feedBackfill(e)
 		}
-		return "", nil
+		return strconv.Itoa(len(instants)), nil
 	})
-	return n, err
 }
 
 // instantsBetween lists the instants of a job's schedule in a time that has passed, but for those that it excludes. They may be from before

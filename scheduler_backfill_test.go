@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,8 +26,10 @@ func TestBackfill(t *testing.T) {
 	begin := func(b *bench, document, from, to string, atOnce int) int {
 		b.t.Helper()
 		b.start().post(document)
-		n, err := b.s.startBackfill(b.t.Context(), "a", backfillRequest{from: day(from), to: day(to), atOnce: atOnce})
+		answer, err := b.s.startBackfill(b.t.Context(), "a", backfillRequest{from: day(from), to: day(to), atOnce: atOnce})
 		b.do("backfill", err)
+		n, err := strconv.Atoi(answer)
+		b.do("read the answer", err)
 		return n
 	}
 	// ran lists what the runs of the backfill were of and how they ended, in order.
