@@ -206,12 +206,20 @@ func nextText(j jobRow, now int64) string {
 // document reads the document of a job as it was posted, in the dialect that has all keys of 2.x.
 func (c *invocation) document(ctx context.Context, name string) (json.RawMessage, error) {
 	text, err := c.read(ctx, jobPath("job", name))
-	if failed, ok := errors.AsType[*statusError](err); ok && failed.status == http.StatusNotFound || ok && failed.status == http.StatusBadRequest {
-		if o, err := c.overview(ctx); err == nil {
-			return nil, noSuchJob(name, o.Jobs)
-		}
+	return text, c.orNoSuchJob(ctx, name, err)
+}
+
+// orNoSuchJob returns the error of a request about a job; where there is no such job, one that says which was perhaps meant.
+func (c *invocation) orNoSuchJob(ctx context.Context, name string, err error) error {
+	failed, ok := errors.AsType[*statusError](err)
+	if !ok || failed.status != http.StatusNotFound && failed.status != http.StatusBadRequest {
+		return err
 	}
-	return text, err
+	o, unknown := c.overview(ctx)
+	if unknown != nil {
+		return err
+	}
+	return noSuchJob(name, o.Jobs)
 }
 
 // noSuchJob names a job that was perhaps meant.

@@ -21,10 +21,9 @@ import (
 
 // Exit statuses of the subcommands besides 0 for success and 1 for failure.
 const (
-	exitDifference = 2   // diff, apply --dry-run: something differs
-	exitNoServer   = 125 // run --wait: nothing is known of the run
-	exitNoStatus   = 126 // run --wait: the run failed without an exit status
-	exitKilled     = 137 // run --wait: the run was killed; 128+9, as shells say it
+	exitNoServer = 125 // run --wait: nothing is known of the run
+	exitNoStatus = 126 // run --wait: the run failed without an exit status
+	exitKilled   = 137 // run --wait: the run was killed; 128+9, as shells say it
 )
 
 // requestTimeout bounds a request that is answered at once: an instance holds one for up to 20 s while nobody leads.

@@ -25,13 +25,8 @@ type runsAnswer struct {
 func (c *invocation) runsOf(ctx context.Context, job string) ([]runDocument, error) {
 	var answer runsAnswer
 	err := c.readInto(ctx, jobPath("runs", job), &answer)
-	if failed, ok := errors.AsType[*statusError](err); ok && failed.status == http.StatusNotFound {
-		if o, err := c.overview(ctx); err == nil {
-			return nil, noSuchJob(job, o.Jobs)
-		}
-	}
 	slices.Reverse(answer.Open)
-	return append(answer.Open, answer.History...), err
+	return append(answer.Open, answer.History...), c.orNoSuchJob(ctx, job, err)
 }
 
 // runTable shows a run a line.

@@ -237,6 +237,14 @@ func (e *entry) scheduled() bool {
 // usualDocument is the space, in bytes, that is enough for most job documents.
 const usualDocument = 1024
 
+// jsonOf is what a record holds of something, nil, which deletes it, of nothing.
+func jsonOf[T any](of *T) []byte {
+	if of == nil {
+		return nil
+	}
+	return mustJSON(of)
+}
+
 // jobRecord is the job's document as JVM versions read it.
 func (e *entry) jobRecord() []byte {
 	j := e.job
@@ -349,18 +357,10 @@ func (e *entry) records() []record {
 		put(policyPrefix+name, value)
 	}
 	if e.backfillDirty {
-		var value []byte
-		if e.backfill != nil {
-			value = mustJSON(e.backfill)
-		}
-		put(backfillPrefix+name, value)
+		put(backfillPrefix+name, jsonOf(e.backfill))
 	}
 	if e.alertDirty {
-		var value []byte
-		if e.alert != nil {
-			value = mustJSON(e.alert)
-		}
-		put(alertPrefix+name, value)
+		put(alertPrefix+name, jsonOf(e.alert))
 	}
 	if e.endsDirty {
 		put(endsPrefix+name, e.ends.record(e.state.Seq))
@@ -373,11 +373,7 @@ func (e *entry) records() []record {
 		put(namedPrefix+name, value)
 	}
 	if e.pauseDirty {
-		var value []byte
-		if e.pause != nil {
-			value = mustJSON(e.pause)
-		}
-		put(pausePrefix+name, value)
+		put(pausePrefix+name, jsonOf(e.pause))
 	}
 	if e.historyDirty {
 		put("go/history/"+name, encodeHistory(e.history))
