@@ -20,19 +20,18 @@ import (
 // A stateAccess is where backup and restore find the state: a running instance, or the
 // directory of a stopped one.
 type stateAccess struct {
-	url, credentials, dataDir string
-	replace, empty            bool
-	output                    string
-	file                      string // the argument
+	*remote
+	dataDir        string
+	replace, empty bool
+	output         string
+	argument       string
 }
 
 // parseAccess reads the command line of backup or restore.
 func parseAccess(name, argument string, args []string, stdout io.Writer) (stateAccess, error) {
-	a := stateAccess{credentials: os.Getenv("MESOSPHERE_HTTP_CREDENTIALS")}
 	fs := flag.NewFlagSet("chronos "+name, flag.ContinueOnError)
 	fs.SetOutput(stdout)
-	fs.StringVar(&a.url, "url", "http://localhost:8080", "any running instance: `http://host:port`, plus the path below which it is served")
-	fs.StringVar(&a.credentials, "credentials", a.credentials, "`user:password`, if the instance requires it; default: MESOSPHERE_HTTP_CREDENTIALS from the environment")
+	a := stateAccess{remote: remoteFlags(fs, os.Getenv)}
 	fs.StringVar(&a.dataDir, "data_dir", "", "use the state in this data `directory` of a stopped instance with --master local")
 	if name == "restore" {
 		fs.BoolVar(&a.replace, "replace", false, "replace the state even if there are jobs")
@@ -57,7 +56,12 @@ func parseAccess(name, argument string, args []string, stdout io.Writer) (stateA
 		fs.Usage()
 		return a, usageErrorf("%d arguments, want %d", fs.NArg(), want)
 	}
-	a.file = fs.Arg(0)
+	if a.dataDir == "" {
+		if err := a.open(os.Getenv); err != nil {
+			return a, err
+		}
+	}
+	a.argument = fs.Arg(0)
 	return a, nil
 }
 
@@ -98,8 +102,8 @@ func restoreCommand(ctx context.Context, args []string, stdin io.Reader, stdout 
 		return err
 	}
 	document := stdin
-	if a.file != "-" {
-		f, err := os.Open(a.file)
+	if a.argument != "-" {
+		f, err := os.Open(a.argument)
 		if err != nil {
 			return err
 		}
@@ -110,7 +114,7 @@ func restoreCommand(ctx context.Context, args []string, stdin io.Reader, stdout 
 	if a.dataDir != "" {
 		restored, err = a.restoreDir(ctx, document, stdout)
 	} else {
-		restored, err = a.send(ctx, document)
+		restored, err = a.restore(ctx, document)
 	}
 	if err == nil {
 		fmt.Fprintf(stdout, "restored %d jobs as of %s\n", restored.jobs, restored.At)
@@ -120,7 +124,7 @@ func restoreCommand(ctx context.Context, args []string, stdin io.Reader, stdout 
 
 // send makes a running instance restore a document. Faults of the document are found here while it
 // is sent, and abort the request.
-func (a stateAccess) send(ctx context.Context, document io.Reader) (backupSummary, error) {
+func (a stateAccess) restore(ctx context.Context, document io.Reader) (backupSummary, error) {
 	query := url.Values{}
 	if a.replace {
 		query.Set("replace", "true")
@@ -147,30 +151,11 @@ func (a stateAccess) send(ctx context.Context, document io.Reader) (backupSummar
 
 // call sends one request to the instance and copies the body of its answer.
 func (a stateAccess) call(ctx context.Context, method, path string, body io.Reader, to io.Writer) error {
-	base, err := url.Parse(a.url)
-	if err != nil || base.Host == "" {
-		return fmt.Errorf("--url %q: want http://host:port", a.url)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(a.url, "/")+"/v1/scheduler/"+path, body)
-	if err != nil {
-		return err
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", typeJSON)
-		req.Header.Set("Expect", "100-continue") // so that nothing is sent to an instance that refuses
-	}
-	if user, password, ok := strings.Cut(a.credentials, ":"); ok {
-		req.SetBasicAuth(user, password)
-	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := a.remote.send(ctx, method, "/v1/scheduler/"+path, body)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
-	if res.StatusCode/100 != 2 {
-		text, _ := io.ReadAll(io.LimitReader(res.Body, 2000))
-		return fmt.Errorf("%s %s: %s: %s", method, req.URL.Redacted(), res.Status, text)
-	}
 	_, err = io.Copy(to, res.Body)
 	return err
 }

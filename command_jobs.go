@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -250,7 +251,7 @@ func ableCommand(disabled bool) func(*flag.FlagSet) func(context.Context, *invoc
 				if _, dependent := keys["parents"]; dependent {
 					path = "/scheduler/dependency"
 				}
-				_, err = c.change(ctx, http.MethodPost, path, encode(keys))
+				_, err = c.change(ctx, http.MethodPost, path, bytes.NewReader(encode(keys)))
 				return err
 			})
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -103,13 +102,14 @@ func (e *statusError) Error() string {
 }
 
 // send sends one request and returns the answer, if it is a success. The caller closes its body.
-func (r *remote) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(r.url, "/")+path, bytes.NewReader(body))
+func (r *remote) send(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(r.url, "/")+path, body)
 	if err != nil {
 		return nil, err
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", typeJSON)
+		req.Header.Set("Expect", "100-continue") // so that nothing is sent to an instance that refuses
 	}
 	if user, password, ok := strings.Cut(r.credentials, ":"); ok {
 		req.SetBasicAuth(user, password)
@@ -174,7 +174,7 @@ func (r *remote) readInto(ctx context.Context, path string, into any) error {
 }
 
 // change sends a request that answers nothing, and returns the headers of the answer.
-func (r *remote) change(ctx context.Context, method, path string, body []byte) (http.Header, error) {
+func (r *remote) change(ctx context.Context, method, path string, body io.Reader) (http.Header, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	res, err := r.send(ctx, method, path, body)
