@@ -68,21 +68,29 @@ func (a *api) previewSchedule(c *call) error {
 			return refuse("epsilon: %v", err)
 		}
 	}
-	if err := refuseStrange(j.scheduleWarnings()); err != nil {
+	p, err := foretell(j, a.now(), int(n))
+	if err != nil {
 		return err
 	}
-	now := a.now()
+	return c.json(p)
+}
+
+// foretell tells when a job with a schedule would be due n times that is posted now. What is strange about the schedule is refused.
+func foretell(j *Job, now time.Time, n int) (preview, error) {
+	if err := refuseStrange(j.scheduleWarnings()); err != nil {
+		return preview{}, err
+	}
 	if spreads(j.Schedule) && j.Name == "" {
-		return refuse("name: what an H in the schedule stands for follows from the name of the job; give it")
+		return preview{}, refuse("name: what an H in the schedule stands for follows from the name of the job; give it")
 	}
 	sched, err := j.parseSchedule(now)
 	if err == nil {
 		err = sched.check()
 	}
 	if err != nil {
-		return refuse("cannot use schedule %q: %v", j.Schedule, err)
+		return preview{}, refuse("cannot use schedule %q: %v", j.Schedule, err)
 	}
-	return c.json(preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, sched), Zone: j.ScheduleTimeZone, Upcoming: occurrences(sched, nil, now, j.latest(), int(n))})
+	return preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, sched), Zone: j.ScheduleTimeZone, Upcoming: occurrences(sched, nil, now, j.latest(), n)}, nil
 }
 
 func checkCount(n int64) error {

@@ -23,29 +23,25 @@ func explainCommand(fs *flag.FlagSet) func(context.Context, *invocation) error {
 			return err
 		}
 		j := &Job{Name: *name, Schedule: c.args[0], ScheduleTimeZone: *zone, Epsilon: Period{Seconds: int32(*epsilon / time.Second)}}
-		for _, w := range j.scheduleWarnings() {
-			return fmt.Errorf("%s", w)
-		}
-		now := time.Now()
 		if spreads(j.Schedule) && j.Name == "" {
 			return errors.New("what an H in the schedule stands for follows from the name of the job: give --name")
 		}
-		sched, err := j.parseSchedule(now)
-		if err == nil {
-			err = sched.check()
+		now := time.Now()
+		p, err := foretell(j, now, *count)
+		if refused, ok := errors.AsType[*httpError](err); ok {
+			return errors.New(refused.text) // without its status, which nobody has sent
 		}
 		if err != nil {
-			return fmt.Errorf("cannot use schedule %q: %w", j.Schedule, err)
+			return err
 		}
-		list := occurrences(sched, nil, now, epsilon.Milliseconds(), *count)
 		if *asJSON {
-			return c.out.printJSON(preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, sched), Zone: j.ScheduleTimeZone, Upcoming: list})
+			return c.out.printJSON(p)
 		}
-		if len(list) == 0 {
+		if len(p.Upcoming) == 0 {
 			fmt.Fprintln(c.out, "It is not due any more.")
 			return nil
 		}
-		return c.out.occurrenceTable(list, now)
+		return c.out.occurrenceTable(p.Upcoming, now)
 	}
 }
 
