@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -334,10 +335,10 @@ func (o *torture) compareSpans() {
 		jobs[name] = append(jobs[name], task{id, span})
 	}
 	for name, tasks := range jobs {
-		slices.SortFunc(tasks, func(a, b task) int { return a.Start.Compare(b.Start) })
+		slices.SortFunc(tasks, func(a, b task) int { return cmp.Or(a.Start.Compare(b.Start), a.End.Compare(b.End)) }) // one may end as it starts
 		for i := range tasks[1:] {
 			if a, b := tasks[i], tasks[i+1]; a.End.IsZero() || b.Start.Before(a.End) {
-				o.t.Errorf("job %q: %s started at %v, while %s ran from %v to %v", name, b.id, b.Start, a.id, a.Start, a.End)
+				o.t.Errorf("job %q: %s ran from %v to %v, while %s ran from %v to %v", name, b.id, b.Start, b.End, a.id, a.Start, a.End)
 			}
 		}
 	}
