@@ -88,6 +88,7 @@ test_all() {
 	covered=$(mktemp -d)
 	# shellcheck disable=SC2064
 	trap "rm -rf '$covered'" EXIT
+	export GORACE="suppressions=$PWD/testdata/race.supp"
 	GOCOVERDIR=$covered run_tests -race -tags services -timeout 30m -cover "$@" ./... -args -test.gocoverdir="$covered"
 	echo
 	go tool covdata percent -i="$covered" -pkg="$(go list .)"
