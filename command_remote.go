@@ -101,8 +101,8 @@ func (e *statusError) Error() string {
 	return fmt.Sprintf("%s: %s", e.request, e.text)
 }
 
-// send sends one request and returns the answer, if it is a success. The caller closes its body.
-func (r *remote) send(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+// send sends one request, with pairs of a header and its value, and returns the answer, if it is a success. The caller closes its body.
+func (r *remote) send(ctx context.Context, method, path string, body io.Reader, headers ...string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(r.url, "/")+path, body)
 	if err != nil {
 		return nil, err
@@ -110,6 +110,9 @@ func (r *remote) send(ctx context.Context, method, path string, body io.Reader) 
 	if body != nil {
 		req.Header.Set("Content-Type", typeJSON)
 		req.Header.Set("Expect", "100-continue") // so that nothing is sent to an instance that refuses
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
 	}
 	if user, password, ok := strings.Cut(r.credentials, ":"); ok {
 		req.SetBasicAuth(user, password)
