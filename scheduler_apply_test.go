@@ -103,7 +103,13 @@ func TestASetIsAppliedInOneCommit(t *testing.T) {
 		for i := range 40 { // children before parents
 			first = append(first, fileDependent(fmt.Sprintf("child%02d", i), fmt.Sprintf("parent%02d", i)), fileScheduled(fmt.Sprintf("parent%02d", i), ""))
 		}
-		b.apply(`"set":"x"`, first...)
+		bulk := func(owner string) (all []string) { // more than is stored at once without need
+			for i := range 40 {
+				all = append(all, fileScheduled(fmt.Sprintf("bulk%02d", i), `,"owner":"`+owner+`","description":"`+strings.Repeat("x", 16<<10)+`"`))
+			}
+			return all
+		}
+		b.apply(`"set":"x"`, append(first, bulk("")...)...)
 		b.send(post("/scheduler/iso8601", `{"name":"now","command":"true","schedule":"R/2000-01-01T00:00:00Z/P1D"}`))
 		for range 3 {
 			b.s.runJob(t.Context(), "child07", "", false)
@@ -112,7 +118,7 @@ func TestASetIsAppliedInOneCommit(t *testing.T) {
 		b.commits = nil
 		second := []string{fileScheduled("parent00", `,"owner":"me"`), fileDependent("child00", "parent00"), fileDependent("new2", "new1 child00"), fileScheduled("new1", ""),
 			`{"name":"due","command":"true","schedule":"R//PT1M"}`}
-		done := b.apply(`"set":"x","prune":true`, second...)
+		done := b.apply(`"set":"x","prune":true`, append(second, bulk("me")...)...)
 		for _, want := range []string{"change:parent00.owner ", "create:new1 ", "create:new2 ", "create:due ", "delete:child07 ", "delete:parent07 ", " 1"} {
 			if !strings.Contains(done, want) {
 				t.Errorf("done: %s, want %q in it", done, want)
@@ -130,8 +136,8 @@ func TestASetIsAppliedInOneCommit(t *testing.T) {
 			if n > 0 {
 				carrying++
 			}
-			if n > 0 && n != 3+78+1 {
-				t.Errorf("a commit has %d of the %d records of the change", n, 3+78+1)
+			if n > 0 && n != 3+78+40+1 {
+				t.Errorf("a commit has %d of the %d records of the change", n, 3+78+40+1)
 			}
 		}
 		if carrying != 1 {
