@@ -25,6 +25,9 @@ const (
 	exitKilled   = 137 // run --wait: the run was killed; 128+9, as shells say it
 )
 
+// defaultURL is where an instance without options is reached on its machine.
+const defaultURL = "http://localhost:8080"
+
 // requestTimeout bounds a request that is answered at once: an instance holds one for up to 20 s while nobody leads.
 const requestTimeout = time.Minute
 
@@ -42,7 +45,7 @@ type remote struct {
 // remoteFlags adds the options that say which instance, and who asks.
 func remoteFlags(fs *flag.FlagSet, environ func(string) string) *remote {
 	r := &remote{token: environ("CHRONOS_TOKEN")}
-	fs.StringVar(&r.url, "url", cmp.Or(environ("CHRONOS_URL"), "http://localhost:8080"), "any instance, `http://host:port` and the path below which it is served; CHRONOS_URL of the environment")
+	fs.StringVar(&r.url, "url", cmp.Or(environ("CHRONOS_URL"), defaultURL), "any instance, `http://host:port` and the path below which it is served; CHRONOS_URL of the environment")
 	fs.StringVar(&r.credentials, "credentials", "", "`user:password`; better in CHRONOS_CREDENTIALS of the environment, or in a file")
 	fs.StringVar(&r.file, "credentials_file", environ("CHRONOS_CREDENTIALS_FILE"), "read them from this `file`; CHRONOS_CREDENTIALS_FILE of the environment")
 	fs.StringVar(&r.authority, "ca_file", environ("CHRONOS_CA_FILE"), "trust the certificates in this `file` (PEM) too; CHRONOS_CA_FILE of the environment")
