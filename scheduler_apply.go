@@ -65,6 +65,11 @@ type setPlan struct {
 	drops  []*entry               // all of doomed, children first
 }
 
+// differs reports whether a job is not as it shall be.
+func (p *setPlan) differs() bool {
+	return slices.ContainsFunc(p.Changes, func(c jobChange) bool { return c.Action != "own" })
+}
+
 type plannedJob struct {
 	entry   *entry // nil if the job is to be created
 	job     *Job
