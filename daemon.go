@@ -63,13 +63,13 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	if f.local() {
 		// Before the store: its files are ours alone, but jobs pass through the directory.
 		if err := makePassable(f.dataDir); err != nil {
-			return nil, fmt.Errorf("--data_dir: %w", err)
+			return nil, adviseDataDir(f.dataDir, err)
 		}
 	}
 	if f.fileStore() {
 		d.store, err = outlast(errInUse, func() (*fileStore, error) { return openDamagedStore(f.dataDir, f.acceptDamagedState, log) })
 		if err != nil {
-			return nil, fmt.Errorf("--data_dir: %w", err)
+			return nil, adviseDataDir(f.dataDir, err)
 		}
 	}
 	cl, err := d.newCluster(environ)
