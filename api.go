@@ -58,7 +58,7 @@ func newAPI(o apiOptions) *api {
 	}
 	a := &api{server: newServer(o.serverOptions), options: o, events: newEventHub()}
 	a.route()
-	a.server.api = a.answer
+	a.server.api, a.server.beyond = a.answer, a.beyond
 	return a
 }
 
