@@ -37,6 +37,8 @@ type apiOptions struct {
 	output func(run *Run, name string, offset int64, limit int) (outputPiece, error)
 	// accepts returns why runs of a job could never start, nil if they can; nil for any job.
 	accepts func(*Job) error
+	// doubts returns what of a job can't work on this server, nil for nothing; nil for any job.
+	doubts func(*Job) []Warning
 	// resourceCall counts calls of the operations that the JVM versions time; may be nil.
 	resourceCall func(name string, took time.Duration)
 }

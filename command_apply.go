@@ -168,11 +168,6 @@ func (c *invocation) apply(ctx context.Context, body []byte) (p setPlan, err err
 	}
 }
 
-// differs reports whether a job is not as it shall be.
-func (p *setPlan) differs() bool {
-	return slices.ContainsFunc(p.Changes, func(c jobChange) bool { return c.Action != "own" })
-}
-
 // plan shows what is to be changed.
 func (o *screen) plan(p setPlan, asJSON bool) error {
 	if asJSON {

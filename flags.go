@@ -122,6 +122,8 @@ type flags struct {
 	trustedProxySecret string // file
 	instanceSecretFile string
 	jvmInstances       []string // host:port
+	secretsDir         string
+	mesosSecretVars    bool
 
 	set map[string]bool // the options given on the command line
 }

@@ -426,7 +426,7 @@ func (s *scheduler) checkSize(j *Job, given *Run) error {
 	}
 	r := &openRun{entry: &entry{job: j}, Run: given.giveAs(Run{ID: runID(s.now, 0, j.Name, given.Args), Job: j.Name, State: runQueued})}
 	run := r.size() + runGrowth
-	need := s.store.size(document) + len(j.Policy.appendMembers(nil)) + state + len(r.entry.waitRecord()) + max(2*run, run+s.cfg.historySize) + s.partSize()
+	need := s.store.size(document) + j.Policy.size() + state + len(r.entry.waitRecord()) + max(2*run, run+s.cfg.historySize) + s.partSize()
 	if need <= s.cfg.largestStep {
 		return nil
 	}
