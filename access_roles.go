@@ -24,6 +24,7 @@ var accessRules = []rule{
 	// outside the API
 	{method: "GET", path: "/", role: readRole, scoped: true},
 	{method: "GET", path: "/assets/*", role: readRole, scoped: true},
+	{method: "GET", path: "/openapi.json", role: readRole, scoped: true},
 	{method: "GET", path: "/health", role: readRole},
 	{method: "GET", path: "/metrics", role: readRole},
 	{method: "GET", path: "/metrics/*", role: readRole},
