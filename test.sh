@@ -62,6 +62,8 @@ lint() {
 	go mod tidy -diff
 	step "staticcheck"
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags services ./...
+	step "actionlint"
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 	step "govulncheck"
 	check_vulnerabilities
 }
@@ -117,6 +119,8 @@ test_long() {
 	export CHRONOS_TEST_KERNEL
 	run_tests -tags services -timeout 6h . -long
 	run_tests -timeout 6h -run Torture ./e2e -torture
+	step "a release, and what is in its packages"
+	make release packages-check
 	for target in $(go test -list '^Fuzz' . | grep '^Fuzz'); do
 		step "go test -fuzz $target"
 		# Minimizing what is interesting would otherwise take the minute.
@@ -129,7 +133,7 @@ case ${1:-} in
 quick | cover | long) form=$1; shift ;;
 esac
 if [ "$form" = long ]; then
-	needs+="qemu-system-x86_64:qemu-system-x86"
+	needs+="qemu-system-x86_64:qemu-system-x86 make:make lintian:lintian rpm:rpm mmdebstrap:mmdebstrap curl:curl"
 fi
 if [ "$form" = quick ]; then
 	echo "Linters and the tests that need nothing but Go, about two minutes on two cores."
