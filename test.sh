@@ -34,6 +34,8 @@ npm:npm
 podman:podman
 runc:runc
 /usr/bin/busybox:busybox-static
+python3:python3-minimal
+curl:curl
 "
 
 step() { printf '%s  %s\n' "$(date +%T)" "$*"; }
@@ -133,7 +135,7 @@ case ${1:-} in
 quick | cover | long) form=$1; shift ;;
 esac
 if [ "$form" = long ]; then
-	needs+="qemu-system-x86_64:qemu-system-x86 make:make lintian:lintian rpm:rpm mmdebstrap:mmdebstrap curl:curl"
+	needs+="qemu-system-x86_64:qemu-system-x86 make:make lintian:lintian rpm:rpm mmdebstrap:mmdebstrap"
 fi
 if [ "$form" = quick ]; then
 	echo "Linters and the tests that need nothing but Go, about two minutes on two cores."
