@@ -18,7 +18,7 @@ export default function job(main, [name], query) {
     return { update: () => { if (store.jobs.has(name)) dispatchEvent(new HashChangeEvent('hashchange')); } };
   }
   const page = new JobPage(main, name);
-  page.load(query.get('run'), query.get('file'));
+  page.load(query.get('run'), query.get('file'), query.get('at'));
   return page;
 }
 
@@ -52,12 +52,12 @@ class JobPage {
     return this.needs !== undefined && may('edit', this.row, this.needs);
   }
 
-  async load(run, file) {
+  async load(run, file, at) {
     this.show();
     this.refreshDocument();
     await this.refreshRuns();
     const id = run === 'latest' ? this.list?.find(r => r.launched || r.started)?.id : run;
-    if (id) this.openLog(id, file || 'stdout');
+    if (id) this.openLog(id, file || 'stdout', at === null ? undefined : Number(at));
   }
 
   show() {
@@ -176,12 +176,16 @@ class JobPage {
     this.view?.see(list.find(r => r.id === this.view.run));
   }
 
-  openLog(id, file) {
+  openLog(id, file, at) {
     this.view?.close();
-    this.view = new LogView(this.log, id, file, this.list?.find(r => r.id === id), shown => note(`${hashOf(this.name)}?run=${encodeURIComponent(id)}&file=${shown}`), () => {
-      this.view = null;
-      note(hashOf(this.name));
-      this.mark();
+    const link = (shown, offset) => `${hashOf(this.name)}?run=${encodeURIComponent(id)}&file=${shown}${offset === undefined ? '' : `&at=${offset}`}`;
+    this.view = new LogView(this.log, {
+      run: id, file, at, link, record: this.list?.find(r => r.id === id), noted: (shown, offset) => note(link(shown, offset)),
+      closed: () => {
+        this.view = null;
+        note(hashOf(this.name));
+        this.mark();
+      },
     });
     this.mark();
     this.log.scrollIntoView({ block: 'nearest' });

@@ -534,3 +534,53 @@ test('a job says how it runs; a killed one is not fresh; menus and lists behave'
     assert.equal(await page.locator('.scroller').evaluate(el => el.scrollTop), top);
   });
 });
+
+test('a log is coloured, searched, linked to and read by parts', async () => {
+  const long = 'for i in $(seq 1 60000); do echo "line number $i of a very long output"; done; echo the end';
+  await chronos.put({ name: 'colour', command: String.raw`printf 'plain\n\033[31mred\033[0m and \033[1;32mgreen\033[0m\n10%%\r50%%\r100%%\nERROR: it broke\nplain again\n'; echo to stderr >&2`, ...yearly },
+    { name: 'lengthy', command: long, ...yearly });
+  await chronos.run('colour');
+  await chronos.run('lengthy');
+  await until(async () => (await chronos.runs('colour')).history.length && (await chronos.runs('lengthy')).history.length, 'both have run');
+  await on('#jobs/colour?run=latest', async page => {
+    const log = page.getByLabel('stdout of the run');
+    await log.locator('.ansi-red').getByText('red', { exact: true }).waitFor();
+    assert.equal(await log.locator('.ansi-green.bold').textContent(), 'green');
+    assert.deepEqual(await log.locator('.line .text').allTextContents(), ['plain', 'red and green', '100%', 'ERROR: it broke', 'plain again']);
+    assert.deepEqual(await log.locator('.line .no').allTextContents(), ['1', '2', '3', '4', '5']);
+    await page.getByRole('button', { name: '1 line with an error' }).click();
+    assert.match(await log.locator('.marked').textContent(), /it broke/);
+    await page.getByLabel('Search the output').fill('PLAIN');
+    await page.getByText('1 of 2 lines').waitFor();
+    await page.getByRole('button', { name: 'Next' }).click();
+    await page.getByText('2 of 2 lines').waitFor();
+    assert.equal(await log.locator('.marked .text').textContent(), 'plain again');
+    await log.locator('.no').nth(3).click();
+    assert.match(page.url(), /at=\d+/);
+    await page.reload();
+    await log.locator('.marked').getByText('it broke').waitFor();
+    await page.getByRole('button', { name: 'both' }).click();
+    await page.getByLabel('stderr of the run').getByText('to stderr').waitFor();
+    await log.getByText('plain again').waitFor();
+    const download = page.waitForEvent('download');
+    await page.getByRole('link', { name: 'Download stderr' }).click();
+    assert.match((await download).suggestedFilename(), /stderr\.txt$/);
+  });
+  await on('#jobs/lengthy?run=latest', async page => {
+    const log = page.getByLabel('stdout of the run'), asked = [];
+    page.on('response', r => { if (/stdout/.test(r.url())) asked.push(r); });
+    await log.getByText('the end').waitFor();
+    assert.ok(await log.locator('.line').count() < 10000, 'only the last part is there');
+    assert.equal(await page.getByLabel('follow').isChecked(), true);
+    const first = await log.locator('.line').first().textContent();
+    await log.evaluate(el => { el.scrollTop = 0; });
+    await until(async () => await log.locator('.line').first().textContent() !== first, 'the part before is read');
+    assert.equal(await page.getByLabel('follow').isChecked(), false);
+    await page.getByRole('button', { name: 'Start' }).click();
+    await log.getByText('line number 1 of').waitFor();
+    assert.equal(await log.locator('.no').first().textContent(), '1');
+    await page.getByRole('button', { name: 'End' }).click();
+    await log.getByText('the end').waitFor();
+    for (const r of asked) assert.ok(Number(r.headers()['content-length'] ?? 0) <= 128 << 10, r.url());
+  });
+});
