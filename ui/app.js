@@ -8,18 +8,19 @@ import jobs from './jobs.js';
 import job from './job.js';
 import editor from './editor.js';
 import graph from './graph.js';
+import grid from './grid.js';
 
 const main = document.getElementById('main-content');
 
 // A page is a function (main, parts, query) that draws the page and returns
 // { update(names), leave(), keys }, each of which may be missing. leave returns
 // a question to ask before unsaved input is lost.
-const pages = { overview, jobs, job, editor, graph };
+const pages = { overview, jobs, job, editor, graph, grid };
 
 let page = null, shown = '';
 
 // route reads the fragment: #overview, #jobs?q=…, #jobs/<name> (as in every version of
-// Chronos), #jobs/<name>/edit, #new, #graph/<name>.
+// Chronos), #jobs/<name>/edit, #new, #graph/<name>, #grid.
 function route(hash) {
   const [path, query = ''] = hash.replace(/^#\/?/, '').split(/\?(.*)/s);
   const parts = path.split('/').map(part => { try { return decodeURIComponent(part); } catch { return part; } });
@@ -32,6 +33,7 @@ function route(hash) {
       return ['job', [parts.slice(1).join('/')], q];
     case 'new': return ['editor', [null], q];
     case 'graph': return ['graph', parts.slice(1), q];
+    case 'grid': return ['grid', [], q];
   }
   return ['missing', parts, q];
 }

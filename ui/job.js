@@ -56,8 +56,22 @@ class JobPage {
     this.show();
     this.refreshDocument();
     await this.refreshRuns();
-    const id = run === 'latest' ? this.list?.find(r => r.launched || r.started)?.id : run;
+    const id = this.idOf(run);
     if (id) this.openLog(id, file || 'stdout', at === null ? undefined : Number(at));
+  }
+
+  // idOf finds the run that an address names: by its id, by when it was due, or the latest.
+  idOf(run) {
+    const has = r => r.launched || r.started;
+    if (run === 'latest') return this.list?.find(has)?.id;
+    if (!run?.startsWith('due:')) return run;
+    const due = Number(run.slice('due:'.length)), at = this.list?.filter(r => Date.parse(r.due) === due) ?? [];
+    const found = at.find(has);
+    if (!found) {
+      note(hashOf(this.name));
+      for (const r of at.slice(0, 1)) this.runs.querySelector(`tr[data-run="${CSS.escape(r.id)}"]`)?.classList.add('current');
+    }
+    return found?.id;
   }
 
   show() {
