@@ -15,6 +15,7 @@ const (
 	timelineLanes = 500   // jobs that one answer shows
 	laneMarks     = 200   // runs of a job, and due times of it, that one answer shows
 	timelineDue   = 20000 // due times that are computed for an answer
+	timelineOften = 500   // jobs whose due times are only counted, since they have more
 	maxBuckets    = 1440
 	maxRuns       = 500 // that one answer lists
 )
@@ -71,7 +72,7 @@ type timeline struct {
 	Now    int64 `json:"now"`
 	Bucket int64 `json:"bucketMs"`
 
-	Load    []int  `json:"load"`    // runs under way, the most in each bucket
+	Load    []int  `json:"load"`    // runs under way at some time in each bucket
 	Due     []int  `json:"due"`     // occurrences to come in each bucket
 	Jobs    int    `json:"jobs"`    // with something in that time
 	Partial bool   `json:"partial"` // more falls due than was counted
@@ -83,7 +84,8 @@ type timeline struct {
 type lane struct {
 	Name string      `json:"name"`
 	Runs []laneRun   `json:"runs"`
-	Due  []int64     `json:"due"`            // to come
+	Due  []int64     `json:"due"`            // to come, the next ones
+	On   bool        `json:"on,omitempty"`   // and so on
 	More int         `json:"more,omitempty"` // runs that were left out
 	all  []timedMark // of its runs, for the load
 }
@@ -134,12 +136,23 @@ func (a *api) showTimeline(c *call) error {
 func (t *timeline) fill(jobs iter.Seq[*jobView], now time.Time, after string, lanes int) {
 	sorted := slices.SortedFunc(jobs, func(a, b *jobView) int { return strings.Compare(a.job.Name, b.job.Name) })
 	span := spanOf{t.From, t.To}
-	left, deltas := timelineDue, make([]int, len(t.Load)+1)
+	left, often, deltas := timelineDue, timelineOften, make([]int, len(t.Load)+1)
 	for _, jv := range sorted {
 		l := laneOf(jv, span, now)
 		due := dueWithin(jv, span, now, min(left, laneMarks))
-		if left -= len(due); left <= 0 || len(due) == laneMarks {
+		left -= len(due)
+		l.On = len(due) == laneMarks
+		switch {
+		case l.On && often > 0 && len(jv.bars) == 0:
+			often--
+			t.countDue(jv.sched, now)
+		case l.On || left <= 0:
 			t.Partial = true
+			fallthrough
+		default:
+			for _, ms := range due {
+				t.Due[t.index(ms)]++
+			}
 		}
 		if len(l.all) == 0 && len(due) == 0 && len(l.Runs) == 0 {
 			continue
@@ -148,9 +161,6 @@ func (t *timeline) fill(jobs iter.Seq[*jobView], now time.Time, after string, la
 		for _, m := range l.all {
 			deltas[t.index(m.from)]++
 			deltas[t.index(m.to)+1]--
-		}
-		for _, ms := range due {
-			t.Due[t.index(ms)]++
 		}
 		if jv.job.Name <= after && after != "" {
 			continue
@@ -168,6 +178,18 @@ func (t *timeline) fill(jobs iter.Seq[*jobView], now time.Time, after string, la
 	for i := range t.Load {
 		under += deltas[i]
 		t.Load[i] = under
+	}
+}
+
+// countDue counts the occurrences of a schedule that is due often, bucket by bucket.
+func (t *timeline) countDue(s Schedule, now time.Time) {
+	from := max(t.From, now.UnixMilli()+1)
+	_, _, _, rest := s.passed(time.UnixMilli(from - 1))
+	for i := t.index(from); i < len(t.Due); i++ {
+		end := min(t.From+int64(i+1)*t.Bucket, t.To)
+		n, _, _, next := rest.passed(time.UnixMilli(end - 1))
+		t.Due[i] += int(n)
+		rest = next
 	}
 }
 

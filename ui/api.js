@@ -103,6 +103,9 @@ export const upcoming = (name, options) => json(`upcoming/${segment(name)}?count
 export const outputURL = (run, file) => at(`run/${segment(run)}/${file}`);
 export const output = (run, file, offset, { length, ...options }) => get(`run/${segment(run)}/${file}?offset=${offset}&length=${length}`, options);
 
+export const timeline = (query, options) => json('timeline?' + new URLSearchParams(query), options);
+export const allRuns = (query, options) => json('runs?' + new URLSearchParams(query), options);
+
 export async function preview(name, schedule, zone, epsilon, options) {
   const res = await get('schedule/preview', {
     method: 'POST', headers: { 'Content-Type': 'application/json' },

@@ -584,3 +584,53 @@ test('a log is coloured, searched, linked to and read by parts', async () => {
     for (const r of asked) assert.ok(Number(r.headers()['content-length'] ?? 0) <= 128 << 10, r.url());
   });
 });
+
+test('the grid, the timeline and the list of runs show what ran, and lead to it', async () => {
+  const job = (name, more) => ({ name, command: 'echo seen', ...yearly, ownerName: 'Crew', ...more });
+  await chronos.put(job('crew.good', { labels: { team: 'sea' } }), job('crew.bad', { command: 'exit 4' }), job('crew.often', { schedule: '* * * * *', disabled: false }));
+  for (const name of ['crew.good', 'crew.bad', 'crew.good']) {
+    const before = (await chronos.runs(name)).history.length;
+    await chronos.run(name);
+    await until(async () => (await chronos.runs(name)).history.length > before, `${name} has run`);
+  }
+  await on('#grid?q=crew', async page => {
+    const cells = name => page.locator(`.grid-row:has(.name:text-is("${name}")) .cell`);
+    await until(async () => await cells('crew.good').count() === 2 && await cells('crew.bad').count() === 1, 'a square for each run');
+    assert.match(await cells('crew.bad').getAttribute('class'), /failed/);
+    await page.getByLabel('Group by').selectOption('by label');
+    await page.locator('.group').getByText('team=sea').waitFor();
+    await page.getByRole('button', { name: 'without labels' }).click();
+    await until(async () => await cells('crew.bad').count() === 0, 'a group is folded');
+    await until(() => page.evaluate(() => /by=label.*folded=/.test(location.hash)), 'the address says so');
+    await page.getByLabel('with failures only').check();
+    await page.getByText(/^1 of/).waitFor();
+    await page.goto(chronos.url + '#grid?q=crew&by=owner');
+    await page.locator('.scroller').focus();
+    for (const key of ['ArrowDown', 'ArrowDown', 'Enter']) await page.keyboard.press(key); // the heading, crew.bad, crew.good
+    await page.getByLabel('stdout of the run').getByText('seen').waitFor();
+    assert.match(page.url(), /run=/);
+  });
+  await on('#timeline?q=crew', async page => {
+    const shown = () => page.getByLabel('Runs in time').evaluate(el => [el.dataset.lanes, el.dataset.marks].map(Number));
+    await until(async () => { const [lanes, marks] = await shown(); return lanes === 3 && marks > 100; }, 'runs and due times are drawn');
+    await page.getByLabel('Jobs', { exact: true }).getByRole('link', { name: 'crew.often' }).waitFor();
+    await page.getByLabel('Time shown').selectOption('10 minutes');
+    await until(async () => { const [, marks] = await shown(); return marks > 3 && marks < 20; }, 'only ten minutes are drawn');
+    await page.getByLabel('Runs in time').focus();
+    await page.keyboard.press('ArrowRight');
+    await until(() => page.evaluate(() => /span=600000.*at=/.test(location.hash)), 'the address says so');
+    await page.getByRole('button', { name: 'Now' }).click();
+    await page.getByLabel('Filter jobs').fill('nothing of that name');
+    await page.getByText('Nothing ran or will run').waitFor();
+  });
+  await on('#runs?q=crew', async page => {
+    await page.locator('.all-runs .badge.finished').first().waitFor();
+    await page.getByLabel('State').selectOption('failed or lost');
+    await until(async () => await page.locator('.all-runs tbody tr').count() === 1, 'one failed');
+    await page.getByText('exited with status 4').waitFor();
+    await page.getByRole('link', { name: 'Log of crew.bad' }).click();
+    await page.getByRole('heading', { level: 1, name: 'crew.bad' }).waitFor();
+    await page.goBack();
+    await until(async () => await page.locator('.all-runs tbody tr').count() === 1, 'the filter is in the address');
+  });
+});
