@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
@@ -25,6 +26,14 @@ type cluster interface {
 	// when it certainly has not, and any other error when that is unknown.
 	send(call *sched.Call, done func(error))
 }
+
+// Words that clusters of our own use, and no Mesos master does.
+const (
+	// waitsForRoom is the reason of a TASK_DROPPED whose run waits until there is room, however long that takes.
+	waitsForRoom = mesos.REASON_CONTAINER_PREEMPTED
+	// nodeLabel is the label of a status that names the machine on which the task runs.
+	nodeLabel = "node"
+)
 
 var (
 	errNotSent  = errors.New("not sent")
