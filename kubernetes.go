@@ -34,6 +34,9 @@ type kubeOptions struct {
 type kubeCluster struct {
 	kubeOptions
 	client *kubeClient
+	logs   kubeLogs
+	// framework is the one that subscribed last.
+	framework atomic.Pointer[string]
 
 	mu      sync.Mutex
 	session *kubeSession // nil while there is no subscription
@@ -53,11 +56,9 @@ func newKubernetes(o kubeOptions) *kubeCluster {
 	if o.onCall == nil {
 		o.onCall = func(string, time.Duration, error) {}
 	}
-	if o.job == nil {
-		o.job = func(string) (*Job, bool) { return nil, false }
-	}
 	k := &kubeCluster{kubeOptions: o, client: newKubeClient(o.access, o.namespace, o.dial, o.log)}
 	k.setStatus(errors.New("not started"))
+	k.framework.Store(new(string))
 	return k
 }
 
@@ -87,6 +88,7 @@ func (k *kubeCluster) run(ctx context.Context, frameworkID string, handle func(*
 	if frameworkID == "" {
 		frameworkID = "kubernetes-" + randomHex()
 	}
+	k.framework.Store(&frameworkID)
 	defer k.client.http.CloseIdleConnections()
 	defer k.setStatus(errors.New("stopped"))
 	retry := backoff{first: kubeFirstRetry, last: kubeLastRetry}

@@ -97,7 +97,10 @@ type kubeCall struct {
 	kind         string // of the body; JSON if ""
 }
 
-const strategicPatch = "application/strategic-merge-patch+json"
+const (
+	kubeJSON       = "application/json"
+	strategicPatch = "application/strategic-merge-patch+json"
+)
 
 // podPath is the path of a pod, or of all pods if name is "".
 func (c *kubeClient) podPath(name string) string {
@@ -148,9 +151,9 @@ func (c *kubeClient) open(ctx context.Context, call kubeCall) (*http.Response, e
 		return nil, err
 	}
 	req.Header.Set("User-Agent", "chronos/"+version)
-	req.Header.Set("Accept", typeJSON)
+	req.Header.Set("Accept", kubeJSON)
 	if body != nil {
-		req.Header.Set("Content-Type", typeJSON)
+		req.Header.Set("Content-Type", kubeJSON)
 		if call.kind != "" {
 			req.Header.Set("Content-Type", call.kind)
 		}

@@ -125,11 +125,19 @@ func (s *kubeSession) trim() {
 	for i, p := range kept {
 		job := p.object.Metadata.Annotations[annotationJob]
 		of[job]++
-		j, certain := s.k.job(job)
-		if i >= mostKept || of[job] > s.k.keep || s.age(p.object) > keptAge || certain && j == nil {
+		if i >= mostKept || of[job] > s.k.keep || s.age(p.object) > keptAge || s.noJob(job) {
 			s.remove(p)
 		}
 	}
+}
+
+// noJob reports whether a job certainly exists no more.
+func (s *kubeSession) noJob(name string) bool {
+	if s.k.job == nil {
+		return false
+	}
+	j, certain := s.k.job(name)
+	return certain && j == nil
 }
 
 // dropKept deletes the pods that are kept of a job.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,10 +17,16 @@ func nodeLabelOf(attribute string) string {
 
 // extraOf is what the job of a task says to Kubernetes beside the task. It fails if no node would do.
 func (s *kubeSession) extraOf(task string) (podExtra, error) {
-	_, _, name, _, _ := parseRunID(task)
-	j, _ := s.k.job(name)
-	if j == nil {
+	if s.k.job == nil {
 		return podExtra{}, nil
+	}
+	_, _, name, _, _ := parseRunID(task)
+	j, certain := s.k.job(name)
+	if j == nil && !certain {
+		return podExtra{}, errors.New("this instance is only about to lead")
+	}
+	if j == nil {
+		return podExtra{}, nil // it was deleted, and its run is about to be killed
 	}
 	terms, err := s.nodeTerms(j.Constraints)
 	return podExtra{highPriority: j.HighPriority, nodes: terms}, err

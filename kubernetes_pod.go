@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"os"
 	"path"
 	"slices"
 	"strconv"
@@ -209,7 +210,7 @@ func (o *podOptions) runAs(c jsonObject, user string) error {
 	}
 	uid, ok := parseDigits(user)
 	if !ok || uid > math.MaxInt32 {
-		return fmt.Errorf("user %q has no number that Kubernetes would know: give runAsUser as a number", user)
+		return &userError{user}
 	}
 	objectAt(c, "securityContext")["runAsUser"] = uid
 	return nil
@@ -333,6 +334,23 @@ func taskContainerOf(spec jsonObject) jsonObject {
 	task := jsonObject{"name": taskContainer}
 	spec["containers"] = append([]any{task}, containers...)
 	return task
+}
+
+// readPodTemplate reads a pod that those of jobs are laid over.
+func readPodTemplate(file string) (jsonObject, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	value, err := parseYAML(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", file, err)
+	}
+	template, ok := value.(jsonObject)
+	if !ok {
+		return nil, fmt.Errorf("read %q: it is no object", file)
+	}
+	return template, checkTemplate(template)
 }
 
 // checkTemplate refuses what a pod of jobs can't be laid over.

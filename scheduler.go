@@ -62,6 +62,7 @@ type schedulerConfig struct {
 	largestStep  int           // bytes that a commit may have; 0 means any number
 	mostByHand   int           // runs of a job, started by hand, that may wait; 0 means any number
 	mostRuns     int           // that may be under way; 0 means any number
+	mostRunsFlag string        // which option says so, without dashes
 	role         string        // --mesos_role
 	declineFor   time.Duration // --decline_offer_duration; 0 means the cluster's default
 	reviveForNew bool          // --revive_offers_for_new_jobs

@@ -194,7 +194,7 @@ func newBenchOn(t testing.TB, c testCluster) *bench {
 			if v := b.s.view().job(name); v != nil {
 				return v.job, true
 			}
-			return nil, false
+			return nil, true
 		}
 	}
 	return b

@@ -334,3 +334,6 @@ func (s *Server) Place(task string) {
 		}
 	})
 }
+
+// Make makes a pod, as somebody else might.
+func (s *Server) Make(object Object) { s.locked(func() { s.admit(object) }) }
