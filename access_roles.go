@@ -62,6 +62,9 @@ var accessRules = []rule{
 	{method: "GET", path: "pools", role: readRole}, // they are of all jobs
 	{method: "PUT", path: "pool/{}", role: adminRole},
 	{method: "DELETE", path: "pool/{}", role: adminRole},
+	{method: "POST", path: "apply", role: editRole, scoped: true},
+	{method: "POST", path: "apply/plan", role: editRole, scoped: true},
+	{method: "GET", path: "export", role: readRole, scoped: true},
 	{method: "GET", path: "upcoming/{}", role: readRole, scoped: true},
 	{method: "GET", path: "runs/{}", role: readRole, scoped: true},
 	{method: "GET", path: "queued/{}", role: readRole, scoped: true},

@@ -40,6 +40,7 @@ func requestFor(r rule, prefix string) string {
 		"task/{}": `{"statusCode":0}`, "job/{}/task/{}/progress": `{"numAdditionalElementsProcessed":1}`,
 		"schedule/preview": `{"schedule":"R/2030-01-01T00:00:00Z/P1D"}`, "restore": `{}`,
 		"backfill/{}": `{"from":"2020-01-01T00:00:00Z","to":"2020-01-01T01:00:00Z"}`, "pool/{}": `{"slots":1}`,
+		"apply": `{"set":"x","jobs":[{"name":"a","command":"changed","schedule":"R/2030-01-01T00:00:00Z/P1D"}]}`, "apply/plan": `{"set":"x","jobs":[{"name":"a","command":"changed","schedule":"R/2030-01-01T00:00:00Z/P1D"}]}`,
 	}[r.path]
 	return target + "\nContent-Type: application/json|" + body
 }
@@ -109,7 +110,7 @@ func TestTheTableOfAccess(t *testing.T) {
 					res := send(t, s, withHeader(request, caller.header))
 					denied := res.StatusCode == 401 || res.StatusCode == 403
 					want := caller.role < r.role || caller.scoped && !r.scoped
-					aboutA := strings.Contains(r.path, "{}") || r.path == "iso8601" || r.path == "dependency"
+					aboutA := strings.Contains(r.path, "{}") || slices.Contains([]string{"iso8601", "dependency", "apply", "apply/plan"}, r.path)
 					switch {
 					case r.path == "logout":
 						want = true // that is how it works

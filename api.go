@@ -36,6 +36,8 @@ type apiOptions struct {
 	output func(run *Run, name string, offset int64, limit int) (outputPiece, error)
 	// accepts returns why runs of a job could never start, nil if they can; nil for any job.
 	accepts func(*Job) error
+	// doubts returns what of a job can't work on this server, nil for nothing; nil for any job.
+	doubts func(*Job) []Warning
 	// resourceCall counts calls of the operations that the JVM versions time; may be nil.
 	resourceCall func(name string, took time.Duration)
 }
@@ -129,6 +131,9 @@ func (a *api) route() {
 		{"queued/{}", typeJSON, false, []operation{get(a.explainQueued)}},
 		{"run/{}/stdout", "", false, []operation{get(a.showOutput("stdout"))}},
 		{"run/{}/stderr", "", false, []operation{get(a.showOutput("stderr"))}},
+		{"apply", typeJSON, false, []operation{document(http.MethodPost, a.applyJobs)}},
+		{"apply/plan", typeJSON, false, []operation{document(http.MethodPost, a.planJobs)}},
+		{"export", typeJSON, false, []operation{get(a.exportJobs)}},
 		{"overview", typeJSON, false, []operation{get(a.showOverview)}},
 		{"events", typeEvents, false, []operation{get(a.streamEvents)}},
 		{"problems", typeJSON, false, []operation{get(a.listProblems)}},

@@ -177,7 +177,7 @@ func (a *api) putJob(c *call, dependent bool) error {
 	}
 	misread := j.misread(c.body)
 	j.Misread = misread
-	strange := j.warnings()
+	strange := a.warnings(j)
 	if wantsStrict(c.r.Header) {
 		if err := refuseStrange(strange); err != nil {
 			return err
@@ -206,6 +206,15 @@ func (a *api) putJob(c *call, dependent bool) error {
 		warn(c.w.Header(), strange)
 	}
 	return c.done(explainPut(err, j.Name, update.Load()))
+}
+
+// warnings returns what is strange about a job, or can't work here.
+func (a *api) warnings(j *Job) []Warning {
+	all := j.warnings()
+	if a.options.doubts != nil {
+		all = append(all, a.options.doubts(j)...)
+	}
+	return all
 }
 
 // standing returns the job that a posted document is about, as readers see it now, or nil.

@@ -44,6 +44,7 @@ func appendRow(j *jobView, dst []byte) []byte {
 	} else {
 		dst = appendText(dst, "schedule", job.Schedule)
 		dst = appendTextIfAny(dst, "scheduleTimeZone", job.ScheduleTimeZone)
+		dst = appendTextIfAny(dst, "words", j.sched.words(time.Now()))
 	}
 	if job.Container != nil {
 		dst = appendTextIfAny(dst, "image", job.Container.Image)

@@ -295,7 +295,7 @@ func (a *api) listProblems(c *call) error {
 	}
 	strange := func(yield func(strangeJob) bool) {
 		for jv := range v.all() {
-			for _, w := range jv.job.warnings() {
+			for _, w := range a.warnings(jv.job) {
 				if !yield(strangeJob{jv.job.Name, w}) {
 					return
 				}

@@ -33,6 +33,7 @@ type preview struct {
 	Schedule string       `json:"schedule"`
 	Spread   string       `json:"spread,omitempty"` // the schedule with what its H stand for
 	Zone     string       `json:"scheduleTimeZone"`
+	Words    string       `json:"words,omitempty"`   // the schedule in English
 	Parents  []string     `json:"parents,omitempty"` // runs after these instead of on a schedule
 	Disabled bool         `json:"disabled,omitempty"`
 	Paused   string       `json:"pausedUntil,omitempty"`
@@ -90,7 +91,7 @@ func foretell(j *Job, now time.Time, n int) (preview, error) {
 	if err != nil {
 		return preview{}, refuse("cannot use schedule %q: %v", j.Schedule, err)
 	}
-	return preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, sched), Zone: j.ScheduleTimeZone, Upcoming: occurrences(sched, nil, now, j.latest(), n)}, nil
+	return preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, sched), Zone: j.ScheduleTimeZone, Words: sched.words(now), Upcoming: occurrences(sched, nil, now, j.latest(), n)}, nil
 }
 
 func checkCount(n int64) error {
@@ -114,7 +115,7 @@ func (a *api) upcoming(c *call) error {
 		return missing("job", c.params[0])
 	}
 	j := jv.job
-	p := preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, jv.sched), Zone: j.ScheduleTimeZone, Parents: j.Parents, Disabled: j.Disabled, Paused: msText(jv.paused),
+	p := preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, jv.sched), Zone: j.ScheduleTimeZone, Words: jv.sched.words(a.now()), Parents: j.Parents, Disabled: j.Disabled, Paused: msText(jv.paused),
 		Upcoming: occurrences(jv.sched, jv.bars, a.now(), j.latest(), int(n))}
 	if !jv.next.IsZero() {
 		p.Next = instant(jv.next)

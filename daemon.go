@@ -43,6 +43,7 @@ type daemon struct {
 	memory       *budget // for bodies and answers
 	connections  *connections
 	access       *access // nil where everybody may do everything, or one password does
+	vault        *vault  // nil without --secrets_dir
 }
 
 // newDaemon creates the parts and listens, so that whatever is wrong with the flags or the
@@ -55,20 +56,21 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	if err != nil {
 		return nil, err
 	}
-	if err := d.newAccess(); err != nil {
+	if err := errors.Join(d.newAccess(), d.newVault()); err != nil {
+		d.closeListeners()
 		return nil, err
 	}
 	d.seat = newSeat(d.id)
 	if f.local() || f.fileStore() {
 		// Before the store: its files are ours alone, but jobs pass through the directory.
 		if err := makePassable(f.dataDir); err != nil {
-			return nil, fmt.Errorf("--data_dir: %w", err)
+			return nil, adviseDataDir(f.dataDir, err)
 		}
 	}
 	if f.fileStore() {
 		d.store, err = outlast(errInUse, func() (*fileStore, error) { return openDamagedStore(f.dataDir, f.acceptDamagedState, log) })
 		if err != nil {
-			return nil, fmt.Errorf("--data_dir: %w", err)
+			return nil, adviseDataDir(f.dataDir, err)
 		}
 	}
 	cl, err := d.newCluster(environ)
@@ -96,7 +98,7 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	if config.mostRuns > 0 {
 		log.Info("bound", "runs", config.mostRuns)
 	}
-	d.leader = newLeadership(d.seat, cl, config, log, d.metrics)
+	d.leader = newLeadership(d.seat, d.withSecrets(cl), config, log, d.metrics)
 	d.leader.acceptEmpty = f.acceptEmptyState
 	if d.local != nil {
 		d.leader.enter, d.leader.lastTerm = d.local.enter, d.local.lastTerm
@@ -127,11 +129,45 @@ func (d *daemon) newAccess() (err error) {
 		proxies: proxyOptions{addresses: f.trustedProxies, secretFile: f.trustedProxySecret, jvm: f.jvmInstances},
 	})
 	if err != nil {
-		d.closeListeners()
 		return err
 	}
 	d.self.Access = d.access.mark
 	return nil
+}
+
+// newVault opens the secrets. A name under a prefix that they name needs a right to that prefix.
+func (d *daemon) newVault() (err error) {
+	f := d.flags
+	switch {
+	case f.secretsDir == "" && f.mesosSecretVars:
+		return errors.New("--mesos_secret_variables is of no use without --secrets_dir, which has the secrets")
+	case f.secretsDir == "":
+		return nil
+	}
+	if d.vault, err = openVault(f.secretsDir, d.log); err != nil {
+		return fmt.Errorf("--secrets_dir: %w", err)
+	}
+	if d.access != nil {
+		d.access.guards = d.vault.guards
+	}
+	if !f.local() && !f.mesosSecretVars {
+		d.log.Warn("secrets are sent as plain variables, which whoever may see tasks in Mesos sees; --mesos_secret_variables sends them otherwise")
+	}
+	return nil
+}
+
+// withSecrets is a cluster whose tasks have the values of their secrets.
+func (d *daemon) withSecrets(cl cluster) cluster {
+	form := plainSecret
+	switch {
+	case d.flags.kubernetes() && d.flags.kubernetesSecret != "":
+		return cl // whose pods refer to them
+	case d.flags.local():
+		form = markedSecret
+	case d.flags.mesosSecretVars:
+		form = mesosSecret
+	}
+	return &secretCluster{cluster: cl, vault: d.vault, form: form, log: d.log}
 }
 
 func (d *daemon) usersFile() *usersFile {
@@ -144,7 +180,7 @@ func (d *daemon) usersFile() *usersFile {
 // exposed says what jobs can read that nobody should who may run jobs: in local mode they are processes beside this one.
 func (d *daemon) exposed() []string {
 	f := d.flags
-	if d.access == nil || !f.local() {
+	if d.access == nil && d.vault == nil || !f.local() {
 		return nil
 	}
 	const all = "jobs run as the same user as this program, so whoever may run a command can read the users file, the secrets and the state, and do everything; " +
@@ -160,7 +196,7 @@ func (d *daemon) exposed() []string {
 		return []string{all}
 	}
 	var readable []string
-	for _, file := range []string{f.httpUsersFile, f.trustedProxySecret, f.instanceSecretFile} {
+	for _, file := range append(d.vault.files(), f.httpUsersFile, f.trustedProxySecret, f.instanceSecretFile) {
 		if file != "" && readableBy(account, file) {
 			readable = append(readable, "jobs run as "+f.user+", who can read "+file+"; make it readable for root only (chmod 600)")
 		}
@@ -257,13 +293,13 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 				}
 			},
 			local: map[string]http.Handler{"/health": &health{
-				exposed: d.exposed(), users: d.usersFile(),
+				exposed: d.exposed(), users: d.usersFile(), vault: d.vault,
 				seat: d.seat, watchdog: d.watchdog, notifier: d.notifier, cassandra: d.cassandra, mesos: d.mesos, pods: d.pods, cluster: d.observed,
 				zookeeper: d.store == nil, state: d.stateProblems, connected: func() bool { return d.metrics.zkConnected.value() == 1 },
 			}},
 		},
 		defaults: f.jobDefaults(), history: f.jobHistoryLimit, resourceCall: d.metrics.resourceCall,
-		members: d.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos",
+		members: d.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos", doubts: d.vault.warnings,
 	}
 	if d.store != nil {
 		o.storeName = "local files"
@@ -464,9 +500,12 @@ func (d *daemon) run(ctx context.Context) error {
 	keep("watchdog", d.watchdog.run)
 	if d.access != nil {
 		keep("users", d.access.watch)
-		for _, what := range d.exposed() {
-			d.log.Warn(what)
-		}
+	}
+	if d.vault != nil {
+		keep("secrets", d.vault.watch)
+	}
+	for _, what := range d.exposed() {
+		d.log.Warn(what)
 	}
 	if d.graphite != nil {
 		keep("Graphite", d.graphite.run)

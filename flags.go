@@ -121,6 +121,7 @@ type flags struct {
 	kubernetesServiceAccount string
 	kubernetesPodTemplate    string
 	kubernetesPriorityClass  string
+	kubernetesSecret         string
 	kubernetesTokenFile      string
 	kubernetesCAFile         string
 	kubernetesMaxPods        int
@@ -134,6 +135,8 @@ type flags struct {
 	trustedProxySecret string // file
 	instanceSecretFile string
 	jvmInstances       []string // host:port
+	secretsDir         string
+	mesosSecretVars    bool
 
 	set map[string]bool // the options given on the command line
 }
@@ -311,6 +314,10 @@ Commands; chronos <command> --help tells their options:
       why NAME                Say why a job waits, or does not run.
       explain SCHEDULE        Show when a schedule would be due; asks no
                               instance.
+      diff DIR|FILE...        Say what apply would change; status 2 if anything.
+      apply DIR|FILE...       Make jobs as files say, all or none.
+      export DIR              Write jobs into files, for apply.
+      validate DIR|FILE...    Check files of jobs; asks no instance.
       top                     Watch what runs and waits.
       backup                  Write the whole state to a file.
       restore FILE            Make a backup the state.
@@ -495,7 +502,7 @@ func (f *flags) schedulerConfig() schedulerConfig {
 func (f *flags) podOptions() (o podOptions, err error) {
 	o = podOptions{
 		image: f.kubernetesImage, fetchImage: f.kubernetesFetchImage, serviceAccount: f.kubernetesServiceAccount,
-		priorityClass: f.kubernetesPriorityClass, plainUser: f.user,
+		priorityClass: f.kubernetesPriorityClass, secret: f.kubernetesSecret, plainUser: f.user,
 	}
 	if f.kubernetesPodTemplate != "" {
 		if o.template, err = readPodTemplate(f.kubernetesPodTemplate); err != nil {

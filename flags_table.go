@@ -354,6 +354,8 @@ func (f *flags) kubernetesOptions() []option {
 			help: "A pod, as YAML or JSON, that those of jobs are laid over: tolerations, pull secrets, security contexts. Its only container, if it has one, is named task."},
 		{name: "kubernetes_priority_class", arg: "name", value: anyText(&f.kubernetesPriorityClass),
 			help: "Priority class of jobs with highPriority. Default: none."},
+		{name: "kubernetes_secret", arg: "name", value: anyText(&f.kubernetesSecret),
+			help: "Secret of Kubernetes that has the secrets of jobs as its keys: pods refer to them. Without it, pods carry the values from this program's own secrets, for whoever may read pods."},
 		{name: "kubernetes_token_file", arg: "file", value: anyText(&f.kubernetesTokenFile),
 			help: "File with the token for k8s://host:port. It is read again when it changes."},
 		{name: "kubernetes_ca_file", arg: "file", value: anyText(&f.kubernetesCAFile),
@@ -377,5 +379,9 @@ func (f *flags) accessOptionsTable() []option {
 			help: "File with a secret that all instances share: by it they tell each other whom a proxy has let in."},
 		{name: "jvm_instances", arg: "hosts", value: hostPortsValue{&f.jvmInstances},
 			help: "host:port,... of JVM instances, which are shown --http_credentials when they lead."},
+		{name: "secrets_dir", arg: "dir", value: anyText(&f.secretsDir), env: "CHRONOS_SECRETS_DIR",
+			help: "Files with the secrets that jobs may name in their environmentVariables, and the file index, which says which jobs may use which: NAME:PREFIX[,PREFIX...], one a line. They are read when a run is launched."},
+		{name: "mesos_secret_variables", value: boolValue{p: &f.mesosSecretVars},
+			help: "Send secrets as variables of type SECRET, which Mesos does not show, and which agents take only with --isolation=environment_secret and for tasks of the Mesos containerizer. By default they are sent as any other variable, and show in the state of Mesos."},
 	}
 }

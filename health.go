@@ -94,6 +94,7 @@ type health struct {
 	state     func() []string  // what is wrong with where the state is kept
 	exposed   []string         // what jobs can read that they should not
 	users     *usersFile       // nil without
+	vault     *vault           // nil without
 	zookeeper bool             // the state is in ZooKeeper
 	connected func() bool      // to ZooKeeper
 }
@@ -164,6 +165,9 @@ func (h *health) report(now time.Time) (healthReport, bool) {
 		if p := h.users.problem(); p != "" {
 			r.Problems = append(r.Problems, p)
 		}
+	}
+	if p := h.vault.problem(); p != "" {
+		r.Problems = append(r.Problems, p)
 	}
 	h.addCluster(&r, now)
 	h.addReceivers(&r)

@@ -151,6 +151,7 @@ type jobDefaults struct {
 	Epsilon         Period
 	User            string
 	NotifyHosts     []string // that jobs may have called, in lower case
+	AnyHost         bool     // nobody knows who may
 	patterns        *patterns
 	KeepNamed       bool      // whether a job tells which sizes its document named
 	Now             time.Time // start of a job posted under /v1 without a schedule; zero leaves it empty

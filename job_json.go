@@ -30,7 +30,7 @@ func (j *Job) appendJSON(dst []byte, d dialect) []byte {
 	dst = appendInt(dst, "errorsSinceLastSuccess", j.ErrorsSinceLastSuccess)
 	dst = appendList(dst, "fetch", j.Fetch, appendFetch)
 	dst = appendList(dst, "uris", j.URIs, appendString)
-	dst = appendList(dst, "environmentVariables", j.Env, appendEnvVar)
+	dst = j.appendEnvironment(dst, d)
 	dst = appendList(dst, "arguments", j.Arguments, appendString)
 	dst = appendBool(dst, "highPriority", j.HighPriority)
 	dst = appendText(dst, "runAsUser", j.RunAsUser)

@@ -25,6 +25,7 @@ type podOptions struct {
 	template       map[string]any // a pod that those of jobs are laid over, nil for none
 	fetchImage     string         // that has this program in it, "" for none
 	priorityClass  string         // of jobs with a high priority, "" for none
+	secret         string         // the Secret that has the secrets of jobs, "" for none: they come with their values
 	plainUser      string         // whose name means the image's own user
 }
 
@@ -166,11 +167,19 @@ func (o *podOptions) fill(c jsonObject, task *mesos.TaskInfo) error {
 		env = append(slices.DeleteFunc(env, func(have any) bool {
 			known, ok := have.(jsonObject)
 			return ok && known["name"] == v.Name
-		}), jsonObject{"name": v.Name, "value": literally(v.GetValue())})
+		}), o.variable(&v))
 	}
 	c["env"] = env
 	fillResources(objectAt(c, "resources"), taskAmounts(task))
 	return o.runAs(c, command.GetUser())
+}
+
+// variable writes one variable. A secret that was left to Kubernetes is a reference to a key of its Secret.
+func (o *podOptions) variable(v *mesos.Environment_Variable) jsonObject {
+	if name := v.Secret.GetReference().GetName(); name != "" && o.secret != "" && v.Value == nil {
+		return jsonObject{"name": v.Name, "valueFrom": jsonObject{"secretKeyRef": jsonObject{"name": o.secret, "key": name}}}
+	}
+	return jsonObject{"name": v.Name, "value": literally(v.GetValue())}
 }
 
 func anyList(texts []string, with func(string) string) []any {

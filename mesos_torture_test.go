@@ -199,6 +199,9 @@ func TestMesosTorture(t *testing.T) {
 		}
 		o.m.SetBehaviour(func(*mesos.TaskInfo) mesostest.Outcome {
 			out := mesostest.Outcome{After: time.Duration(o.pick(20_000)) * time.Millisecond, State: mesos.TASK_FINISHED}
+			if o.chance(20) {
+				out.After = 0 // as a job that has nothing to do
+			}
 			if o.chance(15) {
 				out.State, out.Message = mesos.TASK_FAILED, "Command exited with status 1"
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -177,6 +178,7 @@ type scheduler struct {
 	reconcileTimer alarm
 	dirty          []*entry
 	heavy          bool     // a job may be about to have too much for one commit
+	whole          bool     // what is being done goes into one commit
 	extra          []record // records of no job, of the event being handled
 	effects        []effect
 	answers        int // among the effects
@@ -290,7 +292,11 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 		}
 		s.answers++
 		s.effects = append(s.effects, effect{do: func(stored error) { reply <- errors.Join(err, stored) }})
-		if name != nil || s.ends != nil {
+		switch {
+		case s.whole:
+			s.whole = false
+			s.sealUpTo(math.MaxInt)
+		case name != nil || s.ends != nil:
 			s.sealUpTo(s.cfg.batchSize) // the answer is stored together with what it is about
 		}
 	}

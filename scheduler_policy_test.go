@@ -20,7 +20,12 @@ func policyJob(t testing.TB, name string) string {
 // What a job says in keys of ours is kept for as long as it says it.
 func TestPolicyIsKept(t *testing.T) {
 	t.Parallel()
-	listed := func(b *bench) string { return string(b.job("a").Policy.appendMembers(nil)) }
+	listed := func(b *bench) string {
+		if p := b.job("a").Policy; p != nil {
+			return string(p.encode())
+		}
+		return ""
+	}
 	unchanged := func(b *bench, what, want string) {
 		b.t.Helper()
 		if got := listed(b); got != want || want == "" {
@@ -46,7 +51,7 @@ func TestPolicyIsKept(t *testing.T) {
 		b.end()
 		document := b.store.value("J_a")
 		for name := range policyExamples(t) {
-			if strings.Contains(document, `"`+name+`"`) {
+			if name != secretsMember && strings.Contains(document, `"`+name+`"`) || strings.Contains(document, "db-password") {
 				b.t.Errorf("key %q is in what JVM versions read: %s", name, document)
 			}
 		}

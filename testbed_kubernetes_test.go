@@ -111,7 +111,6 @@ type kubeTestClient struct {
 	number int
 	away   bool
 	again  context.CancelFunc
-	dry    bool // suppressed
 }
 
 func (k *kubeTestClient) run(ctx context.Context, framework string, handle func(*sched.Event)) error {

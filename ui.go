@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"fmt"
 	"io/fs"
 	"mime"
 	"net/http"
@@ -17,8 +18,8 @@ import (
 var uiFiles embed.FS
 
 // uiPolicy lets the interface load what this instance serves, and nothing else. The page itself
-// contains no script or style.
-const uiPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+// contains no style, and the one script that adds a missing slash to its address, without which nothing would be found.
+const uiPolicy = "default-src 'none'; script-src 'self' '%s'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'self'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 // A uiFile is one file of the interface.
@@ -31,6 +32,7 @@ type uiFile struct {
 // newUI returns the handler of the interface: / and /assets/, as in 3.0. It needs no leader.
 func newUI() http.Handler {
 	files := map[string]uiFile{}
+	policy := ""
 	err := fs.WalkDir(uiFiles, "ui", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -42,6 +44,7 @@ func newUI() http.Handler {
 		at := "/assets/" + strings.TrimPrefix(name, "ui/")
 		if at == "/assets/index.html" {
 			at = "/"
+			policy = fmt.Sprintf(uiPolicy, scriptHash(data))
 		}
 		sum := sha256.Sum256(data)
 		files[at] = uiFile{data, uiType(name), `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
@@ -50,7 +53,15 @@ func newUI() http.Handler {
 	if err != nil {
 		panic(err) // they are embedded in the program
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveUI(w, r, files) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveUI(w, r, files, policy) })
+}
+
+// scriptHash returns what allows the one script that a page contains.
+func scriptHash(page []byte) string {
+	_, rest, _ := bytes.Cut(page, []byte("<script>"))
+	script, _, _ := bytes.Cut(rest, []byte("</script>"))
+	sum := sha256.Sum256(script)
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
 func uiType(name string) string {
@@ -63,7 +74,7 @@ func uiType(name string) string {
 	return mime.TypeByExtension(path.Ext(name))
 }
 
-func serveUI(w http.ResponseWriter, r *http.Request, files map[string]uiFile) {
+func serveUI(w http.ResponseWriter, r *http.Request, files map[string]uiFile, policy string) {
 	f, ok := files[r.URL.Path]
 	if !ok {
 		errorPage(w, http.StatusNotFound, "Not Found")
@@ -76,7 +87,7 @@ func serveUI(w http.ResponseWriter, r *http.Request, files map[string]uiFile) {
 	}
 	h := w.Header()
 	h.Set("Content-Type", f.contentType)
-	h.Set("Content-Security-Policy", uiPolicy)
+	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-cache") // revalidated each time, and answered with 304: all files are of the same version

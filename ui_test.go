@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -139,5 +141,27 @@ func TestChangesThroughAProxyOfAnotherName(t *testing.T) {
 		if res, text := ask(t, "POST", base+"/scheduler/iso8601", job, header...); res.StatusCode != want {
 			t.Errorf("POST with origin %q = %d %s, want %d", origin, res.StatusCode, text, want)
 		}
+	}
+}
+
+// Behind a proxy that adds a path, the address of the page may lack its last slash. Its one script mends that, and is the only one allowed.
+func TestTheOneScriptOfThePageIsAllowed(t *testing.T) {
+	t.Parallel()
+	o := leading(nil)
+	o.ui = newUI()
+	s := newAPI(o)
+	res := send(t, s, "GET /")
+	page, err := os.ReadFile("ui/index.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts := regexp.MustCompile(`(?s)<script>(.*?)</script>`).FindAllSubmatch(page, -1)
+	if len(scripts) != 1 {
+		t.Fatalf("the page contains %d scripts, want 1", len(scripts))
+	}
+	sum := sha256.Sum256(scripts[0][1])
+	want := "script-src 'self' 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "';"
+	if policy := res.Header.Get("Content-Security-Policy"); !strings.Contains(policy, want) {
+		t.Errorf("Content-Security-Policy = %q, want %s in it", policy, want)
 	}
 }

@@ -1,5 +1,5 @@
 import * as api from './api.js';
-import { confirm, dialog, h, button, field, toast } from './dom.js';
+import { confirm, dialog, h, button, field, replace, toast } from './dom.js';
 import { plural } from './format.js';
 import { store } from './live.js';
 
@@ -43,17 +43,30 @@ export async function runBulk(id, list) {
   const action = bulk[id];
   const go = await confirm(`${action.verb} ${plural(list.length, 'job')}?`, [action.what(list), names(list), action.more?.(list)], `${action.verb} ${plural(list.length, 'job')}`, action.danger);
   if (!go) return undefined;
-  const todo = [...list], failed = [];
+  const todo = [...list], failed = [], left = [];
   const work = async () => {
     for (let name = todo.shift(); name !== undefined; name = todo.shift()) {
-      try { await action.each(name); } catch (err) { failed.push([name, err.message]); }
+      try { await action.each(name); } catch (err) {
+        if (!(err instanceof api.Cancelled)) { failed.push([name, err.message]); continue; }
+        left.push(name, ...todo.splice(0));
+      }
     }
   };
   await Promise.all(Array.from({ length: 6 }, work));
-  const done = list.length - failed.length;
+  const done = list.length - failed.length - left.length;
   if (done) toast(`${plural(done, 'job')} ${action.past}.`);
+  if (left.length) toast(`Cancelled: ${plural(left.length, 'job')} left as ${left.length === 1 ? 'it was' : 'they were'}, unless Chronos had received the change.`);
   if (failed.length) toast(`${plural(failed.length, 'job')} could not be ${action.past}: ${failed.slice(0, 3).map(([name, text]) => `${name} (${text})`).join('; ')}`, true);
-  return failed.map(([name]) => name);
+  return [...failed.map(([name]) => name), ...left];
+}
+
+// showWaiting keeps a place of the page up to date about the changes that wait and have no dialog that says so.
+export function showWaiting(place) {
+  api.whenWaiting(() => {
+    const list = [...api.waiting].filter(entry => !entry.inDialog);
+    place.hidden = list.length === 0;
+    replace(place, list.length > 0 && [h('span', {}, 'Waiting for Chronos …', list.length > 1 && ` ${list.length} changes`), button('Cancel', () => list.forEach(entry => entry.cancel()), 'small')]);
+  });
 }
 
 // attempt makes one change and shows how it went. It returns whether the change was made.
@@ -63,25 +76,62 @@ export async function attempt(what, done) {
     if (done) toast(done);
     return true;
   } catch (err) {
-    toast(err.message, true);
+    toast(err.message, !(err instanceof api.Cancelled));
     return false;
   }
 }
 
+// A Sender makes a change from a dialog: it says there that it waits or why it failed, and gives up when the dialog closes.
+export class Sender {
+  constructor(go) {
+    this.go = go;
+    this.stop = new AbortController();
+    this.note = h('p', { role: 'alert' });
+  }
+
+  say(text, bad) {
+    this.note.textContent = text;
+    this.note.className = bad ? 'bad-text' : 'waiting-text';
+  }
+
+  // send returns whether the change was made.
+  async send(what) {
+    this.go.disabled = true;
+    this.said = '';
+    this.say('');
+    try {
+      await what({ signal: this.stop.signal, waits: waits => this.say(waits ? 'Waiting for Chronos … Cancel takes it back.' : '') });
+      return true;
+    } catch (err) {
+      if (err instanceof api.Cancelled) toast(err.message);
+      else this.say(err.message, true);
+      this.said = err instanceof api.Cancelled ? '' : err.message;
+      this.go.disabled = false;
+      return false;
+    }
+  }
+
+  // within has the sender give up when the dialog closes.
+  within(el) { el.addEventListener('close', () => this.stop.abort()); }
+}
+
+export const semicolons = 'Chronos removes each ; from arguments, as the original does.';
+
 // askRun asks for the arguments of one run, if whoever asks may give any, and starts it.
 export function askRun(row, withArguments) {
-  return dialog(`Run ${row.name} now`, done => {
-    const args = h('input', { type: 'text', autocomplete: 'off', spellcheck: 'false', autofocus: true });
-    const note = h('p', { class: 'bad-text', role: 'alert' });
+  return dialog(`Run ${row.name} now`, (done, el) => {
+    const removed = h('p', { class: 'waiting-text', role: 'status' });
+    const args = h('input', { type: 'text', autocomplete: 'off', spellcheck: 'false', autofocus: true, input: () => { removed.textContent = args.value.includes(';') ? semicolons : ''; } });
     const go = h('button', { type: 'submit', class: 'button primary' }, 'Run');
+    const sender = new Sender(go);
+    sender.within(el);
     return h('form', {
       submit: async event => {
         event.preventDefault();
-        go.disabled = true;
-        try { await api.runJob(row.name, args.value); done(true); } catch (err) { note.textContent = err.message; go.disabled = false; }
+        if (await sender.send(options => api.runJob(row.name, args.value, options))) done(true);
       },
     }, h('div', { class: 'dialog-body' },
-      withArguments ? field('Arguments', args, 'For this run only, in place of the job’s own. Leave empty to run the job as it is.') : h('p', {}, 'The job runs as it is.'), note),
+      withArguments ? field('Arguments', args, 'For this run only, in place of the job’s own. Leave empty to run the job as it is.') : h('p', {}, 'The job runs as it is.'), removed, sender.note),
     h('div', { class: 'dialog-foot' }, button('Cancel', () => done()), go));
   });
 }

@@ -10,8 +10,13 @@ export class APIError extends Error {
   constructor(status, text) {
     super(text);
     this.status = status;
+    if (status === 401) refused();
   }
 }
+
+// refused is called when Chronos asks for a password.
+let refused = () => {};
+export const whenRefused = listener => { refused = listener; };
 
 async function fail(res) {
   let text = await res.text().catch(() => '');
@@ -35,30 +40,63 @@ export async function get(path, options) {
 
 export const json = (path, options) => get(path, options).then(async res => parse(await res.text()));
 
-// change makes a change. While no instance leads or answers it retries for half a minute:
-// the id of the request makes sure that the change is made once, however often it arrives.
-async function change(method, url, body, more) {
-  const id = Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, '0')).join('');
-  const headers = { 'X-Chronos-Request-Id': id, ...more };
-  if (body !== undefined) headers['Content-Type'] = 'application/json';
-  const until = Date.now() + 30e3;
-  for (let pause = 300; ; pause = Math.min(pause * 2, 3000)) {
-    let res;
-    try { res = await fetch(url, { method, headers, body }); } catch { /* no connection */ }
-    if (res?.ok) return;
-    const again = !res || res.status === 502 || res.status === 503 || res.status === 504;
-    if (!again || Date.now() > until) {
-      if (res) await fail(res);
-      throw new APIError(0, 'Chronos does not answer. Nothing you entered has been lost; try again.');
+// A change that was cancelled is not sent again.
+export class Cancelled extends Error {}
+
+// The changes that wait for Chronos, each { cancel, inDialog }; changed is called when one begins or ends to wait.
+export const waiting = new Set();
+let changed = () => {};
+export const whenWaiting = listener => { changed = listener; };
+
+function list(entry, waits) {
+  if (waiting.has(entry) === waits) return;
+  if (waits) waiting.add(entry); else waiting.delete(entry);
+  entry.waits?.(waits);
+  changed();
+}
+
+// patiently tries until Chronos answers, for half a minute, unless it is cancelled meanwhile: by signal, or by who sees that it waits.
+async function patiently(attempt, { signal, waits } = {}) {
+  const stop = new AbortController(), cancel = () => stop.abort();
+  if (signal?.aborted) cancel();
+  signal?.addEventListener('abort', cancel);
+  const entry = { cancel, waits, inDialog: Boolean(signal) };
+  const slow = setTimeout(() => list(entry, true), 1000), until = Date.now() + 30e3;
+  try {
+    for (let pause = 300; ; pause = Math.min(pause * 2, 3000)) {
+      if (stop.signal.aborted) throw new Cancelled('Cancelled: it will not be sent again.');
+      let res;
+      try { res = await attempt(stop.signal); } catch { /* no connection */ }
+      if (res?.ok) return res;
+      if (!res && stop.signal.aborted) throw new Cancelled('Cancelled while it was being sent: look whether Chronos has received it.');
+      const again = !res || res.status === 502 || res.status === 503 || res.status === 504;
+      if (!again || Date.now() > until) {
+        if (res) await fail(res);
+        throw new APIError(0, 'Chronos does not answer. Nothing you entered has been lost; try again.');
+      }
+      list(entry, true);
+      await new Promise(done => { setTimeout(done, pause); stop.signal.addEventListener('abort', done); });
     }
-    await new Promise(done => setTimeout(done, pause));
+  } finally {
+    clearTimeout(slow);
+    signal?.removeEventListener('abort', cancel);
+    list(entry, false);
   }
 }
 
-export const runJob = (name, args) => change('PUT', new URL(`job/${segment(name)}` + (args ? '?arguments=' + segment(args) : ''), plain));
-export const killJob = name => change('DELETE', new URL(`task/kill/${segment(name)}`, plain));
-export const deleteJob = name => change('DELETE', new URL(`job/${segment(name)}`, plain));
-export const markSuccess = name => change('PUT', new URL(`job/success/${segment(name)}`, plain));
+// change makes a change. While no instance leads or answers it waits:
+// the id of the request makes sure that the change is made once, however often it arrives.
+function change(method, url, { body, headers, ...options } = {}) {
+  const id = Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, '0')).join('');
+  const all = { 'X-Chronos-Request-Id': id, ...headers };
+  if (body !== undefined) all['Content-Type'] = 'application/json';
+  return patiently(signal => fetch(url, { method, headers: all, body, signal }), options);
+}
+
+export const runJob = (name, args, options) => change('PUT', new URL(`job/${segment(name)}` + (args ? '?arguments=' + segment(args) : ''), plain), options);
+export const killJob = (name, options) => change('DELETE', new URL(`task/kill/${segment(name)}`, plain), options);
+export const deleteJob = (name, options) => change('DELETE', new URL(`job/${segment(name)}`, plain), options);
+export const markSuccess = (name, options) => change('PUT', new URL(`job/success/${segment(name)}`, plain), options);
 export const runs = (name, options) => json(`runs/${segment(name)}`, options);
 export const queued = (name, options) => json(`queued/${segment(name)}`, options);
 export const upcoming = (name, options) => json(`upcoming/${segment(name)}?count=10`, options);
@@ -83,8 +121,8 @@ export function parse(text) {
 }
 
 // document reads all of a job: it merges both dialects, each of which leaves out some keys.
-export async function document(name) {
-  const [two, three] = await Promise.all([json(new URL(`job/${segment(name)}`, plain)), json(`job/${segment(name)}`)]);
+export async function document(name, read = json) {
+  const [two, three] = await Promise.all([read(new URL(`job/${segment(name)}`, plain)), read(at(`job/${segment(name)}`))]);
   const members = Object.entries(three);
   const put = (key, after) => {
     if (!(key in two) || key in three) return;
@@ -99,8 +137,8 @@ export async function document(name) {
 }
 
 // saveJob posts a job. If strict, a strange document is refused, because somebody is there to fix it.
-export function saveJob(doc, strict) {
-  return change('POST', new URL(doc.parents ? 'dependency' : 'iso8601', plain), JSON.stringify(doc), strict && { Prefer: 'handling=strict' });
+export function saveJob(doc, strict, options) {
+  return change('POST', new URL(doc.parents ? 'dependency' : 'iso8601', plain), { body: JSON.stringify(doc), headers: strict && { Prefer: 'handling=strict' }, ...options });
 }
 
 // The keys of a job's document that Chronos itself updates.
@@ -124,7 +162,7 @@ export function merge(before, edited, now) {
 }
 
 // alter changes some keys of a job as it is at this moment.
-export async function alter(name, changes) {
-  const doc = await document(name);
-  await saveJob({ ...doc, ...changes });
+export async function alter(name, changes, options) {
+  const read = async url => parse(await (await patiently(signal => fetch(url, { cache: 'no-store', signal }), options)).text());
+  await saveJob({ ...await document(name, read), ...changes }, false, options);
 }

@@ -1,5 +1,7 @@
 import { may } from './access.js';
-import { append, button, dialog, h, replace, toast } from './dom.js';
+import { showWaiting } from './actions.js';
+import { append, button, closeMenus, dialog, h, replace, toast } from './dom.js';
+import { short } from './format.js';
 import { start, store, watch } from './live.js';
 import overview from './overview.js';
 import jobs from './jobs.js';
@@ -55,7 +57,7 @@ function show() {
   document.title = [parts[0], name === 'job' ? '' : name, 'Chronos'].filter(Boolean).join(' · ');
   replace(main);
   if (!store.loaded) {
-    append(main, store.error ? h('div', { class: 'empty' }, h('p', {}, store.error), h('p', { class: 'dim' }, 'Retrying …'))
+    append(main, store.error ? h('div', { class: 'empty' }, h('p', {}, store.error), store.state !== 'denied' && h('p', { class: 'dim' }, 'Retrying …'))
       : h('div', { class: 'empty' }, h('p', {}, 'Loading …')));
     return;
   }
@@ -76,7 +78,7 @@ addEventListener('beforeunload', event => { if (page?.unsaved?.()) event.prevent
 
 // Pages may record their state in the address without being drawn again.
 export function note(hash) {
-  history.replaceState(null, '', hash);
+  history.replaceState(history.state, '', hash);
   shown = location.hash;
 }
 
@@ -97,10 +99,24 @@ const logOut = () => { location.href = new URL('scheduler/logout', new URL('.', 
 
 const linkState = document.getElementById('link-state');
 
+const outage = document.getElementById('outage');
+
+// showOutage says on every page that what it shows is old.
+function showOutage() {
+  const { state, loaded, since } = store;
+  outage.hidden = state === 'live' || state === 'connecting' || state === 'lost' && !loaded;
+  if (outage.dataset.shown === state + since) return;
+  outage.dataset.shown = state + since;
+  replace(outage, state === 'denied'
+    ? ['Chronos does not take your password any more. ', button('Log in', () => location.reload(), 'small')]
+    : state === 'lost' && [`No answer from Chronos since ${short(since)}. What you see is from then; changes wait until it is back.`]);
+}
+
 let wasLoaded = false, pending = null, frame = 0;
 watch(names => {
   linkState.className = 'link-state ' + store.state;
-  linkState.textContent = { live: 'Live', lost: 'Reconnecting …', connecting: 'Connecting …' }[store.state];
+  linkState.textContent = { live: 'Live', lost: 'Reconnecting …', connecting: 'Connecting …', denied: 'Logged out' }[store.state];
+  showOutage();
   linkState.title = store.info ? `Leader: ${store.info.leader || 'none'}` : '';
   if (!store.loaded) { show(); return; }
   showUser();
@@ -115,6 +131,7 @@ watch(names => {
 });
 
 const shortcuts = [
+  ['Ctrl+S', 'Save the job that is edited'],
   ['/', 'Search jobs'], ['↑ ↓', 'Move in the table'], ['Enter', 'Open the job'], ['Space', 'Select it'], ['Esc', 'Clear the selection, close'],
   ['n', 'New job'], ['o', 'Overview'], ['j', 'Jobs'], ['g', 'Graph'], ['?', 'This list'],
 ];
@@ -124,11 +141,15 @@ function help() {
     shortcuts.map(([key, text]) => [h('dt', {}, key.split(' ').map(k => h('kbd', {}, k))), h('dd', {}, text)]))));
 }
 
+document.addEventListener('pointerdown', event => { closeMenus(event.target.closest('details.menu')); });
+document.addEventListener('click', event => { if (event.target.closest('.menu-items > *')) closeMenus(); });
+
 document.addEventListener('keydown', event => {
-  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+  if (event.defaultPrevented || event.altKey || document.querySelector('dialog[open]')) return;
+  if (event.key === 'Escape' && closeMenus()) { event.preventDefault(); return; }
   const typing = event.target.closest('input, textarea, select, [contenteditable]');
-  if (page?.key?.(event, Boolean(typing))) { event.preventDefault(); return; }
-  if (typing) return;
+  if ((event.key === 's' || !event.ctrlKey && !event.metaKey) && page?.key?.(event, Boolean(typing))) { event.preventDefault(); return; }
+  if (typing || event.ctrlKey || event.metaKey) return;
   const go = { n: may('edit') && '#new', o: '#overview', j: '#jobs', g: '#graph' }[event.key];
   if (go) location.hash = go;
   else if (event.key === '?') help();
@@ -145,5 +166,6 @@ document.getElementById('theme').addEventListener('click', () => {
   dispatchEvent(new Event('themechange'));
 });
 
+showWaiting(document.getElementById('waiting'));
 show();
 start();

@@ -52,6 +52,22 @@ export function field(label, control, hint, extraClass = '') {
   return h('div', { class: 'field ' + extraClass }, parts);
 }
 
+// complain shows at a control's field what is wrong with its value, nothing if the text is empty.
+export function complain(control, text) {
+  const place = control.closest('.field') ?? control.parentElement;
+  let note = place.querySelector(':scope > .complaint');
+  if (!text) {
+    note?.remove();
+    control.removeAttribute('aria-invalid');
+    return;
+  }
+  control.setAttribute('aria-invalid', 'true');
+  if (note?.textContent === text) return;
+  if (!note) place.append(note = h('small', { class: 'bad-text complaint', role: 'alert' }));
+  note.textContent = text;
+  place.closest('details')?.setAttribute('open', '');
+}
+
 export function button(label, click, kind = '') {
   return h('button', { type: 'button', class: 'button ' + kind, click }, label);
 }
@@ -90,9 +106,19 @@ export function dialog(title, build, wide) {
 export function confirm(title, what, verb, danger) {
   return dialog(title, done => [
     h('div', { class: 'dialog-body' }, what),
-    h('div', { class: 'dialog-foot' }, button('Cancel', () => done(false)),
-      h('button', { type: 'button', class: 'button ' + (danger ? 'danger' : 'primary'), autofocus: true, click: () => done(true) }, verb)),
+    h('div', { class: 'dialog-foot' }, h('button', { type: 'button', class: 'button', autofocus: danger, click: () => done(false) }, 'Cancel'),
+      h('button', { type: 'button', class: 'button ' + (danger ? 'danger' : 'primary'), autofocus: !danger, click: () => done(true) }, verb)),
   ]);
+}
+
+// closeMenus closes the menus that are open, except one, and returns whether there were any.
+export function closeMenus(except) {
+  const open = [...document.querySelectorAll('details.menu[open]')].filter(menu => menu !== except);
+  for (const menu of open) {
+    if (menu.contains(document.activeElement)) menu.querySelector('summary').focus();
+    menu.open = false;
+  }
+  return open.length > 0;
 }
 
 export function empty(text, ...more) {

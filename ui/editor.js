@@ -1,13 +1,14 @@
 import * as api from './api.js';
+import { Sender } from './actions.js';
 import { button, dialog, empty, h, link, replace, toast } from './dom.js';
 import { store } from './live.js';
 import { Form } from './form.js';
 import { changes } from './diff.js';
-import { plural } from './format.js';
+import { plural, viewerZone } from './format.js';
 
 const hashOf = name => '#jobs/' + encodeURIComponent(name);
 
-const blank = { name: '', command: '', shell: true, epsilon: 'PT60S', retries: 2, owner: '', ownerName: '', description: '', disabled: false, schedule: '', scheduleTimeZone: '' };
+const blank = { name: '', command: '', shell: true, epsilon: 'PT60S', retries: 2, owner: '', ownerName: '', description: '', disabled: false, schedule: '0 6 * * *', scheduleTimeZone: viewerZone };
 
 export default function editor(main, [name], query) {
   const page = new Editor(main, name, query.get('from'), query.get('parent'));
@@ -88,6 +89,7 @@ class Editor {
     this.body.setAttribute('aria-labelledby', 'tab-' + tab);
     if (tab === 'form') {
       this.form = new Form(this.doc, !this.name, doc => { this.doc = doc; this.edited(); });
+      this.form.mended = () => this.recheck();
       replace(this.body, this.form.element);
     } else {
       this.text = h('textarea', { class: 'json-edit mono', spellcheck: 'false', 'aria-label': 'The job as JSON', value: JSON.stringify(this.doc, null, 2), input: () => { this.jsonTouched = true; this.edited(); } });
@@ -116,13 +118,20 @@ class Editor {
   fail(text) {
     this.error.textContent = text;
     this.error.hidden = !text;
+    this.judged = false;
     if (text) this.error.scrollIntoView({ block: 'nearest' });
   }
 
   edited() {
     this.note.textContent = 'Not saved yet.';
+    this.recheck();
     clearTimeout(this.keeping);
     this.keeping = setTimeout(() => this.keep(), 300);
+  }
+
+  // recheck takes back that fields need a change once none does.
+  recheck() {
+    if (this.judged && !this.form?.element.querySelector('[aria-invalid]')) this.fail('');
   }
 
   // keep makes unsaved input survive a reload or a crash of the page.
@@ -151,26 +160,45 @@ class Editor {
 
   async save() {
     if (this.saving || this.tab === 'json' && !this.readJSON()) return;
-    const wrong = this.form?.wrong();
-    if (wrong) { this.fail(wrong); return; }
+    const wrong = this.form?.judgeAll();
+    if (wrong) { this.refuse([...this.form.broken.values()][0] ?? (wrong === 1 ? 'One field needs a change first.' : `${wrong} fields need a change first.`)); return; }
     this.fail('');
     this.saving = true;
     try {
       if (this.name) await this.saveOver(); else await this.create();
     } catch (err) {
-      this.fail(err.message);
-      this.form?.mark(err.message);
+      this.explain(err.message);
       this.keep();
     } finally {
       this.saving = false;
     }
   }
 
+  // refuse says why the job is not saved, until all fields are mended.
+  refuse(text) {
+    this.fail(text);
+    this.judged = true;
+    this.keep();
+  }
+
+  // explain shows what the server says about the job: at its fields, and the rest above them.
+  explain(message) {
+    const rest = this.form ? this.form.mark(message) : message;
+    if (rest) this.fail(rest); else this.refuse('Chronos does not take the job as it is: the marked fields say why.');
+  }
+
   async create() {
     const { name } = this.doc;
     if (!name) throw new Error('The job needs a name.');
     if (store.jobs.has(name)) throw new Error(`There is a job “${name}” already.`);
-    await api.saveJob(this.doc, true);
+    const save = this.main.querySelector('#save'), giveUp = button('Cancel the change', () => this.stop.abort(), 'small');
+    this.stop = new AbortController();
+    save.disabled = true;
+    try {
+      await api.saveJob(this.doc, true, { signal: this.stop.signal, waits: waits => replace(this.note, waits ? ['Waiting for Chronos … ', giveUp] : '') });
+    } finally {
+      save.disabled = false;
+    }
     this.saved(name);
   }
 
@@ -180,17 +208,19 @@ class Editor {
     const { doc, conflicts, taken } = api.merge(this.base, this.doc, now);
     const list = changes(now, doc);
     if (list.length === 0) { toast('There is nothing to save: nothing has changed.'); return; }
-    const ok = await dialog('Save these changes?', done => {
-      const problem = h('p', { class: 'bad-text', role: 'alert' });
+    const ok = await dialog('Save these changes?', (done, el) => {
       const go = h('button', { type: 'button', class: 'button primary', autofocus: true, click: async () => {
-        go.disabled = true;
-        problem.textContent = '';
-        try { await api.saveJob(doc, true); done(true); } catch (err) { problem.textContent = err.message; this.form?.mark(err.message); this.keep(); go.disabled = false; }
+        if (await sender.send(options => api.saveJob(doc, true, options))) { done(true); return; }
+        if (!sender.said) return;
+        this.explain(sender.said);
+        this.keep();
       } }, 'Save');
+      const sender = new Sender(go);
+      sender.within(el);
       return [h('div', { class: 'dialog-body' },
         conflicts.length > 0 && h('p', { class: 'alert bad' }, `Meanwhile somebody else has changed ${conflicts.join(', ')} too. Saving overwrites that.`),
         taken.length > 0 && h('p', { class: 'alert' }, `Changed meanwhile by somebody else, and kept: ${taken.join(', ')}.`),
-        list.map(c => c.element), problem),
+        list.map(c => c.element), sender.note),
       h('div', { class: 'dialog-foot' }, h('span', { class: 'dim' }, plural(list.length, 'field')), button('Back', () => done(false)), go)];
     }, true);
     if (ok) this.saved(this.name);
@@ -220,6 +250,7 @@ class Editor {
     this.left = true;
     clearTimeout(this.keeping);
     clearTimeout(this.goWhenSeen?.timer);
+    this.stop?.abort();
     this.form?.close();
   }
 }

@@ -1,5 +1,8 @@
-import { button, field, h, newId, replace } from './dom.js';
+import { semicolons } from './actions.js';
+import { button, complain, field, h, newId, replace } from './dom.js';
 import { parse } from './api.js';
+import { problems } from './check.js';
+import { viewerZone } from './format.js';
 import { store } from './live.js';
 import { ScheduleEditor } from './schedule.js';
 
@@ -36,7 +39,7 @@ const json = (hint, rowCount = 3) => ({
         else {
           try { set(parse(el.value)); } catch (err) { form.broken.set(el, `${label} is not JSON: ${err.message}`); }
         }
-        if (form.broken.has(el)) el.setAttribute('aria-invalid', 'true'); else el.removeAttribute('aria-invalid');
+        complain(el, form.broken.get(el));
       },
     });
     return el;
@@ -47,7 +50,7 @@ const sections = [
   ['What it does', true, {
     command: ['Command', long('Run by /bin/sh unless “Shell” is off', 3)],
     shell: ['Shell', flag('Off: the command is a program, with the arguments below')],
-    arguments: ['Arguments', strings('argument', 'Appended to the command, or passed to the program')],
+    arguments: ['Arguments', strings('argument', 'Appended to the command, or passed to the program. ' + semicolons)],
     environmentVariables: ['Environment', list('variable', { name: text(), value: text() })],
     description: ['Description', long('', 2, false)],
     owner: ['Owner', text('Mail addresses, separated by commas, that are notified of failures')],
@@ -95,37 +98,70 @@ export class Form {
     this.changed = changed;
     this.stored = isNew ? null : doc.name; // the job that is edited
     this.broken = new Map(); // controls with unreadable values, and the reasons
+    this.isNew = isNew;
+    this.mended = null; // called when a field that the server judges has been mended
+    this.touched = new Set(); // keys that the user has changed, whose values are judged
+    this.refused = new Map(); // what the server says about keys, until they are changed
     this.element = h('form', { class: 'job-form', submit: e => e.preventDefault() }, this.basics(isNew), sections.map(s => this.section(...s)), this.others());
   }
 
-  // mark shows what the server says about keys, one per line, at their fields until they are edited.
+  controlOf(key) { return this.element.querySelector(`[data-key="${CSS.escape(key)}"]`); }
+
+  // mark shows what the server says about keys, one per line, at their fields until they are edited. It returns the lines for which there is no field.
   mark(message) {
-    for (const [, path, text] of message.matchAll(/^(\w+(?:[.[][^:]*)?): (.*)$/gm)) {
-      const key = path.replace(/\[.*/, '');
-      const el = this.element.querySelector(`[data-key="${CSS.escape(key)}"]`);
-      if (!el) continue;
-      const note = h('small', { class: 'bad-text', role: 'alert' }, text);
-      el.setAttribute('aria-invalid', 'true');
-      el.closest('.field')?.append(note);
-      el.closest('details')?.setAttribute('open', '');
-      el.addEventListener('input', () => { note.remove(); el.removeAttribute('aria-invalid'); }, { once: true });
+    const rest = [];
+    for (const line of message.split('\n')) {
+      const [, path, text] = /^(\w+(?:[.[][^:]*)?): (.*)$/.exec(line) ?? (/job's name is invalid/.test(line) ? [line, 'name', line] : []);
+      const key = path?.replace(/\[.*/, '');
+      if (key && this.controlOf(key)) this.refused.set(key, text); else rest.push(line);
     }
+    this.judge();
+    return rest.join('\n').trim();
   }
 
-  wrong() { return [...this.broken.values()][0]; }
+  // judge shows what is wrong at the fields that the user has changed, and returns how many others are wrong.
+  judge() {
+    const found = problems(this.doc, this.isNew);
+    for (const el of this.element.querySelectorAll('[data-key]')) {
+      const { key } = el.dataset;
+      const text = this.refused.get(key) ?? (this.touched.has(key) ? found.get(key) : '') ?? '';
+      if (text || el.hasAttribute('aria-invalid') && !this.broken.has(el) && !this.schedule?.owns(el)) complain(el, text);
+    }
+    return found;
+  }
+
+  // judgeAll judges every field, and goes to the first that is wrong. It returns how many are.
+  judgeAll() {
+    for (const key of problems(this.doc, this.isNew).keys()) this.touched.add(key);
+    const n = this.judge().size + this.broken.size + (this.schedule?.wrong ? 1 : 0);
+    if (n) this.element.querySelector('[aria-invalid]')?.focus();
+    return n;
+  }
+
+  // touch notes that the user has changed a key.
+  touch(key) {
+    this.touched.add(key);
+    this.refused.delete(key);
+  }
 
   close() { this.schedule?.close(); }
 
   // set changes one key, container.image style for those of the container.
   set(path, value) {
     const [key, member] = path.split('.');
+    this.touch(path);
     if (key === 'epsilon') this.schedule?.askSoon();
     if (member === undefined) this.doc = withKey(this.doc, key, value);
     else {
       const container = member === 'type' && value === undefined ? undefined : withKey(this.doc.container ?? {}, member, value === '' ? undefined : value);
       this.doc = withKey(this.doc, 'container', container && (container.type || Object.keys(container).length) ? container : undefined);
     }
+    this.told();
+  }
+
+  told() {
     this.changed(this.doc);
+    this.judge();
   }
 
   value(path) {
@@ -173,10 +209,10 @@ export class Form {
     } else {
       this.keptParents = this.doc.parents;
       this.doc = withKey(this.doc, 'parents', undefined);
-      this.doc = withKey(withKey(this.doc, 'schedule', this.kept?.schedule ?? ''), 'scheduleTimeZone', this.kept?.scheduleTimeZone ?? '');
+      this.doc = withKey(withKey(this.doc, 'schedule', this.kept?.schedule ?? '0 6 * * *'), 'scheduleTimeZone', this.kept?.scheduleTimeZone ?? viewerZone);
     }
-    this.changed(this.doc);
     this.showTrigger();
+    this.told();
   }
 
   showTrigger() {
@@ -187,10 +223,10 @@ export class Form {
       return;
     }
     this.schedule = new ScheduleEditor(this.doc.schedule, this.doc.scheduleTimeZone, (schedule, zone) => {
-      if (schedule !== (this.doc.schedule ?? '')) this.doc = withKey(this.doc, 'schedule', schedule);
-      if (zone !== (this.doc.scheduleTimeZone ?? '')) this.doc = withKey(this.doc, 'scheduleTimeZone', zone);
-      this.changed(this.doc);
-    }, { name: this.stored, typed: () => this.doc.name, epsilon: () => this.doc.epsilon });
+      if (schedule !== (this.doc.schedule ?? '')) { this.doc = withKey(this.doc, 'schedule', schedule); this.touch('schedule'); }
+      if (zone !== (this.doc.scheduleTimeZone ?? '')) { this.doc = withKey(this.doc, 'scheduleTimeZone', zone); this.touch('scheduleTimeZone'); }
+      this.told();
+    }, { name: this.stored, typed: () => this.doc.name, epsilon: () => this.doc.epsilon, mended: () => this.mended?.() });
     replace(this.trigger, this.schedule.element);
   }
 

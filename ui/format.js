@@ -128,7 +128,7 @@ export function stateBadges(row) {
     row.disabled && badge('disabled'),
     row.problem && badge('problem'),
     row.state === 'running' ? badge('running', row.running > 1 ? `${row.running} running` : 'running') : row.state === 'queued' && badge('queued'),
-    badge(row.status),
+    badge(row.result),
   ];
 }
 

@@ -1,51 +1,55 @@
+import { askRun } from './actions.js';
 import { may } from './access.js';
-import { button, empty, h, link, newId, replace } from './dom.js';
-import { plural, squares, stateBadges } from './format.js';
+import { button, empty, h, link, newId, replace, toast } from './dom.js';
+import { count, plural, squares, stateBadges } from './format.js';
 import { relatives, store } from './live.js';
-import { layout, size } from './layout.js';
+import { groups, layout, siblings, size } from './layout.js';
+import { Canvas } from './canvas.js';
 import { note } from './app.js';
 
-export default function graph(main, parts) {
-  const page = new GraphPage(main, parts[0] ? parts.join('/') : '');
+const hashOf = name => '#jobs/' + encodeURIComponent(name);
+const readable = 0.85; // the scale below which names are hard to read
+const manyJobs = 40;   // more are not shown at once unless asked for
+
+export default function graph(main, parts, query) {
+  const page = new GraphPage(main, parts[0] ? parts.join('/') : '', query);
   page.rebuild(true);
+  page.restore(query.get('view'));
   return page;
 }
 
 class GraphPage {
-  constructor(main, focus) {
-    this.focus = focus;      // the job whose relatives are shown, '' for all
-    this.at = focus;         // the job that is selected
-    this.view = { x: 0, y: 0, k: 1 };
+  constructor(main, focus, query) {
+    this.focus = focus;                      // the job whose relatives are shown, '' for all
+    this.at = query.get('at') ?? focus;      // the job that is selected
+    this.dag = query.get('dag') ?? undefined; // a job of the DAG that is shown, '' for all
+    this.unfolded = new Set(query.getAll('open')); // first names of siblings that are shown one by one
     const names = newId('names');
     this.find = h('input', {
       type: 'search', list: names, placeholder: 'Find a job', 'aria-label': 'Find a job', autocomplete: 'off',
-      input: () => { this.suggest(); if (store.jobs.has(this.find.value)) this.select(this.find.value, true); },
-      keydown: e => { if (e.key === 'Enter') this.select(this.firstMatch(), true); },
+      input: () => { this.suggest(); if (store.jobs.has(this.find.value)) this.goTo(this.find.value); },
+      keydown: e => { if (e.key === 'Enter') this.goTo(this.firstMatch()); },
     });
     this.names = h('datalist', { id: names });
     this.only = h('input', { type: 'checkbox', id: newId('only'), checked: Boolean(focus), change: () => this.restrict() });
-    this.lone = h('input', { type: 'checkbox', id: newId('lone'), change: () => this.rebuild(true) });
+    this.lone = h('input', { type: 'checkbox', id: newId('lone'), change: () => { this.dag = ''; this.rebuild(true); } });
     this.count = h('span', { class: 'dim count', role: 'status' });
-    this.canvas = h('canvas', { class: 'graph', tabindex: 0, role: 'application', 'aria-label': 'Dependency graph. Arrow keys go to parents, children and siblings, Enter opens the job, plus and minus zoom.' });
     this.info = h('aside', { class: 'panel node-info', hidden: true, 'aria-label': 'Selected job', 'aria-live': 'polite' });
     this.none = h('div', { hidden: true });
-    this.stage = h('div', { class: 'stage' }, this.canvas, this.info, h('div', { class: 'zoom' },
-      zoomButton('+', 'Zoom in', () => this.zoom(1.4)), zoomButton('−', 'Zoom out', () => this.zoom(1 / 1.4)), zoomButton('⤢', 'Show all', () => this.fit())));
+    this.dags = h('nav', { class: 'panel dags', 'aria-label': 'Groups of dependent jobs' });
+    this.canvas = new Canvas({ look: name => this.look(name), select: (name, move) => this.select(name, move), open: name => this.open(name), moved: () => this.later() });
+    this.stage = h('div', { class: 'stage' }, this.canvas.element, this.info, h('div', { class: 'zoom' },
+      zoomButton('+', 'Zoom in', () => this.canvas.zoom(1.4)), zoomButton('−', 'Zoom out', () => this.canvas.zoom(1 / 1.4)), zoomButton('↔', 'Fit the width', () => this.canvas.fit(readable)), zoomButton('⤢', 'Show all', () => this.canvas.fit(0.02))));
+    this.body = h('div', { class: 'graph-body' }, this.dags, this.stage);
     replace(main, h('div', { class: 'toolbar' }, h('h1', {}, 'Graph'), this.find, this.names,
       h('label', { class: 'check', htmlFor: this.only.id }, this.only, 'only relatives'), h('label', { class: 'check', htmlFor: this.lone.id }, this.lone, 'unrelated jobs'), this.count),
-    this.stage, this.none);
-    this.listen();
-    this.observer = new ResizeObserver(() => this.resized());
-    this.observer.observe(this.stage);
-    this.recolour = () => { this.colours = null; this.later(); };
-    this.dark = matchMedia('(prefers-color-scheme: dark)');
-    this.dark.addEventListener('change', this.recolour);
-    addEventListener('themechange', this.recolour);
+    this.body, this.none);
+    this.canvas.attach(this.stage);
   }
 
   suggest() {
     const typed = this.find.value.toLowerCase(), found = [];
-    for (const name of this.graph.nodes.keys()) {
+    for (const name of store.jobs.keys()) {
       if (name.toLowerCase().includes(typed)) found.push(name);
       if (found.length === 30) break;
     }
@@ -54,42 +58,107 @@ class GraphPage {
 
   firstMatch() {
     const typed = this.find.value.toLowerCase();
-    return typed && [...this.graph.nodes.keys()].find(name => name.toLowerCase().includes(typed));
+    return typed && [...store.jobs.keys()].find(name => name.toLowerCase().includes(typed));
   }
 
   // shape is what the layout depends on: while it stays, only colours change.
   shape() {
     let text = '';
     for (const row of store.jobs.values()) if (row.parents) text += row.name + '<' + row.parents.join() + '\n';
-    return `${text}#${this.lone.checked || this.focus ? [...store.jobs.keys()].join() : ''}#${this.focus}`;
+    return `${text}#${this.lone.checked || this.focus ? [...store.jobs.keys()].join() : ''}#${this.focus}#${this.dag}#${[...this.unfolded].join('\n')}`;
+  }
+
+  // families finds the DAGs, the largest first.
+  families() {
+    const names = [...store.jobs.keys()].filter(name => store.jobs.get(name).parents || store.children.has(name));
+    const known = list => [...list ?? []].filter(name => store.jobs.has(name));
+    const parents = new Map(names.map(name => [name, known(store.jobs.get(name).parents)]));
+    const children = new Map(names.map(name => [name, known(store.children.get(name))]));
+    return groups(names, parents, children).map(list => list.sort()).sort((a, b) => b.length - a.length || (a[0] < b[0] ? -1 : 1));
   }
 
   rebuild(fit) {
     const shape = this.shape();
     if (shape !== this.shaped) {
-      this.shaped = shape;
       if (this.focus && !store.jobs.has(this.focus)) { this.focus = ''; this.only.checked = false; }
-      const all = this.focus ? [...relatives(this.focus)] : [...store.jobs.keys()];
-      const names = all.filter(name => store.jobs.has(name) && (this.focus || this.lone.checked || store.jobs.get(name).parents || store.children.has(name)));
-      this.graph = layout(names, name => store.jobs.get(name)?.parents);
-      this.cells = null;
-      this.hidden = this.focus ? 0 : all.length - names.length;
+      this.list = this.families();
+      const related = this.list.reduce((sum, list) => sum + list.length, 0);
+      if (this.dag === undefined) this.dag = related > manyJobs && this.list.length > 1 && !this.lone.checked ? this.list[0][0] : '';
+      if (this.dag && !this.list.some(list => list.includes(this.dag))) this.dag = '';
+      this.shaped = this.shape();
+      this.arrange(this.shown());
+      this.showDags();
     }
-    const n = this.graph.nodes.size;
-    this.count.textContent = plural(n, 'job') + (this.hidden > 0 ? `, ${this.hidden.toLocaleString()} unrelated jobs not shown` : '');
-    this.stage.hidden = n === 0;
-    this.none.hidden = n > 0;
-    if (n === 0) {
+    const shown = this.shownCount, hidden = store.jobs.size - shown;
+    this.count.textContent = plural(shown, 'job') + (!this.focus && hidden > 0 ? `, ${count(hidden)} not shown` : '');
+    this.body.hidden = shown === 0;
+    this.none.hidden = shown > 0;
+    if (shown === 0) {
       replace(this.none, empty(store.jobs.size ? 'No job depends on another.' : 'There are no jobs yet.',
         may('edit') && link(store.jobs.size ? 'Create a dependent job' : 'Create the first one', '#new', { class: 'button primary' })));
     }
-    if (this.at && !this.graph.nodes.has(this.at)) this.at = '';
+    if (this.at && !this.graph.nodes.has(this.nodeOf(this.at))) this.at = '';
+    this.canvas.selected = this.at && this.nodeOf(this.at);
     this.showInfo();
     if (fit) {
-      this.resized();
-      this.fit(this.w < 600 ? 0.6 : 0.02);
-      if (this.at && this.view.k > 0.5) this.reveal(this.at);
+      this.canvas.resized();
+      this.canvas.fit(readable);
+      if (this.at) this.canvas.reveal(this.canvas.selected);
     }
+    this.canvas.later();
+  }
+
+  // shown returns the names of the jobs that are to be seen.
+  shown() {
+    if (this.focus) return [...relatives(this.focus)].filter(name => store.jobs.has(name));
+    if (this.dag) return this.list.find(list => list.includes(this.dag));
+    return this.lone.checked ? [...store.jobs.keys()] : this.list.flat();
+  }
+
+  // arrange lays out jobs, with one node for many siblings that are all alike.
+  arrange(names) {
+    this.shownCount = names.length;
+    const inside = new Set(names), near = list => [...list ?? []].filter(name => inside.has(name));
+    this.alike = siblings(names, name => near(store.jobs.get(name).parents), name => near(store.children.get(name)));
+    for (const [name, list] of this.alike) if (this.unfolded.has(list[0])) this.alike.delete(name);
+    const nodes = new Set(names.map(name => this.nodeOf(name)));
+    this.graph = layout([...nodes], node => [...new Set(near(store.jobs.get(this.members(node)[0])?.parents).map(name => this.nodeOf(name)))]);
+    this.canvas.show(this.graph);
+  }
+
+  // nodeOf names the node that a job is drawn as, members the jobs of a node. No job's name has a slash before it.
+  nodeOf(name) {
+    const list = this.alike.get(name);
+    return list ? '/' + list[0] : name;
+  }
+
+  members(node) { return node.startsWith('/') ? this.alike.get(node.slice(1)) : [node]; }
+
+  // look says how a node is drawn.
+  look(node) {
+    const rows = this.members(node).map(name => store.jobs.get(name)).filter(Boolean);
+    if (rows.length === 0) return null;
+    const kind = row => row.problem ? 'failure' : row.state === 'running' ? 'running' : row.state === 'queued' ? 'queued' : { killed: 'queued', lost: 'failure' }[row.result] ?? row.result;
+    const worst = ['failure', 'running', 'queued', 'success', 'fresh'].find(k => rows.some(row => kind(row) === k));
+    const row = rows[0];
+    if (rows.length === 1) return { name: row.name, kind: kind(row), off: row.disabled, text: [row.state === 'idle' ? row.result : row.state, row.disabled && 'disabled', row.problem && 'problem'].filter(Boolean).join(', ') };
+    const failed = rows.filter(r => kind(r) === 'failure').length, running = rows.filter(r => kind(r) === 'running').length;
+    return { name: `${rows.length} jobs: ${commonPrefix(rows)}…`, kind: worst, many: true, text: [failed && `${failed} failed`, running && `${running} running`, 'open to see each'].filter(Boolean).join(', ') };
+  }
+
+  showDags() {
+    this.dags.hidden = this.list.length < 2;
+    const item = (id, title, list) => h('button', { type: 'button', 'aria-pressed': String(!this.focus && (id ? list.includes(this.dag) : !this.dag)), click: () => this.choose(id) },
+      h('span', { class: 'dag-name', title }, title), h('small', { class: 'dim' }, plural(list.length, 'job')), trouble(list));
+    replace(this.dags, item('', 'All of them', this.list.flat()), this.list.slice(0, 300).map(list => item(list[0], titleOf(list), list)),
+      this.list.length > 300 && h('p', { class: 'dim pad' }, `and ${count(this.list.length - 300)} more: find a job of theirs`));
+  }
+
+  choose(dag) {
+    this.dag = dag;
+    this.focus = this.at = '';
+    this.only.checked = false;
+    this.rebuild(true);
     this.later();
   }
 
@@ -100,231 +169,117 @@ class GraphPage {
       this.find.focus();
       return;
     }
-    note(this.focus ? '#graph/' + encodeURIComponent(this.focus) : '#graph');
     this.rebuild(true);
+    this.later();
   }
 
-  select(name, move) {
-    if (!name || !this.graph.nodes.has(name)) return;
+  // goTo shows a job, wherever it is.
+  goTo(name) {
+    if (!name || !store.jobs.has(name)) return;
+    const family = this.list.find(list => list.includes(name));
     this.at = name;
+    if (this.focus && !relatives(this.focus).has(name)) { this.focus = ''; this.only.checked = false; }
+    if (!family) { this.lone.checked = true; this.dag = ''; } else if (this.dag && !family.includes(this.dag)) this.dag = family[0];
+    this.rebuild(true);
+    this.later();
+  }
+
+  // select marks the job, or the group of alike ones, of a node.
+  select(node, move) {
+    this.at = node ? this.members(node)[0] : '';
+    this.canvas.selected = node;
     this.showInfo();
-    if (move) this.reveal(name);
+    if (node && move) this.canvas.reveal(node);
+    this.canvas.later();
+    this.later();
+  }
+
+  open(node) {
+    if (!node.startsWith('/')) { location.hash = hashOf(node); return; }
+    this.unfolded.add(node.slice(1));
+    this.rebuild(true);
+    this.select(node.slice(1), true);
+  }
+
+  fold(first) {
+    this.unfolded.delete(first);
+    this.at = '';
+    this.rebuild(true);
     this.later();
   }
 
   showInfo() {
-    const row = store.jobs.get(this.at);
+    const node = this.at && this.nodeOf(this.at), row = store.jobs.get(this.at);
     this.info.hidden = !row;
     if (!row) return;
-    const names = list => list.slice(0, 12).map((n, i) => [i > 0 && ' ', button(n, () => this.select(n, true), 'small quiet')]);
-    const kids = this.graph.children.get(this.at) ?? [], elders = this.graph.parents.get(this.at) ?? [];
+    const names = list => list.slice(0, 12).map((n, i) => [i > 0 && ' ', button(this.look(n)?.name ?? n, () => this.select(n, true), 'small quiet')]);
+    const kids = this.graph.children.get(node) ?? [], elders = this.graph.parents.get(node) ?? [];
     const more = list => list.length > 12 && h('span', { class: 'dim' }, ` and ${list.length - 12} more`);
-    replace(this.info, h('div', { class: 'panel-head' }, h('h2', {}, link(row.name, '#jobs/' + encodeURIComponent(row.name)))),
-      h('div', { class: 'pad' }, h('p', {}, stateBadges(row), ' ', squares(row)),
-        elders.length > 0 && h('p', {}, h('span', { class: 'dim' }, 'after '), names(elders), more(elders)),
-        kids.length > 0 && h('p', {}, h('span', { class: 'dim' }, 'before '), names(kids), more(kids)),
-        h('div', { class: 'inline' }, link('Open', '#jobs/' + encodeURIComponent(row.name), { class: 'button small primary' }),
+    const family = [elders.length > 0 && h('p', {}, h('span', { class: 'dim' }, 'after '), names(elders), more(elders)), kids.length > 0 && h('p', {}, h('span', { class: 'dim' }, 'before '), names(kids), more(kids))];
+    const members = this.members(node);
+    if (members.length > 1) { this.showGroup(node, members, family); return; }
+    const opened = [...this.unfolded].find(first => this.siblingOf(first, this.at));
+    replace(this.info, h('div', { class: 'panel-head' }, h('h2', {}, link(row.name, hashOf(row.name)))),
+      h('div', { class: 'pad' }, h('p', {}, stateBadges(row), ' ', squares(row)), family,
+        h('div', { class: 'inline' }, link('Open', hashOf(row.name), { class: 'button small primary' }),
+          may('run', row) && button('Run', () => this.run(row), 'small'),
+          row.runs && link('Log', hashOf(row.name) + '?run=latest', { class: 'button small' }),
           button('Only relatives', () => { this.only.checked = true; this.restrict(); }, 'small'),
-          may('edit', row) && link('New child', '#new?parent=' + encodeURIComponent(row.name), { class: 'button small' }))));
+          may('edit', row) && link('New child', '#new?parent=' + encodeURIComponent(row.name), { class: 'button small' }),
+          opened && button('Fold its siblings', () => this.fold(opened), 'small'))));
   }
 
-  resized() {
-    const { clientWidth: w, clientHeight: ht } = this.stage;
-    if (!w || !ht) return;
-    const ratio = devicePixelRatio || 1;
-    if (this.canvas.width !== Math.round(w * ratio) || this.canvas.height !== Math.round(ht * ratio)) {
-      this.canvas.width = Math.round(w * ratio);
-      this.canvas.height = Math.round(ht * ratio);
-    }
-    this.w = w;
-    this.h = ht;
-    this.later();
+  siblingOf(first, name) {
+    const parents = n => [...store.jobs.get(n)?.parents ?? []].sort().join('\n');
+    return store.jobs.has(first) && parents(first) === parents(name) && [...store.children.get(first) ?? []].join('\n') === [...store.children.get(name) ?? []].join('\n');
   }
 
-  // fit shows everything, or as much of it from the left as the smallest scale, least, allows.
-  fit(least = 0.02) {
-    if (!this.w || !this.graph.nodes.size) return;
-    const k = Math.min(1.1, Math.max(least, Math.min((this.w - 60) / (this.graph.width || 1), (this.h - 60) / (this.graph.height || 1))));
-    this.view = { k, x: Math.max(least > 0.02 ? 16 : -Infinity, (this.w - this.graph.width * k) / 2), y: Math.max(least > 0.02 ? 16 : -Infinity, (this.h - this.graph.height * k) / 2) };
-    this.later();
+  showGroup(node, members, family) {
+    replace(this.info, h('div', { class: 'panel-head' }, h('h2', {}, `${members.length} jobs with the same parents and children`)),
+      h('div', { class: 'pad' }, h('ul', { class: 'names' }, members.slice(0, 30).map(name => h('li', {}, link(name, hashOf(name)))), members.length > 30 && h('li', { class: 'dim' }, `and ${members.length - 30} more`)), family,
+        h('div', { class: 'inline' }, button('Show each', () => this.open(node), 'small primary'))));
   }
 
-  reveal(name) {
-    const n = this.graph.nodes.get(name);
-    if (!n || !this.w) return;
-    const k = Math.max(this.view.k, 0.7);
-    this.view = { k, x: this.w / 2 - (n.x + size.w / 2) * k, y: this.h / 2 - (n.y + size.h / 2) * k };
-    this.later();
+  async run(row) {
+    if (await askRun(row, may('edit', row))) toast(`${row.name} was started.`);
   }
 
-  zoom(factor, x = this.w / 2, y = this.h / 2) {
-    const v = this.view, k = Math.min(3, Math.max(0.01, v.k * factor));
-    this.view = { k, x: x - (x - v.x) * k / v.k, y: y - (y - v.y) * k / v.k };
-    this.later();
+  // later records in the address what is seen.
+  later() {
+    clearTimeout(this.noting);
+    this.noting = setTimeout(() => this.noteAddress(), 300);
   }
 
-  listen() {
-    const c = this.canvas, fingers = new Map();
-    let moved = 0, spread = 0;
-    const point = e => { const r = c.getBoundingClientRect(); return [e.clientX - r.left, e.clientY - r.top]; };
-    c.addEventListener('wheel', e => { e.preventDefault(); this.zoom(Math.exp(-e.deltaY * (e.ctrlKey ? 0.01 : 0.0015)), ...point(e)); }, { passive: false });
-    c.addEventListener('pointerdown', e => { c.setPointerCapture(e.pointerId); fingers.set(e.pointerId, point(e)); moved = 0; spread = 0; });
-    c.addEventListener('pointermove', e => {
-      if (!fingers.has(e.pointerId)) { c.style.cursor = this.hit(...point(e)) ? 'pointer' : ''; return; }
-      const [x, y] = point(e), [px, py] = fingers.get(e.pointerId);
-      fingers.set(e.pointerId, [x, y]);
-      moved += Math.abs(x - px) + Math.abs(y - py);
-      if (fingers.size === 1) { this.view.x += x - px; this.view.y += y - py; this.later(); return; }
-      const [a, b] = [...fingers.values()], now = Math.hypot(a[0] - b[0], a[1] - b[1]);
-      if (spread) this.zoom(now / spread, (a[0] + b[0]) / 2, (a[1] + b[1]) / 2);
-      spread = now;
-    });
-    const up = e => {
-      if (!fingers.delete(e.pointerId) || e.type === 'pointercancel') return;
-      spread = 0;
-      if (moved > 6 || fingers.size) return;
-      const n = this.hit(...point(e));
-      if (n) this.select(n.name); else { this.at = ''; this.showInfo(); this.later(); }
-    };
-    c.addEventListener('pointerup', up);
-    c.addEventListener('pointercancel', up);
-    c.addEventListener('dblclick', e => { const n = this.hit(...point(e)); if (n) location.hash = '#jobs/' + encodeURIComponent(n.name); });
+  noteAddress() {
+    const q = new URLSearchParams(), { x, y, k } = this.canvas.view;
+    if (this.dag !== undefined && this.list.length > 1 && !this.focus) q.set('dag', this.dag);
+    if (this.at && this.at !== this.focus) q.set('at', this.at);
+    for (const name of this.unfolded) q.append('open', name);
+    q.set('view', [x, y, k].map(n => Math.round(n * 1000) / 1000).join());
+    note('#graph' + (this.focus ? '/' + encodeURIComponent(this.focus) : '') + '?' + q);
+  }
+
+  restore(view) {
+    const [x, y, k] = (view ?? '').split(',').map(Number);
+    if (k > 0) this.canvas.view = { x, y, k };
   }
 
   key(event) {
-    if (event.target !== this.canvas) {
-      if (event.key === '/' && !event.target.closest('input')) { this.find.focus(); return true; }
-      return false;
-    }
-    if (event.key === '+' || event.key === '=') this.zoom(1.3);
-    else if (event.key === '-') this.zoom(1 / 1.3);
-    else if (event.key === '0') this.fit();
-    else if (event.key === '/') this.find.focus();
-    else if (event.key === 'Enter' && this.at) location.hash = '#jobs/' + encodeURIComponent(this.at);
-    else if (event.key === 'Escape') { this.at = ''; this.showInfo(); this.later(); }
-    else if (event.key.startsWith('Arrow')) this.select(this.neighbour(event.key), true);
-    else return false;
-    return true;
+    if (event.key === '/' && !event.target.closest('input')) { this.find.focus(); return true; }
+    return event.target === this.canvas.element && this.canvas.key(event, key => this.neighbour(key));
   }
 
   neighbour(key) {
-    const n = this.graph.nodes.get(this.at);
+    const n = this.graph.nodes.get(this.canvas.selected);
     if (!n) return this.graph.nodes.keys().next().value;
     if (key === 'ArrowLeft') return this.graph.parents.get(n.name)[0];
     if (key === 'ArrowRight') return this.graph.children.get(n.name)[0];
     let best = null;
     for (const other of this.graph.nodes.values()) {
       const dy = (other.y - n.y) * (key === 'ArrowDown' ? 1 : -1);
-      if (other.x === n.x && dy > 0 && (!best || dy < best[0])) best = [dy, other.name];
+      if (Math.abs(other.x - n.x) < size.w && dy > 0 && (!best || dy < best[0])) best = [dy, other.name];
     }
     return best?.[1];
-  }
-
-  // grid finds nodes by position, so that those out of sight cost nothing.
-  grid() {
-    if (this.cells) return this.cells;
-    this.cells = new Map();
-    for (const n of this.graph.nodes.values()) {
-      const key = `${Math.floor(n.x / 1000)},${Math.floor(n.y / 1000)}`;
-      if (!this.cells.has(key)) this.cells.set(key, []);
-      this.cells.get(key).push(n);
-    }
-    return this.cells;
-  }
-
-  *within(x0, y0, x1, y1) {
-    for (let i = Math.floor((x0 - size.w) / 1000); i <= Math.floor(x1 / 1000); i++) {
-      for (let j = Math.floor((y0 - size.h) / 1000); j <= Math.floor(y1 / 1000); j++) yield* this.grid().get(`${i},${j}`) ?? [];
-    }
-  }
-
-  hit(px, py) {
-    const v = this.view, x = (px - v.x) / v.k, y = (py - v.y) / v.k;
-    for (const n of this.within(x, y, x, y)) if (x >= n.x && x <= n.x + size.w && y >= n.y && y <= n.y + size.h) return n;
-    return null;
-  }
-
-  later() {
-    this.frame ||= requestAnimationFrame(() => { this.frame = 0; this.draw(); });
-  }
-
-  palette() {
-    if (this.colours) return this.colours;
-    const style = getComputedStyle(this.canvas), c = name => style.getPropertyValue(name).trim();
-    // Custom properties with light-dark() are returned unresolved; a colour property resolves them.
-    const probe = document.createElement('span');
-    this.stage.append(probe);
-    const resolve = name => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
-    this.colours = Object.fromEntries(['panel', 'text', 'dim', 'line', 'accent', 'success', 'failure', 'running', 'queued', 'fresh'].map(n => [n, resolve('--' + n)]));
-    this.colours.font = c('font-family') || 'sans-serif';
-    probe.remove();
-    return this.colours;
-  }
-
-  draw() {
-    if (!this.w || this.stage.hidden) return;
-    const g = this.canvas.getContext('2d'), v = this.view, p = this.palette(), ratio = devicePixelRatio || 1;
-    g.setTransform(ratio, 0, 0, ratio, 0, 0);
-    g.clearRect(0, 0, this.w, this.h);
-    g.translate(v.x, v.y);
-    g.scale(v.k, v.k);
-    const x0 = -v.x / v.k, y0 = -v.y / v.k, x1 = x0 + this.w / v.k, y1 = y0 + this.h / v.k;
-    this.drawEdges(g, p, x0, y0, x1, y1);
-    g.font = `500 13px ${p.font}`;
-    g.textBaseline = 'middle';
-    for (const n of this.within(x0, y0, x1, y1)) this.drawNode(g, p, n);
-  }
-
-  drawEdges(g, p, x0, y0, x1, y1) {
-    const near = [];
-    g.lineWidth = Math.max(1.2, 0.7 / this.view.k);
-    g.strokeStyle = p.line;
-    g.beginPath();
-    for (const [a, b] of this.graph.edges) {
-      if (Math.max(a.x, b.x) + size.w < x0 || Math.min(a.x, b.x) > x1 || Math.max(a.y, b.y) + size.h < y0 || Math.min(a.y, b.y) > y1) continue;
-      if (a.name === this.at || b.name === this.at) near.push([a, b]); else edge(g, a, b);
-    }
-    g.stroke();
-    g.strokeStyle = p.accent;
-    g.lineWidth *= 1.8;
-    g.beginPath();
-    for (const [a, b] of near) edge(g, a, b);
-    g.stroke();
-  }
-
-  drawNode(g, p, n) {
-    const row = store.jobs.get(n.name);
-    if (!row) return;
-    const colour = row.problem ? p.failure : row.state === 'running' ? p.running : row.state === 'queued' ? p.queued : p[row.status];
-    g.globalAlpha = row.disabled ? 0.55 : 1;
-    if (this.view.k < 0.25) {
-      g.fillStyle = colour;
-      g.fillRect(n.x, n.y, size.w, size.h);
-      g.globalAlpha = 1;
-      return;
-    }
-    g.fillStyle = p.panel;
-    g.strokeStyle = n.name === this.at ? p.accent : p.line;
-    g.lineWidth = n.name === this.at ? 2.5 : 1;
-    g.beginPath();
-    g.roundRect(n.x, n.y, size.w, size.h, 8);
-    g.fill();
-    g.stroke();
-    g.fillStyle = colour;
-    g.beginPath();
-    g.roundRect(n.x, n.y, 8, size.h, [8, 0, 0, 8]);
-    g.fill();
-    if (this.view.k >= 0.4) {
-      g.fillStyle = p.text;
-      g.fillText(clip(g, n.name, size.w - 26), n.x + 16, n.y + size.h / 2 - (this.view.k >= 0.6 ? 7 : 0));
-      if (this.view.k >= 0.6) {
-        g.fillStyle = p.dim;
-        g.font = `11px ${p.font}`;
-        g.fillText([row.state === 'idle' ? row.status : row.state, row.disabled && 'disabled', row.problem && 'problem'].filter(Boolean).join(', '), n.x + 16, n.y + size.h / 2 + 9);
-        g.font = `500 13px ${p.font}`;
-      }
-    }
-    g.globalAlpha = 1;
   }
 
   update(names) {
@@ -333,10 +288,8 @@ class GraphPage {
   }
 
   leave() {
-    this.observer.disconnect();
-    cancelAnimationFrame(this.frame);
-    this.dark.removeEventListener('change', this.recolour);
-    removeEventListener('themechange', this.recolour);
+    clearTimeout(this.noting);
+    this.canvas.detach();
   }
 }
 
@@ -344,25 +297,21 @@ function zoomButton(label, title, click) {
   return h('button', { type: 'button', class: 'icon-button', 'aria-label': title, title, click }, label);
 }
 
-function edge(g, a, b) {
-  const x = a.x + size.w, y = a.y + size.h / 2, tx = b.x, ty = b.y + size.h / 2, mid = size.dx * 0.6;
-  g.moveTo(x, y);
-  g.bezierCurveTo(x + mid, y, tx - mid, ty, tx, ty);
+function commonPrefix(rows) {
+  let prefix = rows[0].name;
+  for (const { name } of rows) while (!name.startsWith(prefix)) prefix = prefix.slice(0, -1);
+  return prefix;
 }
 
-const clipped = new Map();
+// titleOf names a DAG by the jobs that nothing is before.
+function titleOf(list) {
+  const roots = list.filter(name => !store.jobs.get(name).parents);
+  return (roots.slice(0, 2).join(', ') || list[0]) + (roots.length > 2 ? ', …' : '');
+}
 
-// clip shortens a text to a width. Measuring is slow, so results are cached.
-function clip(g, text, width) {
-  let result = clipped.get(text);
-  if (result !== undefined) return result;
-  result = text;
-  if (g.measureText(text).width > width) {
-    let n = Math.floor(text.length * width / g.measureText(text).width);
-    while (n > 1 && g.measureText(text.slice(0, n) + '…').width > width) n--;
-    result = text.slice(0, n) + '…';
-  }
-  if (clipped.size > 20000) clipped.clear();
-  clipped.set(text, result);
-  return result;
+// trouble marks a DAG in which a job failed or runs.
+function trouble(list) {
+  const rows = list.map(name => store.jobs.get(name));
+  const failed = rows.filter(row => row?.result === 'failure' || row?.problem).length, running = rows.filter(row => row?.state === 'running').length;
+  return [failed > 0 && h('small', { class: 'badge failure' }, `${failed} failed`), running > 0 && h('small', { class: 'badge running' }, `${running} running`)];
 }

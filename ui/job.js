@@ -1,11 +1,12 @@
 import * as api from './api.js';
-import { askRun, attempt, fate } from './actions.js';
+import { askRun, attempt, fate, semicolons } from './actions.js';
 import { may, needsOf } from './access.js';
 import { button, confirm, empty, h, link, replace, toast } from './dom.js';
 import { ago, badge, countdown, duration, elapsed, instant, jobType, openStates, plural, short, squares, stateBadges, time, validZone, viewerZone } from './format.js';
 import { store } from './live.js';
 import { note } from './app.js';
 import { chart } from './chart.js';
+import { policies } from './policies.js';
 import { occurrences } from './schedule.js';
 import { LogView } from './log.js';
 
@@ -55,7 +56,8 @@ class JobPage {
     this.show();
     this.refreshDocument();
     await this.refreshRuns();
-    if (run) this.openLog(run, file || 'stdout');
+    const id = run === 'latest' ? this.list?.find(r => r.launched || r.started)?.id : run;
+    if (id) this.openLog(id, file || 'stdout');
   }
 
   show() {
@@ -84,7 +86,7 @@ class JobPage {
     replace(this.facts, h('dl', { class: 'facts' },
       fact('Command', row.command ? h('code', { class: 'wrap' }, row.command) : '–'),
       row.parents ? fact('Runs after', row.parents.map((p, i) => [i > 0 && ', ', link(p, hashOf(p))]))
-        : fact('Schedule', h('code', { class: 'wrap' }, row.schedule || '–'), ' ', h('small', { class: 'dim' }, jobType(row))),
+        : fact('Runs', row.words && h('div', { class: 'words' }, row.words), h('code', { class: 'wrap dim' }, row.schedule || '–'), ' ', h('small', { class: 'dim' }, jobType(row))),
       zone && fact('Time zone', zone),
       row.next && fact('Next', time(row.next, zone), ' ', h('span', { class: 'dim' }, countdown(row.next))),
       row.next && validZone(zone) && zone !== viewerZone && fact('', h('span', { class: 'dim', title: instant(row.next, zone) }, `${short(row.next, zone)} in ${zone}`)),
@@ -92,7 +94,8 @@ class JobPage {
       row.image && fact('Image', h('code', { class: 'wrap' }, row.image)),
       fact('Succeeded', `${plural(row.successCount ?? 0, 'time')}`, row.lastSuccess && [', last ', whenAgo(row.lastSuccess)]),
       fact('Failed', `${plural(row.errorCount ?? 0, 'time')}`, row.lastError && [', last ', whenAgo(row.lastError)]),
-      row.missed && fact('Missed', plural(row.missed, 'occurrence'))));
+      row.missed && fact('Missed', plural(row.missed, 'occurrence')),
+      this.doc && manners(this.doc, fact)));
   }
 
   showFamily() {
@@ -111,8 +114,9 @@ class JobPage {
     try {
       const [doc, next] = await Promise.all([api.document(this.name), api.upcoming(this.name, options)]);
       const could = this.mayEdit();
+      this.doc = doc;
       this.needs = needsOf(doc);
-      if (could !== this.mayEdit()) this.show();
+      if (could !== this.mayEdit()) this.show(); else this.showFacts();
       replace(this.definition, h('pre', { class: 'json', tabindex: 0 }, JSON.stringify(doc, null, 2)), this.mayEdit() && h('p', { class: 'pad' }, link('Edit', hashOf(this.name) + '/edit')));
       replace(this.next, next.parents ? h('p', { class: 'dim pad' }, 'It runs when all its parents have finished.')
         : next.disabled ? h('p', { class: 'dim pad' }, 'It is disabled.') : occurrences(next.upcoming, next.scheduleTimeZone));
@@ -238,6 +242,29 @@ class JobPage {
     this.view?.close();
   }
 }
+
+// manners lists how a job runs, from its document.
+function manners(doc, fact) {
+  const set = (key, label, text) => doc[key] !== undefined && fact(label, text ?? String(doc[key]));
+  return [
+    set('epsilon', 'May start late', `${doc.epsilon}, its epsilon`),
+    fact('Retries', plural(doc.retries ?? 0, 'time'), ' after a failure'),
+    fact('Needs', `${doc.cpus} CPUs, ${doc.mem} MB memory, ${doc.disk} MB disk`),
+    doc.maxCompletionTime > 0 && fact('Time limit', duration(doc.maxCompletionTime * 1000)),
+    doc.arguments?.length > 0 && fact('Arguments', h('code', { class: 'wrap' }, doc.arguments.join(' ')), doc.arguments.some(a => String(a).includes(';')) && h('div', { class: 'dim' }, semicolons)),
+    doc.async && fact('Asynchronous', 'A run ends with a call of its own:', h('pre', { class: 'snippet', tabindex: 0, 'aria-label': 'How a run reports its end' }, callback)),
+    policies.filter(([key]) => doc[key] !== undefined).map(([key, label]) => fact(label, said(doc[key]))),
+  ];
+}
+
+// What a run of an asynchronous job calls at its end.
+const callback = `curl -X PUT -H 'Content-Type: application/json' \\
+  -d '{"statusCode":0}' \\
+  ${new URL('scheduler/task/', new URL('.', location.href))}"$mesos_task_id"`;
+
+// said shows a value of a document in a line.
+const said = value => typeof value !== 'object' ? String(value) : Array.isArray(value) ? value.map(v => typeof v === 'object' ? [v.to, v.on?.join(', ')].filter(Boolean).join(' on ') : v).join('; ')
+  : Object.entries(value).map(([k, v]) => `${k}=${v}`).join(', ');
 
 // defining is the part of a row that shows whether the job's document or its next runs have changed.
 const defining = row => JSON.stringify({ ...row, runs: 0, state: 0, status: 0, running: 0 });

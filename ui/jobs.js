@@ -7,7 +7,7 @@ import * as actions from './actions.js';
 
 const columns = [
   { id: 'name', label: 'Job', key: r => r.name.toLowerCase() },
-  { id: 'state', label: 'State', key: r => (r.problem ? 0 : r.state === 'running' ? 1 : r.state === 'queued' ? 2 : 3) + { failure: 0, fresh: 0.2, success: 0.4 }[r.status] + (r.disabled ? 4 : 0) },
+  { id: 'state', label: 'State', key: r => (r.problem ? 0 : r.state === 'running' ? 1 : r.state === 'queued' ? 2 : 3) + { failure: 0, lost: 0.1, killed: 0.1, fresh: 0.2, success: 0.4 }[r.result] + (r.disabled ? 4 : 0) },
   { id: 'runs', label: 'Last runs', key: r => -(lastDuration(r) ?? -1) },
   { id: 'next', label: 'Next run', key: r => r.next ?? Infinity },
   { id: 'trigger', label: 'Trigger', key: r => trigger(r).toLowerCase() },
@@ -23,8 +23,9 @@ const lastDuration = row => row.runs?.find(r => r[3] !== undefined)?.[3];
 
 const filters = {
   state: ['State', { running: 'running', queued: 'queued', idle: 'idle', problem: 'cannot be scheduled' }, (r, v) => v === 'problem' ? Boolean(r.problem) : r.state === v],
-  status: ['Result', { success: 'success', failure: 'failure', fresh: 'fresh' }, (r, v) => r.status === v],
+  status: ['Result', { success: 'success', failure: 'failure', killed: 'killed', lost: 'lost', fresh: 'fresh' }, (r, v) => r.result === v],
   enabled: ['Enabled', { yes: 'enabled', no: 'disabled' }, (r, v) => Boolean(r.disabled) === (v === 'no')],
+  missed: ['Missed', { yes: 'has missed runs', no: 'has not' }, (r, v) => Boolean(r.missed) === (v === 'yes')],
   type: ['Type', { interval: 'interval', cron: 'cron', dependent: 'dependent', container: 'in a container', async: 'async', priority: 'high priority' },
     (r, v) => v === 'container' ? Boolean(r.image) : v === 'async' ? Boolean(r.async) : v === 'priority' ? Boolean(r.highPriority) : jobType(r) === v],
 };
@@ -56,6 +57,7 @@ export default function jobs(main, parts, query) {
   table.sortAll();
   table.measure();
   table.refresh();
+  table.goBack();
   warm();
   if (sessionStorage.getItem('chronos.focus') === 'search') {
     sessionStorage.removeItem('chronos.focus');
@@ -224,7 +226,7 @@ class Table {
 
   // draw creates the rows that are in sight, and a few around them.
   draw() {
-    const top = this.scroller.scrollTop, from = Math.max(0, Math.floor(top / this.height) - 6);
+    const top = this.top = this.scroller.scrollTop, from = Math.max(0, Math.floor(top / this.height) - 6);
     const to = Math.min(this.rows.length, Math.ceil((top + this.inner) / this.height) + 6);
     const wanted = new Set();
     for (let i = from; i < to; i++) {
@@ -280,7 +282,7 @@ class Table {
       cell('state', stateBadges(row)),
       cell('runs', squares(row), lastDuration(row) !== undefined && h('small', { class: 'dim' }, duration(lastDuration(row)))),
       cell('next', row.next ? [time(row.next, row.scheduleTimeZone), h('small', { class: 'dim' }, countdown(row.next))] : h('span', { class: 'dim' }, row.disabled ? 'disabled' : row.parents ? 'after parents' : '–')),
-      cell('trigger', row.parents ? h('span', { title: trigger(row) }, trigger(row)) : h('code', { title: [row.schedule, row.scheduleTimeZone].filter(Boolean).join('\n') }, row.schedule)),
+      cell('trigger', row.parents ? h('span', { title: trigger(row) }, trigger(row)) : h('span', { class: 'c-words', title: [row.words, row.schedule, row.scheduleTimeZone].filter(Boolean).join('\n') }, row.words || row.schedule)),
       cell('owner', h('span', { title: [row.ownerName, row.owner].filter(Boolean).join('\n') }, row.ownerName || row.owner)));
   }
 
@@ -335,7 +337,20 @@ class Table {
     this.refresh();
   }
 
+  // The list is left at a place, to which going back in the browser's history leads.
+  goBack() {
+    this.entry = history.state?.place ?? crypto.getRandomValues(new Uint32Array(2)).join('-');
+    history.replaceState({ ...history.state, place: this.entry }, '');
+    const was = JSON.parse(sessionStorage.getItem('chronos.place:' + this.entry) ?? 'null');
+    if (!was) return;
+    this.at = Math.max(0, this.rows.findIndex(row => row.name === was.name));
+    this.scroller.scrollTop = was.top;
+    this.draw();
+    this.scroller.focus({ preventScroll: true });
+  }
+
   leave() {
+    try { sessionStorage.setItem('chronos.place:' + this.entry, JSON.stringify({ name: this.rows[this.at]?.name, top: this.top ?? 0 })); } catch { /* storage may be full or forbidden */ }
     this.resize.disconnect();
     if (this.noting) clearTimeout(this.noting);
     cancelAnimationFrame(this.frame);

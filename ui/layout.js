@@ -1,8 +1,26 @@
 // layout places the jobs of a dependency graph in columns: each job is to the right of all
 // its parents. Groups that have nothing to do with each other are laid out on their own and
 // packed into shelves. It takes names and a function to a name's parents, and returns
-// { nodes: Map(name → {name, x, y, column}), edges: [[from, to]], width, height }.
-export const size = { w: 190, h: 40, dx: 70, dy: 14 };
+// { nodes: Map(name → {name, x, y, column}), edges: [[from, to]], width, height, parents, children }.
+// A level of many jobs is wrapped into several columns.
+export const size = { w: 200, h: 40, dx: 70, dy: 14 };
+
+const rows = 12; // of a column
+
+// siblings finds jobs, more than a number of them, that have all their parents and all their children in common, and returns a map
+// from each of their names to the list that it is in.
+export function siblings(names, parentsOf, childrenOf, most = rows) {
+  const alike = new Map(), found = new Map();
+  for (const name of names) {
+    const parents = parentsOf(name) ?? [], children = childrenOf(name) ?? [];
+    if (parents.length === 0 && children.length === 0) continue;
+    const key = JSON.stringify([[...parents].sort(), [...children].sort()]);
+    if (!alike.has(key)) alike.set(key, []);
+    alike.get(key).push(name);
+  }
+  for (const list of alike.values()) if (list.length > most) for (const name of list) found.set(name, list);
+  return found;
+}
 
 export function layout(names, parentsOf) {
   const shown = new Set(names), parents = new Map(), children = new Map();
@@ -30,7 +48,8 @@ export function layout(names, parentsOf) {
   return { nodes, edges: edges.map(([a, b]) => [nodes.get(a), nodes.get(b)]), width, height, parents, children };
 }
 
-function groups(names, parents, children) {
+// groups are the names that have to do with each other, directly or not.
+export function groups(names, parents, children) {
   const seen = new Set(), found = [];
   for (const name of names) {
     if (seen.has(name)) continue;
@@ -72,14 +91,26 @@ function place(group, parents, children) {
   }
   const node = new Map(columns.flat().map(n => [n.name, n]));
   order(columns, node, parents, children);
-  settle(columns, node, parents, children);
+  const wrapped = wrap(columns);
+  settle(wrapped, node, parents, children);
   let top = Infinity, bottom = 0;
   for (const n of node.values()) {
     n.x = n.column * (size.w + size.dx);
     top = Math.min(top, n.y);
   }
   for (const n of node.values()) { n.y -= top; bottom = Math.max(bottom, n.y); }
-  return { nodes: [...node.values()], width: columns.length * (size.w + size.dx), height: bottom + size.h + size.dy * 2 };
+  return { nodes: [...node.values()], width: wrapped.length * (size.w + size.dx), height: bottom + size.h + size.dy * 2 };
+}
+
+// wrap splits columns that are too long. Those to the right of them move on.
+function wrap(columns) {
+  const step = size.h + size.dy, wrapped = [];
+  for (const c of columns) {
+    const parts = Math.ceil(c.length / rows), each = Math.ceil(c.length / parts);
+    for (let i = 0; i < c.length; i += each) wrapped.push(c.slice(i, i + each));
+  }
+  wrapped.forEach((c, at) => c.forEach((n, i) => { n.column = at; n.y = i * step; }));
+  return wrapped;
 }
 
 // order sorts each column by the positions of its neighbours, back and forth, which removes most crossings.

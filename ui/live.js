@@ -1,4 +1,4 @@
-import { at, get } from './api.js';
+import { at, get, whenRefused } from './api.js';
 
 // The store holds every job as a row of the overview, kept up to date by events.
 export const store = {
@@ -6,7 +6,8 @@ export const store = {
   children: new Map(),  // names of the children by parent
   info: null,           // the overview without its jobs
   skew: 0,              // the leader's clock relative to ours, in ms
-  state: 'connecting',  // live, lost
+  state: 'connecting',  // live, lost, denied: the password is refused
+  since: 0,             // when it was lost
   loaded: false,
 };
 
@@ -24,9 +25,18 @@ function tell(names) {
 
 function setState(state) {
   if (store.state === state) return;
+  if (store.state === 'live') store.since = Date.now();
   store.state = state;
   tell(new Set());
 }
+
+// Without the right password nothing works until the page is loaded again, which has the browser ask for it.
+whenRefused(() => {
+  source?.close();
+  source = null;
+  clearTimeout(timer);
+  setState('denied');
+});
 
 function linkParents(row, add) {
   for (const parent of row?.parents ?? []) {
@@ -36,7 +46,15 @@ function linkParents(row, add) {
   }
 }
 
+// resultOf is how the last run went. A job that has neither succeeded nor failed is fresh to the original, even if its runs were killed or lost.
+function resultOf(row) {
+  if (row.status !== 'fresh') return row.status;
+  const ended = row.runs?.find(([letter]) => letter === 'k' || letter === 'x');
+  return ended ? { k: 'killed', x: 'lost' }[ended[0]] : 'fresh';
+}
+
 function put(row) {
+  row.result = resultOf(row);
   linkParents(store.jobs.get(row.name), false);
   store.jobs.set(row.name, row);
   linkParents(row, true);
@@ -77,6 +95,7 @@ async function load() {
     tell(null);
   } catch (err) {
     store.error = err.message;
+    if (store.state === 'denied') return;
     setState('lost');
     later(start);
   }
@@ -102,6 +121,8 @@ function follow() {
     mine.close();
     source = null;
     later(follow);
+    // The browser does not say why it lost the connection.
+    get('leader').catch(() => {});
   };
 }
 
@@ -133,13 +154,13 @@ addEventListener('online', () => { if (!source) store.loaded ? follow() : start(
 
 // totals counts the jobs for each tile.
 export function totals() {
-  const t = { jobs: store.jobs.size, success: 0, failure: 0, fresh: 0, running: 0, queued: 0, disabled: 0, missed: 0, problems: 0 };
+  const t = { jobs: store.jobs.size, success: 0, failure: 0, fresh: 0, killed: 0, lost: 0, running: 0, queued: 0, disabled: 0, missed: 0, problems: 0 };
   for (const row of store.jobs.values()) {
-    t[row.status]++;
+    t[row.result]++;
     if (row.state !== 'idle') t[row.state]++;
     if (row.disabled) t.disabled++;
     if (row.problem) t.problems++;
-    t.missed += row.missed ?? 0;
+    if (row.missed) t.missed++;
   }
   return t;
 }

@@ -28,13 +28,15 @@ function showTiles(box) {
   const tile = (kind, n, label, hash) => h('a', { class: `tile ${kind}${n ? '' : ' zero'}`, href: hash }, h('strong', {}, count(n)), h('span', {}, label));
   replace(box,
     tile('total', t.jobs, 'jobs', '#jobs'),
-    tile('success', t.success, 'success', '#jobs?status=success'),
-    tile('failure', t.failure, 'failure', '#jobs?status=failure'),
-    tile('fresh', t.fresh, 'fresh', '#jobs?status=fresh'),
-    tile('running', t.running, 'running', '#jobs?state=running'),
+    tile('success', t.success, 'succeeded last', '#jobs?status=success'),
+    tile('failure', t.failure, 'failed last', '#jobs?status=failure'),
+    tile('fresh', t.fresh, 'not run yet', '#jobs?status=fresh'),
+    t.killed > 0 && tile('killed', t.killed, 'killed last', '#jobs?status=killed'),
+    t.lost > 0 && tile('lost', t.lost, 'lost last', '#jobs?status=lost'),
+    tile('running', t.running, 'running now', '#jobs?state=running'),
     tile('queued', t.queued, 'queued', '#jobs?state=queued'),
     tile('disabled', t.disabled, 'disabled', '#jobs?enabled=no'),
-    tile('missed', t.missed, 'missed runs', '#jobs?sort=missed&down=1'));
+    tile('missed', t.missed, 'jobs missed runs', '#jobs?missed=yes&sort=missed&down=1'));
 }
 
 // best returns the n rows with the smallest keys; rows without a key are left out.
@@ -73,7 +75,7 @@ function showNext(box) {
 }
 
 function showFailed(box) {
-  const failedAt = row => row.status === 'failure' ? Date.parse(row.lastError) || 0 : undefined;
+  const failedAt = row => row.result === 'failure' ? Date.parse(row.lastError) || 0 : undefined;
   list(box, best(lines, row => failedAt(row) === undefined ? undefined : -failedAt(row)), 'No job failed in its last run.',
     row => [jobLink(row), squares(row), h('span', { class: 'end', title: row.lastError }, failedAt(row) ? ago(failedAt(row)) : row.lastError)]);
 }
@@ -85,9 +87,10 @@ function showCluster(box) {
   replace(box, h('dl', { class: 'facts' },
     fact('Leader', i.leader ? h('code', {}, i.leader) : badge('problem', 'none')),
     others.length > 0 && fact('Others', others.map(id => h('div', {}, h('code', {}, id)))),
-    fact('Runs on', i.cluster || 'the cluster', ' ', i.subscribed ? badge('success', 'connected') : badge('failure', 'not connected')),
+    fact('Runs on', i.cluster || 'the cluster', ' ', store.state !== 'live' ? badge('queued', 'not known') : i.subscribed ? badge('success', 'connected') : badge('failure', 'not connected')),
     fact('State in', i.store || 'the store', ' ', store.state === 'live' ? badge('success', 'connected') : badge('queued', 'no updates')),
-    fact('Runs', `${plural(i.running, 'run')} running, ${i.queued} queued`),
+    fact('Running', `${plural(t.running, 'job')}, ${plural(i.running, 'run')}`),
+    fact('Queued', `${plural(t.queued, 'job')}, ${plural(i.queued, 'run')}`),
     t.problems + (i.invalidRecords ?? 0) > 0 && fact('Problems', link(plural(t.problems, 'job'), '#jobs?state=problem'), i.invalidRecords ? `, ${plural(i.invalidRecords, 'stored record')} that can’t be read` : ''),
     fact('Version', i.version)));
 }

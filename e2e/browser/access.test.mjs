@@ -113,6 +113,19 @@ test('a right that is taken back is gone from an open page', () => as('editor', 
   }
 }));
 
+test('an open page says that a password is not taken any more, and asks for it', () => as('runner', '#jobs', async page => {
+  await page.waitForSelector('.space .name:text-is("web.site")');
+  const before = await readFile(file, 'utf8');
+  try {
+    await writeFile(file, before.replace(/^runner:.*\n/m, ''));
+    await page.locator('#outage').getByText('does not take your password').waitFor();
+    assert.equal(await page.locator('.link-state').textContent(), 'Logged out');
+    await page.locator('#outage').getByRole('button', { name: 'Log in' }).waitFor();
+  } finally {
+    await writeFile(file, before);
+  }
+}));
+
 test('who logs out is asked for a password again', async () => {
   const context = await browser.newContext();
   const page = await context.newPage();

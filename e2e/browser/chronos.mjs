@@ -9,7 +9,7 @@ import { chromium } from 'playwright-core';
 export const program = process.env.CHRONOS ?? new URL('../../chronos', import.meta.url).pathname;
 const browserPath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
-const patience = 120e3; // ms
+const patience = Number(process.env.PATIENCE ?? 120e3); // ms
 
 export function freePort() {
   return new Promise((resolve, reject) => {

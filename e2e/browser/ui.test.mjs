@@ -33,6 +33,7 @@ async function on(hash, act, options) {
   }
 }
 
+const complaint = (page, key) => page.locator(`.field:has([data-key="${key}"]) > .complaint`);
 const later = minutes => iso(Date.now() + minutes * 60e3);
 const yearly = { schedule: 'R/2040-01-01T00:00:00Z/P1Y', retries: 0 };
 const seen = (page, name) => page.waitForSelector(`.space .name:text-is("${name}")`);
@@ -41,7 +42,8 @@ test('a job is created, with a preview of its schedule as the user types', () =>
   await page.getByLabel('Name', { exact: true }).fill('made.here');
   await page.getByLabel('Schedule', { exact: true }).fill('R/2040-03-24T02:30:00/P1D');
   await page.getByLabel('Time zone').fill('Europe/Berlin');
-  await page.waitForSelector('.preview .note');
+  await page.locator('.preview .noted').first().waitFor();
+  await page.locator('.preview').getByRole('button', { name: '5 more' }).click();
   assert.equal(await page.locator('.preview tbody tr').count(), 10);
   await page.getByLabel('Command', { exact: true }).fill('echo hello');
   await page.getByRole('button', { name: 'Create' }).click();
@@ -52,15 +54,16 @@ test('a job is created, with a preview of its schedule as the user types', () =>
 test('wrong input is explained, and nothing typed is lost', () => on('#new', async page => {
   const schedule = page.getByLabel('Schedule', { exact: true });
   await schedule.fill('R/2040-13-01T00:00:00Z/P1D');
-  await page.locator('.preview .bad-text').waitFor();
+  await complaint(page, 'schedule').waitFor();
   assert.equal(await schedule.getAttribute('aria-invalid'), 'true');
   await schedule.fill('0 6 * * 8-9');
-  await until(async () => /cron|day|week|8/i.test(await page.locator('.preview .bad-text').textContent()), 'cron is explained');
+  await until(async () => /day of week/i.test(await complaint(page, 'schedule').textContent()), 'cron is explained');
   await page.getByLabel('Name', { exact: true }).fill('bad/näme');
   await page.getByLabel('Command', { exact: true }).fill('echo precious');
   await schedule.fill('0 6 * * *');
   await page.getByRole('button', { name: 'Create' }).click();
-  await until(async () => /name is invalid/.test(await page.locator('.alert.bad').first().textContent()), 'the name is refused');
+  await until(async () => /One field needs a change/.test(await page.locator('.alert.bad').first().textContent()), 'the name is refused');
+  assert.match(await complaint(page, 'name').textContent(), /letters a to z/);
   assert.equal(await page.getByLabel('Command', { exact: true }).inputValue(), 'echo precious');
   await page.reload();
   await page.getByRole('button', { name: 'Restore them' }).click();
@@ -77,16 +80,18 @@ test('strange values are refused at their fields', () => on('#new', async page =
   await page.getByLabel('Name', { exact: true }).fill('strange');
   await page.getByLabel('Schedule', { exact: true }).fill('30 2 * * *');
   await page.getByLabel('Time zone').fill('Europe/Berlim');
-  await until(async () => /nearest is Europe\/Berlin/.test(await page.locator('.preview .bad-text').textContent()), 'the zone is explained');
+  await until(async () => /nearest is Europe\/Berlin/.test(await complaint(page, 'scheduleTimeZone').textContent()), 'the zone is explained');
   assert.deepEqual([await wrong('Time zone'), await wrong('Schedule')], ['true', null]);
   await page.getByLabel('Retries', { exact: true }).fill('1.5');
   await page.getByRole('button', { name: 'Create' }).click();
-  await until(async () => /is read as 1; write 1/.test(await page.locator('.field:has([data-key="retries"]) .bad-text').textContent()), 'the retries are explained');
-  assert.match(await page.locator('.field:has([data-key="command"]) .bad-text').textContent(), /nothing to run/);
+  await until(async () => /whole number/.test(await complaint(page, 'retries').textContent()), 'the retries are explained');
+  assert.match(await complaint(page, 'command').textContent(), /nothing to run/);
+  assert.match(await page.locator('.alert.bad').first().textContent(), /3 fields need a change/);
   await page.getByLabel('Time zone').fill('Europe/Berlin');
   await page.getByLabel('Retries', { exact: true }).fill('1');
   await page.getByLabel('Command', { exact: true }).fill('true');
   assert.equal(await wrong('Command'), null);
+  await page.locator('.alert.bad').first().waitFor({ state: 'hidden' });
   await page.getByRole('button', { name: 'Create' }).click();
   await page.getByRole('heading', { level: 1, name: 'strange', exact: true }).waitFor();
 }));
@@ -106,7 +111,7 @@ test('the preview of a stored schedule continues from where it is', async () => 
   await chronos.json('scheduler/iso8601', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ name: 'monthly', command: 'true', schedule: `R/${start}/P1M`, retries: 0 }) });
   const shown = (await chronos.json('scheduler/upcoming/monthly?count=10')).upcoming.map(o => o.utc);
   await on('#jobs/monthly/edit', async page => {
-    await page.waitForSelector('.preview tbody tr');
+    await page.locator('.preview').getByRole('button', { name: '5 more' }).click();
     const cells = await page.locator('.preview tbody td[title]').evaluateAll(all => all.map(td => td.title));
     assert.deepEqual([...new Set(cells)].filter(t => t.endsWith('Z')), shown);
   });
@@ -215,7 +220,7 @@ test('a dependent job is created from the graph', async () => {
     await page.getByRole('heading', { level: 1, name: 'grown', exact: true }).waitFor();
     await page.goto(chronos.url + '#graph/root.job');
     await info.getByRole('button', { name: 'grown' }).waitFor();
-    await page.getByText('3 jobs').waitFor();
+    await page.locator('.count').getByText('3 jobs').waitFor();
     await page.getByLabel('Dependency graph').focus();
     await page.keyboard.press('ArrowRight');
     await page.keyboard.press('ArrowDown');
@@ -302,8 +307,9 @@ test('it works below another path, with credentials', async () => {
     assert.equal((await fetch(own.url + 'assets/app.js')).status, 401);
     // What a router in front does: /service/chronos/ becomes /.
     router = createServer((req, res) => {
-      assert.ok(req.url.startsWith('/service/chronos/'), req.url);
-      const sent = request({ port: own.port, host: '127.0.0.1', path: req.url.replace('/service/chronos', ''), method: req.method, headers: req.headers }, got => {
+      if (req.url.startsWith('/service/assets/')) { res.writeHead(404).end(); return; } // asked for before the slash is there
+      assert.ok(req.url.startsWith('/service/chronos'), req.url);
+      const sent = request({ port: own.port, host: '127.0.0.1', path: req.url.replace('/service/chronos', '') || '/', method: req.method, headers: req.headers }, got => {
         res.writeHead(got.statusCode, got.headers);
         res.flushHeaders();
         got.pipe(res);
@@ -313,7 +319,8 @@ test('it works below another path, with credentials', async () => {
       req.pipe(sent);
     });
     await new Promise(done => router.listen(0, '127.0.0.1', done));
-    const page = await open(browser, `http://127.0.0.1:${router.address().port}/service/chronos/#jobs`, { httpCredentials: { username: 'admin', password: 'a:b' } });
+    // Without its last slash the address leads there too.
+    const page = await open(browser, `http://127.0.0.1:${router.address().port}/service/chronos#jobs`, { httpCredentials: { username: 'admin', password: 'a:b' } });
     await page.getByText('There are no jobs yet').waitFor();
     await page.waitForSelector('.link-state.live');
     await page.getByRole('link', { name: 'Create the first one' }).click();
@@ -361,4 +368,169 @@ test('the page recovers by itself when another instance takes over', async () =>
     await second?.stop();
     await first.stop('SIGKILL');
   }
+});
+
+test('a change that waits says so, and is not made once it is cancelled', async () => {
+  const own = await Instance.start();
+  let again;
+  try {
+    await own.put({ name: 'held', command: 'true', ...yearly }, { name: 'marker', command: 'true', ...yearly });
+    const page = await open(browser, own.url + '#jobs/held');
+    const sent = [];
+    await page.getByRole('button', { name: 'Run now' }).waitFor();
+    own.child.kill('SIGKILL');
+    await own.ended;
+    await page.locator('#outage').getByText('No answer from Chronos since').waitFor();
+    page.on('request', r => { if (r.method() !== 'GET') sent.push(`${r.method()} ${r.url()}`); });
+    await page.getByRole('button', { name: 'Run now' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Run', exact: true }).click();
+    await page.getByRole('dialog').getByText('Waiting for Chronos').waitFor();
+    await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
+    await page.locator('.toast').getByText('Cancelled').waitFor();
+    await page.getByRole('button', { name: 'Disable' }).click();
+    await page.locator('#waiting').getByText('Waiting for Chronos').waitFor();
+    await page.locator('#waiting').getByRole('button', { name: 'Cancel' }).click();
+    await page.locator('#waiting').waitFor({ state: 'hidden' });
+    await page.evaluate(() => { location.hash = '#overview'; });
+    await page.getByText('not known').waitFor();
+    const before = sent.length;
+    again = await Instance.start({ port: own.port, dir: own.dir });
+    await page.waitForSelector('.link-state.live');
+    await page.locator('#outage').waitFor({ state: 'hidden' });
+    await again.run('marker');
+    await until(async () => (await again.runs('marker')).history.length === 1, 'the marker has run');
+    const { open: running, history } = await again.runs('held');
+    assert.deepEqual([running, history, (await again.job('held')).disabled, sent.length], [[], [], false, before]);
+    assert.deepEqual(page.wrong, []);
+    await page.context().close();
+  } finally {
+    await again?.stop();
+    await own.stop('SIGKILL');
+  }
+});
+
+test('a schedule is said in the terms of people, in their own zone', () => on('#new', async page => {
+  const schedule = page.getByLabel('Schedule', { exact: true }), zone = page.getByLabel('Time zone'), repeats = page.getByLabel('Repeats');
+  const words = text => page.locator('.preview .words').getByText(text).waitFor();
+  assert.equal(await zone.inputValue(), 'Europe/Berlin');
+  await repeats.selectOption('on weekdays');
+  await words('Runs at 06:00 on weekdays, Europe/Berlin.');
+  assert.equal(await schedule.inputValue(), '0 6 * * 1-5');
+  assert.match(await page.locator('.rhythm').textContent(), /Europe\/Berlin/);
+  await page.getByLabel('Time of day').fill('09:30');
+  await words('Runs at 09:30 on weekdays, Europe/Berlin.');
+  await repeats.selectOption('weekly on');
+  await page.getByLabel('Thursday').check();
+  await page.getByLabel('Tuesday').uncheck();
+  await words(/at 09:30 on Mondays, Wednesdays, Thursdays and Fridays/);
+  await repeats.selectOption('monthly on');
+  await page.getByLabel('Day of the month').fill('15');
+  await words(/at 09:30 on the 15th of the month/);
+  await repeats.selectOption('every');
+  await page.getByLabel('Start').fill('2040-01-01T09:00');
+  await page.getByLabel('Unit').selectOption('days');
+  await words('Runs at 09:00 every day, from 09:00 on 1 January 2040, Europe/Berlin.');
+  await page.locator('.preview tbody tr').first().getByText('1 Jan 2040, 09:00').waitFor();
+  await repeats.selectOption('once at');
+  await page.getByLabel('Date and time').fill('2040-01-01T09:00');
+  await words(/Runs once, at 09:00 on 1 January 2040, Europe\/Berlin. When it has succeeded, the job is disabled./);
+  await page.getByLabel('Date and time').fill('2020-01-01T09:00');
+  await page.getByText('All of it lies in the past').waitFor();
+  await schedule.fill('*/5 * * * *');
+  await words('Runs every 5 minutes.');
+  assert.equal(await repeats.inputValue(), 'cron');
+  await zone.fill('Mars/Olympus');
+  await complaint(page, 'scheduleTimeZone').getByText('there is no time zone').waitFor();
+}));
+
+test('input is judged while it is typed, in words, until it is mended', () => on('#new', async page => {
+  for (const [key, label, bad, says, good] of [
+    ['name', 'Name', 'a/b', /letters a to z/, 'judged'],
+    ['command', 'Command', ' ', /nothing to run/, 'echo'],
+    ['epsilon', 'Epsilon', 'soon', /like PT30M/, 'PT30M'],
+    ['retries', 'Retries', '-1', /whole number/, '2'],
+    ['mem', 'Memory', '-5', /Give a number/, '64'],
+  ]) {
+    const field = page.locator(`[data-key="${key}"]`);
+    if (key === 'mem') await page.getByText('Resources and files').click();
+    await field.fill(bad);
+    assert.match(await complaint(page, key).textContent(), says, label);
+    await field.fill(good);
+    assert.equal(await complaint(page, key).count(), 0, label);
+  }
+  await page.keyboard.press('Control+s');
+  await page.getByRole('heading', { level: 1, name: 'judged', exact: true }).waitFor();
+}));
+
+test('a wide graph can be read, folded and come back to', async () => {
+  const names = Array.from({ length: 30 }, (_, i) => `wide.of.a.very.long.name.indeed-${i}`);
+  await chronos.put({ name: 'wide.root', command: 'true', ...yearly }, { name: 'lean.root', command: 'true', ...yearly });
+  await chronos.put({ name: 'lean.end', command: 'true', parents: ['lean.root'] });
+  await chronos.put(...names.map(name => ({ name, command: 'true', parents: ['wide.root'] })));
+  await chronos.put({ name: 'wide.end', command: 'true', parents: names });
+  await on('#graph', async page => {
+    const canvas = page.getByLabel('Dependency graph'), info = page.getByLabel('Selected job');
+    const drawn = async () => { const { scale, named } = await canvas.evaluate(el => el.dataset); return [Number(scale), Number(named)]; };
+    await page.getByLabel('Groups of dependent jobs').getByRole('button', { name: 'wide.root' }).click();
+    await until(async () => (await drawn())[1] === 3, 'thirty siblings are one node');
+    await canvas.focus();
+    await page.keyboard.press('ArrowRight');
+    await page.keyboard.press('ArrowRight');
+    await info.getByText('30 jobs with the same parents and children').waitFor();
+    await page.keyboard.press('Enter');
+    await until(async () => (await drawn())[1] === 32, 'each has its name in sight');
+    assert.ok((await drawn())[0] >= 0.85, 'names are large enough to be read');
+    await info.getByRole('button', { name: 'Fold its siblings' }).waitFor();
+    for (const action of ['Run', 'Only relatives']) await info.getByRole('button', { name: action, exact: true }).waitFor();
+    await page.keyboard.press('+');
+    await page.keyboard.press('Shift+ArrowRight');
+    await until(() => page.evaluate(() => /at=wide.*open=wide.*view=/.test(location.hash)), 'the address says what is seen');
+    const [scale] = await drawn();
+    await page.reload();
+    await info.getByRole('button', { name: 'Fold its siblings' }).waitFor();
+    await until(async () => (await drawn())[0] === scale, 'the view is as it was');
+    await info.getByRole('button', { name: 'Fold its siblings' }).click();
+    await until(async () => (await drawn())[1] === 3, 'the siblings are folded');
+  });
+});
+
+test('a job says how it runs; a killed one is not fresh; menus and lists behave', async () => {
+  await chronos.put({ name: 'z.killed', command: 'sleep 600', ...yearly, retries: 3, epsilon: 'PT7M', cpus: 0.1, mem: 32, async: true },
+    ...Array.from({ length: 60 }, (_, i) => ({ name: `y.filler-${i}`, command: 'true', ...yearly, scheduleTimeZone: 'Asia/Tokyo' })));
+  await chronos.run('z.killed');
+  await until(async () => (await chronos.runs('z.killed')).open[0]?.state === 'active', 'it runs');
+  await on('#jobs/z.killed', async page => {
+    await page.getByRole('button', { name: 'Kill' }).click();
+    const kill = page.getByRole('dialog').getByRole('button', { name: 'Kill' });
+    assert.equal(await kill.evaluate(el => el === document.activeElement), false, 'what destroys does not have the focus');
+    await kill.click();
+    await page.locator('.title .badge.killed').waitFor();
+    for (const text of ['PT7M, its epsilon', '3 times after a failure', '0.1 CPUs, 32 MB memory', 'scheduler/task/']) await page.locator('.facts').getByText(text).waitFor();
+    await page.locator('.menu summary').click();
+    await page.keyboard.press('Escape');
+    assert.equal(await page.locator('.menu').evaluate(el => el.open), false);
+    await page.locator('.menu summary').click();
+    await page.getByRole('heading', { level: 1 }).click();
+    assert.equal(await page.locator('.menu').evaluate(el => el.open), false);
+    await page.getByRole('button', { name: 'Run now' }).click();
+    await page.getByLabel('Arguments').fill('a; b');
+    await page.getByRole('dialog').getByText('Chronos removes each ;').waitFor();
+    await page.keyboard.press('Escape');
+    await page.goto(chronos.url + '#jobs?status=killed');
+    await page.getByText(/^1 of/).waitFor();
+    // Going back leads to the same place of the list.
+    await page.goto(chronos.url + '#jobs?q=y.filler');
+    await seen(page, 'y.filler-0');
+    await page.locator('.scroller').evaluate(el => { el.scrollTop = 1200; });
+    await seen(page, 'y.filler-40');
+    const top = await page.locator('.scroller').evaluate(el => el.scrollTop);
+    await page.locator('.space .name:text-is("y.filler-40")').click();
+    await page.getByRole('heading', { level: 1, name: 'y.filler-40' }).waitFor();
+    const next = page.getByRole('region', { name: 'Next instants' });
+    await next.getByText('+09:00').first().waitFor();
+    assert.ok(await next.evaluate(el => el.scrollWidth <= el.clientWidth), 'the next runs are not cut off');
+    await page.goBack();
+    await seen(page, 'y.filler-40');
+    assert.equal(await page.locator('.scroller').evaluate(el => el.scrollTop), top);
+  });
 });

@@ -18,7 +18,6 @@ type pod struct {
 	running bool
 	over    bool // its container has ended
 	timer   *time.Timer
-	stop    *time.Timer
 	text    string // its log
 	born    time.Time
 }
