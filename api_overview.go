@@ -36,9 +36,6 @@ func appendRow(j *jobView, dst []byte) []byte {
 	dst = appendTextIfAny(dst, "owner", job.Owner)
 	dst = appendTextIfAny(dst, "ownerName", job.OwnerName)
 	dst = appendTextIfAny(dst, "description", cutText(job.Description, rowText, "…"))
-	if labels := job.labels(); len(labels) > 0 {
-		dst = appendList(dst, "labels", labels, func(dst []byte, l Label) []byte { return appendString(dst, l.Key+"="+l.Value) })
-	}
 	if job.Dependent {
 		dst = appendList(dst, "parents", job.Parents, appendString)
 		if on := job.runsOn(); on != runOnSuccess {
