@@ -47,7 +47,7 @@ func TestViewsAreComparedByWhatChanged(t *testing.T) {
 func TestRowsOfTheOverview(t *testing.T) {
 	t.Parallel()
 	jv := &jobView{
-		job:     &Job{Name: "a", Command: strings.Repeat("é", rowText), Dependent: true, Parents: []string{"p"}, LastError: "2030-01-01T00:00:00.000Z", Disabled: true,
+		job: &Job{Name: "a", Command: strings.Repeat("é", rowText), Dependent: true, Parents: []string{"p"}, LastError: "2030-01-01T00:00:00.000Z", Disabled: true,
 			Policy: &Policy{RunOn: runOnEnd, Labels: []Label{{"team", "data"}, {"tier", "1"}}}},
 		runs:    []*Run{{State: runActive, Due: 5000, Started: 5010}, {State: runQueued, Due: 6000}},
 		history: []*Run{{State: runFailed, Due: 1000, Started: 1001, Ended: 1003}, {State: runMissed, Due: 500}},
