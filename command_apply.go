@@ -231,6 +231,9 @@ func exportCommand(fs *flag.FlagSet) func(context.Context, *invocation) error {
 		if err != nil {
 			return err
 		}
+		if err := os.MkdirAll(c.args[0], 0o777); err != nil { // also of no jobs
+			return err
+		}
 		for _, name := range slices.Sorted(maps.Keys(files)) {
 			if err := writeExport(filepath.Join(c.args[0], name), files[name]); err != nil {
 				return err

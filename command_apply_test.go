@@ -269,6 +269,7 @@ func TestExportLeavesOtherFilesAlone(t *testing.T) {
 		t.Errorf("nightly.yaml:\n%s", text)
 	}
 	c.fails("export -o xml "+dir, `-o "xml": want yaml or json`)
+	emptyShellUser(t, nil).wants("export "+filepath.Join(t.TempDir(), "new"), "0 jobs written")
 }
 
 func TestValidateNeedsNoServer(t *testing.T) {

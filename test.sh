@@ -35,6 +35,7 @@ podman:podman
 runc:runc
 /usr/bin/busybox:busybox-static
 python3:python3-venv
+curl:curl
 "
 schemathesis=schemathesis==4.32.5 # makes requests of the API's own description
 
@@ -80,6 +81,8 @@ lint() {
 	go mod tidy -diff
 	step "staticcheck"
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags services ./...
+	step "actionlint"
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 	step "govulncheck"
 	check_vulnerabilities
 }
@@ -135,6 +138,8 @@ test_long() {
 	export CHRONOS_TEST_KERNEL
 	run_tests -tags services -timeout 6h . -long
 	run_tests -timeout 6h -run Torture ./e2e -torture
+	step "a release, and what is in its packages"
+	make release packages-check
 	for target in $(go test -list '^Fuzz' . | grep '^Fuzz'); do
 		step "go test -fuzz $target"
 		# Minimizing what is interesting would otherwise take the minute.
@@ -147,7 +152,7 @@ case ${1:-} in
 quick | cover | long) form=$1; shift ;;
 esac
 if [ "$form" = long ]; then
-	needs+="qemu-system-x86_64:qemu-system-x86"
+	needs+="qemu-system-x86_64:qemu-system-x86 make:make lintian:lintian rpm:rpm mmdebstrap:mmdebstrap"
 fi
 if [ "$form" = quick ]; then
 	echo "Linters and the tests that need nothing but Go, about two minutes on two cores."
