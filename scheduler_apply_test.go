@@ -367,8 +367,8 @@ func TestASetIsStoredOrNothingOfIt(t *testing.T) {
 	})
 }
 
-// jobRecords are the lines of a backup about jobs: Mesos may have given the framework an id meanwhile.
-func jobRecords(backup string) string {
+// linesOfJobs are the lines of a backup about jobs: Mesos may have given the framework an id meanwhile.
+func linesOfJobs(backup string) string {
 	return strings.Join(slices.DeleteFunc(strings.Split(backup, "\n"), func(line string) bool {
 		return !strings.HasPrefix(line, `{"key":"J_`) && !strings.HasPrefix(line, `{"key":"go/owner/`)
 	}), "\n")
@@ -397,12 +397,12 @@ func TestASetNeedsARightToEachJob(t *testing.T) {
 		{setOf(`"set":"all"`, fileScheduled("web-a", `,"owner":"me"`), fileScheduled("web-c", `,"runAsUser":"daemon"`)), 403, "runAsUser"},
 		{setOf(`"set":"all"`, fileScheduled("web-a", `,"owner":"me"`), fileDependent("web-c", "web-d"), fileScheduled("web-d", "")), 200, `"change"`},
 	} {
-		before := jobRecords(p.stored(t, "admin"))
+		before := linesOfJobs(p.stored(t, "admin"))
 		status, text := ask("writer", tt.set)
 		if status != tt.status || !strings.Contains(text, tt.want) {
 			t.Errorf("%s = %d %s, want %d and %s", tt.set, status, text, tt.status, tt.want)
 		}
-		if after := jobRecords(p.stored(t, "admin")); tt.status != 200 && after != before {
+		if after := linesOfJobs(p.stored(t, "admin")); tt.status != 200 && after != before {
 			t.Errorf("%s has changed\n%s to\n%s", tt.set, before, after)
 		}
 	}
