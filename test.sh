@@ -36,6 +36,7 @@ runc:runc
 /usr/bin/busybox:busybox-static
 python3:python3-minimal
 curl:curl
+ip:iproute2
 "
 
 step() { printf '%s  %s\n' "$(date +%T)" "$*"; }
