@@ -34,7 +34,8 @@ type daemon struct {
 	self         instance      // how the others reach it
 	certificates *certificates // nil without TLS
 	httpsPort    int
-	mesos        *mesosCluster // nil on this machine
+	mesos        *mesosCluster // nil without Mesos
+	pods         *kubeCluster  // nil without Kubernetes
 	observed     *observedCluster
 	graphite     *graphite  // nil if there are no reports
 	cassandra    *cassandra // nil without
@@ -60,7 +61,7 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 		return nil, err
 	}
 	d.seat = newSeat(d.id)
-	if f.local() {
+	if f.local() || f.fileStore() {
 		// Before the store: its files are ours alone, but jobs pass through the directory.
 		if err := makePassable(f.dataDir); err != nil {
 			return nil, adviseDataDir(f.dataDir, err)
@@ -89,7 +90,12 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	config.callbacks = d.access != nil
 	config.hooks = d.hooks()
 	if d.local != nil {
-		config.mostRuns = cmp.Or(f.localMaxRuns, possibleRuns())
+		config.mostRuns, config.mostRunsFlag = cmp.Or(f.localMaxRuns, possibleRuns()), "local_max_runs"
+	}
+	if d.pods != nil {
+		config.mostRuns, config.mostRunsFlag = f.kubernetesMaxPods, "kubernetes_max_pods"
+	}
+	if config.mostRuns > 0 {
 		log.Info("bound", "runs", config.mostRuns)
 	}
 	d.leader = newLeadership(d.seat, d.withSecrets(cl), config, log, d.metrics)
@@ -97,7 +103,7 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	if d.local != nil {
 		d.leader.enter, d.leader.lastTerm = d.local.enter, d.local.lastTerm
 	}
-	if d.store != nil {
+	if d.store != nil && d.local != nil {
 		d.store.remade = d.local.rebuild
 	}
 	d.watchdog = &watchdog{current: d.seat.current, metrics: d.metrics, log: log}
@@ -154,6 +160,8 @@ func (d *daemon) newVault() (err error) {
 func (d *daemon) withSecrets(cl cluster) cluster {
 	form := plainSecret
 	switch {
+	case d.flags.kubernetes() && d.flags.kubernetesSecret != "":
+		return cl // whose pods refer to them
 	case d.flags.local():
 		form = markedSecret
 	case d.flags.mesosSecretVars:
@@ -244,6 +252,9 @@ func (d *daemon) hooks() hooks {
 			if d.local != nil && e.Kind == eventRemoved {
 				d.local.removeJob(e.Job.Name)
 			}
+			if d.pods != nil && e.Kind == eventRemoved {
+				d.pods.removeJob(e.Job.Name)
+			}
 		},
 		offersHeld:    func(n int) { m.offersHeld.set(float64(n)) },
 		unknownUpdate: m.unknownUpdates.inc,
@@ -283,7 +294,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 			},
 			local: map[string]http.Handler{"/health": &health{
 				exposed: d.exposed(), users: d.usersFile(), vault: d.vault,
-				seat: d.seat, watchdog: d.watchdog, notifier: d.notifier, cassandra: d.cassandra, mesos: d.mesos, cluster: d.observed,
+				seat: d.seat, watchdog: d.watchdog, notifier: d.notifier, cassandra: d.cassandra, mesos: d.mesos, pods: d.pods, cluster: d.observed,
 				zookeeper: d.store == nil, state: d.stateProblems, connected: func() bool { return d.metrics.zkConnected.value() == 1 },
 			}},
 		},
@@ -301,6 +312,11 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 		o.clusterName, o.accepts = "this machine", d.local.accepts
 		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			return d.local.output(r.ID, name, offset, limit)
+		}
+	case d.pods != nil:
+		o.clusterName, o.accepts = "Kubernetes", d.pods.accepts
+		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
+			return d.pods.output(r.ID, name, offset, limit)
 		}
 	case d.mesos != nil:
 		files := newAgentFiles(d.mesos, d.agentLogin())
@@ -330,6 +346,12 @@ func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 		d.observed.cluster = d.local
 		return d.observed, err
 	}
+	if f.kubernetes() {
+		var err error
+		d.pods, err = d.newPods(environ)
+		d.observed.cluster = d.pods
+		return d.observed, err
+	}
 	follow, err := newDetector(f.master, f.mesosSSL, d.openMasterZK, d.log)
 	if err != nil {
 		return nil, err
@@ -349,6 +371,33 @@ func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 	d.mesos = newMesos(c)
 	d.observed.cluster = d.mesos
 	return d.observed, nil
+}
+
+// newPods makes the connection to Kubernetes.
+func (d *daemon) newPods(environ func(string) (string, bool)) (*kubeCluster, error) {
+	f := d.flags
+	access, err := kubeWhere(f.master, f.kubernetesTokenFile, f.kubernetesCAFile, environ)
+	if err != nil {
+		return nil, fmt.Errorf("--master: %w", err)
+	}
+	pods, err := f.podOptions()
+	if err != nil {
+		return nil, err
+	}
+	return newKubernetes(kubeOptions{
+		access: access, namespace: cmp.Or(f.kubernetesNamespace, access.namespace, "default"), pods: pods,
+		staging: f.stageTimeout, keep: f.kubernetesKeepPods, log: d.log, onCall: d.observed.mesosCall,
+		job: func(name string) (j *Job, certain bool) {
+			s := d.seat.current()
+			if s == nil {
+				return nil, false
+			}
+			if v := s.view().job(name); v != nil {
+				j = v.job
+			}
+			return j, true
+		},
+	}), nil
 }
 
 // namedSizes says what a job's document names, nil if runs are not held to that.

@@ -582,8 +582,11 @@ func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, erro
 	_, err := s.onJob(ctx, "explain", name, func(e *entry) (string, error) {
 		position := s.queue.positions()
 		for r := range e.runs.all() {
-			if r.State == runQueued {
+			switch {
+			case r.State == runQueued:
 				out = append(out, s.explain(r, position))
+			case r.Started == 0 && r.Reason != "" && (r.State == runLaunching || r.State == runActive): // the cluster says why
+				out = append(out, waiting{Run: r.Run, Position: -1, Reasons: []string{r.Reason}})
 			}
 		}
 		return "", nil
@@ -609,7 +612,7 @@ func (s *scheduler) explain(r *openRun, position func(*openRun) int) waiting {
 		w.Reasons = append(w.Reasons, "not connected to the cluster")
 	case s.isFull():
 		w.Position = position(r)
-		w.Reasons = append(w.Reasons, fmt.Sprintf("%d runs are under way, and no more than %d may be (--local_max_runs)", s.underWay, s.cfg.mostRuns))
+		w.Reasons = append(w.Reasons, fmt.Sprintf("%d runs are under way, and no more than %d may be (--%s)", s.underWay, s.cfg.mostRuns, s.cfg.mostRunsFlag))
 	default:
 		w.Position = position(r)
 		refusals := s.offers.explain(taskNeed(r.entry.job, r.ID, s.cfg.task), explainLimit)

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"crypto/sha256"
 	"math"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -99,6 +101,29 @@ func taskInfo(j *Job, r *Run, p placement) *mesos.TaskInfo {
 // killPolicy is how long a task of the job has to end when it is killed.
 func killPolicy(j *Job) *mesos.KillPolicy {
 	return &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: j.killGrace().Nanoseconds()}}
+}
+
+// defaultGrace is the time between SIGTERM and SIGKILL, that of Mesos' executor.
+const defaultGrace = 3 * time.Second
+
+// taskGrace is how long a task has to end when it is killed.
+func taskGrace(task *mesos.TaskInfo) time.Duration {
+	if p := task.GetKillPolicy().GetGracePeriod(); p != nil {
+		return time.Duration(p.Nanoseconds)
+	}
+	return defaultGrace
+}
+
+// endUUID identifies the update about the end of a run, however often it is sent.
+func endUUID(id string) []byte {
+	sum := sha256.Sum256([]byte(id))
+	return sum[:16]
+}
+
+// seconds writes an instant as status updates do.
+func seconds(ms int64) *float64 {
+	f := float64(ms) / 1000
+	return &f
 }
 
 // taskLabels are the labels of the job's tasks, nil for none.
