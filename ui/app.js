@@ -2,6 +2,7 @@ import { may } from './access.js';
 import { showWaiting } from './actions.js';
 import { append, button, closeMenus, dialog, h, replace, toast } from './dom.js';
 import { short } from './format.js';
+import { openPalette } from './palette.js';
 import { start, store, watch } from './live.js';
 import overview from './overview.js';
 import jobs from './jobs.js';
@@ -135,7 +136,7 @@ watch(names => {
 });
 
 const shortcuts = [
-  ['Ctrl+S', 'Save the job that is edited'],
+  ['Ctrl+K', 'Go to a job or page, or do something with a job'], ['Ctrl+S', 'Save the job that is edited'], ['r', 'Run the job that is open'], ['e', 'Edit it'],
   ['/', 'Search jobs'], ['↑ ↓', 'Move in the table'], ['Enter', 'Open the job'], ['Space', 'Select it'], ['Esc', 'Clear the selection, close'],
   ['n', 'New job'], ['o', 'Overview'], ['j', 'Jobs'], ['i', 'Grid'], ['t', 'Timeline'], ['u', 'Runs'], ['g', 'Graph'], ['?', 'This list'],
 ];
@@ -150,6 +151,7 @@ document.addEventListener('click', event => { if (event.target.closest('.menu-it
 
 document.addEventListener('keydown', event => {
   if (event.defaultPrevented || event.altKey || document.querySelector('dialog[open]')) return;
+  if (event.key === 'k' && (event.ctrlKey || event.metaKey) && store.loaded) { event.preventDefault(); openPalette(); return; }
   if (event.key === 'Escape' && closeMenus()) { event.preventDefault(); return; }
   const typing = event.target.closest('input, textarea, select, [contenteditable]');
   if ((event.key === 's' || !event.ctrlKey && !event.metaKey) && page?.key?.(event, Boolean(typing))) { event.preventDefault(); return; }
