@@ -38,6 +38,13 @@ export async function get(path, options) {
   return res;
 }
 
+// anyway reads a document whatever the status: of health, 503 says that something is wrong.
+async function anyway(url, options) {
+  const res = await fetch(url, { cache: 'no-store', ...options });
+  if (!(res.headers.get('Content-Type') ?? '').includes('json')) await fail(res);
+  return res.json();
+}
+
 export const json = (path, options) => get(path, options).then(async res => parse(await res.text()));
 
 // A change that was cancelled is not sent again.
@@ -108,6 +115,7 @@ export const resume = (name, options) => change('DELETE', at(`pause/${segment(na
 export const backfill = (name, doc, options) => change('POST', at(`backfill/${segment(name)}`), { body: JSON.stringify(doc), ...options });
 export const backfillOf = (name, options) => json(`backfill/${segment(name)}`, options);
 export const stopBackfill = (name, options) => change('DELETE', at(`backfill/${segment(name)}`), options);
+export const health = options => anyway(new URL('health', base), options);
 export const pools = options => json('pools', options);
 export const postURL = doc => new URL(doc.parents ? 'dependency' : 'iso8601', plain);
 export const timeline = (query, options) => json('timeline?' + new URLSearchParams(query), options);

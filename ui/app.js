@@ -12,18 +12,19 @@ import graph from './graph.js';
 import grid from './grid.js';
 import runs from './runs.js';
 import timeline from './timeline.js';
+import cluster from './cluster.js';
 
 const main = document.getElementById('main-content');
 
 // A page is a function (main, parts, query) that draws the page and returns
 // { update(names), leave(), keys }, each of which may be missing. leave returns
 // a question to ask before unsaved input is lost.
-const pages = { overview, jobs, job, editor, graph, grid, runs, timeline };
+const pages = { overview, jobs, job, editor, graph, grid, runs, timeline, cluster };
 
 let page = null, shown = '';
 
 // route reads the fragment: #overview, #jobs?q=…, #jobs/<name> (as in every version of
-// Chronos), #jobs/<name>/edit, #new, #graph/<name>, #grid, #runs, #timeline.
+// Chronos), #jobs/<name>/edit, #new, #graph/<name>, #grid, #runs, #timeline, #cluster.
 function route(hash) {
   const [path, query = ''] = hash.replace(/^#\/?/, '').split(/\?(.*)/s);
   const parts = path.split('/').map(part => { try { return decodeURIComponent(part); } catch { return part; } });
@@ -36,7 +37,7 @@ function route(hash) {
       return ['job', [parts.slice(1).join('/')], q];
     case 'new': return ['editor', [null], q];
     case 'graph': return ['graph', parts.slice(1), q];
-    case 'grid': case 'runs': case 'timeline': return [parts[0], [], q];
+    case 'grid': case 'runs': case 'timeline': case 'cluster': return [parts[0], [], q];
   }
   return ['missing', parts, q];
 }

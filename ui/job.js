@@ -43,7 +43,7 @@ class JobPage {
     const panel = (title, ...body) => h('section', { class: 'panel' }, h('div', { class: 'panel-head' }, h('h2', {}, title)), body);
     replace(main, this.head, this.alerts, h('div', { class: 'job-columns' },
       h('div', { class: 'job-main' }, this.why, this.backfill, this.log, panel('Runs', this.chart, this.runs)),
-      h('div', { class: 'job-side' }, panel('Job', this.facts), panel('Next runs', this.next), panel('Parents and children', this.family),
+      h('div', { class: 'job-side' }, panel('Job', this.facts), panel('Parents and children', this.family), panel('Next runs', this.next),
         h('details', { class: 'panel fold' }, h('summary', {}, h('h2', {}, 'Definition')), this.definition))));
   }
 

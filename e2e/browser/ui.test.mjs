@@ -745,3 +745,20 @@ test('policies are in the form; jobs are paused, backfilled, exported and import
     assert.equal((await chronos.job('rules')).description, 'imported');
   });
 });
+
+test('the page of the cluster says what runs where and why runs wait', async () => {
+  await chronos.put({ name: 'cl.runs', command: 'sleep 300', ...yearly }, { name: 'cl.waits', command: 'true', cpus: 4096, ...yearly });
+  await chronos.json('scheduler/pool/cl', { method: 'PUT', headers: { 'Content-Type': 'application/json' }, body: '{"slots":2}' });
+  await chronos.run('cl.runs');
+  await chronos.run('cl.waits');
+  await until(async () => (await chronos.runs('cl.runs')).open[0]?.state === 'active', 'it runs');
+  await on('#cluster', async page => {
+    const panel = title => page.locator(`.panel:has(h2:text-is("${title}"))`);
+    await panel('Where runs are').getByRole('link', { name: 'cl.runs' }).waitFor();
+    await panel('Why runs wait').locator('li', { has: page.getByRole('link', { name: 'cl.waits' }) }).getByText(/cpus|CPU/).first().waitFor();
+    await panel('Pools').getByRole('cell', { name: 'cl', exact: true }).waitFor();
+    await panel('Instances').getByText('leads').waitFor();
+    await panel('This instance').locator('.badge').first().waitFor();
+  });
+  await chronos.json('scheduler/task/kill/cl.runs', { method: 'DELETE' });
+});
