@@ -24,6 +24,7 @@ var accessRules = []rule{
 	// outside the API
 	{method: "GET", path: "/", role: readRole, scoped: true},
 	{method: "GET", path: "/assets/*", role: readRole, scoped: true},
+	{method: "GET", path: "/openapi.json", role: readRole, scoped: true},
 	{method: "GET", path: "/health", role: readRole},
 	{method: "GET", path: "/metrics", role: readRole},
 	{method: "GET", path: "/metrics/*", role: readRole},
@@ -62,6 +63,9 @@ var accessRules = []rule{
 	{method: "GET", path: "pools", role: readRole}, // they are of all jobs
 	{method: "PUT", path: "pool/{}", role: adminRole},
 	{method: "DELETE", path: "pool/{}", role: adminRole},
+	{method: "POST", path: "apply", role: editRole, scoped: true},
+	{method: "POST", path: "apply/plan", role: editRole, scoped: true},
+	{method: "GET", path: "export", role: readRole, scoped: true},
 	{method: "GET", path: "upcoming/{}", role: readRole, scoped: true},
 	{method: "GET", path: "runs", role: readRole, scoped: true},
 	{method: "GET", path: "runs/{}", role: readRole, scoped: true},

@@ -155,12 +155,15 @@ func (u *users) parseGrant(text string, more map[role]privileges) (grant, error)
 			continue
 		}
 		u.guarded = append(u.guarded, part.prefix)
-		if last := part.prefix[len(part.prefix)-1]; strings.IndexByte("_.#- ", last) < 0 {
+		if endsInWord(part.prefix) {
 			u.doubtful = append(u.doubtful, part.prefix)
 		}
 	}
 	return g, nil
 }
+
+// endsInWord reports whether a prefix of names is also one of names whose first word is longer.
+func endsInWord(prefix string) bool { return strings.IndexByte("_.#- ", prefix[len(prefix)-1]) < 0 }
 
 // proxied is somebody whom a trusted proxy names.
 func (u *users) proxied(name string, groups []string) (*caller, error) {

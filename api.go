@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -36,6 +37,8 @@ type apiOptions struct {
 	output func(run *Run, name string, offset int64, limit int) (outputPiece, error)
 	// accepts returns why runs of a job could never start, nil if they can; nil for any job.
 	accepts func(*Job) error
+	// doubts returns what of a job can't work on this server, nil for nothing; nil for any job.
+	doubts func(*Job) []Warning
 	// resourceCall counts calls of the operations that the JVM versions time; may be nil.
 	resourceCall func(name string, took time.Duration)
 }
@@ -54,9 +57,12 @@ func newAPI(o apiOptions) *api {
 	if o.location == nil {
 		o.location = time.Local
 	}
+	local := map[string]http.Handler{"/openapi.json": http.HandlerFunc(serveOpenAPI)}
+	maps.Copy(local, o.local)
+	o.local = local
 	a := &api{server: newServer(o.serverOptions), options: o, events: newEventHub()}
 	a.route()
-	a.server.api = a.answer
+	a.server.api, a.server.beyond = a.answer, a.beyond
 	return a
 }
 
@@ -131,6 +137,9 @@ func (a *api) route() {
 		{"queued/{}", typeJSON, false, []operation{get(a.explainQueued)}},
 		{"run/{}/stdout", "", false, []operation{get(a.showOutput("stdout"))}},
 		{"run/{}/stderr", "", false, []operation{get(a.showOutput("stderr"))}},
+		{"apply", typeJSON, false, []operation{document(http.MethodPost, a.applyJobs)}},
+		{"apply/plan", typeJSON, false, []operation{document(http.MethodPost, a.planJobs)}},
+		{"export", typeJSON, false, []operation{get(a.exportJobs)}},
 		{"overview", typeJSON, false, []operation{get(a.showOverview)}},
 		{"events", typeEvents, false, []operation{get(a.streamEvents)}},
 		{"problems", typeJSON, false, []operation{get(a.listProblems)}},

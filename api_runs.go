@@ -286,7 +286,7 @@ func (a *api) listProblems(c *call) error {
 	v := c.sight()
 	bad := func(yield func(badJob) bool) {
 		for jv := range v.all() {
-			for _, reason := range []string{jv.problem, jv.notice} {
+			for _, reason := range []string{jv.problem, jv.notice, a.unacceptable(jv.job)} {
 				if reason != "" && !yield(badJob{jv.job.Name, reason}) {
 					return
 				}
@@ -295,7 +295,7 @@ func (a *api) listProblems(c *call) error {
 	}
 	strange := func(yield func(strangeJob) bool) {
 		for jv := range v.all() {
-			for _, w := range jv.job.warnings() {
+			for _, w := range a.warnings(jv.job) {
 				if !yield(strangeJob{jv.job.Name, w}) {
 					return
 				}
@@ -318,6 +318,17 @@ func (a *api) listProblems(c *call) error {
 		b.Flush()
 	}
 	return nil
+}
+
+// unacceptable says why runs of a stored job can't start where they would have to, "" if they can.
+func (a *api) unacceptable(j *Job) string {
+	if a.options.accepts == nil {
+		return ""
+	}
+	if err := a.options.accepts(j); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // findRun looks a run up by its id. The id alone does not show where the job's name

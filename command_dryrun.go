@@ -177,6 +177,13 @@ func (d *dryRun) look(ctx context.Context) error {
 	}
 	first := d.known == nil
 	findings := slices.Concat(d.moved(s), differences(s, st.records))
+	if d.flags.kubernetes() {
+		pods, err := d.flags.podOptions()
+		if err != nil {
+			return err
+		}
+		findings = append(findings, onKubernetes(s, &pods)...)
+	}
 	d.known = map[string]Schedule{}
 	for name, e := range s.jobs {
 		if e.scheduled() {
@@ -317,6 +324,9 @@ func differences(s *scheduler, records map[string][]byte) []string {
 		if err := e.job.checkNumbers(); err != nil {
 			add("job %q would wait forever: %v", name, err)
 		}
+		if unseen := unseenByJVM(e.job, e.pause != nil, e.backfill != nil); unseen != "" {
+			add("job %q says what JVM versions do not see: %s", name, unseen)
+		}
 		if text := overdue(e, s.now, by3(records, name)); text != "" {
 			add("job %q %s", name, text)
 		}
@@ -324,6 +334,21 @@ func differences(s *scheduler, records map[string][]byte) []string {
 	for _, id := range slices.Sorted(maps.Keys(s.runs)) {
 		if r := s.runs[id]; records[waitKey(id)] != nil && by3(records, r.Job) {
 			add("task %q waits and would be launched; 3.0 knows no tasks that 2.x has left waiting", id)
+		}
+	}
+	return found
+}
+
+// onKubernetes lists for each job what would be refused or different if it ran as pods.
+func onKubernetes(s *scheduler, pods *podOptions) (found []string) {
+	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
+		j := s.jobs[name].job
+		if err := pods.accepts(j); err != nil {
+			found = append(found, fmt.Sprintf("job %q would be refused on Kubernetes: %v", name, err))
+			continue
+		}
+		for _, text := range pods.differences(j) {
+			found = append(found, fmt.Sprintf("job %q on Kubernetes: %s", name, text))
 		}
 	}
 	return found

@@ -25,6 +25,9 @@ const (
 	exitKilled   = 137 // run --wait: the run was killed; 128+9, as shells say it
 )
 
+// defaultURL is where an instance without options is reached on its machine.
+const defaultURL = "http://localhost:8080"
+
 // requestTimeout bounds a request that is answered at once: an instance holds one for up to 20 s while nobody leads.
 const requestTimeout = time.Minute
 
@@ -42,7 +45,7 @@ type remote struct {
 // remoteFlags adds the options that say which instance, and who asks.
 func remoteFlags(fs *flag.FlagSet, environ func(string) string) *remote {
 	r := &remote{token: environ("CHRONOS_TOKEN")}
-	fs.StringVar(&r.url, "url", cmp.Or(environ("CHRONOS_URL"), "http://localhost:8080"), "any instance, `http://host:port` and the path below which it is served; CHRONOS_URL of the environment")
+	fs.StringVar(&r.url, "url", cmp.Or(environ("CHRONOS_URL"), defaultURL), "any instance, `http://host:port` and the path below which it is served; CHRONOS_URL of the environment")
 	fs.StringVar(&r.credentials, "credentials", "", "`user:password`; better in CHRONOS_CREDENTIALS of the environment, or in a file")
 	fs.StringVar(&r.file, "credentials_file", environ("CHRONOS_CREDENTIALS_FILE"), "read them from this `file`; CHRONOS_CREDENTIALS_FILE of the environment")
 	fs.StringVar(&r.authority, "ca_file", environ("CHRONOS_CA_FILE"), "trust the certificates in this `file` (PEM) too; CHRONOS_CA_FILE of the environment")
@@ -101,8 +104,8 @@ func (e *statusError) Error() string {
 	return fmt.Sprintf("%s: %s", e.request, e.text)
 }
 
-// send sends one request and returns the answer, if it is a success. The caller closes its body.
-func (r *remote) send(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
+// send sends one request, with pairs of a header and its value, and returns the answer, if it is a success. The caller closes its body.
+func (r *remote) send(ctx context.Context, method, path string, body io.Reader, headers ...string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(r.url, "/")+path, body)
 	if err != nil {
 		return nil, err
@@ -110,6 +113,9 @@ func (r *remote) send(ctx context.Context, method, path string, body io.Reader) 
 	if body != nil {
 		req.Header.Set("Content-Type", typeJSON)
 		req.Header.Set("Expect", "100-continue") // so that nothing is sent to an instance that refuses
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
 	}
 	if user, password, ok := strings.Cut(r.credentials, ":"); ok {
 		req.SetBasicAuth(user, password)

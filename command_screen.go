@@ -45,6 +45,9 @@ func windowSize(f *os.File) (columns, rows int) {
 	if errno != 0 {
 		return 0, 0
 	}
+	if size.columns == 0 { // a terminal that has not been told its size, as that of a container at its start
+		return 80, 24
+	}
 	return int(size.columns), int(size.rows)
 }
 
@@ -82,6 +85,14 @@ func stateCell(state string) cell { return cell{state, stateColour(state)} }
 
 func textCell(text string) cell { return cell{text: text} }
 
+// paint returns the text of a cell in its colour, where there are any.
+func (o *screen) paint(c cell) string {
+	if !o.colour || c.colour == uncoloured || c.text == "" {
+		return c.text
+	}
+	return "\x1b[" + c.colour + "m" + c.text + "\x1b[0m"
+}
+
 // columnGap stands between two columns of a table.
 const columnGap = "  "
 
@@ -104,9 +115,7 @@ func (o *screen) table(titles []string, rows [][]cell) error {
 		for i, c := range row {
 			text := cutLetters(oneLine(c.text), widths[i])
 			pad := widths[i] - utf8.RuneCountInString(text)
-			if o.colour && c.colour != uncoloured && text != "" {
-				text = "\x1b[" + c.colour + "m" + text + "\x1b[0m"
-			}
+			text = o.paint(cell{text, c.colour})
 			if i > 0 {
 				out.WriteString(columnGap)
 			}

@@ -34,7 +34,8 @@ type daemon struct {
 	self         instance      // how the others reach it
 	certificates *certificates // nil without TLS
 	httpsPort    int
-	mesos        *mesosCluster // nil on this machine
+	mesos        *mesosCluster // nil without Mesos
+	pods         *kubeCluster  // nil without Kubernetes
 	observed     *observedCluster
 	graphite     *graphite  // nil if there are no reports
 	cassandra    *cassandra // nil without
@@ -42,6 +43,7 @@ type daemon struct {
 	memory       *budget // for bodies and answers
 	connections  *connections
 	access       *access // nil where everybody may do everything, or one password does
+	vault        *vault  // nil without --secrets_dir
 }
 
 // newDaemon creates the parts and listens, so that whatever is wrong with the flags or the
@@ -54,20 +56,21 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	if err != nil {
 		return nil, err
 	}
-	if err := d.newAccess(); err != nil {
+	if err := errors.Join(d.newAccess(), d.newVault()); err != nil {
+		d.closeListeners()
 		return nil, err
 	}
 	d.seat = newSeat(d.id)
-	if f.local() {
+	if f.local() || f.fileStore() {
 		// Before the store: its files are ours alone, but jobs pass through the directory.
 		if err := makePassable(f.dataDir); err != nil {
-			return nil, fmt.Errorf("--data_dir: %w", err)
+			return nil, adviseDataDir(f.dataDir, err)
 		}
 	}
 	if f.fileStore() {
 		d.store, err = outlast(errInUse, func() (*fileStore, error) { return openDamagedStore(f.dataDir, f.acceptDamagedState, log) })
 		if err != nil {
-			return nil, fmt.Errorf("--data_dir: %w", err)
+			return nil, adviseDataDir(f.dataDir, err)
 		}
 	}
 	cl, err := d.newCluster(environ)
@@ -87,15 +90,20 @@ func newDaemon(f *flags, environ func(string) (string, bool), log *slog.Logger, 
 	config.callbacks = d.access != nil
 	config.hooks = d.hooks()
 	if d.local != nil {
-		config.mostRuns = cmp.Or(f.localMaxRuns, possibleRuns())
+		config.mostRuns, config.mostRunsFlag = cmp.Or(f.localMaxRuns, possibleRuns()), "local_max_runs"
+	}
+	if d.pods != nil {
+		config.mostRuns, config.mostRunsFlag = f.kubernetesMaxPods, "kubernetes_max_pods"
+	}
+	if config.mostRuns > 0 {
 		log.Info("bound", "runs", config.mostRuns)
 	}
-	d.leader = newLeadership(d.seat, cl, config, log, d.metrics)
+	d.leader = newLeadership(d.seat, d.withSecrets(cl), config, log, d.metrics)
 	d.leader.acceptEmpty = f.acceptEmptyState
 	if d.local != nil {
 		d.leader.enter, d.leader.lastTerm = d.local.enter, d.local.lastTerm
 	}
-	if d.store != nil {
+	if d.store != nil && d.local != nil {
 		d.store.remade = d.local.rebuild
 	}
 	d.watchdog = &watchdog{current: d.seat.current, metrics: d.metrics, log: log}
@@ -121,11 +129,45 @@ func (d *daemon) newAccess() (err error) {
 		proxies: proxyOptions{addresses: f.trustedProxies, secretFile: f.trustedProxySecret, jvm: f.jvmInstances},
 	})
 	if err != nil {
-		d.closeListeners()
 		return err
 	}
 	d.self.Access = d.access.mark
 	return nil
+}
+
+// newVault opens the secrets. A name under a prefix that they name needs a right to that prefix.
+func (d *daemon) newVault() (err error) {
+	f := d.flags
+	switch {
+	case f.secretsDir == "" && f.mesosSecretVars:
+		return errors.New("--mesos_secret_variables is of no use without --secrets_dir, which has the secrets")
+	case f.secretsDir == "":
+		return nil
+	}
+	if d.vault, err = openVault(f.secretsDir, d.log); err != nil {
+		return fmt.Errorf("--secrets_dir: %w", err)
+	}
+	if d.access != nil {
+		d.access.guards = d.vault.guards
+	}
+	if !f.local() && !f.mesosSecretVars {
+		d.log.Warn("secrets are sent as plain variables, which whoever may see tasks in Mesos sees; --mesos_secret_variables sends them otherwise")
+	}
+	return nil
+}
+
+// withSecrets is a cluster whose tasks have the values of their secrets.
+func (d *daemon) withSecrets(cl cluster) cluster {
+	form := plainSecret
+	switch {
+	case d.flags.kubernetes() && d.flags.kubernetesSecret != "":
+		return cl // whose pods refer to them
+	case d.flags.local():
+		form = markedSecret
+	case d.flags.mesosSecretVars:
+		form = mesosSecret
+	}
+	return &secretCluster{cluster: cl, vault: d.vault, form: form, log: d.log}
 }
 
 func (d *daemon) usersFile() *usersFile {
@@ -138,7 +180,7 @@ func (d *daemon) usersFile() *usersFile {
 // exposed says what jobs can read that nobody should who may run jobs: in local mode they are processes beside this one.
 func (d *daemon) exposed() []string {
 	f := d.flags
-	if d.access == nil || !f.local() {
+	if d.access == nil && d.vault == nil || !f.local() {
 		return nil
 	}
 	const all = "jobs run as the same user as this program, so whoever may run a command can read the users file, the secrets and the state, and do everything; " +
@@ -154,7 +196,7 @@ func (d *daemon) exposed() []string {
 		return []string{all}
 	}
 	var readable []string
-	for _, file := range []string{f.httpUsersFile, f.trustedProxySecret, f.instanceSecretFile} {
+	for _, file := range append(d.vault.files(), f.httpUsersFile, f.trustedProxySecret, f.instanceSecretFile) {
 		if file != "" && readableBy(account, file) {
 			readable = append(readable, "jobs run as "+f.user+", who can read "+file+"; make it readable for root only (chmod 600)")
 		}
@@ -210,6 +252,9 @@ func (d *daemon) hooks() hooks {
 			if d.local != nil && e.Kind == eventRemoved {
 				d.local.removeJob(e.Job.Name)
 			}
+			if d.pods != nil && e.Kind == eventRemoved {
+				d.pods.removeJob(e.Job.Name)
+			}
 		},
 		offersHeld:    func(n int) { m.offersHeld.set(float64(n)) },
 		unknownUpdate: m.unknownUpdates.inc,
@@ -248,13 +293,13 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 				}
 			},
 			local: map[string]http.Handler{"/health": &health{
-				exposed: d.exposed(), users: d.usersFile(),
-				seat: d.seat, watchdog: d.watchdog, notifier: d.notifier, cassandra: d.cassandra, mesos: d.mesos, cluster: d.observed,
+				exposed: d.exposed(), users: d.usersFile(), vault: d.vault,
+				seat: d.seat, watchdog: d.watchdog, notifier: d.notifier, cassandra: d.cassandra, mesos: d.mesos, pods: d.pods, cluster: d.observed,
 				zookeeper: d.store == nil, state: d.stateProblems, connected: func() bool { return d.metrics.zkConnected.value() == 1 },
 			}},
 		},
 		defaults: f.jobDefaults(), history: f.jobHistoryLimit, resourceCall: d.metrics.resourceCall,
-		members: d.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos",
+		members: d.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos", doubts: d.vault.warnings,
 	}
 	if d.store != nil {
 		o.storeName = "local files"
@@ -267,6 +312,11 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 		o.clusterName, o.accepts = "this machine", d.local.accepts
 		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			return d.local.output(r.ID, name, offset, limit)
+		}
+	case d.pods != nil:
+		o.clusterName, o.accepts = "Kubernetes", d.pods.accepts
+		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
+			return d.pods.output(r.ID, name, offset, limit)
 		}
 	case d.mesos != nil:
 		files := newAgentFiles(d.mesos, d.agentLogin())
@@ -296,6 +346,12 @@ func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 		d.observed.cluster = d.local
 		return d.observed, err
 	}
+	if f.kubernetes() {
+		var err error
+		d.pods, err = d.newPods(environ)
+		d.observed.cluster = d.pods
+		return d.observed, err
+	}
 	follow, err := newDetector(f.master, f.mesosSSL, d.openMasterZK, d.log)
 	if err != nil {
 		return nil, err
@@ -315,6 +371,33 @@ func (d *daemon) newCluster(environ func(string) (string, bool)) (cluster, error
 	d.mesos = newMesos(c)
 	d.observed.cluster = d.mesos
 	return d.observed, nil
+}
+
+// newPods makes the connection to Kubernetes.
+func (d *daemon) newPods(environ func(string) (string, bool)) (*kubeCluster, error) {
+	f := d.flags
+	access, err := kubeWhere(f.master, f.kubernetesTokenFile, f.kubernetesCAFile, environ)
+	if err != nil {
+		return nil, fmt.Errorf("--master: %w", err)
+	}
+	pods, err := f.podOptions()
+	if err != nil {
+		return nil, err
+	}
+	return newKubernetes(kubeOptions{
+		access: access, namespace: cmp.Or(f.kubernetesNamespace, access.namespace, "default"), pods: pods,
+		staging: f.stageTimeout, keep: f.kubernetesKeepPods, log: d.log, onCall: d.observed.mesosCall,
+		job: func(name string) (j *Job, certain bool) {
+			s := d.seat.current()
+			if s == nil {
+				return nil, false
+			}
+			if v := s.view().job(name); v != nil {
+				j = v.job
+			}
+			return j, true
+		},
+	}), nil
 }
 
 // namedSizes says what a job's document names, nil if runs are not held to that.
@@ -417,9 +500,12 @@ func (d *daemon) run(ctx context.Context) error {
 	keep("watchdog", d.watchdog.run)
 	if d.access != nil {
 		keep("users", d.access.watch)
-		for _, what := range d.exposed() {
-			d.log.Warn(what)
-		}
+	}
+	if d.vault != nil {
+		keep("secrets", d.vault.watch)
+	}
+	for _, what := range d.exposed() {
+		d.log.Warn(what)
 	}
 	if d.graphite != nil {
 		keep("Graphite", d.graphite.run)

@@ -32,7 +32,7 @@ func (d *daemon) listen(environ func(string) (string, bool)) (err error) {
 		if err != nil {
 			return err
 		}
-		d.self = instance{Scheme: "http", Version: version}
+		d.self = instance{Scheme: "http", Version: version, Knows: knownHere}
 		d.id = f.advertised(environ, port)
 	}
 	if !secure {
@@ -57,7 +57,7 @@ func (d *daemon) listen(environ func(string) (string, bool)) (err error) {
 	if err != nil {
 		return err
 	}
-	d.self = instance{Scheme: "https", Version: version}
+	d.self = instance{Scheme: "https", Version: version, Knows: knownHere}
 	d.self.Port, err = strconv.Atoi(port)
 	return err
 }
@@ -66,7 +66,7 @@ func (d *daemon) listen(environ func(string) (string, bool)) (err error) {
 func (d *daemon) listenOn(option, address string) (port int, err error) {
 	l, err := outlast(syscall.EADDRINUSE, func() (net.Listener, error) { return net.Listen("tcp", address) })
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", option, err)
+		return 0, adviseListen(option, address, err)
 	}
 	d.listeners = append(d.listeners, l)
 	return l.Addr().(*net.TCPAddr).Port, nil

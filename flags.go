@@ -112,9 +112,22 @@ type flags struct {
 	localKeepSize        int // MiB; 0 for a tenth of the disk
 	localOutputSize      int // MiB; 0 for any
 	localLimits          bool
-	localMaxRuns         int    // 0 for what this machine allows
-	acceptEmptyState     string // a node, as termMark has it; "" for none
-	acceptDamagedState   int64  // an offset; noDamage for none
+	localMaxRuns         int // 0 for what this machine allows
+
+	// Kubernetes
+	kubernetesNamespace      string // "" for that of the pod or the kubeconfig, else default
+	kubernetesImage          string
+	kubernetesFetchImage     string
+	kubernetesServiceAccount string
+	kubernetesPodTemplate    string
+	kubernetesPriorityClass  string
+	kubernetesSecret         string
+	kubernetesTokenFile      string
+	kubernetesCAFile         string
+	kubernetesMaxPods        int
+	kubernetesKeepPods       int
+	acceptEmptyState         string // a node, as termMark has it; "" for none
+	acceptDamagedState       int64  // an offset; noDamage for none
 
 	// Who may do what
 	httpUsersFile      string
@@ -122,6 +135,8 @@ type flags struct {
 	trustedProxySecret string // file
 	instanceSecretFile string
 	jvmInstances       []string // host:port
+	secretsDir         string
+	mesosSecretVars    bool
 
 	set map[string]bool // the options given on the command line
 }
@@ -253,8 +268,11 @@ func (f *flags) explicit(name string) bool { return f.set[name] }
 // local reports whether jobs run as processes on this machine.
 func (f *flags) local() bool { return f.master == "local" }
 
+// kubernetes reports whether jobs run as pods.
+func (f *flags) kubernetes() bool { return isKubernetes(f.master) }
+
 // fileStore reports whether the state is kept in dataDir and not in ZooKeeper.
-func (f *flags) fileStore() bool { return f.local() && !f.explicit("zk_hosts") }
+func (f *flags) fileStore() bool { return (f.local() || f.kubernetes()) && !f.explicit("zk_hosts") }
 
 // withoutEffect lists the options given that do nothing, as in the JVM versions or because of
 // how this program works.
@@ -296,6 +314,10 @@ Commands; chronos <command> --help tells their options:
       why NAME                Say why a job waits, or does not run.
       explain SCHEDULE        Show when a schedule would be due; asks no
                               instance.
+      diff DIR|FILE...        Say what apply would change; status 2 if anything.
+      apply DIR|FILE...       Make jobs as files say, all or none.
+      export DIR              Write jobs into files, for apply.
+      validate DIR|FILE...    Check files of jobs; asks no instance.
       top                     Watch what runs and waits.
       backup                  Write the whole state to a file.
       restore FILE            Make a backup the state.
@@ -471,9 +493,23 @@ func (f *flags) schedulerConfig() schedulerConfig {
 		historyKeep: max(f.jobHistoryKeep, f.jobHistoryLimit, 1), role: f.mesosRole,
 		declineFor: f.declineOfferDuration, reviveForNew: f.reviveOffersForNewJobs, reviveEvery: f.minReviveOffersInterval,
 		reconcile: f.reconciliationInterval, unreachable: f.unreachableTimeout, staging: f.stageTimeout,
-		task:     taskConfig{CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk},
+		task:     taskConfig{CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk, PlacedByCluster: f.kubernetes()},
 		setAside: map[string]string{}, location: time.Local, late: f.notifyLate,
 	}
+}
+
+// podOptions returns what the flags say about pods.
+func (f *flags) podOptions() (o podOptions, err error) {
+	o = podOptions{
+		image: f.kubernetesImage, fetchImage: f.kubernetesFetchImage, serviceAccount: f.kubernetesServiceAccount,
+		priorityClass: f.kubernetesPriorityClass, secret: f.kubernetesSecret, plainUser: f.user,
+	}
+	if f.kubernetesPodTemplate != "" {
+		if o.template, err = readPodTemplate(f.kubernetesPodTemplate); err != nil {
+			return o, fmt.Errorf("--kubernetes_pod_template: %w", err)
+		}
+	}
+	return o, nil
 }
 
 // hostNames takes a list of hosts apart.

@@ -42,6 +42,7 @@ const (
 	groupNotifications = "Notifications"
 	groupCassandra     = "Job history in Cassandra"
 	groupGraphite      = "Metrics to Graphite"
+	groupKubernetes    = "Kubernetes, unknown to the JVM versions too"
 	groupAccess        = "Who may do what, unknown to the JVM versions too"
 	groupOurs          = "Additions of this program, unknown to the JVM versions"
 )
@@ -90,6 +91,8 @@ func defaultFlags() *flags {
 		localKeepRuns:             20,
 		localOutputSize:           64,
 		acceptDamagedState:        noDamage,
+		kubernetesMaxPods:         500,
+		kubernetesKeepPods:        10,
 		set:                       map[string]bool{},
 	}
 }
@@ -110,11 +113,12 @@ func (f *flags) optionTable() []option {
 		{groupCassandra, f.cassandraOptions()},
 		{groupGraphite, f.graphiteOptions()},
 		{groupOurs, f.ourOptions()},
+		{groupKubernetes, f.kubernetesOptions()},
 		{groupAccess, f.accessOptionsTable()},
 	} {
 		for _, o := range group.options {
 			o.group = group.name
-			o.ours = group.name == groupOurs || group.name == groupAccess
+			o.ours = group.name == groupOurs || group.name == groupKubernetes || group.name == groupAccess
 			table = append(table, o)
 		}
 	}
@@ -183,7 +187,7 @@ func (f *flags) schedulerOptions() []option {
 func (f *flags) mesosOptions() []option {
 	return []option{
 		{name: "master", arg: "master", value: checkedText(&f.master, checkMaster),
-			help: "Where jobs run: local (as processes on this machine), host:port, http://host:port, https://host:port, zk://[user:password@]host:port,.../path, or file:///path of a file that contains one of these."},
+			help: "Where jobs run: local (as processes on this machine), host:port, http://host:port, https://host:port, zk://[user:password@]host:port,.../path, file:///path of a file that contains one of these, or on Kubernetes: k8s (the cluster of the pod that this program runs in), k8s://host:port, k8s:///path/to/kubeconfig."},
 		{name: "failover_timeout", short: "f", arg: "seconds", value: inSeconds(&f.failoverTimeout),
 			help: "How long Mesos keeps tasks alive without a scheduler."},
 		{name: "mesos_task_mem", arg: "MB", value: amountValue{&f.mesosTaskMem},
@@ -217,7 +221,7 @@ func (f *flags) zooKeeperOptions() []option {
 	return []option{
 		// zk_auth comes after zk_hosts: it overrides credentials in the URL.
 		{name: "zk_hosts", short: "z", arg: "hosts", value: zkHostsValue{f},
-			help: "host:port,host:port,... or zk://[user:password@]host:port,... (a path after the latter is ignored, as before). Given with --master local, the state is kept there and not in --data_dir."},
+			help: "host:port,host:port,... or zk://[user:password@]host:port,... (a path after the latter is ignored, as before). Given with --master local or k8s, the state is kept there and not in --data_dir."},
 		{name: "zk_path", arg: "path", value: checkedText(&f.zkPath, checkZKPath),
 			help: "Path of the state and the election."},
 		{name: "zk_timeout", arg: "ms", value: spanValue{&f.zkTimeout, time.Millisecond, 64, 1},
@@ -290,7 +294,7 @@ func (f *flags) graphiteOptions() []option {
 func (f *flags) ourOptions() []option {
 	return []option{
 		{name: "data_dir", arg: "dir", value: checkedText(&f.dataDir, checkDir), env: "CHRONOS_DATA_DIR",
-			help: "Where --master local keeps its state and the sandboxes of runs."},
+			help: "Where --master local keeps its state and the sandboxes of runs, and --master k8s its state."},
 		{name: "advertise_port", arg: "port", value: intValue{&f.advertisePort, 1, 65535},
 			help: "Port at which others reach this instance, if not the one it listens on. Default: PORT_<http_port> from the environment, which Marathon sets."},
 		{name: "mesos_ssl", value: boolValue{p: &f.mesosSSL}, env: "LIBPROCESS_SSL_ENABLED",
@@ -314,7 +318,7 @@ func (f *flags) ourOptions() []option {
 		{name: "handover_timeout", arg: "duration", value: durationValue{&f.handoverTimeout},
 			help: "When told to stop while a JVM version is next in line, first place the waiting runs, of which it may know nothing, for at most this long; 0s means not at all."},
 		{name: "stage_timeout", arg: "duration", value: durationValue{&f.stageTimeout},
-			help: "Give up a task as lost when nothing has been heard of it for this long after its launch."},
+			help: "Give up a task as lost when nothing has been heard of it for this long after its launch. On Kubernetes: delete a pod that has not started by then; its run fails for the pod's own reason."},
 		{name: "job_history_keep", arg: "count", value: intValue{&f.jobHistoryKeep, 0, 10000},
 			help: "Runs remembered for each job, unless --job_history_limit is higher."},
 		{name: "max_waiting_runs", arg: "count", value: intValue{&f.maxWaitingRuns, 1, 100_000},
@@ -336,6 +340,33 @@ func (f *flags) ourOptions() []option {
 	}
 }
 
+func (f *flags) kubernetesOptions() []option {
+	return []option{
+		{name: "kubernetes_namespace", arg: "name", value: anyText(&f.kubernetesNamespace),
+			help: "Namespace of the pods. Default: that of this program's own pod or of the kubeconfig, else default."},
+		{name: "kubernetes_image", arg: "image", value: anyText(&f.kubernetesImage),
+			help: "Image of jobs without a container. Without one, such jobs are refused."},
+		{name: "kubernetes_fetch_image", arg: "image", value: anyText(&f.kubernetesFetchImage),
+			help: "Image with this program in it, which fetches the uris of jobs before they start. Without one, jobs with uris are refused."},
+		{name: "kubernetes_service_account", arg: "name", value: anyText(&f.kubernetesServiceAccount),
+			help: "Service account of the pods. Default: the namespace's, without its token."},
+		{name: "kubernetes_pod_template", arg: "file", value: anyText(&f.kubernetesPodTemplate),
+			help: "A pod, as YAML or JSON, that those of jobs are laid over: tolerations, pull secrets, security contexts. Its only container, if it has one, is named task."},
+		{name: "kubernetes_priority_class", arg: "name", value: anyText(&f.kubernetesPriorityClass),
+			help: "Priority class of jobs with highPriority. Default: none."},
+		{name: "kubernetes_secret", arg: "name", value: anyText(&f.kubernetesSecret),
+			help: "Secret of Kubernetes that has the secrets of jobs as its keys: pods refer to them. Without it, pods carry the values from this program's own secrets, for whoever may read pods."},
+		{name: "kubernetes_token_file", arg: "file", value: anyText(&f.kubernetesTokenFile),
+			help: "File with the token for k8s://host:port. It is read again when it changes."},
+		{name: "kubernetes_ca_file", arg: "file", value: anyText(&f.kubernetesCAFile),
+			help: "File with the certificates of the CA of k8s://host:port. Default: those of the system."},
+		{name: "kubernetes_max_pods", arg: "count", value: intValue{&f.kubernetesMaxPods, 1, 100_000},
+			help: "Runs that may be under way at a time."},
+		{name: "kubernetes_keep_pods", arg: "count", value: intValue{&f.kubernetesKeepPods, 0, 1000},
+			help: "Ended pods of each job that are kept, with their output; of all jobs together at most 1000, none for longer than a week."},
+	}
+}
+
 func (f *flags) accessOptionsTable() []option {
 	return []option{
 		{name: "http_users_file", arg: "file", value: anyText(&f.httpUsersFile), env: "CHRONOS_HTTP_USERS_FILE",
@@ -348,5 +379,9 @@ func (f *flags) accessOptionsTable() []option {
 			help: "File with a secret that all instances share: by it they tell each other whom a proxy has let in."},
 		{name: "jvm_instances", arg: "hosts", value: hostPortsValue{&f.jvmInstances},
 			help: "host:port,... of JVM instances, which are shown --http_credentials when they lead."},
+		{name: "secrets_dir", arg: "dir", value: anyText(&f.secretsDir), env: "CHRONOS_SECRETS_DIR",
+			help: "Files with the secrets that jobs may name in their environmentVariables, and the file index, which says which jobs may use which: NAME:PREFIX[,PREFIX...], one a line. They are read when a run is launched."},
+		{name: "mesos_secret_variables", value: boolValue{p: &f.mesosSecretVars},
+			help: "Send secrets as variables of type SECRET, which Mesos does not show, and which agents take only with --isolation=environment_secret and for tasks of the Mesos containerizer. By default they are sent as any other variable, and show in the state of Mesos."},
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,7 +94,8 @@ func TestDefaults(t *testing.T) {
 		"zk_hosts": "localhost:2181", "zk_path": "/chronos/state", "zk_timeout": "10000", "mail_ssl": "false",
 		"cassandra_port": "9042", "cassandra_keyspace": "metrics", "cassandra_table": "chronos", "cassandra_stat_count_table": "chronos_stat_count", "cassandra_consistency": "ANY", "cassandra_ttl": "31536000",
 		"graphite_reporting_interval": "60",
-		"data_dir":                    "chronos-data", "advertise_port": "0", "mesos_ssl": "false", "notify_missed": "false", "notify_late": "0", "notify_hosts": "", "log_level": "info", "log_format": "text", "unreachable_timeout": "10m", "stage_timeout": "15m", "handover_timeout": "5s", "job_history_keep": "20", "local_keep_runs": "20", "local_keep_size": "0", "local_output_size": "64", "local_max_runs": "0", "local_limits": "false", "max_waiting_runs": "1000",
+		"data_dir":                    "chronos-data", "advertise_port": "0", "mesos_ssl": "false", "notify_missed": "false", "notify_late": "0", "notify_hosts": "", "log_level": "info", "log_format": "text", "unreachable_timeout": "10m", "stage_timeout": "15m", "handover_timeout": "5s", "job_history_keep": "20", "local_keep_runs": "20", "local_keep_size": "0", "local_output_size": "64", "local_max_runs": "0", "local_limits": "false", "mesos_secret_variables": "false", "max_waiting_runs": "1000",
+		"kubernetes_max_pods": "500", "kubernetes_keep_pods": "10",
 	}
 	f := mustParseFlags(t, "")
 	for _, o := range f.optionTable() {
@@ -112,4 +114,34 @@ func TestWithoutEffect(t *testing.T) {
 	if got, want := f.withoutEffect(), []string{"--schedule_horizon", "--leader_max_idle_time"}; !slices.Equal(got, want) {
 		t.Errorf("withoutEffect() = %v, want %v", got, want)
 	}
+}
+
+// docs/flags.md lists every option as --help does.
+func TestEveryOptionIsDocumented(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	group := ""
+	for _, o := range defaultFlags().optionTable() {
+		if o.group != group {
+			group = o.group
+			fmt.Fprintf(&b, "\n## %s\n\n| option | default | meaning |\n| --- | --- | --- |\n", group)
+		}
+		left := "`--" + o.name + "`"
+		if o.short != "" {
+			left += ", `-" + o.short + "`"
+		}
+		if o.arg != "" {
+			left += " " + strings.ReplaceAll(o.arg, "|", `\|`)
+		}
+		byDefault := ""
+		if text := o.value.String(); text != "" && !o.secret && !o.boolean() {
+			byDefault = "`" + text + "`"
+		}
+		help := o.help
+		if o.env != "" {
+			help += " The variable `" + o.env + "` sets the default."
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", left, byDefault, strings.NewReplacer("|", `\|`, "<", "&lt;").Replace(help))
+	}
+	checkGenerated(t, filepath.Join("docs", "flags.md"), "<!-- made from the table of options -->", b.String())
 }

@@ -371,10 +371,12 @@ func checkMaster(s string) (string, error) {
 	switch scheme, rest, found := strings.Cut(s, "://"); {
 	case s == "local":
 		return s, nil
+	case isKubernetes(s):
+		return s, checkKubeMaster(s)
 	case !found:
 		_, err := checkHostPort(strings.TrimPrefix(s, "master@"))
 		if err != nil {
-			return "", errors.New("want local, host:port, http://host:port, https://host:port, zk://host:port,.../path or file:///path")
+			return "", errors.New("want local, k8s, host:port, http://host:port, https://host:port, zk://host:port,.../path, file:///path or k8s://host:port")
 		}
 		return strings.TrimPrefix(s, "master@"), nil
 	case scheme == "zk":
@@ -390,7 +392,19 @@ func checkMaster(s string) (string, error) {
 		}
 		return strings.TrimRight(s, "/"), nil
 	}
-	return "", errors.New("want local, host:port, or a URL that starts with http://, https://, zk:// or file://")
+	return "", errors.New("want local, host:port, or a URL that starts with http://, https://, zk://, file:// or k8s://")
+}
+
+// checkKubeMaster checks what follows k8s.
+func checkKubeMaster(s string) error {
+	rest, ok := strings.CutPrefix(s, kubeScheme)
+	if !ok || strings.HasPrefix(rest, "/") && rest != "/" {
+		return nil
+	}
+	if _, err := checkHostPort(rest); err != nil {
+		return errors.New("want k8s, k8s://host:port or k8s:///path/to/kubeconfig")
+	}
+	return nil
 }
 
 func checkZKMaster(rest string) error {

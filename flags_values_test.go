@@ -61,7 +61,7 @@ func TestZooKeeperHosts(t *testing.T) {
 func TestMasterFlagForms(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"local": "local", "h:5050": "h:5050", "master@10.0.0.1:5050": "10.0.0.1:5050",
+		"local": "local", "k8s": "k8s", "k8s://10.0.0.1:6443": "k8s://10.0.0.1:6443", "k8s:///etc/kubeconfig": "k8s:///etc/kubeconfig", "h:5050": "h:5050", "master@10.0.0.1:5050": "10.0.0.1:5050",
 		"http://h:5050": "http://h:5050", "https://h:5050/": "https://h:5050",
 		"zk://h1:2181,h2:2181,h3:2181/mesos": "zk://h1:2181,h2:2181,h3:2181/mesos",
 		"zk://bob:secret@h1:2181/mesos/prod": "zk://bob:secret@h1:2181/mesos/prod",

@@ -88,11 +88,13 @@ type health struct {
 	watchdog  *watchdog
 	notifier  *notifier
 	cassandra *cassandra       // nil without
-	mesos     *mesosCluster    // nil on this machine
+	mesos     *mesosCluster    // nil without Mesos
+	pods      *kubeCluster     // nil without Kubernetes
 	cluster   *observedCluster // for the last event
 	state     func() []string  // what is wrong with where the state is kept
 	exposed   []string         // what jobs can read that they should not
 	users     *usersFile       // nil without
+	vault     *vault           // nil without
 	zookeeper bool             // the state is in ZooKeeper
 	connected func() bool      // to ZooKeeper
 }
@@ -109,6 +111,7 @@ type healthReport struct {
 	Scheduler  *schedulerHealth `json:"scheduler,omitempty"`
 	ZooKeeper  *zookeeperHealth `json:"zookeeper,omitempty"`
 	Mesos      *mesosStatus     `json:"mesos,omitempty"`
+	Kubernetes *kubeHealth      `json:"kubernetes,omitempty"`
 	LastEvent  string           `json:"lastEvent,omitempty"` // of the cluster
 	EventAge   *float64         `json:"lastEventAgeSeconds,omitempty"`
 	Notices    []notifyStatus   `json:"notifications"`
@@ -162,6 +165,9 @@ func (h *health) report(now time.Time) (healthReport, bool) {
 		if p := h.users.problem(); p != "" {
 			r.Problems = append(r.Problems, p)
 		}
+	}
+	if p := h.vault.problem(); p != "" {
+		r.Problems = append(r.Problems, p)
 	}
 	h.addCluster(&r, now)
 	h.addReceivers(&r)
@@ -224,11 +230,18 @@ func (h *health) addState(r *healthReport) {
 	}
 }
 
-// addCluster reports on the Mesos master, and when the cluster was last heard of.
+// addCluster reports on the Mesos master or the API server, and when the cluster was last heard of.
 func (h *health) addCluster(r *healthReport, now time.Time) {
 	if h.mesos != nil && r.Role == roleLeader {
 		s := h.mesos.status()
 		r.Mesos = &s
+	}
+	if h.pods != nil && r.Role == roleLeader {
+		s := h.pods.status()
+		r.Kubernetes = &s
+		if s.Error != "" {
+			r.Problems = append(r.Problems, "Kubernetes: "+s.Error)
+		}
 	}
 	if last := h.cluster.last.Load(); last != 0 {
 		age := max(0, now.Sub(time.UnixMilli(last)).Seconds())

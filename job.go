@@ -143,6 +143,7 @@ const (
 	dialect2      dialect = iota // unprefixed paths: 2.5's keys (2.4's and two more)
 	dialect3                     // /v1: 3.0's keys
 	dialectStored                // the keys of both, as kept in the store
+	dialectWhole                 // the keys of both and ours, for comparing documents and for files
 )
 
 // jobDefaults are the values for keys that a document leaves out.
@@ -151,6 +152,7 @@ type jobDefaults struct {
 	Epsilon         Period
 	User            string
 	NotifyHosts     []string // that jobs may have called, in lower case
+	AnyHost         bool     // nobody knows who may
 	patterns        *patterns
 	KeepNamed       bool      // whether a job tells which sizes its document named
 	Now             time.Time // start of a job posted under /v1 without a schedule; zero leaves it empty

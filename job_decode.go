@@ -115,7 +115,8 @@ func (d *jobDecoder) job(doc object) *Job {
 	d.command(j, doc)
 	d.history(j, doc)
 	d.resources(j, doc)
-	j.Env = d.env(doc.get("environmentVariables"))
+	var secrets []SecretVar
+	j.Env, secrets = d.env(doc.get("environmentVariables"))
 	j.Fetch = d.fetch(doc.get("fetch"))
 	j.URIs = texts(doc.get("uris"))
 	j.Arguments = texts(doc.get("arguments"))
@@ -125,6 +126,7 @@ func (d *jobDecoder) job(doc object) *Job {
 	d.trigger(j, doc)
 	var inert object
 	j.Policy, inert = d.policy(doc)
+	j.Policy = d.withSecrets(j.Policy, secrets)
 	d.settleOverlap(j, doc)
 	j.Extra = extraFields(doc, inert)
 	return j
@@ -394,12 +396,16 @@ func (d *jobDecoder) objects(list value, path string, read func(o object, at doc
 	}
 }
 
-func (d *jobDecoder) env(list value) []EnvVar {
-	var vars []EnvVar
+// env reads the variables: those with a value, and those whose value is a secret.
+func (d *jobDecoder) env(list value) (vars []EnvVar, secrets []SecretVar) {
 	d.objects(list, "environmentVariables", func(o object, at docPath) {
+		if v, ok := d.secretVar(o, at); ok {
+			secrets = append(secrets, v)
+			return
+		}
 		vars = append(vars, EnvVar{d.need(o, "name", at).text(), d.need(o, "value", at).text()})
 	})
-	return vars
+	return vars, secrets
 }
 
 // fetch reads the list of fetches. An absent extract means true in every dialect:

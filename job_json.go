@@ -14,6 +14,7 @@ import (
 //   - dialect3 is what 3.0's last state writes.
 //   - dialectStored is dialect3 with epsilon after shell and async after
 //     description. Every JVM version reads it.
+//   - dialectWhole is dialectStored with the keys of ours.
 //
 // Keys of ours stand before the last, except in the store. Keys that this program does not know come last.
 func (j *Job) appendJSON(dst []byte, d dialect) []byte {
@@ -30,7 +31,7 @@ func (j *Job) appendJSON(dst []byte, d dialect) []byte {
 	dst = appendInt(dst, "errorsSinceLastSuccess", j.ErrorsSinceLastSuccess)
 	dst = appendList(dst, "fetch", j.Fetch, appendFetch)
 	dst = appendList(dst, "uris", j.URIs, appendString)
-	dst = appendList(dst, "environmentVariables", j.Env, appendEnvVar)
+	dst = j.appendEnvironment(dst, d)
 	dst = appendList(dst, "arguments", j.Arguments, appendString)
 	dst = appendBool(dst, "highPriority", j.HighPriority)
 	dst = appendText(dst, "runAsUser", j.RunAsUser)

@@ -29,6 +29,8 @@ type Policy struct {
 	AlertAfter          *Period
 	AlertWithoutSuccess *Period
 
+	Secrets []SecretVar // variables whose values are secrets; listed with the others
+
 	kept rawMembers // what a later version of this program has put into the record
 }
 
@@ -102,6 +104,25 @@ func (d *jobDecoder) policy(doc object) (p *Policy, inert object) {
 	return p, inert
 }
 
+// keysOfOurs names what of a posted document JVM versions do not understand, whatever the job had before.
+func keysOfOurs(posted []byte, defaults jobDefaults, from dialect) []string {
+	root, err := parseValue(posted)
+	if err != nil {
+		return nil // whoever decodes it will say so
+	}
+	doc, d := root.object(), &jobDecoder{defaults: defaults, from: from}
+	p, _ := d.policy(doc)
+	_, secrets := d.env(doc.get(secretsMember))
+	names := d.withSecrets(p, secrets).keys()
+	if d.err != nil && policyKeyOf(d.err.field) != nil && !slices.Contains(names, d.err.field) {
+		names = append(names, d.err.field)
+	}
+	if v := doc.get("maxCompletionTime"); v.isString() && startsFold(v.text(), 'p') {
+		names = append(names, "maxCompletionTime as a duration")
+	}
+	return names
+}
+
 // isInert reports whether the job has a member already that means nothing.
 func (d *jobDecoder) isInert(m member) bool {
 	return d.base != nil && slices.ContainsFunc(d.base.Extra, func(f RawField) bool {
@@ -111,7 +132,7 @@ func (d *jobDecoder) isInert(m member) bool {
 
 // isSet reports whether the policy says anything.
 func (p *Policy) isSet() bool {
-	return p.kept != "" || slices.ContainsFunc(policyKeys, func(k policyKey) bool { return k.text(p) != nil })
+	return p.kept != "" || len(p.Secrets) > 0 || slices.ContainsFunc(policyKeys, func(k policyKey) bool { return k.text(p) != nil })
 }
 
 // keys lists the keys that are set.
@@ -123,6 +144,9 @@ func (p *Policy) keys() (names []string) {
 		if k.text(p) != nil {
 			names = append(names, k.name)
 		}
+	}
+	if len(p.Secrets) > 0 {
+		names = append(names, "secrets")
 	}
 	return names
 }
@@ -142,8 +166,20 @@ func (p *Policy) appendMembers(dst []byte) []byte {
 
 // encode returns the policy as it is stored, as an object.
 func (p *Policy) encode() []byte {
-	members := append(p.appendMembers(nil), p.kept...)
+	members := p.appendMembers(nil)
+	if len(p.Secrets) > 0 {
+		members = appendList(members, secretsMember, p.Secrets, appendSecretVar)
+	}
+	members = append(members, p.kept...)
 	return append(append([]byte{'{'}, bytes.TrimPrefix(members, []byte{','})...), '}')
+}
+
+// size is how many bytes the policy takes in the store.
+func (p *Policy) size() int {
+	if p == nil {
+		return 0
+	}
+	return len(p.encode())
 }
 
 // readPolicy reads what encode returns. What this version cannot read is kept as it is.
@@ -151,6 +187,10 @@ func readPolicy(stored []byte) *Policy {
 	p := &Policy{}
 	var unknown object
 	for _, m := range value(bytes.TrimSpace(stored)).object() {
+		if m.key == secretsMember {
+			p.Secrets = readSecretVars(m.value)
+			continue
+		}
 		if key := policyKeyOf(m.key); key == nil || key.read(p, m.value) != nil {
 			unknown = append(unknown, m)
 		}

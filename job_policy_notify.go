@@ -85,7 +85,7 @@ func (r jobReceiver) wants(kind string) bool { return len(r.on) == 0 || slices.C
 // checkReceivers refuses receivers that the server does not call: whoever may post a job could otherwise have it call anything.
 func (d *jobDecoder) checkReceivers(p *Policy) {
 	for _, r := range p.Notify {
-		if host := r.host(); host != "" && !slices.Contains(d.defaults.NotifyHosts, host) {
+		if host := r.host(); host != "" && !d.defaults.AnyHost && !slices.Contains(d.defaults.NotifyHosts, host) {
 			d.fail(docPath{"notify", -1}, "host %q is not called by this server: --notify_hosts lists those that are", host)
 		}
 	}

@@ -52,6 +52,12 @@ func TestPolicyKeysAreDocumented(t *testing.T) {
 	for _, row := range policyTable(t) {
 		name, example := strings.Trim(row[0], "`"), strings.Trim(row[3], "`")
 		documented = append(documented, name)
+		if name == secretsMember {
+			if row[1] != secretKind || example != `"environmentVariables":[{"name":"DB","secret":"db-password"}]` {
+				t.Errorf("secrets are documented as %q, with the example %s", row[1], example)
+			}
+			continue // TestSecretsInJobDocuments has the rest
+		}
 		key := policyKeyOf(name)
 		if key == nil {
 			t.Errorf("key %q is documented, and there is none", name)
@@ -78,6 +84,20 @@ func TestPolicyKeysAreDocumented(t *testing.T) {
 	for _, k := range policyKeys {
 		if !slices.Contains(documented, k.name) {
 			t.Errorf("key %q is not in the table of docs/jobs.md", k.name)
+		}
+	}
+}
+
+// What becomes of each key under a JVM version stands where people read it who go back to one.
+func TestMigrationSaysWhatJVMsMakeOfEachKey(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/migration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range policyTable(t) {
+		if want := "\n| " + row[0] + " | " + row[6] + " |\n"; !strings.Contains(string(text), want) {
+			t.Errorf("docs/migration.md has no row %s", want)
 		}
 	}
 }

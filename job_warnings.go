@@ -23,6 +23,7 @@ func (j *Job) warnings() []Warning {
 		all = append(all, Warning{"command", "there is nothing to run without a command, a container image or an executor: a run fails on Mesos and does nothing in local mode; give a command"})
 	}
 	all = append(all, j.inertWarnings()...)
+	all = append(all, j.secretWarnings()...)
 	for _, f := range j.Extra {
 		if key := jobKeyLike(f.Key); key != "" {
 			all = append(all, Warning{cutText(f.Key, maxWarned, "..."), "there is no such key, so it is kept but ignored; the nearest is " + key})
@@ -127,6 +128,8 @@ func (j *Job) misread(posted []byte) []Warning {
 			}
 		case m.key == "epsilon" && samePeriod(said, stored.get(m.key)):
 		case m.key == "maxCompletionTime" && said.isString() && startsFold(said.text(), 'p'): // a duration, stored in seconds
+		case m.key == secretsMember:
+			c.compare(m.key, plainVariables(said), stored.get(m.key), nil)
 		case m.key == "parents":
 			c.compare(m.key, said, stored.get(m.key), uniqueTexts(texts(said)))
 		default:

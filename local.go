@@ -3,8 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -21,9 +19,6 @@ import (
 
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
-
-// defaultGrace is the time between SIGTERM and SIGKILL, that of Mesos' executor.
-const defaultGrace = 3 * time.Second
 
 // localOptions are deviations from the machine's own values, which zero values stand for.
 type localOptions struct {
@@ -186,12 +181,6 @@ func agentID(path string) (string, error) {
 	}
 	text, err = os.ReadFile(path)
 	return strings.TrimSpace(string(text)), err
-}
-
-func randomHex() string {
-	b := make([]byte, 8)
-	rand.Read(b)
-	return hex.EncodeToString(b)
 }
 
 // enter sets the term of the next subscription.

@@ -41,7 +41,9 @@ func dockerCommand(box sandbox, task *mesos.TaskInfo) (*exec.Cmd, string, error)
 	env := os.Environ()
 	for _, v := range append(task.GetCommand().GetEnvironment().GetVariables(), sandboxVariables()...) {
 		args = append(args, "--env", v.Name)
-		if clientVariable(v.Name) {
+		if clientVariable(v.Name) && v.Secret != nil {
+			return nil, "", fmt.Errorf("variable %q can't be a secret: docker would take it for its own, and so it stands in a command line, which everyone can see", v.Name)
+		} else if clientVariable(v.Name) {
 			args[len(args)-1] += "=" + v.GetValue()
 		} else {
 			// Through the client's environment: everyone can see a command line.

@@ -8,34 +8,6 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-func taskAmounts(task *mesos.TaskInfo) resources {
-	var sum resources
-	for _, r := range task.Resources {
-		n := thousandths(r.GetScalar().GetValue())
-		switch r.Name {
-		case "cpus":
-			sum.cpus += n
-		case "mem":
-			sum.mem += n
-		case "disk":
-			sum.disk += n
-		}
-	}
-	return sum
-}
-
-// scalars are resources as an offer lists them.
-func scalarsOf(a resources) []mesos.Resource {
-	scalar := func(name string, n int64) mesos.Resource {
-		role := "*"
-		return mesos.Resource{
-			Name: name, Type: mesos.SCALAR.Enum(), Role: &role,
-			Scalar: &mesos.Value_Scalar{Value: float64(n) / 1000},
-		}
-	}
-	return []mesos.Resource{scalar("cpus", a.cpus), scalar("mem", a.mem), scalar("disk", a.disk)}
-}
-
 // offerTime is how long an offer stays when more has become free: a scheduler that
 // has work for it answers sooner, and its launch must not cross a RESCIND.
 const offerTime = time.Second

@@ -343,16 +343,19 @@ func (r *keptRun) claim(dataDir string, task []byte) error {
 // prepare stores the task and opens what the run needs. The file is not replaced but written: only a run that is
 // claimed is judged by it.
 func (r *keptRun) prepare(task []byte) (err error) {
+	var kept []byte
 	if task != nil {
-		if err := os.WriteFile(r.box.path("task"), task, 0o600); err != nil {
-			return err
-		}
-		r.task, err = decodeTask(task)
+		r.task, kept, err = readTask(task)
 	} else {
 		r.task, err = r.box.task()
 	}
 	if err != nil {
 		return fmt.Errorf("read task: %w", err)
+	}
+	if kept != nil {
+		if err := os.WriteFile(r.box.path("task"), kept, 0o600); err != nil {
+			return err
+		}
 	}
 	if r.stdout, err = openOutput(r.box.path("stdout")); err != nil {
 		return err

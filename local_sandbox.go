@@ -124,6 +124,22 @@ func (b sandbox) task() (*mesos.TaskInfo, error) {
 	return task, nil
 }
 
+// readTask returns a task, and what of it is kept on the disk: everything but the values of secrets.
+func readTask(text []byte) (task *mesos.TaskInfo, kept []byte, err error) {
+	if task, err = decodeTask(text); err != nil || len(secretVariables(task)) == 0 {
+		return task, text, err
+	}
+	bare, err := decodeTask(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, v := range secretVariables(bare) {
+		v.Value = nil
+	}
+	kept, err = bare.Marshal()
+	return task, kept, err
+}
+
 func decodeTask(text []byte) (*mesos.TaskInfo, error) {
 	task := new(mesos.TaskInfo)
 	if err := task.Unmarshal(text); err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"io/fs"
 	"os"
@@ -379,13 +378,6 @@ func (s *localSession) kill(ctx context.Context, kill *sched.Call_Kill) {
 	})
 }
 
-func taskGrace(task *mesos.TaskInfo) time.Duration {
-	if p := task.GetKillPolicy().GetGracePeriod(); p != nil {
-		return time.Duration(p.Nanoseconds)
-	}
-	return defaultGrace
-}
-
 // killed reports the end of a run that nobody attends: one that was pending, or
 // unknown to this session. The end of others is reported by their watchers.
 func (s *localSession) killed(ctx context.Context, id string) {
@@ -466,12 +458,6 @@ func (s *localSession) ended(id string, st *runStatus) {
 	s.update(u)
 }
 
-// endUUID identifies the update about the end of a run, however often it is sent.
-func endUUID(id string) []byte {
-	sum := sha256.Sum256([]byte(id))
-	return sum[:16]
-}
-
 func (s *localSession) refuseTask(id string, state mesos.TaskState, reason mesos.TaskStatus_Reason, message string) {
 	s.update(mesos.TaskStatus{
 		TaskID: mesos.TaskID{Value: id}, State: state.Enum(), Reason: reason.Enum(), Source: mesos.SOURCE_MASTER.Enum(),
@@ -482,11 +468,6 @@ func (s *localSession) refuseTask(id string, state mesos.TaskState, reason mesos
 func (s *localSession) update(st mesos.TaskStatus) {
 	st.AgentID = &mesos.AgentID{Value: s.l.agent}
 	s.handle(&sched.Event{Type: sched.Event_UPDATE, Update: &sched.Event_Update{Status: st}})
-}
-
-func seconds(ms int64) *float64 {
-	f := float64(ms) / 1000
-	return &f
 }
 
 // awaitStarts lets runs that are due start before what others have left is cleared away, for a while.

@@ -59,6 +59,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		log.Error("chronos can't start", "error", err)
 		return err
 	}
+	if screen := newScreen(stdout, os.Getenv); screen.width > 0 && i.greets() {
+		i.greet(screen, os.Args[0])
+	}
 	if err := i.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		log.Error("chronos ends", "error", err)
 		return err

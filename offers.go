@@ -67,7 +67,10 @@ func thousandths(f float64) int64 {
 func fromThousandths(n int64) float64 { return float64(n/1000) + float64(n%1000)/1000 }
 
 // taskConfig is what a task takes of each kind if its job does not say.
-type taskConfig struct{ CPUs, Mem, Disk float64 }
+type taskConfig struct {
+	CPUs, Mem, Disk float64
+	PlacedByCluster bool // the cluster itself sees to constraints
+}
 
 // need is what the market looks for on behalf of a run.
 type need struct {
@@ -84,15 +87,47 @@ func taskNeed(j *Job, id string, cfg taskConfig) need {
 		}
 		return thousandths(otherwise)
 	}
-	return need{
+	n := need{
 		resources: resources{
 			cpus: orDefault(j.CPUs, cfg.CPUs),
 			mem:  orDefault(j.Mem, cfg.Mem),
 			disk: orDefault(j.Disk, cfg.Disk),
 		},
-		constraints: j.Constraints,
-		run:         id,
+		run: id,
 	}
+	if !cfg.PlacedByCluster {
+		n.constraints = j.Constraints
+	}
+	return n
+}
+
+// taskAmounts is what a task takes.
+func taskAmounts(task *mesos.TaskInfo) resources {
+	var sum resources
+	for _, r := range task.Resources {
+		n := thousandths(r.GetScalar().GetValue())
+		switch r.Name {
+		case "cpus":
+			sum.cpus += n
+		case "mem":
+			sum.mem += n
+		case "disk":
+			sum.disk += n
+		}
+	}
+	return sum
+}
+
+// scalarsOf are resources as an offer lists them.
+func scalarsOf(a resources) []mesos.Resource {
+	scalar := func(name string, n int64) mesos.Resource {
+		role := "*"
+		return mesos.Resource{
+			Name: name, Type: mesos.SCALAR.Enum(), Role: &role,
+			Scalar: &mesos.Value_Scalar{Value: float64(n) / 1000},
+		}
+	}
+	return []mesos.Resource{scalar("cpus", a.cpus), scalar("mem", a.mem), scalar("disk", a.disk)}
 }
 
 // placement is where a task goes, and what it takes there. All placements on

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
@@ -25,6 +27,14 @@ type cluster interface {
 	// when it certainly has not, and any other error when that is unknown.
 	send(call *sched.Call, done func(error))
 }
+
+// Words that clusters of our own use, and no Mesos master does.
+const (
+	// waitsForRoom is the reason of a TASK_DROPPED whose run waits until there is room, however long that takes.
+	waitsForRoom = mesos.REASON_CONTAINER_PREEMPTED
+	// nodeLabel is the label of a status that names the machine on which the task runs.
+	nodeLabel = "node"
+)
 
 var (
 	errNotSent  = errors.New("not sent")
@@ -53,6 +63,7 @@ type schedulerConfig struct {
 	largestStep  int           // bytes that a commit may have; 0 means any number
 	mostByHand   int           // runs of a job, started by hand, that may wait; 0 means any number
 	mostRuns     int           // that may be under way; 0 means any number
+	mostRunsFlag string        // which option says so, without dashes
 	role         string        // --mesos_role
 	declineFor   time.Duration // --decline_offer_duration; 0 means the cluster's default
 	reviveForNew bool          // --revive_offers_for_new_jobs
@@ -167,6 +178,7 @@ type scheduler struct {
 	reconcileTimer alarm
 	dirty          []*entry
 	heavy          bool     // a job may be about to have too much for one commit
+	whole          bool     // what is being done goes into one commit
 	extra          []record // records of no job, of the event being handled
 	effects        []effect
 	answers        int // among the effects
@@ -280,7 +292,11 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 		}
 		s.answers++
 		s.effects = append(s.effects, effect{do: func(stored error) { reply <- errors.Join(err, stored) }})
-		if name != nil || s.ends != nil {
+		switch {
+		case s.whole:
+			s.whole = false
+			s.sealUpTo(math.MaxInt)
+		case name != nil || s.ends != nil:
 			s.sealUpTo(s.cfg.batchSize) // the answer is stored together with what it is about
 		}
 	}

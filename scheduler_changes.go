@@ -28,7 +28,7 @@ func (s *scheduler) putJob(ctx context.Context, name string, build func(old *Job
 		if err != nil {
 			return err
 		}
-		if err := s.mayDepend(permitOf(ctx), old, j); err != nil {
+		if err := s.mayDepend(permitOf(ctx), old, j, s.jobNamed); err != nil {
 			return err
 		}
 		if j.Name != name {
@@ -40,21 +40,13 @@ func (s *scheduler) putJob(ctx context.Context, name string, build func(old *Job
 
 // put checks everything before it changes anything.
 func (s *scheduler) put(e *entry, j *Job) error {
-	if most := s.cfg.largestJob; most > 0 {
-		if n := len(j.appendJSON(nil, dialectStored)); n > most {
-			return &jobError{"", fmt.Sprintf("job %q takes %d bytes, and ZooKeeper holds at most %d of a job", j.Name, n, most)}
-		}
-	}
-	if err := s.checkSize(j, &Run{}); err != nil {
+	if err := s.checkDocument(j); err != nil {
 		return err
 	}
 	if j.Dependent {
 		if err := s.graph.check(j.Name, j.Parents, func(p string) bool { return s.jobs[p] != nil }); err != nil {
 			return err
 		}
-	}
-	if err := s.checkPool(j); err != nil {
-		return err
 	}
 	var schedule Schedule
 	if !j.Dependent {
@@ -326,6 +318,9 @@ func (s *scheduler) endAll(e *entry) {
 func (s *scheduler) retire(e *entry) {
 	e.state.Deleted = s.now
 	s.retired.add(e.job.Name, *e.state.retired())
+	if s.whole {
+		return // others can be forgotten with a change that has more room
+	}
 	for _, name := range s.retired.forget(s.now) {
 		s.extra = append(s.extra, record{"go/job/" + recordName(name), nil})
 	}
@@ -431,7 +426,7 @@ func (s *scheduler) checkSize(j *Job, given *Run) error {
 	}
 	r := &openRun{entry: &entry{job: j}, Run: given.giveAs(Run{ID: runID(s.now, 0, j.Name, given.Args), Job: j.Name, State: runQueued})}
 	run := r.size() + runGrowth
-	need := s.store.size(document) + len(j.Policy.appendMembers(nil)) + state + len(r.entry.waitRecord()) + max(2*run, run+s.cfg.historySize) + s.partSize()
+	need := s.store.size(document) + j.Policy.size() + state + len(r.entry.waitRecord()) + max(2*run, run+s.cfg.historySize) + s.partSize()
 	if need <= s.cfg.largestStep {
 		return nil
 	}
@@ -587,8 +582,11 @@ func (s *scheduler) whyQueued(ctx context.Context, name string) ([]waiting, erro
 	_, err := s.onJob(ctx, "explain", name, func(e *entry) (string, error) {
 		position := s.queue.positions()
 		for r := range e.runs.all() {
-			if r.State == runQueued {
+			switch {
+			case r.State == runQueued:
 				out = append(out, s.explain(r, position))
+			case r.Started == 0 && r.Reason != "" && (r.State == runLaunching || r.State == runActive): // the cluster says why
+				out = append(out, waiting{Run: r.Run, Position: -1, Reasons: []string{r.Reason}})
 			}
 		}
 		return "", nil
@@ -614,7 +612,7 @@ func (s *scheduler) explain(r *openRun, position func(*openRun) int) waiting {
 		w.Reasons = append(w.Reasons, "not connected to the cluster")
 	case s.isFull():
 		w.Position = position(r)
-		w.Reasons = append(w.Reasons, fmt.Sprintf("%d runs are under way, and no more than %d may be (--local_max_runs)", s.underWay, s.cfg.mostRuns))
+		w.Reasons = append(w.Reasons, fmt.Sprintf("%d runs are under way, and no more than %d may be (--%s)", s.underWay, s.cfg.mostRuns, s.cfg.mostRunsFlag))
 	default:
 		w.Position = position(r)
 		refusals := s.offers.explain(taskNeed(r.entry.job, r.ID, s.cfg.task), explainLimit)

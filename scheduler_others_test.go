@@ -109,7 +109,7 @@ func (j *jvm) counts(id string, state mesos.TaskState) {
 func onWayBack(t *testing.T, name string, f func(b *bench, version string, back func())) {
 	for _, version := range []string{"2.4", "3.0"} {
 		for _, way := range []string{"one leader", "a leader that stores nothing before", "a leader that hears nothing before"} {
-			scenario(t, name+", "+version+", "+way, func(b *bench) {
+			scenarioOfMesos(t, name+", "+version+", "+way, func(b *bench) {
 				f(b, version, func() { b.comeBack(way) })
 			})
 		}
@@ -411,7 +411,7 @@ func TestWithoutAReignNothingIsDoubted(t *testing.T) {
 		b.cluster.finish(id, mesos.TASK_FINISHED)
 		b.reignlessly(func(j *jvm) {})
 	}
-	scenario(t, "a task of ours that Mesos does not know is lost and tried again", func(b *bench) {
+	scenarioOfMesos(t, "a task of ours that Mesos does not know is lost and tried again", func(b *bench) {
 		b.cluster.behave(forEver)
 		id := b.start().runNew()
 		b.end()
@@ -420,7 +420,7 @@ func TestWithoutAReignNothingIsDoubted(t *testing.T) {
 		b.start()
 		lost(b, id)
 	})
-	scenario(t, "also one that was launched after a reign", func(b *bench) {
+	scenarioOfMesos(t, "also one that was launched after a reign", func(b *bench) {
 		b.start().post(parked)
 		b.end()
 		b.reignOf("3.0", func(j *jvm) { j.counts("", mesos.TASK_FINISHED) })
@@ -444,7 +444,7 @@ func (b *bench) reignlessly(deeds func(*jvm)) {
 func TestDocumentEditedByHand(t *testing.T) {
 	t.Parallel()
 	for _, way := range []string{"one leader", "a leader that hears nothing before"} {
-		scenario(t, "it decides for that job alone, "+way, func(b *bench) {
+		scenarioOfMesos(t, "it decides for that job alone, "+way, func(b *bench) {
 			b.cluster.behave(forEver)
 			a := b.start().runNew()
 			b.post(strings.Replace(parked, `"a"`, `"b"`, 1))
@@ -561,7 +561,7 @@ func TestCronJobOnTheWayBack(t *testing.T) {
 			}
 		})
 	}
-	scenario(t, "an occurrence that 3.0 has used up for a run by hand still comes", func(b *bench) {
+	scenarioOfMesos(t, "an occurrence that 3.0 has used up for a run by hand still comes", func(b *bench) {
 		b.start().post(hourly)
 		b.end()
 		b.reignOf("3.0", func(j *jvm) {

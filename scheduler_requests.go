@@ -158,16 +158,12 @@ func requestNamed(ctx context.Context) *requestName {
 }
 
 // mayDepend is nil if a document adds only parents that it may.
-func (s *scheduler) mayDepend(p permit, old, j *Job) error {
+func (s *scheduler) mayDepend(p permit, old, j *Job, find func(string) *Job) error {
 	for _, name := range j.Parents {
 		if old != nil && slices.Contains(old.Parents, name) {
 			continue
 		}
-		var parent *Job
-		if e := s.jobs[name]; e != nil {
-			parent = e.job
-		}
-		if err := p.parent(name, parent); err != nil {
+		if err := p.parent(name, find(name)); err != nil {
 			return err
 		}
 	}

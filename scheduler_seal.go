@@ -46,7 +46,7 @@ func (s *scheduler) sealUpTo(size int) { s.sealParts(size, true) }
 
 // sealParts is sealUpTo, and publishes the jobs as they are now if show is set.
 func (s *scheduler) sealParts(size int, show bool) {
-	if len(s.dirty) == 0 && len(s.extra) == 0 && len(s.effects) == 0 {
+	if s.whole || len(s.dirty) == 0 && len(s.extra) == 0 && len(s.effects) == 0 {
 		return
 	}
 	parts := []*change{{}}
@@ -112,7 +112,7 @@ func (s *scheduler) addEffects(parts, homes []*change) {
 // clean records that all of an entry has been handed over.
 func (e *entry) clean() {
 	e.misreadDirty, e.policyDirty, e.pauseDirty, e.endsDirty, e.alertDirty, e.backfillDirty = false, false, false, false, false, false
-	e.isDirty, e.jobDirty, e.stateDirty, e.historyDirty, e.noticeDirty = false, false, false, false, false
+	e.isDirty, e.jobDirty, e.stateDirty, e.historyDirty, e.noticeDirty, e.ownedDirty = false, false, false, false, false, false
 	for _, r := range e.changed {
 		r.isChanged, r.weight = false, 0
 	}

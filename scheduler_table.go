@@ -30,9 +30,10 @@ type entry struct {
 	backfill *backfill // that is not over, or nil; replaced, never changed
 	alert    *alert    // of a job that tells when it has not succeeded for too long; replaced, never changed
 	absence  alarm
-	expected bool      // a success of it is
-	watched  bool      // it was known before whether one is
-	pool     *slotPool // of the slots that its runs share, or nil
+	expected bool       // a success of it is
+	watched  bool       // it was known before whether one is
+	pool     *slotPool  // of the slots that its runs share, or nil
+	owned    *ownership // of a job that is kept in files, or nil; replaced, never changed
 
 	underWay, inQueue, awaiting int  // of the open runs
 	allUnderWay                 *int // those of all jobs; nil where nobody counts them
@@ -46,7 +47,7 @@ type entry struct {
 	noticeDirty, misreadDirty          bool
 	policyDirty, pauseDirty, endsDirty bool
 	backfillDirty                      bool
-	alertDirty                         bool
+	alertDirty, ownedDirty             bool
 	namedDirty                         bool
 	changed                            []*openRun
 	weight                             int // of what is changed
@@ -326,6 +327,9 @@ func (e *entry) records() []record {
 		if e.alert != nil || e.alertDirty {
 			put(alertPrefix+name, nil)
 		}
+		if e.owned != nil {
+			put(ownerPrefix+name, nil)
+		}
 		if e.ends.record(0) != nil {
 			put(endsPrefix+name, nil)
 		}
@@ -361,6 +365,9 @@ func (e *entry) records() []record {
 	}
 	if e.alertDirty {
 		put(alertPrefix+name, jsonOf(e.alert))
+	}
+	if e.ownedDirty {
+		put(ownerPrefix+name, jsonOf(e.owned))
 	}
 	if e.endsDirty {
 		put(endsPrefix+name, e.ends.record(e.state.Seq))
@@ -445,6 +452,7 @@ func (e *entry) publish(g *graph) *jobView {
 		}
 	}
 	v.absent, v.backfill = e.absent(), e.shownBackfill()
+	v.posted, v.set = e.state.Posted, e.ownedBy()
 	if e.pause != nil {
 		v.paused = e.pause.Until
 	}

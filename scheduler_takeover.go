@@ -224,6 +224,11 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 	if told.Seq == e.state.Seq && told.Seq != 0 {
 		e.alert = &told
 	}
+	var owned ownership
+	l.decodeRecord(records, ownerPrefix+recordName(l.name), &owned)
+	if owned.Seq == e.state.Seq && owned.Seq != 0 {
+		e.owned = &owned
+	}
 	var ends endsRecord
 	l.decodeRecord(records, endsPrefix+recordName(l.name), &ends)
 	if ends.Seq == e.state.Seq && ends.Seq != 0 {
@@ -270,6 +275,7 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 		e := s.newEntry(l.job)
 		e.state, e.history, e.recordSize, e.notice = l.state, l.history, l.recordSize, l.notice
 		e.pause, e.resumed, e.ends, e.alert, e.backfill = l.pause, s.now, l.ends, l.alert, l.backfill
+		e.owned = l.owned
 		s.watchPause(e)
 		s.joinPool(e)
 		s.seq = max(s.seq, e.state.Seq)
@@ -292,7 +298,7 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 	retired := map[string]jobState{}
 	for key, value := range records {
 		kind := kindOf(key)
-		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" && kind != "named" && kind != "ends" && kind != "alert" && kind != "backfill" {
+		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" && kind != "named" && kind != "ends" && kind != "alert" && kind != "backfill" && kind != "owner" {
 			continue
 		}
 		isState := kind == "job"

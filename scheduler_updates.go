@@ -185,8 +185,12 @@ func (s *scheduler) onKnown(r *openRun, u *mesos.TaskStatus) {
 	if code := exitStatusOf(u); code != nil {
 		r.update(func(n *Run) { n.Exit = code })
 	}
-	if u.GetState() != mesos.TASK_STAGING && u.GetState() != mesos.TASK_UNREACHABLE { // which masters report
+	if u.GetState() != mesos.TASK_STAGING && u.GetState() != mesos.TASK_UNREACHABLE || u.GetSource() == mesos.SOURCE_AGENT { // masters report these two
 		s.gotAnswer(r)
+	}
+	if node := nodeOf(u); node != "" && r.Agent != node {
+		r.update(func(n *Run) { n.Agent = node })
+		s.touchRun(r)
 	}
 	switch u.GetState() {
 	case mesos.TASK_STAGING, mesos.TASK_STARTING, mesos.TASK_RUNNING, mesos.TASK_KILLING:
@@ -304,6 +308,7 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 		s.touchRun(r)
 	}
 	r.doubtful = false // it is ours again, as is its end
+	s.noteStaging(r, u, running)
 	first := r.State == runLaunching
 	if first || running && r.Started == 0 {
 		r.update(func(n *Run) {
@@ -323,6 +328,30 @@ func (s *scheduler) onAlive(r *openRun, u *mesos.TaskStatus) {
 		s.timers.drop(&r.late)
 		s.emit(jobEvent{Kind: eventStarted, Job: r.entry.job, Run: r.Run})
 	}
+}
+
+// noteStaging keeps why a task has not started yet, as long as it has not. Of Mesos only agents would know.
+func (s *scheduler) noteStaging(r *openRun, u *mesos.TaskStatus, running bool) {
+	why := ""
+	if !running && r.Started == 0 && u.GetState() == mesos.TASK_STAGING && u.GetSource() == mesos.SOURCE_AGENT {
+		why = cutText(u.GetMessage(), maxReason, "...")
+	} else if r.Started != 0 || !running {
+		return
+	}
+	if r.Reason != why {
+		r.update(func(n *Run) { n.Reason = why })
+		s.touchRun(r)
+	}
+}
+
+// nodeOf is the machine on which a task runs, where its status names one.
+func nodeOf(u *mesos.TaskStatus) string {
+	for _, l := range u.GetLabels().GetLabels() {
+		if l.Key == nodeLabel {
+			return l.GetValue()
+		}
+	}
+	return ""
 }
 
 // onFinished ends a run whose task has succeeded. The end of an async job's launcher says nothing about
@@ -392,6 +421,10 @@ func (s *scheduler) onTaskError(r *openRun, u *mesos.TaskStatus) {
 // onGone handles the news that the cluster has no such task (any more). One that was
 // never launched waits again with the same attempt; any other is lost, which counts as a failure.
 func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
+	if u.GetState() == mesos.TASK_DROPPED && u.GetReason() == waitsForRoom && !r.doubtful {
+		s.requeue(r, statusText(u), roomPause)
+		return
+	}
 	if startsLater(u) && !s.outdated(r, u) && !r.doubtful {
 		s.postpone(r, statusText(u))
 		return
@@ -418,6 +451,9 @@ func (s *scheduler) onGone(r *openRun, u *mesos.TaskStatus) {
 func startsLater(u *mesos.TaskStatus) bool {
 	return u.GetState() == mesos.TASK_DROPPED && u.GetReason() == mesos.REASON_CONTAINER_LAUNCH_FAILED
 }
+
+// roomPause is how long a run waits before it is offered again to a cluster that had no room for it.
+const roomPause = 5 * time.Second
 
 // Before a run that could not be started is tried again, the pause grows from the one to the other.
 const (

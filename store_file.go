@@ -51,6 +51,7 @@ type fileStore struct {
 	suspect error
 	wanted  int // bytes that the last commit failed to append, 0 if it did not fail
 
+	fresh   bool    // there was no state
 	refused trouble // why nothing can be stored
 	full    trouble // what can still be stored while the disk is full
 	remarks remarks // on what has happened to the file
@@ -128,6 +129,7 @@ func (s *fileStore) begin(accepted int64) error {
 		s.remark(s.disk.path(logName) + " was missing; as --accept_damaged_state says, the state starts empty")
 		return nil
 	}
+	s.fresh = true
 	s.log.Info("there was no state; starting with an empty one", "file", s.disk.path(logName))
 	return nil
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"crypto/sha256"
 	"math"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -99,6 +101,29 @@ func taskInfo(j *Job, r *Run, p placement) *mesos.TaskInfo {
 // killPolicy is how long a task of the job has to end when it is killed.
 func killPolicy(j *Job) *mesos.KillPolicy {
 	return &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: j.killGrace().Nanoseconds()}}
+}
+
+// defaultGrace is the time between SIGTERM and SIGKILL, that of Mesos' executor.
+const defaultGrace = 3 * time.Second
+
+// taskGrace is how long a task has to end when it is killed.
+func taskGrace(task *mesos.TaskInfo) time.Duration {
+	if p := task.GetKillPolicy().GetGracePeriod(); p != nil {
+		return time.Duration(p.Nanoseconds)
+	}
+	return defaultGrace
+}
+
+// endUUID identifies the update about the end of a run, however often it is sent.
+func endUUID(id string) []byte {
+	sum := sha256.Sum256([]byte(id))
+	return sum[:16]
+}
+
+// seconds writes an instant as status updates do.
+func seconds(ms int64) *float64 {
+	f := float64(ms) / 1000
+	return &f
 }
 
 // taskLabels are the labels of the job's tasks, nil for none.
@@ -227,6 +252,7 @@ func taskURIs(j *Job) []mesos.CommandInfo_URI {
 
 // taskEnvironment is the environment of 2.5 and 3.0 in 2.4's order: our
 // variables first, then the run's own, then the job's. Of variables with the same name, the first is sent.
+// Secrets are named only: whoever sends the task puts their values in (access_secrets.go).
 func taskEnvironment(j *Job, r *Run, p placement) *mesos.Environment {
 	vars := []EnvVar{
 		{"mesos_task_id", r.ID},
@@ -245,13 +271,40 @@ func taskEnvironment(j *Job, r *Run, p placement) *mesos.Environment {
 	}
 	seen := make(map[string]bool, len(vars)+len(j.Env))
 	env := &mesos.Environment{}
-	for _, v := range slices.Concat(vars, r.Env, j.Env) {
+	add := func(v mesos.Environment_Variable) {
 		if !seen[v.Name] {
 			seen[v.Name] = true
-			env.Variables = append(env.Variables, mesos.Environment_Variable{Name: v.Name, Value: new(v.Value)})
+			env.Variables = append(env.Variables, v)
 		}
 	}
+	for _, v := range slices.Concat(vars, r.Env) {
+		add(mesos.Environment_Variable{Name: v.Name, Value: new(v.Value)})
+	}
+	for _, v := range j.secrets() {
+		add(mesos.Environment_Variable{Name: v.Name, Type: mesos.Environment_Variable_SECRET.Enum(), Secret: secretNamed(v.Secret)})
+	}
+	for _, v := range j.Env {
+		add(mesos.Environment_Variable{Name: v.Name, Value: new(v.Value)})
+	}
 	return env
+}
+
+// secretNamed stands for a secret whose value is put in later.
+func secretNamed(name string) *mesos.Secret {
+	return &mesos.Secret{Type: mesos.Secret_REFERENCE, Reference: &mesos.Secret_Reference{Name: name}}
+}
+
+// secretVariables returns the variables of a task that are, or name, a secret.
+func secretVariables(t *mesos.TaskInfo) (vars []*mesos.Environment_Variable) {
+	for _, c := range []*mesos.CommandInfo{t.GetCommand(), t.GetExecutor().GetCommand()} {
+		all := c.GetEnvironment().GetVariables()
+		for i := range all {
+			if all[i].Secret != nil {
+				vars = append(vars, &all[i])
+			}
+		}
+	}
+	return vars
 }
 
 func nonEmpty(s string) *string {

@@ -18,7 +18,7 @@ import (
 )
 
 // A testCluster is a cluster of one agent that does as a test says: one in memory, or
-// the real client of a Mesos master that is a double.
+// the real client of a double, of a Mesos master or of Kubernetes.
 type testCluster interface {
 	// client is the cluster of the next term.
 	client(log *slog.Logger) cluster
@@ -46,8 +46,17 @@ type testCluster interface {
 	acknowledged() []string       // tasks whose last updates were confirmed, in order
 }
 
-// onEachCluster runs a test in virtual time with each of the two.
+// onEachCluster runs a test in virtual time with each of the three.
 func onEachCluster(t *testing.T, f func(*testing.T, testCluster)) {
+	onMesos(t, f)
+	t.Run("on Kubernetes", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) { f(t, newKubeTestCluster(t)) })
+	})
+}
+
+// onMesos is onEachCluster without Kubernetes.
+func onMesos(t *testing.T, f func(*testing.T, testCluster)) {
 	t.Run("in memory", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) { f(t, newFakeCluster()) })

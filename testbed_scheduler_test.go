@@ -188,6 +188,15 @@ func newBenchOn(t testing.TB, c testCluster) *bench {
 	b := &bench{t: t, store: newMemStore(), cluster: c, cfg: testConfig()}
 	b.store.records[adoptKey] = []byte("0")
 	b.cfg.observe = func(e jobEvent) { b.events = append(b.events, e) }
+	if k, ok := c.(*kubeTestCluster); ok {
+		b.cfg.task.PlacedByCluster = true
+		k.job = func(name string) (*Job, bool) {
+			if v := b.s.view().job(name); v != nil {
+				return v.job, true
+			}
+			return nil, true
+		}
+	}
 	return b
 }
 
@@ -213,10 +222,15 @@ func taking(d time.Duration) func(mesos.TaskInfo) (time.Duration, mesos.TaskStat
 }
 
 // scenario runs a test of the scheduler in virtual time with each kind of cluster.
-func scenario(t *testing.T, name string, f func(b *bench)) {
+func scenario(t *testing.T, name string, f func(b *bench)) { scenarioOn(t, onEachCluster, name, f) }
+
+// scenarioOfMesos is scenario without Kubernetes, of which no JVM version knows.
+func scenarioOfMesos(t *testing.T, name string, f func(b *bench)) { scenarioOn(t, onMesos, name, f) }
+
+func scenarioOn(t *testing.T, clusters func(*testing.T, func(*testing.T, testCluster)), name string, f func(b *bench)) {
 	t.Run(name, func(t *testing.T) {
 		t.Parallel()
-		onEachCluster(t, func(t *testing.T, c testCluster) {
+		clusters(t, func(t *testing.T, c testCluster) {
 			b := newBenchOn(t, c)
 			defer func() {
 				if b.s != nil {

@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -191,6 +194,55 @@ func TestHAProxyLogsPeopleIn(t *testing.T) {
 		}
 		if log, err := os.ReadFile(v.log); err != nil || strings.Contains(string(log), secret) {
 			t.Errorf("the log has the secret, or can't be read: %v", err)
+		}
+	}
+}
+
+// In local mode a secret is in the environment of the run, and not on the disk, in the log, or in a backup.
+func TestLocalSecretsAreInTheRunOnly(t *testing.T) {
+	t.Parallel()
+	const secret = "t0p-s3cret-t0p-s3cret"
+	secrets, data := t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{"index": "db-password:import-\n", "db-password": secret + "\n"} {
+		if err := os.WriteFile(filepath.Join(secrets, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v := newInstance(t, "secrets.log", "--data_dir", data, "--secrets_dir", secrets, "--log_level", "debug")
+	v.start(t)
+	v.serves(t)
+	const env = `"environmentVariables":[{"name":"DB","secret":"db-password"}],"schedule":"R/2040-01-01T00:00:00Z/P1D","retries":0`
+	v.mustCall(t, "POST", "/scheduler/iso8601", `{"name":"import-a","command":"printf %s \"$DB\" | sha256sum",`+env+`}`, http.StatusNoContent)
+	v.mustCall(t, "POST", "/scheduler/iso8601", `{"name":"other","command":"true",`+env+`}`, http.StatusNoContent)
+	v.mustCall(t, "PUT", "/scheduler/job/import-a", "", http.StatusNoContent)
+	v.mustCall(t, "PUT", "/scheduler/job/other", "", http.StatusNoContent)
+	if r := v.awaitEnd(t, "other", 1); r.State != "failed" || r.Reason != `variable "DB": secret "db-password" is not for jobs of this name, as the index of --secrets_dir says` {
+		t.Errorf("a run that may not have the secret: %+v", r)
+	}
+	r := v.awaitEnd(t, "import-a", 1)
+	got := v.mustCall(t, "GET", "/scheduler/run/"+url.PathEscape(r.ID)+"/stdout", "", http.StatusOK)
+	if want := fmt.Sprintf("%x", sha256.Sum256([]byte(secret))); !strings.HasPrefix(got, want) {
+		t.Errorf("the run %+v has a variable with the digest %s, want %s", r, got, want)
+	}
+	seen := map[string]string{"the backup": v.mustCall(t, "GET", "/scheduler/backup", "", http.StatusOK), "the listing": v.mustCall(t, "GET", "/scheduler/jobs", "", http.StatusOK)}
+	v.terminate(t)
+	seen["the log"] = v.lastLog()
+	files := 0
+	err := filepath.WalkDir(data, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			var text []byte
+			text, err = os.ReadFile(path)
+			seen[path] = string(text)
+			files++
+		}
+		return err
+	})
+	if err != nil || files < 3 {
+		t.Errorf("%d files, %v", files, err)
+	}
+	for where, text := range seen {
+		if strings.Contains(text, secret) {
+			t.Errorf("%s has the secret", where)
 		}
 	}
 }
