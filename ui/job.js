@@ -9,6 +9,8 @@ import { chart } from './chart.js';
 import { policies } from './policies.js';
 import { occurrences } from './schedule.js';
 import { LogView } from './log.js';
+import { askBackfill, askPause, copyCurl, showBackfill } from './job_actions.js';
+import { deleted, remember, switched } from './undo.js';
 
 const hashOf = name => '#jobs/' + encodeURIComponent(name);
 
@@ -30,6 +32,7 @@ class JobPage {
     this.head = h('div', { class: 'job-head' });
     this.alerts = h('div');
     this.why = h('div');
+    this.backfill = h('div');
     this.runs = h('div', {}, h('p', { class: 'dim pad' }, 'Loading …'));
     this.chart = h('div', { class: 'chart-box' });
     this.log = h('section', { class: 'panel log-panel', hidden: true, 'aria-label': 'Output' });
@@ -39,8 +42,8 @@ class JobPage {
     this.definition = h('div', {}, h('p', { class: 'dim pad' }, 'Loading …'));
     const panel = (title, ...body) => h('section', { class: 'panel' }, h('div', { class: 'panel-head' }, h('h2', {}, title)), body);
     replace(main, this.head, this.alerts, h('div', { class: 'job-columns' },
-      h('div', { class: 'job-main' }, this.why, this.log, panel('Runs', this.chart, this.runs)),
-      h('div', { class: 'job-side' }, panel('Job', this.facts), panel('Next runs', this.next), panel('Parents and children', this.family),
+      h('div', { class: 'job-main' }, this.why, this.backfill, this.log, panel('Runs', this.chart, this.runs)),
+      h('div', { class: 'job-side' }, panel('Job', this.facts), panel('Parents and children', this.family), panel('Next runs', this.next),
         h('details', { class: 'panel fold' }, h('summary', {}, h('h2', {}, 'Definition')), this.definition))));
   }
 
@@ -82,14 +85,17 @@ class JobPage {
       h('div', { class: 'actions' },
         may('run', row) && act('Run now', () => this.run(), 'primary'),
         this.mayEdit() && link('Edit', hashOf(this.name) + '/edit', { class: 'button' }),
-        this.mayEdit() && act(row.disabled ? 'Enable' : 'Disable', () => attempt(() => api.alter(this.name, { disabled: !row.disabled }), row.disabled ? 'Enabled.' : 'Disabled.')),
+        this.mayEdit() && act(row.disabled ? 'Enable' : 'Disable', () => this.toggle()),
         row.state !== 'idle' && may('run', row) && act('Kill', () => this.kill(), 'danger'),
         h('details', { class: 'menu' }, h('summary', { class: 'button' }, 'More'), h('div', { class: 'menu-items' },
           this.mayEdit() && link('Duplicate', '#new?from=' + encodeURIComponent(this.name)),
+          this.mayEdit() && (row.pausedUntil ? act('Resume', () => attempt(() => api.resume(this.name), 'It is due again on schedule.')) : act('Pause until …', () => askPause(row))),
+          this.mayEdit() && !row.parents && act('Backfill …', () => askBackfill(row, () => this.refreshRuns())),
+          act('Copy as curl', () => copyCurl(this.name)),
           may('run', row) && act('Mark success', () => this.markSuccess()),
           link('Show in graph', '#graph/' + encodeURIComponent(this.name)),
           may('edit', row) && act('Delete', () => this.delete(), 'danger')))));
-    replace(this.alerts, row.warnings && h('div', { class: 'alert' }, h('strong', {}, 'Its document says something strange:'), h('ul', {}, row.warnings.map(w => h('li', {}, w)))), row.problem && h('div', { class: 'alert bad' }, h('strong', {}, 'It can’t be scheduled: '), row.problem));
+    replace(this.alerts, row.pausedUntil && h('div', { class: 'alert' }, 'Paused until ', time(row.pausedUntil, row.scheduleTimeZone), ': what falls due until then is skipped.'), row.warnings && h('div', { class: 'alert' }, h('strong', {}, 'Its document says something strange:'), h('ul', {}, row.warnings.map(w => h('li', {}, w)))), row.problem && h('div', { class: 'alert bad' }, h('strong', {}, 'It can’t be scheduled: '), row.problem));
     this.showFacts();
     this.showFamily();
   }
@@ -154,6 +160,7 @@ class JobPage {
         const doc = await api.runs(this.name, options);
         this.list = [...doc.open.reverse(), ...doc.history];
         this.showRuns();
+        if (this.list.some(r => r.kind === 'backfill') || this.filling) this.filling = await showBackfill(this.backfill, this.name, this.mayEdit(), options);
         if (doc.open.some(r => r.state === 'queued')) {
           const why = await api.queued(this.name, options);
           this.showWhy(why.queued);
@@ -218,6 +225,19 @@ class JobPage {
     if (started) this.openLog(started.id, 'stdout');
   }
 
+  async toggle() {
+    const disabled = !this.row.disabled;
+    if (await attempt(() => api.alter(this.name, { disabled }))) switched([this.name], disabled);
+  }
+
+  key(event, typing) {
+    if (typing || event.target.closest('.log, button, summary')) return false;
+    if (event.key === 'r' && may('run', this.row)) this.run();
+    else if (event.key === 'e' && this.mayEdit()) location.hash = hashOf(this.name) + '/edit';
+    else return false;
+    return true;
+  }
+
   async kill() {
     const row = this.row;
     if (await confirm(`Kill the runs of ${this.name}?`, h('p', {}, row.running ? `${plural(row.running, 'run')} will be killed, and waiting runs are dropped.` : 'The waiting run is dropped.'), 'Kill', true)) {
@@ -234,7 +254,10 @@ class JobPage {
   async delete() {
     const what = [h('p', {}, `${this.name} will be permanently deleted, with its history. `, this.row.state !== 'idle' && 'Its runs are killed.'), fate([this.name])];
     if (!await confirm(`Delete ${this.name}?`, what, 'Delete', true)) return;
-    if (await attempt(() => api.deleteJob(this.name), `${this.name} was deleted.`)) location.hash = '#jobs';
+    const undo = await remember([this.name]);
+    if (!await attempt(() => api.deleteJob(this.name))) return;
+    deleted([this.name], undo);
+    location.hash = '#jobs';
   }
 
   update(names) {
