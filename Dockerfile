@@ -3,20 +3,28 @@
 # built into the program.
 #
 #   docker build --build-arg VERSION=$(git describe --tags --always) -t chronos .
+#
+# For several kinds of machine at once (the program is cross-compiled; what gathers the files of
+# the image runs on each kind, emulated if need be):
+#
+#   docker buildx build --platform linux/amd64,linux/arm64 -t registry.example.com/chronos --push .
 
 # For a build that is the same tomorrow, name the base by its digest:
 # --build-arg GO_IMAGE=docker.io/library/golang:1.26@sha256:...
 ARG GO_IMAGE=docker.io/library/golang:1.26
-FROM ${GO_IMAGE} AS build
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
 WORKDIR /src
-RUN test -x /bin/busybox || \
-    { apt-get update && apt-get install -y --no-install-recommends busybox-static; }
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+ARG TARGETARCH
+RUN CGO_ENABLED=0 GOOS=linux GOARCH=${TARGETARCH} go build -trimpath -buildvcs=false \
         -ldflags "-s -w -buildid= -X main.version=${VERSION}" -o /out/usr/bin/chronos .
+
+FROM ${GO_IMAGE} AS files
+RUN test -x /bin/busybox || \
+    { apt-get update && apt-get install -y --no-install-recommends busybox-static; }
 RUN mkdir -p /out/bin /out/etc/ssl/certs /data && mkdir -m 1777 /out/tmp \
     && cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ \
     && cp /bin/busybox /out/bin/busybox \
@@ -32,8 +40,9 @@ LABEL org.opencontainers.image.title="chronos" \
       org.opencontainers.image.description="Distributed, fault-tolerant cron for Apache Mesos and single machines" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
+COPY --from=files /out/ /
 COPY --from=build /out/ /
-COPY --from=build --chown=65532:65532 /data /data
+COPY --from=files --chown=65532:65532 /data /data
 ENV PATH=/usr/bin:/bin \
     CHRONOS_DATA_DIR=/data \
     CHRONOS_HTTP_ADDRESS=0.0.0.0

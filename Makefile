@@ -1,27 +1,36 @@
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# Versions are tags like v1.2.3; without one it is the commit.
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --always --dirty 2>/dev/null || echo dev)
 IMAGE ?= chronos
+OS ?= linux
+ARCH ?= $(shell go env GOHOSTARCH)
+OUT ?= chronos
 
 # Nothing about this machine gets into the binaries: the same source and Go version
 # produce the same bytes anywhere.
 GOFLAGS := -trimpath -buildvcs=false
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
-BUILD = CGO_ENABLED=0 GOOS=linux go build $(GOFLAGS) -ldflags "$(LDFLAGS)"
 
-.PHONY: build test release image clean
+.PHONY: build binary test release reproducible packages-check image clean
 
-build:
-	$(BUILD) -o chronos .
+build: binary
+
+binary:
+	CGO_ENABLED=0 GOOS=$(OS) GOARCH=$(ARCH) go build $(GOFLAGS) -ldflags "$(LDFLAGS)" -o $(OUT) .
 
 test:
 	./test.sh
 
-# Builds static binaries for both architectures, and their checksums.
+# Tarballs, packages, bills of materials and their checksums, in dist/.
 release:
-	rm -rf dist && mkdir dist
-	GOARCH=amd64 $(BUILD) -o dist/chronos-$(VERSION)-linux-amd64 .
-	GOARCH=arm64 $(BUILD) -o dist/chronos-$(VERSION)-linux-arm64 .
-	cp packaging/chronos.service dist/
-	cd dist && sha256sum * > SHA256SUMS
+	packaging/release.sh $(VERSION)
+
+# A release made twice, compared.
+reproducible:
+	packaging/reproducible.sh $(VERSION)
+
+# Lints the deb of dist/, installs it into a root of its own, starts it there.
+packages-check:
+	packaging/check.sh
 
 image:
 	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE):$(VERSION) .

@@ -317,7 +317,7 @@ func TestWhatIsSentOnToALeaderWithRoles(t *testing.T) {
 	o := leading(nil)
 	o.current = func() *scheduler { return nil }
 	o.leader = func() (string, bool) { return id, false }
-	o.locate = func(id string) peer { return peer{scheme: "http", host: id, native: true, guards: true} }
+	o.locate = func(id string) peer { return peer{scheme: "http", host: id, native: true, knows: true, guards: true} }
 	o.access = testAccess(t, proxyUsers)
 	s := newAPI(o)
 	if res := send(t, s, "DELETE /scheduler/task/all"+proxied("eve", "ops")); res.StatusCode != 204 {

@@ -24,6 +24,7 @@ var accessRules = []rule{
 	// outside the API
 	{method: "GET", path: "/", role: readRole, scoped: true},
 	{method: "GET", path: "/assets/*", role: readRole, scoped: true},
+	{method: "GET", path: "/openapi.json", role: readRole, scoped: true},
 	{method: "GET", path: "/health", role: readRole},
 	{method: "GET", path: "/metrics", role: readRole},
 	{method: "GET", path: "/metrics/*", role: readRole},
@@ -66,7 +67,9 @@ var accessRules = []rule{
 	{method: "POST", path: "apply/plan", role: editRole, scoped: true},
 	{method: "GET", path: "export", role: readRole, scoped: true},
 	{method: "GET", path: "upcoming/{}", role: readRole, scoped: true},
+	{method: "GET", path: "runs", role: readRole, scoped: true},
 	{method: "GET", path: "runs/{}", role: readRole, scoped: true},
+	{method: "GET", path: "timeline", role: readRole, scoped: true},
 	{method: "GET", path: "queued/{}", role: readRole, scoped: true},
 	{method: "GET", path: "run/{}/stdout", role: readRole, scoped: true},
 	{method: "GET", path: "run/{}/stderr", role: readRole, scoped: true},

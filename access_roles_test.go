@@ -2,6 +2,8 @@ package main
 
 import (
 	"net/http"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -269,6 +271,40 @@ func TestArgumentsAreForEditors(t *testing.T) {
 		}
 		if got := send(t, s, "PUT /scheduler/job/a?arguments=%20"+as("runner")).StatusCode; got != 204 {
 			t.Errorf("%s: blank arguments, which are none, by a runner = %d, want 204", server, got)
+		}
+	}
+}
+
+var (
+	exampleCall = regexp.MustCompile(`(?m)\bcurl [^\n|]*`)
+	exampleURL  = regexp.MustCompile(`http://localhost:8080(?:(?:/v1)?/scheduler/)?([^\s'"?]*)`)
+)
+
+// docs/api-examples.md, which the tests run, has a request to every route.
+func TestEveryRouteHasAnExample(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/api-examples.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	called := func(method, path string) bool {
+		pattern := regexp.MustCompile("^" + strings.NewReplacer(`\{\}`, "[^/]+", `\*`, ".+").Replace(regexp.QuoteMeta(path)) + "$")
+		for _, call := range exampleCall.FindAllString(strings.ReplaceAll(string(text), "\\\n", " "), -1) {
+			with := "GET"
+			if _, after, found := strings.Cut(call, "-X "); found {
+				with, _, _ = strings.Cut(after, " ")
+			} else if strings.Contains(call, " -d ") || strings.Contains(call, " --data-binary ") {
+				with = "POST"
+			}
+			if m := exampleURL.FindStringSubmatch(call); m != nil && with == method && pattern.MatchString(m[1]) {
+				return true
+			}
+		}
+		return false
+	}
+	for _, r := range accessRules {
+		if !called(r.method, r.path) {
+			t.Errorf("docs/api-examples.md has no %s %s", r.method, r.path)
 		}
 	}
 }

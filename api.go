@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -56,9 +57,12 @@ func newAPI(o apiOptions) *api {
 	if o.location == nil {
 		o.location = time.Local
 	}
+	local := map[string]http.Handler{"/openapi.json": http.HandlerFunc(serveOpenAPI)}
+	maps.Copy(local, o.local)
+	o.local = local
 	a := &api{server: newServer(o.serverOptions), options: o, events: newEventHub()}
 	a.route()
-	a.server.api = a.answer
+	a.server.api, a.server.beyond = a.answer, a.beyond
 	return a
 }
 
@@ -127,6 +131,8 @@ func (a *api) route() {
 		{"pools", typeJSON, false, []operation{get(a.listPools)}},
 		{"pool/{}", typeJSON, false, []operation{document(http.MethodPut, a.putPool), del(a.deletePool)}},
 		{"pause/{}", typeJSON, false, []operation{put(a.pauseJob), del(a.resumeJob)}},
+		{"runs", typeJSON, false, []operation{get(a.listAllRuns)}},
+		{"timeline", typeJSON, false, []operation{get(a.showTimeline)}},
 		{"runs/{}", typeJSON, false, []operation{get(a.listRuns)}},
 		{"queued/{}", typeJSON, false, []operation{get(a.explainQueued)}},
 		{"run/{}/stdout", "", false, []operation{get(a.showOutput("stdout"))}},

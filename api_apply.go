@@ -62,6 +62,7 @@ func (a *api) postedSet(c *call) (set jobSet, err error) {
 	if err != nil {
 		return set, err
 	}
+	set.warnings = a.warnings
 	set.name, set.take, set.prune = doc.get("set").text(), doc.get("take").bool(), doc.get("prune").bool()
 	if !validSet(set.name) {
 		return set, refuse("set: %q is not a name of 1 to 63 letters, digits, '.', '_' and '-'", cutText(set.name, 100, "…"))

@@ -208,6 +208,28 @@ func (a *api) putJob(c *call, dependent bool) error {
 	return c.done(explainPut(err, j.Name, update.Load()))
 }
 
+// beyond says what of a call only this version understands, "" for nothing. To a JVM version a job would lose it, or a run go without it.
+func (a *api) beyond(c *call) string {
+	switch first, _, _ := strings.Cut(c.path, "/"); first {
+	case "iso8601", "dependency":
+		if keys := keysOfOurs(c.body, a.options.defaults, c.dialect); len(keys) > 0 {
+			return strings.Join(keys, ", ") + " in the job's document"
+		}
+	case "pool", "pools":
+		return "pools"
+	case "pause":
+		return "a pause"
+	case "backfill":
+		return "a backfill"
+	case "job":
+		var given Run
+		if c.r.Method == http.MethodPut && c.path == "job/{}" && (readGiven(c.body, &given) != nil || given.HasArgs || given.Env != nil || given.Why != "") {
+			return "arguments, variables or a reason in the body"
+		}
+	}
+	return ""
+}
+
 // warnings returns what is strange about a job, or can't work here.
 func (a *api) warnings(j *Job) []Warning {
 	all := j.warnings()

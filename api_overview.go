@@ -46,6 +46,19 @@ func appendRow(j *jobView, dst []byte) []byte {
 		dst = appendTextIfAny(dst, "scheduleTimeZone", job.ScheduleTimeZone)
 		dst = appendTextIfAny(dst, "words", j.sched.words(time.Now()))
 	}
+	if labels := job.labels(); len(labels) > 0 {
+		dst = append(dst, `,"labels":{`...)
+		for i, l := range labels {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendString(append(appendString(dst, l.Key), ':'), l.Value)
+		}
+		dst = append(dst, '}')
+	}
+	if job.Policy != nil {
+		dst = appendTextIfAny(dst, "pool", job.Policy.Pool)
+	}
 	if job.Container != nil {
 		dst = appendTextIfAny(dst, "image", job.Container.Image)
 	}

@@ -168,11 +168,6 @@ func (c *invocation) apply(ctx context.Context, body []byte) (p setPlan, err err
 	}
 }
 
-// differs reports whether a job is not as it shall be.
-func (p *setPlan) differs() bool {
-	return slices.ContainsFunc(p.Changes, func(c jobChange) bool { return c.Action != "own" })
-}
-
 // plan shows what is to be changed.
 func (o *screen) plan(p setPlan, asJSON bool) error {
 	if asJSON {
@@ -234,6 +229,9 @@ func exportCommand(fs *flag.FlagSet) func(context.Context, *invocation) error {
 		}
 		files, err := exportFiles(root, *form)
 		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(c.args[0], 0o777); err != nil { // also of no jobs
 			return err
 		}
 		for _, name := range slices.Sorted(maps.Keys(files)) {

@@ -203,7 +203,7 @@ func thirtyJobs(t *testing.T, do func(string) string) {
 			name = fmt.Sprintf("job_%02d", i-1) // the file of which would have the name of another one's
 		}
 		members := fmt.Sprintf(`"name":%q,"command":%s,"owner":%s,"description":%s`, name, encode(texts[i%len(texts)]), encode(texts[(i+7)%len(texts)]), encode(texts[(i+3)%len(texts)]))
-		members += []string{`,"disabled":true`, `,"async":true,"epsilon":"PT5M"`, `,"environmentVariables":[{"name":"A","value":"1.10"},{"name":"B","value":"yes"}]`,
+		members += []string{`,"disabled":true`, `,"async":true,"epsilon":"PT5M"`, `,"environmentVariables":[{"name":"A","value":"1.10"},{"name":"B","value":"yes"},{"name":"C","secret":"db.password"}]`,
 			`,"shell":false,"arguments":["-v","0x10",""],"cpus":1.5,"mem":64`, `,"uris":["http://a/b.tgz"]`, `,"fetch":[{"uri":"http://a/b","extract":false,"executable":true}]`,
 			`,"container":{"type":"DOCKER","image":"busybox","volumes":[{"containerPath":"/a","hostPath":"/b","mode":"RW"}],"parameters":[{"key":"a","value":"b"}]}`,
 			`,"pool":"db","overlap":"queue","retryDelay":"PT5S","labels":{"team":"data","z":"1"}`, `,"constraints":[["rack","LIKE","r.*"]],"highPriority":true,"retries":0`,
@@ -248,7 +248,7 @@ func TestWhatIsExportedCanBeApplied(t *testing.T) {
 				t.Errorf("%d files, and %d again", len(before), len(after))
 			}
 			all := fmt.Sprint(before)
-			if strings.Contains(all, "successCount") || !strings.Contains(all, "R//PT1H") || !strings.Contains(all, "R5/2026-01-31T02:30:00/P1M") || strings.Contains(all, "cpus") == named && !strings.Contains(all, "1.5") {
+			if strings.Contains(all, "successCount") || !strings.Contains(all, "db.password") || !strings.Contains(all, "R//PT1H") || !strings.Contains(all, "R5/2026-01-31T02:30:00/P1M") || strings.Contains(all, "cpus") == named && !strings.Contains(all, "1.5") {
 				t.Errorf("exported:\n%s", all)
 			}
 			first.wants("validate "+one, "30 jobs are sound")
@@ -269,6 +269,7 @@ func TestExportLeavesOtherFilesAlone(t *testing.T) {
 		t.Errorf("nightly.yaml:\n%s", text)
 	}
 	c.fails("export -o xml "+dir, `-o "xml": want yaml or json`)
+	emptyShellUser(t, nil).wants("export "+filepath.Join(t.TempDir(), "new"), "0 jobs written")
 }
 
 func TestValidateNeedsNoServer(t *testing.T) {

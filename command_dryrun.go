@@ -325,6 +325,9 @@ func differences(s *scheduler, records map[string][]byte) []string {
 		if err := e.job.checkNumbers(); err != nil {
 			add("job %q would wait forever: %v", name, err)
 		}
+		if unseen := unseenByJVM(e.job, e.pause != nil, e.backfill != nil); unseen != "" {
+			add("job %q says what JVM versions do not see: %s", name, unseen)
+		}
 		if text := overdue(e, s.now, by3(records, name)); text != "" {
 			add("job %q %s", name, text)
 		}

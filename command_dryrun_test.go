@@ -11,6 +11,36 @@ import (
 	"time"
 )
 
+// A dry run names the jobs of which JVM versions do not see something, and a leader that gives way to one does too.
+func TestWhatJVMsDoNotSeeIsTold(t *testing.T) {
+	t.Parallel()
+	scenario(t, "by the dry run and at the end of a term", func(b *bench) {
+		b.start()
+		b.post(parked)
+		b.post(`{"name":"keys","command":"x","schedule":"R/2000-01-02T00:00:00Z/PT1H","overlap":"skip","environmentVariables":[{"name":"DB","secret":"x"}]}`)
+		b.post(`{"name":"paused","command":"x","schedule":"R/2000-01-02T00:00:00Z/PT1H"}`)
+		b.do("pause", b.s.pauseJob(b.t.Context(), "paused", time.Now().Add(time.Hour)))
+		b.wait(0)
+		if _, log := b.handOver(time.Second); !strings.Contains(log, "jobs=2 ") || !strings.Contains(log, `keys (overlap, secrets)`) || !strings.Contains(log, "paused (a pause)") {
+			b.t.Errorf("the log says %s", log)
+		}
+		b.end()
+		records, err := b.store.load(b.t.Context())
+		s := newScheduler(b.cfg, b.store, nil, slog.New(slog.DiscardHandler))
+		if err == nil {
+			err = s.load(b.t.Context())
+		}
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		want := []string{`job "keys" says what JVM versions do not see: overlap, secrets`, `job "paused" says what JVM versions do not see: a pause`}
+		if got := differences(s, records); !slices.Equal(got, want) {
+			b.t.Errorf("would be treated differently: %q, want %q", got, want)
+		}
+		b.s = nil
+	})
+}
+
 // What a dry run lists is only what the version in service would have done otherwise.
 func TestDryRunListsOnlyWhatDiffers(t *testing.T) {
 	const (

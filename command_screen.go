@@ -45,6 +45,9 @@ func windowSize(f *os.File) (columns, rows int) {
 	if errno != 0 {
 		return 0, 0
 	}
+	if size.columns == 0 { // a terminal that has not been told its size, as that of a container at its start
+		return 80, 24
+	}
 	return int(size.columns), int(size.rows)
 }
 

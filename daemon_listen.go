@@ -32,7 +32,7 @@ func (d *daemon) listen(environ func(string) (string, bool)) (err error) {
 		if err != nil {
 			return err
 		}
-		d.self = instance{Scheme: "http", Version: version}
+		d.self = instance{Scheme: "http", Version: version, Knows: knownHere}
 		d.id = f.advertised(environ, port)
 	}
 	if !secure {
@@ -57,7 +57,7 @@ func (d *daemon) listen(environ func(string) (string, bool)) (err error) {
 	if err != nil {
 		return err
 	}
-	d.self = instance{Scheme: "https", Version: version}
+	d.self = instance{Scheme: "https", Version: version, Knows: knownHere}
 	d.self.Port, err = strconv.Atoi(port)
 	return err
 }

@@ -52,7 +52,7 @@ func TestTLSAlone(t *testing.T) {
 				t.Errorf("GET /ping = %d %q", res.StatusCode, body)
 			}
 			at := d.self.peer(d.id)
-			if want := (peer{scheme: "https", host: d.listeners[0].Addr().String(), native: true}); at != want {
+			if want := (peer{scheme: "https", host: d.listeners[0].Addr().String(), native: true, knows: true}); at != want {
 				t.Errorf("the others find it at %+v, want %+v", at, want)
 			}
 			if got := d.webUI("127.0.0.1"); got != "https://"+d.id {

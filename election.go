@@ -283,8 +283,13 @@ type instance struct {
 	Scheme  string `json:"scheme,omitempty"`  // "https" if plain HTTP is off
 	Port    int    `json:"port,omitempty"`    // of that scheme
 	Version string `json:"version,omitempty"` // of the program
+	Knows   int    `json:"knows,omitempty"`   // what of ours it understands: knownHere of its version
 	Access  string `json:"access,omitempty"`  // names its options of access; "" if everybody may do everything, or one password does
 }
+
+// knownHere counts up whenever a job may say something new, or something new may be asked for, that an earlier version of this
+// program would not understand: what it is sent would be lost without a word.
+const knownHere = 1
 
 // instanceNode returns the node of the instance with the id host:port.
 func instanceNode(root, id string) string { return root + "/go/instances/" + recordName(id) }
@@ -396,6 +401,7 @@ func watchMembers(ctx context.Context, session *zkSession, root string, found fu
 type peer struct {
 	scheme, host string // http or https, host:port
 	native       bool   // knows request ids, so a write may be sent to it twice; the JVM versions don't
+	knows        bool   // understands all that this version does
 	guards       bool   // looks at who asks, and what his role is
 }
 
@@ -404,7 +410,7 @@ func (at instance) peer(id string) peer {
 	if at == (instance{}) {
 		return peer{scheme: "http", host: id} // a JVM version
 	}
-	p := peer{scheme: "http", host: id, native: true, guards: at.Access != ""}
+	p := peer{scheme: "http", host: id, native: true, knows: at.Knows >= knownHere, guards: at.Access != ""}
 	if at.Scheme == "https" {
 		host, _, err := net.SplitHostPort(id)
 		if err != nil {

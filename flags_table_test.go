@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -113,4 +114,34 @@ func TestWithoutEffect(t *testing.T) {
 	if got, want := f.withoutEffect(), []string{"--schedule_horizon", "--leader_max_idle_time"}; !slices.Equal(got, want) {
 		t.Errorf("withoutEffect() = %v, want %v", got, want)
 	}
+}
+
+// docs/flags.md lists every option as --help does.
+func TestEveryOptionIsDocumented(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	group := ""
+	for _, o := range defaultFlags().optionTable() {
+		if o.group != group {
+			group = o.group
+			fmt.Fprintf(&b, "\n## %s\n\n| option | default | meaning |\n| --- | --- | --- |\n", group)
+		}
+		left := "`--" + o.name + "`"
+		if o.short != "" {
+			left += ", `-" + o.short + "`"
+		}
+		if o.arg != "" {
+			left += " " + strings.ReplaceAll(o.arg, "|", `\|`)
+		}
+		byDefault := ""
+		if text := o.value.String(); text != "" && !o.secret && !o.boolean() {
+			byDefault = "`" + text + "`"
+		}
+		help := o.help
+		if o.env != "" {
+			help += " The variable `" + o.env + "` sets the default."
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", left, byDefault, strings.NewReplacer("|", `\|`, "<", "&lt;").Replace(help))
+	}
+	checkGenerated(t, filepath.Join("docs", "flags.md"), "<!-- made from the table of options -->", b.String())
 }

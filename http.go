@@ -78,6 +78,7 @@ type server struct {
 	serverOptions
 	// api answers a call of the REST API; for any other path it reports false. nil for no API.
 	api       func(c *call) (known bool, err error)
+	beyond    func(c *call) string // what of a call an earlier version would not understand, "" for nothing; nil for no API
 	secret    [sha256.Size]byte
 	transport *http.Transport
 	stopping  chan struct{} // closed when the server is told to stop

@@ -145,6 +145,9 @@ func (s *server) forward(c *call, id string) error {
 	if err := s.mayForward(c, to); err != nil {
 		return err
 	}
+	if what := s.lost(c, to); what != "" {
+		return unavailable("the leader " + id + " is a JVM version or an older one, which would not understand " + what + "; nothing was changed. Try again when this version leads")
+	}
 	if c.spent() {
 		return errHalfRead(id)
 	}
@@ -175,6 +178,14 @@ func (s *server) mayForward(c *call, to peer) error {
 		return unavailable("this instance does not lead, and can't vouch for a document that it has not read; ask the leader itself")
 	}
 	return nil
+}
+
+// lost is what of a call the leader would not understand, "" for nothing.
+func (s *server) lost(c *call, to peer) string {
+	if to.knows || s.beyond == nil {
+		return ""
+	}
+	return s.beyond(c)
 }
 
 // introduce has an outgoing request prove who asks: by what the client sent, or by our word. A leader that does not know of roles

@@ -165,6 +165,57 @@ func TestDeadLeaderIsWaitedOut(t *testing.T) {
 	clients.Wait()
 }
 
+// A leader that would not understand what it is asked, and so lose some of it without a word, is not asked.
+func TestWhatALeaderDoesNotUnderstandIsNotSentToIt(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var sent []string
+	leader := standIn(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		sent = append(sent, r.Method+" "+r.URL.Path)
+		w.WriteHeader(http.StatusNoContent)
+	})
+	document := func(members string) string {
+		return `{"name":"a","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1D"` + members + `}`
+	}
+	const jobs = "POST /scheduler/iso8601"
+	for _, tt := range []struct{ request, body, what string }{ // what is in the text; "" for what every version understands
+		{jobs, document(""), ""},
+		{jobs, document(`,"labels":"team=data","environmentVariables":[{"name":"A","value":"1"}],"maxCompletionTime":60,"overlap":null`), ""},
+		{jobs, `no JSON`, ""},
+		{jobs, document(`,"overlap":"skip","labels":{"team":"data"}`), "overlap, labels in the job's document"},
+		{jobs, document(`,"retryDelay":"soon"`), "retryDelay in the job's document"},
+		{jobs, document(`,"environmentVariables":[{"name":"DB","secret":"x"}]`), "secrets in the job's document"},
+		{jobs, document(`,"maxCompletionTime":"PT2H"`), "maxCompletionTime as a duration in the job's document"},
+		{"PUT /v1/scheduler/dependency", `{"name":"a","command":"x","parents":["b"],"runOn":"end"}`, "runOn in the job's document"},
+		{"PUT /scheduler/job/a", "", ""},
+		{"PUT /scheduler/job/a?arguments=x", `{"other":1}`, ""},
+		{"PUT /scheduler/job/a", `{"arguments":["x"]}`, "arguments, variables or a reason in the body"},
+		{"PUT /scheduler/job/a", `{"reason":"late"}`, "arguments, variables or a reason in the body"},
+		{"PUT /scheduler/job/success/a", "", ""},
+		{"DELETE /scheduler/job/a", "", ""},
+		{"PUT /scheduler/pause/a?until=PT2H", "", "a pause"},
+		{"GET /scheduler/backfill/a", "", "a backfill"},
+		{"PUT /scheduler/pool/db", `{"slots":3}`, "pools"},
+		{"GET /scheduler/pools", "", "pools"},
+	} {
+		for _, to := range []peer{{}, {native: true}, {native: true, knows: true}} {
+			to.scheme, to.host = "http", leader
+			at := newTestSeat(leader)
+			follower := startInstance(t, at, nil, func(o *apiOptions) { o.locate = func(string) peer { return to } })
+			method, path, _ := strings.Cut(tt.request, " ")
+			sent = nil
+			res, text := ask(t, method, follower.url+path, tt.body)
+			refused := tt.what != "" && !to.knows
+			if (res.StatusCode == http.StatusServiceUnavailable) != refused || (len(sent) == 0) != refused || refused && !strings.Contains(text, "would not understand "+tt.what+";") {
+				t.Errorf("%s %s to a leader %+v = %d %s; sent %q", tt.request, tt.body, to, res.StatusCode, text, sent)
+			}
+			follower.stop()
+		}
+	}
+}
+
 // A leader that dies after it has read a request may have done what it asks for.
 func TestLeaderDiesMidway(t *testing.T) {
 	t.Parallel()

@@ -143,6 +143,7 @@ const (
 	dialect2      dialect = iota // unprefixed paths: 2.5's keys (2.4's and two more)
 	dialect3                     // /v1: 3.0's keys
 	dialectStored                // the keys of both, as kept in the store
+	dialectWhole                 // the keys of both and ours, for comparing documents and for files
 )
 
 // jobDefaults are the values for keys that a document leaves out.

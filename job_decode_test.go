@@ -559,3 +559,57 @@ func FuzzDecodeJob(f *testing.F) {
 		madeAgain(t, j)
 	})
 }
+
+// The table of the original's keys in docs/jobs.md has each key that the decoder knows, with an example that says something.
+func TestKeysOfTheOriginalAreDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/jobs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(text), "| name | type | default | since | example | what |\n| --- | --- | --- | --- | --- | --- |\n")
+	if !found {
+		t.Fatal("docs/jobs.md has no table of the original's keys")
+	}
+	documented := map[string]bool{}
+	for line := range strings.Lines(table) {
+		if !strings.HasPrefix(line, "|") {
+			break
+		}
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
+		if len(cells) != 6 {
+			t.Fatalf("%d cells in %s", len(cells), line)
+		}
+		key, example := strings.Trim(strings.TrimSpace(cells[0]), "`"), strings.Trim(cells[4], "`")
+		documented[key] = true
+		if !isJobKey(key) {
+			t.Errorf("key %q is documented, and there is none", key)
+		}
+		if since := cells[3]; since != "2.4" && since != "2.5" && since != "3.0" {
+			t.Errorf("key %q is of version %q", key, since)
+		}
+		doc := "{" + example
+		for _, other := range []string{`"name":"a"`, `"command":"x"`, `"schedule":"R1//PT1H"`} {
+			if otherKey, _, _ := strings.Cut(other, ":"); !strings.HasPrefix(example, otherKey) && (key != "parents" || otherKey != `"schedule"`) {
+				doc += "," + other
+			}
+		}
+		listed := ""
+		for _, d := range []dialect{dialect2, dialect3} {
+			j, err := decodeJob([]byte(doc+"}"), jobDefaults{}, d, nil)
+			if err != nil {
+				t.Errorf("the example %s: %v", example, err)
+				continue
+			}
+			listed += string(j.appendListJSON(nil, d))
+		}
+		if !strings.Contains(listed, strings.TrimSuffix(example, "}")) {
+			t.Errorf("the example %s is listed as %s", example, listed)
+		}
+	}
+	for key := range jobKeys {
+		if !documented[key] {
+			t.Errorf("key %q is not in the table of docs/jobs.md", key)
+		}
+	}
+}

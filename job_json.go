@@ -14,6 +14,7 @@ import (
 //   - dialect3 is what 3.0's last state writes.
 //   - dialectStored is dialect3 with epsilon after shell and async after
 //     description. Every JVM version reads it.
+//   - dialectWhole is dialectStored with the keys of ours.
 //
 // Keys of ours stand before the last, except in the store. Keys that this program does not know come last.
 func (j *Job) appendJSON(dst []byte, d dialect) []byte {

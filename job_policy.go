@@ -104,6 +104,25 @@ func (d *jobDecoder) policy(doc object) (p *Policy, inert object) {
 	return p, inert
 }
 
+// keysOfOurs names what of a posted document JVM versions do not understand, whatever the job had before.
+func keysOfOurs(posted []byte, defaults jobDefaults, from dialect) []string {
+	root, err := parseValue(posted)
+	if err != nil {
+		return nil // whoever decodes it will say so
+	}
+	doc, d := root.object(), &jobDecoder{defaults: defaults, from: from}
+	p, _ := d.policy(doc)
+	_, secrets := d.env(doc.get(secretsMember))
+	names := d.withSecrets(p, secrets).keys()
+	if d.err != nil && policyKeyOf(d.err.field) != nil && !slices.Contains(names, d.err.field) {
+		names = append(names, d.err.field)
+	}
+	if v := doc.get("maxCompletionTime"); v.isString() && startsFold(v.text(), 'p') {
+		names = append(names, "maxCompletionTime as a duration")
+	}
+	return names
+}
+
 // isInert reports whether the job has a member already that means nothing.
 func (d *jobDecoder) isInert(m member) bool {
 	return d.base != nil && slices.ContainsFunc(d.base.Extra, func(f RawField) bool {

@@ -88,6 +88,20 @@ func TestPolicyKeysAreDocumented(t *testing.T) {
 	}
 }
 
+// What becomes of each key under a JVM version stands where people read it who go back to one.
+func TestMigrationSaysWhatJVMsMakeOfEachKey(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/migration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range policyTable(t) {
+		if want := "\n| " + row[0] + " | " + row[6] + " |\n"; !strings.Contains(string(text), want) {
+			t.Errorf("docs/migration.md has no row %s", want)
+		}
+	}
+}
+
 // What decoding makes of values of the keys of ours.
 func TestPolicyValues(t *testing.T) {
 	t.Parallel()

@@ -6,12 +6,6 @@ import (
 	"slices"
 )
 
-// appendWhole appends the job's document with the keys of every dialect and ours.
-func (j *Job) appendWhole(dst []byte) []byte {
-	dst = j.appendJSON(dst, dialectStored)
-	return append(j.Policy.appendMembers(dst[:len(dst)-1]), '}')
-}
-
 // jobCounters are the keys of what has become of a job. They are not for its owner to say.
 var jobCounters = []string{"successCount", "errorCount", "lastSuccess", "lastError", "errorsSinceLastSuccess"}
 
@@ -33,7 +27,7 @@ type keyChange struct {
 
 // differences returns the keys, except for counters, in which another document of the job differs.
 func (j *Job) differences(next *Job) (all []keyChange) {
-	before, after := value(j.appendWhole(nil)).object(), value(next.appendWhole(nil)).object()
+	before, after := value(j.appendJSON(nil, dialectWhole)).object(), value(next.appendJSON(nil, dialectWhole)).object()
 	for _, m := range before {
 		if now := lookUp(after, m.key); now != m.value && !slices.Contains(jobCounters, m.key) {
 			all = append(all, keyChange{m.key, json.RawMessage(m.value), json.RawMessage(now)})
@@ -73,7 +67,7 @@ func (j *Job) appendPosted(dst []byte, schedule string, unnamed bool) []byte {
 		posted.Schedule = schedule
 	}
 	separator := byte('{')
-	for _, m := range value(posted.appendWhole(nil)).object() {
+	for _, m := range value(posted.appendJSON(nil, dialectWhole)).object() {
 		switch {
 		case slices.Contains(jobCounters, m.key):
 			continue

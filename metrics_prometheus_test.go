@@ -2,9 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -126,4 +129,27 @@ func TestPrometheusText(t *testing.T) {
 	if !strings.Contains(w.Body.String(), `chronos_build_info{version="1.2.3",`) {
 		t.Errorf("no build info with the version")
 	}
+}
+
+// docs/metrics.md lists every series of ours.
+func TestEveryMetricIsDocumented(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	b.WriteString("\n| metric | kind | what |\n| --- | --- | --- |\n")
+	kind, what := map[string]string{}, map[string]string{}
+	for line := range strings.Lines(string(newMetrics("1").prometheusText())) {
+		words := strings.SplitN(strings.TrimSpace(line), " ", 4)
+		if len(words) == 4 && words[1] == "HELP" {
+			what[words[2]] = words[3]
+		} else if len(words) == 4 && words[1] == "TYPE" {
+			kind[words[2]] = words[3]
+		}
+	}
+	if len(what) < 40 || len(what) != len(kind) {
+		t.Fatalf("%d series have a text and %d a kind", len(what), len(kind))
+	}
+	for _, name := range slices.Sorted(maps.Keys(what)) {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", name, kind[name], what[name])
+	}
+	checkGenerated(t, "docs/metrics.md", "<!-- made from the series of the program -->", b.String())
 }

@@ -30,6 +30,8 @@ func (s Schedule) words(now time.Time) string {
 	switch {
 	case s.empty:
 		return text + ", from when it is saved"
+	case s.start.After(now) && !phase && strings.HasPrefix(text, "at "):
+		return text + ", from " + dateWords(s.start) + zoneWords(s.start, true)
 	case s.start.After(now) || phase:
 		return text + ", from " + clockWords(s.start) + " on " + dateWords(s.start) + zoneWords(s.start, true)
 	}

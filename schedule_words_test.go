@@ -40,7 +40,7 @@ func TestSchedulesInWords(t *testing.T) {
 		{"*/10 * * * * *", "UTC", "every 10 seconds"},
 		{"* * * * * *", "UTC", "every second"},
 		// ISO 8601
-		{"R/2030-01-07T06:00:00Z/P1D", "", "at 06:00 every day, from 06:00 on 7 January 2030, UTC"},
+		{"R/2030-01-07T06:00:00Z/P1D", "", "at 06:00 every day, from 7 January 2030, UTC"},
 		{"R/2020-01-06T06:00:00/P1D", "Europe/Berlin", "at 06:00 every day, Europe/Berlin"},
 		{"R/2020-01-06T06:00:00Z/P1W", "", "at 06:00 on Mondays, UTC"},
 		{"R/2020-01-31T06:00:00Z/P1M", "", "at 06:00 on the 31st of the month or its last day, UTC"},

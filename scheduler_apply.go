@@ -36,6 +36,8 @@ type jobSet struct {
 	take  bool // jobs of other sets too
 	prune bool // delete the jobs of the set that are not among these
 	jobs  []setJob
+	// warnings says what is strange about a job; nil for what its document alone shows.
+	warnings func(*Job) []Warning
 }
 
 // A setJob is one document of a set.
@@ -63,6 +65,11 @@ type setPlan struct {
 	doomed map[string]*entry      // that are deleted
 	puts   []*plannedJob          // all of jobs, parents first
 	drops  []*entry               // all of doomed, children first
+}
+
+// differs reports whether a job is not as it shall be.
+func (p *setPlan) differs() bool {
+	return slices.ContainsFunc(p.Changes, func(c jobChange) bool { return c.Action != "own" })
 }
 
 type plannedJob struct {
@@ -137,7 +144,10 @@ func (s *scheduler) newSetPlan(permit permit, set jobSet) (*setPlan, error) {
 	if err := p.orderDrops(s, permit); err != nil {
 		return nil, err
 	}
-	p.describe()
+	if set.warnings == nil {
+		set.warnings = (*Job).warnings
+	}
+	p.describe(set.warnings)
 	return p, nil
 }
 
@@ -294,7 +304,7 @@ func (p *setPlan) orderDrops(s *scheduler, permit permit) error {
 }
 
 // describe lists the changes.
-func (p *setPlan) describe() {
+func (p *setPlan) describe(warnings func(*Job) []Warning) {
 	p.Changes = []jobChange{}
 	for _, d := range p.puts {
 		change := jobChange{Job: d.job.Name, Keys: d.changes}
@@ -310,7 +320,7 @@ func (p *setPlan) describe() {
 			continue
 		}
 		if change.Action != "own" {
-			for _, w := range d.job.warnings() {
+			for _, w := range warnings(d.job) {
 				change.Warnings = append(change.Warnings, w.String())
 			}
 		}
@@ -350,7 +360,7 @@ func (s *scheduler) putSize(d *plannedJob) int {
 	const state = 1200 // of go/job and go/owner beside the texts of the job
 	j := d.job
 	document := s.store.size(record{"J_" + j.Name, j.appendJSON(nil, dialectStored)})
-	total := document + state + 5*quotedLen(j.Schedule) + 8*quotedLen(j.Name) + len(j.Policy.appendMembers(nil)) + len(mustJSON(j.Misread))
+	total := document + state + 5*quotedLen(j.Schedule) + 8*quotedLen(j.Name) + j.Policy.size() + len(mustJSON(j.Misread))
 	for _, p := range j.Parents {
 		total += 2*quotedLen(p) + 50
 	}

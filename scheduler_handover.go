@@ -41,13 +41,25 @@ func (s *scheduler) handOver(ctx context.Context) {
 func (s *scheduler) tellOtherwise() {
 	var names []string
 	for jv := range s.view().all() {
-		if keys := jv.job.Policy.keys(); len(keys) > 0 {
-			names = append(names, jv.job.Name+" ("+strings.Join(keys, ", ")+")")
+		if unseen := unseenByJVM(jv.job, jv.paused != 0, jv.backfill != nil); unseen != "" {
+			names = append(names, jv.job.Name+" ("+unseen+")")
 		}
 	}
 	if len(names) > 0 {
 		s.log.Warn("a JVM version leads next and does not see some of what jobs say", "jobs", len(names), "which", atMost(names, maxToldIDs))
 	}
+}
+
+// unseenByJVM lists what JVM versions do not see of a job, "" for nothing.
+func unseenByJVM(j *Job, paused, backfilled bool) string {
+	unseen := j.Policy.keys()
+	if paused {
+		unseen = append(unseen, "a pause")
+	}
+	if backfilled {
+		unseen = append(unseen, "a backfill")
+	}
+	return strings.Join(unseen, ", ")
 }
 
 // maxToldIDs is how many runs are named in a line of the log.

@@ -295,6 +295,7 @@ func (m *model) policy() string {
 		fmt.Sprintf(`"missed":%q`, missedWords[m.random.IntN(len(missedWords))]),
 		fmt.Sprintf(`"exclude":["%s/PT%dM"]`, instant(time.Now().Add(time.Duration(m.random.IntN(1200))*time.Second)), 1+m.random.IntN(10)),
 		fmt.Sprintf(`"labels":{"n":"%d"}`, m.random.IntN(3)),
+		fmt.Sprintf(`"environmentVariables":[{"name":"S","secret":"s%d"}]`, m.random.IntN(3)),
 	} {
 		if m.chance(15) {
 			members += "," + member

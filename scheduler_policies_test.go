@@ -20,7 +20,9 @@ type policied struct {
 	retries int
 	pauses  []time.Duration // before the attempts
 	pooled  bool
-	from    int64 // of the time that it excludes, in ms; five minutes long
+	from    int64         // of the time that it excludes, in ms; five minutes long
+	slow    time.Duration // of a run that is told; 0 for none
+	absence time.Duration // without a success that is told; 0 for none
 }
 
 // policiedJob makes one.
@@ -57,6 +59,14 @@ func policiedJob(name string, random *rand.Rand) policied {
 		p.from = from.UnixMilli()
 		say(`"exclude":["%s/PT5M"]`, instant(from))
 	}
+	if random.IntN(2) == 0 {
+		p.slow = time.Duration(20+random.IntN(100)) * time.Second
+		say(`"alertAfter":%d`, int(p.slow.Seconds()))
+	}
+	if random.IntN(2) == 0 {
+		p.absence = time.Duration(100+random.IntN(500)) * time.Second
+		say(`"alertWithoutSuccess":%d`, int(p.absence.Seconds()))
+	}
 	return p
 }
 
@@ -78,7 +88,9 @@ func runPolicies(b *bench, seed uint64) {
 	random := rand.New(&lockedSource{source: rand.NewPCG(seed, 15)})
 	b.cfg.historyKeep, b.cfg.historySize = 1<<20, 1<<40
 	var ends sync.Map // of runs: how often they were told of as ended
+	told := &policiesTold{slow: map[string]int{}, absences: map[string][]toldAbsence{}}
 	b.cfg.observe = func(e jobEvent) {
+		told.note(e)
 		switch e.Kind {
 		case eventFinished, eventFailed, eventMissed, eventSkipped:
 			if e.Run.Count == 0 {
@@ -105,7 +117,17 @@ func runPolicies(b *bench, seed uint64) {
 		jobs = append(jobs, p)
 		b.post(p.document())
 	}
-	for range 45 * 60 {
+	for _, word := range runOnWords {
+		b.post(fmt.Sprintf(`{"name":"on %s","command":"x","parents":["job0"],"retries":0,"runOn":%q}`, word, word))
+	}
+	again := backfilledJob(random)
+	b.post(again)
+	backfillAt := random.IntN(40 * 60)
+	for second := range 45 * 60 {
+		if second == backfillAt {
+			_, err := b.s.startBackfill(b.t.Context(), "again", backfillRequest{from: backfillFrom, to: backfillFrom.Add(backfilled * time.Minute)})
+			b.do("backfill", err)
+		}
 		b.wait(time.Second)
 		if random.IntN(200) == 0 {
 			b.restart()
@@ -131,6 +153,146 @@ func runPolicies(b *bench, seed uint64) {
 	b.wait(6 * time.Hour)
 	for _, p := range jobs {
 		p.compare(b)
+		told.compare(b, p)
+	}
+	compareChildren(b, jobs[0])
+	compareBackfill(b, again)
+}
+
+// backfilled is how many instants are run again, one a minute.
+const backfilled = 12
+
+var backfillFrom = time.Date(1999, 12, 31, 20, 0, 0, 0, time.UTC)
+
+// backfilledJob is the document of a job with instants that have passed, which goes on while they run again.
+func backfilledJob(random *rand.Rand) string {
+	return fmt.Sprintf(`{"name":"again","command":"x","schedule":"R300/1999-12-31T20:00:00Z/PT1M","epsilon":"PT1M","retries":1,"retryDelay":%d,"overlap":%q}`,
+		1+random.IntN(30), []string{overlapDelay, overlapSkip, overlapQueue}[random.IntN(3)])
+}
+
+// compareBackfill looks whether each instant ran again once, in order, each when all attempts of the one before it were over.
+func compareBackfill(b *bench, document string) {
+	var instants []int64
+	var over int64
+	for _, r := range slices.Backward(b.s.view().job("again").history) {
+		switch {
+		case r.Backfill == 0:
+			continue
+		case len(instants) == 0 || instants[len(instants)-1] != r.Backfill:
+			instants = append(instants, r.Backfill)
+			if r.Attempt != 0 || r.Queued < over {
+				b.t.Errorf("%s: %s ran again as attempt %d at %s, when the one before it was not over until %s", document, clockOf(r.Backfill), r.Attempt, clockOf(r.Queued), clockOf(over))
+			}
+		case r.Attempt == 0:
+			b.t.Errorf("%s: %s ran again twice", document, clockOf(r.Backfill))
+		}
+		over = r.Ended
+	}
+	var want []int64
+	for n := range int64(backfilled) {
+		want = append(want, backfillFrom.UnixMilli()+n*time.Minute.Milliseconds())
+	}
+	if !slices.Equal(instants, want) {
+		b.t.Errorf("%s: instants %v ran again, want %v", document, instants, want)
+	}
+}
+
+// compareChildren looks whether each end of the parent that a child waits for has given it one run.
+func compareChildren(b *bench, parent policied) {
+	want := map[string]int{}
+	for _, r := range b.s.view().job(parent.name).history {
+		switch {
+		case r.State == runFinished:
+			want[runOnSuccess]++
+		case r.State == runFailed && r.Attempt == parent.retries:
+			want[runOnFailure]++
+		case r.State == runKilled && r.Started != 0:
+			want[runOnEnd]++
+		}
+	}
+	want[runOnEnd] += want[runOnSuccess] + want[runOnFailure]
+	for _, word := range runOnWords {
+		runs := 0
+		for _, r := range b.s.view().job("on " + word).history {
+			if r.Kind == kindDependent {
+				runs++
+			}
+		}
+		if runs != want[word] {
+			b.t.Errorf("%s: a child of each %s ran %d times, and there were %d", parent.document(), word, runs, want[word])
+		}
+	}
+}
+
+// policiesTold is what was told of jobs beside the ends of their runs.
+type policiesTold struct {
+	mu       sync.Mutex
+	slow     map[string]int           // by run
+	absences map[string][]toldAbsence // by job
+}
+
+type toldAbsence struct {
+	kind eventKind // eventAbsent or eventRecovered
+	at   time.Time
+}
+
+func (p *policiesTold) note(e jobEvent) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch e.Kind {
+	case eventSlow:
+		p.slow[e.Run.ID]++
+	case eventAbsent, eventRecovered:
+		p.absences[e.Job.Name] = append(p.absences[e.Job.Name], toldAbsence{e.Kind, e.Time})
+	}
+}
+
+// compare holds what was told of a job against its history: each slow run once, and each absence of a success once, when it was due.
+func (p *policiesTold) compare(b *bench, j policied) {
+	b.t.Helper()
+	successes := []int64{time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()} // the first is when the job was made
+	for _, r := range slices.Backward(b.s.view().job(j.name).history) {
+		if r.State == runFinished {
+			successes = append(successes, r.Ended)
+		}
+		took := time.Duration(r.Ended-r.Started) * time.Millisecond
+		if r.Started == 0 || took == j.slow { // it may have been told, or have ended before that
+			continue
+		}
+		want := 0
+		if j.slow > 0 && took > j.slow {
+			want = 1
+		}
+		if got := p.slow[r.ID]; got != want {
+			b.t.Errorf("%s: run %s took %v and was told of %d times as slow", j.document(), r.ID, took, got)
+		}
+	}
+	slices.Sort(successes)
+	told := p.absences[j.name]
+	for n, a := range told {
+		if (a.kind == eventAbsent) != (n%2 == 0) {
+			b.t.Errorf("%s: told %v", j.document(), told)
+			return
+		}
+	}
+	// The last occurrence is at 00:40. After it nothing is to come, and nothing to be told.
+	for n, s := range successes {
+		due := time.UnixMilli(s).Add(j.absence)
+		until := time.UnixMilli(s).Add(24 * time.Hour)
+		if n+1 < len(successes) {
+			until = time.UnixMilli(successes[n+1])
+		}
+		expected := j.absence > 0 && due.Before(until) && due.Before(time.Date(2000, 1, 1, 0, 40, 0, 0, time.UTC))
+		absent := slices.ContainsFunc(told, func(a toldAbsence) bool { return a.kind == eventAbsent && a.at.Equal(due) })
+		if expected && !absent {
+			b.t.Errorf("%s: no success from %s to %s, and told %v", j.document(), clockOf(s), until.UTC().Format(time.TimeOnly), told)
+		}
+	}
+	for _, a := range told {
+		since, _ := slices.BinarySearch(successes, a.at.UnixMilli())
+		if a.kind == eventAbsent && a.at.UnixMilli()-successes[since-1] != j.absence.Milliseconds() {
+			b.t.Errorf("%s: absence told at %v, and the last success was at %s", j.document(), a.at, clockOf(successes[since-1]))
+		}
 	}
 }
 

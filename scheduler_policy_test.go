@@ -1,11 +1,17 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
 	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
 // policyJob is a job with the example of each key of ours that may stand in one document.
@@ -102,5 +108,88 @@ func TestJobWithoutPolicyHasNoRecordOfOne(t *testing.T) {
 		if keys := b.store.keys(policyPrefix); len(keys) > 0 {
 			b.t.Errorf("records: %q", keys)
 		}
+	})
+}
+
+// The recipes of the job reference do what stands there, with the years 2030 moved to where the test's clock is.
+func TestRecipesOfTheJobReference(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/jobs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, recipes, ok := strings.Cut(string(text), "\n## Recipes\n")
+	if !ok {
+		t.Fatal("docs/jobs.md has no recipes")
+	}
+	recipes = strings.ReplaceAll(recipes, "2030-", "2000-")
+	posted := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?s)-d '(\{"name":.*?\})'\n`).FindAllStringSubmatch(recipes, -1) {
+		var named struct{ Name string }
+		if json.Unmarshal([]byte(m[1]), &named) == nil {
+			posted[named.Name] = m[1]
+		}
+	}
+	wantLines := func(b *bench, lines ...string) {
+		b.t.Helper()
+		if block := "```\n" + strings.Join(lines, "\n") + "\n```\n"; len(lines) == 0 || !strings.Contains(recipes, block) {
+			b.t.Errorf("it did what docs/jobs.md does not say:\n%s", block)
+		}
+	}
+	scenario(t, "nightly jobs", func(b *bench) {
+		document := regexp.MustCompile(`-d '(\{"name":"'\$job'".*\})'`).FindStringSubmatch(recipes)
+		b.start()
+		var lines []string
+		for _, job := range []string{"report-a", "report-b", "report-c", "report-d"} {
+			b.post(strings.Replace(document[1], "'$job'", job, 1))
+			spread, err := spreadCron(b.job(job).Schedule, job)
+			b.do("spread", err)
+			lines = append(lines, job+"  "+spread)
+		}
+		wantLines(b, lines...)
+	})
+	scenario(t, "a job that hangs, and the one that cleans up", func(b *bench) {
+		b.cluster.behave(func(task mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
+			if strings.Contains(task.Name, "cleanup") {
+				return taking(0)(task)
+			}
+			return forEver(task)
+		})
+		b.start().post(posted["import"])
+		b.post(posted["cleanup"])
+		b.wait(4 * time.Hour)
+		var lines []string
+		for _, name := range []string{"import", "cleanup"} {
+			for _, r := range slices.Backward(b.s.view().job(name).history) {
+				what, how := name, string(r.State)
+				if r.Attempt > 0 {
+					what += fmt.Sprintf(", attempt %d", r.Attempt)
+				}
+				if r.State == runFailed {
+					how += ": " + r.Reason
+				}
+				lines = append(lines, fmt.Sprintf("%s  %-17s  %s", clockOf(r.Started), what, how))
+			}
+		}
+		wantLines(b, lines...)
+	})
+	scenario(t, "last week once more", func(b *bench) {
+		b.start().post(posted["rates"])
+		b.wait(28 * 24 * time.Hour)
+		week := regexp.MustCompile(`"from":"(.*)","to":"(.*)"`).FindStringSubmatch(recipes)
+		from, err := time.Parse(time.RFC3339, week[1])
+		b.do("parse", err)
+		to, err := time.Parse(time.RFC3339, week[2])
+		b.do("parse", err)
+		_, err = b.s.startBackfill(b.t.Context(), "rates", backfillRequest{from: from, to: to})
+		b.do("backfill", err)
+		b.wait(time.Minute)
+		var lines []string
+		for _, r := range slices.Backward(b.s.view().job("rates").history) {
+			if r.Backfill != 0 {
+				lines = append(lines, fmt.Sprintf("rates  %s %s %s", r.Kind, r.State, instant(msTime(r.Backfill))))
+			}
+		}
+		wantLines(b, lines...)
 	})
 }

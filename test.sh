@@ -34,7 +34,10 @@ npm:npm
 podman:podman
 runc:runc
 /usr/bin/busybox:busybox-static
+python3:python3-venv
+curl:curl
 "
+schemathesis=schemathesis==4.32.5 # makes requests of the API's own description
 
 step() { printf '%s  %s\n' "$(date +%T)" "$*"; }
 
@@ -52,6 +55,22 @@ install_packages() {
 	DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
+# install_schemathesis installs a program of the Python registry where the tests look for it.
+install_schemathesis() {
+	local venv=${XDG_CACHE_HOME:-$HOME/.cache}/chronos-test/schemathesis
+	if [ "$(cat "$venv/installed" 2>/dev/null)" = "$schemathesis" ]; then
+		return
+	fi
+	step "pip install $schemathesis"
+	python3 -c 'import ensurepip, venv' 2>/dev/null || install_packages python3-venv
+	if python3 -m venv "$venv" && "$venv/bin/pip" install -q --disable-pip-version-check "$schemathesis"; then
+		echo "$schemathesis" >"$venv/installed"
+	else
+		echo "the Python registry is out of reach, so the API is not compared with its description by schemathesis"
+		export CHRONOS_TEST_SCHEMATHESIS=none
+	fi
+}
+
 lint() {
 	step "gofmt, go vet, go mod tidy"
 	local unformatted
@@ -62,6 +81,8 @@ lint() {
 	go mod tidy -diff
 	step "staticcheck"
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags services ./...
+	step "actionlint"
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 	step "govulncheck"
 	check_vulnerabilities
 }
@@ -117,6 +138,8 @@ test_long() {
 	export CHRONOS_TEST_KERNEL
 	run_tests -tags services -timeout 6h . -long
 	run_tests -timeout 6h -run Torture ./e2e -torture
+	step "a release, and what is in its packages"
+	make release packages-check
 	for target in $(go test -list '^Fuzz' . | grep '^Fuzz'); do
 		step "go test -fuzz $target"
 		# Minimizing what is interesting would otherwise take the minute.
@@ -129,7 +152,7 @@ case ${1:-} in
 quick | cover | long) form=$1; shift ;;
 esac
 if [ "$form" = long ]; then
-	needs+="qemu-system-x86_64:qemu-system-x86"
+	needs+="qemu-system-x86_64:qemu-system-x86 make:make lintian:lintian rpm:rpm mmdebstrap:mmdebstrap"
 fi
 if [ "$form" = quick ]; then
 	echo "Linters and the tests that need nothing but Go, about two minutes on two cores."
@@ -151,6 +174,9 @@ if [ -n "$packages" ]; then
 else
 	echo "Everything that the tests need is installed. They take $duration."
 fi
+case $form in
+all | cover) install_schemathesis ;;
+esac
 case $form in
 all)
 	lint

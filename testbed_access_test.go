@@ -129,7 +129,7 @@ func newGuardedPair(t testing.TB, lines string) *guardedPair {
 	o.id, o.access = "follower:80", testAccess(t, lines)
 	o.current = func() *scheduler { return nil }
 	o.leader = func() (string, bool) { return p.leaderID, false }
-	o.locate = func(id string) peer { return peer{scheme: "http", host: id, native: true, guards: true} }
+	o.locate = func(id string) peer { return peer{scheme: "http", host: id, native: true, knows: true, guards: true} }
 	p.follower = newAPI(o)
 	return p
 }

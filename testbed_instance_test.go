@@ -86,7 +86,7 @@ func startInstance(t *testing.T, at *testSeat, sch *scheduler, adjust func(*apiO
 		}
 		return sch
 	}
-	o.locate = func(id string) peer { return peer{scheme: "http", host: id, native: true} }
+	o.locate = func(id string) peer { return peer{scheme: "http", host: id, native: true, knows: true} }
 	o.log = slog.New(slog.DiscardHandler)
 	if adjust != nil {
 		adjust(&o)

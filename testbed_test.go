@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -64,5 +65,27 @@ func until(t *testing.T, what string, reached func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited %v in vain until %s", patience, what)
 		}
+	}
+}
+
+// checkGenerated compares what a document has after a comment with what the code says. With UPDATE_GOLDEN set it writes that instead.
+func checkGenerated(t *testing.T, document, comment, want string) {
+	t.Helper()
+	text, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, got, found := strings.Cut(string(text), comment+"\n")
+	if !found {
+		t.Fatalf("%s has no %s", document, comment)
+	}
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		if err := os.WriteFile(document, []byte(before+comment+"\n"+want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if got != want {
+		t.Errorf("%s is not what the code says; write it with UPDATE_GOLDEN=1 go test -run %s . It should end with\n%s", document, t.Name(), want)
 	}
 }

@@ -359,6 +359,40 @@ func TestExternalLabels(t *testing.T) {
 	}
 }
 
+// The command of the README's "Upgrade" puts the external labels into the app, so that a PUT of it does not undo them.
+func TestUpgradeKeepsTheExternalLabels(t *testing.T) {
+	t.Parallel()
+	command := regexp.MustCompile(`(?m)^ *(python3 -c .*)$`).FindStringSubmatch(string(bundleFile(t, "README.md")))
+	if command == nil {
+		t.Fatal("README.md does not say how the labels get into the file")
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"chronos-on-marathon.json", "labels-external.json"} {
+		if err := os.WriteFile(filepath.Join(dir, name), bundleFile(t, name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("sh", "-c", command[1])
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", command[1], err, out)
+	}
+	content, err := os.ReadFile(filepath.Join(dir, "chronos-external.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var merged marathonApp
+	d := json.NewDecoder(bytes.NewReader(content))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&merged); err != nil {
+		t.Fatal(err)
+	}
+	checkLabels(t, merged.Labels, "external")
+	if before := readApp(t, "chronos-on-marathon.json"); merged.ID != before.ID || !slices.Equal(merged.Args, before.Args) || len(merged.HealthChecks) != 1 {
+		t.Errorf("the merged app is %+v, want all of %+v", merged, before)
+	}
+}
+
 func TestLoadBalancerServesTheServicePort(t *testing.T) {
 	app := readApp(t, "marathon-lb-internal.json")
 	if ports := strings.Split(app.Env["PORTS"], ","); !slices.Contains(ports, strconv.Itoa(servicePort)) {

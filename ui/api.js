@@ -100,7 +100,11 @@ export const markSuccess = (name, options) => change('PUT', new URL(`job/success
 export const runs = (name, options) => json(`runs/${segment(name)}`, options);
 export const queued = (name, options) => json(`queued/${segment(name)}`, options);
 export const upcoming = (name, options) => json(`upcoming/${segment(name)}?count=10`, options);
-export const output = (run, file, offset, options) => get(`run/${segment(run)}/${file}?offset=${offset}`, options);
+export const outputURL = (run, file) => at(`run/${segment(run)}/${file}`);
+export const output = (run, file, offset, { length, ...options }) => get(`run/${segment(run)}/${file}?offset=${offset}&length=${length}`, options);
+
+export const timeline = (query, options) => json('timeline?' + new URLSearchParams(query), options);
+export const allRuns = (query, options) => json('runs?' + new URLSearchParams(query), options);
 
 export async function preview(name, schedule, zone, epsilon, options) {
   const res = await get('schedule/preview', {

@@ -8,18 +8,21 @@ import jobs from './jobs.js';
 import job from './job.js';
 import editor from './editor.js';
 import graph from './graph.js';
+import grid from './grid.js';
+import runs from './runs.js';
+import timeline from './timeline.js';
 
 const main = document.getElementById('main-content');
 
 // A page is a function (main, parts, query) that draws the page and returns
 // { update(names), leave(), keys }, each of which may be missing. leave returns
 // a question to ask before unsaved input is lost.
-const pages = { overview, jobs, job, editor, graph };
+const pages = { overview, jobs, job, editor, graph, grid, runs, timeline };
 
 let page = null, shown = '';
 
 // route reads the fragment: #overview, #jobs?q=…, #jobs/<name> (as in every version of
-// Chronos), #jobs/<name>/edit, #new, #graph/<name>.
+// Chronos), #jobs/<name>/edit, #new, #graph/<name>, #grid, #runs, #timeline.
 function route(hash) {
   const [path, query = ''] = hash.replace(/^#\/?/, '').split(/\?(.*)/s);
   const parts = path.split('/').map(part => { try { return decodeURIComponent(part); } catch { return part; } });
@@ -32,6 +35,7 @@ function route(hash) {
       return ['job', [parts.slice(1).join('/')], q];
     case 'new': return ['editor', [null], q];
     case 'graph': return ['graph', parts.slice(1), q];
+    case 'grid': case 'runs': case 'timeline': return [parts[0], [], q];
   }
   return ['missing', parts, q];
 }
@@ -133,7 +137,7 @@ watch(names => {
 const shortcuts = [
   ['Ctrl+S', 'Save the job that is edited'],
   ['/', 'Search jobs'], ['↑ ↓', 'Move in the table'], ['Enter', 'Open the job'], ['Space', 'Select it'], ['Esc', 'Clear the selection, close'],
-  ['n', 'New job'], ['o', 'Overview'], ['j', 'Jobs'], ['g', 'Graph'], ['?', 'This list'],
+  ['n', 'New job'], ['o', 'Overview'], ['j', 'Jobs'], ['i', 'Grid'], ['t', 'Timeline'], ['u', 'Runs'], ['g', 'Graph'], ['?', 'This list'],
 ];
 
 function help() {
@@ -150,7 +154,7 @@ document.addEventListener('keydown', event => {
   const typing = event.target.closest('input, textarea, select, [contenteditable]');
   if ((event.key === 's' || !event.ctrlKey && !event.metaKey) && page?.key?.(event, Boolean(typing))) { event.preventDefault(); return; }
   if (typing || event.ctrlKey || event.metaKey) return;
-  const go = { n: may('edit') && '#new', o: '#overview', j: '#jobs', g: '#graph' }[event.key];
+  const go = { n: may('edit') && '#new', o: '#overview', j: '#jobs', g: '#graph', i: '#grid', t: '#timeline', u: '#runs' }[event.key];
   if (go) location.hash = go;
   else if (event.key === '?') help();
   else if (event.key === '/') { sessionStorage.setItem('chronos.focus', 'search'); location.hash = '#jobs'; }

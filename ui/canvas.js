@@ -1,3 +1,4 @@
+import { coloursOf, whenRecoloured } from './colours.js';
 import { h } from './dom.js';
 import { size } from './layout.js';
 
@@ -20,17 +21,13 @@ export class Canvas {
     this.stage = stage;
     this.observer = new ResizeObserver(() => this.resized());
     this.observer.observe(stage);
-    this.recolour = () => { this.colours = null; this.later(); };
-    this.dark = matchMedia('(prefers-color-scheme: dark)');
-    this.dark.addEventListener('change', this.recolour);
-    addEventListener('themechange', this.recolour);
+    this.ignore = whenRecoloured(() => { this.colours = null; this.later(); });
   }
 
   detach() {
     this.observer.disconnect();
     cancelAnimationFrame(this.frame);
-    this.dark.removeEventListener('change', this.recolour);
-    removeEventListener('themechange', this.recolour);
+    this.ignore();
   }
 
   show(graph) {
@@ -167,15 +164,7 @@ export class Canvas {
   }
 
   palette() {
-    if (this.colours) return this.colours;
-    // Custom properties with light-dark() are returned unresolved; a colour property resolves them.
-    const probe = document.createElement('span');
-    this.stage.append(probe);
-    const resolve = name => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
-    this.colours = Object.fromEntries(['panel', 'text', 'dim', 'line', 'accent', 'success', 'failure', 'running', 'queued', 'fresh'].map(n => [n, resolve('--' + n)]));
-    this.colours.font = getComputedStyle(this.element).getPropertyValue('font-family').trim() || 'sans-serif';
-    probe.remove();
-    return this.colours;
+    return this.colours ??= coloursOf(this.stage);
   }
 
   draw() {

@@ -51,7 +51,7 @@ const sections = [
     command: ['Command', long('Run by /bin/sh unless “Shell” is off', 3)],
     shell: ['Shell', flag('Off: the command is a program, with the arguments below')],
     arguments: ['Arguments', strings('argument', 'Appended to the command, or passed to the program. ' + semicolons)],
-    environmentVariables: ['Environment', list('variable', { name: text(), value: text() })],
+    environmentVariables: ['Environment', list('variable', { name: text(), value: text(), secret: text() }, 'A value, or the name of a secret that is read at the launch')],
     description: ['Description', long('', 2, false)],
     owner: ['Owner', text('Mail addresses, separated by commas, that are notified of failures')],
     ownerName: ['Owner’s name', text()],

@@ -18,7 +18,7 @@ export default function job(main, [name], query) {
     return { update: () => { if (store.jobs.has(name)) dispatchEvent(new HashChangeEvent('hashchange')); } };
   }
   const page = new JobPage(main, name);
-  page.load(query.get('run'), query.get('file'));
+  page.load(query.get('run'), query.get('file'), query.get('at'));
   return page;
 }
 
@@ -52,12 +52,26 @@ class JobPage {
     return this.needs !== undefined && may('edit', this.row, this.needs);
   }
 
-  async load(run, file) {
+  async load(run, file, at) {
     this.show();
     this.refreshDocument();
     await this.refreshRuns();
-    const id = run === 'latest' ? this.list?.find(r => r.launched || r.started)?.id : run;
-    if (id) this.openLog(id, file || 'stdout');
+    const id = this.idOf(run);
+    if (id) this.openLog(id, file || 'stdout', at === null ? undefined : Number(at));
+  }
+
+  // idOf finds the run that an address names: by its id, by when it was due, or the latest.
+  idOf(run) {
+    const has = r => r.launched || r.started;
+    if (run === 'latest') return this.list?.find(has)?.id;
+    if (!run?.startsWith('due:')) return run;
+    const due = Number(run.slice('due:'.length)), at = this.list?.filter(r => Date.parse(r.due) === due) ?? [];
+    const found = at.find(has);
+    if (!found) {
+      note(hashOf(this.name));
+      for (const r of at.slice(0, 1)) this.runs.querySelector(`tr[data-run="${CSS.escape(r.id)}"]`)?.classList.add('current');
+    }
+    return found?.id;
   }
 
   show() {
@@ -176,12 +190,16 @@ class JobPage {
     this.view?.see(list.find(r => r.id === this.view.run));
   }
 
-  openLog(id, file) {
+  openLog(id, file, at) {
     this.view?.close();
-    this.view = new LogView(this.log, id, file, this.list?.find(r => r.id === id), shown => note(`${hashOf(this.name)}?run=${encodeURIComponent(id)}&file=${shown}`), () => {
-      this.view = null;
-      note(hashOf(this.name));
-      this.mark();
+    const link = (shown, offset) => `${hashOf(this.name)}?run=${encodeURIComponent(id)}&file=${shown}${offset === undefined ? '' : `&at=${offset}`}`;
+    this.view = new LogView(this.log, {
+      run: id, file, at, link, record: this.list?.find(r => r.id === id), noted: (shown, offset) => note(link(shown, offset)),
+      closed: () => {
+        this.view = null;
+        note(hashOf(this.name));
+        this.mark();
+      },
     });
     this.mark();
     this.log.scrollIntoView({ block: 'nearest' });

@@ -154,10 +154,11 @@ addEventListener('online', () => { if (!source) store.loaded ? follow() : start(
 
 // totals counts the jobs for each tile.
 export function totals() {
-  const t = { jobs: store.jobs.size, success: 0, failure: 0, fresh: 0, killed: 0, lost: 0, running: 0, queued: 0, disabled: 0, missed: 0, problems: 0 };
+  const t = { jobs: store.jobs.size, success: 0, failure: 0, fresh: 0, killed: 0, lost: 0, running: 0, runs: 0, queued: 0, disabled: 0, missed: 0, problems: 0 };
   for (const row of store.jobs.values()) {
     t[row.result]++;
     if (row.state !== 'idle') t[row.state]++;
+    t.runs += row.running ?? 0;
     if (row.disabled) t.disabled++;
     if (row.problem) t.problems++;
     if (row.missed) t.missed++;

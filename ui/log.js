@@ -1,42 +1,114 @@
-import { output } from './api.js';
-import { button, h, newId, replace } from './dom.js';
-import { badge, openStates } from './format.js';
+import { outputURL } from './api.js';
+import { button, h, newId, replace, toast } from './dom.js';
+import { badge, count, openStates, plural } from './format.js';
+import { Pane } from './log_pane.js';
 
-const tail = 64 << 10;      // bytes shown at first
-const most = 2 << 20;       // characters kept in the page
-const pace = 1000;          // ms between two requests while a run is under way
+const files = { stdout: ['stdout'], stderr: ['stderr'], both: ['stdout', 'stderr'] };
 
-// A LogView shows a run's output, and follows it while the run is under way.
+// A LogView shows a run's output, one file or both side by side, and follows it while the run is under way.
 export class LogView {
-  constructor(box, run, file, record, noted, closed) {
-    this.box = box;
-    this.run = run;
-    this.record = record;
-    this.noted = noted;
-    this.closed = closed;
+  constructor(box, { run, file, at, record, link, noted, closed }) {
+    Object.assign(this, { box, run, record, link, noted, closed });
+    this.wrap = localStorage.getItem('chronos.wrap') !== 'no';
+    this.hits = [];
     box.hidden = false;
-    this.open(file);
+    this.open(files[file] ? file : 'stdout', at);
   }
 
-  open(file) {
+  open(file, at) {
     this.stop();
     this.file = file;
-    this.text = h('pre', { class: 'log', tabindex: 0, 'aria-label': `${file} of the run`, scroll: () => this.scrolled() });
-    this.status = h('span', { class: 'dim', role: 'status' });
-    this.follow = h('input', { type: 'checkbox', checked: true, id: newId('follow'), change: () => this.toEnd() });
-    this.more = button('Load everything', () => this.all(), 'small quiet');
-    this.more.hidden = true;
     const tab = name => h('button', { type: 'button', class: 'tab', 'aria-pressed': String(name === file), click: () => this.open(name) }, name);
     this.state = h('span');
-    replace(this.box, h('div', { class: 'panel-head' }, h('h2', {}, 'Output'), h('div', { class: 'tabs' }, tab('stdout'), tab('stderr')), this.state, this.status, this.more,
-      h('label', { class: 'check', htmlFor: this.follow.id }, this.follow, 'follow'), h('button', { type: 'button', class: 'icon-button', 'aria-label': 'Close the output', click: () => this.shut() }, '×')), this.text);
+    this.status = h('span', { class: 'dim', role: 'status' });
+    this.follow = h('input', { type: 'checkbox', checked: at === undefined, id: newId('follow'), change: () => this.panes.forEach(p => p.setFollow(this.follow.checked)) });
+    const wrap = h('input', { type: 'checkbox', checked: this.wrap, id: newId('wrap'), change: () => this.setWrap(wrap.checked) });
+    this.body = h('div', { class: 'log-body' + (file === 'both' ? ' two' : '') });
+    replace(this.box, h('div', { class: 'panel-head' }, h('h2', {}, 'Output'), h('div', { class: 'tabs' }, Object.keys(files).map(tab)), this.state, this.status,
+      h('span', { class: 'end inline' }, h('label', { class: 'check', htmlFor: wrap.id }, wrap, 'wrap'), h('label', { class: 'check', htmlFor: this.follow.id }, this.follow, 'follow'),
+        h('button', { type: 'button', class: 'icon-button', 'aria-label': 'Close the output', click: () => this.shut() }, '×'))),
+    this.tools(), this.body);
+    this.panes = files[file].map(name => new Pane({
+      run: this.run, file: name, at: file === 'both' ? undefined : at, going: () => this.going, changed: () => this.changed(),
+      link: (offset, go) => { const hash = this.link(name, offset); if (go) this.noted(name, offset); return hash; },
+    }));
+    replace(this.body, this.panes.map(p => p.element));
+    this.setWrap(this.wrap);
     this.see(this.record);
-    this.offset = -tail;
-    this.size = 0;
-    this.decoder = new TextDecoder();
-    this.cancel = new AbortController();
-    this.noted(file);
-    this.poll();
+    this.noted(file, at);
+  }
+
+  tools() {
+    this.search = h('input', { type: 'search', placeholder: 'Search', 'aria-label': 'Search the output', input: () => this.find(), keydown: e => { if (e.key === 'Enter') { e.preventDefault(); this.step(e.shiftKey ? -1 : 1); } } });
+    this.found = h('span', { class: 'dim', role: 'status' });
+    this.errors = button('', () => this.stepError(), 'small quiet bad-text');
+    return h('div', { class: 'log-tools inline' }, this.search, button('Previous', () => this.step(-1), 'small'), button('Next', () => this.step(1), 'small'), this.found, this.errors,
+      h('span', { class: 'end inline' }, button('Start', () => this.panes.forEach(p => p.jump(false)), 'small'), button('End', () => this.panes.forEach(p => p.jump(true)), 'small'),
+        button('Copy', () => this.copy(), 'small'), files[this.file].map(name => h('a', { class: 'button small', href: outputURL(this.run, name), download: `${this.run.replace(/[^\w.-]+/g, '_')}.${name}.txt` }, this.file === 'both' ? `Download ${name}` : 'Download'))));
+  }
+
+  setWrap(wrap) {
+    this.wrap = wrap;
+    try { localStorage.setItem('chronos.wrap', wrap ? 'yes' : 'no'); } catch { /* storage may be forbidden */ }
+    this.body.classList.toggle('nowrap', !wrap);
+  }
+
+  // changed shows what the panes have come to know.
+  changed() {
+    if (!this.panes) return;
+    const said = this.panes.map(p => p.status || (p.size === 0 ? (this.going ? 'nothing yet' : 'nothing was written') : `${count(p.size)} bytes` + (p.from > 0 || !p.atEnd ? `, shown ${count(p.from)} to ${count(p.to)}` : '')));
+    this.status.textContent = said.join(' · ');
+    this.follow.checked = this.panes.every(p => p.follow);
+    const n = this.panes.reduce((sum, p) => sum + p.element.querySelectorAll('.err').length, 0);
+    this.errors.hidden = n === 0;
+    this.errors.textContent = n === 1 ? '1 line with an error' : `${count(n)} lines with errors`;
+    if (this.search.value) this.find(true);
+  }
+
+  // find marks what is searched for in all that is loaded.
+  find(quietly) {
+    const text = this.search.value.toLowerCase(), ranges = [];
+    this.hits = text ? this.panes.flatMap(pane => pane.lines().filter(el => el.lastChild.textContent.toLowerCase().includes(text)).map(el => ({ pane, el }))) : [];
+    for (const { el } of this.hits.slice(0, 5000)) ranges.push(...rangesIn(el.lastChild, text));
+    if (globalThis.Highlight) CSS.highlights.set('found', new Highlight(...ranges));
+    if (!quietly) this.current = -1;
+    const part = this.panes.some(p => p.from > 0 || !p.atEnd) ? ' in the part shown' : '';
+    this.found.textContent = !text ? '' : this.hits.length === 0 ? `not found${part}` : `${this.current >= 0 ? `${this.current + 1} of ` : ''}${plural(this.hits.length, 'line')}${part}`;
+    if (!quietly && this.hits.length) this.step(1);
+  }
+
+  step(by) {
+    if (!this.hits.length) return;
+    this.current = (this.current + by + this.hits.length) % this.hits.length;
+    this.goTo(this.hits[this.current]);
+    this.find(true);
+  }
+
+  stepError() {
+    const all = this.panes.flatMap(pane => [...pane.element.querySelectorAll('.err')].map(el => ({ pane, el })));
+    if (!all.length) return;
+    this.errorAt = ((this.errorAt ?? -1) + 1) % all.length;
+    this.goTo(all[this.errorAt]);
+  }
+
+  goTo({ pane, el }) {
+    for (const old of this.body.querySelectorAll('.line.marked')) old.classList.remove('marked');
+    el.classList.add('marked');
+    pane.show(el);
+  }
+
+  async copy() {
+    const text = this.panes.flatMap(p => p.lines().map(el => el.lastChild.textContent)).join('\n');
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch { // only secure pages have a clipboard
+      const area = h('textarea', { value: text });
+      document.body.append(area);
+      area.select();
+      document.execCommand('copy');
+      area.remove();
+    }
+    toast(this.panes.some(p => p.from > 0 || !p.atEnd) ? 'Copied the part that is shown.' : 'Copied.');
   }
 
   // see records the state of the run.
@@ -45,84 +117,15 @@ export class LogView {
     const justEnded = ended && this.record && openStates.has(this.record.state);
     this.record = record ?? this.record;
     replace(this.state, record && badge(record.state));
-    if (justEnded) this.poll();
+    if (justEnded) this.panes.forEach(p => p.poll());
   }
 
   get going() { return !this.record || openStates.has(this.record.state); }
 
-  async poll() {
-    clearTimeout(this.timer);
-    if (this.busy) { this.again = true; return; }
-    this.busy = true;
-    const { signal } = this.cancel;
-    const going = this.going;
-    try {
-      if (!document.hidden) await this.read(signal);
-    } catch (err) {
-      if (err.name === 'AbortError') return;
-      this.status.textContent = err.status === 404 && going ? 'nothing yet' : err.message;
-    } finally {
-      if (signal === this.cancel.signal) this.busy = false;
-    }
-    if (signal.aborted) return;
-    if (going || this.again) this.timer = setTimeout(() => this.poll(), this.again ? 0 : pace);
-    this.again = false;
-  }
-
-  async read(signal) {
-    const res = await output(this.run, this.file, this.offset, { signal });
-    const size = Number(res.headers.get('X-Chronos-Size'));
-    const bytes = new Uint8Array(await res.arrayBuffer());
-    if (signal.aborted) return;
-    if (this.offset < 0) {
-      this.from = Math.max(0, size - bytes.length);
-      this.more.hidden = this.from === 0;
-    } else if (size < this.offset) { // it was rewritten
-      this.text.textContent = '';
-      this.offset = 0;
-      this.again = true;
-      return;
-    }
-    // A note takes the place of what was left out of a long output, so the bytes shown do not add up.
-    this.offset = Number(res.headers.get('X-Chronos-Next') ?? (this.offset < 0 ? this.from : this.offset) + bytes.length);
-    this.add(this.decoder.decode(bytes, { stream: true }));
-    this.status.textContent = size === 0 ? (this.going ? 'nothing yet' : 'nothing was written') : `${size.toLocaleString()} bytes`;
-  }
-
-  add(text) {
-    if (!text) return;
-    this.text.append(text);
-    let length = 0;
-    for (const node of this.text.childNodes) length += node.length;
-    while (length > most && this.text.childNodes.length > 1) {
-      length -= this.text.firstChild.length;
-      this.text.firstChild.remove();
-    }
-    this.toEnd();
-  }
-
-  toEnd() {
-    if (this.follow.checked) this.text.scrollTop = this.text.scrollHeight;
-  }
-
-  // Scrolling up stops following, scrolling to the end resumes it.
-  scrolled() {
-    this.follow.checked = this.text.scrollHeight - this.text.scrollTop - this.text.clientHeight < 30;
-  }
-
-  all() {
-    this.text.textContent = '';
-    this.decoder = new TextDecoder();
-    this.offset = 0;
-    this.more.hidden = true;
-    this.follow.checked = false;
-    this.poll();
-  }
-
   stop() {
-    clearTimeout(this.timer);
-    this.cancel?.abort();
-    this.busy = this.again = false;
+    this.panes?.forEach(p => p.close());
+    this.panes = null;
+    globalThis.CSS?.highlights?.delete('found');
   }
 
   close() {
@@ -135,4 +138,19 @@ export class LogView {
     this.close();
     this.closed();
   }
+}
+
+// rangesIn finds a text within an element, where it is not divided by a change of colour.
+function rangesIn(el, text) {
+  const ranges = [], walker = document.createTreeWalker(el, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const lower = node.data.toLowerCase();
+    for (let i = lower.indexOf(text); i >= 0; i = lower.indexOf(text, i + text.length)) {
+      const range = new Range();
+      range.setStart(node, i);
+      range.setEnd(node, Math.min(node.length, i + text.length));
+      ranges.push(range);
+    }
+  }
+  return ranges;
 }

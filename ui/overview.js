@@ -89,7 +89,7 @@ function showCluster(box) {
     others.length > 0 && fact('Others', others.map(id => h('div', {}, h('code', {}, id)))),
     fact('Runs on', i.cluster || 'the cluster', ' ', store.state !== 'live' ? badge('queued', 'not known') : i.subscribed ? badge('success', 'connected') : badge('failure', 'not connected')),
     fact('State in', i.store || 'the store', ' ', store.state === 'live' ? badge('success', 'connected') : badge('queued', 'no updates')),
-    fact('Running', `${plural(t.running, 'job')}, ${plural(i.running, 'run')}`),
+    fact('Running', `${plural(t.running, 'job')}, ${plural(t.runs, 'run')}`),
     fact('Queued', `${plural(t.queued, 'job')}, ${plural(i.queued, 'run')}`),
     t.problems + (i.invalidRecords ?? 0) > 0 && fact('Problems', link(plural(t.problems, 'job'), '#jobs?state=problem'), i.invalidRecords ? `, ${plural(i.invalidRecords, 'stored record')} that can’t be read` : ''),
     fact('Version', i.version)));

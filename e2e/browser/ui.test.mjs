@@ -429,7 +429,7 @@ test('a schedule is said in the terms of people, in their own zone', () => on('#
   await repeats.selectOption('every');
   await page.getByLabel('Start').fill('2040-01-01T09:00');
   await page.getByLabel('Unit').selectOption('days');
-  await words('Runs at 09:00 every day, from 09:00 on 1 January 2040, Europe/Berlin.');
+  await words('Runs at 09:00 every day, from 1 January 2040, Europe/Berlin.');
   await page.locator('.preview tbody tr').first().getByText('1 Jan 2040, 09:00').waitFor();
   await repeats.selectOption('once at');
   await page.getByLabel('Date and time').fill('2040-01-01T09:00');
@@ -532,5 +532,105 @@ test('a job says how it runs; a killed one is not fresh; menus and lists behave'
     await page.goBack();
     await seen(page, 'y.filler-40');
     assert.equal(await page.locator('.scroller').evaluate(el => el.scrollTop), top);
+  });
+});
+
+test('a log is coloured, searched, linked to and read by parts', async () => {
+  const long = 'for i in $(seq 1 60000); do echo "line number $i of a very long output"; done; echo the end';
+  await chronos.put({ name: 'colour', command: String.raw`printf 'plain\n\033[31mred\033[0m and \033[1;32mgreen\033[0m\n10%%\r50%%\r100%%\nERROR: it broke\nplain again\n'; echo to stderr >&2`, ...yearly },
+    { name: 'lengthy', command: long, ...yearly });
+  await chronos.run('colour');
+  await chronos.run('lengthy');
+  await until(async () => (await chronos.runs('colour')).history.length && (await chronos.runs('lengthy')).history.length, 'both have run');
+  await on('#jobs/colour?run=latest', async page => {
+    const log = page.getByLabel('stdout of the run');
+    await log.locator('.ansi-red').getByText('red', { exact: true }).waitFor();
+    assert.equal(await log.locator('.ansi-green.bold').textContent(), 'green');
+    assert.deepEqual(await log.locator('.line .text').allTextContents(), ['plain', 'red and green', '100%', 'ERROR: it broke', 'plain again']);
+    assert.deepEqual(await log.locator('.line .no').allTextContents(), ['1', '2', '3', '4', '5']);
+    await page.getByRole('button', { name: '1 line with an error' }).click();
+    assert.match(await log.locator('.marked').textContent(), /it broke/);
+    await page.getByLabel('Search the output').fill('PLAIN');
+    await page.getByText('1 of 2 lines').waitFor();
+    await page.getByRole('button', { name: 'Next' }).click();
+    await page.getByText('2 of 2 lines').waitFor();
+    assert.equal(await log.locator('.marked .text').textContent(), 'plain again');
+    await log.locator('.no').nth(3).click();
+    assert.match(page.url(), /at=\d+/);
+    await page.reload();
+    await log.locator('.marked').getByText('it broke').waitFor();
+    await page.getByRole('button', { name: 'both' }).click();
+    await page.getByLabel('stderr of the run').getByText('to stderr').waitFor();
+    await log.getByText('plain again').waitFor();
+    const download = page.waitForEvent('download');
+    await page.getByRole('link', { name: 'Download stderr' }).click();
+    assert.match((await download).suggestedFilename(), /stderr\.txt$/);
+  });
+  await on('#jobs/lengthy?run=latest', async page => {
+    const log = page.getByLabel('stdout of the run'), asked = [];
+    page.on('response', r => { if (/stdout/.test(r.url())) asked.push(r); });
+    await log.getByText('the end').waitFor();
+    assert.ok(await log.locator('.line').count() < 10000, 'only the last part is there');
+    assert.equal(await page.getByLabel('follow').isChecked(), true);
+    const first = await log.locator('.line').first().textContent();
+    await log.evaluate(el => { el.scrollTop = 0; });
+    await until(async () => await log.locator('.line').first().textContent() !== first, 'the part before is read');
+    assert.equal(await page.getByLabel('follow').isChecked(), false);
+    await page.getByRole('button', { name: 'Start' }).click();
+    await log.getByText('line number 1 of').waitFor();
+    assert.equal(await log.locator('.no').first().textContent(), '1');
+    await page.getByRole('button', { name: 'End' }).click();
+    await log.getByText('the end').waitFor();
+    for (const r of asked) assert.ok(Number(r.headers()['content-length'] ?? 0) <= 128 << 10, r.url());
+  });
+});
+
+test('the grid, the timeline and the list of runs show what ran, and lead to it', async () => {
+  const job = (name, more) => ({ name, command: 'echo seen', ...yearly, ownerName: 'Crew', ...more });
+  await chronos.put(job('crew.good', { labels: { team: 'sea' } }), job('crew.bad', { command: 'exit 4' }), job('crew.often', { schedule: '* * * * *', disabled: false }));
+  for (const name of ['crew.good', 'crew.bad', 'crew.good']) {
+    const before = (await chronos.runs(name)).history.length;
+    await chronos.run(name);
+    await until(async () => (await chronos.runs(name)).history.length > before, `${name} has run`);
+  }
+  await on('#grid?q=crew', async page => {
+    const cells = name => page.locator(`.grid-row:has(.name:text-is("${name}")) .cell`);
+    await until(async () => await cells('crew.good').count() === 2 && await cells('crew.bad').count() === 1, 'a square for each run');
+    assert.match(await cells('crew.bad').getAttribute('class'), /failed/);
+    await page.getByLabel('Group by').selectOption('by label');
+    await page.locator('.group').getByText('team=sea').waitFor();
+    await page.getByRole('button', { name: 'without labels' }).click();
+    await until(async () => await cells('crew.bad').count() === 0, 'a group is folded');
+    await until(() => page.evaluate(() => /by=label.*folded=/.test(location.hash)), 'the address says so');
+    await page.getByLabel('with failures only').check();
+    await page.getByText(/^1 of/).waitFor();
+    await page.goto(chronos.url + '#grid?q=crew&by=owner');
+    await page.locator('.scroller').focus();
+    for (const key of ['ArrowDown', 'ArrowDown', 'Enter']) await page.keyboard.press(key); // the heading, crew.bad, crew.good
+    await page.getByLabel('stdout of the run').getByText('seen').waitFor();
+    assert.match(page.url(), /run=/);
+  });
+  await on('#timeline?q=crew', async page => {
+    const shown = () => page.getByLabel('Runs in time').evaluate(el => [el.dataset.lanes, el.dataset.marks].map(Number));
+    await until(async () => { const [lanes, marks] = await shown(); return lanes === 3 && marks > 100; }, 'runs and due times are drawn');
+    await page.getByLabel('Jobs', { exact: true }).getByRole('link', { name: 'crew.often' }).waitFor();
+    await page.getByLabel('Time shown').selectOption('10 minutes');
+    await until(async () => { const [, marks] = await shown(); return marks > 3 && marks < 20; }, 'only ten minutes are drawn');
+    await page.getByLabel('Runs in time').focus();
+    await page.keyboard.press('ArrowRight');
+    await until(() => page.evaluate(() => /span=600000.*at=/.test(location.hash)), 'the address says so');
+    await page.getByRole('button', { name: 'Now' }).click();
+    await page.getByLabel('Filter jobs').fill('nothing of that name');
+    await page.getByText('Nothing ran or will run').waitFor();
+  });
+  await on('#runs?q=crew', async page => {
+    await page.locator('.all-runs .badge.finished').first().waitFor();
+    await page.getByLabel('State').selectOption('failed or lost');
+    await until(async () => await page.locator('.all-runs tbody tr').count() === 1, 'one failed');
+    await page.getByText('exited with status 4').waitFor();
+    await page.getByRole('link', { name: 'Log of crew.bad' }).click();
+    await page.getByRole('heading', { level: 1, name: 'crew.bad' }).waitFor();
+    await page.goBack();
+    await until(async () => await page.locator('.all-runs tbody tr').count() === 1, 'the filter is in the address');
   });
 });
