@@ -38,11 +38,15 @@ func instantOf(c *call, key string, fallback time.Time) (time.Time, error) {
 
 // limitOf reads how many of something a call asks for.
 func limitOf(c *call, key string, fallback, most int64) (int, error) {
-	n, err := c.number(key, 32, fallback)
-	if err == nil && (n < 1 || n > most) {
-		err = refuse("%s: %d is not between 1 and %d", key, n, most)
+	text := c.query(key)
+	if text == "" {
+		return int(fallback), nil
 	}
-	return int(n), err
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 1 || n > most {
+		return 0, refuse("%s: %s is not a number between 1 and %d", key, quoteWarned(text), most)
+	}
+	return int(n), nil
 }
 
 // matching yields the jobs that a call asks for: by label, by q, words of which each is in the name or the owner, by owner and by name.

@@ -93,8 +93,8 @@ func TestTimelineOverTheAPI(t *testing.T) {
 		"timeline" + span + "&q=B":                                   `"jobs":1,`,
 		"timeline" + span + "&prefix=c":                              `"jobs":0,`,
 		"timeline?from=2030-01-05T00:00:00Z&to=x":                    "is not an instant",
-		"timeline" + span + "&buckets=0":                             "is not between 1 and 1440",
-		"timeline" + span + "&lanes=501":                             "is not between 1 and 500",
+		"timeline" + span + "&buckets=0":                             "is not a number between 1 and 1440",
+		"timeline" + span + "&lanes=501":                             "is not a number between 1 and 500",
 		"timeline?from=2030-01-01T00:00:00Z&to=2031-01-01T00:00:00Z": "at most 31 days",
 	} {
 		if got := bodyOf(t, do("GET /scheduler/"+target)); !strings.Contains(got, want) {
@@ -148,7 +148,7 @@ func TestRunsOfAllJobs(t *testing.T) {
 			t.Errorf("runs%s = %d runs, want %d", query, got, want)
 		}
 	}
-	for query, want := range map[string]string{"?after=x": "is not what an answer has named", "?limit=1000": "is not between 1 and 500"} {
+	for query, want := range map[string]string{"?after=x": "is not what an answer has named", "?limit=1000": "is not a number between 1 and 500"} {
 		if got := bodyOf(t, do("GET /scheduler/runs"+query)); !strings.Contains(got, want) {
 			t.Errorf("runs%s = %s, want %s in it", query, got, want)
 		}

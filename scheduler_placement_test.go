@@ -127,7 +127,7 @@ func TestOffersAreHeldForABoundedTime(t *testing.T) {
 func TestRunsUnderWayAreBounded(t *testing.T) {
 	t.Parallel()
 	scenario(t, "the others wait, say so, and run in their order", func(b *bench) {
-		b.cfg.mostRuns = 2
+		b.cfg.mostRuns, b.cfg.mostRunsFlag = 2, "local_max_runs"
 		b.cluster.behave(taking(time.Minute))
 		b.start()
 		names := []string{"a", "b", "c", "d", "e"}
