@@ -233,7 +233,9 @@ test('a dependent job is created from the graph', async () => {
 test('jobs are found, selected and disabled together', async () => {
   await chronos.put(...['a', 'b', 'c'].map(n => ({ name: 'bulk.' + n, command: 'true', epsilon: 'PT77S', ...yearly })));
   await on('#jobs', async page => {
+    await seen(page, 'bulk.a');
     await page.keyboard.press('/');
+    await page.waitForFunction(() => document.activeElement?.matches('input'));
     await page.keyboard.type('bulk.');
     await page.getByText(/^3 of/).waitFor();
     await page.keyboard.press('ArrowDown');
