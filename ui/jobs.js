@@ -37,7 +37,7 @@ const texts = new WeakMap();
 function searchText(row) {
   let text = texts.get(row);
   if (text === undefined) {
-    text = [row.name, row.command, row.owner, row.ownerName, row.description, row.image].filter(Boolean).join('\n').toLowerCase();
+    text = [row.name, row.command, row.owner, row.ownerName, row.description, row.image, row.pool, ...Object.entries(row.labels ?? {}).map(([key, value]) => `${key}=${value}`)].filter(Boolean).join('\n').toLowerCase();
     texts.set(row, text);
   }
   return text;
@@ -87,7 +87,7 @@ class Table {
   elements() {
     this.saved = showSaved('#jobs');
     this.search = h('input', {
-      type: 'search', class: 'search', value: this.words, placeholder: 'Search name, command, owner, description', 'aria-label': 'Search jobs', 'aria-keyshortcuts': '/',
+      type: 'search', class: 'search', value: this.words, placeholder: 'Search name, command, owner, description, label', 'aria-label': 'Search jobs', 'aria-keyshortcuts': '/',
       input: () => { this.words = this.search.value; this.refresh(true); },
     });
     this.count = h('span', { class: 'dim count', role: 'status' });
