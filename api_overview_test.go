@@ -70,12 +70,13 @@ func TestViewsAreComparedByWhatChanged(t *testing.T) {
 func TestRowsOfTheOverview(t *testing.T) {
 	t.Parallel()
 	jv := &jobView{
-		job:     &Job{Name: "a", Command: strings.Repeat("é", rowText), Dependent: true, Parents: []string{"p"}, LastError: "2030-01-01T00:00:00.000Z", Disabled: true},
+		job: &Job{Name: "a", Command: strings.Repeat("é", rowText), Dependent: true, Parents: []string{"p"}, LastError: "2030-01-01T00:00:00.000Z", Disabled: true,
+			Policy: &Policy{RunOn: runOnEnd, Labels: []Label{{"team", "data"}, {"tier", "1"}}}},
 		runs:    []*Run{{State: runActive, Due: 5000, Started: 5010}, {State: runQueued, Due: 6000}},
 		history: []*Run{{State: runFailed, Due: 1000, Started: 1001, Ended: 1003}, {State: runMissed, Due: 500}},
 		missed:  3,
 	}
-	want := `{"name":"a","command":"` + strings.Repeat("é", rowText/2) + `…","parents":["p"],"disabled":true,"status":"failure","state":"running","running":1,"missed":3,` +
+	want := `{"name":"a","command":"` + strings.Repeat("é", rowText/2) + `…","parents":["p"],"runOn":"end","labels":{"team":"data","tier":"1"},"disabled":true,"status":"failure","state":"running","running":1,"missed":3,` +
 		`"lastError":"2030-01-01T00:00:00.000Z","runs":[["q",6000],["a",5000,10],["f",1000,1,2],["m",500]]}`
 	if got := string(rowOf(jv)); got != want {
 		t.Errorf("row = %s, want %s", got, want)

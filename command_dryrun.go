@@ -59,7 +59,8 @@ would run next. It stands in no election and writes nothing.
 
 The options of the server say where the state is: --zk_hosts, --zk_path,
 --zk_auth. All of them are taken, so that the command line of the Chronos in
-service will do; see chronos --help.
+service will do; see chronos --help. With --master k8s and the options of Kubernetes it
+also says which jobs could not run there, and what would be different.
 `
 
 // dryRunCommand is chronos dry-run. It takes the options of the program and three of its own.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -91,4 +93,47 @@ func TestDryRunListsOnlyWhatDiffers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The states that JVM versions have written, looked at for Kubernetes: each job is either refused or what differs is said.
+func TestDryRunOnKubernetes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		st := newMemStore()
+		for _, version := range []string{"2.4", "2.5", "3.0"} {
+			names, err := filepath.Glob(filepath.Join("testdata", "state", version, "J_*"))
+			if err != nil || len(names) == 0 {
+				t.Fatalf("recordings of %s: %q, %v", version, names, err)
+			}
+			for _, name := range names {
+				text, err := os.ReadFile(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				variable, err := decodeVariable(text)
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				st.records[filepath.Base(name)] = variable.value
+			}
+		}
+		st.records["J_plain"] = []byte(`{"name":"plain","command":"true","schedule":"R/2030-01-01T00:00:00Z/P1D","runAsUser":"root"}`)
+		st.records["J_hadoop"] = []byte(`{"name":"hadoop","command":"true","schedule":"R/2030-01-01T00:00:00Z/P1D","runAsUser":"hadoop"}`)
+		s := newScheduler(testConfig(), st, nil, slog.New(slog.DiscardHandler))
+		if err := s.load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got := strings.Join(onKubernetes(s, &podOptions{image: "busybox", plainUser: "root"}), "\n")
+		for _, want := range []string{
+			`job "plain" on Kubernetes: has no image: it would run in busybox`,
+			`job "plain" on Kubernetes: would run as its image's user, not as root`,
+			`job "hadoop" would be refused on Kubernetes: user "hadoop" has no number`,
+			`job "pull" `, `job "mesos-container" `, `job "report" `, `job "nightly" `,
+		} {
+			if !strings.Contains(got, want) {
+				t.Errorf("it does not say %s", want)
+			}
+		}
+		t.Log(got)
+	})
 }

@@ -259,9 +259,6 @@ func (o *podOptions) mount(spec, container jsonObject, task *mesos.TaskInfo) err
 	return nil
 }
 
-// fetchVariable carries what is to be fetched to the container that does it.
-const fetchVariable = "CHRONOS_FETCH"
-
 // fetch has an image of this program fetch the task's files into its working directory before it starts.
 func (o *podOptions) fetch(spec, container jsonObject, task *mesos.TaskInfo) error {
 	uris := task.GetCommand().GetURIs()
@@ -293,9 +290,6 @@ func (o *podOptions) fetch(spec, container jsonObject, task *mesos.TaskInfo) err
 	appendTo(container, "env", jsonObject{"name": "MESOS_SANDBOX", "value": sandboxPath})
 	return nil
 }
-
-// fetchWord is the subcommand that fetches within a pod.
-const fetchWord = "__fetch"
 
 var (
 	errNoPodExecutors = errors.New("a custom executor needs Mesos; on Kubernetes only commands and images run")

@@ -391,7 +391,8 @@ func (s *kubeSession) reconcileTask(task string) {
 	case p == nil || p.task != task:
 		s.update(task, podNews{state: mesos.TASK_UNKNOWN}, reason, nil)
 	case p.object == nil:
-		s.update(task, podNews{state: mesos.TASK_STAGING}, reason, nil)
+		// Nobody knows yet whether there is a pod. Whatever is said now would be believed by a later leader, which may
+		// find none while the request for it is still on its way.
 	default:
 		n := s.newsOf(p)
 		p.telling, p.told = true, n

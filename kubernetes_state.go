@@ -170,7 +170,7 @@ func (p *podObject) failed() podNews {
 		if end := c.State.Terminated; end != nil && end.ExitCode != 0 {
 			text := fmt.Sprintf("%s failed with status %d: %s", c.Name, end.ExitCode, strings.TrimSpace(end.Message))
 			if c.Name == fetchContainer {
-				text = "fetch: " + cmp.Or(strings.TrimSpace(end.Message), fmt.Sprintf("failed with status %d", end.ExitCode))
+				text = cmp.Or(strings.TrimSpace(end.Message), fmt.Sprintf("fetch: failed with status %d", end.ExitCode))
 			}
 			return podNews{state: mesos.TASK_FAILED, message: p.why("", text)}
 		}

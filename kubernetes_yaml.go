@@ -316,7 +316,7 @@ func (f *yamlFlow) quoted(quote byte) (any, error) {
 // plainValue is what a text without quotes stands for.
 func plainValue(text string) any {
 	switch text {
-	case "null", "~":
+	case "null", "~", "":
 		return nil
 	case "true", "false":
 		return text == "true"

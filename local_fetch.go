@@ -6,6 +6,7 @@ import (
 	"compress/bzip2"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -62,6 +63,31 @@ func (f *fetcher) fetch(ctx context.Context, uri mesos.CommandInfo_URI) error {
 	}
 	if uri.Extract == nil || *uri.Extract {
 		return f.extract(ctx, name)
+	}
+	return nil
+}
+
+// runFetch is the program behind fetchWord: it fetches into a directory what the environment says, for a task that
+// starts there afterwards. What goes wrong is for whoever asks why the task has not started.
+func runFetch(ctx context.Context, dir, list string) error {
+	var uris []mesos.CommandInfo_URI
+	if err := json.Unmarshal([]byte(list), &uris); err != nil {
+		return fmt.Errorf("read %s: %w", fetchVariable, err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return (&fetcher{root: root, limits: defaultFetchLimits}).fetchAll(ctx, uris)
+}
+
+// fetchAll fetches one after the other.
+func (f *fetcher) fetchAll(ctx context.Context, uris []mesos.CommandInfo_URI) error {
+	for _, uri := range uris {
+		if err := f.fetch(ctx, uri); err != nil {
+			return fmt.Errorf("fetch %s: %w", redactURI(uri.Value), err)
+		}
 	}
 	return nil
 }

@@ -8,11 +8,14 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +31,40 @@ func newFetcher(t *testing.T) *fetcher {
 	}
 	t.Cleanup(func() { root.Close() })
 	return &fetcher{root: root, limits: defaultFetchLimits}
+}
+
+// TestFetchForAPod: what a pod's document says is to be fetched is what its first container reads.
+func TestFetchForAPod(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/tool" {
+			http.NotFound(w, r)
+			return
+		}
+		io.WriteString(w, "#!/bin/sh\n")
+	}))
+	t.Cleanup(server.Close)
+	list := func(document string) string {
+		pod := podOf(t, podOptions{image: "i", fetchImage: "chronos", plainUser: "root"}, document, podExtra{})
+		init := pod["spec"].(map[string]any)["initContainers"].([]any)[0].(map[string]any)
+		variable := init["env"].([]any)[0].(map[string]any)
+		if variable["name"] != fetchVariable || !slices.Equal(init["args"].([]any), []any{fetchWord, sandboxPath}) {
+			t.Fatalf("its first container is %v", init)
+		}
+		return variable["value"].(string)
+	}
+	const job = `{"name":"a","command":"./tool","schedule":"R/2030-01-01T00:00:00Z/P1D","fetch":[{"uri":"%s","executable":true}]}`
+	dir := t.TempDir()
+	if err := runFetch(t.Context(), dir, list(fmt.Sprintf(job, server.URL+"/tool"))); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(dir, "tool"))
+	if err != nil || info.Mode()&0o111 == 0 {
+		t.Errorf("the tool: %v, %v, want it executable", info, err)
+	}
+	if err := runFetch(t.Context(), dir, list(fmt.Sprintf(job, server.URL+"/none"))); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("what is not there: %v", err)
+	}
 }
 
 func tarball(t *testing.T, entries ...tar.Header) []byte {

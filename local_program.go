@@ -219,10 +219,8 @@ func (p *program) fetch(ctx context.Context) error {
 	}
 	defer root.Close()
 	f := &fetcher{root: root, limits: defaultFetchLimits, owner: p.owner}
-	for _, uri := range p.uris {
-		if err := f.fetch(ctx, uri); err != nil {
-			return fmt.Errorf("fetch %s: %w", redactURI(uri.Value), err)
-		}
+	if err := f.fetchAll(ctx, p.uris); err != nil {
+		return err
 	}
 	if p.owner == nil {
 		return nil

@@ -1,5 +1,5 @@
 // Command chronos is a distributed, fault-tolerant cron: it runs scheduled jobs
-// and jobs that depend on them on Apache Mesos or on this machine. It replaces
+// and jobs that depend on them on Apache Mesos, on Kubernetes or on this machine. It replaces
 // the JVM program Mesos Chronos 2.4, 2.5 and 3.0, with the same flags, REST API
 // and state in ZooKeeper.
 package main
@@ -18,6 +18,9 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == keeperWord {
 		os.Exit(runKeeper(os.Args[2]))
 	}
+	if len(os.Args) == 3 && os.Args[1] == fetchWord {
+		os.Exit(fetchForTask(os.Args[2]))
+	}
 	if firstProcess() {
 		os.Exit(runInit(os.Args))
 	}
@@ -25,6 +28,17 @@ func main() {
 	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(exitStatus(err))
+}
+
+// fetchForTask is this program as the container that fetches what a task needs before it starts.
+func fetchForTask(dir string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := runFetch(ctx, dir, os.Getenv(fetchVariable)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // run is the program. It returns when ctx ends, with nil, or when the program cannot

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -20,7 +21,8 @@ var errKilled = errors.New("killed")
 // lifeline is what connects a leader with the world. When it is cut, nothing
 // the leader does has an effect any more, like after kill -9.
 type lifeline struct {
-	m     *mesostest.Master
+	m     *mesostest.Master // nil without Mesos
+	reach func(ctx context.Context, network, address string) (net.Conn, error)
 	store *memStore
 	// onCommit is called before and after records are applied.
 	onCommit func(records []record, applied bool)
@@ -34,7 +36,13 @@ type lifeline struct {
 }
 
 func newLifeline(m *mesostest.Master, st *memStore) *lifeline {
-	return &lifeline{m: m, store: st, died: make(chan struct{}), onCommit: func([]record, bool) {}}
+	l := newLifelineTo(m.Dial, st)
+	l.m = m
+	return l
+}
+
+func newLifelineTo(reach func(context.Context, string, string) (net.Conn, error), st *memStore) *lifeline {
+	return &lifeline{reach: reach, store: st, died: make(chan struct{}), onCommit: func([]record, bool) {}}
 }
 
 func (l *lifeline) cut() {
@@ -57,7 +65,7 @@ func (l *lifeline) gone() bool {
 }
 
 func (l *lifeline) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := l.m.Dial(ctx, network, address)
+	c, err := l.reach(ctx, network, address)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err == nil && l.dead {
@@ -108,7 +116,12 @@ type doomedLeader struct {
 func leadOn(t *testing.T, l *lifeline, cfg schedulerConfig, c mesosConfig) *doomedLeader {
 	t.Helper()
 	c.dial = l.dial
-	s := newScheduler(cfg, l, newMesos(c), c.log)
+	return leadWith(t, l, cfg, newMesos(c), c.log)
+}
+
+func leadWith(t *testing.T, l *lifeline, cfg schedulerConfig, c cluster, log *slog.Logger) *doomedLeader {
+	t.Helper()
+	s := newScheduler(cfg, l, c, log)
 	if err := s.load(context.Background()); err != nil {
 		t.Fatalf("load: %v", err)
 	}

@@ -250,6 +250,12 @@ func taskURIs(j *Job) []mesos.CommandInfo_URI {
 	return uris
 }
 
+// How a container of this program's own image is told to fetch what a task needs.
+const (
+	fetchWord     = "__fetch"       // its first argument; the second is the directory
+	fetchVariable = "CHRONOS_FETCH" // what is to be fetched, as JSON
+)
+
 // taskEnvironment is the environment of 2.5 and 3.0 in 2.4's order: our
 // variables first, then the run's own, then the job's. Of variables with the same name, the first is sent.
 // Secrets are named only: whoever sends the task puts their values in (access_secrets.go).

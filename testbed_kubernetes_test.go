@@ -44,7 +44,6 @@ type kubeTestCluster struct {
 	outcome func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus)
 	plans   map[string]taskPlan
 	states  map[string]mesos.TaskState // in which a test has a task end that no container could
-	order   []string
 	fate    func(*sched.Call) (bool, error)
 	unrest  func(*mesos.TaskStatus) (int, time.Duration)
 	calls   map[sched.Call_Type]int

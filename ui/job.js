@@ -105,7 +105,7 @@ class JobPage {
     const fact = (term, ...value) => [h('dt', {}, term), h('dd', {}, value)];
     replace(this.facts, h('dl', { class: 'facts' },
       fact('Command', row.command ? h('code', { class: 'wrap' }, row.command) : '–'),
-      row.parents ? fact('Runs after', row.parents.map((p, i) => [i > 0 && ', ', link(p, hashOf(p))]))
+      row.parents ? fact({ failure: 'Runs after a failure of', end: 'Runs after any end of' }[row.runOn] ?? 'Runs after', row.parents.map((p, i) => [i > 0 && ', ', link(p, hashOf(p))]))
         : fact('Runs', row.words && h('div', { class: 'words' }, row.words), h('code', { class: 'wrap dim' }, row.schedule || '–'), ' ', h('small', { class: 'dim' }, jobType(row))),
       zone && fact('Time zone', zone),
       row.next && fact('Next', time(row.next, zone), ' ', h('span', { class: 'dim' }, countdown(row.next))),
@@ -138,7 +138,7 @@ class JobPage {
       this.needs = needsOf(doc);
       if (could !== this.mayEdit()) this.show(); else this.showFacts();
       replace(this.definition, h('pre', { class: 'json', tabindex: 0 }, JSON.stringify(doc, null, 2)), this.mayEdit() && h('p', { class: 'pad' }, link('Edit', hashOf(this.name) + '/edit')));
-      replace(this.next, next.parents ? h('p', { class: 'dim pad' }, 'It runs when all its parents have finished.')
+      replace(this.next, next.parents ? h('p', { class: 'dim pad' }, { failure: 'It runs when its parents have ended, and one of them has failed for good.', end: 'It runs when all its parents have ended.' }[this.row.runOn] ?? 'It runs when all its parents have finished.')
         : next.disabled ? h('p', { class: 'dim pad' }, 'It is disabled.') : occurrences(next.upcoming, next.scheduleTimeZone));
     } catch (err) {
       if (err.name !== 'AbortError') replace(this.next, h('p', { class: 'bad-text pad' }, err.message));
@@ -294,7 +294,7 @@ function manners(doc, fact) {
     doc.maxCompletionTime > 0 && fact('Time limit', duration(doc.maxCompletionTime * 1000)),
     doc.arguments?.length > 0 && fact('Arguments', h('code', { class: 'wrap' }, doc.arguments.join(' ')), doc.arguments.some(a => String(a).includes(';')) && h('div', { class: 'dim' }, semicolons)),
     doc.async && fact('Asynchronous', 'A run ends with a call of its own:', h('pre', { class: 'snippet', tabindex: 0, 'aria-label': 'How a run reports its end' }, callback)),
-    policies.filter(([key]) => doc[key] !== undefined).map(([key, label]) => fact(label, said(doc[key]))),
+    policies.filter(([key]) => doc[key] !== undefined).map(([key, label]) => fact(label, key === 'labels' ? labelled(doc[key]) : said(doc[key]))),
   ];
 }
 
@@ -302,6 +302,9 @@ function manners(doc, fact) {
 const callback = `curl -X PUT -H 'Content-Type: application/json' \\
   -d '{"statusCode":0}' \\
   ${new URL('scheduler/task/', new URL('.', location.href))}"$mesos_task_id"`;
+
+// labelled links each label to the jobs that have it.
+const labelled = labels => Object.entries(labels).map(([k, v], i) => [i > 0 && ', ', link(`${k}=${v}`, '#jobs?q=' + encodeURIComponent(`${k}=${v}`))]);
 
 // said shows a value of a document in a line.
 const said = value => typeof value !== 'object' ? String(value) : Array.isArray(value) ? value.map(v => typeof v === 'object' ? [v.to, v.on?.join(', ')].filter(Boolean).join(' on ') : v).join('; ')

@@ -462,6 +462,22 @@ test('input is judged while it is typed, in words, until it is mended', () => on
   await page.getByRole('heading', { level: 1, name: 'judged', exact: true }).waitFor();
 }));
 
+test('jobs are found by their labels, and what runs after a failure is told from what runs after a success', async () => {
+  await chronos.put({ name: 'nightly.load', command: 'true', ...yearly, labels: { team: 'data', tier: '1' } }, { name: 'nightly.other', command: 'true', ...yearly, labels: { team: 'web' } });
+  await chronos.put({ name: 'nightly.clean', command: 'true', parents: ['nightly.load'], runOn: 'failure' }, { name: 'nightly.next', command: 'true', parents: ['nightly.load'] });
+  await on('#jobs/nightly.load', async page => {
+    await page.getByRole('link', { name: 'team=data' }).click();
+    await seen(page, 'nightly.load');
+    assert.equal(await page.locator('.space .name:text-is("nightly.other")').count(), 0);
+    await page.goto(chronos.url + '#graph/nightly.clean');
+    await page.getByLabel('Selected job').getByText('after a failure of').waitFor();
+    await until(async () => await page.getByLabel('Dependency graph').evaluate(el => el.dataset.others) === '1', 'one edge is drawn otherwise');
+    await page.screenshot({ path: shots + 'graph-failure.png' });
+    await page.goto(chronos.url + '#jobs/nightly.clean');
+    await page.getByText('Runs after a failure of').waitFor();
+  });
+});
+
 test('a wide graph can be read, folded and come back to', async () => {
   const names = Array.from({ length: 30 }, (_, i) => `wide.of.a.very.long.name.indeed-${i}`);
   await chronos.put({ name: 'wide.root', command: 'true', ...yearly }, { name: 'lean.root', command: 'true', ...yearly });

@@ -116,6 +116,7 @@ func (s *Server) SetBack(snap Snapshot) {
 				continue
 			}
 			p := &pod{object: object, over: true, task: texts(object["metadata"].(Object)["annotations"])[s.taskKey]}
+			s.undone[p.task] = true
 			p.status()["phase"] = "Failed"
 			p.status()["reason"], p.status()["message"] = "NodeLost", "the node knows no such pod"
 			delete(p.status(), "containerStatuses")
@@ -127,11 +128,8 @@ func (s *Server) SetBack(snap Snapshot) {
 					p.timer.Stop()
 				}
 				p.over = true
-				span := s.spans[p.task]
-				if span.End.IsZero() {
-					span.End = time.Now()
-					s.spans[p.task] = span
-				}
+				s.undone[p.task] = true
+				s.endSpan(p)
 			}
 		}
 		s.signal()

@@ -207,6 +207,14 @@ func (s *Server) exit(p *pod, status int, reason string) {
 	})
 }
 
+// endSpan notes when a pod has stopped running, if it ran.
+func (s *Server) endSpan(p *pod) {
+	if span := s.spans[p.task]; !span.Start.IsZero() && span.End.IsZero() {
+		span.End = time.Now()
+		s.spans[p.task] = span
+	}
+}
+
 // finishUnstarted ends a pod that was deleted before its container has started.
 func (s *Server) finishUnstarted(p *pod) {
 	if p.over {
@@ -290,6 +298,8 @@ func (s *Server) Fail(task, reason, message, disruption string) {
 			return
 		}
 		p.over = true
+		s.undone[p.task] = true
+		s.endSpan(p)
 		p.status()["phase"] = "Failed"
 		if reason != "" {
 			p.status()["reason"], p.status()["message"] = reason, message
@@ -317,9 +327,8 @@ func (s *Server) Vanish(task string) {
 	s.locked(func() {
 		if p := s.of(task); p != nil {
 			p.over = true
-			span := s.spans[p.task]
-			span.End = time.Now()
-			s.spans[p.task] = span
+			s.undone[p.task] = true
+			s.endSpan(p)
 			delete(s.pods, p.name())
 		}
 	})

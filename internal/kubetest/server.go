@@ -87,6 +87,7 @@ type Server struct {
 	behave   func(Pod) Outcome
 	faults   Faults
 	happened map[string]int
+	undone   map[string]bool // tasks whose pods were removed by force
 	taskKey  string
 	closing  bool
 	timers   map[*time.Timer]bool
@@ -112,7 +113,7 @@ func NewServer(t testing.TB, opt Options) *Server {
 	t.Helper()
 	s := &Server{
 		t: t, opt: opt, changed: make(chan struct{}), version: 247, pods: map[string]*pod{}, nodes: map[string]Object{},
-		starts: map[string]int{}, created: map[string]int{}, outcomes: map[string]int{}, spans: map[string]mesostest.Span{}, happened: map[string]int{},
+		starts: map[string]int{}, created: map[string]int{}, outcomes: map[string]int{}, spans: map[string]mesostest.Span{}, happened: map[string]int{}, undone: map[string]bool{},
 		timers: map[*time.Timer]bool{}, behave: func(Pod) Outcome { return Outcome{} },
 	}
 	if len(opt.Nodes) == 0 {
@@ -298,6 +299,11 @@ func (s *Server) Requests() []string {
 // Happened counts what has gone wrong, by kind.
 func (s *Server) Happened() map[string]int {
 	return ask(s, func() map[string]int { return maps.Clone(s.happened) })
+}
+
+// Undone are the tasks whose pods were set back, ended as a whole or removed without a trace.
+func (s *Server) Undone() map[string]bool {
+	return ask(s, func() map[string]bool { return maps.Clone(s.undone) })
 }
 
 // Live lists the tasks whose pods have not ended.

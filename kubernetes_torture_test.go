@@ -1,0 +1,415 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/chronos-go/chronos/internal/kubetest"
+	"github.com/chronos-go/chronos/internal/mesostest"
+)
+
+// podCrashes say when a leader dies: each arms its lifeline and the double so that it is cut at that point.
+var podCrashes = []struct {
+	name string
+	arm  func(l *lifeline, s *kubetest.Server)
+}{
+	{"before the launch is stored", func(l *lifeline, _ *kubetest.Server) { l.cutAtCommit(runLaunching, false) }},
+	{"when the launch is stored", func(l *lifeline, _ *kubetest.Server) { l.cutAtCommit(runLaunching, true) }},
+	{"when the pod is asked for, and it is lost", func(l *lifeline, s *kubetest.Server) { l.cutAtRequest(s, http.MethodPost, kubetest.Fault{Gone: true}) }},
+	{"when the pod is asked for, and it arrives", func(l *lifeline, s *kubetest.Server) { l.cutAtRequest(s, http.MethodPost, kubetest.Fault{Lost: true}) }},
+	{"when the pod is asked for, and it arrives much later", func(l *lifeline, s *kubetest.Server) {
+		l.cutAtRequest(s, http.MethodPost, kubetest.Fault{Delay: 25 * time.Second, Lost: true})
+	}},
+	{"when the pod is there", func(l *lifeline, s *kubetest.Server) { l.cutAtEvent(s, "ADDED", 1) }},
+	{"when it runs", func(l *lifeline, s *kubetest.Server) { l.cutAtEvent(s, "MODIFIED", 4) }},
+	{"when it has ended", func(l *lifeline, s *kubetest.Server) { l.cutAtEvent(s, "MODIFIED", 5) }},
+	{"before its end is stored", func(l *lifeline, _ *kubetest.Server) { l.cutAtCommit(runFinished, false) }},
+	{"when its end is stored", func(l *lifeline, _ *kubetest.Server) { l.cutAtCommit(runFinished, true) }},
+	{"when the pod is let go, and that is lost", func(l *lifeline, s *kubetest.Server) { l.cutAtRequest(s, http.MethodPatch, kubetest.Fault{Gone: true}) }},
+	{"when the pod is let go, and that arrives", func(l *lifeline, s *kubetest.Server) { l.cutAtRequest(s, http.MethodPatch, kubetest.Fault{Lost: true}) }},
+	{"when the pod is deleted", func(l *lifeline, s *kubetest.Server) {
+		l.cutAtRequest(s, http.MethodDelete, kubetest.Fault{Lost: true})
+	}},
+}
+
+// cutAtCommit cuts before or after a state is stored.
+func (l *lifeline) cutAtCommit(state runState, stored bool) {
+	l.onCommit = func(rs []record, applied bool) {
+		if applied == stored && stores(rs, state) {
+			l.cut()
+		}
+	}
+}
+
+// cutAtRequest cuts at the first request of that kind, which fares as told.
+func (l *lifeline) cutAtRequest(s *kubetest.Server, method string, fate kubetest.Fault) {
+	s.SetFaults(kubetest.Faults{Request: func(r kubetest.Request) (f kubetest.Fault) {
+		if r.Method != method || l.gone() {
+			return f
+		}
+		l.cut()
+		return fate
+	}})
+}
+
+// cutAtEvent cuts at the n-th event of that kind.
+func (l *lifeline) cutAtEvent(s *kubetest.Server, kind string, n int) {
+	s.SetFaults(kubetest.Faults{Event: func(k, _ string) (f kubetest.EventFault) {
+		if k == kind {
+			if n--; n == 0 {
+				l.cut()
+			}
+		}
+		return f
+	}})
+}
+
+// TestLeaderOfPodsDiesOnTheWay kills a leader at every point of a run, and lets another take over: the container is
+// started once, and the run ends as it did.
+func TestLeaderOfPodsDiesOnTheWay(t *testing.T) {
+	t.Parallel()
+	for _, point := range podCrashes {
+		for _, vacancy := range []time.Duration{0, 5 * time.Minute} {
+			t.Run(fmt.Sprintf("%s, vacant for %v", point.name, vacancy), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					log, st, cfg := newLogTap(t), newMemStore(), testConfig()
+					st.records[adoptKey] = []byte("0")
+					cfg.task.PlacedByCluster = true
+					s := newKubeDouble(t, time.Second)
+					s.SetBehaviour(podsThat(kubetest.Outcome{After: 10 * time.Second}))
+					first := newLifelineTo(s.Dial, st)
+					point.arm(first, s)
+					k := leadPods(t, first, s, cfg, log)
+					j, err := decodeJob([]byte(`{"name":"a","command":"x","retries":0,"epsilon":"PT10M","schedule":"R1/2000-01-01T00:00:30Z/PT1H"}`), cfg.defaults, dialect2, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := k.putJob(t.Context(), "a", func(*Job) (*Job, error) { return j, nil }); err != nil {
+						t.Fatal(err)
+					}
+					select {
+					case <-first.died:
+					case <-time.After(10 * 24 * time.Hour):
+						t.Fatal("the leader did not get to where it is to die")
+					}
+					k.die()
+					time.Sleep(vacancy)
+					k = leadPods(t, newLifelineTo(s.Dial, st), s, cfg, log)
+					time.Sleep(time.Hour)
+					synctest.Wait()
+					var got []string
+					for _, r := range k.view().job("a").history {
+						got = append(got, fmt.Sprintf("%s, started %d", r.State, s.Starts()[r.ID]))
+					}
+					if want := "finished, started 1"; strings.Join(got, "; ") != want || len(s.Starts()) != 1 {
+						t.Errorf("history = %q, started %v, want %q", got, s.Starts(), want)
+					}
+					k.die()
+				})
+			})
+		}
+	}
+}
+
+// leadPods begins a term on the double, with two ended pods kept of each job.
+func leadPods(t *testing.T, l *lifeline, s *kubetest.Server, cfg schedulerConfig, log *slog.Logger) *doomedLeader {
+	var leads atomic.Pointer[doomedLeader]
+	c := kubeOn(s, log, func(o *kubeOptions) {
+		o.dial, o.keep, o.staging = l.dial, 0, 20*time.Minute
+		o.job = func(name string) (*Job, bool) {
+			k := leads.Load()
+			if k == nil {
+				return nil, false
+			}
+			if v := k.view().job(name); v != nil {
+				return v.job, true
+			}
+			return nil, true
+		}
+	})
+	k := leadWith(t, l, cfg, c, log)
+	leads.Store(k)
+	return k
+}
+
+// A podTorture is a scheduler on the double, and everything that goes wrong with them.
+type podTorture struct {
+	t       *testing.T
+	mu      sync.Mutex // of random and noted, which the double uses too
+	random  *rand.Rand
+	noted   map[string]int
+	s       *kubetest.Server
+	store   *memStore
+	cfg     schedulerConfig
+	log     *slog.Logger
+	life    *lifeline
+	k       *doomedLeader
+	calming atomic.Bool
+	kinds   []int
+}
+
+func (o *podTorture) pick(n int) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.random.IntN(n)
+}
+
+func (o *podTorture) note(kind string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.noted[kind]++
+}
+
+func (o *podTorture) lead() {
+	o.life = newLifelineTo(o.s.Dial, o.store)
+	life := o.life
+	life.onCommit = func(_ []record, applied bool) {
+		if !o.calming.Load() && o.pick(300) == 0 {
+			o.note(fmt.Sprintf("commit broken, stored %v", applied))
+			life.cut()
+		}
+	}
+	o.k = leadPods(o.t, life, o.s, o.cfg, o.log)
+}
+
+func (o *podTorture) crash() {
+	o.life.cut()
+	o.k.die()
+	o.lead()
+}
+
+func (o *podTorture) job(name, more string) {
+	doc := `{"name":"` + name + `","command":"true","retries":2,"epsilon":"PT10M",` + more + `}`
+	j, err := decodeJob([]byte(doc), o.cfg.defaults, dialect2, nil)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	for {
+		err := o.k.putJob(o.t.Context(), name, func(*Job) (*Job, error) { return j, nil })
+		if err == nil {
+			return
+		}
+		o.crash()
+	}
+}
+
+// faults make the network and the server what they are.
+func (o *podTorture) faults() kubetest.Faults {
+	return kubetest.Faults{
+		Request: func(r kubetest.Request) (f kubetest.Fault) {
+			often := 8
+			if r.Method == http.MethodPost {
+				often = 25
+			}
+			if o.pick(100) >= often {
+				return f
+			}
+			kinds := []string{"429", "500", "lost answer", "lost request", "slow answer", "slow request"}
+			kind := o.pick(len(kinds))
+			o.note(r.Method + " " + kinds[kind])
+			return []kubetest.Fault{{Status: 429, After: 2}, {Status: 500}, {Lost: true}, {Gone: true},
+				{Slow: time.Duration(o.pick(40)) * time.Second}, {Delay: time.Duration(o.pick(40)) * time.Second}}[kind]
+		},
+		Event: func(string, string) kubetest.EventFault {
+			f := kubetest.EventFault{Lose: o.pick(10) == 0, Repeat: o.pick(10) == 0}
+			if o.pick(20) == 0 {
+				f.Delay = time.Duration(o.pick(10_000)) * time.Millisecond
+			}
+			return f
+		},
+	}
+}
+
+// accident does one thing that goes wrong. Each kind has its turn before one comes again.
+func (o *podTorture) accident() {
+	if len(o.kinds) == 0 {
+		o.mu.Lock()
+		o.kinds = o.random.Perm(9)
+		o.mu.Unlock()
+	}
+	kind := o.kinds[0]
+	o.kinds = o.kinds[1:]
+	victim := func(do func(id string)) {
+		if live := o.s.Live(); len(live) > 0 {
+			do(live[o.pick(len(live))])
+		}
+	}
+	switch kind {
+	case 0:
+		o.s.EndWatches()
+	case 1:
+		o.s.Compact()
+	case 2:
+		o.s.Stop(time.Duration(1+o.pick(40)) * time.Second)
+	case 3:
+		o.note("node silent")
+		o.s.Silence("host-1", true)
+		time.Sleep(time.Duration(1+o.pick(60)) * time.Second)
+		o.s.Silence("host-1", false)
+	case 4:
+		o.note("pod deleted by somebody")
+		victim(func(id string) { o.s.Delete(id, 1+o.pick(30)) })
+	case 5:
+		o.note("pod preempted")
+		victim(func(id string) { o.s.Fail(id, "", "for a better one", "PreemptionByScheduler") })
+	case 6:
+		before := o.s.Snapshot()
+		time.Sleep(time.Duration(1+o.pick(20)) * time.Second)
+		o.s.SetBack(before)
+	case 7:
+		o.note("runs killed")
+		name := fmt.Sprintf("scheduled%d", o.pick(12))
+		if err := o.k.killJob(o.t.Context(), name); err != nil {
+			o.t.Logf("kill runs of %q: %v", name, err)
+		}
+	case 8:
+		o.note("quota")
+		o.s.SetQuota(3)
+		time.Sleep(time.Duration(1+o.pick(60)) * time.Second)
+		o.s.SetQuota(0)
+	}
+}
+
+// TestKubernetesTorture changes leaders while requests, answers and events get lost, late and doubled, and the server is
+// away, forgets and is set back. At the end each attempt was started once at most, each one that was started is in the
+// history, and what that says is what its node saw. Time is virtual.
+func TestKubernetesTorture(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		failovers := inForm(12, 200)
+		t.Logf("seed %d, %d fail-overs", *firstSeed, failovers)
+		o := &podTorture{t: t, random: rand.New(rand.NewPCG(*firstSeed, 0)), noted: map[string]int{}, store: newMemStore(), cfg: testConfig(), log: newLogTap(t)}
+		o.cfg.historyKeep, o.cfg.historySize, o.cfg.task.PlacedByCluster = 1<<20, 1<<30, true
+		o.cfg.staging = 20 * time.Minute
+		o.store.records[adoptKey] = []byte("0")
+		o.s = newKubeDouble(t, 100*time.Millisecond)
+		o.s.SetBehaviour(func(kubetest.Pod) kubetest.Outcome {
+			out := kubetest.Outcome{After: time.Duration(o.pick(20_000)) * time.Millisecond, Deaf: o.pick(10) == 0}
+			if o.pick(100) < 15 {
+				out.Exit = 1
+			}
+			return out
+		})
+		o.lead()
+		for i := range 12 {
+			o.job(fmt.Sprintf("scheduled%d", i), fmt.Sprintf(`"schedule":"R/2000-01-01T00:00:%02dZ/PT40S"`, i))
+		}
+		o.job("child", `"parents":["scheduled0","scheduled1"]`)
+		o.s.SetFaults(o.faults())
+		for range failovers {
+			for range 3 {
+				time.Sleep(time.Duration(o.pick(20_000)) * time.Millisecond)
+				o.accident()
+				if o.life.gone() {
+					o.crash()
+				}
+			}
+			o.crash()
+		}
+		o.calm()
+		o.compare()
+		o.k.die()
+	})
+}
+
+// calm ends the accidents and lets everything under way come to its end.
+func (o *podTorture) calm() {
+	o.s.SetFaults(kubetest.Faults{})
+	o.calming.Store(true)
+	if o.life.gone() {
+		o.crash()
+	}
+	for j := range o.k.view().all() {
+		err := o.k.putJob(o.t.Context(), j.job.Name, func(old *Job) (*Job, error) {
+			disabled := *old
+			disabled.Disabled = true
+			return &disabled, nil
+		})
+		if err != nil {
+			o.t.Errorf("disable %q: %v", j.job.Name, err)
+		}
+	}
+	time.Sleep(2 * time.Hour)
+	synctest.Wait()
+}
+
+// compare holds the history against what the node saw.
+func (o *podTorture) compare() {
+	starts, exits, undone := o.s.Starts(), o.s.Exits(), o.s.Undone()
+	counts, recorded := map[runState]int{}, map[string]bool{}
+	for j := range o.k.view().all() {
+		for _, r := range j.runs {
+			o.t.Errorf("run %q is still %s: %s", r.ID, r.State, r.Reason)
+		}
+		for _, r := range j.history {
+			counts[r.State]++
+			if recorded[r.ID] && r.State != runMissed && r.State != runSkipped {
+				o.t.Errorf("run %q is in the history twice", r.ID)
+			}
+			recorded[r.ID] = true
+			exit, ended := exits[r.ID]
+			switch n := starts[r.ID]; {
+			case undone[r.ID]: // by force: nobody can know
+			case n > 1:
+				o.t.Errorf("run %q was started %d times", r.ID, n)
+			case r.State == runFinished && (n != 1 || !ended || exit != 0), r.State == runFailed && n == 1 && (!ended || exit == 0):
+				o.t.Errorf("run %q is %s (%s), but was started %d times and ended %v with %d", r.ID, r.State, r.Reason, n, ended, exit)
+			case r.State == runLost && n > 0:
+				o.t.Errorf("run %q is lost (%s), but its node saw it end %v with %d", r.ID, r.Reason, ended, exit)
+			case (r.State == runMissed || r.State == runSkipped) && n > 0:
+				o.t.Errorf("run %q is %s but was started", r.ID, r.State)
+			}
+		}
+	}
+	for id := range starts {
+		if !recorded[id] {
+			o.t.Errorf("run %q was started and is not in the history", id)
+		}
+	}
+	if live := o.s.Live(); len(live) > 0 {
+		o.t.Errorf("pods still live: %q", live)
+	}
+	o.compareSpans()
+	happened := o.s.Happened()
+	maps.Copy(happened, o.noted)
+	o.t.Logf("%d pods started, runs by end: %v, accidents: %v", len(starts), counts, happened)
+	for _, kind := range []string{"POST 429", "POST 500", "POST lost answer", "POST lost request", "POST slow answer", "POST slow request", "PATCH lost answer",
+		"event lost", "event repeated", "event late", "410 Gone", "watch ended", "server away", "server set back", "node silent", "pod deleted by somebody", "pod preempted", "runs killed", "quota"} {
+		if happened[kind] == 0 {
+			o.t.Errorf("%s: never in this run, so it has tested less than it says", kind)
+		}
+	}
+}
+
+// compareSpans holds the pods of a job, which is not concurrent, against each other.
+func (o *podTorture) compareSpans() {
+	type task struct {
+		id string
+		mesostest.Span
+	}
+	jobs := map[string][]task{}
+	for id, span := range o.s.Spans() {
+		_, _, name, _, _ := parseRunID(id)
+		jobs[name] = append(jobs[name], task{id, span})
+	}
+	for name, tasks := range jobs {
+		slices.SortFunc(tasks, func(a, b task) int { return cmp.Or(a.Start.Compare(b.Start), a.End.Compare(b.End)) })
+		for i := range tasks[1:] {
+			if a, b := tasks[i], tasks[i+1]; a.End.IsZero() || b.Start.Before(a.End) {
+				o.t.Errorf("job %q: %s ran from %v to %v, while %s ran from %v to %v", name, b.id, b.Start, b.End, a.id, a.Start, a.End)
+			}
+		}
+	}
+}
