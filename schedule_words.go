@@ -113,7 +113,7 @@ func minutesOfHour(start time.Time) string {
 	if start.Second() == 0 {
 		return fmt.Sprintf("every hour at minute %d", start.Minute())
 	}
-	return "every hour at " + start.Format("04:05") + " past it"
+	return "every hour at minute " + start.Format("4:05")
 }
 
 func countWords(n int, unit string) string {

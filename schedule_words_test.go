@@ -47,6 +47,7 @@ func TestSchedulesInWords(t *testing.T) {
 		{"R/2020-03-01T06:00:00Z/P1Y", "", "at 06:00 on 1 March every year, UTC"},
 		{"R/2020-01-01T06:00:00+02:00/P1D", "", "at 06:00 every day, UTC+02:00"},
 		{"R/2020-01-01T06:30:00Z/PT1H", "", "every hour at minute 30"},
+		{"R/2020-01-01T06:58:28Z/PT1H", "", "every hour at minute 58:28"},
 		{"R/2020-01-01T06:30:00Z/PT15M", "", "every 15 minutes"},
 		{"R/2020-01-01T06:31:00Z/PT15M", "", "every 15 minutes, from 06:31 on 1 January 2020, UTC"},
 		{"R5/2020-01-01T06:00:00Z/PT2H", "", "every 2 hours, 5 times, from 06:00 on 1 January 2020, UTC"},
