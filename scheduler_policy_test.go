@@ -111,7 +111,7 @@ func TestJobWithoutPolicyHasNoRecordOfOne(t *testing.T) {
 	})
 }
 
-// The recipes of the job reference do what stands there, with the years 2030 moved to where the test's clock is.
+// The recipes of the job reference do what stands there, with its years moved to where the test's clock is.
 func TestRecipesOfTheJobReference(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("docs/jobs.md")
@@ -122,7 +122,7 @@ func TestRecipesOfTheJobReference(t *testing.T) {
 	if !ok {
 		t.Fatal("docs/jobs.md has no recipes")
 	}
-	recipes = strings.NewReplacer("2030-", "2000-", "2020-", "2000-").Replace(recipes) // where virtual time begins
+	recipes = strings.NewReplacer("2020-", "2000-", "2030-", "2000-").Replace(recipes)
 	posted := map[string]string{}
 	for _, m := range regexp.MustCompile(`(?s)-d '(\{"name":.*?\})'\n`).FindAllStringSubmatch(recipes, -1) {
 		var named struct{ Name string }
