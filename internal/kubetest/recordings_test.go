@@ -27,7 +27,9 @@ func line(t *testing.T, text []byte) (name, what string) {
 			Status struct {
 				Phase             string
 				Conditions        []struct{ Type, Status, Reason string }
-				ContainerStatuses []struct{ State map[string]struct{ Reason string } }
+				ContainerStatuses []struct {
+					State map[string]struct{ Reason string }
+				}
 			}
 		}
 	}
