@@ -15,9 +15,10 @@ import (
 type secretForm int
 
 const (
-	plainSecret  secretForm = iota // as any other variable
-	mesosSecret                    // as a variable of type SECRET, which Mesos does not show
-	markedSecret                   // as any other variable, with its name, so that its value is not kept on the disk
+	plainSecret    secretForm = iota // as any other variable
+	mesosSecret                      // as a variable of type SECRET, which Mesos does not show
+	referredSecret                   // by its name, for a cluster that has the value itself
+	markedSecret                     // as any other variable, with its name, so that its value is not kept on the disk
 )
 
 // A secretCluster is a cluster whose tasks have the values of the secrets that they name. These are read when the launch is sent,
@@ -128,16 +129,22 @@ func (c *secretCluster) give(t *mesos.TaskInfo) error {
 		if c.vault == nil || !ok {
 			return fmt.Errorf("variable %q names the secret %q: %w", v.Name, v.Secret.GetReference().GetName(), errNoVault)
 		}
-		text, err := c.vault.secret(v.Secret.GetReference().GetName(), job)
-		if err != nil {
+		if err := c.put(v, v.Secret.GetReference().GetName(), job); err != nil {
 			return fmt.Errorf("variable %q: %w", v.Name, err)
 		}
-		c.put(v, text)
 	}
 	return nil
 }
 
-func (c *secretCluster) put(v *mesos.Environment_Variable, text string) {
+// put puts a secret of a job into a variable.
+func (c *secretCluster) put(v *mesos.Environment_Variable, name, job string) error {
+	if c.form == referredSecret {
+		return c.vault.look().allows(name, job)
+	}
+	text, err := c.vault.secret(name, job)
+	if err != nil {
+		return err
+	}
 	switch c.form {
 	case mesosSecret:
 		v.Secret = &mesos.Secret{Type: mesos.Secret_VALUE, Value: &mesos.Secret_Value{Data: []byte(text)}}
@@ -146,4 +153,5 @@ func (c *secretCluster) put(v *mesos.Environment_Variable, text string) {
 	default:
 		v.Type, v.Value, v.Secret = nil, new(text), nil
 	}
+	return nil
 }

@@ -227,6 +227,24 @@ func TestSecretsReachTheTaskAndNothingElse(t *testing.T) {
 	}
 }
 
+// A cluster that has the secrets itself is sent their names, of those that the index allows the job.
+func TestSecretsThatTheClusterHas(t *testing.T) {
+	t.Parallel()
+	dir := secretsDir(t, map[string]string{secretIndex: "db-password:import-"})
+	c := &secretCluster{vault: testVault(t, dir), form: referredSecret}
+	for name, allowed := range map[string]bool{"import-a": true, "export-a": false} {
+		j, err := decodeJob([]byte(strings.Replace(secretJob, "import-a", name, 1)), jobDefaults{}, dialect2, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		task := taskInfo(j, &Run{ID: runID(0, 0, name, ""), Job: name}, placement{})
+		err = c.give(task)
+		if vars := secretVariables(task); (err == nil) != allowed || vars[0].Value != nil || vars[0].Secret.GetReference().GetName() != "db-password" {
+			t.Errorf("%s: %v, variables %v", name, err, vars)
+		}
+	}
+}
+
 // An attempt that can't have its secret fails, with the name and the reason, and the next one tries again.
 func TestAttemptWithoutItsSecretFails(t *testing.T) {
 	t.Parallel()

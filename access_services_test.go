@@ -82,8 +82,13 @@ func TestLocalJobsCannotReadWhoMayDoWhat(t *testing.T) {
 	}
 	users := write("users", usersText(t, "root:admin"), 0o600)
 	secret := write("secret", testInstanceSecret, 0o600)
-	data := filepath.Join(dir, "data")
-	d := startDaemon(t, "--data_dir", data, "--user", "nobody", "--http_users_file", users, "--instance_secret_file", secret)
+	data, secrets := filepath.Join(dir, "data"), filepath.Join(dir, "secrets")
+	if err := os.Mkdir(secrets, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write("secrets/index", "db-password:import-\n", 0o644)
+	password := write("secrets/db-password", "x", 0o600)
+	d := startDaemon(t, "--data_dir", data, "--user", "nobody", "--http_users_file", users, "--instance_secret_file", secret, "--secrets_dir", secrets)
 	awaitRole(t, d, roleLeader)
 	ask := func(d *testDaemon, method, path, body string, want int) string {
 		t.Helper()
@@ -96,7 +101,7 @@ func TestLocalJobsCannotReadWhoMayDoWhat(t *testing.T) {
 	if body := ask(d, "GET", "/health", "", 200); strings.Contains(body, "warnings") {
 		t.Errorf("health has warnings: %s", body)
 	}
-	files := strings.Join([]string{users, secret, filepath.Join(data, "state.log")}, " ")
+	files := strings.Join([]string{users, secret, password, filepath.Join(data, "state.log")}, " ")
 	ask(d, "POST", "/scheduler/iso8601", `{"name":"thief","retries":0,"schedule":"R/2090-01-01T00:00:00Z/P1D",`+
 		`"command":"id -un; for f in `+files+`; do cat $f && echo READ; done; true"}`, 204)
 	ask(d, "PUT", "/scheduler/job/thief", "", 204)
@@ -110,17 +115,19 @@ func TestLocalJobsCannotReadWhoMayDoWhat(t *testing.T) {
 	})
 	stdout := ask(d, "GET", "/scheduler/run/"+id+"/stdout", "", 200)
 	stderr := ask(d, "GET", "/scheduler/run/"+id+"/stderr", "", 200)
-	if !strings.HasPrefix(stdout, "nobody\n") || strings.Contains(stdout, "READ") || strings.Count(stderr, "Permission denied") < 3 {
+	if !strings.HasPrefix(stdout, "nobody\n") || strings.Contains(stdout, "READ") || strings.Count(stderr, "Permission denied") < 4 {
 		t.Errorf("the job has written %q and %q, want that nobody may read", stdout, stderr)
 	}
 	d.stop()
 
+	write("secrets/db-password", "x", 0o644)
 	readable := write("readable", usersText(t, "root:admin"), 0o644)
 	for _, tt := range []struct {
 		args []string
 		want string
 	}{
 		{[]string{"--user", "nobody", "--http_users_file", readable}, "who can read " + readable},
+		{[]string{"--user", "nobody", "--http_users_file", users, "--secrets_dir", secrets}, "who can read " + password},
 		{[]string{"--user", "root", "--http_users_file", users}, "jobs run as the same user as this program"},
 	} {
 		d := startDaemon(t, tt.args...)

@@ -414,6 +414,14 @@ func subjectOf(c *call) (job, task string) {
 		var document struct{ Name string }
 		_ = json.Unmarshal(c.body, &document) // a body without a name is refused elsewhere
 		return document.Name, ""
+	case path == "apply":
+		var set struct{ Jobs []struct{ Name string } }
+		_ = json.Unmarshal(c.body, &set)
+		var names []string
+		for _, j := range set.Jobs {
+			names = append(names, j.Name)
+		}
+		return strings.Join(names, ", "), ""
 	case path == "task/{}":
 		_, _, job, _, _ = parseRunID(c.params[0])
 		return job, c.params[0]

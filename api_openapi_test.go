@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A description is the OpenAPI document as clients get it.
@@ -191,7 +193,7 @@ func isOfType(name string, v any) bool {
 	case bool:
 		return name == "boolean"
 	case float64:
-		return name == "number" || name == "integer" && v == float64(int64(v))
+		return name == "number" || name == "integer" && v == math.Trunc(v)
 	case []any:
 		return name == "array"
 	}
@@ -239,7 +241,8 @@ func (w *requestWriter) value(schema any) any {
 		object := map[string]any{}
 		required, _ := s["required"].([]any)
 		properties, _ := s["properties"].(map[string]any)
-		for key, p := range properties {
+		for _, key := range slices.Sorted(maps.Keys(properties)) {
+			p := properties[key]
 			if slices.Contains(required, any(key)) && w.chance.IntN(20) > 0 || w.chance.IntN(4) == 0 {
 				object[key] = w.value(p)
 			}
@@ -323,6 +326,35 @@ func (d *description) judge(o map[string]any, status int, header http.Header, bo
 		return fmt.Sprintf("status %d: %v", status, err)
 	}
 	return d.conforms(form["schema"], v, "answer")
+}
+
+// Where nobody leads, that is a described answer too.
+func TestAnswersWithoutALeaderAreAsDescribed(t *testing.T) {
+	t.Parallel()
+	d := readDescription(t)
+	o := leading(nil)
+	o.leader, o.hold = func() (string, bool) { return "", false }, time.Millisecond
+	handler := newAPI(o)
+	w := &requestWriter{description: d, chance: rand.New(rand.NewPCG(3, 18))}
+	unavailable := 0
+	for path, item := range d.paths {
+		if path == "/health" || strings.HasPrefix(path, "/metrics") { // which this server is made without
+			continue
+		}
+		for method, operation := range item.(map[string]any) {
+			recorder := httptest.NewRecorder()
+			handler.ServeHTTP(recorder, w.request(method, path, operation.(map[string]any)))
+			if wrong := d.judge(operation.(map[string]any), recorder.Code, recorder.Header(), recorder.Body.String()); wrong != "" {
+				t.Errorf("%s %s: %s", method, path, wrong)
+			}
+			if recorder.Code == http.StatusServiceUnavailable {
+				unavailable++
+			}
+		}
+	}
+	if unavailable < 80 {
+		t.Errorf("%d operations need a leader", unavailable)
+	}
 }
 
 // Whatever is asked, the answer is described: its status, its type, and what it holds.

@@ -44,7 +44,7 @@ func appendRow(j *jobView, dst []byte) []byte {
 	} else {
 		dst = appendText(dst, "schedule", job.Schedule)
 		dst = appendTextIfAny(dst, "scheduleTimeZone", job.ScheduleTimeZone)
-		dst = appendTextIfAny(dst, "words", j.sched.words(time.Now()))
+		dst = appendTextIfAny(dst, "words", wordsOf(j, time.Now()))
 	}
 	if labels := job.labels(); len(labels) > 0 {
 		dst = append(dst, `,"labels":{`...)
@@ -94,6 +94,18 @@ func appendRow(j *jobView, dst []byte) []byte {
 		dst = appendList(dst, "warnings", strange, func(dst []byte, w Warning) []byte { return appendString(dst, w.String()) })
 	}
 	return append(appendRuns(j, dst), '}')
+}
+
+// wordsOf says when a job runs, also while it is disabled and its schedule is not followed.
+func wordsOf(j *jobView, now time.Time) string {
+	if text := j.sched.words(now); text != "" || !j.job.Disabled {
+		return text
+	}
+	sched, err := j.job.parseSchedule(now)
+	if err != nil {
+		return ""
+	}
+	return sched.words(now)
 }
 
 // appendRuns appends the newest runs, newest first, each [letter, due, late, duration]

@@ -6,6 +6,29 @@ import (
 	"testing"
 )
 
+// A job that is disabled has no next run, and still says when it would run; a dependent one does not.
+func TestSchedulesInWordsOverTheAPI(t *testing.T) {
+	t.Parallel()
+	_, do := testAPI(t)
+	given(t, do, `{"name":"on","command":"x","schedule":"0 6 * * 1-5","scheduleTimeZone":"Europe/Berlin"}`)
+	given(t, do, `{"name":"off","command":"x","schedule":"0 6 * * *","scheduleTimeZone":"Europe/Berlin","disabled":true}`)
+	for target, want := range map[string]string{
+		"GET /scheduler/upcoming/on":     `"words":"at 06:00 on weekdays, Europe/Berlin"`,
+		"GET /v1/scheduler/upcoming/off": `"words":"at 06:00 every day, Europe/Berlin"`,
+		"GET /scheduler/overview":        `"name":"off","command":"x","schedule":"0 6 * * *","scheduleTimeZone":"Europe/Berlin","words":"at 06:00 every day, Europe/Berlin"`,
+		post("/scheduler/schedule/preview", `{"schedule":"0 6 * * 1-5","scheduleTimeZone":"Europe/Berlin"}`): `"words":"at 06:00 on weekdays, Europe/Berlin"`,
+	} {
+		if got := bodyOf(t, do(target)); !strings.Contains(got, want) {
+			t.Errorf("%s = %s, want %s in it", target, got, want)
+		}
+	}
+	for _, target := range []string{"GET /scheduler/jobs", "GET /v1/scheduler/jobs", "GET /scheduler/job/on", "GET /v1/scheduler/job/on"} {
+		if got := bodyOf(t, do(target)); strings.Contains(got, "words") {
+			t.Errorf("%s = %s, with words that belong to no document", target, got)
+		}
+	}
+}
+
 func TestViewsAreComparedByWhatChanged(t *testing.T) {
 	t.Parallel()
 	a, b, far := viewed("a"), viewed("b"), viewed("far")
@@ -47,12 +70,13 @@ func TestViewsAreComparedByWhatChanged(t *testing.T) {
 func TestRowsOfTheOverview(t *testing.T) {
 	t.Parallel()
 	jv := &jobView{
-		job:     &Job{Name: "a", Command: strings.Repeat("é", rowText), Dependent: true, Parents: []string{"p"}, LastError: "2030-01-01T00:00:00.000Z", Disabled: true},
+		job: &Job{Name: "a", Command: strings.Repeat("é", rowText), Dependent: true, Parents: []string{"p"}, LastError: "2030-01-01T00:00:00.000Z", Disabled: true,
+			Policy: &Policy{RunOn: runOnEnd, Labels: []Label{{"team", "data"}, {"tier", "1"}}}},
 		runs:    []*Run{{State: runActive, Due: 5000, Started: 5010}, {State: runQueued, Due: 6000}},
 		history: []*Run{{State: runFailed, Due: 1000, Started: 1001, Ended: 1003}, {State: runMissed, Due: 500}},
 		missed:  3,
 	}
-	want := `{"name":"a","command":"` + strings.Repeat("é", rowText/2) + `…","parents":["p"],"disabled":true,"status":"failure","state":"running","running":1,"missed":3,` +
+	want := `{"name":"a","command":"` + strings.Repeat("é", rowText/2) + `…","parents":["p"],"runOn":"end","labels":{"team":"data","tier":"1"},"disabled":true,"status":"failure","state":"running","running":1,"missed":3,` +
 		`"lastError":"2030-01-01T00:00:00.000Z","runs":[["q",6000],["a",5000,10],["f",1000,1,2],["m",500]]}`
 	if got := string(rowOf(jv)); got != want {
 		t.Errorf("row = %s, want %s", got, want)

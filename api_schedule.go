@@ -115,7 +115,7 @@ func (a *api) upcoming(c *call) error {
 		return missing("job", c.params[0])
 	}
 	j := jv.job
-	p := preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, jv.sched), Zone: j.ScheduleTimeZone, Words: jv.sched.words(a.now()), Parents: j.Parents, Disabled: j.Disabled, Paused: msText(jv.paused),
+	p := preview{Job: j.Name, Schedule: j.Schedule, Spread: spreadText(j.Schedule, jv.sched), Zone: j.ScheduleTimeZone, Words: wordsOf(jv, a.now()), Parents: j.Parents, Disabled: j.Disabled, Paused: msText(jv.paused),
 		Upcoming: occurrences(jv.sched, jv.bars, a.now(), j.latest(), int(n))}
 	if !jv.next.IsZero() {
 		p.Next = instant(jv.next)

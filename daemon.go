@@ -150,24 +150,29 @@ func (d *daemon) newVault() (err error) {
 	if d.access != nil {
 		d.access.guards = d.vault.guards
 	}
-	if !f.local() && !f.mesosSecretVars {
-		d.log.Warn("secrets are sent as plain variables, which whoever may see tasks in Mesos sees; --mesos_secret_variables sends them otherwise")
+	if d.secretForm() == plainSecret {
+		d.log.Warn("secrets are sent as plain variables, which whoever may see tasks in Mesos, or read pods in Kubernetes, sees; --mesos_secret_variables or --kubernetes_secret does it otherwise")
 	}
 	return nil
 }
 
-// withSecrets is a cluster whose tasks have the values of their secrets.
-func (d *daemon) withSecrets(cl cluster) cluster {
-	form := plainSecret
+// secretForm is how the cluster is sent secrets.
+func (d *daemon) secretForm() secretForm {
+	f := d.flags
 	switch {
-	case d.flags.kubernetes() && d.flags.kubernetesSecret != "":
-		return cl // whose pods refer to them
-	case d.flags.local():
-		form = markedSecret
-	case d.flags.mesosSecretVars:
-		form = mesosSecret
+	case f.local():
+		return markedSecret
+	case f.kubernetes() && f.kubernetesSecret != "":
+		return referredSecret
+	case f.mesosSecretVars && !f.kubernetes():
+		return mesosSecret
 	}
-	return &secretCluster{cluster: cl, vault: d.vault, form: form, log: d.log}
+	return plainSecret
+}
+
+// withSecrets is a cluster whose tasks have their secrets.
+func (d *daemon) withSecrets(cl cluster) cluster {
+	return &secretCluster{cluster: cl, vault: d.vault, form: d.secretForm(), log: d.log}
 }
 
 func (d *daemon) usersFile() *usersFile {

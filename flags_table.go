@@ -355,7 +355,7 @@ func (f *flags) kubernetesOptions() []option {
 		{name: "kubernetes_priority_class", arg: "name", value: anyText(&f.kubernetesPriorityClass),
 			help: "Priority class of jobs with highPriority. Default: none."},
 		{name: "kubernetes_secret", arg: "name", value: anyText(&f.kubernetesSecret),
-			help: "Secret of Kubernetes that has the secrets of jobs as its keys: pods refer to them. Without it, pods carry the values from this program's own secrets, for whoever may read pods."},
+			help: "Secret of Kubernetes that has the secrets of jobs as its keys: pods refer to them, and of --secrets_dir only the index counts. Without it, pods carry the values from this program's own secrets, for whoever may read pods."},
 		{name: "kubernetes_token_file", arg: "file", value: anyText(&f.kubernetesTokenFile),
 			help: "File with the token for k8s://host:port. It is read again when it changes."},
 		{name: "kubernetes_ca_file", arg: "file", value: anyText(&f.kubernetesCAFile),

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Jobs that are kept in files belong to a set. A request brings all jobs of the set as they are to be, and is done
@@ -112,6 +114,7 @@ func (s *scheduler) applySet(ctx context.Context, set jobSet) (string, error) {
 		s.seal() // from here on it is a change of its own
 		s.whole = true
 		s.perform(p)
+		s.after(func() { p.log(s.log) })
 		return answer, nil
 	})
 }
@@ -414,6 +417,19 @@ func (s *scheduler) perform(p *setPlan) {
 	for _, e := range p.drops {
 		s.remove(e)
 	}
+}
+
+// log says which jobs have changed, which the audit line of the request can't: it knows no job that was deleted.
+func (p *setPlan) log(log *slog.Logger) {
+	names := map[string][]string{}
+	for _, c := range p.Changes {
+		names[c.Action] = append(names[c.Action], c.Job)
+	}
+	attrs := []any{"set", p.Set, "unchanged", p.Unchanged}
+	for _, action := range slices.Sorted(maps.Keys(names)) {
+		attrs = append(attrs, action, cutText(strings.Join(names[action], ", "), 500, "…"))
+	}
+	log.Info("jobs in files were applied", attrs...)
 }
 
 // own records to which set a job belongs.

@@ -366,3 +366,44 @@ func TestASetIsStoredOrNothingOfIt(t *testing.T) {
 		}
 	})
 }
+
+// linesOfJobs are the lines of a backup about jobs: Mesos may have given the framework an id meanwhile.
+func linesOfJobs(backup string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(backup, "\n"), func(line string) bool {
+		return !strings.HasPrefix(line, `{"key":"J_`) && !strings.HasPrefix(line, `{"key":"go/owner/`)
+	}), "\n")
+}
+
+// A set needs a right to each of its jobs, as it is and as it is to be, to those that are pruned, and to parents.
+func TestASetNeedsARightToEachJob(t *testing.T) {
+	t.Parallel()
+	p := newGuardedPair(t, "admin:admin\nwriter:edit:web-\n")
+	ask := func(user, set string) (int, string) {
+		res := send(t, p.leader, "POST /scheduler/apply"+as(user)+asJSON+set)
+		return res.StatusCode, bodyOf(t, res)
+	}
+	if status, text := ask("admin", setOf(`"set":"all"`, fileScheduled("web-a", ""), fileScheduled("web-b", ""), fileScheduled("db-a", ""))); status != 200 {
+		t.Fatalf("apply = %d %s", status, text)
+	}
+	for _, tt := range []struct {
+		set    string
+		status int
+		want   string
+	}{
+		{setOf(`"set":"all"`, fileScheduled("web-a", `,"owner":"me"`), fileScheduled("db-a", `,"owner":"me"`)), 403, `job "db-a"`},
+		{setOf(`"set":"all"`, fileScheduled("web-a", `,"owner":"me"`), fileScheduled("db-new", "")), 403, `job "db-new"`},
+		{setOf(`"set":"all","prune":true`, fileScheduled("web-a", "")), 403, `job "db-a"`},
+		{setOf(`"set":"all"`, fileScheduled("web-a", `,"owner":"me"`), fileDependent("web-c", "db-a")), 403, `job "db-a"`},
+		{setOf(`"set":"all"`, fileScheduled("web-a", `,"owner":"me"`), fileScheduled("web-c", `,"runAsUser":"daemon"`)), 403, "runAsUser"},
+		{setOf(`"set":"all"`, fileScheduled("web-a", `,"owner":"me"`), fileDependent("web-c", "web-d"), fileScheduled("web-d", "")), 200, `"change"`},
+	} {
+		before := linesOfJobs(p.stored(t, "admin"))
+		status, text := ask("writer", tt.set)
+		if status != tt.status || !strings.Contains(text, tt.want) {
+			t.Errorf("%s = %d %s, want %d and %s", tt.set, status, text, tt.status, tt.want)
+		}
+		if after := linesOfJobs(p.stored(t, "admin")); tt.status != 200 && after != before {
+			t.Errorf("%s has changed\n%s to\n%s", tt.set, before, after)
+		}
+	}
+}

@@ -36,6 +36,7 @@ runc:runc
 /usr/bin/busybox:busybox-static
 python3:python3-venv
 curl:curl
+ip:iproute2
 "
 schemathesis=schemathesis==4.32.5 # makes requests of the API's own description
 

@@ -70,8 +70,11 @@ func TestApplyWhileTheLeaderIsKilled(t *testing.T) {
 		}
 		leader.start(t)
 		leader.serves(t)
-		if got, status := client(t, leader, "diff", dir); status != 0 {
-			t.Errorf("diff = %q, status %d, want 0", got, status)
+		exported := filepath.Join(t.TempDir(), "jobs")
+		for _, words := range [][]string{{"diff", dir}, {"export", exported}, {"diff", exported}} {
+			if got, status := client(t, leader, words...); status != 0 {
+				t.Errorf("%s = %q, status %d, want 0", words, got, status)
+			}
 		}
 	}
 }

@@ -21,6 +21,7 @@ type codeBlock struct {
 	needs    string // what the comment before it says that it needs, or why it is not run
 	text     string
 	line     int
+	indent   int
 }
 
 // exemption is the comment that keeps a block from being run.
@@ -51,9 +52,10 @@ func blocksOf(t *testing.T, document string) (blocks []codeBlock) {
 		t.Fatal(err)
 	}
 	var open *codeBlock
-	needs := ""
+	needs := "" // of the next block
 	for i, line := range strings.Split(string(text), "\n") {
-		language, fence := strings.CutPrefix(line, "```")
+		inner := strings.TrimLeft(line, " ") // a fence may be part of a list
+		language, fence := strings.CutPrefix(inner, "```")
 		switch {
 		case fence && open != nil:
 			blocks, open = append(blocks, *open), nil
@@ -61,11 +63,11 @@ func blocksOf(t *testing.T, document string) (blocks []codeBlock) {
 			if language == "" {
 				t.Errorf("%s:%d: a block without a language", document, i+1)
 			}
-			open, needs = &codeBlock{language: language, needs: needs, line: i + 1}, ""
+			open, needs = &codeBlock{language: language, needs: needs, line: i + 1, indent: len(line) - len(inner)}, ""
 		case open != nil:
-			open.text += line + "\n"
-		case exemption.MatchString(line):
-			needs = exemption.FindStringSubmatch(line)[1]
+			open.text += strings.TrimPrefix(line, strings.Repeat(" ", open.indent)) + "\n"
+		case exemption.MatchString(inner):
+			needs = exemption.FindStringSubmatch(inner)[1]
 		case strings.TrimSpace(line) != "":
 			needs = ""
 		}
@@ -143,7 +145,7 @@ func runBeside(t *testing.T, script string) {
 var (
 	markdownLink    = regexp.MustCompile(`\[[^\]]*\]\(([^)\s]+)\)`)
 	markdownHeading = regexp.MustCompile(`(?m)^#{1,6} (.+)$`)
-	codeFence       = regexp.MustCompile("(?ms)^```.*?^```$")
+	codeFence       = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
 )
 
 // anchorOf is what forges make of a heading.

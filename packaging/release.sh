@@ -80,7 +80,7 @@ pack() {
 	dir=$stage/tar/$name
 	step "pack $name"
 	mkdir -p "$dir/completion"
-	cp "$(binary "$1")" "$stage/chronos.1" "$stage/third-party-licenses.txt" LICENSE README.md CHANGELOG.md SECURITY.md "$dir/"
+	cp "$(binary "$1")" "$stage/chronos.1" "$stage/third-party-licenses.txt" LICENSE ./*.md "$dir/"
 	cp -R docs deploy marathon ops "$dir/"
 	for shell in bash zsh fish; do
 		cp "$stage/completion.$shell" "$dir/completion/chronos.$shell"

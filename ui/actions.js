@@ -2,6 +2,7 @@ import * as api from './api.js';
 import { confirm, dialog, h, button, field, replace, toast } from './dom.js';
 import { plural } from './format.js';
 import { store } from './live.js';
+import { deleted, remember, switched } from './undo.js';
 
 const names = (list, limit = 12) => h('ul', { class: 'names' }, list.slice(0, limit).map(name => h('li', {}, h('code', {}, name))),
   list.length > limit && h('li', { class: 'dim' }, `and ${list.length - limit} more`));
@@ -43,6 +44,7 @@ export async function runBulk(id, list) {
   const action = bulk[id];
   const go = await confirm(`${action.verb} ${plural(list.length, 'job')}?`, [action.what(list), names(list), action.more?.(list)], `${action.verb} ${plural(list.length, 'job')}`, action.danger);
   if (!go) return undefined;
+  const undo = id === 'delete' ? await remember(list) : undefined, before = new Map(list.map(name => [name, store.jobs.get(name)?.disabled]));
   const todo = [...list], failed = [], left = [];
   const work = async () => {
     for (let name = todo.shift(); name !== undefined; name = todo.shift()) {
@@ -54,10 +56,19 @@ export async function runBulk(id, list) {
   };
   await Promise.all(Array.from({ length: 6 }, work));
   const done = list.length - failed.length - left.length;
-  if (done) toast(`${plural(done, 'job')} ${action.past}.`);
+  const made = list.filter(name => !left.includes(name) && !failed.some(([n]) => n === name));
+  if (done) sayDone(id, made, before, undo);
   if (left.length) toast(`Cancelled: ${plural(left.length, 'job')} left as ${left.length === 1 ? 'it was' : 'they were'}, unless Chronos had received the change.`);
   if (failed.length) toast(`${plural(failed.length, 'job')} could not be ${action.past}: ${failed.slice(0, 3).map(([name, text]) => `${name} (${text})`).join('; ')}`, true);
   return [...failed.map(([name]) => name), ...left];
+}
+
+// sayDone says what was done to jobs, and offers to undo what can be undone.
+function sayDone(id, names, before, undo) {
+  const changed = names.filter(name => Boolean(before.get(name)) !== (id === 'disable'));
+  if (id === 'delete') deleted(names, undo);
+  else if ((id === 'disable' || id === 'enable') && changed.length) switched(changed, id === 'disable');
+  else toast(`${plural(names.length, 'job')} ${bulk[id].past}.`);
 }
 
 // showWaiting keeps a place of the page up to date about the changes that wait and have no dialog that says so.

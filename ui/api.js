@@ -38,6 +38,13 @@ export async function get(path, options) {
   return res;
 }
 
+// anyway reads a document whatever the status: of health, 503 says that something is wrong.
+async function anyway(url, options) {
+  const res = await fetch(url, { cache: 'no-store', ...options });
+  if (!(res.headers.get('Content-Type') ?? '').includes('json')) await fail(res);
+  return res.json();
+}
+
 export const json = (path, options) => get(path, options).then(async res => parse(await res.text()));
 
 // A change that was cancelled is not sent again.
@@ -103,6 +110,14 @@ export const upcoming = (name, options) => json(`upcoming/${segment(name)}?count
 export const outputURL = (run, file) => at(`run/${segment(run)}/${file}`);
 export const output = (run, file, offset, { length, ...options }) => get(`run/${segment(run)}/${file}?offset=${offset}&length=${length}`, options);
 
+export const pause = (name, until, options) => change('PUT', at(`pause/${segment(name)}?until=${segment(until)}`), options);
+export const resume = (name, options) => change('DELETE', at(`pause/${segment(name)}`), options);
+export const backfill = (name, doc, options) => change('POST', at(`backfill/${segment(name)}`), { body: JSON.stringify(doc), ...options });
+export const backfillOf = (name, options) => json(`backfill/${segment(name)}`, options);
+export const stopBackfill = (name, options) => change('DELETE', at(`backfill/${segment(name)}`), options);
+export const health = options => anyway(new URL('health', base), options);
+export const pools = options => json('pools', options);
+export const postURL = doc => new URL(doc.parents ? 'dependency' : 'iso8601', plain);
 export const timeline = (query, options) => json('timeline?' + new URLSearchParams(query), options);
 export const allRuns = (query, options) => json('runs?' + new URLSearchParams(query), options);
 
@@ -126,7 +141,16 @@ export function parse(text) {
 
 // document reads all of a job: it merges both dialects, each of which leaves out some keys.
 export async function document(name, read = json) {
-  const [two, three] = await Promise.all([read(new URL(`job/${segment(name)}`, plain)), read(at(`job/${segment(name)}`))]);
+  return joined(...await Promise.all([read(new URL(`job/${segment(name)}`, plain)), read(at(`job/${segment(name)}`))]));
+}
+
+// documents reads all of all jobs.
+export async function documents() {
+  const [two, three] = await Promise.all([json(new URL('jobs', plain)), json('jobs')]), found = new Map(two.map(doc => [doc.name, doc]));
+  return three.map(doc => joined(found.get(doc.name) ?? doc, doc));
+}
+
+function joined(two, three) {
   const members = Object.entries(three);
   const put = (key, after) => {
     if (!(key in two) || key in three) return;
@@ -142,7 +166,7 @@ export async function document(name, read = json) {
 
 // saveJob posts a job. If strict, a strange document is refused, because somebody is there to fix it.
 export function saveJob(doc, strict, options) {
-  return change('POST', new URL(doc.parents ? 'dependency' : 'iso8601', plain), { body: JSON.stringify(doc), headers: strict && { Prefer: 'handling=strict' }, ...options });
+  return change('POST', postURL(doc), { body: JSON.stringify(doc), headers: strict && { Prefer: 'handling=strict' }, ...options });
 }
 
 // The keys of a job's document that Chronos itself updates.

@@ -2,6 +2,7 @@ import { may } from './access.js';
 import { showWaiting } from './actions.js';
 import { append, button, closeMenus, dialog, h, replace, toast } from './dom.js';
 import { short } from './format.js';
+import { openPalette } from './palette.js';
 import { start, store, watch } from './live.js';
 import overview from './overview.js';
 import jobs from './jobs.js';
@@ -11,18 +12,19 @@ import graph from './graph.js';
 import grid from './grid.js';
 import runs from './runs.js';
 import timeline from './timeline.js';
+import cluster from './cluster.js';
 
 const main = document.getElementById('main-content');
 
 // A page is a function (main, parts, query) that draws the page and returns
 // { update(names), leave(), keys }, each of which may be missing. leave returns
 // a question to ask before unsaved input is lost.
-const pages = { overview, jobs, job, editor, graph, grid, runs, timeline };
+const pages = { overview, jobs, job, editor, graph, grid, runs, timeline, cluster };
 
 let page = null, shown = '';
 
 // route reads the fragment: #overview, #jobs?q=…, #jobs/<name> (as in every version of
-// Chronos), #jobs/<name>/edit, #new, #graph/<name>, #grid, #runs, #timeline.
+// Chronos), #jobs/<name>/edit, #new, #graph/<name>, #grid, #runs, #timeline, #cluster.
 function route(hash) {
   const [path, query = ''] = hash.replace(/^#\/?/, '').split(/\?(.*)/s);
   const parts = path.split('/').map(part => { try { return decodeURIComponent(part); } catch { return part; } });
@@ -35,7 +37,7 @@ function route(hash) {
       return ['job', [parts.slice(1).join('/')], q];
     case 'new': return ['editor', [null], q];
     case 'graph': return ['graph', parts.slice(1), q];
-    case 'grid': case 'runs': case 'timeline': return [parts[0], [], q];
+    case 'grid': case 'runs': case 'timeline': case 'cluster': return [parts[0], [], q];
   }
   return ['missing', parts, q];
 }
@@ -135,7 +137,7 @@ watch(names => {
 });
 
 const shortcuts = [
-  ['Ctrl+S', 'Save the job that is edited'],
+  ['Ctrl+K', 'Go to a job or page, or do something with a job'], ['Ctrl+S', 'Save the job that is edited'], ['r', 'Run the job that is open'], ['e', 'Edit it'],
   ['/', 'Search jobs'], ['↑ ↓', 'Move in the table'], ['Enter', 'Open the job'], ['Space', 'Select it'], ['Esc', 'Clear the selection, close'],
   ['n', 'New job'], ['o', 'Overview'], ['j', 'Jobs'], ['i', 'Grid'], ['t', 'Timeline'], ['u', 'Runs'], ['g', 'Graph'], ['?', 'This list'],
 ];
@@ -150,6 +152,7 @@ document.addEventListener('click', event => { if (event.target.closest('.menu-it
 
 document.addEventListener('keydown', event => {
   if (event.defaultPrevented || event.altKey || document.querySelector('dialog[open]')) return;
+  if (event.key === 'k' && (event.ctrlKey || event.metaKey) && store.loaded) { event.preventDefault(); openPalette(); return; }
   if (event.key === 'Escape' && closeMenus()) { event.preventDefault(); return; }
   const typing = event.target.closest('input, textarea, select, [contenteditable]');
   if ((event.key === 's' || !event.ctrlKey && !event.metaKey) && page?.key?.(event, Boolean(typing))) { event.preventDefault(); return; }

@@ -6,11 +6,11 @@ const least = 0.1, most = 3;     // scales
 const smallest = 11;             // px of a name on the screen
 const narrowest = 70;            // px of a node that shows its name
 
-// A Canvas draws a graph that was laid out, and lets people move in it. look(name) says how a node is drawn, select and open are called
+// A Canvas draws a graph that was laid out, and lets people move in it. look(name) says how a node is drawn, runOn(name) which end of its parents it waits for, select and open are called
 // for the node that was pointed at, moved when something else is in sight.
 export class Canvas {
-  constructor({ look, select, open, moved }) {
-    Object.assign(this, { look, select, open, moved });
+  constructor({ look, runOn, select, open, moved }) {
+    Object.assign(this, { look, runOn, select, open, moved });
     this.view = { x: 0, y: 0, k: 1 };
     this.selected = '';
     this.element = h('canvas', { class: 'graph', tabindex: 0, role: 'application', 'aria-label': 'Dependency graph. Arrow keys go to parents, children and siblings, with Shift they move the picture. Enter opens the job, plus and minus zoom, 0 shows all.' });
@@ -183,13 +183,14 @@ export class Canvas {
   }
 
   drawEdges(g, p, x0, y0, x1, y1) {
-    const near = [];
+    const near = [], others = { failure: [], end: [] };
     g.lineWidth = Math.max(1.2, 0.7 / this.view.k);
     g.strokeStyle = p.line;
     g.beginPath();
     for (const [a, b] of this.graph.edges) {
       if (Math.max(a.x, b.x) + size.w < x0 || Math.min(a.x, b.x) > x1 || Math.max(a.y, b.y) + size.h < y0 || Math.min(a.y, b.y) > y1) continue;
-      if (a.name === this.selected || b.name === this.selected) near.push([a, b]); else edge(g, a, b);
+      const other = others[this.runOn(b.name)];
+      if (other) other.push([a, b]); else if (a.name === this.selected || b.name === this.selected) near.push([a, b]); else edge(g, a, b);
     }
     g.stroke();
     g.strokeStyle = p.accent;
@@ -197,6 +198,25 @@ export class Canvas {
     g.beginPath();
     for (const [a, b] of near) edge(g, a, b);
     g.stroke();
+    this.drawOthers(g, p, others);
+  }
+
+  // drawOthers marks the edges to jobs that do not wait for a success.
+  drawOthers(g, p, others) {
+    const px = Math.max(11, 10 / this.view.k);
+    g.setLineDash([7, 5]);
+    for (const [on, edges] of Object.entries(others)) {
+      g.strokeStyle = g.fillStyle = on === 'failure' ? p.failure : p.dim;
+      g.beginPath();
+      for (const [a, b] of edges) edge(g, a, b);
+      g.stroke();
+      g.font = `${px}px ${p.font}`;
+      g.textAlign = 'right';
+      if (size.w * this.view.k >= narrowest) for (const [, b] of edges) g.fillText(`on ${on}`, b.x - 6, b.y + size.h / 2 - px * 0.6);
+      g.textAlign = 'left';
+    }
+    g.setLineDash([]);
+    this.element.dataset.others = Object.values(others).flat().length;
   }
 
   drawNode(g, p, n) {

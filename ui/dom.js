@@ -76,12 +76,14 @@ export function link(label, hash, props) {
   return h('a', { href: hash, ...props }, label);
 }
 
-export function toast(text, bad) {
+// toast says something for some seconds: ten with an action that is offered, { label, act }.
+export function toast(text, bad, action) {
   const box = document.getElementById('toasts');
   const el = h('div', { class: 'toast' + (bad ? ' bad' : ''), role: bad ? 'alert' : undefined }, h('span', {}, text),
+    action && h('button', { type: 'button', class: 'toast-act', click: () => { el.remove(); action.act(); } }, action.label),
     h('button', { type: 'button', class: 'icon-button', 'aria-label': 'Dismiss', click: () => el.remove() }, '×'));
   box.append(el);
-  setTimeout(() => el.remove(), bad ? 15000 : 5000);
+  setTimeout(() => el.remove(), bad ? 15000 : action ? 10000 : 5000);
   while (box.children.length > 4) box.firstChild.remove();
 }
 

@@ -3,6 +3,7 @@ import { button, complain, field, h, newId, replace } from './dom.js';
 import { parse } from './api.js';
 import { problems } from './check.js';
 import { viewerZone } from './format.js';
+import { policyFields } from './policies.js';
 import { store } from './live.js';
 import { ScheduleEditor } from './schedule.js';
 
@@ -46,6 +47,15 @@ const json = (hint, rowCount = 3) => ({
   },
 });
 
+// optional is a kind of field whose empty value is none.
+const optional = kind => ({ ...kind, make: (value, set, ...rest) => kind.make(value, v => set(v === '' || Array.isArray(v) && v.length === 0 ? undefined : v), ...rest) });
+
+// pairs edits an object of texts as rows.
+const pairs = (noun, hint) => ({
+  hint, wide: true, list: true, make: (value, set, label) => rows(noun, { key: text(), value: text() }, Object.entries(value ?? {}).map(([key, v]) => ({ key, value: v })),
+    list => { const named = list.filter(p => p.key); set(named.length ? Object.fromEntries(named.map(p => [p.key, p.value ?? ''])) : undefined); }, label),
+});
+
 const sections = [
   ['What it does', true, {
     command: ['Command', long('Run by /bin/sh unless “Shell” is off', 3)],
@@ -68,6 +78,10 @@ const sections = [
     maxCompletionTime: ['Time limit', number('In seconds; 0 for none', 1)],
     runAsUser: ['User', text()],
   }],
+  ['Beyond the original', false, policyFields({
+    text: hint => optional(text(hint)), number: hint => number(hint), choice: (hint, options) => choice(['', ...options], hint), strings: (hint, noun) => optional(strings(noun, hint)), json: hint => json(hint),
+    pairs: (hint, noun) => pairs(noun, hint),
+  })],
   ['Resources and files', false, {
     cpus: ['CPUs', number('Cores')], mem: ['Memory', number('MB')], disk: ['Disk', number('MB')],
     constraints: ['Constraints', { hint: 'EQUALS, LIKE or UNLIKE', wide: true, list: true, make: constraintRows }],

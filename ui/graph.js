@@ -37,7 +37,7 @@ class GraphPage {
     this.info = h('aside', { class: 'panel node-info', hidden: true, 'aria-label': 'Selected job', 'aria-live': 'polite' });
     this.none = h('div', { hidden: true });
     this.dags = h('nav', { class: 'panel dags', 'aria-label': 'Groups of dependent jobs' });
-    this.canvas = new Canvas({ look: name => this.look(name), select: (name, move) => this.select(name, move), open: name => this.open(name), moved: () => this.later() });
+    this.canvas = new Canvas({ look: name => this.look(name), runOn: name => store.jobs.get(this.members(name)[0])?.runOn, select: (name, move) => this.select(name, move), open: name => this.open(name), moved: () => this.later() });
     this.stage = h('div', { class: 'stage' }, this.canvas.element, this.info, h('div', { class: 'zoom' },
       zoomButton('+', 'Zoom in', () => this.canvas.zoom(1.4)), zoomButton('−', 'Zoom out', () => this.canvas.zoom(1 / 1.4)), zoomButton('↔', 'Fit the width', () => this.canvas.fit(readable)), zoomButton('⤢', 'Show all', () => this.canvas.fit(0.02))));
     this.body = h('div', { class: 'graph-body' }, this.dags, this.stage);
@@ -141,7 +141,7 @@ class GraphPage {
     const kind = row => row.problem ? 'failure' : row.state === 'running' ? 'running' : row.state === 'queued' ? 'queued' : { killed: 'queued', lost: 'failure' }[row.result] ?? row.result;
     const worst = ['failure', 'running', 'queued', 'success', 'fresh'].find(k => rows.some(row => kind(row) === k));
     const row = rows[0];
-    if (rows.length === 1) return { name: row.name, kind: kind(row), off: row.disabled, text: [row.state === 'idle' ? row.result : row.state, row.disabled && 'disabled', row.problem && 'problem'].filter(Boolean).join(', ') };
+    if (rows.length === 1) return { name: row.name, kind: kind(row), off: row.disabled, text: [row.runOn && `on ${row.runOn}`, row.state === 'idle' ? row.result : row.state, row.disabled && 'disabled', row.problem && 'problem'].filter(Boolean).join(', ') };
     const failed = rows.filter(r => kind(r) === 'failure').length, running = rows.filter(r => kind(r) === 'running').length;
     return { name: `${rows.length} jobs: ${commonPrefix(rows)}…`, kind: worst, many: true, text: [failed && `${failed} failed`, running && `${running} running`, 'open to see each'].filter(Boolean).join(', ') };
   }
@@ -215,7 +215,7 @@ class GraphPage {
     const names = list => list.slice(0, 12).map((n, i) => [i > 0 && ' ', button(this.look(n)?.name ?? n, () => this.select(n, true), 'small quiet')]);
     const kids = this.graph.children.get(node) ?? [], elders = this.graph.parents.get(node) ?? [];
     const more = list => list.length > 12 && h('span', { class: 'dim' }, ` and ${list.length - 12} more`);
-    const family = [elders.length > 0 && h('p', {}, h('span', { class: 'dim' }, 'after '), names(elders), more(elders)), kids.length > 0 && h('p', {}, h('span', { class: 'dim' }, 'before '), names(kids), more(kids))];
+    const family = [elders.length > 0 && h('p', {}, h('span', { class: 'dim' }, { failure: 'after a failure of ', end: 'after any end of ' }[row.runOn] ?? 'after '), names(elders), more(elders)), kids.length > 0 && h('p', {}, h('span', { class: 'dim' }, 'before '), names(kids), more(kids))];
     const members = this.members(node);
     if (members.length > 1) { this.showGroup(node, members, family); return; }
     const opened = [...this.unfolded].find(first => this.siblingOf(first, this.at));

@@ -9,6 +9,8 @@ import { chart } from './chart.js';
 import { policies } from './policies.js';
 import { occurrences } from './schedule.js';
 import { LogView } from './log.js';
+import { askBackfill, askPause, copyCurl, showBackfill } from './job_actions.js';
+import { deleted, remember, switched } from './undo.js';
 
 const hashOf = name => '#jobs/' + encodeURIComponent(name);
 
@@ -30,6 +32,7 @@ class JobPage {
     this.head = h('div', { class: 'job-head' });
     this.alerts = h('div');
     this.why = h('div');
+    this.backfill = h('div');
     this.runs = h('div', {}, h('p', { class: 'dim pad' }, 'Loading …'));
     this.chart = h('div', { class: 'chart-box' });
     this.log = h('section', { class: 'panel log-panel', hidden: true, 'aria-label': 'Output' });
@@ -39,8 +42,8 @@ class JobPage {
     this.definition = h('div', {}, h('p', { class: 'dim pad' }, 'Loading …'));
     const panel = (title, ...body) => h('section', { class: 'panel' }, h('div', { class: 'panel-head' }, h('h2', {}, title)), body);
     replace(main, this.head, this.alerts, h('div', { class: 'job-columns' },
-      h('div', { class: 'job-main' }, this.why, this.log, panel('Runs', this.chart, this.runs)),
-      h('div', { class: 'job-side' }, panel('Job', this.facts), panel('Next runs', this.next), panel('Parents and children', this.family),
+      h('div', { class: 'job-main' }, this.why, this.backfill, this.log, panel('Runs', this.chart, this.runs)),
+      h('div', { class: 'job-side' }, panel('Job', this.facts), panel('Parents and children', this.family), panel('Next runs', this.next),
         h('details', { class: 'panel fold' }, h('summary', {}, h('h2', {}, 'Definition')), this.definition))));
   }
 
@@ -82,14 +85,17 @@ class JobPage {
       h('div', { class: 'actions' },
         may('run', row) && act('Run now', () => this.run(), 'primary'),
         this.mayEdit() && link('Edit', hashOf(this.name) + '/edit', { class: 'button' }),
-        this.mayEdit() && act(row.disabled ? 'Enable' : 'Disable', () => attempt(() => api.alter(this.name, { disabled: !row.disabled }), row.disabled ? 'Enabled.' : 'Disabled.')),
+        this.mayEdit() && act(row.disabled ? 'Enable' : 'Disable', () => this.toggle()),
         row.state !== 'idle' && may('run', row) && act('Kill', () => this.kill(), 'danger'),
         h('details', { class: 'menu' }, h('summary', { class: 'button' }, 'More'), h('div', { class: 'menu-items' },
           this.mayEdit() && link('Duplicate', '#new?from=' + encodeURIComponent(this.name)),
+          this.mayEdit() && (row.pausedUntil ? act('Resume', () => attempt(() => api.resume(this.name), 'It is due again on schedule.')) : act('Pause until …', () => askPause(row))),
+          this.mayEdit() && !row.parents && act('Backfill …', () => askBackfill(row, () => this.refreshRuns())),
+          act('Copy as curl', () => copyCurl(this.name)),
           may('run', row) && act('Mark success', () => this.markSuccess()),
           link('Show in graph', '#graph/' + encodeURIComponent(this.name)),
           may('edit', row) && act('Delete', () => this.delete(), 'danger')))));
-    replace(this.alerts, row.warnings && h('div', { class: 'alert' }, h('strong', {}, 'Its document says something strange:'), h('ul', {}, row.warnings.map(w => h('li', {}, w)))), row.problem && h('div', { class: 'alert bad' }, h('strong', {}, 'It can’t be scheduled: '), row.problem));
+    replace(this.alerts, row.pausedUntil && h('div', { class: 'alert' }, 'Paused until ', time(row.pausedUntil, row.scheduleTimeZone), ': what falls due until then is skipped.'), row.warnings && h('div', { class: 'alert' }, h('strong', {}, 'Its document says something strange:'), h('ul', {}, row.warnings.map(w => h('li', {}, w)))), row.problem && h('div', { class: 'alert bad' }, h('strong', {}, 'It can’t be scheduled: '), row.problem));
     this.showFacts();
     this.showFamily();
   }
@@ -99,7 +105,7 @@ class JobPage {
     const fact = (term, ...value) => [h('dt', {}, term), h('dd', {}, value)];
     replace(this.facts, h('dl', { class: 'facts' },
       fact('Command', row.command ? h('code', { class: 'wrap' }, row.command) : '–'),
-      row.parents ? fact('Runs after', row.parents.map((p, i) => [i > 0 && ', ', link(p, hashOf(p))]))
+      row.parents ? fact({ failure: 'Runs after a failure of', end: 'Runs after any end of' }[row.runOn] ?? 'Runs after', row.parents.map((p, i) => [i > 0 && ', ', link(p, hashOf(p))]))
         : fact('Runs', row.words && h('div', { class: 'words' }, row.words), h('code', { class: 'wrap dim' }, row.schedule || '–'), ' ', h('small', { class: 'dim' }, jobType(row))),
       zone && fact('Time zone', zone),
       row.next && fact('Next', time(row.next, zone), ' ', h('span', { class: 'dim' }, countdown(row.next))),
@@ -132,7 +138,7 @@ class JobPage {
       this.needs = needsOf(doc);
       if (could !== this.mayEdit()) this.show(); else this.showFacts();
       replace(this.definition, h('pre', { class: 'json', tabindex: 0 }, JSON.stringify(doc, null, 2)), this.mayEdit() && h('p', { class: 'pad' }, link('Edit', hashOf(this.name) + '/edit')));
-      replace(this.next, next.parents ? h('p', { class: 'dim pad' }, 'It runs when all its parents have finished.')
+      replace(this.next, next.parents ? h('p', { class: 'dim pad' }, { failure: 'It runs when its parents have ended, and one of them has failed for good.', end: 'It runs when all its parents have ended.' }[this.row.runOn] ?? 'It runs when all its parents have finished.')
         : next.disabled ? h('p', { class: 'dim pad' }, 'It is disabled.') : occurrences(next.upcoming, next.scheduleTimeZone));
     } catch (err) {
       if (err.name !== 'AbortError') replace(this.next, h('p', { class: 'bad-text pad' }, err.message));
@@ -154,6 +160,7 @@ class JobPage {
         const doc = await api.runs(this.name, options);
         this.list = [...doc.open.reverse(), ...doc.history];
         this.showRuns();
+        if (this.list.some(r => r.kind === 'backfill') || this.filling) this.filling = await showBackfill(this.backfill, this.name, this.mayEdit(), options);
         if (doc.open.some(r => r.state === 'queued')) {
           const why = await api.queued(this.name, options);
           this.showWhy(why.queued);
@@ -218,6 +225,19 @@ class JobPage {
     if (started) this.openLog(started.id, 'stdout');
   }
 
+  async toggle() {
+    const disabled = !this.row.disabled;
+    if (await attempt(() => api.alter(this.name, { disabled }))) switched([this.name], disabled);
+  }
+
+  key(event, typing) {
+    if (typing || event.target.closest('.log, button, summary')) return false;
+    if (event.key === 'r' && may('run', this.row)) this.run();
+    else if (event.key === 'e' && this.mayEdit()) location.hash = hashOf(this.name) + '/edit';
+    else return false;
+    return true;
+  }
+
   async kill() {
     const row = this.row;
     if (await confirm(`Kill the runs of ${this.name}?`, h('p', {}, row.running ? `${plural(row.running, 'run')} will be killed, and waiting runs are dropped.` : 'The waiting run is dropped.'), 'Kill', true)) {
@@ -234,7 +254,10 @@ class JobPage {
   async delete() {
     const what = [h('p', {}, `${this.name} will be permanently deleted, with its history. `, this.row.state !== 'idle' && 'Its runs are killed.'), fate([this.name])];
     if (!await confirm(`Delete ${this.name}?`, what, 'Delete', true)) return;
-    if (await attempt(() => api.deleteJob(this.name), `${this.name} was deleted.`)) location.hash = '#jobs';
+    const undo = await remember([this.name]);
+    if (!await attempt(() => api.deleteJob(this.name))) return;
+    deleted([this.name], undo);
+    location.hash = '#jobs';
   }
 
   update(names) {
@@ -271,7 +294,7 @@ function manners(doc, fact) {
     doc.maxCompletionTime > 0 && fact('Time limit', duration(doc.maxCompletionTime * 1000)),
     doc.arguments?.length > 0 && fact('Arguments', h('code', { class: 'wrap' }, doc.arguments.join(' ')), doc.arguments.some(a => String(a).includes(';')) && h('div', { class: 'dim' }, semicolons)),
     doc.async && fact('Asynchronous', 'A run ends with a call of its own:', h('pre', { class: 'snippet', tabindex: 0, 'aria-label': 'How a run reports its end' }, callback)),
-    policies.filter(([key]) => doc[key] !== undefined).map(([key, label]) => fact(label, said(doc[key]))),
+    policies.filter(([key]) => doc[key] !== undefined).map(([key, label]) => fact(label, key === 'labels' ? labelled(doc[key]) : said(doc[key]))),
   ];
 }
 
@@ -279,6 +302,9 @@ function manners(doc, fact) {
 const callback = `curl -X PUT -H 'Content-Type: application/json' \\
   -d '{"statusCode":0}' \\
   ${new URL('scheduler/task/', new URL('.', location.href))}"$mesos_task_id"`;
+
+// labelled links each label to the jobs that have it.
+const labelled = labels => Object.entries(labels).map(([k, v], i) => [i > 0 && ', ', link(`${k}=${v}`, '#jobs?q=' + encodeURIComponent(`${k}=${v}`))]);
 
 // said shows a value of a document in a line.
 const said = value => typeof value !== 'object' ? String(value) : Array.isArray(value) ? value.map(v => typeof v === 'object' ? [v.to, v.on?.join(', ')].filter(Boolean).join(' on ') : v).join('; ')

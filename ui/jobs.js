@@ -4,6 +4,8 @@ import { countdown, jobType, plural, squares, stateBadges, time, trigger, count,
 import { store } from './live.js';
 import { note } from './app.js';
 import * as actions from './actions.js';
+import { exportJobs, importJobs } from './transfer.js';
+import { showSaved } from './saved.js';
 
 const columns = [
   { id: 'name', label: 'Job', key: r => r.name.toLowerCase() },
@@ -35,7 +37,7 @@ const texts = new WeakMap();
 function searchText(row) {
   let text = texts.get(row);
   if (text === undefined) {
-    text = [row.name, row.command, row.owner, row.ownerName, row.description, row.image].filter(Boolean).join('\n').toLowerCase();
+    text = [row.name, row.command, row.owner, row.ownerName, row.description, row.image, ...Object.entries(row.labels ?? {}).map(([k, v]) => `${k}=${v}`)].filter(Boolean).join('\n').toLowerCase();
     texts.set(row, text);
   }
   return text;
@@ -83,8 +85,9 @@ class Table {
   }
 
   elements() {
+    this.saved = showSaved('#jobs');
     this.search = h('input', {
-      type: 'search', class: 'search', value: this.words, placeholder: 'Search name, command, owner, description', 'aria-label': 'Search jobs', 'aria-keyshortcuts': '/',
+      type: 'search', class: 'search', value: this.words, placeholder: 'Search name, command, owner, description, label', 'aria-label': 'Search jobs', 'aria-keyshortcuts': '/',
       input: () => { this.words = this.search.value; this.refresh(true); },
     });
     this.count = h('span', { class: 'dim count', role: 'status' });
@@ -102,7 +105,8 @@ class Table {
     this.none = h('div', { hidden: true });
     this.resize = new ResizeObserver(() => { this.measure(); this.draw(); });
     this.resize.observe(this.scroller);
-    return [h('div', { class: 'toolbar' }, h('h1', {}, 'Jobs'), this.search, this.count), this.filterBar, this.bulk, this.scroller, this.none];
+    return [h('div', { class: 'toolbar' }, h('h1', {}, 'Jobs'), this.search, this.count, h('details', { class: 'menu' }, h('summary', { class: 'button' }, 'More'), h('div', { class: 'menu-items' },
+      button('Export these', () => exportJobs(this.rows.map(row => row.name))), may('edit') && button('Import …', importJobs), button('Save this filter', () => this.saved.add())))), this.saved.element, this.filterBar, this.bulk, this.scroller, this.none];
   }
 
   select(id, label, options) {

@@ -1,6 +1,7 @@
 import { outputURL } from './api.js';
 import { button, h, newId, replace, toast } from './dom.js';
 import { badge, count, openStates, plural } from './format.js';
+import { copyText } from './job_actions.js';
 import { Pane } from './log_pane.js';
 
 const files = { stdout: ['stdout'], stderr: ['stderr'], both: ['stdout', 'stderr'] };
@@ -99,15 +100,7 @@ export class LogView {
 
   async copy() {
     const text = this.panes.flatMap(p => p.lines().map(el => el.lastChild.textContent)).join('\n');
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch { // only secure pages have a clipboard
-      const area = h('textarea', { value: text });
-      document.body.append(area);
-      area.select();
-      document.execCommand('copy');
-      area.remove();
-    }
+    await copyText(text);
     toast(this.panes.some(p => p.from > 0 || !p.atEnd) ? 'Copied the part that is shown.' : 'Copied.');
   }
 

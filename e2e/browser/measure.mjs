@@ -35,7 +35,7 @@ try {
   };
   await client.send('Performance.enable', { timeDomain: 'threadTicks' });
   const work = async () => (await client.send('Performance.getMetrics')).metrics.find(m => m.name === 'TaskDuration').value * 1e3;
-  for (const [what, hash, selector] of [['overview', '#overview', '.tile'], ['jobs', '#jobs', '.space .row']]) {
+  for (const [what, hash, selector] of [['overview', '#overview', '.tile'], ['grid', '#grid', '.grid-row'], ['timeline', '#timeline', '.time-names a'], ['jobs', '#jobs', '.space .row']]) {
     const times = [];
     for (let k = 0; k < 5; k++) {
       await page.goto('about:blank');

@@ -1,7 +1,7 @@
 // The interface in a real browser, against the real program.
 import assert from 'node:assert/strict';
 import { createServer, request } from 'node:http';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { Instance, iso, launch, open, until } from './chronos.mjs';
 
@@ -462,6 +462,22 @@ test('input is judged while it is typed, in words, until it is mended', () => on
   await page.getByRole('heading', { level: 1, name: 'judged', exact: true }).waitFor();
 }));
 
+test('jobs are found by their labels, and what runs after a failure is told from what runs after a success', async () => {
+  await chronos.put({ name: 'nightly.load', command: 'true', ...yearly, labels: { team: 'data', tier: '1' } }, { name: 'nightly.other', command: 'true', ...yearly, labels: { team: 'web' } });
+  await chronos.put({ name: 'nightly.clean', command: 'true', parents: ['nightly.load'], runOn: 'failure' }, { name: 'nightly.next', command: 'true', parents: ['nightly.load'] });
+  await on('#jobs/nightly.load', async page => {
+    await page.getByRole('link', { name: 'team=data' }).click();
+    await seen(page, 'nightly.load');
+    assert.equal(await page.locator('.space .name:text-is("nightly.other")').count(), 0);
+    await page.goto(chronos.url + '#graph/nightly.clean');
+    await page.getByLabel('Selected job').getByText('after a failure of').waitFor();
+    await until(async () => await page.getByLabel('Dependency graph').evaluate(el => el.dataset.others) === '1', 'one edge is drawn otherwise');
+    await page.screenshot({ path: shots + 'graph-failure.png' });
+    await page.goto(chronos.url + '#jobs/nightly.clean');
+    await page.getByText('Runs after a failure of').waitFor();
+  });
+});
+
 test('a wide graph can be read, folded and come back to', async () => {
   const names = Array.from({ length: 30 }, (_, i) => `wide.of.a.very.long.name.indeed-${i}`);
   await chronos.put({ name: 'wide.root', command: 'true', ...yearly }, { name: 'lean.root', command: 'true', ...yearly });
@@ -633,4 +649,132 @@ test('the grid, the timeline and the list of runs show what ran, and lead to it'
     await page.goBack();
     await until(async () => await page.locator('.all-runs tbody tr').count() === 1, 'the filter is in the address');
   });
+});
+
+test('what was deleted or disabled is brought back, with what its children run after', async () => {
+  await chronos.put({ name: 'undo.root', command: 'true', ...yearly, description: 'kept' }, { name: 'undo.other', command: 'true', ...yearly });
+  await chronos.put({ name: 'undo.child', command: 'true', parents: ['undo.root', 'undo.other'] }, { name: 'undo.heir', command: 'true', parents: ['undo.root'] });
+  await on('#jobs/undo.root', async page => {
+    await page.getByRole('button', { name: 'Disable' }).click();
+    await page.locator('.title .badge.disabled').waitFor();
+    await page.getByRole('button', { name: 'Undo' }).click();
+    await until(async () => (await chronos.job('undo.root')).disabled === false, 'it is enabled again');
+    await page.locator('.toast').getByText('It is as it was before').waitFor();
+    await page.locator('.menu summary').click();
+    await page.getByRole('button', { name: 'Delete' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+    await page.locator('.toast').getByText('undo.root was deleted').waitFor();
+    assert.equal((await chronos.job('undo.heir')).schedule, yearly.schedule);
+    await page.getByRole('button', { name: 'Undo' }).click();
+    await page.locator('.toast').getByText('killed runs stay killed').waitFor();
+  });
+  assert.equal((await chronos.job('undo.root')).description, 'kept');
+  assert.deepEqual([(await chronos.job('undo.child')).parents.toSorted(), (await chronos.job('undo.heir')).parents], [['undo.other', 'undo.root'], ['undo.root']]);
+});
+
+test('from the keyboard alone a job is made, run, read, edited, disabled and brought back', () => on('#overview', async page => {
+  const type = text => page.keyboard.type(text), press = async (...keys) => { for (const key of keys) await page.keyboard.press(key); };
+  const tabTo = async (selector, most = 60) => {
+    for (let i = 0; i < most; i++) {
+      if (await page.evaluate(s => document.activeElement?.matches(s), selector)) return;
+      await press('Tab');
+    }
+    throw new Error('the keyboard does not reach ' + selector);
+  };
+  await page.waitForSelector('.tile');
+  await press('n');
+  await page.locator('[data-key=name]').waitFor();
+  await tabTo('[data-key=name]');
+  await type('by.keys');
+  await tabTo('[data-key=command]');
+  await type('echo typed');
+  await press('Control+s');
+  await page.getByRole('heading', { level: 1, name: 'by.keys', exact: true }).waitFor();
+  await press('r');
+  await page.getByRole('dialog').waitFor();
+  await press('Enter');
+  await page.getByLabel('stdout of the run').getByText('typed').waitFor();
+  await press('e');
+  await page.locator('[data-key=description]').waitFor();
+  await tabTo('[data-key=description]');
+  await type('by hand');
+  await press('Control+s');
+  await page.getByRole('dialog').getByText('by hand').waitFor();
+  await press('Enter');
+  await page.getByRole('heading', { level: 1, name: 'by.keys', exact: true }).waitFor();
+  await press('Control+k');
+  await page.getByRole('combobox', { name: 'Job, page or action' }).waitFor();
+  await type('disable by.keys');
+  await press('Enter');
+  await page.locator('.title .badge.disabled').waitFor();
+  await tabTo('.toast-act', 200);
+  await press('Enter');
+  await until(async () => (await chronos.job('by.keys')).disabled === false, 'it is brought back');
+  assert.equal((await chronos.job('by.keys')).description, 'by hand');
+}));
+
+test('policies are in the form; jobs are paused, backfilled, exported and imported', async () => {
+  await chronos.put({ name: 'rules', command: 'true', ...yearly }, { name: 'rules.past', command: 'sleep 0.1', retries: 0, schedule: 'R/2020-01-01T00:00:00Z/P1D' });
+  await on('#jobs/rules/edit', async page => {
+    await page.getByText('Beyond the original').click();
+    await page.getByLabel('Overlap', { exact: true }).selectOption('skip');
+    await page.getByLabel('Retry after', { exact: true }).fill('PT2M');
+    await page.getByRole('button', { name: 'Add label' }).click();
+    await page.getByLabel('Labels 1, key').fill('team');
+    await page.getByLabel('Labels 1, value').fill('data');
+    await page.getByRole('button', { name: 'Review and save' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
+    await page.locator('.facts').getByText('team=data').waitFor();
+    const { overlap, retryDelay, labels } = await chronos.job('rules');
+    assert.deepEqual([overlap, labels, /^PT/.test(retryDelay)], ['skip', { team: 'data' }, true]);
+    await page.locator('.menu summary').click();
+    await page.getByRole('button', { name: 'Pause until' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Pause' }).click();
+    await page.getByText('Paused until').waitFor();
+    await page.locator('.menu summary').click();
+    await page.getByRole('button', { name: 'Resume' }).click();
+    await page.getByText('Paused until').waitFor({ state: 'hidden' });
+    await page.goto(chronos.url + '#jobs/rules.past');
+    await page.locator('.menu summary').click();
+    await page.getByRole('button', { name: 'Backfill' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Start' }).click();
+    await until(async () => (await chronos.runs('rules.past')).history.filter(r => r.kind === 'backfill').length === 7, 'a week has run once more');
+    await page.goto(chronos.url + '#jobs?q=rules');
+    await page.getByText(/^2 of/).waitFor();
+    await page.locator('.menu summary').click();
+    const download = page.waitForEvent('download');
+    await page.getByRole('button', { name: 'Export these' }).click();
+    const docs = JSON.parse(await readFile(await (await download).path(), 'utf8'));
+    assert.deepEqual(docs.map(d => d.name), ['rules', 'rules.past']);
+    docs[0].description = 'imported';
+    docs.push({ ...docs[0], name: 'rules.new' });
+    await page.locator('.menu summary').click();
+    const chooser = page.waitForEvent('filechooser');
+    await page.getByRole('button', { name: 'Import' }).click();
+    await (await chooser).setFiles({ name: 'jobs.json', mimeType: 'application/json', buffer: Buffer.from(JSON.stringify(docs)) });
+    const plan = page.getByRole('dialog');
+    await plan.getByText('1 new job').waitFor();
+    await plan.getByText('1 job changed').waitFor();
+    await plan.getByText('1 job as it is already').waitFor();
+    await plan.getByRole('button', { name: 'Import 2 jobs' }).click();
+    await seen(page, 'rules.new');
+    assert.equal((await chronos.job('rules')).description, 'imported');
+  });
+});
+
+test('the page of the cluster says what runs where and why runs wait', async () => {
+  await chronos.put({ name: 'cl.runs', command: 'sleep 300', ...yearly }, { name: 'cl.waits', command: 'true', cpus: 4096, ...yearly });
+  await chronos.json('scheduler/pool/cl', { method: 'PUT', headers: { 'Content-Type': 'application/json' }, body: '{"slots":2}' });
+  await chronos.run('cl.runs');
+  await chronos.run('cl.waits');
+  await until(async () => (await chronos.runs('cl.runs')).open[0]?.state === 'active', 'it runs');
+  await on('#cluster', async page => {
+    const panel = title => page.locator(`.panel:has(h2:text-is("${title}"))`);
+    await panel('Where runs are').getByRole('link', { name: 'cl.runs' }).waitFor();
+    await panel('Why runs wait').locator('li', { has: page.getByRole('link', { name: 'cl.waits' }) }).getByText(/cpus|CPU/).first().waitFor();
+    await panel('Pools').getByRole('cell', { name: 'cl', exact: true }).waitFor();
+    await panel('Instances').getByText('leads').waitFor();
+    await panel('This instance').locator('.badge').first().waitFor();
+  });
+  await chronos.json('scheduler/task/kill/cl.runs', { method: 'DELETE' });
 });

@@ -1,0 +1,73 @@
+import { attempt, Sender } from './actions.js';
+import * as api from './api.js';
+import { button, dialog, field, h, replace, toast } from './dom.js';
+import { plural, time, viewerZone } from './format.js';
+
+const localText = ms => { const d = new Date(ms); return new Date(d - d.getTimezoneOffset() * 60e3).toISOString().slice(0, 16); };
+const instantOf = input => new Date(input.value).toISOString();
+
+// ask shows a form and sends what it says, until that is done or given up.
+function ask(title, verb, fields, send) {
+  return dialog(title, (done, el) => {
+    const go = h('button', { type: 'submit', class: 'button primary' }, verb), sender = new Sender(go);
+    sender.within(el);
+    return h('form', { submit: async event => { event.preventDefault(); if (await sender.send(send)) done(true); } },
+      h('div', { class: 'dialog-body' }, fields, sender.note), h('div', { class: 'dialog-foot' }, button('Cancel', () => done()), go));
+  });
+}
+
+const moment = ms => h('input', { type: 'datetime-local', value: localText(ms), required: true });
+
+// askPause asks until when a job rests.
+export async function askPause(row) {
+  const until = moment(Date.now() + 864e5);
+  if (await ask(`Pause ${row.name}`, 'Pause', field('Until', until, `In ${viewerZone}. What falls due until then is skipped; runs under way go on.`), options => api.pause(row.name, instantOf(until), options))) toast('Paused.');
+}
+
+// askBackfill asks which instants that have passed run once more.
+export async function askBackfill(row, then) {
+  const from = moment(Date.now() - 7 * 864e5), to = moment(Date.now());
+  const fields = [h('p', {}, 'Each instant of its schedule in this time runs once more, one after the other.'), field('From', from, `In ${viewerZone}`), field('To', to, 'Not included')];
+  if (!await ask(`Backfill ${row.name}`, 'Start', fields, options => api.backfill(row.name, { from: instantOf(from), to: instantOf(to) }, options))) return;
+  toast('The backfill has begun.');
+  then();
+}
+
+// showBackfill shows how far the backfill of a job is, and returns whether there is one.
+export async function showBackfill(place, name, mayEdit, options) {
+  try {
+    const b = await api.backfillOf(name, options);
+    const done = b.total - b.left - b.running;
+    replace(place, h('section', { class: 'panel' }, h('div', { class: 'panel-head' }, h('h2', {}, 'Backfill'), h('span', { class: 'dim' }, `${done} of ${plural(b.total, 'instant')}`),
+      mayEdit && button('Stop', () => attempt(() => api.stopBackfill(name), 'The backfill was stopped. What is open goes on.'), 'small')),
+    h('p', { class: 'pad' }, h('progress', { max: b.total, value: done, 'aria-label': 'Progress of the backfill' }), b.next && [' next: ', time(Date.parse(b.next))])));
+    return true;
+  } catch (err) {
+    if (err.name === 'AbortError') throw err;
+    replace(place);
+    return false;
+  }
+}
+
+const quoted = text => `'${text.replaceAll("'", "'\\''")}'`;
+
+// copyText puts a text on the clipboard, which only secure pages have; others select it.
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = h('textarea', { value: text, 'aria-hidden': 'true' });
+    (document.querySelector('dialog[open]') ?? document.body).append(area);
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+}
+
+// copyCurl copies the command that makes the job as it is.
+export async function copyCurl(name) {
+  await attempt(async () => {
+    const doc = await api.document(name);
+    await copyText(`curl -H 'Content-Type: application/json' ${quoted(String(api.postURL(doc)))} \\\n  -d ${quoted(JSON.stringify(doc))}`);
+  }, 'Copied: a command that makes this job as it is.');
+}
