@@ -7,10 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/chronos-go/chronos/internal/kubetest"
 )
 
 func TestPlainAndTLSAreServedTogether(t *testing.T) {
@@ -211,5 +215,61 @@ func TestFailingListenerEndsTheProgram(t *testing.T) {
 	}
 	if d.seat.current() != nil {
 		t.Error("it still leads")
+	}
+}
+
+// TestProgramOnKubernetes runs the whole of it against the double of a cluster: a kubeconfig, the state in a file, a job
+// through the API, its output, what can't run, and a restart.
+func TestProgramOnKubernetes(t *testing.T) {
+	t.Parallel()
+	s := kubetest.NewServer(t, kubetest.Options{Token: "sesame"})
+	s.TaskKey(annotationTask)
+	s.SetBehaviour(func(p kubetest.Pod) kubetest.Outcome {
+		return kubetest.Outcome{Exit: map[bool]int{true: 3}[slices.Contains(p.Command, "exit 3")], Log: "hello from " + strings.Join(p.Command, " ") + "\n"}
+	})
+	kubeconfig := filepath.Join(t.TempDir(), "config")
+	text := "current-context: x\ncontexts: [{name: x, context: {cluster: c, user: u}}]\nclusters: [{name: c, cluster: {server: \"" + s.URL() + "\"}}]\nusers: [{name: u, user: {token: sesame}}]\n"
+	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data := t.TempDir()
+	args := []string{"--master", "k8s://" + kubeconfig, "--data_dir", data, "--kubernetes_image", "busybox", "--http_address", "127.0.0.1"}
+	d := startDaemon(t, args...)
+	awaitRole(t, d, roleLeader)
+	post := func(document string) int {
+		res, _ := d.ask(t, 0, http.MethodPost, "/scheduler/iso8601", document)
+		return res.StatusCode
+	}
+	history := func(name string) string {
+		_, body := d.ask(t, 0, http.MethodGet, "/scheduler/runs/"+name, "")
+		return body
+	}
+	if got := post(`{"name":"good","command":"echo $HOME","schedule":"R1//PT1H"}`); got != http.StatusNoContent {
+		t.Fatalf("the job is answered with %d", got)
+	}
+	if got := post(`{"name":"bad","command":"exit 3","retries":0,"schedule":"R1//PT1H"}`); got != http.StatusNoContent {
+		t.Fatalf("the job is answered with %d", got)
+	}
+	if got := post(`{"name":"never","command":"x","executor":"/bin/e","schedule":"R1//PT1H"}`); got != http.StatusBadRequest {
+		t.Errorf("a job that can't run here is answered with %d, want 400", got)
+	}
+	d.until(t, "the ends of both runs", func() bool {
+		return strings.Contains(history("good"), `"state":"finished"`) && strings.Contains(history("bad"), `"exit":3`)
+	})
+	run := d.seat.current().view().job("good").history[0].ID
+	if _, body := d.ask(t, 0, http.MethodGet, "/scheduler/run/"+url.PathEscape(run)+"/stdout", ""); body != "hello from /bin/sh -c echo $HOME\n" {
+		t.Errorf("stdout = %q", body)
+	}
+	if _, body := d.ask(t, 0, http.MethodGet, "/scheduler/run/"+url.PathEscape(run)+"/stderr", ""); body != oneOutput {
+		t.Errorf("stderr = %q", body)
+	}
+	if _, body := d.ask(t, 0, http.MethodGet, "/health", ""); !strings.Contains(body, `"kubernetes":{"server":"`+s.URL()) || !strings.Contains(body, `"status":"ok"`) {
+		t.Errorf("health = %s", body)
+	}
+	d.stop()
+	d = startDaemon(t, args...)
+	awaitRole(t, d, roleLeader)
+	if !strings.Contains(history("good"), `"state":"finished"`) || len(s.Starts()) != 2 {
+		t.Errorf("after a restart: history %s, started %v", history("good"), s.Starts())
 	}
 }

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
+	"strings"
 )
 
 // nodeLabelOf is the label of nodes that stands for an attribute of agents.
@@ -29,7 +32,58 @@ func (s *kubeSession) extraOf(task string) (podExtra, error) {
 		return podExtra{}, nil // it was deleted, and its run is about to be killed
 	}
 	terms, err := s.nodeTerms(j.Constraints)
-	return podExtra{highPriority: j.HighPriority, nodes: terms}, err
+	return podExtra{highPriority: j.HighPriority, nodes: terms, patterns: slices.ContainsFunc(j.Constraints, isPattern)}, err
+}
+
+func isPattern(c Constraint) bool { return c.Operator == "LIKE" || c.Operator == "UNLIKE" }
+
+// nodesText is what terms say, to be compared with what they said when a pod was made.
+func nodesText(terms []nodeTerm) string {
+	var parts []string
+	for _, t := range terms {
+		parts = append(parts, t.label+" "+t.operator+" "+strings.Join(t.values, ","))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// moved has a pod made anew that waits for a node, if its job's patterns match other nodes than when it was made: its
+// own terms can't be changed.
+func (s *kubeSession) moved(p *kubePod) {
+	o := p.object
+	if o == nil || p.busy || p.ended || o.deleted() || o.Spec.NodeName != "" || o.Metadata.Annotations[annotationNodes] == "" {
+		return
+	}
+	extra, err := s.extraOf(p.task)
+	if now := nodesText(extra.nodes); err != nil || now == "" || now == o.Metadata.Annotations[annotationNodes] {
+		return
+	}
+	p.busy = true
+	s.calls.put(func(ctx context.Context) {
+		last, err := s.k.moveOn(ctx, o)
+		s.post(func() {
+			p.busy = false
+			if err == nil && s.pods[o.Metadata.Name] == p {
+				s.heard(last)
+			}
+		})
+	})
+}
+
+// moveOn deletes a pod as it is: one that has got a node meanwhile stays.
+func (k *kubeCluster) moveOn(ctx context.Context, p *podObject) (*podObject, error) {
+	path := k.client.podPath(p.Metadata.Name)
+	var marked, deleted podObject
+	err := k.call(ctx, kubeCall{method: http.MethodPatch, path: path, kind: strategicPatch, body: jsonObject{
+		"metadata": jsonObject{"uid": p.Metadata.UID, "annotations": jsonObject{annotationMoved: "the nodes that its constraints match have changed"}},
+	}}, &marked)
+	if err != nil || marked.Spec.NodeName != "" {
+		return &marked, err
+	}
+	err = k.call(ctx, kubeCall{method: http.MethodDelete, path: path, body: jsonObject{
+		"apiVersion": "v1", "kind": "DeleteOptions",
+		"preconditions": jsonObject{"uid": p.Metadata.UID, "resourceVersion": marked.Metadata.ResourceVersion},
+	}}, &deleted)
+	return &deleted, err
 }
 
 // nodeTerms says in Kubernetes' words where a job may run. It knows no patterns, so they stand for the values that they

@@ -117,6 +117,9 @@ func (o *podOptions) podFor(framework string, task *mesos.TaskInfo, extra podExt
 		spec["priorityClassName"] = o.priorityClass
 	}
 	requireNodes(spec, extra.nodes)
+	if extra.patterns {
+		objectAt(meta, "annotations")[annotationNodes] = nodesText(extra.nodes)
+	}
 	container := taskContainerOf(spec)
 	if err := o.fill(container, task); err != nil {
 		return nil, err
@@ -131,6 +134,7 @@ func (o *podOptions) podFor(framework string, task *mesos.TaskInfo, extra podExt
 type podExtra struct {
 	highPriority bool
 	nodes        []nodeTerm // all of which its node must meet
+	patterns     bool       // they stand for patterns, which may match others later
 }
 
 // wholeSeconds is at least one second: without any, a task would get no signal that it is to end.

@@ -453,6 +453,7 @@ func (s *kubeSession) nodesChanged() {
 	s.matches = nil
 	for _, name := range slices.Sorted(maps.Keys(s.pods)) {
 		s.tell(s.pods[name])
+		s.moved(s.pods[name])
 	}
 }
 

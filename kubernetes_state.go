@@ -23,6 +23,8 @@ const (
 	annotationJob     = kubeDomain + "job"       // the job's name
 	annotationKilled  = kubeDomain + "killed-at" // when somebody has asked for its end
 	annotationOverdue = kubeDomain + "overdue"   // why it is ended before it has started
+	annotationNodes   = kubeDomain + "nodes"     // what its job's patterns stood for among the nodes, where it has some
+	annotationMoved   = kubeDomain + "moved"     // why it is to be made anew, if it has no node yet
 
 	// resultFinalizer keeps a pod that somebody deletes until its end is stored.
 	resultFinalizer = kubeDomain + "result"
@@ -125,6 +127,8 @@ func (p *podObject) news() podNews {
 		return p.failed()
 	case c != nil && c.State.Running != nil:
 		return podNews{state: mesos.TASK_RUNNING}
+	case p.deleted() && p.Spec.NodeName == "" && p.Metadata.Annotations[annotationMoved] != "" && !p.killed():
+		return kubeRefusal(mesos.TASK_DROPPED, waitsForRoom, "%s", p.Metadata.Annotations[annotationMoved])
 	case p.deleted() && p.Spec.NodeName == "": // nothing was started, nor will be
 		return p.unstarted("the pod was deleted by somebody else before it had a node")
 	}

@@ -447,6 +447,26 @@ func TestConstraintsAreLabelsOfNodes(t *testing.T) {
 	})
 }
 
+// A pod that waits for a node is made anew when its patterns match other nodes: the same attempt, started once.
+func TestPatternsAreMatchedAgain(t *testing.T) {
+	t.Parallel()
+	onPods(t, "when a node gets a label", func(b *bench, s *kubetest.Server) {
+		s.Label("host-1", "rack", "r1")
+		s.SetBehaviour(podsThat(kubetest.Outcome{Unschedulable: "no room"}))
+		b.post(strings.Replace(onceJob, `"retries"`, `"constraints":[["rack","LIKE","r.*"]],"retries"`, 1))
+		b.wait(time.Second)
+		id := b.runNow("a")
+		b.wait(time.Minute)
+		s.SetBehaviour(podsThat(kubetest.Outcome{}))
+		s.Label("host-1", "rack", "r2")
+		b.wait(2 * time.Minute)
+		b.wantEnd("finished: ")
+		if made, started := s.Created()[id], s.Starts()[id]; made != 2 || started != 1 {
+			b.t.Errorf("made %d times and started %d times, want 2 and 1", made, started)
+		}
+	})
+}
+
 func TestOutputOfPods(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

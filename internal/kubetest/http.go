@@ -332,7 +332,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, p *pod, body []by
 func (s *Server) delete(w http.ResponseWriter, r *http.Request, p *pod, body []byte) {
 	var options struct {
 		GracePeriodSeconds *int
-		Preconditions      struct{ UID string }
+		Preconditions      struct{ UID, ResourceVersion string }
 	}
 	if len(body) > 0 {
 		if err := json.Unmarshal(body, &options); err != nil {
@@ -342,6 +342,10 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, p *pod, body []b
 	}
 	if uid := options.Preconditions.UID; uid != "" && uid != p.meta()["uid"] {
 		refuseObject(w, http.StatusConflict, "Conflict", "Precondition failed: UID in precondition: "+uid, p.name())
+		return
+	}
+	if v := options.Preconditions.ResourceVersion; v != "" && v != p.meta()["resourceVersion"] {
+		refuseObject(w, http.StatusConflict, "Conflict", "Precondition failed: ResourceVersion in precondition: "+v, p.name())
 		return
 	}
 	grace := 30
