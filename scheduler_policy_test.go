@@ -175,7 +175,7 @@ func TestRecipesOfTheJobReference(t *testing.T) {
 	})
 	scenario(t, "last week once more", func(b *bench) {
 		b.start().post(posted["rates"])
-		b.wait(28 * 24 * time.Hour)
+		b.wait(8 * 24 * time.Hour)
 		week := regexp.MustCompile(`"from":"(.*)","to":"(.*)"`).FindStringSubmatch(recipes)
 		from, err := time.Parse(time.RFC3339, week[1])
 		b.do("parse", err)
