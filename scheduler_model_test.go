@@ -44,7 +44,11 @@ func TestModel(t *testing.T) {
 		seed := *firstSeed + uint64(i)
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
-			onEachCluster(t, func(t *testing.T, c testCluster) { runModel(newBenchOn(t, c), seed) })
+			clusters := onQuickClusters
+			if i < 2 {
+				clusters = onEachCluster
+			}
+			clusters(t, func(t *testing.T, c testCluster) { runModel(newBenchOn(t, c), seed) })
 		})
 	}
 }

@@ -78,9 +78,13 @@ func (p policied) document() string {
 // each second at what is under way.
 func TestPoliciesHold(t *testing.T) {
 	t.Parallel()
-	for i := range inForm(8, 100) {
+	for i := range inForm(5, 100) {
 		seed := *firstSeed + uint64(i)
-		scenario(t, fmt.Sprint("seed ", seed), func(b *bench) { runPolicies(b, seed) })
+		clusters := onQuickClusters
+		if i == 0 {
+			clusters = onEachCluster
+		}
+		scenarioOn(t, clusters, fmt.Sprint("seed ", seed), func(b *bench) { runPolicies(b, seed) })
 	}
 }
 

@@ -67,6 +67,15 @@ func onMesos(t *testing.T, f func(*testing.T, testCluster)) {
 	})
 }
 
+// onQuickClusters leaves Kubernetes to the long form, for tests in which much happens: its double takes its time.
+func onQuickClusters(t *testing.T, f func(*testing.T, testCluster)) {
+	if *long {
+		onEachCluster(t, f)
+		return
+	}
+	onMesos(t, f)
+}
+
 // doubleCluster is the double of a master with an agent of the same size as that of fakeCluster.
 // Nothing on the way takes time, and its allocator never sleeps.
 type doubleCluster struct {

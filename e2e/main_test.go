@@ -21,7 +21,7 @@ const (
 	// repository is where the program's source is.
 	repository = ".."
 	// atOnce is how many tests run at a time if -parallel does not say.
-	atOnce = 3
+	atOnce = 4
 )
 
 // late says that something did not happen in time. That nothing is lost and nothing runs twice holds on any machine; that
