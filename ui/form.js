@@ -174,8 +174,8 @@ export class Form {
   }
 
   told() {
+    this.judge(); // first, because whoever is told looks whether a field is left that is wrong
     this.changed(this.doc);
-    this.judge();
   }
 
   value(path) {
