@@ -25,6 +25,7 @@ type model struct {
 	crashes atomic.Bool
 	jobs    map[string]*modelJob
 	deleted map[string]bool // names that were ever deleted
+	given   map[string]*Run // what runs by hand were given, by id
 	ledger  *ledger
 	metrics *metrics
 }
@@ -55,7 +56,7 @@ func TestModel(t *testing.T) {
 
 func runModel(b *bench, seed uint64) {
 	m := &model{bench: b, random: rand.New(&lockedSource{source: rand.NewPCG(seed, 0)}), jobs: map[string]*modelJob{}, deleted: map[string]bool{},
-		ledger: newLedger(), metrics: newMetrics("test")}
+		given: map[string]*Run{}, ledger: newLedger(), metrics: newMetrics("test")}
 	m.cfg.historyKeep, m.cfg.historySize = 1<<20, 1<<40
 	m.cfg.batchSize, m.cfg.mostByHand, m.cfg.late = modelBatch, modelByHand, time.Minute
 	m.cfg.observe = func(e jobEvent) {
@@ -175,7 +176,7 @@ func (m *model) step() {
 	m.crashes.Store(true)
 	name := fmt.Sprint("job", m.random.IntN(8))
 	v := m.s.view().job(name)
-	switch n := m.random.IntN(22); {
+	switch n := m.random.IntN(23); {
 	case n < 6:
 		m.postJob(name, v)
 	case n < 9:
@@ -207,6 +208,8 @@ func (m *model) step() {
 		m.s.startBackfill(m.t.Context(), name, backfillRequest{from: now.Add(-10 * time.Minute), to: now, atOnce: 1 + m.random.IntN(2)})
 	case n == 20:
 		m.s.putPool(m.t.Context(), "p", m.random.IntN(3)) // also of a job that waits for ever, until calm
+	case n == 22:
+		m.tryPost(fmt.Sprintf(`{"name":"spread","command":"x","schedule":"H/%d * * * *"%s}`, 1+m.random.IntN(4), m.policy()))
 	case n == 19:
 		m.s.resumeJob(m.t.Context(), name)
 	case n == 17:
@@ -229,7 +232,14 @@ func (m *model) startByHand(name string, times int) {
 				}
 			}
 		}
-		id, err := m.s.runJob(m.t.Context(), name, "by hand "+strings.Repeat("x", m.random.IntN(300)), m.chance(50))
+		given := &Run{Args: "by hand " + strings.Repeat("x", m.random.IntN(300)), HasArgs: m.chance(50), By: "someone"}
+		if m.chance(50) {
+			given.Env, given.Why = []EnvVar{{"GIVEN", fmt.Sprint(times)}}, fmt.Sprint("reason ", m.random.IntN(1000))
+		}
+		id, err := m.s.startRun(m.t.Context(), name, given)
+		if err == nil {
+			m.given[id] = given
+		}
 		switch {
 		case waiting < 0 && !errors.Is(err, errNotFound) || waiting >= modelByHand && !errors.Is(err, errCrowded):
 			if err == nil || !errors.Is(err, errNoLeader) && !strings.Contains(err.Error(), "crash") {
@@ -363,6 +373,9 @@ func (m *model) compare() {
 			recorded[r.ID]++
 			if recorded[r.ID] > 1 && r.Count == 0 {
 				m.t.Errorf("run %q is in the history %d times", r.ID, recorded[r.ID])
+			}
+			if g := m.given[r.ID]; g != nil && (r.By != g.By || r.Why != g.Why || !slices.Equal(r.Env, g.Env)) {
+				m.t.Errorf("run %q was given %v because of %q by %q, and has %v, %q, %q", r.ID, g.Env, g.Why, g.By, r.Env, r.Why, r.By)
 			}
 			n := m.cluster.launchCounts()[r.ID]
 			if n > 0 && (r.State == runMissed || r.State == runSkipped) {
