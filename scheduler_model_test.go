@@ -209,7 +209,7 @@ func (m *model) step() {
 	case n == 20:
 		m.s.putPool(m.t.Context(), "p", m.random.IntN(3)) // also of a job that waits for ever, until calm
 	case n == 22:
-		m.tryPost(fmt.Sprintf(`{"name":"spread","command":"x","schedule":"H/%d * * * *"%s}`, 1+m.random.IntN(4), m.policy()))
+		m.tryPost(fmt.Sprintf(`{"name":"spread","command":"x","schedule":"H/%d * * * *"%s}`, 5+m.random.IntN(20), m.policy()))
 	case n == 19:
 		m.s.resumeJob(m.t.Context(), name)
 	case n == 17:

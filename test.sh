@@ -110,6 +110,19 @@ test_all() {
 	run_tests -race -tags services -timeout 30m "$@" ./...
 }
 
+# lint_and_test lints while the tests run, because these also wait for servers and browsers, and reports it after them.
+lint_and_test() {
+	local report failed=
+	report=$(mktemp)
+	# shellcheck disable=SC2064
+	trap "rm -f '$report'" EXIT
+	(lint) >"$report" 2>&1 &
+	test_all "$@" || failed=yes
+	wait $! || failed=yes
+	cat "$report"
+	[ -z "$failed" ]
+}
+
 # Each process of the program that the tests start records its coverage, and so do the tests in the root. The race
 # detector is left out, because counting beside it takes twice the time.
 test_covered() {
@@ -179,10 +192,7 @@ case $form in
 all | cover) install_schemathesis ;;
 esac
 case $form in
-all)
-	lint
-	test_all "$@"
-	;;
+all) lint_and_test "$@" ;;
 cover) test_covered "$@" ;;
 long)
 	lint
