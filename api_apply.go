@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -31,25 +32,18 @@ func (a *api) exportJobs(c *call) error {
 }
 
 // applyJobs has jobs be as their documents say, all of them or none, and answers with what that has changed.
-func (a *api) applyJobs(c *call) error {
-	set, err := a.postedSet(c)
-	if err != nil {
-		return err
-	}
-	answer, err := c.scheduler.applySet(c.r.Context(), set)
-	if err != nil {
-		return explainSet(err)
-	}
-	return c.reply(typeJSON, []byte(answer))
-}
+func (a *api) applyJobs(c *call) error { return a.answerSet(c, c.scheduler.applySet) }
 
 // planJobs answers with what applyJobs would change.
-func (a *api) planJobs(c *call) error {
+func (a *api) planJobs(c *call) error { return a.answerSet(c, c.scheduler.planSet) }
+
+// answerSet answers with what is done with the set of a call.
+func (a *api) answerSet(c *call, do func(context.Context, jobSet) (string, error)) error {
 	set, err := a.postedSet(c)
 	if err != nil {
 		return err
 	}
-	answer, err := c.scheduler.planSet(c.r.Context(), set)
+	answer, err := do(c.r.Context(), set)
 	if err != nil {
 		return explainSet(err)
 	}

@@ -63,15 +63,19 @@ func (o *setOptions) request(paths []string) ([]byte, error) {
 	}{o.name, o.take, o.prune, documents}), nil
 }
 
+// plan reads the files of a command line, and asks what having the jobs so would change.
+func (o *setOptions) plan(ctx context.Context, c *invocation) (body []byte, p setPlan, err error) {
+	if body, err = o.request(c.args); err == nil {
+		p, err = c.plan(ctx, body)
+	}
+	return body, p, err
+}
+
 // diffCommand says what apply would change.
 func diffCommand(fs *flag.FlagSet) func(context.Context, *invocation) error {
 	o := setFlags(fs)
 	return func(ctx context.Context, c *invocation) error {
-		body, err := o.request(c.args)
-		if err != nil {
-			return err
-		}
-		plan, err := c.plan(ctx, body)
+		_, plan, err := o.plan(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -90,11 +94,7 @@ func applyCommand(fs *flag.FlagSet) func(context.Context, *invocation) error {
 	o := setFlags(fs)
 	dryRun := fs.Bool("dry-run", false, "show the plan, and change nothing")
 	return func(ctx context.Context, c *invocation) error {
-		body, err := o.request(c.args)
-		if err != nil {
-			return err
-		}
-		plan, err := c.plan(ctx, body)
+		body, plan, err := o.plan(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -160,9 +160,7 @@ func (c *invocation) apply(ctx context.Context, body []byte) (p setPlan, err err
 		if err == nil || answered && failed.status != http.StatusBadGateway && failed.status != http.StatusServiceUnavailable && failed.status != http.StatusGatewayTimeout {
 			return p, err
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		if !rest(ctx, pause) {
 			return p, fmt.Errorf("it is not known whether the jobs were applied, all or none; look with chronos diff, or repeat the command: %w", err)
 		}
 	}

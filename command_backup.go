@@ -122,7 +122,7 @@ func restoreCommand(ctx context.Context, args []string, stdin io.Reader, stdout 
 	return err
 }
 
-// send makes a running instance restore a document. Faults of the document are found here while it
+// restore makes a running instance restore a document. Faults of the document are found here while it
 // is sent, and abort the request.
 func (a stateAccess) restore(ctx context.Context, document io.Reader) (backupSummary, error) {
 	query := url.Values{}
