@@ -36,21 +36,7 @@ func (s *kubeSession) letGo(p *kubePod) {
 	if p.busy || object.stored() && !free {
 		return
 	}
-	p.busy = true
-	s.calls.put(func(ctx context.Context) {
-		last, err := s.k.settle(ctx, object, free)
-		s.post(func() {
-			p.busy = false
-			switch {
-			case refusedWith(err, http.StatusNotFound):
-				s.gone(object.Metadata.Name, nil)
-			case err != nil && ctx.Err() == nil:
-				s.k.log.Warn("mark a pod as stored", "pod", object.Metadata.Name, "error", err)
-			case err == nil && s.pods[object.Metadata.Name] == p:
-				s.heard(last)
-			}
-		})
-	})
+	s.change(p, "mark a pod as stored", func(ctx context.Context) (*podObject, error) { return s.k.settle(ctx, object, free) })
 }
 
 // settle marks a pod as stored, and takes our finalizer off if it is free to go.
@@ -151,16 +137,5 @@ func (s *kubeSession) dropKept(job string) {
 
 func (s *kubeSession) remove(p *kubePod) {
 	object := p.object
-	p.busy = true
-	s.calls.put(func(ctx context.Context) {
-		err := s.k.removePod(ctx, object)
-		s.post(func() {
-			p.busy = false
-			if refusedWith(err, http.StatusNotFound) {
-				s.gone(object.Metadata.Name, nil)
-			} else if err != nil && ctx.Err() == nil {
-				s.k.log.Warn("delete an ended pod", "pod", object.Metadata.Name, "error", err)
-			}
-		})
-	})
+	s.change(p, "delete an ended pod", func(ctx context.Context) (*podObject, error) { return nil, s.k.removePod(ctx, object) })
 }

@@ -307,20 +307,8 @@ func (s *kubeSession) end(p *kubePod, annotation, text string, grace time.Durati
 	if p.busy || marked && object.deleted() {
 		return
 	}
-	p.busy = true
-	s.calls.put(func(ctx context.Context) {
-		last, err := s.k.end(ctx, object, annotation, text, marked, grace)
-		s.post(func() {
-			p.busy = false
-			switch {
-			case refusedWith(err, http.StatusNotFound):
-				s.gone(object.Metadata.Name, nil)
-			case err != nil && ctx.Err() == nil:
-				s.k.log.Warn("end a pod", "pod", object.Metadata.Name, "task", p.task, "error", err)
-			case err == nil && s.pods[object.Metadata.Name] == p:
-				s.heard(last)
-			}
-		})
+	s.change(p, "end a pod", func(ctx context.Context) (*podObject, error) {
+		return s.k.end(ctx, object, annotation, text, marked, grace)
 	})
 }
 

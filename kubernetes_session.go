@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -126,6 +127,27 @@ func (s *kubeSession) perform(ctx context.Context) {
 	}
 }
 
+// change sends a request about a pod, of which no other is under way, and takes in what the pod is like afterwards, nil if the
+// request does not say. What fails is done again by sweep.
+func (s *kubeSession) change(p *kubePod, what string, do func(context.Context) (*podObject, error)) {
+	name := p.object.Metadata.Name
+	p.busy = true
+	s.calls.put(func(ctx context.Context) {
+		last, err := do(ctx)
+		s.post(func() {
+			p.busy = false
+			switch {
+			case refusedWith(err, http.StatusNotFound):
+				s.gone(name, nil)
+			case err != nil && ctx.Err() == nil:
+				s.k.log.Warn(what, "pod", name, "task", p.task, "error", err)
+			case last != nil && err == nil && s.pods[name] == p:
+				s.heard(last)
+			}
+		})
+	})
+}
+
 func (s *kubeSession) serve(ctx context.Context, m kubeMail) {
 	switch {
 	case m.fn != nil:
@@ -175,7 +197,7 @@ func (s *kubeSession) follow(ctx context.Context, at string) {
 		if time.Since(began) > kubeLastRetry {
 			retry.reset()
 		}
-		if err != nil && !refusedWith(err, 410) && !rest(ctx, retry.next()) {
+		if err != nil && !refusedWith(err, http.StatusGone) && !rest(ctx, retry.next()) {
 			return
 		}
 		list := make(chan int, 1)
@@ -288,7 +310,7 @@ func (s *kubeSession) endStranger(p *podObject) {
 		if err == nil && !p.deleted() {
 			err = s.k.removePod(ctx, p)
 		}
-		if err != nil && !refusedWith(err, 404) && ctx.Err() == nil {
+		if err != nil && !refusedWith(err, http.StatusNotFound) && ctx.Err() == nil {
 			s.k.log.Warn("end a pod without a run", "pod", p.Metadata.Name, "error", err)
 		}
 	})
