@@ -32,14 +32,8 @@ type secretCluster struct {
 
 	mu      sync.Mutex
 	handle  func(*sched.Event) // of the subscription
-	waiting []orderedCall
-	reading bool // a goroutine is at work on what waits
-}
-
-// An orderedCall is a call that waits for the one before it.
-type orderedCall struct {
-	call *sched.Call
-	done func(error)
+	waiting []queuedCall       // each waits for the one before it
+	reading bool               // a goroutine is at work on what waits
 }
 
 func (c *secretCluster) run(ctx context.Context, frameworkID string, handle func(*sched.Event)) error {
@@ -56,7 +50,7 @@ func (c *secretCluster) send(call *sched.Call, done func(error)) {
 		c.cluster.send(call, done)
 		return
 	}
-	c.waiting = append(c.waiting, orderedCall{call, done})
+	c.waiting = append(c.waiting, queuedCall{call, done})
 	if !c.reading {
 		c.reading = true
 		go guarded(c.log, "reading of secrets", func() error { c.sendWaiting(c.handle); return nil })
@@ -83,11 +77,10 @@ func (c *secretCluster) sendWaiting(handle func(*sched.Event)) {
 		c.waiting = c.waiting[1:]
 		c.mu.Unlock()
 		err := guarded(c.log, "reading of secrets", func() error { c.fill(next.call, handle); return nil })
-		switch {
-		case err == nil:
+		if err == nil {
 			c.cluster.send(next.call, next.done)
-		case next.done != nil:
-			next.done(fmt.Errorf("%w: %w", errNotSent, err))
+		} else {
+			next.answer(fmt.Errorf("%w: %w", errNotSent, err))
 		}
 	}
 }

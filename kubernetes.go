@@ -162,11 +162,9 @@ func (k *kubeCluster) send(call *sched.Call, done func(error)) {
 	k.mu.Lock()
 	s := k.session
 	k.mu.Unlock()
-	if s != nil && s.mail.put(kubeMail{call: call, done: done}) {
-		return
-	}
-	if done != nil {
-		go guarded(k.log, "refusal of a call", func() error { done(errNotSent); return nil }) // it may wait for whoever called send
+	c := queuedCall{call, done}
+	if s == nil || !s.mail.put(clusterMail{queuedCall: c}) {
+		c.refuse(k.log)
 	}
 }
 

@@ -24,19 +24,6 @@ const (
 	kubeAgent = "kubernetes"
 )
 
-// kubeMail is a message to a session's loop: a call, or what has become of a request.
-type kubeMail struct {
-	call *sched.Call
-	done func(error)
-	fn   func()
-}
-
-func (m kubeMail) answer(err error) {
-	if m.done != nil {
-		m.done(err)
-	}
-}
-
 // A kubeSession is one subscription. Its fields belong to the goroutine of loop; requests are sent by
 // others, which tell it by mail.
 type kubeSession struct {
@@ -45,7 +32,7 @@ type kubeSession struct {
 	framework string
 	handle    func(*sched.Event)
 	fail      context.CancelCauseFunc
-	mail      *mailbox[kubeMail]
+	mail      *mailbox[clusterMail]
 	calls     *mailbox[func(context.Context)]
 	wg        sync.WaitGroup
 
@@ -75,7 +62,7 @@ type kubePod struct {
 func newKubeSession(k *kubeCluster, framework string, handle func(*sched.Event), fail context.CancelCauseFunc) *kubeSession {
 	return &kubeSession{
 		k: k, id: "kubernetes-" + randomHex(), framework: framework, handle: handle, fail: fail,
-		mail: newMailbox[kubeMail](), calls: newMailbox[func(context.Context)](),
+		mail: newMailbox[clusterMail](), calls: newMailbox[func(context.Context)](),
 		pods: map[string]*kubePod{}, relist: make(chan struct{}, 1), sweeps: time.NewTimer(sweepEvery),
 	}
 }
@@ -83,7 +70,7 @@ func newKubeSession(k *kubeCluster, framework string, handle func(*sched.Event),
 // begin runs f in a goroutine of the session, which ends if that panics.
 func (s *kubeSession) begin(f func()) { begin(&s.wg, s.k.log, "Kubernetes", s.fail, f) }
 
-func (s *kubeSession) post(fn func()) { s.mail.put(kubeMail{fn: fn}) }
+func (s *kubeSession) post(fn func()) { s.mail.put(clusterMail{fn: fn}) }
 
 // loop subscribes, reports the pods that there are, and serves until ctx ends.
 func (s *kubeSession) loop(ctx context.Context, pods []podObject, at string) {
@@ -148,7 +135,7 @@ func (s *kubeSession) change(p *kubePod, what string, do func(context.Context) (
 	})
 }
 
-func (s *kubeSession) serve(ctx context.Context, m kubeMail) {
+func (s *kubeSession) serve(ctx context.Context, m clusterMail) {
 	switch {
 	case m.fn != nil:
 		m.fn()

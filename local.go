@@ -226,7 +226,7 @@ func (l *localCluster) run(ctx context.Context, frameworkID string, handle func(
 	l.session = nil
 	l.mu.Unlock()
 	for _, m := range s.mail.close() {
-		m.refuse()
+		m.answer(errNotSent)
 	}
 	s.wg.Wait()
 	l.keepers.dismiss()
@@ -241,13 +241,9 @@ func (l *localCluster) send(call *sched.Call, done func(error)) {
 	l.mu.Lock()
 	s := l.session
 	l.mu.Unlock()
-	if s != nil && s.mail.put(localMail{call: call, done: done}) {
-		return
-	}
-	if done != nil {
-		// Nobody waits for it: it is the caller's own function, and the
-		// contract forbids calling it from here.
-		go guarded(l.log, "refusal of a call", func() error { done(errNotSent); return nil })
+	c := queuedCall{call, done}
+	if s == nil || !s.mail.put(clusterMail{queuedCall: c}) {
+		c.refuse(l.log)
 	}
 }
 

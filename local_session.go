@@ -15,21 +15,6 @@ import (
 	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
-// localMail is a message to a session's loop: a call, or what has happened to a run.
-type localMail struct {
-	call *sched.Call
-	done func(error)
-	fn   func()
-}
-
-func (m localMail) answer(err error) {
-	if m.done != nil {
-		m.done(err)
-	}
-}
-
-func (m localMail) refuse() { m.answer(errNotSent) }
-
 // A localSession is one subscription. Its fields belong to the goroutine of loop;
 // the goroutines that attend the runs tell it by mail.
 type localSession struct {
@@ -38,7 +23,7 @@ type localSession struct {
 	framework string
 	handle    func(*sched.Event)
 	fail      context.CancelCauseFunc
-	mail      *mailbox[localMail]
+	mail      *mailbox[clusterMail]
 	janitor   *mailbox[chore]
 	wg        sync.WaitGroup
 
@@ -79,7 +64,7 @@ func newLocalSession(l *localCluster, epoch int64, framework string, handle func
 	wake.Stop()
 	return &localSession{
 		l: l, epoch: epoch, framework: framework, handle: handle, fail: fail,
-		mail: newMailbox[localMail](), janitor: l.chores,
+		mail: newMailbox[clusterMail](), janitor: l.chores,
 		live: make(map[string]*liveRun), rescinded: make(map[string]bool), wake: wake,
 	}
 }
@@ -109,19 +94,19 @@ func (s *localSession) loop(ctx context.Context) {
 	}
 }
 
-func (s *localSession) serve(ctx context.Context, m localMail) {
+func (s *localSession) serve(ctx context.Context, m clusterMail) {
 	switch {
 	case m.fn != nil:
 		m.fn()
 	case ctx.Err() != nil:
-		m.refuse()
+		m.answer(errNotSent)
 	default:
 		s.call(ctx, m.call)
 		m.answer(nil)
 	}
 }
 
-func (s *localSession) post(fn func()) { s.mail.put(localMail{fn: fn}) }
+func (s *localSession) post(fn func()) { s.mail.put(clusterMail{fn: fn}) }
 
 func (s *localSession) call(ctx context.Context, call *sched.Call) {
 	switch call.Type {

@@ -31,12 +31,6 @@ const (
 // frameworkUnknown is a master's answer to a call from a framework that has not subscribed to it.
 const frameworkUnknown = "Framework cannot be found"
 
-// queuedCall is a call that has not been sent.
-type queuedCall struct {
-	call *sched.Call
-	done func(error)
-}
-
 // A callQueue holds the calls of one subscription. Acknowledgements need no order, so several senders take them.
 type callQueue struct {
 	calls *mailbox[queuedCall]
@@ -47,14 +41,12 @@ type callQueue struct {
 // send queues a call for the current subscription. Without one, done gets
 // errNotSent. The call belongs to the cluster from now on.
 func (m *mesosCluster) send(call *sched.Call, done func(error)) {
-	if done == nil {
-		done = func(error) {}
-	}
 	m.mu.Lock()
 	q := m.queue
 	m.mu.Unlock()
-	if q == nil || !q.put(queuedCall{call, done}) {
-		go guarded(m.log, "refusal of a call", func() error { done(errNotSent); return nil }) // it may wait for whoever called send
+	c := queuedCall{call, done}
+	if q == nil || !q.put(c) {
+		c.refuse(m.log)
 	}
 }
 
@@ -81,7 +73,7 @@ func (m *mesosCluster) detach(q *callQueue) {
 	m.queue = nil
 	m.mu.Unlock()
 	for _, c := range append(q.calls.close(), q.acks.close()...) {
-		c.done(errNotSent)
+		c.answer(errNotSent)
 	}
 }
 
@@ -112,7 +104,7 @@ func (s *subscription) sendFrom(calls *mailbox[queuedCall]) {
 			start := time.Now()
 			err := s.deliver(c.call)
 			s.onCall(c.call.Type.String(), time.Since(start), err)
-			c.done(err)
+			c.answer(err)
 		}
 	}
 }

@@ -28,6 +28,31 @@ type cluster interface {
 	send(call *sched.Call, done func(error))
 }
 
+// A queuedCall is a call on its way to a cluster, and who wants to know what becomes of it; see cluster.send.
+type queuedCall struct {
+	call *sched.Call
+	done func(error) // nil for nobody
+}
+
+func (c queuedCall) answer(err error) {
+	if c.done != nil {
+		c.done(err)
+	}
+}
+
+// refuse answers, from another goroutine, that the call has not been sent: done may wait for whoever called send.
+func (c queuedCall) refuse(log *slog.Logger) {
+	if c.done != nil {
+		go guarded(log, "refusal of a call", func() error { c.done(errNotSent); return nil })
+	}
+}
+
+// clusterMail is a message to the loop of a cluster of our own: a call, or, as fn, what has happened to a run or a request.
+type clusterMail struct {
+	queuedCall
+	fn func()
+}
+
 // Words that clusters of our own use, and no Mesos master does.
 const (
 	// waitsForRoom is the reason of a TASK_DROPPED whose run waits until there is room, however long that takes.
