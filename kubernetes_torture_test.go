@@ -1,22 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"log/slog"
-	"maps"
-	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/chronos-go/chronos/internal/kubetest"
-	"github.com/chronos-go/chronos/internal/mesostest"
 )
 
 // podCrashes say when a leader dies: each arms its lifeline and the double so that it is cut at that point.
@@ -144,65 +138,10 @@ func leadPods(t *testing.T, l *lifeline, s *kubetest.Server, cfg schedulerConfig
 	return k
 }
 
-// A podTorture is a scheduler on the double, and everything that goes wrong with them.
+// A podTorture is one on the double of an API server.
 type podTorture struct {
-	t       *testing.T
-	mu      sync.Mutex // of random and noted, which the double uses too
-	random  *rand.Rand
-	noted   map[string]int
-	s       *kubetest.Server
-	store   *memStore
-	cfg     schedulerConfig
-	log     *slog.Logger
-	life    *lifeline
-	k       *doomedLeader
-	calming atomic.Bool
-	kinds   []int
-}
-
-func (o *podTorture) pick(n int) int {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.random.IntN(n)
-}
-
-func (o *podTorture) note(kind string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.noted[kind]++
-}
-
-func (o *podTorture) lead() {
-	o.life = newLifelineTo(o.s.Dial, o.store)
-	life := o.life
-	life.onCommit = func(_ []record, applied bool) {
-		if !o.calming.Load() && o.pick(300) == 0 {
-			o.note(fmt.Sprintf("commit broken, stored %v", applied))
-			life.cut()
-		}
-	}
-	o.k = leadPods(o.t, life, o.s, o.cfg, o.log)
-}
-
-func (o *podTorture) crash() {
-	o.life.cut()
-	o.k.die()
-	o.lead()
-}
-
-func (o *podTorture) job(name, more string) {
-	doc := `{"name":"` + name + `","command":"true","retries":2,"epsilon":"PT10M",` + more + `}`
-	j, err := decodeJob([]byte(doc), o.cfg.defaults, dialect2, nil)
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	for {
-		err := o.k.putJob(o.t.Context(), name, func(*Job) (*Job, error) { return j, nil })
-		if err == nil {
-			return
-		}
-		o.crash()
-	}
+	torture
+	s *kubetest.Server
 }
 
 // faults make the network and the server what they are.
@@ -234,13 +173,7 @@ func (o *podTorture) faults() kubetest.Faults {
 
 // accident does one thing that goes wrong. Each kind has its turn before one comes again.
 func (o *podTorture) accident() {
-	if len(o.kinds) == 0 {
-		o.mu.Lock()
-		o.kinds = o.random.Perm(9)
-		o.mu.Unlock()
-	}
-	kind := o.kinds[0]
-	o.kinds = o.kinds[1:]
+	kind := o.nextKind(9)
 	victim := func(do func(id string)) {
 		if live := o.s.Live(); len(live) > 0 {
 			do(live[o.pick(len(live))])
@@ -269,11 +202,7 @@ func (o *podTorture) accident() {
 		time.Sleep(time.Duration(1+o.pick(20)) * time.Second)
 		o.s.SetBack(before)
 	case 7:
-		o.note("runs killed")
-		name := fmt.Sprintf("scheduled%d", o.pick(12))
-		if err := o.k.killJob(o.t.Context(), name); err != nil {
-			o.t.Logf("kill runs of %q: %v", name, err)
-		}
+		o.killRuns(12)
 	case 8:
 		o.note("quota")
 		o.s.SetQuota(3)
@@ -290,10 +219,9 @@ func TestKubernetesTorture(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		failovers := inForm(12, 200)
 		t.Logf("seed %d, %d fail-overs", *firstSeed, failovers)
-		o := &podTorture{t: t, random: rand.New(rand.NewPCG(*firstSeed, 0)), noted: map[string]int{}, store: newMemStore(), cfg: testConfig(), log: newLogTap(t)}
-		o.cfg.historyKeep, o.cfg.historySize, o.cfg.task.PlacedByCluster = 1<<20, 1<<30, true
-		o.cfg.staging = 20 * time.Minute
-		o.store.records[adoptKey] = []byte("0")
+		o := &podTorture{}
+		o.set(t)
+		o.cfg.task.PlacedByCluster, o.cfg.staging = true, 20*time.Minute
 		o.s = newKubeDouble(t, 100*time.Millisecond)
 		o.s.SetBehaviour(func(kubetest.Pod) kubetest.Outcome {
 			out := kubetest.Outcome{After: time.Duration(o.pick(20_000)) * time.Millisecond, Deaf: o.pick(10) == 0}
@@ -302,77 +230,36 @@ func TestKubernetesTorture(t *testing.T) {
 			}
 			return out
 		})
+		o.lifeline = func() *lifeline { return newLifelineTo(o.s.Dial, o.store) }
+		o.begin = func(life *lifeline) *doomedLeader { return leadPods(t, life, o.s, o.cfg, o.log) }
 		o.lead()
-		for i := range 12 {
-			o.job(fmt.Sprintf("scheduled%d", i), fmt.Sprintf(`"schedule":"R/2000-01-01T00:00:%02dZ/PT40S"`, i))
-		}
-		o.job("child", `"parents":["scheduled0","scheduled1"]`)
+		o.jobs(12)
 		o.s.SetFaults(o.faults())
-		for range failovers {
-			for range 3 {
-				time.Sleep(time.Duration(o.pick(20_000)) * time.Millisecond)
-				o.accident()
-				if o.life.gone() {
-					o.crash()
-				}
-			}
-			o.crash()
-		}
-		o.calm()
+		o.suffer(failovers, o.accident)
+		o.s.SetFaults(kubetest.Faults{})
+		o.calm(func() {})
 		o.compare()
-		o.k.die()
+		o.leader.die()
 	})
-}
-
-// calm ends the accidents and lets everything under way come to its end.
-func (o *podTorture) calm() {
-	o.s.SetFaults(kubetest.Faults{})
-	o.calming.Store(true)
-	if o.life.gone() {
-		o.crash()
-	}
-	for j := range o.k.view().all() {
-		err := o.k.putJob(o.t.Context(), j.job.Name, func(old *Job) (*Job, error) {
-			disabled := *old
-			disabled.Disabled = true
-			return &disabled, nil
-		})
-		if err != nil {
-			o.t.Errorf("disable %q: %v", j.job.Name, err)
-		}
-	}
-	time.Sleep(2 * time.Hour)
-	synctest.Wait()
 }
 
 // compare holds the history against what the node saw.
 func (o *podTorture) compare() {
 	starts, exits, undone := o.s.Starts(), o.s.Exits(), o.s.Undone()
-	counts, recorded := map[runState]int{}, map[string]bool{}
-	for j := range o.k.view().all() {
-		for _, r := range j.runs {
-			o.t.Errorf("run %q is still %s: %s", r.ID, r.State, r.Reason)
+	counts, recorded := o.eachEnded(func(r *Run) {
+		exit, ended := exits[r.ID]
+		switch n := starts[r.ID]; {
+		case undone[r.ID]: // by force: nobody can know
+		case n > 1:
+			o.t.Errorf("run %q was started %d times", r.ID, n)
+		case r.State == runFinished && (n != 1 || !ended || exit != 0), r.State == runFailed && n == 1 && (!ended || exit == 0):
+			o.t.Errorf("run %q is %s (%s), but was started %d times and ended %v with %d", r.ID, r.State, r.Reason, n, ended, exit)
+		case r.State == runLost && n > 0:
+			o.t.Errorf("run %q is lost (%s), but its node saw it end %v with %d", r.ID, r.Reason, ended, exit)
+		case (r.State == runMissed || r.State == runSkipped) && n > 0:
+			o.t.Errorf("run %q is %s but was started", r.ID, r.State)
 		}
-		for _, r := range j.history {
-			counts[r.State]++
-			if recorded[r.ID] && r.State != runMissed && r.State != runSkipped {
-				o.t.Errorf("run %q is in the history twice", r.ID)
-			}
-			recorded[r.ID] = true
-			exit, ended := exits[r.ID]
-			switch n := starts[r.ID]; {
-			case undone[r.ID]: // by force: nobody can know
-			case n > 1:
-				o.t.Errorf("run %q was started %d times", r.ID, n)
-			case r.State == runFinished && (n != 1 || !ended || exit != 0), r.State == runFailed && n == 1 && (!ended || exit == 0):
-				o.t.Errorf("run %q is %s (%s), but was started %d times and ended %v with %d", r.ID, r.State, r.Reason, n, ended, exit)
-			case r.State == runLost && n > 0:
-				o.t.Errorf("run %q is lost (%s), but its node saw it end %v with %d", r.ID, r.Reason, ended, exit)
-			case (r.State == runMissed || r.State == runSkipped) && n > 0:
-				o.t.Errorf("run %q is %s but was started", r.ID, r.State)
-			}
-		}
-	}
+	})
 	for id := range starts {
 		if !recorded[id] {
 			o.t.Errorf("run %q was started and is not in the history", id)
@@ -381,35 +268,11 @@ func (o *podTorture) compare() {
 	if live := o.s.Live(); len(live) > 0 {
 		o.t.Errorf("pods still live: %q", live)
 	}
-	o.compareSpans()
-	happened := o.s.Happened()
-	maps.Copy(happened, o.noted)
-	o.t.Logf("%d pods started, runs by end: %v, accidents: %v", len(starts), counts, happened)
-	for _, kind := range []string{"POST 429", "POST 500", "POST lost answer", "POST lost request", "POST slow answer", "POST slow request", "PATCH lost answer",
-		"event lost", "event repeated", "event late", "410 Gone", "watch ended", "server away", "server set back", "node silent", "pod deleted by somebody", "pod preempted", "runs killed", "quota"} {
-		if happened[kind] == 0 {
-			o.t.Errorf("%s: never in this run, so it has tested less than it says", kind)
-		}
-	}
-}
-
-// compareSpans holds the pods of a job, which is not concurrent, against each other.
-func (o *podTorture) compareSpans() {
-	type task struct {
-		id string
-		mesostest.Span
-	}
-	jobs := map[string][]task{}
-	for id, span := range o.s.Spans() {
-		_, _, name, _, _ := parseRunID(id)
-		jobs[name] = append(jobs[name], task{id, span})
-	}
-	for name, tasks := range jobs {
-		slices.SortFunc(tasks, func(a, b task) int { return cmp.Or(a.Start.Compare(b.Start), a.End.Compare(b.End)) })
-		for i := range tasks[1:] {
-			if a, b := tasks[i], tasks[i+1]; a.End.IsZero() || b.Start.Before(a.End) {
-				o.t.Errorf("job %q: %s ran from %v to %v, while %s ran from %v to %v", name, b.id, b.Start, b.End, a.id, a.Start, a.End)
-			}
-		}
-	}
+	o.compareSpans(o.s.Spans())
+	o.t.Logf("%d leaders, %d pods started, runs by end: %v", o.leaders, len(starts), counts)
+	o.checkAccidents(o.s.Happened(), []string{
+		"POST 429", "POST 500", "POST lost answer", "POST lost request", "POST slow answer", "POST slow request", "PATCH lost answer",
+		"event lost", "event repeated", "event late", "410 Gone", "watch ended", "server away", "server set back", "node silent",
+		"pod deleted by somebody", "pod preempted", "runs killed", "quota",
+	})
 }
