@@ -84,6 +84,10 @@ type Run struct {
 	Started  int64 `json:"started,omitempty"`
 	Ended    int64 `json:"ended,omitempty"`
 
+	// Number is the run's place among all runs in the order in which they ended. It is 0 of one that has not, or that was
+	// ended by a version that keeps no archive.
+	Number int64 `json:"number,omitempty"`
+
 	Count       int64     `json:"count,omitempty"`       // occurrences that one missed or skipped entry stands for
 	From        int64     `json:"from,omitempty"`        // due of the first of them
 	Unreachable int64     `json:"unreachable,omitempty"` // since when its agent has been unreachable, in ms since the epoch
