@@ -165,6 +165,18 @@ func (r *Run) waitsAt(now int64) bool {
 	return r.State == runQueued && (r.Kind != kindRetry || r.Due <= now)
 }
 
+// cell is how a picture of many runs shows one: late and took, in ms, are -1 as long as they are not known.
+func (r *Run) cell() (state runState, due, late, took int64) {
+	late, took = -1, -1
+	if r.Started != 0 {
+		late = r.sinceDue(r.Started)
+		if r.Ended != 0 {
+			took = max(0, r.Ended-r.Started)
+		}
+	}
+	return r.State, r.Due, late, took
+}
+
 // size is about what the run takes in a record, an overestimate rather than an underestimate.
 func (r *Run) size() int {
 	n := 500 + len(r.kept) // for the names and numbers, and members that are not ours

@@ -64,12 +64,10 @@ func newRunIndex(w *writer, log *slog.Logger) *runIndex {
 }
 
 func markOf(segment string, r *Run) mark {
-	m := mark{due: r.Due, late: -1, took: -1, place: r.Number, segment: segment, count: int32(min(r.Count, math.MaxInt32))}
+	m := mark{due: r.Due, place: r.Number, segment: segment, count: int32(min(r.Count, math.MaxInt32))}
 	number, attempt, _, args, _ := parseRunID(r.ID)
 	m.number, m.attempt, m.args = number, int32(attempt), args
-	if r.Started != 0 {
-		m.late, m.took = r.sinceDue(r.Started), max(0, r.Ended-r.Started)
-	}
+	_, _, m.late, m.took = r.cell()
 	m.state, m.kind = uint8(max(0, slices.Index(markStates, r.State))), uint8(max(0, slices.Index(markKinds, r.Kind)))
 	return m
 }

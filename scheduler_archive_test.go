@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -248,5 +250,62 @@ func TestTheArchiveIsBounded(t *testing.T) {
 			}
 			b.t.Logf("%d runs in %d bytes", n, size)
 		})
+	}
+}
+
+// A store reads segments only on demand, and a restore puts those of the backup in the place of the others.
+func TestSegmentsAreReadOnDemand(t *testing.T) {
+	t.Parallel()
+	dir, quiet := t.TempDir(), slog.New(slog.DiscardHandler)
+	st, err := openFileStore(dir, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, kept := segment{first: 1, last: 9, runs: 9, size: 3}.key(), segment{first: 10, last: 20, runs: 11, size: 4}.key()
+	mustCommit(t, st, record{"J_a", []byte(parked)}, record{old, []byte("old")}, record{kept, []byte("kept")})
+	st.Close()
+	if st, err = openFileStore(dir, quiet); err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	wantOnDemand(t, st, map[string]string{old: "old", kept: "kept"})
+	mustCommit(t, st, record{old, nil})
+	wantOnDemand(t, st, map[string]string{kept: "kept"})
+
+	var backup strings.Builder
+	records := []reading{{record: record{"J_b", []byte(parked)}}, {record: record{old, []byte("restored")}}}
+	err = writeBackup(&backup, newBackupHead(1, time.Now()), func() ([]reading, error) { page := records; records = nil; return page, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := restoreInto(t.Context(), st, strings.NewReader(backup.String()), restoreOptions{replace: true}, quiet); err != nil {
+		t.Fatal(err)
+	}
+	wantOnDemand(t, st, map[string]string{old: "restored"})
+}
+
+// wantOnDemand expects exactly these segments in a store, and none of them in what it loads.
+func wantOnDemand(t *testing.T, st store, want map[string]string) {
+	t.Helper()
+	records, err := st.load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, key := range st.allKeys() {
+		if !onDemand(key) {
+			continue
+		}
+		if _, loaded := records[key]; loaded {
+			t.Errorf("segment %q was loaded", key)
+		}
+		r, err := st.read(t.Context(), []string{key})
+		if err != nil || r[0].err != nil {
+			t.Fatalf("read %q = %v, %v", key, r, err)
+		}
+		got[key] = string(r[0].value)
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the store holds the segments %q, want %q", got, want)
 	}
 }

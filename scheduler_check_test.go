@@ -62,7 +62,7 @@ func (s *scheduler) check() error {
 		}
 		waiting := 0
 		for _, r := range e.history {
-			if r.Number > s.archive.upTo {
+			if s.archive.bounds.runs > 0 && (r.Number == 0 || r.Number > s.archive.upTo) {
 				waiting++
 			}
 		}
