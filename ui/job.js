@@ -98,6 +98,8 @@ class JobPage {
       this.counted = Date.now();
       const focused = this.days.contains(document.activeElement), map = heatMap(this.name, doc);
       if (!focused) replace(this.days, map && [map, h('p', { class: 'pad' }, link('All runs', '#runs?job=' + encodeURIComponent(this.name)))]);
+      const box = this.days.querySelector('.heat-box');
+      if (box && !focused) box.scrollLeft = box.scrollWidth; // the latest days
       if (doc.unread > 0 && doc.unread < before) await this.showDays(doc.unread);
     } catch (err) {
       if (err.name !== 'AbortError') replace(this.days);

@@ -655,7 +655,7 @@ test('the grid, the timeline and the list of runs show what ran, and lead to it'
 });
 
 test('runs beyond the history of a job are listed, drawn by day and in the grid, and found again', async () => {
-  await chronos.put({ name: 'past.often', command: 'echo past', ...yearly, concurrent: true });
+  await chronos.put({ name: 'past.often', command: 'echo past', ...yearly });
   const before = 2 * 20 + 5; // more than the history keeps, so that some are archived
   for (let n = 0; n < before; n++) await chronos.run('past.often');
   const all = () => chronos.json('scheduler/runs?job=past.often&state=finished&limit=500');
