@@ -70,6 +70,7 @@ var accessRules = []rule{
 	{method: "GET", path: "runs", role: readRole, scoped: true},
 	{method: "GET", path: "runs/{}", role: readRole, scoped: true},
 	{method: "GET", path: "timeline", role: readRole, scoped: true},
+	{method: "GET", path: "activity", role: readRole, scoped: true}, // of jobs in the scope
 	{method: "GET", path: "queued/{}", role: readRole, scoped: true},
 	{method: "GET", path: "run/{}/stdout", role: readRole, scoped: true},
 	{method: "GET", path: "run/{}/stderr", role: readRole, scoped: true},

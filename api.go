@@ -132,6 +132,7 @@ func (a *api) route() {
 		{"pool/{}", typeJSON, false, []operation{document(http.MethodPut, a.putPool), del(a.deletePool)}},
 		{"pause/{}", typeJSON, false, []operation{put(a.pauseJob), del(a.resumeJob)}},
 		{"runs", typeJSON, false, []operation{get(a.listAllRuns)}},
+		{"activity", typeJSON, false, []operation{get(a.listActivity)}},
 		{"timeline", typeJSON, false, []operation{get(a.showTimeline)}},
 		{"runs/{}", typeJSON, false, []operation{get(a.listRuns)}},
 		{"queued/{}", typeJSON, false, []operation{get(a.explainQueued)}},

@@ -107,6 +107,7 @@ type flags struct {
 	stageTimeout         time.Duration
 	handoverTimeout      time.Duration
 	jobHistoryKeep       int
+	activityKeep         int
 	maxWaitingRuns       int
 	localKeepRuns        int
 	localKeepSize        int // MiB; 0 for a tenth of the disk
@@ -490,7 +491,7 @@ func (f *flags) schedulerConfig() schedulerConfig {
 		largestJob: largestJob, largestStep: largestStep, mostByHand: f.maxWaitingRuns,
 		defaults:     f.jobDefaults(),
 		failureRetry: f.failureRetry, disableAfter: f.disableAfterFailures,
-		historyKeep: max(f.jobHistoryKeep, f.jobHistoryLimit, 1), role: f.mesosRole,
+		historyKeep: max(f.jobHistoryKeep, f.jobHistoryLimit, 1), activityKeep: f.activityKeep, role: f.mesosRole,
 		declineFor: f.declineOfferDuration, reviveForNew: f.reviveOffersForNewJobs, reviveEvery: f.minReviveOffersInterval,
 		reconcile: f.reconciliationInterval, unreachable: f.unreachableTimeout, staging: f.stageTimeout,
 		task:     taskConfig{CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk, PlacedByCluster: f.kubernetes()},

@@ -19,6 +19,8 @@ type view struct {
 	invalid []invalidRecord
 	clock   clockReport
 
+	acts [actKinds][]shownAct // oldest first
+
 	disabled int // of count
 	absent   int // of count
 
@@ -151,8 +153,10 @@ func (j *jobView) state() (string, int) {
 // A viewChange is what one event has changed: the names of jobs that are gone, and the jobs
 // that are different or new, the latter in the order of their creation.
 type viewChange struct {
-	clear []string
-	set   []*jobView
+	clear     []string
+	set       []*jobView
+	acts      []shownAct
+	forgotten [actKinds]int // of the oldest acts, how many are
 }
 
 // with returns a view that has the changes applied. It copies only the chunks
@@ -169,6 +173,7 @@ func (v *view) with(changes []viewChange) *view {
 		for _, j := range c.set {
 			e.set(j)
 		}
+		next.withActs(&c)
 	}
 	if next.slots > 2*next.count+4*viewChunkSize {
 		next.compact()
