@@ -353,7 +353,7 @@ type members []byte
 
 // add adds a key, unless it has no value.
 func (m *members) add(key string, value json.RawMessage) {
-	if value == nil {
+	if len(value) == 0 {
 		return
 	}
 	*m = append(append(append(append(*m, ','), mustJSON(key)...), ':'), value...)
