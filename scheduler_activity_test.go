@@ -43,7 +43,9 @@ func (a actDocument) String() string {
 func TestEachChangeHasOneAct(t *testing.T) {
 	t.Parallel()
 	const schedule = `"schedule":"R/2090-01-01T00:00:00Z/P1D"`
-	body := func(method, path, text string) string { return method + " /scheduler/" + path + "\nContent-Type: application/json\n\n" + text }
+	body := func(method, path, text string) string {
+		return method + " /scheduler/" + path + "\nContent-Type: application/json\n\n" + text
+	}
 	job := func(name, members string) string {
 		return body("POST", "iso8601", `{"name":"`+name+`","command":"true",`+schedule+members+`}`)
 	}
@@ -230,7 +232,9 @@ func TestActivityIsBounded(t *testing.T) {
 		b.start()
 		defer func() { b.end() }()
 		command := strings.Repeat("x", 200)
-		put := func(i int) { b.post(fmt.Sprintf(`{"name":"a","command":"%s %d","schedule":"R/2190-01-01T00:00:00Z/P1D"}`, command, i)) }
+		put := func(i int) {
+			b.post(fmt.Sprintf(`{"name":"a","command":"%s %d","schedule":"R/2190-01-01T00:00:00Z/P1D"}`, command, i))
+		}
 		for i := range 50 {
 			put(i)
 		}
