@@ -1,6 +1,10 @@
 package main
 
-import "maps"
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
 
 const endsPrefix = "go/ends/"
 
@@ -21,21 +25,94 @@ type endsRecord struct {
 
 // countEnd counts an end of the job, in the change that holds the end, and has the children look that wait for such.
 func (s *scheduler) countEnd(e *entry, failed bool) {
-	followed := false
+	if !s.endsMatter(e) {
+		return
+	}
 	for _, name := range s.graph.children[e.job.Name] {
 		if s.jobs[name].job.runsOn() != runOnSuccess {
-			followed = true
 			s.wake = append(s.wake, name)
 		}
-	}
-	if !followed {
-		return
 	}
 	e.ends.Ends++
 	if failed {
 		e.ends.Failures++
 	}
 	s.touchEnds(e)
+}
+
+// endsMatter reports whether children of the job wait for its failures or ends, so that they are counted.
+func (s *scheduler) endsMatter(e *entry) bool {
+	return slices.ContainsFunc(s.graph.children[e.job.Name], func(name string) bool { return s.jobs[name].job.runsOn() != runOnSuccess })
+}
+
+// number writes into a run that is about to end which success, failure and end of its job that is, as passOn and countEnd
+// count them right after it.
+func (s *scheduler) number(r *openRun, passes, fails bool) {
+	e, n := r.entry, countedEnd{}
+	if len(s.graph.children[e.job.Name]) == 0 {
+		return
+	}
+	if passes {
+		n.Success = e.state.Generation + 1
+	}
+	if s.endsMatter(e) {
+		n.End = e.ends.Ends + 1
+		if fails {
+			n.Failure = e.ends.Failures + 1
+		}
+	}
+	if n != (countedEnd{}) {
+		r.update(func(next *Run) { next.Counted = &n })
+	}
+}
+
+// causes are the runs of the parents whose ends a job has just used up for a run, of each parent the newest one; before is what it
+// had used up of their failures and ends. Where there is no room for all parents, those count that came last.
+func (s *scheduler) causes(e *entry, parents []string, before map[string]endCount) (kept []runCause, more int) {
+	type found struct {
+		runCause
+		ended int64
+	}
+	all := make([]found, 0, len(parents))
+	for _, name := range parents {
+		f := found{runCause: runCause{Job: name}}
+		if r := s.countedRun(e, name, before[name]); r != nil {
+			f.Run, f.ended = r.ID, r.Ended
+		}
+		all = append(all, f)
+	}
+	if len(all) > maxCauses {
+		slices.SortStableFunc(all, func(a, b found) int { return cmp.Compare(b.ended, a.ended) })
+	}
+	size := 0
+	for _, f := range all {
+		if size += f.size(); len(kept) == maxCauses || size > maxCauseBytes {
+			break
+		}
+		kept = append(kept, f.runCause)
+	}
+	return kept, len(all) - len(kept)
+}
+
+// countedRun returns the run of a parent whose end is the newest that a job has used up, nil if its history holds none.
+func (s *scheduler) countedRun(e *entry, parent string, before endCount) *Run {
+	p, used := s.jobs[parent], e.ends.Used[parent]
+	i := slices.IndexFunc(p.history, func(r *Run) bool {
+		switch n := r.Counted; {
+		case n == nil:
+			return false
+		case e.job.runsOn() == runOnSuccess:
+			return n.Success == e.state.Consumed[parent]
+		case e.job.runsOn() == runOnFailure && used.Failures > before.Failures:
+			return n.Failure == used.Failures
+		default:
+			return n.End == used.Ends
+		}
+	})
+	if i < 0 {
+		return nil
+	}
+	return p.history[i]
 }
 
 func (s *scheduler) touchEnds(e *entry) {
