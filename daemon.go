@@ -304,7 +304,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 			}},
 		},
 		defaults: f.jobDefaults(), history: f.jobHistoryLimit, resourceCall: d.metrics.resourceCall,
-		members: d.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos", doubts: d.vault.warnings,
+		members: d.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos", doubts: d.vault.warnings, notifier: d.notifier,
 	}
 	if d.store != nil {
 		o.storeName = "local files"
@@ -319,7 +319,7 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 			return d.local.output(r.ID, name, offset, limit)
 		}
 	case d.pods != nil:
-		o.clusterName, o.accepts = "Kubernetes", d.pods.accepts
+		o.clusterName, o.accepts, o.nodes = "Kubernetes", d.pods.accepts, d.pods.clusterNodes
 		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			return d.pods.output(r.ID, name, offset, limit)
 		}

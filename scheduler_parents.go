@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"maps"
 	"slices"
 )
@@ -145,6 +146,106 @@ func (s *scheduler) ready(e *entry, parents []string) bool {
 		}
 	}
 	return failed || e.job.runsOn() != runOnFailure
+}
+
+// A follower is what becomes of a job if one that it depends on, perhaps through others, is run now and all succeeds.
+type follower struct {
+	Job         string   `json:"job"`
+	Follows     bool     `json:"follows"`
+	Disabled    bool     `json:"disabled,omitempty"`
+	Paused      bool     `json:"paused,omitempty"`      // or in a time that it excludes
+	OnFailure   bool     `json:"onFailure,omitempty"`   // it runs after a failure only
+	WaitsFor    []string `json:"waitsFor,omitempty"`    // parents that have to end once more before it runs, and are not run
+	MoreParents int      `json:"moreParents,omitempty"` // such that WaitsFor does not name
+}
+
+const (
+	maxFollowers   = 500
+	maxWaitsNamed  = 20
+	maxParentEdges = 20_000 // that are looked at, since the loop does it
+)
+
+// followers says what would follow a run of a job that somebody starts now, parents before their children, and whether there is more.
+func (s *scheduler) followers(ctx context.Context, name string) (list []follower, partial bool, err error) {
+	_, err = s.onJob(ctx, "list followers", name, func(e *entry) (string, error) {
+		list, partial = s.follow(e)
+		return "", nil
+	})
+	if err != nil {
+		return nil, false, err // the loop may still be at it
+	}
+	return list, partial, nil
+}
+
+func (s *scheduler) follow(e *entry) (list []follower, partial bool) {
+	below, partial := s.below(e.job.Name)
+	runs := map[string]bool{e.job.Name: true}
+	for _, name := range below {
+		child := s.jobs[name]
+		f := follower{Job: name, Disabled: child.job.Disabled, OnFailure: child.job.runsOn() == runOnFailure, Paused: child.barring().at(s.now) != nil}
+		for _, p := range s.graph.parents[name] {
+			switch {
+			case runs[p] || s.hasEnded(child, p):
+			case len(f.WaitsFor) < maxWaitsNamed:
+				f.WaitsFor = append(f.WaitsFor, p)
+			default:
+				f.MoreParents++
+			}
+		}
+		f.Follows = !f.Disabled && !f.OnFailure && !f.Paused && len(f.WaitsFor) == 0
+		runs[name] = f.Follows
+		list = append(list, f)
+	}
+	return list, partial
+}
+
+// hasEnded reports whether a parent has done once more what a job waits for.
+func (s *scheduler) hasEnded(e *entry, parent string) bool {
+	p := s.jobs[parent]
+	if e.job.runsOn() == runOnSuccess {
+		return p.state.Generation > e.state.Consumed[parent]
+	}
+	return p.ends.Ends > e.ends.Used[parent].Ends
+}
+
+// below lists the jobs that depend on one, parents before their children, and whether there are more.
+func (s *scheduler) below(name string) (sorted []string, partial bool) {
+	found, reached := map[string]int{name: 0}, []string{name} // how many of its parents are among them
+	edges := 0
+	for i := 0; i < len(reached); i++ {
+		for _, child := range s.graph.children[reached[i]] {
+			if edges++; edges > maxParentEdges {
+				return s.inOrder(reached, found), true
+			}
+			if _, known := found[child]; !known {
+				if len(reached) > maxFollowers {
+					partial = true
+					continue
+				}
+				if edges += len(s.graph.parents[child]); edges > maxParentEdges {
+					return s.inOrder(reached, found), true
+				}
+				reached = append(reached, child)
+			}
+			found[child]++
+		}
+	}
+	return s.inOrder(reached, found), partial
+}
+
+// inOrder sorts jobs so that parents come before their children, and leaves out the first one. before says how many parents each has among them.
+func (s *scheduler) inOrder(reached []string, before map[string]int) (sorted []string) {
+	ready := reached[:1:1]
+	for i := 0; i < len(ready); i++ {
+		for _, child := range s.graph.children[ready[i]] {
+			if n, known := before[child]; known {
+				if before[child] = n - 1; n == 1 {
+					ready = append(ready, child)
+				}
+			}
+		}
+	}
+	return ready[1:]
 }
 
 // useOne uses up one of what a single parent has done, so that each of its ends counts.
