@@ -144,6 +144,14 @@ func (a *api) addRuns(c *call, s sight, agents map[string]*agentDocument) (unpla
 	return unplaced
 }
 
+// showLeaderHealth answers with how the leader is doing, whatever instance is asked.
+func (a *api) showLeaderHealth(c *call) error {
+	if a.options.health == nil {
+		return missing("health of", a.id)
+	}
+	return c.json(a.options.health())
+}
+
 // listNotices answers with the channels over which the leader tells people about their jobs.
 func (a *api) listNotices(c *call) error {
 	list := []notifyStatus{}
