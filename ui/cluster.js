@@ -98,7 +98,7 @@ class Cluster {
   // askTest asks to whom a test goes.
   askTest(channel) {
     return dialog(`Test ${channels[channel]}`, (done, el) => {
-      const to = h('input', { type: 'text', required: true, autofocus: true, autocomplete: 'off', spellcheck: 'false', placeholder: channel === receivers ? 'https://hooks.example.com/x' : 'you@example.com' });
+      const to = h('input', { type: 'text', required: true, autofocus: true, autocomplete: 'off', spellcheck: 'false', placeholder: channel === receivers ? 'mailto:you@example.com' : 'you@example.com' });
       const go = h('button', { type: 'submit', class: 'button primary' }, 'Send'), sender = new Sender(go);
       sender.within(el);
       return h('form', {
