@@ -46,9 +46,9 @@ func (s *scheduler) endsMatter(e *entry) bool {
 	return slices.ContainsFunc(s.graph.children[e.job.Name], func(name string) bool { return s.jobs[name].job.runsOn() != runOnSuccess })
 }
 
-// number writes into a run that is about to end which success, failure and end of its job that is, as passOn and countEnd
+// countAs writes into a run that is about to end which success, failure and end of its job that is, as passOn and countEnd
 // count them right after it.
-func (s *scheduler) number(r *openRun, passes, fails bool) {
+func (s *scheduler) countAs(r *openRun, passes, fails bool) {
 	e, n := r.entry, countedEnd{}
 	if len(s.graph.children[e.job.Name]) == 0 {
 		return

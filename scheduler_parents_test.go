@@ -361,9 +361,9 @@ func TestCauses(t *testing.T) {
 
 // compareCauses expects each run of a dependent job to name a run of each parent, which had ended as the job waits for
 // it before, and to name none that another run of the job names.
-func (m *model) compareCauses() {
+func (m *model) compareCauses(jobs map[string]*jobView) {
 	ended := map[string]*Run{}
-	for _, v := range m.viewed() {
+	for _, v := range jobs {
 		for _, r := range v.history {
 			ended[r.ID] = r
 		}

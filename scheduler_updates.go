@@ -395,7 +395,7 @@ func (s *scheduler) killed(r *openRun, message string) {
 		message = string(r.Killing)
 	}
 	if r.Started != 0 {
-		s.number(r, false, false)
+		s.countAs(r, false, false)
 	}
 	s.end(r, runKilled, message)
 	if r.Started != 0 {
