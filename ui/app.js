@@ -14,18 +14,19 @@ import runs from './runs.js';
 import timeline from './timeline.js';
 import cluster from './cluster.js';
 import activity from './activity.js';
+import dagrun from './dagrun.js';
 
 const main = document.getElementById('main-content');
 
 // A page is a function (main, parts, query) that draws the page and returns
 // { update(names), leave(), keys }, each of which may be missing. leave returns
 // a question to ask before unsaved input is lost.
-const pages = { overview, jobs, job, editor, graph, grid, runs, timeline, cluster, activity };
+const pages = { overview, jobs, job, editor, graph, grid, runs, timeline, cluster, activity, dagrun };
 
 let page = null, shown = '';
 
 // route reads the fragment: #overview, #jobs?q=…, #jobs/<name> (as in every version of
-// Chronos), #jobs/<name>/edit, #new, #graph/<name>, #grid, #runs, #timeline, #cluster, #activity.
+// Chronos), #jobs/<name>/edit, #new, #graph/<name>, #grid, #runs, #timeline, #cluster, #activity, #dag/<run>.
 function route(hash) {
   const [path, query = ''] = hash.replace(/^#\/?/, '').split(/\?(.*)/s);
   const parts = path.split('/').map(part => { try { return decodeURIComponent(part); } catch { return part; } });
@@ -37,6 +38,7 @@ function route(hash) {
       if (parts.at(-1) === 'edit' && parts.length > 2) return ['editor', [parts.slice(1, -1).join('/')], q];
       return ['job', [parts.slice(1).join('/')], q];
     case 'new': return ['editor', [null], q];
+    case 'dag': return ['dagrun', [parts.slice(1).join('/')], q];
     case 'graph': return ['graph', parts.slice(1), q];
     case 'grid': case 'runs': case 'timeline': case 'cluster': case 'activity': return [parts[0], [], q];
   }
@@ -57,11 +59,11 @@ function show() {
   page = null;
   shown = location.hash;
   for (const a of document.querySelectorAll('nav a')) {
-    const here = a.dataset.page === name || a.dataset.page === 'jobs' && (name === 'job' || name === 'editor');
+    const here = a.dataset.page === name || a.dataset.page === 'jobs' && (name === 'job' || name === 'editor') || a.dataset.page === 'runs' && name === 'dagrun';
     if (here) a.setAttribute('aria-current', 'page'); else a.removeAttribute('aria-current');
   }
   main.className = 'page-' + name;
-  document.title = [parts[0], name === 'job' ? '' : name, 'Chronos'].filter(Boolean).join(' · ');
+  document.title = [name === 'dagrun' ? 'DAG run' : parts[0], name === 'job' || name === 'dagrun' ? '' : name, 'Chronos'].filter(Boolean).join(' · ');
   replace(main);
   if (!store.loaded) {
     append(main, store.error ? h('div', { class: 'empty' }, h('p', {}, store.error), store.state !== 'denied' && h('p', { class: 'dim' }, 'Retrying …'))

@@ -21,7 +21,9 @@ test('pages have no serious accessibility flaws; screenshots are taken', async (
   try {
     await seed(own);
     const run = (await own.runs('backup.db')).open[0].id;
+    const part = (await own.runs('report.daily')).history[0].id;
     const pages = {
+      dag: '#dag/' + encodeURIComponent(part),
       overview: '#overview', jobs: '#jobs', job: '#jobs/ingest.orders', log: `#jobs/backup.db?run=${encodeURIComponent(run)}&file=stdout`, waits: '#jobs/too.big',
       edit: '#jobs/ingest.clicks/edit', new: '#new', graph: '#graph', focus: '#graph/warehouse.sessions', grid: '#grid', timeline: '#timeline', runs: '#runs', cluster: '#cluster', activity: '#activity', acts: '#activity?q=report.daily',
     };
