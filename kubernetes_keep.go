@@ -36,7 +36,13 @@ func (s *kubeSession) letGo(p *kubePod) {
 	if p.busy || object.stored() && !free {
 		return
 	}
-	s.change(p, "mark a pod as stored", func(ctx context.Context) (*podObject, error) { return s.k.settle(ctx, object, free) })
+	keep := !object.stored() && object.losesLog() && !s.noJob(object.Metadata.Annotations[annotationJob])
+	s.change(p, "mark a pod as stored", func(ctx context.Context) (*podObject, error) {
+		if keep {
+			s.k.keepLog(ctx, object)
+		}
+		return s.k.settle(ctx, object, free)
+	})
 }
 
 // settle marks a pod as stored, and takes our finalizer off if it is free to go.
@@ -126,8 +132,13 @@ func (s *kubeSession) noJob(name string) bool {
 	return certain && j == nil
 }
 
-// dropKept deletes the pods that are kept of a job.
+// dropKept deletes the pods and the output that are kept of a job.
 func (s *kubeSession) dropKept(job string) {
+	s.calls.put(func(context.Context) {
+		if err := s.k.kept.removeJob(job); err != nil {
+			s.k.log.Warn("remove the output of a job that is no more", "job", job, "error", err)
+		}
+	})
 	for _, p := range s.pods {
 		if p.object != nil && p.acked && !p.busy && p.object.stored() && p.object.Metadata.Annotations[annotationJob] == job && s.age(p.object) >= stillAsked {
 			s.remove(p)

@@ -8,6 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,6 +20,8 @@ const (
 	largestLog = 16 << 20
 	// logStays is how long a log that was read serves for the parts that follow.
 	logStays = 5 * time.Second
+	// mostKeptOfLog bounds what is kept of the log of a pod that is gone.
+	mostKeptOfLog = 1 << 20
 	// oneOutput is all that there is of stderr.
 	oneOutput = "Kubernetes keeps stdout and stderr as one: both are shown as stdout.\n"
 )
@@ -37,7 +42,7 @@ func (k *kubeCluster) output(id, name string, offset int64, limit int) (outputPi
 	switch name {
 	case "stdout":
 		var err error
-		if text, err = k.readLog(podName(*k.framework.Load(), id)); err != nil {
+		if text, err = k.written(id); err != nil {
 			return outputPiece{}, fmt.Errorf("output of run %q: %w", id, err)
 		}
 	case "stderr":
@@ -55,6 +60,20 @@ func (k *kubeCluster) output(id, name string, offset int64, limit int) (outputPi
 	return piece, nil
 }
 
+// written is what a run has written: the log of its pod, or what was kept of that when the pod went.
+func (k *kubeCluster) written(id string) ([]byte, error) {
+	_, _, job, _, _ := parseRunID(id)
+	pod := podName(*k.framework.Load(), id)
+	text, err := k.readLog(pod)
+	if len(text) > 0 {
+		return text, err
+	}
+	if kept, missing := k.kept.read(job, pod); missing == nil {
+		return kept, nil
+	}
+	return text, err
+}
+
 func (k *kubeCluster) readLog(pod string) ([]byte, error) {
 	k.logs.mu.Lock()
 	defer k.logs.mu.Unlock()
@@ -63,6 +82,15 @@ func (k *kubeCluster) readLog(pod string) ([]byte, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), kubeCallTimeout)
 	defer cancel()
+	text, err := k.fetchLog(ctx, pod)
+	if err == nil {
+		k.logs.pod, k.logs.text, k.logs.read = pod, text, time.Now()
+	}
+	return text, err
+}
+
+// fetchLog asks for the log of a pod. It is nil for one that has not started.
+func (k *kubeCluster) fetchLog(ctx context.Context, pod string) ([]byte, error) {
 	resp, err := k.client.open(ctx, kubeCall{method: http.MethodGet, path: k.client.podPath(pod) + "/log", query: url.Values{"container": {taskContainer}}})
 	switch {
 	case refusedWith(err, http.StatusNotFound):
@@ -78,6 +106,92 @@ func (k *kubeCluster) readLog(pod string) ([]byte, error) {
 	if err != nil && (n == 0 || !errors.Is(err, io.ErrUnexpectedEOF)) {
 		return nil, err
 	}
-	k.logs.pod, k.logs.text, k.logs.read = pod, text.Bytes(), time.Now()
-	return k.logs.text, nil
+	return text.Bytes(), nil
+}
+
+// keepLog keeps what a pod has written that is about to go. Its node drops the log within a minute of the end, whoever holds the pod.
+func (k *kubeCluster) keepLog(ctx context.Context, p *podObject) {
+	const patience = 5 * time.Second // its node may be gone, and others want to be let go too
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	text, err := k.fetchLog(ctx, p.Metadata.Name)
+	if err == nil && len(text) > 0 {
+		err = k.kept.save(p.Metadata.Annotations[annotationJob], p.Metadata.Name, text)
+	}
+	if err != nil && ctx.Err() == nil {
+		k.log.Warn("the output of a run goes with its pod", "task", p.task(), "error", err)
+	}
+}
+
+// keptLogs are files with what runs have written whose pods are gone, a directory for each job.
+type keptLogs struct {
+	dir    string // "" keeps none
+	perJob int
+	mu     sync.Mutex
+}
+
+func (l *keptLogs) file(job, pod string) string { return filepath.Join(l.dir, labelValue(job), pod) }
+
+func (l *keptLogs) read(job, pod string) ([]byte, error) {
+	if l.dir == "" {
+		return nil, errNotFound
+	}
+	return os.ReadFile(l.file(job, pod))
+}
+
+// save keeps the end of a log, and drops what is too much.
+func (l *keptLogs) save(job, pod string, text []byte) error {
+	if l.dir == "" || l.perJob == 0 {
+		return nil
+	}
+	if n := len(text) - mostKeptOfLog; n > 0 {
+		text = append(fmt.Appendf(nil, "[%d bytes were left out here]\n", n), text[n:]...)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	path := l.file(job, pod)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		return err
+	}
+	return l.trim()
+}
+
+// trim drops files beyond those that are kept, the oldest first, of all jobs together. The caller holds the lock.
+func (l *keptLogs) trim() error {
+	type log struct {
+		path, job string
+		written   time.Time
+	}
+	var logs []log
+	paths, err := filepath.Glob(filepath.Join(l.dir, "*", "*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil {
+			logs = append(logs, log{path, filepath.Base(filepath.Dir(path)), info.ModTime()})
+		}
+	}
+	slices.SortFunc(logs, func(a, b log) int { return b.written.Compare(a.written) })
+	of := map[string]int{}
+	for i, f := range logs {
+		of[f.job]++
+		if i >= mostKept || of[f.job] > l.perJob || time.Since(f.written) > keptAge {
+			err = errors.Join(err, os.Remove(f.path))
+		}
+	}
+	return err
+}
+
+// removeJob drops what is kept of a job.
+func (l *keptLogs) removeJob(job string) error {
+	if l.dir == "" {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return os.RemoveAll(filepath.Join(l.dir, labelValue(job)))
 }

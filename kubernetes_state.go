@@ -90,6 +90,11 @@ func (p *podObject) stored() bool { return p.Metadata.Labels[labelStored] != "" 
 // nobody holds it.
 func (p *podObject) deleted() bool { return p.Metadata.DeletionTimestamp != nil }
 
+// losesLog reports whether the node is about to drop what the task has written.
+func (p *podObject) losesLog() bool {
+	return p.started() && (p.deleted() || p.Status.Reason == "Evicted")
+}
+
 // container returns the status of the container that runs the task, nil before there is one.
 func (p *podObject) container() *containerStatus {
 	i := slices.IndexFunc(p.Status.ContainerStatuses, func(c containerStatus) bool { return c.Name == taskContainer })

@@ -19,6 +19,7 @@ type pod struct {
 	over    bool // its container has ended
 	timer   *time.Timer
 	text    string // its log
+	dropped bool   // its node has dropped that
 	born    time.Time
 }
 
@@ -173,6 +174,9 @@ func (s *Server) start(p *pod) {
 	p.timer = s.later(p.out.After, func() { s.exit(p, p.out.Exit, p.out.Reason) })
 }
 
+// containerGC is how long at most a node keeps the log of a pod that is deleted and has ended.
+const containerGC = time.Minute
+
 // exit ends a container, and somewhat later its pod.
 func (s *Server) exit(p *pod, status int, reason string) {
 	if !s.mine(p) || p.over {
@@ -196,6 +200,9 @@ func (s *Server) exit(p *pod, status int, reason string) {
 	p.condition("Ready", "False", map[string]string{"Succeeded": "PodCompleted", "Failed": "PodFailed"}[phase], "")
 	if !p.deleted() {
 		s.record("MODIFIED", "pods", p.object) // Running, with terminated
+	}
+	if p.deleted() { // whoever holds it
+		s.later(containerGC, func() { p.dropped = true })
 	}
 	s.later(s.step(1), func() {
 		if !s.mine(p) {
