@@ -94,7 +94,11 @@ func (s *kubeSession) overdue(p *kubePod) bool {
 
 // endOverdue ends a pod that has not started, for the reason that it gives itself.
 func (s *kubeSession) endOverdue(p *kubePod) {
-	why := cmp.Or(p.object.waits(), "its containers are not ready")
+	why := "its containers are not ready"
+	if p.object.Spec.NodeName == "" {
+		why = "no scheduler has given it a node, or said why not"
+	}
+	why = cmp.Or(p.object.waits(), why)
 	grace := defaultGrace
 	if own := p.object.Spec.TerminationGracePeriodSeconds; own != nil {
 		grace = time.Duration(*own) * time.Second

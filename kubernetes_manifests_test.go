@@ -70,6 +70,27 @@ func TestKubernetesManifests(t *testing.T) {
 	}
 }
 
+// kubectl apply -f of a whole directory would take a kustomization for an object, and fail.
+func TestManifestsAreAppliedByFile(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	applied := regexp.MustCompile(`-([fk]) (deploy/\S+)`).FindAllStringSubmatch(string(text), -1)
+	if len(applied) < 3 {
+		t.Fatalf("docs/kubernetes.md applies %q", applied)
+	}
+	for _, a := range applied {
+		info, err := os.Stat(a[2])
+		if err != nil {
+			t.Error(err)
+		} else if info.IsDir() != (a[1] == "k") {
+			t.Errorf("docs/kubernetes.md applies -%s %s", a[1], a[2])
+		}
+	}
+}
+
 // Every key of jobs that tasks are made of is in the table of docs/kubernetes.md, and every option of Kubernetes.
 func TestKubernetesIsDocumented(t *testing.T) {
 	t.Parallel()

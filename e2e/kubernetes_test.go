@@ -460,14 +460,30 @@ func uptime(t *testing.T, text string) float64 {
 	return seconds
 }
 
-// testManifests has the API server look at everything in deploy/kubernetes.
+// testManifests has the API server look at everything in deploy/kubernetes, and at what the guide says to type.
 func testManifests(t *testing.T, node *kubeNode) {
-	dir := filepath.Join(repository, "deploy", "kubernetes")
-	for _, words := range [][]string{
-		{"-f", filepath.Join(dir, "base", "rbac.yaml")}, {"-f", filepath.Join(dir, "base", "nodes.yaml")}, {"-f", filepath.Join(dir, "base", "service.yaml")},
-		{"-f", filepath.Join(dir, "one", "statefulset.yaml")}, {"-f", filepath.Join(dir, "zookeeper", "deployment.yaml")}, {"-f", filepath.Join(dir, "zookeeper", "disruption.yaml")},
-		{"-k", filepath.Join(dir, "one")}, {"-k", filepath.Join(dir, "zookeeper")},
-	} {
+	files, err := filepath.Glob(filepath.Join(repository, "deploy", "kubernetes", "*", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all [][]string
+	for _, file := range files {
+		if filepath.Base(file) == "kustomization.yaml" {
+			all = append(all, []string{"-k", filepath.Dir(file)})
+		} else {
+			all = append(all, []string{"-f", file})
+		}
+	}
+	guide, err := os.ReadFile(filepath.Join(repository, "docs", "kubernetes.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(guide)) {
+		if words, ok := strings.CutPrefix(line, "    kubectl apply "); ok {
+			all = append(all, strings.Fields(strings.ReplaceAll(words, " deploy/", " "+repository+"/deploy/")))
+		}
+	}
+	for _, words := range all {
 		words = append([]string{"apply", "--dry-run=server", "--validate=strict"}, words...)
 		if out, err := node.tryKubectl(nil, words...); err != nil || !strings.Contains(out, "(server dry run)") {
 			t.Errorf("kubectl %s: %s %v", strings.Join(words, " "), out, err)
