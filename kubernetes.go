@@ -37,6 +37,8 @@ type kubeCluster struct {
 	client *kubeClient
 	logs   kubeLogs
 	kept   keptLogs
+	// catching holds a token for each log that is followed to its end.
+	catching chan struct{}
 	// framework is the one that subscribed last.
 	framework atomic.Pointer[string]
 
@@ -58,7 +60,7 @@ func newKubernetes(o kubeOptions) *kubeCluster {
 	if o.onCall == nil {
 		o.onCall = func(string, time.Duration, error) {}
 	}
-	k := &kubeCluster{kubeOptions: o, client: newKubeClient(o.access, o.namespace, o.dial, o.log), kept: keptLogs{dir: o.outputs, perJob: o.keep}}
+	k := &kubeCluster{kubeOptions: o, client: newKubeClient(o.access, o.namespace, o.dial, o.log), kept: keptLogs{dir: o.outputs, perJob: o.keep}, catching: make(chan struct{}, mostCaught)}
 	k.setStatus(errors.New("not started"))
 	k.framework.Store(new(string))
 	return k

@@ -36,13 +36,17 @@ func (s *kubeSession) letGo(p *kubePod) {
 	if p.busy || object.stored() && !free {
 		return
 	}
-	keep := !object.stored() && object.losesLog() && !s.noJob(object.Metadata.Annotations[annotationJob])
-	s.change(p, "mark a pod as stored", func(ctx context.Context) (*podObject, error) {
-		if keep {
-			s.k.keepLog(ctx, object)
-		}
-		return s.k.settle(ctx, object, free)
-	})
+	s.change(p, "mark a pod as stored", func(ctx context.Context) (*podObject, error) { return s.k.settle(ctx, object, free) })
+}
+
+// catchLog keeps what a pod writes that is about to go, once.
+func (s *kubeSession) catchLog(p *kubePod) {
+	object := p.object
+	if p.caught || object.stored() || !object.losesLog() || s.noJob(object.Metadata.Annotations[annotationJob]) {
+		return
+	}
+	p.caught = true
+	s.calls.put(func(ctx context.Context) { s.begin(func() { s.k.catchLog(ctx, object) }) })
 }
 
 // settle marks a pod as stored, and takes our finalizer off if it is free to go.

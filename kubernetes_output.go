@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -89,38 +90,98 @@ func (k *kubeCluster) readLog(pod string) ([]byte, error) {
 	return text, err
 }
 
-// fetchLog asks for the log of a pod. It is nil for one that has not started.
+// fetchLog reads the log of a pod from its beginning. It is empty if the pod has not started, and where its node has dropped it.
 func (k *kubeCluster) fetchLog(ctx context.Context, pod string) ([]byte, error) {
-	resp, err := k.client.open(ctx, kubeCall{method: http.MethodGet, path: k.client.podPath(pod) + "/log", query: url.Values{"container": {taskContainer}}})
-	switch {
-	case refusedWith(err, http.StatusNotFound):
-		return nil, errNotFound
-	case refusedWith(err, http.StatusBadRequest):
-		return nil, nil // it has not started
-	case err != nil:
-		return nil, err
-	}
-	defer resp.Body.Close()
 	var text bytes.Buffer
-	n, err := io.Copy(&text, io.LimitReader(resp.Body, largestLog))
-	if err != nil && (n == 0 || !errors.Is(err, io.ErrUnexpectedEOF)) {
+	err := k.copyLog(ctx, pod, url.Values{}, func(log io.Reader) error {
+		_, err := io.Copy(&text, io.LimitReader(log, largestLog))
+		return err
+	})
+	if err != nil || lostLog.Match(text.Bytes()) {
 		return nil, err
 	}
 	return text.Bytes(), nil
 }
 
-// keepLog keeps what a pod has written that is about to go. Its node drops the log within a minute of the end, whoever holds the pod.
-func (k *kubeCluster) keepLog(ctx context.Context, p *podObject) {
-	const patience = 5 * time.Second // its node may be gone, and others want to be let go too
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// lostLog is what a kubelet answers, with 200, in the place of a log that it no longer has.
+var lostLog = regexp.MustCompile(`^unable to retrieve container logs for \S+$`)
+
+// copyLog opens the log of a pod. One that breaks off is as good as what there is of it.
+func (k *kubeCluster) copyLog(ctx context.Context, pod string, query url.Values, read func(io.Reader) error) error {
+	query.Set("container", taskContainer)
+	resp, err := k.client.open(ctx, kubeCall{method: http.MethodGet, path: k.client.podPath(pod) + "/log", query: query})
+	switch {
+	case refusedWith(err, http.StatusNotFound):
+		return errNotFound
+	case refusedWith(err, http.StatusBadRequest):
+		return nil // it has not started
+	case err != nil:
+		return err
+	}
+	defer resp.Body.Close()
+	if err := read(resp.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return nil
+}
+
+// mostCaught is how many logs are followed to their ends at a time.
+const mostCaught = 100
+
+// catchLog keeps what a pod writes that is about to go. Its node drops the log as soon as it has ended, whoever holds the pod, so it
+// is followed to its end from when the pod was deleted.
+func (k *kubeCluster) catchLog(ctx context.Context, p *podObject) {
+	grace := defaultGrace
+	if own := p.Metadata.DeletionGracePeriodSeconds; own != nil {
+		grace = time.Duration(*own) * time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, grace+time.Minute) // its node may not answer any more
 	defer cancel()
-	text, err := k.fetchLog(ctx, p.Metadata.Name)
-	if err == nil && len(text) > 0 {
-		err = k.kept.save(p.Metadata.Annotations[annotationJob], p.Metadata.Name, text)
+	select {
+	case k.catching <- struct{}{}:
+		defer func() { <-k.catching }()
+	case <-ctx.Done():
+		return
 	}
-	if err != nil && ctx.Err() == nil {
-		k.log.Warn("the output of a run goes with its pod", "task", p.task(), "error", err)
+	var log logTail
+	err := k.copyLog(ctx, p.Metadata.Name, url.Values{"follow": {"true"}}, func(r io.Reader) error {
+		_, err := io.Copy(&log, r)
+		return err
+	})
+	if len(log.text) > 0 && !lostLog.Match(log.text) {
+		err = errors.Join(err, k.kept.save(p.Metadata.Annotations[annotationJob], p.Metadata.Name, log.end()))
 	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		k.log.Warn("the output of a run goes with its pod, or some of it", "task", p.task(), "error", err)
+	}
+}
+
+// A logTail is the end of what was written to it.
+type logTail struct {
+	text    []byte
+	dropped int
+}
+
+func (t *logTail) Write(p []byte) (int, error) {
+	t.text = append(t.text, p...)
+	if len(t.text) > 2*mostKeptOfLog {
+		t.cut()
+	}
+	return len(p), nil
+}
+
+func (t *logTail) cut() {
+	if n := len(t.text) - mostKeptOfLog; n > 0 {
+		t.text, t.dropped = append(t.text[:0], t.text[n:]...), t.dropped+n
+	}
+}
+
+// end is what is kept, and says what is not.
+func (t *logTail) end() []byte {
+	if t.cut(); t.dropped == 0 {
+		return t.text
+	}
+	return append(fmt.Appendf(nil, "[%d bytes were left out here]\n", t.dropped), t.text...)
 }
 
 // keptLogs are files with what runs have written whose pods are gone, a directory for each job.
@@ -139,13 +200,10 @@ func (l *keptLogs) read(job, pod string) ([]byte, error) {
 	return os.ReadFile(l.file(job, pod))
 }
 
-// save keeps the end of a log, and drops what is too much.
+// save keeps a log, and drops what is too much.
 func (l *keptLogs) save(job, pod string, text []byte) error {
 	if l.dir == "" || l.perJob == 0 {
 		return nil
-	}
-	if n := len(text) - mostKeptOfLog; n > 0 {
-		text = append(fmt.Appendf(nil, "[%d bytes were left out here]\n", n), text[n:]...)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -46,6 +46,7 @@ type podMeta struct {
 	Name, UID, ResourceVersion string
 	CreationTimestamp          time.Time
 	DeletionTimestamp          *time.Time
+	DeletionGracePeriodSeconds *int64
 	Labels, Annotations        map[string]string
 	Finalizers                 []string
 }

@@ -514,36 +514,35 @@ func TestOutputOfDeletedPods(t *testing.T) {
 func TestKeptLogsAreBounded(t *testing.T) {
 	t.Parallel()
 	l := keptLogs{dir: t.TempDir(), perJob: 2}
-	long := strings.Repeat("x", mostKeptOfLog) + "end"
-	for i, pod := range []string{"first", "second", "third"} {
-		if err := l.save("a b", pod, []byte(long)); err != nil {
+	save := func(job, pod string, ago time.Duration) {
+		t.Helper()
+		if err := l.save(job, pod, []byte("x")); err != nil {
 			t.Fatal(err)
 		}
-		at := time.Now().Add(time.Duration(i-10) * time.Minute)
-		if err := os.Chtimes(l.file("a b", pod), at, at); err != nil {
+		if err := os.Chtimes(l.file(job, pod), time.Time{}, time.Now().Add(-ago)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := l.save("other", "old", []byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chtimes(l.file("other", "old"), time.Time{}, time.Now().Add(-keptAge-time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.save("another", "new", []byte("x")); err != nil {
-		t.Fatal(err)
-	}
+	save("other", "old", keptAge+time.Hour)
+	save("a b", "first", 3*time.Minute)
+	save("a b", "second", 2*time.Minute)
+	save("a b", "third", time.Minute)
+	save("another", "new", 0)
 	for _, tt := range []struct {
 		job, pod string
 		kept     bool
 	}{{"a b", "first", false}, {"a b", "second", true}, {"a b", "third", true}, {"other", "old", false}, {"another", "new", true}} {
-		text, err := l.read(tt.job, tt.pod)
-		if (err == nil) != tt.kept {
+		if _, err := l.read(tt.job, tt.pod); (err == nil) != tt.kept {
 			t.Errorf("%s of %s: %v, want it kept: %t", tt.pod, tt.job, err, tt.kept)
 		}
-		if tt.job == "a b" && tt.kept && !strings.HasPrefix(string(text), "[3 bytes were left out here]\nx") {
-			t.Errorf("%s begins %.40q", tt.pod, text)
-		}
+	}
+	var log logTail
+	for range 5 {
+		fmt.Fprint(&log, strings.Repeat("x", mostKeptOfLog-1)+"\n")
+	}
+	fmt.Fprint(&log, "end")
+	if got := string(log.end()); len(got) > mostKeptOfLog+50 || !strings.HasPrefix(got, fmt.Sprintf("[%d bytes were left out here]\nx", 4*mostKeptOfLog+3)) || !strings.HasSuffix(got, "x\nend") {
+		t.Errorf("of a long log %.40q... of %d bytes is kept", got, len(got))
 	}
 }
 

@@ -142,7 +142,6 @@ write_configuration() {
 		healthzPort: $HEALTH
 		resolvConf: ""
 		clusterDNS: ["10.96.0.10"]
-		localStorageCapacityIsolation: false
 		maxPods: 250
 		podLogsDir: $PWD/logs
 		evictionHard: {memory.available: 100Mi, nodefs.available: "1%", imagefs.available: "1%"}

@@ -174,15 +174,13 @@ func (s *Server) start(p *pod) {
 	p.timer = s.later(p.out.After, func() { s.exit(p, p.out.Exit, p.out.Reason) })
 }
 
-// containerGC is how long at most a node keeps the log of a pod that is deleted and has ended.
-const containerGC = time.Minute
-
 // exit ends a container, and somewhat later its pod.
 func (s *Server) exit(p *pod, status int, reason string) {
 	if !s.mine(p) || p.over {
 		return
 	}
 	p.over = true
+	s.signal()
 	s.outcomes[p.task] = status
 	span := s.spans[p.task]
 	span.End = time.Now()
@@ -201,10 +199,8 @@ func (s *Server) exit(p *pod, status int, reason string) {
 	if !p.deleted() {
 		s.record("MODIFIED", "pods", p.object) // Running, with terminated
 	}
-	if p.deleted() { // whoever holds it
-		s.later(containerGC, func() { p.dropped = true })
-	}
 	s.later(s.step(1), func() {
+		p.dropped = p.dropped || p.deleted() // as soon as it has ended, whoever holds it
 		if !s.mine(p) {
 			return
 		}
