@@ -101,6 +101,15 @@ func (j *kubeJobs) kills(t *testing.T, name string) {
 	j.mustCall(t, "DELETE", "/scheduler/task/kill/"+name, "", 204)
 }
 
+// awaitWhy waits until a run is said to wait for a reason.
+func (j *kubeJobs) awaitWhy(t *testing.T, name, reason string) {
+	t.Helper()
+	j.until(t, name+" waits for "+reason, func() bool {
+		_, text, err := j.call("GET", "/scheduler/queued/"+name, "")
+		return err == nil && strings.Contains(text, reason)
+	})
+}
+
 // pod names the only pod of a job.
 func (j *kubeJobs) pod(t *testing.T, name string) string {
 	t.Helper()
@@ -157,6 +166,10 @@ func (j *kubeJobs) testEnds(t *testing.T) {
 		do                  func(name string) // once it has written that it has begun
 		state, reason       string
 	}{
+		{"unplaced", "true", `"cpus":800,`, func(name string) {
+			j.awaitWhy(t, name, "Unschedulable: 0/1 nodes are available")
+			kills(name)
+		}, "killed", "killed by request"},
 		{"ok", "echo begun; echo err >&2", "", nil, "finished", ""},
 		{"fails", "exit 3", "", nil, "failed", "command exited with status 3"},
 		{"oom", "head -c 200000000 /dev/zero | tail", "", nil, "failed", "OOMKilled"},
@@ -165,13 +178,6 @@ func (j *kubeJobs) testEnds(t *testing.T) {
 		{"overtime", "sleep 1000", `"maxCompletionTime":2,`, nil, "failed", ""},
 		{"gentle", gentle, "", kills, "killed", "killed by request"},
 		{"stubborn", stubborn, "", kills, "killed", "killed by request"},
-		{"unplaced", "true", `"cpus":800,`, func(name string) {
-			j.until(t, "Kubernetes has said that no node has room", func() bool {
-				_, text, err := j.call("GET", "/v1/scheduler/why/"+name, "")
-				return err == nil && strings.Contains(text, "Unschedulable")
-			})
-			kills(name)
-		}, "killed", "killed by request"},
 		{"deleted", "echo begun; sleep 1000", "", func(name string) { j.node.kubectl(t, "delete", "pod", "--wait=false", j.pod(t, name)) },
 			"failed", "the pod was deleted by somebody else: on node localhost: command exited with status"},
 		{"evicted", "echo begun; sleep 1000", "", func(name string) { j.evict(t, name) }, "lost", "EvictionByEvictionAPI"},
@@ -222,10 +228,7 @@ func (j *kubeJobs) testGiven(t *testing.T) {
 		t.Error("a pod shows a secret")
 	}
 	j.launch(t, "elsewhere", "true", `"constraints":[["rack","LIKE","r[12]"]],`)
-	j.until(t, "it waits for a node with such a label", func() bool {
-		_, text, err := j.call("GET", "/v1/scheduler/why/elsewhere", "")
-		return err == nil && strings.Contains(text, "none of 1 nodes has such a label rack")
-	})
+	j.awaitWhy(t, "elsewhere", "none of 1 nodes has such a label rack")
 	j.node.kubectl(t, "label", "node", "localhost", "rack=r2")
 	j.wantEnd(t, "elsewhere", "finished", "")
 }
