@@ -49,6 +49,9 @@ func TestKubernetesManifests(t *testing.T) {
 				if f.master != "k8s" || f.fileStore() != (textAt(o, "kind") == "StatefulSet") {
 					t.Errorf("%s: --master %s, state in a file %t", file, f.master, f.fileStore())
 				}
+				if spec["enableServiceLinks"] != false {
+					t.Errorf("%s: the Service chronos gives it variables like CHRONOS_PORT", file)
+				}
 				if spec["serviceAccountName"] != "chronos" {
 					t.Errorf("%s: it runs as %v, to whom no rights are given", file, spec["serviceAccountName"])
 				}
