@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -393,7 +394,7 @@ func (d *daemon) newPods(environ func(string) (string, bool)) (*kubeCluster, err
 	}
 	return newKubernetes(kubeOptions{
 		access: access, namespace: cmp.Or(f.kubernetesNamespace, access.namespace, "default"), pods: pods,
-		staging: f.stageTimeout, keep: f.kubernetesKeepPods, log: d.log, onCall: d.observed.mesosCall,
+		staging: f.stageTimeout, keep: f.kubernetesKeepPods, outputs: filepath.Join(f.dataDir, "pod-output"), log: d.log, onCall: d.observed.mesosCall,
 		job: func(name string) (j *Job, certain bool) {
 			s := d.seat.current()
 			if s == nil {
