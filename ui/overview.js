@@ -56,6 +56,7 @@ function best(n, key) {
 const lines = 12;
 
 function list(box, rows, none, line) {
+  if (store.partial) return replace(box, empty('Loading …'));
   if (rows.length === 0) return replace(box, empty(none));
   return replace(box, h('ul', { class: 'lines' }, rows.map(row => h('li', {}, line(row)))));
 }

@@ -300,6 +300,43 @@ test('a job whose texts are all scripts is shown as text', async () => {
   }
 });
 
+test('the list is drawn while the rest of the jobs is still to come', async () => {
+  const rows = from => Array.from({ length: 300 }, (_, i) => JSON.stringify({ name: `part.${String(from + i).padStart(4, '0')}`, schedule: 'R/2040-01-01T00:00:00Z/P1Y', status: 'fresh', state: 'idle' })).join(',\n');
+  let rest;
+  const { url } = chronos, front = createServer((req, res) => {
+    if (req.url.includes('/scheduler/overview')) {
+      res.write(`{"event":"x-1-1","time":${Date.now()},"version":"1","instance":"i","leader":"i","subscribed":true,"queued":0,"running":0,"totals":{"jobs":600,"success":0,"failure":0,"fresh":600,"running":0,"queued":0,"disabled":0,"problems":0,"missed":0,"killed":7,"lost":0,"missedJobs":5},"jobs":[\n${rows(0)},\n`);
+      rest = () => res.end(rows(300) + '\n]}');
+      return;
+    }
+    req.pipe(request(url.slice(0, -1) + req.url, { method: req.method, headers: req.headers }, answer => { res.writeHead(answer.statusCode, answer.headers); answer.pipe(res); }).on('error', () => res.destroy()));
+  });
+  await new Promise(done => front.listen(0, '127.0.0.1', done));
+  const page = await open(browser, `http://127.0.0.1:${front.address().port}/#jobs`);
+  try {
+    await page.locator('.space .name').getByText('part.0003').waitFor();
+    await page.getByText('300 of 600 jobs, loading …').waitFor();
+    await page.getByLabel('Search jobs').fill('part.04');
+    await page.getByText('Loading …', { exact: true }).waitFor();
+    await page.evaluate(() => { location.hash = '#overview'; });
+    await page.locator('.tile.killed').getByText('7').waitFor();
+    assert.match(await page.locator('.tile.total').textContent(), /600/);
+    assert.equal(await page.getByText('No job has a next run.').count(), 0);
+    await page.evaluate(() => { location.hash = '#jobs/part.0500'; });
+    await page.getByText('Loading … 300 of 600 jobs').waitFor();
+    await page.evaluate(() => { location.hash = '#jobs?q=part.04'; });
+    await page.getByText('Loading …', { exact: true }).waitFor();
+    rest();
+    await page.getByText('100 of 600 jobs', { exact: true }).waitFor();
+    await page.locator('.space .name').getByText('part.0403').waitFor();
+  } finally {
+    rest?.();
+    await page.context().close();
+    front.closeAllConnections();
+    front.close();
+  }
+});
+
 test('links of older versions lead to the job', () => on('#jobs/bulk.a', page => page.getByRole('heading', { level: 1, name: 'bulk.a', exact: true }).waitFor()));
 
 test('it works below another path, with credentials', async () => {
