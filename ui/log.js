@@ -2,6 +2,7 @@ import { outputURL } from './api.js';
 import { button, h, newId, replace, toast } from './dom.js';
 import { badge, count, openStates, plural } from './format.js';
 import { copyText } from './job_actions.js';
+import { icon } from './icons.js';
 import { Pane } from './log_pane.js';
 import { Search } from './log_search.js';
 
@@ -50,9 +51,9 @@ export class LogView {
     this.halt = button('Stop', () => { for (const s of this.searches) s.stop(); this.progress(); }, 'small');
     this.halt.hidden = true;
     this.errors = button('', () => this.stepError(), 'small quiet bad-text');
-    return h('div', { class: 'log-tools inline' }, this.search, button('Previous', () => this.step(-1), 'small'), button('Next', () => this.step(1), 'small'), this.found, this.halt, this.errors,
-      h('span', { class: 'end inline' }, button('Start', () => this.panes.forEach(p => p.jump(false)), 'small'), button('End', () => this.panes.forEach(p => p.jump(true)), 'small'),
-        button('Copy', () => this.copy(), 'small'), (this.file === 'merged' ? files.both : files[this.file]).map(name => h('a', { class: 'button small', href: outputURL(this.run, name), download: `${this.run.replace(/[^\w.-]+/g, '_')}.${name}.txt` }, files[this.file].length === 1 && this.file === name ? 'Download' : `Download ${name}`))));
+    return h('div', { class: 'log-tools inline' }, this.search, drawn('up', 'Previous', () => this.step(-1)), drawn('down', 'Next', () => this.step(1)), this.found, this.halt, this.errors,
+      h('span', { class: 'end inline' }, drawn('start', 'Start', () => this.panes.forEach(p => p.jump(false))), drawn('end', 'End', () => this.panes.forEach(p => p.jump(true))),
+        drawn('copy', 'Copy', () => this.copy()), (this.file === 'merged' ? files.both : files[this.file]).map(name => h('a', { class: 'button small', href: outputURL(this.run, name), download: `${this.run.replace(/[^\w.-]+/g, '_')}.${name}.txt` }, icon('download'), files[this.file].length === 1 && this.file === name ? 'Download' : `Download ${name}`))));
   }
 
   setWrap(wrap) {
@@ -188,6 +189,14 @@ export class LogView {
     this.close();
     this.closed();
   }
+}
+
+// drawn makes a button of an icon, which says what it is for.
+function drawn(name, label, click) {
+  const el = button(icon(name), click, 'small');
+  el.title = label;
+  el.setAttribute('aria-label', label);
+  return el;
 }
 
 // rangesIn finds a text within an element, where it is not divided by a change of colour.

@@ -116,7 +116,7 @@ export class TimeDrawing {
     });
     g.globalAlpha = 1;
     g.fillStyle = p.dim;
-    g.fillText(`${most} in ${duration(bucketMs)}`, 4, 20);
+    g.fillText(`at most ${most} due in ${duration(bucketMs)}`, 4, 20);
   }
 
   drawNow(g, height) {

@@ -561,7 +561,7 @@ test('a job says how it runs; a killed one is not fresh; menus and lists behave'
     assert.equal(await kill.evaluate(el => el === document.activeElement), false, 'what destroys does not have the focus');
     await kill.click();
     await page.locator('.title .badge.killed').waitFor();
-    for (const text of ['PT7M, its epsilon', '3 times after a failure', '0.1 CPUs, 32 MB memory', 'scheduler/task/']) await page.locator('.facts').getByText(text).waitFor();
+    for (const text of ['by 7 min (epsilon)', '3 times after a failure', '0.1 CPUs, 32 MB memory', 'scheduler/task/']) await page.locator('.facts').getByText(text).waitFor();
     await page.locator('.menu summary').click();
     await page.keyboard.press('Escape');
     assert.equal(await page.locator('.menu').evaluate(el => el.open), false);
@@ -631,26 +631,6 @@ test('a log is coloured, searched, linked to and read by parts', async () => {
     assert.match((await download).suggestedFilename(), /stderr\.txt$/);
   });
   await on('#jobs/lengthy?run=latest', async page => {
-    const log = page.getByLabel('stdout of the run'), search = page.getByLabel('Search the output');
-    const found = text => page.locator('.log-tools [role=status]').filter({ hasText: text }).waitFor();
-    let release;
-    await log.getByText('the end').waitFor();
-    await search.fill('number 1234 of');
-    await found(/^1 line$/);
-    await search.press('Enter');
-    await log.locator('.marked').getByText('number 1234 of').waitFor();
-    await found(/^1 of 1 line$/);
-    await page.route('**/stdout?offset=10*', async route => { await new Promise(done => { release = done; }); await route.continue().catch(() => {}); });
-    await search.fill('NUMBER 2');
-    await found(/^[\d,]+ lines, searched 1 of 2/);
-    await page.getByRole('button', { name: 'Next' }).click();
-    await log.locator('.marked').getByText('number 2').waitFor();
-    await page.getByRole('button', { name: 'Stop' }).click();
-    await found(/^[\d,]+ of [\d,]+ lines in the first 1 of 2/);
-    release();
-    await page.unroute('**/stdout?offset=10*');
-  });
-  await on('#jobs/lengthy?run=latest', async page => {
     const log = page.getByLabel('stdout of the run'), asked = [];
     page.on('response', r => { if (/stdout/.test(r.url())) asked.push(r); });
     await log.getByText('the end').waitFor();
@@ -666,6 +646,58 @@ test('a log is coloured, searched, linked to and read by parts', async () => {
     await page.getByRole('button', { name: 'End' }).click();
     await log.getByText('the end').waitFor();
     for (const r of asked) assert.ok(Number(r.headers()['content-length'] ?? 0) <= 128 << 10, r.url());
+    const search = page.getByLabel('Search the output');
+    const found = text => page.locator('.log-tools [role=status]').filter({ hasText: text }).waitFor();
+    let release;
+    await search.fill('number 1234 of');
+    await found(/^1 line$/);
+    await search.press('Enter');
+    await log.locator('.marked').getByText('number 1234 of').waitFor();
+    await found(/^1 of 1 line$/);
+    await page.route('**/stdout?offset=10*', async route => { await new Promise(done => { release = done; }); await route.continue().catch(() => {}); });
+    await search.fill('NUMBER 2');
+    await found(/^[\d,]+ lines, searched 1 of 2/);
+    await page.getByRole('button', { name: 'Next' }).click();
+    await log.locator('.marked').getByText('number 2').waitFor();
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await found(/^[\d,]+ of [\d,]+ lines in the first 1 of 2/);
+    release();
+    await page.unroute('**/stdout?offset=10*');
+  });
+});
+
+test('the page of a job is full of it: relatives above the fold, a chart that the keyboard opens, five next runs', async () => {
+  await chronos.put({ name: 'v.parent', command: 'true', ...yearly }, { name: 'v.long', command: 'echo ' + 'very '.repeat(200) + 'long', ...yearly, description: 'Its facts take much room' });
+  await chronos.put({ name: 'v.child', command: 'true', parents: ['v.long', 'v.parent'] });
+  for (let i = 1; i <= 3; i++) {
+    await chronos.run('v.long');
+    await until(async () => (await chronos.runs('v.long')).history.length === i, 'it has run');
+  }
+  await on('#jobs/v.long', async page => {
+    const box = await page.getByRole('heading', { name: 'Parents and children' }).boundingBox(), child = page.locator('.job-columns').getByRole('link', { name: 'v.child' });
+    assert.ok(box.y < 300 && (await child.boundingBox()).y < 800, 'they are seen without scrolling');
+    const last = page.locator('.chart .bar').last();
+    assert.equal(await page.locator('.chart .bar').count(), 3);
+    assert.equal(await page.locator('.chart .axis').first().textContent(), '0');
+    assert.ok(await page.locator('.chart .axis').count() >= 3, 'the axis has lines');
+    assert.equal(await page.locator('.chart').evaluate(el => getComputedStyle(el.querySelector('.axis')).fontSize === '12px' && el.getScreenCTM().a), 1);
+    await last.focus();
+    await page.keyboard.press('ArrowLeft');
+    assert.match(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), /^finished, due .*, took /);
+    await page.keyboard.press('Enter');
+    await page.getByLabel('stdout of the run').getByText('very long').waitFor();
+    assert.equal(await page.locator('.instants tbody tr').count(), 5);
+    await page.setViewportSize({ width: 390, height: 844 });
+    await until(async () => (await page.locator('.chart').boundingBox()).width < 390, 'the chart follows the width');
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+  });
+  await on('#jobs/v.parent', async page => {
+    await page.locator('.title').getByText('not run yet').waitFor();
+    for (const text of ['never', 'by 1 min (epsilon)']) await page.locator('.facts').getByText(text).first().waitFor();
+  }, { viewport: { width: 1920, height: 1080 } });
+  await on('#new', async page => {
+    const [left, right] = await Promise.all(['Name and trigger', 'What it does'].map(name => page.getByRole('heading', { name }).boundingBox()));
+    assert.ok(right.x > left.x + 600 && Math.abs(right.y - left.y) < 20, 'the form fills the page');
   });
 });
 
