@@ -45,7 +45,7 @@ function route(hash) {
 // enough tells whether a page can be drawn while more jobs are still to come.
 function enough(name, parts) {
   if (!store.partial) return store.loaded;
-  return store.jobs.size > 0 && (name === 'jobs' || name === 'overview' || name === 'job' && store.jobs.has(parts[0]));
+  return store.jobs.size > 0 && (['jobs', 'overview', 'grid', 'timeline'].includes(name) || name === 'job' && store.jobs.has(parts[0]));
 }
 
 let lacking = true;
@@ -130,7 +130,7 @@ function showOutage() {
 let pending = null, frame = 0;
 watch(names => {
   linkState.className = 'link-state ' + store.state;
-  linkState.textContent = { live: 'Live', lost: 'Reconnecting …', connecting: 'Connecting …', denied: 'Logged out' }[store.state];
+  linkState.textContent = store.partial && store.state === 'connecting' ? 'Loading …' : { live: 'Live', lost: 'Reconnecting …', connecting: 'Connecting …', denied: 'Logged out' }[store.state];
   showOutage();
   linkState.title = store.info ? `Leader: ${store.info.leader || 'none'}` : '';
   if (store.loaded) showUser();

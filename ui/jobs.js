@@ -27,7 +27,7 @@ const filters = {
   state: ['State', { running: 'running', queued: 'queued', idle: 'idle', problem: 'cannot be scheduled' }, (r, v) => v === 'problem' ? Boolean(r.problem) : r.state === v],
   status: ['Result', { success: 'success', failure: 'failure', killed: 'killed', lost: 'lost', fresh: 'not run yet' }, (r, v) => r.result === v],
   enabled: ['Enabled', { yes: 'enabled', no: 'disabled' }, (r, v) => Boolean(r.disabled) === (v === 'no')],
-  missed: ['Missed', { yes: 'has missed runs', no: 'has not' }, (r, v) => Boolean(r.missed) === (v === 'yes')],
+  missed: ['Missed', { yes: 'has missed runs', no: 'has none' }, (r, v) => Boolean(r.missed) === (v === 'yes')],
   type: ['Type', { interval: 'interval', cron: 'cron', dependent: 'dependent', container: 'in a container', async: 'async', priority: 'high priority' },
     (r, v) => v === 'container' ? Boolean(r.image) : v === 'async' ? Boolean(r.async) : v === 'priority' ? Boolean(r.highPriority) : jobType(r) === v],
 };

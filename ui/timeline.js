@@ -40,7 +40,7 @@ class Timeline {
     this.more.hidden = true;
     const move = (label, title, by) => h('button', { type: 'button', class: 'button small', 'aria-label': title, title, click: () => this.show((this.middle || now()) + by * this.span / 2, this.span) }, label);
     return [h('div', { class: 'toolbar' }, h('h1', {}, 'Timeline'), this.search, this.zooms, h('span', { class: 'inline' }, move('←', 'Earlier', -1), button('Now', () => this.show(0, this.span), 'small'), move('→', 'Later', 1)), this.count),
-      h('p', { class: 'legend dim' }, ['finished', 'failed', 'killed', 'active', 'missed'].map(s => h('span', {}, h('i', { class: 'cell ' + s }), ' ', s)), h('span', {}, '| due to come'), h('span', {}, '‒ late: from due to start')),
+      h('p', { class: 'legend dim' }, ['finished', 'failed', 'killed', 'active', 'missed'].map(s => h('span', {}, h('i', { class: 'cell ' + s }), ' ', s)), h('span', {}, '| due'), h('span', {}, '‒ late: from due to start')),
       this.drawing.element, this.say, this.more, this.none];
   }
 

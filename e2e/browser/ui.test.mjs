@@ -317,7 +317,7 @@ test('the list is drawn while the rest of the jobs is still to come', async () =
     await page.locator('.space .name').getByText('part.0003').waitFor();
     await page.getByText('300 of 600 jobs, loading …').waitFor();
     await page.getByLabel('Search jobs').fill('part.04');
-    await page.getByText('Loading …', { exact: true }).waitFor();
+    await page.locator('main').getByText('Loading …', { exact: true }).waitFor();
     await page.evaluate(() => { location.hash = '#overview'; });
     await page.locator('.tile.killed').getByText('7').waitFor();
     assert.match(await page.locator('.tile.total').textContent(), /600/);
@@ -325,7 +325,7 @@ test('the list is drawn while the rest of the jobs is still to come', async () =
     await page.evaluate(() => { location.hash = '#jobs/part.0500'; });
     await page.getByText('Loading … 300 of 600 jobs').waitFor();
     await page.evaluate(() => { location.hash = '#jobs?q=part.04'; });
-    await page.getByText('Loading …', { exact: true }).waitFor();
+    await page.locator('main').getByText('Loading …', { exact: true }).waitFor();
     rest();
     await page.getByText('100 of 600 jobs', { exact: true }).waitFor();
     await page.locator('.space .name').getByText('part.0403').waitFor();
