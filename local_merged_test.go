@@ -107,7 +107,16 @@ func TestOutputsAreMergedInTheirOrder(t *testing.T) {
 // However often a run changes between its outputs, its marks are bounded, and what it wrote last is in its order.
 func TestMarksOfOutputsAreBounded(t *testing.T) {
 	t.Parallel()
-	const most, lines = 64, 1000
+	for _, most := range []int{64, maxMarks} {
+		t.Run(fmt.Sprint(most), func(t *testing.T) {
+			t.Parallel()
+			testManyMarks(t, most)
+		})
+	}
+}
+
+func testManyMarks(t *testing.T, most int) {
+	const lines = 1000
 	var steps [][2]string
 	for i := range lines {
 		steps = append(steps, [2]string{fmt.Sprintf("out %d\n", i)}, [2]string{"", fmt.Sprintf("err %d\n", i)})

@@ -89,7 +89,9 @@ class Timeline {
       this.loaded = Date.now();
       this.shown();
     } catch (err) {
-      if (err.name !== 'AbortError') this.say.textContent = err.message;
+      if (err.name === 'AbortError') return;
+      this.loaded ??= Date.now();
+      this.say.textContent = err.message;
     }
   }
 
@@ -125,9 +127,9 @@ class Timeline {
     return true;
   }
 
-  // update asks again when something has changed, though not more often than every three seconds.
+  // update asks again when something has changed, though not more often than every three seconds, and not before the first answer.
   update(names) {
-    if (names !== null && names.size === 0 || this.timer && Date.now() - this.loaded < 3000) return;
+    if (!this.loaded || names !== null && names.size === 0 || this.timer && Date.now() - this.loaded < 3000) return;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => { this.timer = 0; this.load(); }, Math.max(0, 3000 - (Date.now() - (this.loaded ?? 0))));
   }
