@@ -82,6 +82,7 @@ var accessRules = []rule{
 	{method: "POST", path: "notices/{}/test", role: adminRole},
 	{method: "GET", path: "run/{}/stdout", role: readRole, scoped: true},
 	{method: "GET", path: "run/{}/stderr", role: readRole, scoped: true},
+	{method: "GET", path: "run/{}/merged", role: readRole, scoped: true},
 	{method: "GET", path: "overview", role: readRole, scoped: true},
 	{method: "GET", path: "events", role: readRole, scoped: true},
 	{method: "GET", path: "problems", role: readRole, scoped: true}, // records that can't be read: without a scope

@@ -321,6 +321,9 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			return d.local.output(r.ID, name, offset, limit)
 		}
+		o.merged = func(r *Run, offset int64, limit int) (mergedPiece, error) {
+			return d.local.merged(r.ID, r.Ended != 0, offset, limit)
+		}
 	case d.pods != nil:
 		o.clusterName, o.accepts, o.nodes = "Kubernetes", d.pods.accepts, d.pods.clusterNodes
 		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {

@@ -1,7 +1,7 @@
 import { may } from './access.js';
 import { showWaiting } from './actions.js';
 import { append, button, closeMenus, dialog, h, replace, toast } from './dom.js';
-import { short } from './format.js';
+import { count, plural, short } from './format.js';
 import { openPalette } from './palette.js';
 import { start, store, watch } from './live.js';
 import overview from './overview.js';
@@ -45,6 +45,14 @@ function route(hash) {
   return ['missing', parts, q];
 }
 
+// enough tells whether a page can be drawn while more jobs are still to come.
+function enough(name, parts) {
+  if (!store.partial) return store.loaded;
+  return store.jobs.size > 0 && (['jobs', 'overview', 'grid', 'timeline'].includes(name) || name === 'job' && store.jobs.has(parts[0]));
+}
+
+let lacking = true;
+
 function show() {
   if (location.hash === '#main-content') { main.focus(); history.replaceState(null, '', shown || '#overview'); return; }
   if (page && location.hash !== shown) {
@@ -65,9 +73,10 @@ function show() {
   main.className = 'page-' + name;
   document.title = [name === 'dagrun' ? 'DAG run' : parts[0], name === 'job' || name === 'dagrun' ? '' : name, 'Chronos'].filter(Boolean).join(' · ');
   replace(main);
-  if (!store.loaded) {
+  lacking = !enough(name, parts);
+  if (lacking) {
     append(main, store.error ? h('div', { class: 'empty' }, h('p', {}, store.error), store.state !== 'denied' && h('p', { class: 'dim' }, 'Retrying …'))
-      : h('div', { class: 'empty' }, h('p', {}, 'Loading …')));
+      : h('div', { class: 'empty' }, h('p', {}, 'Loading …', store.partial && ` ${count(store.jobs.size)} of ${plural(store.info.totals.jobs, 'job')}`)));
     return;
   }
   if (!pages[name]) {
@@ -112,8 +121,8 @@ const outage = document.getElementById('outage');
 
 // showOutage says on every page that what it shows is old.
 function showOutage() {
-  const { state, loaded, since } = store;
-  outage.hidden = state === 'live' || state === 'connecting' || state === 'lost' && !loaded;
+  const { state, loaded, partial, since } = store;
+  outage.hidden = state === 'live' || state === 'connecting' || state === 'lost' && (!loaded || partial);
   if (outage.dataset.shown === state + since) return;
   outage.dataset.shown = state + since;
   replace(outage, state === 'denied'
@@ -121,15 +130,14 @@ function showOutage() {
     : state === 'lost' && [`No answer from Chronos since ${short(since)}. What you see is from then; changes wait until it is back.`]);
 }
 
-let wasLoaded = false, pending = null, frame = 0;
+let pending = null, frame = 0;
 watch(names => {
   linkState.className = 'link-state ' + store.state;
-  linkState.textContent = { live: 'Live', lost: 'Reconnecting …', connecting: 'Connecting …', denied: 'Logged out' }[store.state];
+  linkState.textContent = store.partial && store.state === 'connecting' ? 'Loading …' : { live: 'Live', lost: 'Reconnecting …', connecting: 'Connecting …', denied: 'Logged out' }[store.state];
   showOutage();
   linkState.title = store.info ? `Leader: ${store.info.leader || 'none'}` : '';
-  if (!store.loaded) { show(); return; }
-  showUser();
-  if (!wasLoaded) { wasLoaded = true; show(); return; }
+  if (store.loaded) showUser();
+  if (lacking) { show(); return; }
   pending = names === null || pending === null && frame ? null : new Set([...(pending ?? []), ...names]);
   frame ||= requestAnimationFrame(() => {
     frame = 0;
