@@ -72,6 +72,7 @@ type server struct {
 	peer
 	dir, base string
 	cmd       *exec.Cmd
+	ended     chan struct{} // is closed when it has
 }
 
 func measure(p peer, path string) (result, error) {
@@ -105,7 +106,7 @@ func start(p peer, path string) (*server, error) {
 	}
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	l.Close()
-	s := &server{peer: p, dir: dir, base: "http://127.0.0.1:" + port}
+	s := &server{peer: p, dir: dir, base: "http://127.0.0.1:" + port, ended: make(chan struct{})}
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "dags"), 0o755), os.Mkdir(filepath.Join(dir, "started"), 0o755)); err != nil {
 		return nil, err
 	}
@@ -121,34 +122,39 @@ func start(p peer, path string) (*server, error) {
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}
-	if err := s.wait(func() bool { return s.get(p.ready) == nil }); err != nil {
+	go func() {
+		_ = s.cmd.Wait() // its log says why
+		close(s.ended)
+	}()
+	if err := s.answers(); err != nil {
 		text, _ := os.ReadFile(log.Name())
 		s.stop()
-		return nil, fmt.Errorf("it does not answer; its log: %s", text[max(0, len(text)-2000):])
+		return nil, fmt.Errorf("%w; its log: %s", err, text[max(0, len(text)-2000):])
 	}
 	return s, nil
 }
 
 func (s *server) stop() {
 	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGTERM)
-	ended := make(chan struct{})
-	go func() {
-		_ = s.cmd.Wait()
-		close(ended)
-	}()
 	select {
-	case <-ended:
+	case <-s.ended:
 	case <-time.After(10 * time.Second):
 	}
 	_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
-	<-ended
+	<-s.ended
 	_ = os.RemoveAll(s.dir)
 }
 
-func (s *server) wait(done func() bool) error {
-	for until := time.Now().Add(patience); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(until) {
-			return errors.New("it takes too long")
+// answers waits until it takes requests.
+func (s *server) answers() error {
+	late := time.After(patience)
+	for s.get(s.ready) != nil {
+		select {
+		case <-s.ended:
+			return errors.New("it has ended")
+		case <-late:
+			return fmt.Errorf("it does not answer for %v", patience)
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	return nil

@@ -55,7 +55,7 @@ var peers = []peer{{
 }, {
 	name: "kala",
 	serve: func(dir, port string) []string {
-		return []string{"serve", "--port", port, "--interface", "127.0.0.1", "--jobdb", "boltdb", "--boltpath", dir}
+		return []string{"serve", "--port", port, "--interface", "127.0.0.1", "--jobdb", "boltdb", "--bolt-path", dir}
 	},
 	ready: "/api/v1/job/",
 	list:  "/api/v1/job/",
