@@ -134,6 +134,7 @@ func (a *api) route() {
 		{"runs", typeJSON, false, []operation{get(a.listAllRuns)}},
 		{"recent", typeJSON, false, []operation{get(a.showRecent)}},
 		{"days/{}", typeJSON, false, []operation{get(a.countDays)}},
+		{"activity", typeJSON, false, []operation{get(a.listActivity)}},
 		{"timeline", typeJSON, false, []operation{get(a.showTimeline)}},
 		{"runs/{}", typeJSON, false, []operation{get(a.listRuns)}},
 		{"queued/{}", typeJSON, false, []operation{get(a.explainQueued)}},

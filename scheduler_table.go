@@ -72,7 +72,7 @@ type jobState struct {
 	Consumed      map[string]int64 `json:"consumed,omitempty"`      // parents' generations that this job's runs have used up
 	Missed        int64            `json:"missed,omitempty"`        // occurrences missed
 	Used          int64            `json:"used,omitempty"`          // up to here ids may have been given to a deleted job of this name, or before the clock was set back
-	Deleted       int64            `json:"deleted,omitempty"`       // when the job was; only Used and LastRetry are left then
+	Deleted       int64            `json:"deleted,omitempty"`       // when the job was; only Used, LastRetry and the position of the schedule are left then
 
 	kept rawMembers // what a later version of this program has added
 }
@@ -102,9 +102,12 @@ type policyRecord struct {
 // newestDue is the newest due in the ids of the job's tasks.
 func (st *jobState) newestDue() int64 { return max(st.Used, st.LastScheduled, st.LastDue) }
 
-// retired is what is kept of a deleted job's state: which ids it has used.
+// retired is what is kept of a deleted job's state: which ids it has used, and where its schedule was, for who brings it back.
 func (st *jobState) retired() *jobState {
-	return &jobState{Used: st.newestDue(), LastRetry: st.LastRetry, Deleted: st.Deleted}
+	return &jobState{
+		Used: st.newestDue(), LastRetry: st.LastRetry, Deleted: st.Deleted,
+		Posted: st.Posted, Zone: st.Zone, Anchor: st.Anchor, Index: st.Index, Written: st.Written,
+	}
 }
 
 const (

@@ -19,7 +19,8 @@ type view struct {
 	invalid []invalidRecord
 	clock   clockReport
 
-	archived []segment // of ended runs, oldest first
+	archived []segment            // of ended runs, oldest first
+	acts     [actKinds][]shownAct // oldest first
 
 	disabled int // of count
 	absent   int // of count
@@ -154,8 +155,10 @@ func (j *jobView) state() (string, int) {
 // A viewChange is what one event has changed: the names of jobs that are gone, and the jobs
 // that are different or new, the latter in the order of their creation.
 type viewChange struct {
-	clear []string
-	set   []*jobView
+	clear     []string
+	set       []*jobView
+	acts      []shownAct
+	forgotten [actKinds]int // of the oldest acts, how many are
 }
 
 // with returns a view that has the changes applied. It copies only the chunks
@@ -172,6 +175,7 @@ func (v *view) with(changes []viewChange) *view {
 		for _, j := range c.set {
 			e.set(j)
 		}
+		next.withActs(&c)
 	}
 	if next.slots > 2*next.count+4*viewChunkSize {
 		next.compact()

@@ -123,6 +123,7 @@ class JobPage {
           act('Copy as curl', () => copyCurl(this.name)),
           may('run', row) && act('Mark success', () => this.markSuccess()),
           link('Show in graph', '#graph/' + encodeURIComponent(this.name)),
+          link('Who changed it', '#activity?job=' + encodeURIComponent(this.name)),
           may('edit', row) && act('Delete', () => this.delete(), 'danger')))));
     replace(this.alerts, row.pausedUntil && h('div', { class: 'alert' }, 'Paused until ', time(row.pausedUntil, row.scheduleTimeZone), ': what falls due until then is skipped.'), row.warnings && h('div', { class: 'alert' }, h('strong', {}, 'Its document says something strange:'), h('ul', {}, row.warnings.map(w => h('li', {}, w)))), row.problem && h('div', { class: 'alert bad' }, h('strong', {}, 'It can’t be scheduled: '), row.problem));
     this.showFacts();

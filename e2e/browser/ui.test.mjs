@@ -814,3 +814,30 @@ test('the page of the cluster says what runs where and why runs wait', async () 
   });
   await chronos.json('scheduler/task/kill/cl.runs', { method: 'DELETE' });
 });
+
+test('who has changed what is shown with its difference, and a job is brought back as it was', async () => {
+  await chronos.put({ name: 'act.root', command: 'echo one', owner: 'ops', schedule: 'R9/2030-01-31T06:00:00Z/P1M', retries: 0 });
+  await chronos.put({ name: 'act.root', command: 'echo two', owner: 'ops', schedule: 'R9/2030-01-31T06:00:00Z/P1M', retries: 0 });
+  await chronos.put({ name: 'act.child', command: 'true', parents: ['act.root'] });
+  await on('#activity?job=act.root', async page => {
+    const act = action => page.locator('.act', { has: page.locator('.act-what', { hasText: action }) }).first();
+    await act('changed').getByRole('button', { name: 'What is different' }).click();
+    await act('changed').locator('.diff del', { hasText: 'echo one' }).waitFor();
+    await act('changed').locator('.diff ins', { hasText: 'echo two' }).waitFor();
+    await act('changed').getByRole('button', { name: 'Take back' }).click();
+    const plan = page.getByRole('dialog');
+    await plan.locator('.diff ins', { hasText: 'echo one' }).waitFor();
+    await plan.getByRole('button', { name: 'Change it back' }).click();
+    await until(async () => (await chronos.job('act.root')).command === 'echo one', 'it says again what it said');
+    await chronos.json('scheduler/job/act.root', { method: 'DELETE' });
+    assert.equal((await chronos.job('act.child')).parents, undefined);
+    await act('deleted').getByRole('button', { name: 'Bring back' }).click();
+    await plan.getByText('runs that were killed stay killed').waitFor();
+    await plan.getByText('1 job will run after it again').waitFor();
+    await plan.getByRole('button', { name: 'Bring it back' }).click();
+    await page.locator('.toast').getByText('act.root is back').waitFor();
+    await page.locator('.act', { hasText: 'created' }).first().waitFor();
+  });
+  const { command, owner, schedule } = await chronos.job('act.root');
+  assert.deepEqual([command, owner, schedule, (await chronos.job('act.child')).parents], ['echo one', 'ops', 'R9/2030-01-31T06:00:00.000Z/P1M', ['act.root']]);
+});
