@@ -1,8 +1,13 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
+	"iter"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -112,43 +117,38 @@ func wordsOf(j *jobView, now time.Time) string {
 	return sched.words(now)
 }
 
-// appendRuns appends the newest runs, newest first, each [letter, due, late, duration]
-// in ms, without what isn't known yet.
+// appendRuns appends the newest runs, newest first.
 func appendRuns(j *jobView, dst []byte) []byte {
 	if len(j.runs)+len(j.history) == 0 {
 		return dst
 	}
 	dst = append(dst, `,"runs":[`...)
 	n := 0
-	add := func(r *Run) {
+	add := func(state runState, due, late, took int64) {
 		if n++; n > rowRuns {
 			return
 		}
 		if n > 1 {
 			dst = append(dst, ',')
 		}
-		dst = append(append(append(dst, `["`...), runLetters[r.State]...), `",`...)
-		dst = strconv.AppendInt(dst, r.Due, 10)
-		if r.Started != 0 {
-			dst = strconv.AppendInt(append(dst, ','), r.sinceDue(r.Started), 10)
-			if r.Ended != 0 {
-				dst = strconv.AppendInt(append(dst, ','), max(0, r.Ended-r.Started), 10)
-			}
-		}
-		dst = append(dst, ']')
+		dst = appendCell(dst, state, due, late, took)
 	}
 	for i := len(j.runs) - 1; i >= 0; i-- {
-		add(j.runs[i])
+		add(j.runs[i].cell())
 	}
 	for _, r := range j.history {
-		add(r)
+		add(r.cell())
 	}
 	return append(dst, ']')
 }
 
 // showOverview answers with everything that a table of all jobs shows, in the order of their
-// creation, and the name of the event after which to ask for changes.
+// creation or, if that is asked for, of their names, and the name of the event after which to ask for changes.
 func (a *api) showOverview(c *call) error {
+	order := c.query("order")
+	if order != "" && order != "name" {
+		return refuse("order: %s is not name", quoteWarned(order))
+	}
 	v := c.sight()
 	a.events.keep(v.view)
 	queued, running := v.counts()
@@ -175,11 +175,51 @@ func (a *api) showOverview(c *call) error {
 	b := c.long(typeJSON)
 	b.Write(head[:len(head)-1])
 	b.WriteString(`,"jobs":`)
-	if writeList(b, labelled(c, v.all()), rowOf) == nil {
+	jobs := labelled(c, v.all())
+	if order == "name" {
+		jobs = byName(jobs)
+	}
+	if writeRows(b, jobs) == nil {
 		b.WriteByte('}')
 		b.Flush()
 	}
 	return nil
+}
+
+// writeRows writes a list with each job on a line of its own, so that a client can use it while it arrives.
+func writeRows(b *bufio.Writer, jobs iter.Seq[*jobView]) error {
+	separator, end := "[\n", "[]"
+	for jv := range jobs {
+		b.WriteString(separator)
+		separator, end = ",\n", "\n]"
+		if _, err := b.Write(rowOf(jv)); err != nil {
+			return err
+		}
+	}
+	_, err := b.WriteString(end)
+	return err
+}
+
+// byName sorts jobs as people do, without regard to capitals.
+func byName(jobs iter.Seq[*jobView]) iter.Seq[*jobView] {
+	type entry struct {
+		key string
+		job *jobView
+	}
+	var sorted []entry
+	for jv := range jobs {
+		sorted = append(sorted, entry{strings.ToLower(jv.job.Name), jv})
+	}
+	slices.SortFunc(sorted, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.job.job.Name, b.job.job.Name))
+	})
+	return func(yield func(*jobView) bool) {
+		for _, e := range sorted {
+			if !yield(e.job) {
+				return
+			}
+		}
+	}
 }
 
 // memberIDs returns the ids of the instances, if they are known.
@@ -201,6 +241,11 @@ type overviewTotals struct {
 	Disabled int   `json:"disabled"`
 	Problems int   `json:"problems"`
 	Missed   int64 `json:"missed"` // occurrences
+
+	// Of the fresh ones, those whose last run was killed or lost.
+	Killed     int `json:"killed"`
+	Lost       int `json:"lost"`
+	MissedJobs int `json:"missedJobs"` // that have missed some
 }
 
 func totalsOf(v sight) overviewTotals {
@@ -214,6 +259,12 @@ func totalsOf(v sight) overviewTotals {
 			t.Failure++
 		default:
 			t.Fresh++
+			switch lastEnd(jv) {
+			case runKilled:
+				t.Killed++
+			case runLost:
+				t.Lost++
+			}
 		}
 		switch state, _ := jv.state(); state {
 		case "running":
@@ -228,8 +279,21 @@ func totalsOf(v sight) overviewTotals {
 			t.Problems++
 		}
 		t.Missed += jv.missed
+		if jv.missed > 0 {
+			t.MissedJobs++
+		}
 	}
 	return t
+}
+
+// lastEnd is how the last run ended of a job that has neither succeeded nor failed, as far as its row tells.
+func lastEnd(jv *jobView) runState {
+	for _, r := range jv.history[:min(len(jv.history), max(0, rowRuns-len(jv.runs)))] {
+		if r.State == runKilled || r.State == runLost {
+			return r.State
+		}
+	}
+	return ""
 }
 
 // whoami tells somebody who he is.

@@ -46,6 +46,7 @@ type podMeta struct {
 	Name, UID, ResourceVersion string
 	CreationTimestamp          time.Time
 	DeletionTimestamp          *time.Time
+	DeletionGracePeriodSeconds *int64
 	Labels, Annotations        map[string]string
 	Finalizers                 []string
 }
@@ -90,6 +91,11 @@ func (p *podObject) stored() bool { return p.Metadata.Labels[labelStored] != "" 
 // nobody holds it.
 func (p *podObject) deleted() bool { return p.Metadata.DeletionTimestamp != nil }
 
+// losesLog reports whether the node is about to drop what the task has written.
+func (p *podObject) losesLog() bool {
+	return p.started() && (p.deleted() || p.Status.Reason == "Evicted")
+}
+
 // container returns the status of the container that runs the task, nil before there is one.
 func (p *podObject) container() *containerStatus {
 	i := slices.IndexFunc(p.Status.ContainerStatuses, func(c containerStatus) bool { return c.Name == taskContainer })
@@ -127,7 +133,7 @@ func (p *podObject) news() podNews {
 		return p.failed()
 	case c != nil && c.State.Running != nil:
 		return podNews{state: mesos.TASK_RUNNING}
-	case p.deleted() && p.Spec.NodeName == "" && p.Metadata.Annotations[annotationMoved] != "" && !p.killed():
+	case p.deleted() && p.moved():
 		return kubeRefusal(mesos.TASK_DROPPED, waitsForRoom, "%s", p.Metadata.Annotations[annotationMoved])
 	case p.deleted() && p.Spec.NodeName == "": // nothing was started, nor will be
 		return p.unstarted("the pod was deleted by somebody else before it had a node")
@@ -208,6 +214,11 @@ func (p *podObject) killedBefore(end time.Time) bool {
 	return err == nil && (end.IsZero() || !end.Before(asked.Truncate(time.Second)))
 }
 
+// moved reports whether the pod, which has no node yet, is to be made anew, under the same name.
+func (p *podObject) moved() bool {
+	return p.Spec.NodeName == "" && p.Metadata.Annotations[annotationMoved] != "" && !p.killed()
+}
+
 // disrupted says who has ended the pod for reasons of the cluster, "" if nobody has.
 func (p *podObject) disrupted() string {
 	c := p.condition("DisruptionTarget")
@@ -258,7 +269,10 @@ type nodeObject struct {
 		Name   string
 		Labels map[string]string
 	}
-	Status struct{ Conditions []podCondition }
+	Status struct {
+		Conditions  []podCondition
+		Allocatable map[string]string
+	}
 }
 
 // away reports whether the node has not been heard of for some time.

@@ -358,7 +358,7 @@ func (s *scheduler) checkHeirs(gone *entry) error {
 	}
 	for _, c := range children {
 		child := s.jobs[c]
-		if child.recordSize+more < s.cfg.largestJob/2 {
+		if int(child.recordSize)+more < s.cfg.largestJob/2 {
 			continue
 		}
 		if err := s.checkSize(s.heir(child, gone, grandparents), &Run{}); err != nil {
@@ -566,6 +566,7 @@ func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) e
 		}
 		run := *e.history[i]
 		run.Elements += n
+		s.number(e, &run)
 		e.history = slices.Clone(e.history)
 		e.history[i] = &run
 		e.historyDirty = true

@@ -120,7 +120,7 @@ func (s *scheduler) recordMissed(e *entry, missed bygone, why string) {
 		ID: runID(e.unused(due), 0, e.job.Name, jobArguments(e.job)), Job: e.job.Name, Kind: kindScheduled,
 		Due: due, State: runMissed, Ended: s.now, Count: missed.n, From: missed.first.UnixMilli(), Reason: why,
 	}
-	e.addHistory(r, s.cfg.historyKeep, s.cfg.historySize)
+	s.addHistory(e, r)
 	s.touch(e)
 	s.log.Warn("occurrences missed", "job", e.job.Name, "count", missed.n, "from", msTime(r.From), "to", msTime(r.Due), "why", why)
 	s.emit(jobEvent{Kind: eventMissed, Job: e.job, Run: r})
@@ -272,7 +272,7 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing, n.Token = state, reason, s.now, "", "" })
 	delete(s.runs, r.ID)
 	e.runs.remove(r)
-	e.addHistory(r.Run, s.cfg.historyKeep, s.cfg.historySize)
+	s.addHistory(e, r.Run)
 	s.touchRun(r)
 	s.emit(jobEvent{Kind: endEvents[state], Job: e.job, Run: r.Run, Message: reason})
 	s.unblock(e)
@@ -288,6 +288,7 @@ func (s *scheduler) succeed(r *openRun, message string) {
 		s.fail(r, runFailed, message)
 		return
 	}
+	s.countAs(r, true, false)
 	s.end(r, runFinished, message)
 	s.countSuccess(r.entry)
 	s.disableExhausted(r.entry)
@@ -349,6 +350,9 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 	e, before := r.entry, r.entry.job
 	again := mayRetry(before, r.Attempt)
 	e.retrying = again && (r.ofOccurrence() || r.Backfill != 0)
+	if !again {
+		s.countAs(r, before.SoftError, true)
+	}
 	s.end(r, state, message)
 	if e.retrying = false; again {
 		s.retry(e, r.Run)
@@ -396,7 +400,9 @@ func (s *scheduler) retry(e *entry, r *Run) {
 		due = max(due, e.pause.Until)
 	}
 	e.state.LastRetry = max(due, e.state.LastRetry+1)
-	s.add(e, r.giveAs(Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, ByHand: r.ByHand || r.Kind == kindManual || r.Kind == kindBackfill}), e.state.LastRetry)
+	next := r.giveAs(Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, ByHand: r.ByHand || r.Kind == kindManual || r.Kind == kindBackfill})
+	next.RetryOf, next.Causes, next.MoreCauses = r.ID, r.Causes, r.MoreCauses
+	s.add(e, next, e.state.LastRetry)
 }
 
 // wakeChildren checks the jobs whose parents have finished, up to a bound.
@@ -443,12 +449,15 @@ func (s *scheduler) runIfReady(e *entry) {
 		}
 		s.end(old, runSkipped, "replaced by the next occurrence")
 	}
+	before := e.ends.Used
 	if len(parents) == 1 && !newest {
 		s.useOne(e, parents[0])
 	} else {
 		s.useAll(e, parents)
 	}
-	s.add(e, &Run{Kind: kindDependent, Due: s.now}, s.nextID(e))
+	r := &Run{Kind: kindDependent, Due: s.now}
+	r.Causes, r.MoreCauses = s.causes(e, parents, before)
+	s.add(e, r, s.nextID(e))
 }
 
 // launched records where a run has been placed. That is stored before the

@@ -140,6 +140,11 @@ func settleRestore(ctx context.Context, st store, records map[string][]byte, log
 		}
 	}
 	if _, decided := records[restoreMarker]; decided {
+		for _, key := range st.allKeys() {
+			if onDemand(key) {
+				records[key] = nil // whatever it holds: it goes, or is replaced
+			}
+		}
 		wanted, b, err := restoredRecords(records)
 		if err != nil {
 			return nil, fmt.Errorf("finish a restore: %w", err)
@@ -202,7 +207,7 @@ func changesBetween(from, to map[string][]byte) []record {
 			out = append(out, record{key, append([]byte{}, value...)})
 		}
 	}
-	slices.SortFunc(out, func(a, b record) int { return cmp.Compare(a.key, b.key) })
+	sortStable(out, func(a, b record) int { return cmp.Compare(a.key, b.key) })
 	return out
 }
 

@@ -46,6 +46,7 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 	s.loadPools(records)
 	acts := s.loadActivity(records)
 	s.loadJobs(records)
+	s.loadArchive()
 	s.loadRuns(records)
 	s.doubtRuns(records)
 	s.loadWaiting(records)
@@ -177,8 +178,9 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 		l.faults = append(l.faults, invalidRecord{key, err.Error()})
 		return
 	}
-	e := &entry{job: j, recordSize: len(records[key])}
+	e := &entry{job: j, recordSize: int32(len(records[key]))}
 	l.decodeRecord(records, "go/job/"+recordName(l.name), &e.state)
+	e.state.share(j)
 	if e.state.Deleted != 0 { // by us, and another version has created it again
 		e.state = jobState{Used: e.state.Used, LastRetry: e.state.LastRetry}
 	}
@@ -235,7 +237,9 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 	if ends.Seq == e.state.Seq && ends.Seq != 0 {
 		e.ends = ends
 	}
-	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
+	if cfg.archive.runs == 0 {
+		e.history = e.history[:min(len(e.history), cfg.historyKeep)]
+	}
 }
 
 // decodeRecord reads one of our own records, if it is there and sound.
