@@ -35,6 +35,8 @@ type apiOptions struct {
 	// output reads what a run has written to stdout or stderr, a negative offset
 	// counting from the end. errNotFound means that there is no such file.
 	output func(run *Run, name string, offset int64, limit int) (outputPiece, error)
+	// merged reads both in the order in which they were written. errNotFound means that it is not known; nil: of no run.
+	merged func(run *Run, offset int64, limit int) (mergedPiece, error)
 	// accepts returns why runs of a job could never start, nil if they can; nil for any job.
 	accepts func(*Job) error
 	// doubts returns what of a job can't work on this server, nil for nothing; nil for any job.
@@ -137,6 +139,7 @@ func (a *api) route() {
 		{"runs", typeJSON, false, []operation{get(a.listAllRuns)}},
 		{"recent", typeJSON, false, []operation{get(a.showRecent)}},
 		{"days/{}", typeJSON, false, []operation{get(a.countDays)}},
+		{"activity", typeJSON, false, []operation{get(a.listActivity)}},
 		{"timeline", typeJSON, false, []operation{get(a.showTimeline)}},
 		{"runs/{}", typeJSON, false, []operation{get(a.listRuns)}},
 		{"queued/{}", typeJSON, false, []operation{get(a.explainQueued)}},
@@ -148,6 +151,7 @@ func (a *api) route() {
 		{"notices/{}/test", typeJSON, false, []operation{document(http.MethodPost, a.testNotice)}},
 		{"run/{}/stdout", "", false, []operation{get(a.showOutput("stdout"))}},
 		{"run/{}/stderr", "", false, []operation{get(a.showOutput("stderr"))}},
+		{"run/{}/merged", "", false, []operation{get(a.showMerged)}},
 		{"apply", typeJSON, false, []operation{document(http.MethodPost, a.applyJobs)}},
 		{"apply/plan", typeJSON, false, []operation{document(http.MethodPost, a.planJobs)}},
 		{"export", typeJSON, false, []operation{get(a.exportJobs)}},

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -320,6 +321,9 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			return d.local.output(r.ID, name, offset, limit)
 		}
+		o.merged = func(r *Run, offset int64, limit int) (mergedPiece, error) {
+			return d.local.merged(r.ID, r.Ended != 0, offset, limit)
+		}
 	case d.pods != nil:
 		o.clusterName, o.accepts, o.nodes = "Kubernetes", d.pods.accepts, d.pods.clusterNodes
 		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
@@ -393,7 +397,7 @@ func (d *daemon) newPods(environ func(string) (string, bool)) (*kubeCluster, err
 	}
 	return newKubernetes(kubeOptions{
 		access: access, namespace: cmp.Or(f.kubernetesNamespace, access.namespace, "default"), pods: pods,
-		staging: f.stageTimeout, keep: f.kubernetesKeepPods, log: d.log, onCall: d.observed.mesosCall,
+		staging: f.stageTimeout, keep: f.kubernetesKeepPods, outputs: filepath.Join(f.dataDir, "pod-output"), log: d.log, onCall: d.observed.mesosCall,
 		job: func(name string) (j *Job, certain bool) {
 			s := d.seat.current()
 			if s == nil {

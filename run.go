@@ -151,6 +151,17 @@ type outputPiece struct {
 	size int64 // of everything written so far
 }
 
+// leftOut is what stands in place of bytes that were left out.
+func leftOut(n int64) []byte { return fmt.Appendf(nil, "\n[%d bytes were left out here]\n", n) }
+
+// A mergedPiece is a part of both outputs of a run, in the order in which they were written.
+type mergedPiece struct {
+	text   []byte
+	stderr [][2]int // stretches of text that were written to stderr
+	next   int64    // the offset of what follows; where something was left out, the text is shorter
+	size   int64    // of everything whose place is known so far
+}
+
 // instant is the one that the run is of, in ms: its due time, or what a backfill says.
 func (r *Run) instant() int64 {
 	if r.Backfill != 0 {

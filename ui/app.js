@@ -1,7 +1,7 @@
 import { may } from './access.js';
 import { showWaiting } from './actions.js';
 import { append, button, closeMenus, dialog, h, replace, toast } from './dom.js';
-import { short } from './format.js';
+import { count, plural, short } from './format.js';
 import { openPalette } from './palette.js';
 import { start, store, watch } from './live.js';
 import overview from './overview.js';
@@ -13,6 +13,7 @@ import grid from './grid.js';
 import runs from './runs.js';
 import timeline from './timeline.js';
 import cluster from './cluster.js';
+import activity from './activity.js';
 import dagrun from './dagrun.js';
 
 const main = document.getElementById('main-content');
@@ -20,12 +21,12 @@ const main = document.getElementById('main-content');
 // A page is a function (main, parts, query) that draws the page and returns
 // { update(names), leave(), keys }, each of which may be missing. leave returns
 // a question to ask before unsaved input is lost.
-const pages = { overview, jobs, job, editor, graph, grid, runs, timeline, cluster, dagrun };
+const pages = { overview, jobs, job, editor, graph, grid, runs, timeline, cluster, activity, dagrun };
 
 let page = null, shown = '';
 
 // route reads the fragment: #overview, #jobs?q=…, #jobs/<name> (as in every version of
-// Chronos), #jobs/<name>/edit, #new, #graph/<name>, #grid, #runs, #timeline, #cluster, #dag/<run>.
+// Chronos), #jobs/<name>/edit, #new, #graph/<name>, #grid, #runs, #timeline, #cluster, #activity, #dag/<run>.
 function route(hash) {
   const [path, query = ''] = hash.replace(/^#\/?/, '').split(/\?(.*)/s);
   const parts = path.split('/').map(part => { try { return decodeURIComponent(part); } catch { return part; } });
@@ -39,10 +40,18 @@ function route(hash) {
     case 'new': return ['editor', [null], q];
     case 'dag': return ['dagrun', [parts.slice(1).join('/')], q];
     case 'graph': return ['graph', parts.slice(1), q];
-    case 'grid': case 'runs': case 'timeline': case 'cluster': return [parts[0], [], q];
+    case 'grid': case 'runs': case 'timeline': case 'cluster': case 'activity': return [parts[0], [], q];
   }
   return ['missing', parts, q];
 }
+
+// enough tells whether a page can be drawn while more jobs are still to come.
+function enough(name, parts) {
+  if (!store.partial) return store.loaded;
+  return store.jobs.size > 0 && (['jobs', 'overview', 'grid', 'timeline'].includes(name) || name === 'job' && store.jobs.has(parts[0]));
+}
+
+let lacking = true;
 
 function show() {
   if (location.hash === '#main-content') { main.focus(); history.replaceState(null, '', shown || '#overview'); return; }
@@ -64,9 +73,10 @@ function show() {
   main.className = 'page-' + name;
   document.title = [name === 'dagrun' ? 'DAG run' : parts[0], name === 'job' || name === 'dagrun' ? '' : name, 'Chronos'].filter(Boolean).join(' · ');
   replace(main);
-  if (!store.loaded) {
+  lacking = !enough(name, parts);
+  if (lacking) {
     append(main, store.error ? h('div', { class: 'empty' }, h('p', {}, store.error), store.state !== 'denied' && h('p', { class: 'dim' }, 'Retrying …'))
-      : h('div', { class: 'empty' }, h('p', {}, 'Loading …')));
+      : h('div', { class: 'empty' }, h('p', {}, 'Loading …', store.partial && ` ${count(store.jobs.size)} of ${plural(store.info.totals.jobs, 'job')}`)));
     return;
   }
   if (!pages[name]) {
@@ -111,8 +121,8 @@ const outage = document.getElementById('outage');
 
 // showOutage says on every page that what it shows is old.
 function showOutage() {
-  const { state, loaded, since } = store;
-  outage.hidden = state === 'live' || state === 'connecting' || state === 'lost' && !loaded;
+  const { state, loaded, partial, since } = store;
+  outage.hidden = state === 'live' || state === 'connecting' || state === 'lost' && (!loaded || partial);
   if (outage.dataset.shown === state + since) return;
   outage.dataset.shown = state + since;
   replace(outage, state === 'denied'
@@ -120,15 +130,14 @@ function showOutage() {
     : state === 'lost' && [`No answer from Chronos since ${short(since)}. What you see is from then; changes wait until it is back.`]);
 }
 
-let wasLoaded = false, pending = null, frame = 0;
+let pending = null, frame = 0;
 watch(names => {
   linkState.className = 'link-state ' + store.state;
-  linkState.textContent = { live: 'Live', lost: 'Reconnecting …', connecting: 'Connecting …', denied: 'Logged out' }[store.state];
+  linkState.textContent = store.partial && store.state === 'connecting' ? 'Loading …' : { live: 'Live', lost: 'Reconnecting …', connecting: 'Connecting …', denied: 'Logged out' }[store.state];
   showOutage();
   linkState.title = store.info ? `Leader: ${store.info.leader || 'none'}` : '';
-  if (!store.loaded) { show(); return; }
-  showUser();
-  if (!wasLoaded) { wasLoaded = true; show(); return; }
+  if (store.loaded) showUser();
+  if (lacking) { show(); return; }
   pending = names === null || pending === null && frame ? null : new Set([...(pending ?? []), ...names]);
   frame ||= requestAnimationFrame(() => {
     frame = 0;
@@ -141,7 +150,7 @@ watch(names => {
 const shortcuts = [
   ['Ctrl+K', 'Go to a job or page, or do something with a job'], ['Ctrl+S', 'Save the job that is edited'], ['r', 'Run the job that is open'], ['e', 'Edit it'],
   ['/', 'Search jobs'], ['↑ ↓', 'Move in the table'], ['Enter', 'Open the job'], ['Space', 'Select it'], ['Esc', 'Clear the selection, close'],
-  ['n', 'New job'], ['o', 'Overview'], ['j', 'Jobs'], ['i', 'Grid'], ['t', 'Timeline'], ['u', 'Runs'], ['g', 'Graph'], ['?', 'This list'],
+  ['n', 'New job'], ['o', 'Overview'], ['j', 'Jobs'], ['i', 'Grid'], ['t', 'Timeline'], ['u', 'Runs'], ['g', 'Graph'], ['a', 'Activity'], ['?', 'This list'],
 ];
 
 function help() {
@@ -159,7 +168,7 @@ document.addEventListener('keydown', event => {
   const typing = event.target.closest('input, textarea, select, [contenteditable]');
   if ((event.key === 's' || !event.ctrlKey && !event.metaKey) && page?.key?.(event, Boolean(typing))) { event.preventDefault(); return; }
   if (typing || event.ctrlKey || event.metaKey) return;
-  const go = { n: may('edit') && '#new', o: '#overview', j: '#jobs', g: '#graph', i: '#grid', t: '#timeline', u: '#runs' }[event.key];
+  const go = { n: may('edit') && '#new', o: '#overview', j: '#jobs', g: '#graph', i: '#grid', t: '#timeline', u: '#runs', a: '#activity' }[event.key];
   if (go) location.hash = go;
   else if (event.key === '?') help();
   else if (event.key === '/') { sessionStorage.setItem('chronos.focus', 'search'); location.hash = '#jobs'; }

@@ -300,6 +300,43 @@ test('a job whose texts are all scripts is shown as text', async () => {
   }
 });
 
+test('the list is drawn while the rest of the jobs is still to come', async () => {
+  const rows = from => Array.from({ length: 300 }, (_, i) => JSON.stringify({ name: `part.${String(from + i).padStart(4, '0')}`, schedule: 'R/2040-01-01T00:00:00Z/P1Y', status: 'fresh', state: 'idle' })).join(',\n');
+  let rest;
+  const { url } = chronos, front = createServer((req, res) => {
+    if (req.url.includes('/scheduler/overview')) {
+      res.write(`{"event":"x-1-1","time":${Date.now()},"version":"1","instance":"i","leader":"i","subscribed":true,"queued":0,"running":0,"totals":{"jobs":600,"success":0,"failure":0,"fresh":600,"running":0,"queued":0,"disabled":0,"problems":0,"missed":0,"killed":7,"lost":0,"missedJobs":5},"jobs":[\n${rows(0)},\n`);
+      rest = () => res.end(rows(300) + '\n]}');
+      return;
+    }
+    req.pipe(request(url.slice(0, -1) + req.url, { method: req.method, headers: req.headers }, answer => { res.writeHead(answer.statusCode, answer.headers); answer.pipe(res); }).on('error', () => res.destroy()));
+  });
+  await new Promise(done => front.listen(0, '127.0.0.1', done));
+  const page = await open(browser, `http://127.0.0.1:${front.address().port}/#jobs`);
+  try {
+    await page.locator('.space .name').getByText('part.0003').waitFor();
+    await page.getByText('300 of 600 jobs, loading …').waitFor();
+    await page.getByLabel('Search jobs').fill('part.04');
+    await page.locator('main').getByText('Loading …', { exact: true }).waitFor();
+    await page.evaluate(() => { location.hash = '#overview'; });
+    await page.locator('.tile.killed').getByText('7').waitFor();
+    assert.match(await page.locator('.tile.total').textContent(), /600/);
+    assert.equal(await page.getByText('No job has a next run.').count(), 0);
+    await page.evaluate(() => { location.hash = '#jobs/part.0500'; });
+    await page.getByText('Loading … 300 of 600 jobs').waitFor();
+    await page.evaluate(() => { location.hash = '#jobs?q=part.04'; });
+    await page.locator('main').getByText('Loading …', { exact: true }).waitFor();
+    rest();
+    await page.getByText('100 of 600 jobs', { exact: true }).waitFor();
+    await page.locator('.space .name').getByText('part.0403').waitFor();
+  } finally {
+    rest?.();
+    await page.context().close();
+    front.closeAllConnections();
+    front.close();
+  }
+});
+
 test('links of older versions lead to the job', () => on('#jobs/bulk.a', page => page.getByRole('heading', { level: 1, name: 'bulk.a', exact: true }).waitFor()));
 
 test('it works below another path, with credentials', async () => {
@@ -524,7 +561,7 @@ test('a job says how it runs; a killed one is not fresh; menus and lists behave'
     assert.equal(await kill.evaluate(el => el === document.activeElement), false, 'what destroys does not have the focus');
     await kill.click();
     await page.locator('.title .badge.killed').waitFor();
-    for (const text of ['PT7M, its epsilon', '3 times after a failure', '0.1 CPUs, 32 MB memory', 'scheduler/task/']) await page.locator('.facts').getByText(text).waitFor();
+    for (const text of ['by 7 min (epsilon)', '3 times after a failure', '0.1 CPUs, 32 MB memory', 'scheduler/task/']) await page.locator('.facts').getByText(text).waitFor();
     await page.locator('.menu summary').click();
     await page.keyboard.press('Escape');
     assert.equal(await page.locator('.menu').evaluate(el => el.open), false);
@@ -555,7 +592,7 @@ test('a job says how it runs; a killed one is not fresh; menus and lists behave'
 });
 
 test('a log is coloured, searched, linked to and read by parts', async () => {
-  const long = 'for i in $(seq 1 60000); do echo "line number $i of a very long output"; done; echo the end';
+  const long = `for i in $(seq 1 15000); do echo "line number $i of a very long output ${'.'.repeat(100)}"; done; echo the end`;
   await chronos.put({ name: 'colour', command: String.raw`printf 'plain\n\033[31mred\033[0m and \033[1;32mgreen\033[0m\n10%%\r50%%\r100%%\nERROR: it broke\nplain again\n'; echo to stderr >&2`, ...yearly },
     { name: 'lengthy', command: long, ...yearly });
   await chronos.run('colour');
@@ -578,9 +615,17 @@ test('a log is coloured, searched, linked to and read by parts', async () => {
     assert.match(page.url(), /at=\d+/);
     await page.reload();
     await log.locator('.marked').getByText('it broke').waitFor();
-    await page.getByRole('button', { name: 'both' }).click();
+    await page.getByRole('button', { name: 'side by side' }).click();
     await page.getByLabel('stderr of the run').getByText('to stderr').waitFor();
     await log.getByText('plain again').waitFor();
+    await page.getByRole('button', { name: 'merged' }).click();
+    const merged = page.getByLabel('merged output of the run');
+    await merged.getByText('plain again').waitFor();
+    assert.deepEqual(await merged.locator('.from-stderr .text').allTextContents(), ['to stderr']);
+    await page.route('**/merged?*', route => route.fulfill({ status: 404, body: 'it is not known' }));
+    await page.getByRole('button', { name: 'merged' }).click();
+    await page.getByText('Not merged: it is not known.').waitFor();
+    await page.getByLabel('stderr of the run').getByText('to stderr').waitFor();
     const download = page.waitForEvent('download');
     await page.getByRole('link', { name: 'Download stderr' }).click();
     assert.match((await download).suggestedFilename(), /stderr\.txt$/);
@@ -589,7 +634,7 @@ test('a log is coloured, searched, linked to and read by parts', async () => {
     const log = page.getByLabel('stdout of the run'), asked = [];
     page.on('response', r => { if (/stdout/.test(r.url())) asked.push(r); });
     await log.getByText('the end').waitFor();
-    assert.ok(await log.locator('.line').count() < 10000, 'only the last part is there');
+    assert.ok(await log.locator('.line').count() < 3000, 'only the last part is there');
     assert.equal(await page.getByLabel('follow').isChecked(), true);
     const first = await log.locator('.line').first().textContent();
     await log.evaluate(el => { el.scrollTop = 0; });
@@ -601,6 +646,84 @@ test('a log is coloured, searched, linked to and read by parts', async () => {
     await page.getByRole('button', { name: 'End' }).click();
     await log.getByText('the end').waitFor();
     for (const r of asked) assert.ok(Number(r.headers()['content-length'] ?? 0) <= 128 << 10, r.url());
+    const search = page.getByLabel('Search the output');
+    const found = text => page.locator('.log-tools [role=status]').filter({ hasText: text }).waitFor();
+    let release;
+    await search.fill('number 1234 of');
+    await found(/^1 line$/);
+    await search.press('Enter');
+    await log.locator('.marked').getByText('number 1234 of').waitFor();
+    await found(/^1 of 1 line$/);
+    await page.route('**/stdout?offset=10*', async route => { await new Promise(done => { release = done; }); await route.continue().catch(() => {}); });
+    await search.fill('NUMBER 2');
+    await found(/^[\d,]+ lines, searched 1 of 2/);
+    await page.getByRole('button', { name: 'Next' }).click();
+    await log.locator('.marked').getByText('number 2').waitFor();
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await found(/^[\d,]+ of [\d,]+ lines in the first 1 of 2/);
+    release();
+    await page.unroute('**/stdout?offset=10*');
+  });
+});
+
+test('a log says where something was left out, and is searched as it looks', () => on('#jobs/colour', async page => {
+  const head = 'the begin\n', gap = 1e6, tail = 'a needle\n', size = head.length + gap + tail.length;
+  await page.route('**/stdout?*', route => {
+    const query = new URL(route.request().url()).searchParams, from = Number(query.get('offset')), start = from < 0 ? Math.max(0, size + from) : from, end = Math.min(size, start + Number(query.get('length')));
+    const cut = (text, at) => text.slice(Math.max(0, start - at), Math.max(0, end - at)), hole = Math.min(end, head.length + gap) - Math.max(start, head.length);
+    route.fulfill({ headers: { 'X-Chronos-Size': String(size), 'X-Chronos-Next': String(end) }, body: cut(head, 0) + (hole > 0 ? `\n[${hole} bytes were left out here]\n` : '') + cut(tail, head.length + gap) });
+  });
+  await page.locator('.runs').getByRole('link', { name: 'stdout' }).first().click();
+  const log = page.getByLabel('stdout of the run'), last = log.locator('.line', { hasText: 'a needle' });
+  await last.waitFor();
+  assert.equal(await last.getAttribute('data-offset'), String(size - tail.length));
+  await page.getByRole('button', { name: 'Start' }).click();
+  await log.getByText('the begin').waitFor();
+  await page.getByLabel('Search the output').fill('needle');
+  await page.locator('.log-tools [role=status]').filter({ hasText: /^1 line$/ }).waitFor();
+  await page.getByRole('button', { name: 'Next' }).click();
+  await log.locator('.marked').getByText('a needle').waitFor();
+  assert.equal(await log.locator('.marked').getAttribute('data-offset'), String(size - tail.length));
+  // A search finds what is seen: not what was written over, and also what changes its colour or has letters of other lengths before it.
+  const lines = ['İstanbul \xff', 'nothing', 'gone needle\rback', '\x1b[31mnee\x1b[1mdle\x1b[0m', 'ends in NEEDLE'];
+  assert.deepEqual(await page.evaluate(async lines => {
+    const { linesWith } = await import('./assets/log_search.js');
+    return linesWith(new TextEncoder().encode(lines.join('\n')), 'needle');
+  }, lines), [3, 4].map(n => new TextEncoder().encode(lines.slice(0, n).join('\n') + '\n').length));
+}));
+
+test('the page of a job is full of it: relatives above the fold, a chart that the keyboard opens, five next runs', async () => {
+  await chronos.put({ name: 'v.parent', command: 'true', ...yearly }, { name: 'v.long', command: 'echo ' + 'very '.repeat(200) + 'long', ...yearly, description: 'Its facts take much room' });
+  await chronos.put({ name: 'v.child', command: 'true', parents: ['v.long', 'v.parent'] });
+  for (let i = 1; i <= 3; i++) {
+    await chronos.run('v.long');
+    await until(async () => (await chronos.runs('v.long')).history.length === i, 'it has run');
+  }
+  await on('#jobs/v.long', async page => {
+    const box = await page.getByRole('heading', { name: 'Parents and children' }).boundingBox(), child = page.locator('.job-columns').getByRole('link', { name: 'v.child' });
+    assert.ok(box.y < 300 && (await child.boundingBox()).y < 800, 'they are seen without scrolling');
+    const last = page.locator('.chart .bar').last();
+    assert.equal(await page.locator('.chart .bar').count(), 3);
+    assert.equal(await page.locator('.chart .axis').first().textContent(), '0');
+    assert.ok(await page.locator('.chart .axis').count() >= 3, 'the axis has lines');
+    assert.equal(await page.locator('.chart').evaluate(el => getComputedStyle(el.querySelector('.axis')).fontSize === '12px' && el.getScreenCTM().a), 1);
+    await last.focus();
+    await page.keyboard.press('ArrowLeft');
+    assert.match(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), /^finished, due .*, took /);
+    await page.keyboard.press('Enter');
+    await page.getByLabel('stdout of the run').getByText('very long').waitFor();
+    assert.equal(await page.locator('.instants tbody tr').count(), 5);
+    await page.setViewportSize({ width: 390, height: 844 });
+    await until(async () => (await page.locator('.chart').boundingBox()).width < 390, 'the chart follows the width');
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+  });
+  await on('#jobs/v.parent', async page => {
+    await page.locator('.title').getByText('not run yet').waitFor();
+    for (const text of ['never', 'by 1 min (epsilon)']) await page.locator('.facts').getByText(text).first().waitFor();
+  }, { viewport: { width: 1920, height: 1080 } });
+  await on('#new', async page => {
+    const [left, right] = await Promise.all(['Name and trigger', 'What it does'].map(name => page.getByRole('heading', { name }).boundingBox()));
+    assert.ok(right.x > left.x + 600 && Math.abs(right.y - left.y) < 20, 'the form fills the page');
   });
 });
 
@@ -856,6 +979,33 @@ test('the page of the cluster says what runs where and why runs wait', async () 
     await panel('This instance').locator('.badge').first().waitFor();
   });
   await chronos.json('scheduler/task/kill/cl.runs', { method: 'DELETE' });
+});
+
+test('who has changed what is shown with its difference, and a job is brought back as it was', async () => {
+  await chronos.put({ name: 'act.root', command: 'echo one', owner: 'ops', schedule: 'R9/2030-01-31T06:00:00Z/P1M', retries: 0 });
+  await chronos.put({ name: 'act.root', command: 'echo two', owner: 'ops', schedule: 'R9/2030-01-31T06:00:00Z/P1M', retries: 0 });
+  await chronos.put({ name: 'act.child', command: 'true', parents: ['act.root'] });
+  await on('#activity?job=act.root', async page => {
+    const act = action => page.locator('.act', { has: page.locator('.act-what', { hasText: action }) }).first();
+    await act('changed').getByRole('button', { name: 'What is different' }).click();
+    await act('changed').locator('.diff del', { hasText: 'echo one' }).waitFor();
+    await act('changed').locator('.diff ins', { hasText: 'echo two' }).waitFor();
+    await act('changed').getByRole('button', { name: 'Take back' }).click();
+    const plan = page.getByRole('dialog');
+    await plan.locator('.diff ins', { hasText: 'echo one' }).waitFor();
+    await plan.getByRole('button', { name: 'Change it back' }).click();
+    await until(async () => (await chronos.job('act.root')).command === 'echo one', 'it says again what it said');
+    await chronos.json('scheduler/job/act.root', { method: 'DELETE' });
+    assert.equal((await chronos.job('act.child')).parents, undefined);
+    await act('deleted').getByRole('button', { name: 'Bring back' }).click();
+    await plan.getByText('runs that were killed stay killed').waitFor();
+    await plan.getByText('1 job will run after it again').waitFor();
+    await plan.getByRole('button', { name: 'Bring it back' }).click();
+    await page.locator('.toast').getByText('act.root is back').waitFor();
+    await page.locator('.act', { hasText: 'created' }).first().waitFor();
+  });
+  const { command, owner, schedule } = await chronos.job('act.root');
+  assert.deepEqual([command, owner, schedule, (await chronos.job('act.child')).parents], ['echo one', 'ops', 'R9/2030-01-31T06:00:00.000Z/P1M', ['act.root']]);
 });
 
 test('a notification channel is tested from the page of the cluster', async () => {
