@@ -69,6 +69,8 @@ var accessRules = []rule{
 	{method: "GET", path: "upcoming/{}", role: readRole, scoped: true},
 	{method: "GET", path: "runs", role: readRole, scoped: true},
 	{method: "GET", path: "runs/{}", role: readRole, scoped: true},
+	{method: "GET", path: "recent", role: readRole, scoped: true},
+	{method: "GET", path: "days/{}", role: readRole, scoped: true},
 	{method: "GET", path: "timeline", role: readRole, scoped: true},
 	{method: "GET", path: "queued/{}", role: readRole, scoped: true},
 	{method: "GET", path: "run/{}/stdout", role: readRole, scoped: true},

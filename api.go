@@ -134,6 +134,8 @@ func (a *api) route() {
 		{"pool/{}", typeJSON, false, []operation{document(http.MethodPut, a.putPool), del(a.deletePool)}},
 		{"pause/{}", typeJSON, false, []operation{put(a.pauseJob), del(a.resumeJob)}},
 		{"runs", typeJSON, false, []operation{get(a.listAllRuns)}},
+		{"recent", typeJSON, false, []operation{get(a.showRecent)}},
+		{"days/{}", typeJSON, false, []operation{get(a.countDays)}},
 		{"timeline", typeJSON, false, []operation{get(a.showTimeline)}},
 		{"runs/{}", typeJSON, false, []operation{get(a.listRuns)}},
 		{"queued/{}", typeJSON, false, []operation{get(a.explainQueued)}},

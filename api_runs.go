@@ -401,6 +401,11 @@ func (c *call) outputWanted() (run *Run, offset, length int64, err error) {
 		return nil, 0, 0, refuse("length: %d is negative", length)
 	}
 	if run = findRun(c.sight(), c.params[0]); run == nil {
+		if run, err = c.archivedRun(c.params[0]); err != nil {
+			return nil, 0, 0, err
+		}
+	}
+	if run == nil {
 		return nil, 0, 0, missing("run", c.params[0])
 	}
 	if !c.share.grow(7 * outputChunk) {

@@ -107,6 +107,9 @@ type flags struct {
 	stageTimeout         time.Duration
 	handoverTimeout      time.Duration
 	jobHistoryKeep       int
+	runArchiveCount      int // 0 for no archive
+	runArchiveSize       int // MiB
+	runArchiveDays       int
 	maxWaitingRuns       int
 	localKeepRuns        int
 	localKeepSize        int // MiB; 0 for a tenth of the disk
@@ -490,6 +493,7 @@ func (f *flags) schedulerConfig() schedulerConfig {
 		largestJob: largestJob, largestStep: largestStep, mostByHand: f.maxWaitingRuns,
 		defaults:     f.jobDefaults(),
 		failureRetry: f.failureRetry, disableAfter: f.disableAfterFailures,
+		archive:     archiveBounds{int64(f.runArchiveCount), int64(f.runArchiveSize) << 20, int64(f.runArchiveDays) * 24 * time.Hour.Milliseconds()},
 		historyKeep: max(f.jobHistoryKeep, f.jobHistoryLimit, 1), role: f.mesosRole,
 		declineFor: f.declineOfferDuration, reviveForNew: f.reviveOffersForNewJobs, reviveEvery: f.minReviveOffersInterval,
 		reconcile: f.reconciliationInterval, unreachable: f.unreachableTimeout, staging: f.stageTimeout,

@@ -34,26 +34,26 @@ const (
 // outputs are the names of a run's outputs, in the order of a mark.
 var outputs = [2]string{"stdout", "stderr"}
 
-// A mark is how long stdout and stderr were at some moment.
-type mark [2]int64
+// An outputMark is how long stdout and stderr were at some moment.
+type outputMark [2]int64
 
-func (m mark) sum() int64 { return m[0] + m[1] }
+func (m outputMark) sum() int64 { return m[0] + m[1] }
 
 // An outputOrder records the marks of a run.
 type outputOrder struct {
 	mu     sync.Mutex
 	path   string
 	most   int
-	marks  []mark
+	marks  []outputMark
 	broken bool // it can't be recorded, so what follows has no order
 }
 
 // add takes what the outputs' lengths are now. A mark that leaves the order as it was replaces the last one.
-func (o *outputOrder) add(now mark) {
+func (o *outputOrder) add(now outputMark) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := len(o.marks)
-	var last, before mark
+	var last, before outputMark
 	if n > 0 {
 		last = o.marks[n-1]
 	}
@@ -77,7 +77,7 @@ func (o *outputOrder) add(now mark) {
 }
 
 // thinned drops every other one of the marks, except for the newest quarter: who follows a run reads there.
-func thinned(marks []mark) []mark {
+func thinned(marks []outputMark) []outputMark {
 	kept := marks[:0:0]
 	for i, m := range marks {
 		if i%2 == 1 || i >= len(marks)*3/4 {
@@ -106,7 +106,7 @@ func (o *outputOrder) write(first int) error {
 
 // markOutputs records how long the outputs are. At the end of a run that has written to one only, there is nothing to record.
 func (r *keptRun) markOutputs(ended bool) {
-	var now mark
+	var now outputMark
 	for i, f := range []*os.File{r.stdout, r.stderr} {
 		info, err := f.Stat()
 		if err != nil {
@@ -123,8 +123,8 @@ func (r *keptRun) markOutputs(ended bool) {
 // mergedOutputs are both outputs of a run, in the order that its marks tell.
 type mergedOutputs struct {
 	files [2]*os.File
-	sizes mark
-	marks []mark
+	sizes outputMark
+	marks []outputMark
 	over  bool // the run has ended: what no mark tells comes last
 }
 
@@ -179,9 +179,9 @@ func (m *mergedOutputs) readMarks(path string) error {
 	defer f.Close()
 	text := make([]byte, min(size, (maxMarks+1)*markBytes)/markBytes*markBytes)
 	n, err := readAt(f, text, 0)
-	last := mark{}
+	last := outputMark{}
 	for text = text[:n/markBytes*markBytes]; len(text) > 0; text = text[markBytes:] {
-		next := mark{int64(binary.LittleEndian.Uint64(text)), int64(binary.LittleEndian.Uint64(text[8:]))}
+		next := outputMark{int64(binary.LittleEndian.Uint64(text)), int64(binary.LittleEndian.Uint64(text[8:]))}
 		if next[0] < last[0] || next[1] < last[1] || next[0] > m.sizes[0] || next[1] > m.sizes[1] {
 			break
 		}
@@ -200,10 +200,10 @@ func (m *mergedOutputs) steps() int {
 }
 
 // until returns how much of both outputs belongs to the steps up to one. Except at the end of a run, these are whole lines.
-func (m *mergedOutputs) until(step int) (mark, error) {
+func (m *mergedOutputs) until(step int) (outputMark, error) {
 	switch {
 	case step < 0:
-		return mark{}, nil
+		return outputMark{}, nil
 	case step == len(m.marks):
 		return m.sizes, nil
 	}

@@ -82,6 +82,7 @@ type schedulerConfig struct {
 	failureRetry time.Duration // --failure_retry
 	disableAfter int64         // --disable_after_failures; 0 means never
 	historyKeep  int           // ended runs kept per job
+	archive      archiveBounds // of the ended runs beyond those
 	historySize  int           // about how many bytes of them at most; 0 means maxHistory
 	batchSize    int           // bytes that go into one commit if that can be chosen; 0 means maxBatchSize
 	largestJob   int           // bytes that a job's document may have; 0 means any number
@@ -166,6 +167,7 @@ type scheduler struct {
 	current atomic.Pointer[view]
 	watch   atomic.Pointer[chan struct{}] // of those who wait for the next view, nil for nobody
 	writer  *writer
+	index   *runIndex
 
 	// What follows belongs to the loop.
 	now            int64     // ms since the epoch, of the event being handled
@@ -184,6 +186,7 @@ type scheduler struct {
 	launches       launches
 	wake           []string // dependent jobs whose parents may have finished
 	retired        retiredJobs
+	archive        archive
 	pools          map[string]*slotPool
 	unlinked       map[string]bool   // stored dependent jobs whose parents do not all exist
 	seq            int64             // order of creation given to the newest job
@@ -232,12 +235,14 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 	s.turnLog.handled = map[string]int{}
 	s.offers = newOfferBook(cfg.role)
 	s.offers.silent = s.silentSince
+	s.archive.bounds = cfg.archive
 	s.cfg.hooks = cfg.hooks.complete()
 	s.cfg.historySize = cmp.Or(cfg.historySize, maxHistory)
 	s.cfg.batchSize = cmp.Or(cfg.batchSize, maxBatchSize)
 	s.reconcileTimer = alarm{kind: timerReconcile}
 	s.requests = newRequestLog()
 	s.writer = newWriter(st, s.cfg.batchSize, s.publish, log)
+	s.index = newRunIndex(s.writer, log)
 	s.writer.onBatch = s.cfg.batchStored
 	first := newView()
 	first.term = cfg.term

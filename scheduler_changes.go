@@ -560,6 +560,7 @@ func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) e
 		}
 		run := *e.history[i]
 		run.Elements += n
+		s.number(e, &run)
 		e.history = slices.Clone(e.history)
 		e.history[i] = &run
 		e.historyDirty = true

@@ -140,6 +140,11 @@ func settleRestore(ctx context.Context, st store, records map[string][]byte, log
 		}
 	}
 	if _, decided := records[restoreMarker]; decided {
+		for _, key := range st.allKeys() {
+			if onDemand(key) {
+				records[key] = nil // whatever it holds: it goes, or is replaced
+			}
+		}
 		wanted, b, err := restoredRecords(records)
 		if err != nil {
 			return nil, fmt.Errorf("finish a restore: %w", err)

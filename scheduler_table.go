@@ -432,7 +432,7 @@ func (e *entry) publish(g *graph) *jobView {
 		e.listed, e.lists = e.job, new(lists)
 	}
 	v := &jobView{
-		job: e.job, lists: e.lists, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem(), e.poolProblem()), notice: e.notice,
+		job: e.job, seq: e.state.Seq, lists: e.lists, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem(), e.poolProblem()), notice: e.notice,
 		parents: g.parents[e.job.Name], children: g.children[e.job.Name], missed: e.state.Missed,
 	}
 	if e.runs.len() > 0 {
@@ -463,18 +463,35 @@ func (e *entry) publish(g *graph) *jobView {
 // record, and ZooKeeper accepts commits of up to one megabyte.
 const maxHistory = 200_000
 
-// addHistory puts an ended run in front of the history and cuts its tail, so that no more
-// than keep runs and most bytes are left, except that the run itself always stays.
-func (e *entry) addHistory(r *Run, keep, most int) {
-	n, size := 0, r.size()
-	for n < min(len(e.history), max(keep-1, 0)) {
-		if size += e.history[n].size(); size > most {
-			break
+// addHistory puts an ended run in front of the history and cuts its tail, so that no more than so many runs and bytes are
+// left, except that the run itself always stays, and what is still to be archived.
+func (s *scheduler) addHistory(e *entry, r *Run) {
+	s.number(e, r)
+	e.history = append(append(make([]*Run, 0, len(e.history)+1), r), e.history...)
+	e.historyDirty = true
+	s.cutHistory(e)
+}
+
+// cutHistory cuts the tail of the history, which must not be published yet.
+func (s *scheduler) cutHistory(e *entry) {
+	n, size, over, kept := 0, 0, 0, true
+	for i, r := range e.history {
+		size += r.size()
+		kept = i == 0 || kept && i < s.cfg.historyKeep && size <= s.cfg.historySize
+		if !kept {
+			if r = s.archivable(e, r); r == nil {
+				continue
+			}
+			over += r.size()
 		}
+		e.history[n] = r
 		n++
 	}
-	e.history = append(append(make([]*Run, 0, n+1), r), e.history[:n]...)
-	e.historyDirty = true
+	clear(e.history[n:])
+	e.history = e.history[:n]
+	if over > s.partSize()/2 {
+		s.heavy = true
+	}
 }
 
 // nextDue returns the next instant of the job's schedule, in ms.

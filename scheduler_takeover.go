@@ -45,6 +45,7 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 	s.loadMeta(records)
 	s.loadPools(records)
 	s.loadJobs(records)
+	s.loadArchive()
 	s.loadRuns(records)
 	s.doubtRuns(records)
 	s.loadWaiting(records)
@@ -234,7 +235,9 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 	if ends.Seq == e.state.Seq && ends.Seq != 0 {
 		e.ends = ends
 	}
-	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
+	if cfg.archive.runs == 0 {
+		e.history = e.history[:min(len(e.history), cfg.historyKeep)]
+	}
 }
 
 // decodeRecord reads one of our own records, if it is there and sound.

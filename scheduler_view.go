@@ -19,6 +19,8 @@ type view struct {
 	invalid []invalidRecord
 	clock   clockReport
 
+	archived []segment // of ended runs, oldest first
+
 	disabled int // of count
 	absent   int // of count
 
@@ -32,6 +34,7 @@ type view struct {
 // A jobView is one job as readers see it. It never changes.
 type jobView struct {
 	job      *Job
+	seq      int64     // order of creation
 	runs     []*Run    // open, oldest first
 	history  []*Run    // ended, newest first
 	sched    Schedule  // as it is followed; without occurrences if it is not

@@ -252,10 +252,18 @@ func testScheduler(t testing.TB) *scheduler {
 // schedulerOn returns a scheduler that leads over a store until the test ends.
 func schedulerOn(t testing.TB, st *memStore) *scheduler {
 	t.Helper()
+	return schedulerWith(t, st, func(*schedulerConfig) {})
+}
+
+// schedulerWith is schedulerOn with another configuration.
+func schedulerWith(t testing.TB, st *memStore, configure func(*schedulerConfig)) *scheduler {
+	t.Helper()
 	st.records[adoptKey] = []byte("0")
 	cl := newFakeCluster()
 	cl.cpus = 0
-	sch := newScheduler(testConfig(), st, cl, newLogTap(t))
+	cfg := testConfig()
+	configure(&cfg)
+	sch := newScheduler(cfg, st, cl, newLogTap(t))
 	if err := sch.load(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -119,6 +119,8 @@ export const health = options => anyway(new URL('health', base), options);
 export const pools = options => json('pools', options);
 export const postURL = doc => new URL(doc.parents ? 'dependency' : 'iso8601', plain);
 export const timeline = (query, options) => json('timeline?' + new URLSearchParams(query), options);
+export const days = (name, zone, options) => json(`days/${segment(name)}?zone=${segment(zone)}`, options);
+export const recent = (names, runs, options) => json('recent?' + new URLSearchParams([...names.map(name => ['job', name]), ['runs', runs]]), options);
 export const allRuns = (query, options) => json('runs?' + new URLSearchParams(query), options);
 
 export async function preview(name, schedule, zone, epsilon, options) {
