@@ -40,7 +40,10 @@ type apiOptions struct {
 	// accepts returns why runs of a job could never start, nil if they can; nil for any job.
 	accepts func(*Job) error
 	// doubts returns what of a job can't work on this server, nil for nothing; nil for any job.
-	doubts func(*Job) []Warning
+	doubts   func(*Job) []Warning
+	notifier *notifier            // of this instance, or nil
+	health   func() any           // how this instance is doing; nil: not known
+	nodes    func() []clusterNode // of a cluster that places runs itself; nil for any other
 	// resourceCall counts calls of the operations that the JVM versions time; may be nil.
 	resourceCall func(name string, took time.Duration)
 }
@@ -136,9 +139,16 @@ func (a *api) route() {
 		{"runs", typeJSON, false, []operation{get(a.listAllRuns)}},
 		{"recent", typeJSON, false, []operation{get(a.showRecent)}},
 		{"days/{}", typeJSON, false, []operation{get(a.countDays)}},
+		{"activity", typeJSON, false, []operation{get(a.listActivity)}},
 		{"timeline", typeJSON, false, []operation{get(a.showTimeline)}},
 		{"runs/{}", typeJSON, false, []operation{get(a.listRuns)}},
 		{"queued/{}", typeJSON, false, []operation{get(a.explainQueued)}},
+		{"run/{}/dag", typeJSON, false, []operation{get(a.showDagRun)}},
+		{"followers/{}", typeJSON, false, []operation{get(a.showFollowers)}},
+		{"leader/health", typeJSON, false, []operation{get(a.showLeaderHealth)}},
+		{"agents", typeJSON, false, []operation{get(a.listAgents)}},
+		{"notices", typeJSON, false, []operation{get(a.listNotices)}},
+		{"notices/{}/test", typeJSON, false, []operation{document(http.MethodPost, a.testNotice)}},
 		{"run/{}/stdout", "", false, []operation{get(a.showOutput("stdout"))}},
 		{"run/{}/stderr", "", false, []operation{get(a.showOutput("stderr"))}},
 		{"run/{}/merged", "", false, []operation{get(a.showMerged)}},

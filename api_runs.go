@@ -189,13 +189,17 @@ type runDocument struct {
 	Elements  int64    `json:"elements,omitempty"`
 	Count     int64    `json:"occurrences,omitempty"` // that one missed or skipped entry stands for
 	From      string   `json:"from,omitempty"`        // due of the first of them
+
+	Causes     []runCause `json:"causedBy,omitempty"`   // of a dependent run: the runs of its parents
+	MoreCauses int        `json:"moreCauses,omitempty"` // parents that are not named
+	RetryOf    string     `json:"retryOf,omitempty"`
 }
 
 func describeRun(r *Run) runDocument {
 	d := runDocument{ID: r.ID, Kind: r.Kind, State: r.State, Attempt: r.Attempt, Due: msText(r.Due),
 		Queued: msText(r.Queued), Launched: msText(r.Launched), Started: msText(r.Started), Ended: msText(r.Ended),
 		Reason: r.Reason, Exit: r.Exit, Agent: r.Agent, AgentID: r.AgentID, Sandbox: r.Sandbox, Killing: string(r.Killing),
-		Elements: r.Elements, Count: r.Count, From: msText(r.From), Variables: r.Env, By: r.By, Why: r.Why, Instant: msText(r.Backfill)}
+		Elements: r.Elements, Count: r.Count, From: msText(r.From), Variables: r.Env, By: r.By, Why: r.Why, Instant: msText(r.Backfill), RetryOf: r.RetryOf}
 	if r.HasArgs {
 		d.Arguments = &r.Args
 	}
@@ -218,10 +222,10 @@ func msText(ms int64) string {
 	return instant(time.UnixMilli(ms))
 }
 
-func describeRuns(runs []*Run) []runDocument {
+func describeRuns(s sight, runs []*Run) []runDocument {
 	documents := make([]runDocument, 0, len(runs))
 	for _, r := range runs {
-		documents = append(documents, describeRun(r))
+		documents = append(documents, describeSeen(s, r))
 	}
 	return documents
 }
@@ -229,7 +233,8 @@ func describeRuns(runs []*Run) []runDocument {
 // listRuns answers with the runs of a job: the open ones, oldest first, then those that ended, newest first.
 func (a *api) listRuns(c *call) error {
 	name := c.params[0]
-	jv := c.sight().job(name)
+	s := c.sight()
+	jv := s.job(name)
 	if jv == nil {
 		return missing("job", name)
 	}
@@ -239,7 +244,7 @@ func (a *api) listRuns(c *call) error {
 		Missed  int64         `json:"missed"`
 		Open    []runDocument `json:"open"`
 		History []runDocument `json:"history"`
-	}{name, jv.problem, jv.missed, describeRuns(jv.runs), describeRuns(jv.history)})
+	}{name, jv.problem, jv.missed, describeRuns(s, jv.runs), describeRuns(s, jv.history)})
 }
 
 // explainQueued answers with why the waiting runs of a job wait.

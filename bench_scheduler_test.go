@@ -371,7 +371,7 @@ func BenchmarkIdle(b *testing.B) {
 	for _, c := range cases {
 		b.Run(c.name, func(b *testing.B) {
 			dir := b.TempDir()
-			fillDir(b, dir, held, c.schedule)
+			fillDir(b, dir, held, func(i int) string { return benchJob(i, c.schedule(i)) }, giveHistory)
 			var load, heap, terms float64
 			for b.Loop() {
 				before := liveHeap()
@@ -399,8 +399,67 @@ func BenchmarkIdle(b *testing.B) {
 	}
 }
 
-// fillDir leaves a file store with jobs and their history in dir.
-func fillDir(b *testing.B, dir string, n int, schedule func(i int) string) {
+// A leader that holds very many jobs on the file store, without history: what its start takes, how much memory each job, how long
+// creating one more and how much of a core idling. In the chain each job is the parent of the next one.
+func BenchmarkHeld(b *testing.B) {
+	far := func(i int) string { return benchJob(i, every(time.Now().Add(30*24*time.Hour), "P1D")) }
+	chain := func(i int) string {
+		if i == 0 {
+			return far(i)
+		}
+		return fmt.Sprintf(`{"name":"job-%06d","command":"/usr/local/bin/backup --target %d --quiet","owner":"ops@example.com",`+
+			`"description":"copies what has changed since yesterday","cpus":0.1,"mem":128,"parents":["job-%06d"]}`, i, i, i-1)
+	}
+	for _, c := range []struct {
+		name     string
+		held     int
+		document func(i int) string
+	}{{"flat", 100_000, far}, {"chain", 100_000, chain}, {"flat", 1_000_000, far}} {
+		b.Run(fmt.Sprint(c.name, "=", c.held), func(b *testing.B) {
+			dir := b.TempDir()
+			fillDir(b, dir, c.held, c.document, nil)
+			b.ResetTimer()
+			var took, busy, idle time.Duration
+			var creates []time.Duration
+			var heap float64
+			const watched = 5 * time.Second
+			for b.Loop() {
+				before, cpu, start := liveHeap(), processCPU(b), time.Now()
+				st, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+				if err != nil {
+					b.Fatal(err)
+				}
+				s, stop := startTerm(b, st, newQuietCluster(true))
+				if err := s.do(b.Context(), func() error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+				took, busy = took+time.Since(start), busy+processCPU(b)-cpu
+				heap = float64(liveHeap()-before) / float64(c.held)
+				api := newAPI(leading(s))
+				for i := range 500 {
+					start := time.Now()
+					send(b, api, post("/scheduler/iso8601", far(c.held+i)))
+					creates = append(creates, time.Since(start))
+				}
+				runtime.GC()
+				cpu = processCPU(b)
+				time.Sleep(watched)
+				idle += processCPU(b) - cpu
+				stop()
+				st.Close()
+			}
+			b.ReportMetric(took.Seconds()/float64(b.N), "start-s")
+			b.ReportMetric(busy.Seconds()/float64(b.N), "start-cpu-s")
+			b.ReportMetric(heap, "B/job")
+			b.ReportMetric(100*idle.Seconds()/watched.Seconds()/float64(b.N), "idle-%core")
+			reportTimes(b, "create", creates)
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// fillDir leaves a file store with jobs in dir, after what is done to the scheduler that holds them.
+func fillDir(b *testing.B, dir string, n int, document func(i int) string, do func(*testing.B, *scheduler)) {
 	b.Helper()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		b.Fatal(err)
@@ -410,8 +469,10 @@ func fillDir(b *testing.B, dir string, n int, schedule func(i int) string) {
 		b.Fatal(err)
 	}
 	s, stop := startTerm(b, st, newQuietCluster(false))
-	hold(b, s, n, func(i int) string { return benchJob(i, schedule(i)) })
-	giveHistory(b, s)
+	hold(b, s, n, document)
+	if do != nil {
+		do(b, s)
+	}
 	stop()
 	if err := st.Close(); err != nil {
 		b.Fatal(err)

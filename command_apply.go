@@ -198,13 +198,6 @@ func (o *screen) plan(p setPlan, asJSON bool) error {
 	return err
 }
 
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return one
-	}
-	return many
-}
-
 // exportCommand writes the jobs of an instance into files.
 func exportCommand(fs *flag.FlagSet) func(context.Context, *invocation) error {
 	set := fs.String("set", "", "only jobs of the set of this `name`")
@@ -246,7 +239,7 @@ func exportCommand(fs *flag.FlagSet) func(context.Context, *invocation) error {
 func exportFiles(jobs value, form string) (map[string][]byte, error) {
 	documents := jobs.elements()
 	nameOf := func(v value) string { return v.object().get("name").text() }
-	slices.SortFunc(documents, func(a, b value) int { return strings.Compare(nameOf(a), nameOf(b)) })
+	sortStable(documents, func(a, b value) int { return strings.Compare(nameOf(a), nameOf(b)) })
 	files := map[string][]byte{}
 	taken := map[string]bool{}
 	for _, d := range documents {

@@ -90,6 +90,7 @@ func defaultFlags() *flags {
 		runArchiveCount:           500_000,
 		runArchiveSize:            32,
 		runArchiveDays:            400,
+		activityKeep:              5000,
 		maxWaitingRuns:            1000,
 		localKeepRuns:             20,
 		localOutputSize:           64,
@@ -297,7 +298,7 @@ func (f *flags) graphiteOptions() []option {
 func (f *flags) ourOptions() []option {
 	return []option{
 		{name: "data_dir", arg: "dir", value: checkedText(&f.dataDir, checkDir), env: "CHRONOS_DATA_DIR",
-			help: "Where --master local keeps its state and the sandboxes of runs, and --master k8s its state."},
+			help: "Where --master local keeps its state and the sandboxes of runs, and --master k8s its state and what pods have written that were killed or deleted."},
 		{name: "advertise_port", arg: "port", value: intValue{&f.advertisePort, 1, 65535},
 			help: "Port at which others reach this instance, if not the one it listens on. Default: PORT_<http_port> from the environment, which Marathon sets."},
 		{name: "mesos_ssl", value: boolValue{p: &f.mesosSSL}, env: "LIBPROCESS_SSL_ENABLED",
@@ -330,6 +331,8 @@ func (f *flags) ourOptions() []option {
 			help: "What their records may take together."},
 		{name: "run_archive_days", arg: "days", value: intValue{&f.runArchiveDays, 1, 36_500},
 			help: "How long they are kept after they were due."},
+		{name: "activity_keep", arg: "count", value: intValue{&f.activityKeep, 0, 100_000},
+			help: "Who has changed what: how many changes of jobs are remembered, and as many of what was done to runs, for 90 days and up to 4 MiB each; 0 remembers nothing."},
 		{name: "max_waiting_runs", arg: "count", value: intValue{&f.maxWaitingRuns, 1, 100_000},
 			help: "How many runs of one job that were started by hand may wait at a time; more are refused with 429. Other runs are not bounded by this."},
 		{name: "local_keep_runs", arg: "count", value: intValue{&f.localKeepRuns, 1, 10000},

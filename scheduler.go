@@ -83,6 +83,7 @@ type schedulerConfig struct {
 	disableAfter int64         // --disable_after_failures; 0 means never
 	historyKeep  int           // ended runs kept per job
 	archive      archiveBounds // of the ended runs beyond those
+	activityKeep int           // acts remembered, of each kind; 0 means that none is
 	historySize  int           // about how many bytes of them at most; 0 means maxHistory
 	batchSize    int           // bytes that go into one commit if that can be chosen; 0 means maxBatchSize
 	largestJob   int           // bytes that a job's document may have; 0 means any number
@@ -211,6 +212,10 @@ type scheduler struct {
 	effects        []effect
 	answers        int // among the effects
 	requests       *requestLog
+	acts           []act // what the request being handled has done
+	activity       activityLog
+	newActs        []shownAct            // of the event being handled
+	oldActs        [actKinds]int         // that it has forgotten
 	ends           error                 // why the term is to end once the change being made is stored
 	restoring      sync.Mutex            // held by the restore that is under way
 	refusal        atomic.Pointer[error] // of all changes, once the term is over; nil for none
@@ -316,7 +321,9 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 			if name != nil {
 				s.seal() // from here on it is a change of its own
 			}
+			s.acts = nil
 			if answer, err = fn(); err == nil {
+				s.logActs(ctx)
 				s.extra = append(s.extra, s.requests.remember(name, answer, s.now)...)
 			}
 		}

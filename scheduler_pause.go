@@ -42,6 +42,7 @@ func (s *scheduler) pauseJob(ctx context.Context, name string, until time.Time) 
 			s.putOff(r, e.pause.Until)
 		}
 		s.unblock(e)
+		s.didTo(e, actPaused, "until "+instant(until))
 		return "", nil
 	})
 	return err
@@ -50,6 +51,9 @@ func (s *scheduler) pauseJob(ctx context.Context, name string, until time.Time) 
 // resumeJob ends a pause before its time.
 func (s *scheduler) resumeJob(ctx context.Context, name string) error {
 	_, err := s.onJob(ctx, "resume job", name, func(e *entry) (string, error) {
+		if e.pause != nil {
+			s.didTo(e, actResumed, "")
+		}
 		s.endPause(e)
 		return "", nil
 	})
@@ -66,12 +70,14 @@ func (s *scheduler) setPause(e *entry, p *pause) {
 
 // watchPause sets the alarm of the end of a pause.
 func (s *scheduler) watchPause(e *entry) {
-	e.pauseEnd.kind, e.pauseEnd.entry = timerPause, e
 	if e.pause == nil || e.gone {
-		s.timers.drop(&e.pauseEnd)
+		s.timers.drop(e.pauseEnd)
 		return
 	}
-	s.timers.move(&e.pauseEnd, e.pause.Until)
+	if e.pauseEnd == nil {
+		e.pauseEnd = &alarm{kind: timerPause, entry: e}
+	}
+	s.timers.move(e.pauseEnd, e.pause.Until)
 }
 
 // endPause ends the pause of a job, if it has one: what fell due so far is skipped, and what has waited goes on.

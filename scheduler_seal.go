@@ -85,7 +85,9 @@ func (s *scheduler) sealParts(size int, show bool) {
 		add([]record{r})
 	}
 	s.addEffects(parts, homes)
-	parts[len(parts)-1].ends = s.ends
+	last := parts[len(parts)-1]
+	last.ends, last.view.acts, last.view.forgotten = s.ends, s.newActs, s.oldActs
+	s.newActs, s.oldActs = nil, [actKinds]int{}
 	totals := s.totals()
 	for _, c := range parts {
 		c.totals = totals

@@ -44,6 +44,7 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 	}
 	s.loadMeta(records)
 	s.loadPools(records)
+	acts := s.loadActivity(records)
 	s.loadJobs(records)
 	s.loadArchive()
 	s.loadRuns(records)
@@ -56,7 +57,7 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 		s.feedBackfill(s.jobs[name])
 		s.wake = append(s.wake, name)
 	}
-	s.showAll()
+	s.showAll(acts)
 	s.log.Info("state loaded", "jobs", len(s.jobs), "runs", len(s.runs), "unusable", len(s.invalid))
 	return nil
 }
@@ -177,8 +178,9 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 		l.faults = append(l.faults, invalidRecord{key, err.Error()})
 		return
 	}
-	e := &entry{job: j, recordSize: len(records[key])}
+	e := &entry{job: j, recordSize: int32(len(records[key]))}
 	l.decodeRecord(records, "go/job/"+recordName(l.name), &e.state)
+	e.state.share(j)
 	if e.state.Deleted != 0 { // by us, and another version has created it again
 		e.state = jobState{Used: e.state.Used, LastRetry: e.state.LastRetry}
 	}
@@ -630,8 +632,8 @@ func (s *scheduler) admitLoaded() {
 }
 
 // showAll publishes the loaded state. What loading has changed is stored in the first turn of the loop.
-func (s *scheduler) showAll() {
-	all := viewChange{}
+func (s *scheduler) showAll(acts []shownAct) {
+	all := viewChange{acts: acts}
 	bySeq := func(a, b *entry) int { return cmp.Compare(a.state.Seq, b.state.Seq) }
 	for _, e := range slices.SortedFunc(maps.Values(s.jobs), bySeq) {
 		all.set = append(all.set, e.publish(s.graph))

@@ -175,7 +175,7 @@ func (b *bench) wantRunning(want ...string) {
 func testConfig() schedulerConfig {
 	return schedulerConfig{
 		defaults:     jobDefaults{CPUs: 0.1, Mem: 128, Disk: 256, Epsilon: Period{Seconds: 60}, User: "root"},
-		failureRetry: time.Minute, historyKeep: 20, role: "*",
+		failureRetry: time.Minute, historyKeep: 20, activityKeep: 5000, role: "*",
 		reviveEvery: 5 * time.Second, reconcile: 10 * time.Minute, unreachable: 10 * time.Minute, staging: 5 * time.Minute,
 		task: taskConfig{CPUs: 0.1, Mem: 128, Disk: 256}, location: time.UTC, term: 1,
 	}

@@ -105,6 +105,12 @@ export const killJob = (name, options) => change('DELETE', new URL(`task/kill/${
 export const deleteJob = (name, options) => change('DELETE', new URL(`job/${segment(name)}`, plain), options);
 export const markSuccess = (name, options) => change('PUT', new URL(`job/success/${segment(name)}`, plain), options);
 export const runs = (name, options) => json(`runs/${segment(name)}`, options);
+export const dagRun = (id, options) => json(`run/${segment(id)}/dag`, options);
+export const followers = (name, options) => json(`followers/${segment(name)}`, options);
+export const leaderHealth = options => json('leader/health', options);
+export const agents = options => json('agents', options);
+export const notices = options => json('notices', options);
+export const testNotice = (channel, to, options) => get(`notices/${segment(channel)}/test`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(to ? { to } : {}), ...options }).then(res => res.json());
 export const queued = (name, options) => json(`queued/${segment(name)}`, options);
 export const upcoming = (name, options) => json(`upcoming/${segment(name)}?count=10`, options);
 export const outputURL = (run, file) => at(`run/${segment(run)}/${file}`);
@@ -121,6 +127,7 @@ export const postURL = doc => new URL(doc.parents ? 'dependency' : 'iso8601', pl
 export const timeline = (query, options) => json('timeline?' + new URLSearchParams(query), options);
 export const days = (name, zone, options) => json(`days/${segment(name)}?zone=${segment(zone)}`, options);
 export const recent = (names, runs, options) => json('recent?' + new URLSearchParams([...names.map(name => ['job', name]), ['runs', runs]]), options);
+export const activity = (query, options) => json('activity?' + new URLSearchParams(query), options);
 export const allRuns = (query, options) => json('runs?' + new URLSearchParams(query), options);
 
 export async function preview(name, schedule, zone, epsilon, options) {
@@ -169,6 +176,13 @@ function joined(two, three) {
 // saveJob posts a job. If strict, a strange document is refused, because somebody is there to fix it.
 export function saveJob(doc, strict, options) {
   return change('POST', postURL(doc), { body: JSON.stringify(doc), headers: strict && { Prefer: 'handling=strict' }, ...options });
+}
+
+// bringBack posts a job that was deleted: its schedule goes on where it was.
+export function bringBack(doc, options) {
+  const url = postURL(doc);
+  if (!doc.parents) url.searchParams.set('resume', 'true');
+  return change('POST', url, { body: JSON.stringify(doc), ...options });
 }
 
 // The keys of a job's document that Chronos itself updates.

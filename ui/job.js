@@ -11,7 +11,8 @@ import { icon } from './icons.js';
 import { policies } from './policies.js';
 import { occurrences } from './schedule.js';
 import { LogView } from './log.js';
-import { askBackfill, askPause, copyCurl, showBackfill } from './job_actions.js';
+import { askBackfill, askPause, askRunFrom, copyCurl, showBackfill } from './job_actions.js';
+import { causes, dagHash, showCauses } from './dagrun.js';
 import { deleted, remember, switched } from './undo.js';
 
 const hashOf = name => '#jobs/' + encodeURIComponent(name);
@@ -35,6 +36,7 @@ class JobPage {
     this.alerts = h('div');
     this.why = h('div');
     this.backfill = h('div');
+    this.causes = h('div');
     this.runs = h('div', {}, h('p', { class: 'dim pad' }, 'Loading …'));
     this.chart = h('div', { class: 'chart-box' });
     this.days = h('div');
@@ -48,7 +50,7 @@ class JobPage {
     this.resize = new ResizeObserver(() => this.showChart());
     this.resize.observe(this.runs);
     replace(main, this.head, this.alerts, h('div', { class: 'job-columns' }, this.relatives,
-      h('div', { class: 'job-main' }, this.why, this.backfill, this.log, panel('Runs', this.chart, this.days, this.runs)),
+      h('div', { class: 'job-main' }, this.why, this.backfill, this.causes, this.log, panel('Runs', this.chart, this.days, this.runs)),
       h('div', { class: 'job-side' }, panel('Job', this.facts), panel('Next runs', this.next),
         h('details', { class: 'panel fold' }, h('summary', {}, h('h2', {}, 'Definition')), this.definition))));
   }
@@ -124,9 +126,11 @@ class JobPage {
           this.mayEdit() && link('Duplicate', '#new?from=' + encodeURIComponent(this.name)),
           this.mayEdit() && (row.pausedUntil ? act('Resume', () => attempt(() => api.resume(this.name), 'It is due again on schedule.')) : act('Pause until …', () => askPause(row))),
           this.mayEdit() && !row.parents && act('Backfill …', () => askBackfill(row, () => this.refreshRuns())),
+          may('run', row) && store.children.has(this.name) && act('Run with what follows …', () => askRunFrom(this.name)),
           act('Copy as curl', () => copyCurl(this.name)),
           may('run', row) && act('Mark success', () => this.markSuccess()),
           link('Show in graph', '#graph/' + encodeURIComponent(this.name)),
+          link('Who changed it', '#activity?job=' + encodeURIComponent(this.name)),
           may('edit', row) && act('Delete', () => this.delete(), 'danger')))));
     replace(this.alerts, row.pausedUntil && h('div', { class: 'alert' }, 'Paused until ', time(row.pausedUntil, row.scheduleTimeZone), ': what falls due until then is skipped.'), row.warnings && h('div', { class: 'alert' }, h('strong', {}, 'Its document says something strange:'), h('ul', {}, row.warnings.map(w => h('li', {}, w)))), row.problem && h('div', { class: 'alert bad' }, h('strong', {}, 'It can’t be scheduled: '), row.problem));
     this.showFacts();
@@ -223,10 +227,16 @@ class JobPage {
         cell('Late', r.lateMs !== undefined ? duration(r.lateMs) : '–'),
         cell('Took', r.durationMs !== undefined ? duration(r.durationMs) : r.started && openStates.has(r.state) ? elapsed(Date.parse(r.started)) : '–'),
         cell('Output', r.launched || r.started ? [logLink(this, r, 'stdout'), ' ', logLink(this, r, 'stderr')] : '–'),
-        cell('Why', r.state === 'finished' && / status 0$/.test(r.reason) ? '' : r.reason || (r.exit ? `exit status ${r.exit}` : ''), r.arguments !== undefined && h('small', { class: 'dim' }, 'arguments: ', h('code', {}, r.arguments))),
+        cell('Why', r.state === 'finished' && / status 0$/.test(r.reason) ? '' : r.reason || (r.exit ? `exit status ${r.exit}` : ''), r.arguments !== undefined && h('small', { class: 'dim' }, 'arguments: ', h('code', {}, r.arguments)), this.belongs(r)),
         cell('Where', r.agent || r.agentId || '–'),
         cell('Attempt', String(r.attempt + 1))))))));
     this.view?.see(list.find(r => r.id === this.view.run));
+  }
+
+  // belongs says which runs of its parents caused a run, and leads to all that belongs together.
+  belongs(r) {
+    if (!r.causedBy && !r.moreCauses && !r.retryOf && !store.children.has(this.name)) return null;
+    return h('small', { class: 'dim' }, (r.causedBy || r.moreCauses || r.retryOf) && ['after ', causes(r), ' · '], link('DAG run', dagHash(r.id), { class: 'underlined' }));
   }
 
   // showChart draws the chart again if its runs or its width are others.
@@ -246,10 +256,12 @@ class JobPage {
       run: id, file, at, link, record: [...this.list ?? [], this.past].find(r => r?.id === id), noted: (shown, offset) => note(link(shown, offset)),
       closed: () => {
         this.view = null;
+        replace(this.causes);
         note(hashOf(this.name));
         this.mark();
       },
     });
+    showCauses(this.causes, id, { signal: this.cancel.signal });
     this.mark();
     this.log.scrollIntoView({ block: 'nearest' });
   }

@@ -136,9 +136,11 @@ export async function seed(chronos) {
 // everyPage returns the addresses of all pages of a seeded instance, by name.
 export async function everyPage(chronos) {
   const run = (await chronos.runs('backup.db')).open[0].id;
+  const part = (await chronos.runs('report.daily')).history[0].id;
   return {
+    dag: '#dag/' + encodeURIComponent(part),
     overview: '#overview', jobs: '#jobs', job: '#jobs/ingest.orders', log: `#jobs/backup.db?run=${encodeURIComponent(run)}&file=stdout`, waits: '#jobs/too.big',
-    edit: '#jobs/ingest.clicks/edit', new: '#new', graph: '#graph', focus: '#graph/warehouse.sessions', grid: '#grid', timeline: '#timeline', runs: '#runs', cluster: '#cluster',
+    edit: '#jobs/ingest.clicks/edit', new: '#new', graph: '#graph', focus: '#graph/warehouse.sessions', grid: '#grid', timeline: '#timeline', runs: '#runs', cluster: '#cluster', activity: '#activity', acts: '#activity?q=report.daily',
   };
 }
 

@@ -926,6 +926,48 @@ test('policies are in the form; jobs are paused, backfilled, exported and import
   });
 });
 
+test('the run of a DAG is shown as a graph, in time and as a table, and is run again from a job', async () => {
+  const dep = (name, parents, command, more = {}) => chronos.put({ name, parents, command, retries: 0, ...more });
+  await chronos.put({ name: 'dr.extract', command: 'true', ...yearly }, { name: 'dr.rates', command: 'true', ...yearly });
+  await dep('dr.load', ['dr.extract'], 'true');
+  await dep('dr.check', ['dr.load'], 'exit 3');
+  await dep('dr.convert', ['dr.load', 'dr.rates'], 'true');
+  await dep('dr.alarm', ['dr.check'], 'true', { runOn: 'failure' });
+  await chronos.run('dr.extract');
+  await until(async () => (await chronos.runs('dr.alarm')).history.length > 0, 'the last has run');
+  const first = (await chronos.runs('dr.extract')).history[0].id, load = (await chronos.runs('dr.load')).history[0];
+  assert.deepEqual(load.causedBy, [{ job: 'dr.extract', run: first }]);
+  await on(`#jobs/dr.load?run=${encodeURIComponent(load.id)}`, async page => {
+    const belongs = page.getByRole('region', { name: 'What belongs to this run' });
+    assert.equal(await belongs.getByRole('link', { name: 'dr.extract' }).getAttribute('href'), `#jobs/dr.extract?run=${encodeURIComponent(first)}`);
+    await belongs.getByRole('link', { name: 'dr.check' }).waitFor();
+    await belongs.getByRole('link', { name: '4 runs of 4 jobs' }).click();
+    await page.getByRole('heading', { level: 1, name: 'DAG run' }).waitFor();
+    const rows = page.locator('.dag-runs tbody tr');
+    assert.deepEqual(await rows.evaluateAll(list => list.map(tr => [tr.cells[1].textContent, tr.cells[5].textContent, tr.className])),
+      [['dr.extract', 'by hand', ''], ['dr.load', 'dr.extract', 'current'], ['dr.check', 'dr.load', ''], ['dr.alarm', 'dr.check', '']]);
+    assert.deepEqual(await page.locator('.gantt-row .gantt-name').allTextContents(), ['dr.extract', 'dr.load', 'dr.check', 'dr.alarm']);
+    const bar = page.getByRole('link', { name: /^dr.check: failed, started/ });
+    await bar.focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { level: 1, name: 'dr.check', exact: true }).waitFor();
+    await page.goBack();
+    const graph = page.locator('canvas.graph');
+    await graph.focus();
+    await page.keyboard.press('ArrowRight');
+    await page.getByRole('complementary', { name: 'Selected job' }).getByRole('link', { name: 'dr.check' }).waitFor();
+    await page.keyboard.press('ArrowLeft');
+    await page.getByRole('complementary', { name: 'Selected job' }).getByRole('button', { name: 'Run from here' }).click();
+    const asked = page.getByRole('dialog', { name: 'Run dr.load and what follows' });
+    assert.match(await asked.textContent(), /1 job will follow:dr\.check2 jobs will not:dr\.convert waits for dr\.rates toodr\.alarm runs after a failure only/);
+    await asked.getByRole('button', { name: 'Run', exact: true }).click();
+    await until(async () => (await rows.count()) === 3, 'the new run is shown with what follows it');
+    assert.deepEqual((await chronos.runs('dr.extract')).history.map(r => r.id), [first]);
+    assert.equal((await chronos.runs('dr.load')).history.length, 2);
+    await page.locator('.gantt-bar').nth(2).waitFor();
+  });
+});
+
 test('the page of the cluster says what runs where and why runs wait', async () => {
   await chronos.put({ name: 'cl.runs', command: 'sleep 300', ...yearly }, { name: 'cl.waits', command: 'true', cpus: 4096, ...yearly });
   await chronos.json('scheduler/pool/cl', { method: 'PUT', headers: { 'Content-Type': 'application/json' }, body: '{"slots":2}' });
@@ -934,11 +976,72 @@ test('the page of the cluster says what runs where and why runs wait', async () 
   await until(async () => (await chronos.runs('cl.runs')).open[0]?.state === 'active', 'it runs');
   await on('#cluster', async page => {
     const panel = title => page.locator(`.panel:has(h2:text-is("${title}"))`);
-    await panel('Where runs are').getByRole('link', { name: 'cl.runs' }).waitFor();
+    await panel('Agents').getByRole('link', { name: 'cl.runs' }).waitFor();
+    await panel('Agents').getByText(/1 run using 0.1 CPUs, 128 MB memory/).waitFor();
     await panel('Why runs wait').locator('li', { has: page.getByRole('link', { name: 'cl.waits' }) }).getByText(/cpus|CPU/).first().waitFor();
     await panel('Pools').getByRole('cell', { name: 'cl', exact: true }).waitFor();
     await panel('Instances').getByText('leads').waitFor();
     await panel('This instance').locator('.badge').first().waitFor();
   });
   await chronos.json('scheduler/task/kill/cl.runs', { method: 'DELETE' });
+});
+
+test('who has changed what is shown with its difference, and a job is brought back as it was', async () => {
+  await chronos.put({ name: 'act.root', command: 'echo one', owner: 'ops', schedule: 'R9/2030-01-31T06:00:00Z/P1M', retries: 0 });
+  await chronos.put({ name: 'act.root', command: 'echo two', owner: 'ops', schedule: 'R9/2030-01-31T06:00:00Z/P1M', retries: 0 });
+  await chronos.put({ name: 'act.child', command: 'true', parents: ['act.root'] });
+  await on('#activity?job=act.root', async page => {
+    const act = action => page.locator('.act', { has: page.locator('.act-what', { hasText: action }) }).first();
+    await act('changed').getByRole('button', { name: 'What is different' }).click();
+    await act('changed').locator('.diff del', { hasText: 'echo one' }).waitFor();
+    await act('changed').locator('.diff ins', { hasText: 'echo two' }).waitFor();
+    await act('changed').getByRole('button', { name: 'Take back' }).click();
+    const plan = page.getByRole('dialog');
+    await plan.locator('.diff ins', { hasText: 'echo one' }).waitFor();
+    await plan.getByRole('button', { name: 'Change it back' }).click();
+    await until(async () => (await chronos.job('act.root')).command === 'echo one', 'it says again what it said');
+    await chronos.json('scheduler/job/act.root', { method: 'DELETE' });
+    assert.equal((await chronos.job('act.child')).parents, undefined);
+    await act('deleted').getByRole('button', { name: 'Bring back' }).click();
+    await plan.getByText('runs that were killed stay killed').waitFor();
+    await plan.getByText('1 job will run after it again').waitFor();
+    await plan.getByRole('button', { name: 'Bring it back' }).click();
+    await page.locator('.toast').getByText('act.root is back').waitFor();
+    await page.locator('.act', { hasText: 'created' }).first().waitFor();
+  });
+  const { command, owner, schedule } = await chronos.job('act.root');
+  assert.deepEqual([command, owner, schedule, (await chronos.job('act.child')).parents], ['echo one', 'ops', 'R9/2030-01-31T06:00:00.000Z/P1M', ['act.root']]);
+});
+
+test('a notification channel is tested from the page of the cluster', async () => {
+  const got = [];
+  let status = 200;
+  const hook = createServer((req, res) => { req.on('data', d => got.push(String(d))); req.on('end', () => { res.statusCode = status; res.end('no such secret-place'); }); });
+  await new Promise(done => hook.listen(0, '127.0.0.1', done));
+  const own = await Instance.start({ args: ['--slack_url', `http://127.0.0.1:${hook.address().port}/secret-place`] });
+  const page = await open(browser, own.url + '#cluster');
+  try {
+    const panel = page.locator('.panel:has(h2:text-is("Notification channels"))');
+    await panel.getByText('works').waitFor();
+    await panel.getByRole('button', { name: 'Test Slack' }).focus();
+    await page.keyboard.press('Enter');
+    await panel.getByText(/^A test was delivered in/).waitFor();
+    assert.match(got.join(''), /This is a test/);
+    status = 403;
+    await page.keyboard.press('Enter'); // the button still has the focus
+    await panel.getByText(/^The test was not delivered: .*403/).waitFor();
+    await panel.getByRole('button', { name: 'Test Receivers that jobs name' }).click();
+    const asked = page.getByRole('dialog', { name: 'Test Receivers that jobs name' });
+    await asked.getByLabel('To').fill('ftp://x');
+    await asked.getByRole('button', { name: 'Send' }).click();
+    await asked.getByText(/is no receiver/).waitFor();
+    await asked.getByLabel('To').fill('mailto:ops@example.com');
+    await asked.getByRole('button', { name: 'Send' }).click();
+    await panel.getByText(/^The test was not delivered: there is no mail server/).waitFor();
+    assert.deepEqual(page.wrong, []);
+  } finally {
+    await page.context().close();
+    await own.stop();
+    hook.close();
+  }
 });
