@@ -91,6 +91,17 @@ await() {
 	return 1
 }
 
+# snapshotter names the way in which containers get their files: all of them copied where a mount can't lay one over the other.
+snapshotter() {
+	mkdir lower upper work merged
+	if mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged 2>/dev/null; then
+		umount merged
+		echo overlayfs
+	else
+		echo native
+	fi
+}
+
 write_configuration() {
 	openssl genrsa -out sa.key 2048 2>/dev/null
 	openssl rsa -in sa.key -pubout -out sa.pub 2>/dev/null
@@ -119,7 +130,7 @@ write_configuration() {
 		  restrict_oom_score_adj = true
 		  sandbox_image = "localhost/pause:1"
 		  [plugins."io.containerd.grpc.v1.cri".containerd]
-		    snapshotter = "native"
+		    snapshotter = "$(snapshotter)"
 		    default_runtime_name = "runc"
 		    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 		      runtime_type = "io.containerd.runc.v2"
@@ -186,7 +197,7 @@ image() {
 		"$(go env GOARCH)" "${words%,}" "$(sha256sum "$pack/layer.tar" | cut -d' ' -f1)" >"$pack/config.json"
 	printf '[{"Config":"config.json","RepoTags":["%s"],"Layers":["layer.tar"]}]' "$name" >"$pack/manifest.json"
 	tar -C "$pack" -cf "$pack.tar" manifest.json config.json layer.tar
-	ctr -a "$PWD/containerd.sock" -n k8s.io images import "$pack.tar" >/dev/null
+	ctr -a "$PWD/containerd.sock" -n k8s.io images import --snapshotter "$(sed -n 's/.*snapshotter = "\(.*\)"/\1/p' containerd.toml)" "$pack.tar" >/dev/null
 	rm -rf "$pack" "$pack.tar"
 }
 

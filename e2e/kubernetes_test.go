@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -131,7 +133,7 @@ func (j *kubeJobs) wantEnd(t *testing.T, name, state, reason string) {
 func (j *kubeJobs) wantNoneTwice(t *testing.T) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(j.witness, "starts"))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // -run has left all of them out
 		t.Fatal(err)
 	}
 	ids := strings.Fields(string(text))
