@@ -69,7 +69,10 @@ var accessRules = []rule{
 	{method: "GET", path: "upcoming/{}", role: readRole, scoped: true},
 	{method: "GET", path: "runs", role: readRole, scoped: true},
 	{method: "GET", path: "runs/{}", role: readRole, scoped: true},
+	{method: "GET", path: "recent", role: readRole, scoped: true},
+	{method: "GET", path: "days/{}", role: readRole, scoped: true},
 	{method: "GET", path: "timeline", role: readRole, scoped: true},
+	{method: "GET", path: "activity", role: readRole, scoped: true}, // of jobs in the scope
 	{method: "GET", path: "queued/{}", role: readRole, scoped: true},
 	{method: "GET", path: "run/{}/stdout", role: readRole, scoped: true},
 	{method: "GET", path: "run/{}/stderr", role: readRole, scoped: true},

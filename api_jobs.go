@@ -177,8 +177,16 @@ func (a *api) putJob(c *call, dependent bool) error {
 			return err
 		}
 	}
+	resume, err := c.flag("resume")
+	if err != nil {
+		return err
+	}
+	put := c.scheduler.putJob
+	if resume {
+		put = c.scheduler.bringBack
+	}
 	var update atomic.Bool // the loop may still come to build when we have given up waiting
-	err = c.scheduler.putJob(c.r.Context(), j.Name, func(old *Job) (*Job, error) {
+	err = put(c.r.Context(), j.Name, func(old *Job) (*Job, error) {
 		update.Store(old != nil)
 		j, err := a.decodePosted(c, dependent, old)
 		if err != nil {
@@ -208,6 +216,9 @@ func (a *api) beyond(c *call) string {
 	case "iso8601", "dependency":
 		if keys := keysOfOurs(c.body, a.options.defaults, c.dialect); len(keys) > 0 {
 			return strings.Join(keys, ", ") + " in the job's document"
+		}
+		if c.query("resume") == "true" {
+			return "that the schedule of a deleted job goes on"
 		}
 	case "pool", "pools":
 		return "pools"

@@ -2,7 +2,6 @@ package main
 
 import (
 	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -108,36 +107,27 @@ func wordsOf(j *jobView, now time.Time) string {
 	return sched.words(now)
 }
 
-// appendRuns appends the newest runs, newest first, each [letter, due, late, duration]
-// in ms, without what isn't known yet.
+// appendRuns appends the newest runs, newest first.
 func appendRuns(j *jobView, dst []byte) []byte {
 	if len(j.runs)+len(j.history) == 0 {
 		return dst
 	}
 	dst = append(dst, `,"runs":[`...)
 	n := 0
-	add := func(r *Run) {
+	add := func(state runState, due, late, took int64) {
 		if n++; n > rowRuns {
 			return
 		}
 		if n > 1 {
 			dst = append(dst, ',')
 		}
-		dst = append(append(append(dst, `["`...), runLetters[r.State]...), `",`...)
-		dst = strconv.AppendInt(dst, r.Due, 10)
-		if r.Started != 0 {
-			dst = strconv.AppendInt(append(dst, ','), r.sinceDue(r.Started), 10)
-			if r.Ended != 0 {
-				dst = strconv.AppendInt(append(dst, ','), max(0, r.Ended-r.Started), 10)
-			}
-		}
-		dst = append(dst, ']')
+		dst = appendCell(dst, state, due, late, took)
 	}
 	for i := len(j.runs) - 1; i >= 0; i-- {
-		add(j.runs[i])
+		add(j.runs[i].cell())
 	}
 	for _, r := range j.history {
-		add(r)
+		add(r.cell())
 	}
 	return append(dst, ']')
 }

@@ -379,6 +379,11 @@ func (a *api) showOutput(file string) func(*call) error {
 		}
 		run := findRun(c.sight(), c.params[0])
 		if run == nil {
+			if run, err = c.archivedRun(c.params[0]); err != nil {
+				return err
+			}
+		}
+		if run == nil {
 			return missing("run", c.params[0])
 		}
 		if a.options.output == nil {

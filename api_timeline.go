@@ -49,13 +49,13 @@ func limitOf(c *call, key string, fallback, most int64) (int, error) {
 	return int(n), nil
 }
 
-// matching yields the jobs that a call asks for: by label, by q, words of which each is in the name or the owner, by owner and by name.
+// matching yields the jobs that a call asks for: by label, by q, words of which each is in the name or the owner, by owner, and by the whole name or how it begins.
 func matching(c *call) iter.Seq[*jobView] {
-	words, owner, prefix := strings.Fields(strings.ToLower(c.query("q"))), c.query("owner"), c.query("prefix")
+	words, owner, prefix, name := strings.Fields(strings.ToLower(c.query("q"))), c.query("owner"), c.query("prefix"), c.query("job")
 	return func(yield func(*jobView) bool) {
 		for jv := range labelled(c, c.sight().all()) {
 			j := jv.job
-			if owner != "" && j.Owner != owner && j.OwnerName != owner || !strings.HasPrefix(j.Name, prefix) {
+			if owner != "" && j.Owner != owner && j.OwnerName != owner || !strings.HasPrefix(j.Name, prefix) || name != "" && j.Name != name {
 				continue
 			}
 			text := strings.ToLower(j.Name + "\n" + j.Owner + "\n" + j.OwnerName)
@@ -265,27 +265,26 @@ func parseCursor(text string) (runCursor, error) {
 	return runCursor{ms, id}, nil
 }
 
-// listAllRuns answers with the runs of all jobs, or some, the newest first: what each job's history still holds.
+// listAllRuns answers with the runs of all jobs, or some, the newest first, as far as they are kept.
 func (a *api) listAllRuns(c *call) error {
 	wanted, err := readRunFilter(c)
 	if err != nil {
 		return err
 	}
-	found := make([]*Run, 0, wanted.limit+1)
-	for jv := range matching(c) {
-		for _, runs := range [][]*Run{jv.runs, jv.history} {
-			for _, r := range runs {
-				if wanted.takes(r) {
-					found = keepNewest(found, r, wanted.limit+1)
-				}
-			}
-		}
+	jobs := slices.Collect(matching(c))
+	p, err := c.past()
+	if err != nil {
+		return err
 	}
+	found := p.newest(jobs, wanted)
 	next := ""
 	if len(found) > wanted.limit {
 		found = found[:wanted.limit]
 		last := found[len(found)-1]
 		next = strconv.FormatInt(last.Due, 10) + "!" + last.ID
+	}
+	if err := p.whole(found); err != nil {
+		return err
 	}
 	type entry struct {
 		Job string `json:"job"`
@@ -297,9 +296,40 @@ func (a *api) listAllRuns(c *call) error {
 	}
 	c.w.Header().Set("Cache-Control", "no-store")
 	return c.json(struct {
-		Runs []entry `json:"runs"`
-		Next string  `json:"next,omitempty"`
-	}{list, next})
+		Runs   []entry `json:"runs"`
+		Next   string  `json:"next,omitempty"`
+		Unread int     `json:"unread,omitempty"`
+	}{list, next, p.unread})
+}
+
+// newest returns the newest runs of jobs that a call asks for, one more than it may be shown.
+func (p *pastReader) newest(jobs []*jobView, wanted runFilter) []*Run {
+	found := make([]*Run, 0, wanted.limit+1)
+	from := wanted.span.to - 1
+	if wanted.after != nil {
+		from = min(from, wanted.after.due)
+	}
+	for _, jv := range jobs {
+		for _, runs := range [][]*Run{jv.runs, jv.history} {
+			for _, r := range runs {
+				if wanted.takes(r) {
+					found = keepNewest(found, r, wanted.limit+1)
+				}
+			}
+		}
+		p.each(jv, from, func(m mark) bool {
+			if m.due < wanted.span.from || len(found) > wanted.limit && m.due < found[wanted.limit].Due {
+				return false
+			}
+			if wanted.chooses(markStates[m.state], markKinds[m.kind]) {
+				if r := p.stub(jv, m); wanted.takes(r) {
+					found = keepNewest(found, r, wanted.limit+1)
+				}
+			}
+			return true
+		})
+	}
+	return found
 }
 
 // keepNewest puts a run where it belongs in a list of at most n, the newest first.
@@ -353,13 +383,13 @@ func readRunFilter(c *call) (f runFilter, err error) {
 	return f, nil
 }
 
+// chooses reports whether runs of that state and kind are asked for.
+func (f runFilter) chooses(state runState, kind runKind) bool {
+	return (f.states == nil || f.states[string(state)]) && (f.kind == "" || f.kind == string(kind))
+}
+
 func (f runFilter) takes(r *Run) bool {
-	switch {
-	case r.Due < f.span.from || r.Due >= f.span.to:
-		return false
-	case f.states != nil && !f.states[string(r.State)]:
-		return false
-	case f.kind != "" && f.kind != string(r.Kind):
+	if r.Due < f.span.from || r.Due >= f.span.to || !f.chooses(r.State, r.Kind) {
 		return false
 	}
 	return f.after == nil || f.after.compare(runCursor{r.Due, r.ID}) < 0

@@ -338,11 +338,11 @@ func giveHistory(b *testing.B, s *scheduler) {
 		for _, e := range s.jobs {
 			for k := range int64(5) {
 				due := s.now - (5-k)*3600_000
-				e.addHistory(&Run{
+				s.addHistory(e, &Run{
 					ID: runID(due, 0, e.job.Name, ""), Job: e.job.Name, Kind: kindScheduled, Due: due, State: runFinished,
 					AgentID: "4d0c1f3e-0000-4000-8000-5c2b9a000001-S17", Agent: "agent-17.example.com", Reason: "Command exited with status 0",
 					Queued: due + 2, Launched: due + 9, Started: due + 500, Ended: due + 61_000,
-				}, s.cfg.historyKeep, s.cfg.historySize)
+				})
 			}
 			s.touch(e)
 		}

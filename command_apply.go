@@ -198,13 +198,6 @@ func (o *screen) plan(p setPlan, asJSON bool) error {
 	return err
 }
 
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return one
-	}
-	return many
-}
-
 // exportCommand writes the jobs of an instance into files.
 func exportCommand(fs *flag.FlagSet) func(context.Context, *invocation) error {
 	set := fs.String("set", "", "only jobs of the set of this `name`")

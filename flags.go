@@ -107,6 +107,10 @@ type flags struct {
 	stageTimeout         time.Duration
 	handoverTimeout      time.Duration
 	jobHistoryKeep       int
+	runArchiveCount      int // 0 for no archive
+	runArchiveSize       int // MiB
+	runArchiveDays       int
+	activityKeep         int
 	maxWaitingRuns       int
 	localKeepRuns        int
 	localKeepSize        int // MiB; 0 for a tenth of the disk
@@ -490,7 +494,8 @@ func (f *flags) schedulerConfig() schedulerConfig {
 		largestJob: largestJob, largestStep: largestStep, mostByHand: f.maxWaitingRuns,
 		defaults:     f.jobDefaults(),
 		failureRetry: f.failureRetry, disableAfter: f.disableAfterFailures,
-		historyKeep: max(f.jobHistoryKeep, f.jobHistoryLimit, 1), role: f.mesosRole,
+		archive:     archiveBounds{int64(f.runArchiveCount), int64(f.runArchiveSize) << 20, int64(f.runArchiveDays) * 24 * time.Hour.Milliseconds()},
+		historyKeep: max(f.jobHistoryKeep, f.jobHistoryLimit, 1), activityKeep: f.activityKeep, role: f.mesosRole,
 		declineFor: f.declineOfferDuration, reviveForNew: f.reviveOffersForNewJobs, reviveEvery: f.minReviveOffersInterval,
 		reconcile: f.reconciliationInterval, unreachable: f.unreachableTimeout, staging: f.stageTimeout,
 		task:     taskConfig{CPUs: f.mesosTaskCPU, Mem: f.mesosTaskMem, Disk: f.mesosTaskDisk, PlacedByCluster: f.kubernetes()},

@@ -94,7 +94,7 @@ func TestDefaults(t *testing.T) {
 		"zk_hosts": "localhost:2181", "zk_path": "/chronos/state", "zk_timeout": "10000", "mail_ssl": "false",
 		"cassandra_port": "9042", "cassandra_keyspace": "metrics", "cassandra_table": "chronos", "cassandra_stat_count_table": "chronos_stat_count", "cassandra_consistency": "ANY", "cassandra_ttl": "31536000",
 		"graphite_reporting_interval": "60",
-		"data_dir":                    "chronos-data", "advertise_port": "0", "mesos_ssl": "false", "notify_missed": "false", "notify_late": "0", "notify_hosts": "", "log_level": "info", "log_format": "text", "unreachable_timeout": "10m", "stage_timeout": "15m", "handover_timeout": "5s", "job_history_keep": "20", "local_keep_runs": "20", "local_keep_size": "0", "local_output_size": "64", "local_max_runs": "0", "local_limits": "false", "mesos_secret_variables": "false", "max_waiting_runs": "1000",
+		"data_dir":                    "chronos-data", "advertise_port": "0", "mesos_ssl": "false", "notify_missed": "false", "notify_late": "0", "notify_hosts": "", "log_level": "info", "log_format": "text", "unreachable_timeout": "10m", "stage_timeout": "15m", "handover_timeout": "5s", "job_history_keep": "20", "activity_keep": "5000", "run_archive_count": "500000", "run_archive_size": "32", "run_archive_days": "400", "local_keep_runs": "20", "local_keep_size": "0", "local_output_size": "64", "local_max_runs": "0", "local_limits": "false", "mesos_secret_variables": "false", "max_waiting_runs": "1000",
 		"kubernetes_max_pods": "500", "kubernetes_keep_pods": "10",
 	}
 	f := mustParseFlags(t, "")

@@ -113,7 +113,7 @@ func termEnded(ctx context.Context, err error) bool {
 	return !disk
 }
 
-// nameWrite gives a write its id, with a digest of what the id stands for.
+// nameWrite gives a write its id, with a digest of what the id stands for, and says who asks.
 func nameWrite(c *call) {
 	if safe(c.r.Method) {
 		return
@@ -128,7 +128,8 @@ func nameWrite(c *call) {
 		parts = append(parts, c.who.requestPart()) // an id belongs to whoever gave it
 	}
 	name := newRequestName(id, parts...)
-	c.r = c.r.WithContext(context.WithValue(c.r.Context(), requestNameKey{}, name))
+	ctx := context.WithValue(c.r.Context(), requestNameKey{}, name)
+	c.r = c.r.WithContext(context.WithValue(ctx, askerKey{}, c.whoAsks()))
 }
 
 // forward sends a request to the instance that leads and its answer to the client,

@@ -205,6 +205,21 @@ func (c *call) asker() string {
 	return name
 }
 
+// maxAsker bounds what the activity says about where a request came from, in bytes.
+const maxAsker = 200
+
+// whoAsks says who asks for a change, for the activity.
+func (c *call) whoAsks() asker {
+	from := knockerOf(c.r)
+	who := asker{
+		User: cutText(c.asker(), maxAsker, "…"), Remote: from.address, Forwarded: cutText(from.client, maxAsker, "…"),
+	}
+	if c.who != nil {
+		who.How = c.who.how
+	}
+	return who
+}
+
 // asCommand says that the request brings what is as much as a command. It is for who may edit the job.
 func (c *call) asCommand() {
 	if c.mandate != nil {

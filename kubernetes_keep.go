@@ -32,7 +32,7 @@ func (s *kubeSession) acknowledge(task string) {
 func (s *kubeSession) letGo(p *kubePod) {
 	object := p.object
 	held := slices.Contains(object.Metadata.Finalizers, resultFinalizer)
-	free := held && (!object.deleted() || object.Spec.NodeName == "" || s.age(object) >= stillAsked)
+	free := held && (!object.deleted() || object.moved() || s.age(object) >= stillAsked)
 	if p.busy || object.stored() && !free {
 		return
 	}

@@ -178,15 +178,17 @@ func (s *kubeSession) created(ctx context.Context, name string, p *kubePod, pod 
 		return
 	}
 	verdict, final := verdictOnPod(err)
-	if final {
-		if verdict.reason != nil && *verdict.reason == waitsForRoom {
-			s.pauseOffers()
-		}
+	if !final {
+		p.unclear = time.Now()
+	} else if verdict.reason != nil && *verdict.reason == waitsForRoom {
+		s.pauseOffers()
+	}
+	if final && p.mayCome() == 0 {
 		s.drop(name, p, verdict)
 		return
 	}
 	if p.killed > 0 {
-		s.giveUp(name, p)
+		s.look(name, p)
 		return
 	}
 	wait := p.retry.next()
@@ -205,34 +207,40 @@ func (s *kubeSession) tryAgain(name string, p *kubePod, pod jsonObject) {
 	switch {
 	case s.pods[name] != p || p.object != nil:
 	case p.killed > 0:
-		s.giveUp(name, p)
+		s.look(name, p)
 	default:
 		s.create(name, p, pod)
 	}
 }
 
-// giveUp finds out whether there is a pod of a task that was killed before that was known.
-func (s *kubeSession) giveUp(name string, p *kubePod) {
+// look finds out whether there is a pod that nobody asks for any more, because its task was killed before that was known,
+// or because those who asked for it are gone.
+func (s *kubeSession) look(name string, p *kubePod) {
 	s.calls.put(func(ctx context.Context) {
 		found, err := s.k.find(ctx, name)
 		s.post(func() {
 			switch {
-			case s.pods[name] != p || p.object != nil:
+			case ctx.Err() != nil || s.pods[name] != p || p.object != nil:
 			case err == nil:
 				p.list = s.lists
 				s.heard(found)
-			case refusedWith(err, http.StatusNotFound):
+			case !refusedWith(err, http.StatusNotFound):
+				s.lookLater(name, p, p.retry.next())
+			case p.mayCome() > 0:
+				s.lookLater(name, p, p.mayCome())
+			case p.killed > 0:
 				delete(s.pods, name)
 				s.tellEnd(p.task, podNews{state: mesos.TASK_KILLED, message: "killed before it had a pod"})
-			case ctx.Err() == nil:
-				s.begin(func() {
-					if rest(ctx, p.retry.next()) {
-						s.post(func() { s.tryAgain(name, p, nil) })
-					}
-				})
+			default:
+				delete(s.pods, name)
+				s.reconcileTask(p.task)
 			}
 		})
 	})
+}
+
+func (s *kubeSession) lookLater(name string, p *kubePod, wait time.Duration) {
+	time.AfterFunc(wait, func() { s.post(func() { s.look(name, p) }) })
 }
 
 // drop reports that a task has no pod and will have none from this launch.
@@ -276,8 +284,8 @@ func verdictOnPod(err error) (n podNews, final bool) {
 // kill ends a task, or makes sure that it never starts.
 func (s *kubeSession) kill(kill *sched.Call_Kill) {
 	id := kill.TaskID.Value
-	p := s.pods[podName(s.framework, id)]
-	if p == nil || p.task != id || p.ended || p.acked {
+	p := s.expected(id)
+	if p == nil || p.ended || p.acked {
 		s.reconcileTask(id)
 		return
 	}

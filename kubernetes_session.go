@@ -32,6 +32,7 @@ type kubeSession struct {
 	framework string
 	handle    func(*sched.Event)
 	fail      context.CancelCauseFunc
+	began     time.Time
 	mail      *mailbox[clusterMail]
 	calls     *mailbox[func(context.Context)]
 	wg        sync.WaitGroup
@@ -57,11 +58,15 @@ type kubePod struct {
 	busy    bool // a request about it is under way
 	list    int  // the last list that had begun when we heard of it by other means
 	retry   backoff
+	unclear time.Time // when a request to make it was last under way of which nobody knows what has become
 }
+
+// mayCome is for how long yet a request that makes it may arrive, so that to find no pod proves nothing.
+func (p *kubePod) mayCome() time.Duration { return max(0, stillAsked-time.Since(p.unclear)) }
 
 func newKubeSession(k *kubeCluster, framework string, handle func(*sched.Event), fail context.CancelCauseFunc) *kubeSession {
 	return &kubeSession{
-		k: k, id: "kubernetes-" + randomHex(), framework: framework, handle: handle, fail: fail,
+		k: k, id: "kubernetes-" + randomHex(), framework: framework, handle: handle, fail: fail, began: time.Now(),
 		mail: newMailbox[clusterMail](), calls: newMailbox[func(context.Context)](),
 		pods: map[string]*kubePod{}, relist: make(chan struct{}, 1), sweeps: time.NewTimer(sweepEvery),
 	}
@@ -395,18 +400,37 @@ func (s *kubeSession) reconcile(tasks []sched.Call_Reconcile_Task) {
 // began was complete, and what came later was heard.
 func (s *kubeSession) reconcileTask(task string) {
 	reason := mesos.REASON_RECONCILIATION.Enum()
-	p := s.pods[podName(s.framework, task)]
+	p := s.expected(task)
 	switch {
-	case p == nil || p.task != task:
+	case p == nil:
 		s.update(task, podNews{state: mesos.TASK_UNKNOWN}, reason, nil)
 	case p.object == nil:
-		// Nobody knows yet whether there is a pod. Whatever is said now would be believed by a later leader, which may
-		// find none while the request for it is still on its way.
+		// Nobody knows yet whether there is a pod. Whatever is said now would be believed, by a later leader too, which
+		// may find none while the request for it is still on its way.
 	default:
 		n := s.newsOf(p)
 		p.telling, p.told = true, n
 		s.report(p, n, reason)
 	}
+}
+
+// expected returns what is known of the pod of a task, nil if there is none and will be none. Soon after the session has
+// begun a pod may yet come that an earlier one has asked for: what becomes of it is told when that is known.
+func (s *kubeSession) expected(task string) *kubePod {
+	name := podName(s.framework, task)
+	p := s.pods[name]
+	if p == nil {
+		p = &kubePod{task: task, retry: backoff{first: kubeFirstRetry, last: kubeLastRetry}, unclear: s.began}
+		if p.mayCome() == 0 {
+			return nil
+		}
+		s.pods[name] = p
+		s.lookLater(name, p, p.mayCome())
+	}
+	if p.task != task {
+		return nil
+	}
+	return p
 }
 
 // followNodes keeps an eye on the nodes: whether they answer, and what labels they have. Without the right to, runs

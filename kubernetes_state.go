@@ -127,7 +127,7 @@ func (p *podObject) news() podNews {
 		return p.failed()
 	case c != nil && c.State.Running != nil:
 		return podNews{state: mesos.TASK_RUNNING}
-	case p.deleted() && p.Spec.NodeName == "" && p.Metadata.Annotations[annotationMoved] != "" && !p.killed():
+	case p.deleted() && p.moved():
 		return kubeRefusal(mesos.TASK_DROPPED, waitsForRoom, "%s", p.Metadata.Annotations[annotationMoved])
 	case p.deleted() && p.Spec.NodeName == "": // nothing was started, nor will be
 		return p.unstarted("the pod was deleted by somebody else before it had a node")
@@ -206,6 +206,11 @@ func (p *podObject) killed() bool { return p.Metadata.Annotations[annotationKill
 func (p *podObject) killedBefore(end time.Time) bool {
 	asked, err := time.Parse(time.RFC3339, p.Metadata.Annotations[annotationKilled])
 	return err == nil && (end.IsZero() || !end.Before(asked.Truncate(time.Second)))
+}
+
+// moved reports whether the pod, which has no node yet, is to be made anew, under the same name.
+func (p *podObject) moved() bool {
+	return p.Spec.NodeName == "" && p.Metadata.Annotations[annotationMoved] != "" && !p.killed()
 }
 
 // disrupted says who has ended the pod for reasons of the cluster, "" if nobody has.

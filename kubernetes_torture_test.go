@@ -117,6 +117,52 @@ func TestLeaderOfPodsDiesOnTheWay(t *testing.T) {
 	}
 }
 
+// TestPodOnItsWayIsNotGivenUp has a leader die while its request for a pod is on the way, and the next one not get any. The
+// run, killed then, is not over as long as its pod may come, and nothing of it starts afterwards.
+func TestPodOnItsWayIsNotGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log, st, cfg := newLogTap(t), newMemStore(), testConfig()
+		st.records[adoptKey] = []byte("0")
+		cfg.task.PlacedByCluster = true
+		s := newKubeDouble(t, time.Second)
+		s.SetBehaviour(podsThat(kubetest.Outcome{After: time.Hour}))
+		first := newLifelineTo(s.Dial, st)
+		first.cutAtRequest(s, http.MethodPost, kubetest.Fault{Delay: 25 * time.Second, Lost: true})
+		k := leadPods(t, first, s, cfg, log)
+		j, err := decodeJob([]byte(`{"name":"a","command":"x","retries":0,"epsilon":"PT10M","schedule":"R1/2000-01-01T00:00:30Z/PT1H"}`), cfg.defaults, dialect2, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := k.putJob(t.Context(), "a", func(*Job) (*Job, error) { return j, nil }); err != nil {
+			t.Fatal(err)
+		}
+		<-first.died
+		k.die()
+		s.SetFaults(kubetest.Faults{Request: func(r kubetest.Request) (f kubetest.Fault) {
+			if r.Method == http.MethodPost {
+				f.Status = http.StatusForbidden
+			}
+			return f
+		}})
+		k = leadPods(t, newLifelineTo(s.Dial, st), s, cfg, log)
+		time.Sleep(time.Second)
+		if err := k.killJob(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		for len(k.view().job("a").history) == 0 {
+			time.Sleep(time.Second)
+		}
+		told := len(s.Starts())
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if r := k.view().job("a").history[0]; r.State != runKilled || len(s.Starts()) != told || len(s.Live()) != 0 {
+			t.Errorf("run is %s (%s), with %d started when that was told and %d later, live %v; want killed, none later and none", r.State, r.Reason, told, len(s.Starts()), s.Live())
+		}
+		k.die()
+	})
+}
+
 // leadPods begins a term on the double, with two ended pods kept of each job.
 func leadPods(t *testing.T, l *lifeline, s *kubetest.Server, cfg schedulerConfig, log *slog.Logger) *doomedLeader {
 	var leads atomic.Pointer[doomedLeader]
@@ -156,7 +202,7 @@ func (o *podTorture) faults() kubetest.Faults {
 				return f
 			}
 			kinds := []string{"429", "500", "lost answer", "lost request", "slow answer", "slow request"}
-			kind := o.pick(len(kinds))
+			kind := o.nextKind(r.Method, len(kinds))
 			o.note(r.Method + " " + kinds[kind])
 			return []kubetest.Fault{{Status: 429, After: 2}, {Status: 500}, {Lost: true}, {Gone: true},
 				{Slow: time.Duration(o.pick(40)) * time.Second}, {Delay: time.Duration(o.pick(40)) * time.Second}}[kind]
@@ -173,7 +219,7 @@ func (o *podTorture) faults() kubetest.Faults {
 
 // accident does one thing that goes wrong. Each kind has its turn before one comes again.
 func (o *podTorture) accident() {
-	kind := o.nextKind(9)
+	kind := o.nextKind("cluster", 9)
 	victim := func(do func(id string)) {
 		if live := o.s.Live(); len(live) > 0 {
 			do(live[o.pick(len(live))])
@@ -217,7 +263,7 @@ func (o *podTorture) accident() {
 func TestKubernetesTorture(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		failovers := inForm(12, 200)
+		failovers := inForm(8, 200)
 		t.Logf("seed %d, %d fail-overs", *firstSeed, failovers)
 		o := &podTorture{}
 		o.set(t)
@@ -235,7 +281,7 @@ func TestKubernetesTorture(t *testing.T) {
 		o.lead()
 		o.jobs(12)
 		o.s.SetFaults(o.faults())
-		o.suffer(failovers, o.accident)
+		o.suffer(failovers, time.Minute, o.accident) // much shorter, and few runs would get past stillAsked
 		o.s.SetFaults(kubetest.Faults{})
 		o.calm(func() {})
 		o.compare()
@@ -257,7 +303,7 @@ func (o *podTorture) compare() {
 		case r.State == runLost && n > 0:
 			o.t.Errorf("run %q is lost (%s), but its node saw it end %v with %d", r.ID, r.Reason, ended, exit)
 		case (r.State == runMissed || r.State == runSkipped) && n > 0:
-			o.t.Errorf("run %q is %s but was started", r.ID, r.State)
+			o.t.Errorf("run %q is %s (%s), but was started", r.ID, r.State, r.Reason)
 		}
 	})
 	for id := range starts {

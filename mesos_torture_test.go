@@ -62,7 +62,7 @@ var acceptFaultNames = map[mesostest.CallFault]string{
 // accident does one thing that goes wrong, and puts it right some time later. Each kind has
 // its turn before one comes again.
 func (o *mesosTorture) accident() {
-	kind := o.nextKind(7)
+	kind := o.nextKind("cluster", 7)
 	agents := o.m.Agents()
 	agent := agents[o.pick(len(agents))]
 	switch kind {
@@ -129,7 +129,7 @@ func TestMesosTorture(t *testing.T) {
 		o.lead()
 		o.jobs(20)
 		o.m.SetFaults(o.faults())
-		o.suffer(failovers, o.accident)
+		o.suffer(failovers, 20*time.Second, o.accident)
 		o.m.SetFaults(mesostest.Faults{})
 		o.calm(func() {
 			for _, a := range o.m.Agents() {

@@ -84,6 +84,10 @@ type Run struct {
 	Started  int64 `json:"started,omitempty"`
 	Ended    int64 `json:"ended,omitempty"`
 
+	// Number is the run's place among all runs in the order in which they ended. It is 0 of one that has not, or that was
+	// ended by a version that keeps no archive.
+	Number int64 `json:"number,omitempty"`
+
 	Count       int64     `json:"count,omitempty"`       // occurrences that one missed or skipped entry stands for
 	From        int64     `json:"from,omitempty"`        // due of the first of them
 	Unreachable int64     `json:"unreachable,omitempty"` // since when its agent has been unreachable, in ms since the epoch
@@ -159,6 +163,18 @@ func (r *Run) ofOccurrence() bool { return r.isOccurrence() || r.Kind == kindRet
 // waitsAt reports whether the run waits to be started, other than for the time of a retry.
 func (r *Run) waitsAt(now int64) bool {
 	return r.State == runQueued && (r.Kind != kindRetry || r.Due <= now)
+}
+
+// cell is how a picture of many runs shows one: late and took, in ms, are -1 as long as they are not known.
+func (r *Run) cell() (state runState, due, late, took int64) {
+	late, took = -1, -1
+	if r.Started != 0 {
+		late = r.sinceDue(r.Started)
+		if r.Ended != 0 {
+			took = max(0, r.Ended-r.Started)
+		}
+	}
+	return r.State, r.Due, late, took
 }
 
 // size is about what the run takes in a record, an overestimate rather than an underestimate.

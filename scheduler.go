@@ -82,6 +82,8 @@ type schedulerConfig struct {
 	failureRetry time.Duration // --failure_retry
 	disableAfter int64         // --disable_after_failures; 0 means never
 	historyKeep  int           // ended runs kept per job
+	archive      archiveBounds // of the ended runs beyond those
+	activityKeep int           // acts remembered, of each kind; 0 means that none is
 	historySize  int           // about how many bytes of them at most; 0 means maxHistory
 	batchSize    int           // bytes that go into one commit if that can be chosen; 0 means maxBatchSize
 	largestJob   int           // bytes that a job's document may have; 0 means any number
@@ -166,6 +168,7 @@ type scheduler struct {
 	current atomic.Pointer[view]
 	watch   atomic.Pointer[chan struct{}] // of those who wait for the next view, nil for nobody
 	writer  *writer
+	index   *runIndex
 
 	// What follows belongs to the loop.
 	now            int64     // ms since the epoch, of the event being handled
@@ -184,6 +187,7 @@ type scheduler struct {
 	launches       launches
 	wake           []string // dependent jobs whose parents may have finished
 	retired        retiredJobs
+	archive        archive
 	pools          map[string]*slotPool
 	unlinked       map[string]bool   // stored dependent jobs whose parents do not all exist
 	seq            int64             // order of creation given to the newest job
@@ -208,6 +212,10 @@ type scheduler struct {
 	effects        []effect
 	answers        int // among the effects
 	requests       *requestLog
+	acts           []act // what the request being handled has done
+	activity       activityLog
+	newActs        []shownAct            // of the event being handled
+	oldActs        [actKinds]int         // that it has forgotten
 	ends           error                 // why the term is to end once the change being made is stored
 	restoring      sync.Mutex            // held by the restore that is under way
 	refusal        atomic.Pointer[error] // of all changes, once the term is over; nil for none
@@ -232,12 +240,14 @@ func newScheduler(cfg schedulerConfig, st store, cl cluster, log *slog.Logger) *
 	s.turnLog.handled = map[string]int{}
 	s.offers = newOfferBook(cfg.role)
 	s.offers.silent = s.silentSince
+	s.archive.bounds = cfg.archive
 	s.cfg.hooks = cfg.hooks.complete()
 	s.cfg.historySize = cmp.Or(cfg.historySize, maxHistory)
 	s.cfg.batchSize = cmp.Or(cfg.batchSize, maxBatchSize)
 	s.reconcileTimer = alarm{kind: timerReconcile}
 	s.requests = newRequestLog()
 	s.writer = newWriter(st, s.cfg.batchSize, s.publish, log)
+	s.index = newRunIndex(s.writer, log)
 	s.writer.onBatch = s.cfg.batchStored
 	first := newView()
 	first.term = cfg.term
@@ -311,7 +321,9 @@ func (s *scheduler) ask(ctx context.Context, fn func() (string, error)) (string,
 			if name != nil {
 				s.seal() // from here on it is a change of its own
 			}
+			s.acts = nil
 			if answer, err = fn(); err == nil {
+				s.logActs(ctx)
 				s.extra = append(s.extra, s.requests.remember(name, answer, s.now)...)
 			}
 		}

@@ -102,18 +102,22 @@ func (s *scheduler) applySet(ctx context.Context, set jobSet) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		acts := s.actsOf(p)
 		for i := range p.Changes {
 			for k := range p.Changes[i].Keys {
 				p.Changes[i].Keys[k] = keyChange{Key: p.Changes[i].Keys[k].Key}
 			}
 		}
 		answer := string(mustJSON(p)) // it is stored with the change
-		if err := s.checkSetSize(p, len(answer)); err != nil {
+		room, err := s.checkSetSize(p, len(answer), bareActs(acts))
+		if err != nil {
 			return "", err
 		}
+		leaveOut(acts, room)
 		s.seal() // from here on it is a change of its own
 		s.whole = true
 		s.perform(p)
+		s.acts = acts
 		s.after(func() { p.log(s.log) })
 		return answer, nil
 	})
@@ -334,13 +338,14 @@ func (p *setPlan) describe(warnings func(*Job) []Warning) {
 	}
 }
 
-// checkSetSize refuses what might not fit one commit: everything that is written, in its largest form.
-func (s *scheduler) checkSetSize(p *setPlan, answer int) error {
+// checkSetSize refuses what might not fit one commit: everything that is written, in its largest form. It returns how many bytes
+// are left for what is good to have.
+func (s *scheduler) checkSetSize(p *setPlan, answer, acts int) (room int, err error) {
 	if s.cfg.largestStep == 0 {
-		return nil
+		return maxActivity / 4, nil
 	}
 	const overhead = 200 // of a record beside its name and value
-	total := 2*answer + forgetAtOnce*overhead
+	total := 2*answer + acts + (forgetAtOnce+actKinds*dropActsAtOnce)*overhead
 	for _, d := range p.puts {
 		if d.entry == nil || len(d.changes) > 0 {
 			total += s.putSize(d)
@@ -352,9 +357,9 @@ func (s *scheduler) checkSetSize(p *setPlan, answer int) error {
 		total += 10*(overhead+3*len(e.job.Name)) + e.openSize()
 	}
 	if total <= s.cfg.largestStep {
-		return nil
+		return min(s.cfg.largestStep-total, maxActivity/4), nil
 	}
-	return fmt.Errorf("the changes may take %d bytes, and that is %w of ZooKeeper, which is %d: apply fewer jobs at once; nothing has been changed",
+	return 0, fmt.Errorf("the changes may take %d bytes, and that is %w of ZooKeeper, which is %d: apply fewer jobs at once; nothing has been changed",
 		total, errSetTooLarge, s.cfg.largestStep)
 }
 

@@ -56,6 +56,7 @@ func (s *scheduler) startBackfill(ctx context.Context, name string, want backfil
 			s.setBackfill(e, &backfill{Seq: e.state.Seq, Asked: s.now, Total: n, Left: instants, AtOnce: max(want.atOnce, 1), By: want.by})
 			s.fireDue(e)
 			s.feedBackfill(e)
+			s.didTo(e, actBackfilled, fmt.Sprintf("%s from %s to %s", countOf(n, "instant"), instant(want.from), instant(want.to)))
 		}
 		return strconv.Itoa(len(instants)), nil
 	})
@@ -101,6 +102,7 @@ func (s *scheduler) stopBackfill(ctx context.Context, name string) error {
 		if e.backfill == nil {
 			return "", fmt.Errorf("backfill of job %q: %w", name, errNotFound)
 		}
+		s.didTo(e, actBackfillEnded, fmt.Sprintf("%d of %d were left", len(e.backfill.Left), e.backfill.Total))
 		s.setBackfill(e, nil)
 		return "", nil
 	})

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -17,6 +16,10 @@ var errUnknownTask = errors.New("task not found")
 // stands, or nil, within the loop, and returns the new document; if it fails,
 // its error is returned and nothing changes.
 func (s *scheduler) putJob(ctx context.Context, name string, build func(old *Job) (*Job, error)) error {
+	return s.putAs(ctx, name, s.put, build)
+}
+
+func (s *scheduler) putAs(ctx context.Context, name string, put func(*entry, *Job) error, build func(old *Job) (*Job, error)) error {
 	return s.do(ctx, func() error {
 		s.turnLog.note("put job", name)
 		e := s.jobs[name]
@@ -34,12 +37,20 @@ func (s *scheduler) putJob(ctx context.Context, name string, build func(old *Job
 		if j.Name != name {
 			return fmt.Errorf("job %q cannot be renamed to %q", name, j.Name)
 		}
-		return s.put(e, j)
+		before := s.was(e)
+		if err := put(e, j); err != nil {
+			return err
+		}
+		s.didPut(before, s.jobs[name])
+		return nil
 	})
 }
 
-// put checks everything before it changes anything.
-func (s *scheduler) put(e *entry, j *Job) error {
+// put gives a job a document, e is nil for a new one. It checks everything before it changes anything.
+func (s *scheduler) put(e *entry, j *Job) error { return s.putFrom(e, j, nil) }
+
+// putFrom is put for a job that goes on, if it is new, where the schedule of a deleted one has left off; nil for none.
+func (s *scheduler) putFrom(e *entry, j *Job, left *jobState) error {
 	if err := s.checkDocument(j); err != nil {
 		return err
 	}
@@ -67,6 +78,7 @@ func (s *scheduler) put(e *entry, j *Job) error {
 		used := s.retired.take(j.Name)
 		e.state.Used, e.state.LastRetry = used.Used, used.LastRetry
 		s.state(e).Seq = s.nextSeq()
+		s.takeUp(e, left)
 	}
 	e.misreadDirty, e.policyDirty = created && len(j.Misread) > 0, created && j.Policy != nil
 	e.namedDirty = created && j.Named != namedSizes{}
@@ -249,7 +261,10 @@ func (s *scheduler) deleteJob(ctx context.Context, name string) error {
 		if err := s.checkHeirs(e); err != nil {
 			return "", err
 		}
+		gone := s.deletedAct(e)
+		gone.Children = s.namedChildren(e)
 		s.remove(e)
+		s.did(gone)
 		return "", nil
 	})
 	return err
@@ -437,10 +452,12 @@ func (s *scheduler) checkSize(j *Job, given *Run) error {
 // soon as the cluster has killed their tasks.
 func (s *scheduler) killJob(ctx context.Context, name string) error {
 	_, err := s.onJob(ctx, "kill job", name, func(e *entry) (string, error) {
-		for _, r := range e.runs.snapshot() {
+		runs := e.runs.snapshot()
+		for _, r := range runs {
 			s.cut()
 			s.kill(r, killRequested)
 		}
+		s.didTo(e, actKilled, countOf(len(runs), "run"))
 		return "", nil
 	})
 	return err
@@ -450,6 +467,7 @@ func (s *scheduler) killJob(ctx context.Context, name string) error {
 func (s *scheduler) markSuccess(ctx context.Context, name string) error {
 	_, err := s.onJob(ctx, "mark success", name, func(e *entry) (string, error) {
 		s.countSuccess(e)
+		s.didTo(e, actMarked, "")
 		return "", nil
 	})
 	return err
@@ -509,29 +527,17 @@ func (s *scheduler) applyCallback(r *openRun, code int) {
 func (s *scheduler) purge(ctx context.Context) error {
 	return s.do(ctx, func() error {
 		s.turnLog.note("purge", "")
+		purged := 0
 		for _, r := range s.sortedRuns() {
 			if r.State == runQueued {
 				s.cut()
 				s.kill(r, killPurged)
+				purged++
 			}
 		}
+		s.did(act{Action: actPurged, About: countOf(purged, "run")})
 		return nil
 	})
-}
-
-// sortedRuns returns the open runs in a fixed order.
-func (s *scheduler) sortedRuns() []*openRun {
-	runs := make([]*openRun, 0, len(s.runs))
-	for _, r := range s.runs {
-		runs = append(runs, r)
-	}
-	slices.SortFunc(runs, func(a, b *openRun) int {
-		if a.Due != b.Due {
-			return int(a.Due - b.Due)
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
-	return runs
 }
 
 // addProgress adds to the number of elements that a data processing task has handled.
@@ -560,6 +566,7 @@ func (s *scheduler) addProgress(ctx context.Context, name, id string, n int64) e
 		}
 		run := *e.history[i]
 		run.Elements += n
+		s.number(e, &run)
 		e.history = slices.Clone(e.history)
 		e.history[i] = &run
 		e.historyDirty = true

@@ -414,9 +414,9 @@ func TestStoredPatternBeyondTheBounds(t *testing.T) {
 
 func TestHistoryIsBoundedBySize(t *testing.T) {
 	t.Parallel()
-	e := &entry{}
+	s, e := &scheduler{cfg: schedulerConfig{historyKeep: 10_000, historySize: maxHistory}}, &entry{}
 	for i := range 2000 {
-		e.addHistory(&Run{ID: fmt.Sprintf("ct:%d:0:a:", i), Reason: strings.Repeat("x", i%500)}, 10_000, maxHistory)
+		s.addHistory(e, &Run{ID: fmt.Sprintf("ct:%d:0:a:", i), Reason: strings.Repeat("x", i%500)})
 	}
 	if n := len(mustJSON(e.history)); n > 2*maxHistory || n < maxHistory/4 {
 		t.Errorf("a long history takes %d bytes, want about %d", n, maxHistory)

@@ -114,6 +114,7 @@ func (s *scheduler) shiftStamps(by int64) {
 	s.offers.shift(by)
 	s.requests.shift(by)
 	s.retired.shift(by)
+	s.activity.shift(by)
 	for _, r := range s.runs {
 		shiftAll(by, &r.tryUntil)
 		r.update(func(n *Run) {

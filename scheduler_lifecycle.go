@@ -120,7 +120,7 @@ func (s *scheduler) recordMissed(e *entry, missed bygone, why string) {
 		ID: runID(e.unused(due), 0, e.job.Name, jobArguments(e.job)), Job: e.job.Name, Kind: kindScheduled,
 		Due: due, State: runMissed, Ended: s.now, Count: missed.n, From: missed.first.UnixMilli(), Reason: why,
 	}
-	e.addHistory(r, s.cfg.historyKeep, s.cfg.historySize)
+	s.addHistory(e, r)
 	s.touch(e)
 	s.log.Warn("occurrences missed", "job", e.job.Name, "count", missed.n, "from", msTime(r.From), "to", msTime(r.Due), "why", why)
 	s.emit(jobEvent{Kind: eventMissed, Job: e.job, Run: r})
@@ -272,7 +272,7 @@ func (s *scheduler) end(r *openRun, state runState, reason string) {
 	r.update(func(n *Run) { n.State, n.Reason, n.Ended, n.Killing, n.Token = state, reason, s.now, "", "" })
 	delete(s.runs, r.ID)
 	e.runs.remove(r)
-	e.addHistory(r.Run, s.cfg.historyKeep, s.cfg.historySize)
+	s.addHistory(e, r.Run)
 	s.touchRun(r)
 	s.emit(jobEvent{Kind: endEvents[state], Job: e.job, Run: r.Run, Message: reason})
 	s.unblock(e)

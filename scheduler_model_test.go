@@ -58,6 +58,9 @@ func runModel(b *bench, seed uint64) {
 	m := &model{bench: b, random: rand.New(&lockedSource{source: rand.NewPCG(seed, 0)}), jobs: map[string]*modelJob{}, deleted: map[string]bool{},
 		given: map[string]*Run{}, ledger: newLedger(), metrics: newMetrics("test")}
 	m.cfg.historyKeep, m.cfg.historySize = 1<<20, 1<<40
+	if seed%2 == 1 {
+		m.cfg.historyKeep, m.cfg.archive = 3, archiveBounds{runs: 1 << 20, size: 1 << 40, age: 1 << 50}
+	}
 	m.cfg.batchSize, m.cfg.mostByHand, m.cfg.late = modelBatch, modelByHand, time.Minute
 	m.cfg.observe = func(e jobEvent) {
 		m.metrics.observe(e)
@@ -88,7 +91,7 @@ func (m *model) chance(percent int) bool { return m.random.IntN(100) < percent }
 func (m *model) commitFate(records []record) error {
 	size := 0
 	for _, r := range records {
-		if kindOf(r.key) != "history" { // which the model keeps whole
+		if kindOf(r.key) != "history" && !onDemand(r.key) { // which the model keeps whole
 			size += m.store.size(r)
 		}
 	}
@@ -362,10 +365,19 @@ func (m *model) viewed() map[string]*jobView {
 	return jobs
 }
 
-// compare holds the histories against what the cluster did and what the schedules say.
+// recorded are the jobs with all runs that are kept of them.
+func (m *model) recorded() map[string]*jobView {
+	jobs := m.viewed()
+	for name, v := range jobs {
+		jobs[name] = &jobView{job: v.job, runs: v.runs, history: m.keptRuns(name), problem: v.problem}
+	}
+	return jobs
+}
+
+// compare holds the histories and the archive against what the cluster did and what the schedules say.
 func (m *model) compare() {
-	recorded := map[string]int{}
-	for name, v := range m.viewed() {
+	recorded, jobs := map[string]int{}, m.recorded()
+	for name, v := range jobs {
 		for _, r := range v.runs {
 			m.t.Errorf("run %q is still %s: %s", r.ID, r.State, r.Reason)
 		}
@@ -391,7 +403,7 @@ func (m *model) compare() {
 			m.t.Errorf("run %q was launched and is not in the history", id)
 		}
 	}
-	m.ledger.compare(m.t, m.viewed())
+	m.ledger.compare(m.t, jobs)
 	m.t.Logf("%d launches, %d runs recorded, %d jobs", len(m.cluster.launchCounts()), len(recorded), len(m.viewed()))
 	if left := m.cluster.running(); len(left) > 0 {
 		m.t.Errorf("tasks still run: %q", left)

@@ -163,12 +163,13 @@ func (s *scheduler) recordBarred(e *entry, b bygone, why string) {
 	i := slices.IndexFunc(e.history, func(h *Run) bool { return h.State == runSkipped && h.Count > 0 && h.Reason == why })
 	if i >= 0 {
 		r.ID, r.Count, r.From = e.history[i].ID, e.history[i].Count+b.n, e.history[i].From
+		s.number(e, r)
 		e.history = slices.Clone(e.history)
 		e.history[i] = r
 		e.historyDirty = true
 	} else {
 		r.ID = runID(e.unused(due), 0, e.job.Name, jobArguments(e.job))
-		e.addHistory(r, s.cfg.historyKeep, s.cfg.historySize)
+		s.addHistory(e, r)
 	}
 	told.ID = r.ID
 	e.stateDirty = true

@@ -42,6 +42,7 @@ func (s *scheduler) pauseJob(ctx context.Context, name string, until time.Time) 
 			s.putOff(r, e.pause.Until)
 		}
 		s.unblock(e)
+		s.didTo(e, actPaused, "until "+instant(until))
 		return "", nil
 	})
 	return err
@@ -50,6 +51,9 @@ func (s *scheduler) pauseJob(ctx context.Context, name string, until time.Time) 
 // resumeJob ends a pause before its time.
 func (s *scheduler) resumeJob(ctx context.Context, name string) error {
 	_, err := s.onJob(ctx, "resume job", name, func(e *entry) (string, error) {
+		if e.pause != nil {
+			s.didTo(e, actResumed, "")
+		}
 		s.endPause(e)
 		return "", nil
 	})

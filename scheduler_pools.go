@@ -98,6 +98,7 @@ func (s *scheduler) putPool(ctx context.Context, name string, slots int) error {
 			}
 		}
 		p.Slots = slots
+		s.did(act{Action: actPool, About: fmt.Sprintf("%s: %s", name, countOf(slots, "slot"))})
 		s.extra = append(s.extra, record{poolPrefix + recordName(name), mustJSON(p)})
 		return nil
 	})
@@ -115,6 +116,7 @@ func (s *scheduler) deletePool(ctx context.Context, name string) error {
 			return fmt.Errorf("pool %q is %w: %d jobs name it", name, errPoolInUse, p.jobs)
 		}
 		delete(s.pools, name)
+		s.did(act{Action: actPoolDeleted, About: name})
 		s.extra = append(s.extra, record{poolPrefix + recordName(name), nil})
 		return nil
 	})

@@ -85,7 +85,7 @@ type record struct {
 // A store keeps records durably. It is owned by one goroutine: first the one that loads the state of a term, then
 // that of the term's writer. No two calls overlap.
 type store interface {
-	// load returns every record. A record that can't be read is reported by a
+	// load returns every record except for those that are read on demand. A record that can't be read is reported by a
 	// *recordError among the errors joined into err, with the rest returned;
 	// any other error means that nothing could be read.
 	load(ctx context.Context) (map[string][]byte, error)

@@ -140,6 +140,11 @@ func settleRestore(ctx context.Context, st store, records map[string][]byte, log
 		}
 	}
 	if _, decided := records[restoreMarker]; decided {
+		for _, key := range st.allKeys() {
+			if onDemand(key) {
+				records[key] = nil // whatever it holds: it goes, or is replaced
+			}
+		}
 		wanted, b, err := restoredRecords(records)
 		if err != nil {
 			return nil, fmt.Errorf("finish a restore: %w", err)
@@ -166,7 +171,7 @@ func settleRestore(ctx context.Context, st store, records map[string][]byte, log
 }
 
 // restoredRecords returns the state to be: the records of the backup in the pieces. The registered framework
-// is kept, and so are answers to requests, of which the restore itself is one. Tasks of runs
+// is kept, and so is who has changed what, and are answers to requests, of which the restore itself is one. Tasks of runs
 // that the backup does not know are adopted, not killed: that is the effect of removing the instant in adoptKey.
 func restoredRecords(present map[string][]byte) (wanted map[string][]byte, s backupSummary, err error) {
 	document, err := storedBackup(present)
@@ -181,7 +186,7 @@ func restoredRecords(present map[string][]byte) (wanted map[string][]byte, s bac
 		return nil
 	})
 	for key, value := range present {
-		if transient(key) || key == frameworkIDKey {
+		if transient(key) || key == frameworkIDKey || strings.HasPrefix(key, activityPrefix) {
 			wanted[key] = value
 		}
 	}
@@ -298,6 +303,7 @@ func (s *scheduler) restore(ctx context.Context, document io.Reader, o restoreOp
 				return err
 			}
 			s.extra, s.ends = append(s.extra, marker), errRestored
+			s.did(act{Action: actRestored, About: "the whole state, from a backup"})
 			return nil
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 )
 
 // A runList holds the open runs of a job, oldest first. Adding one and taking one out cost the
@@ -118,7 +119,9 @@ func (s *scheduler) startRun(ctx context.Context, name string, given *Run) (stri
 			return "", err
 		}
 		s.fireDue(e) // an occurrence that is due at this very instant keeps its id
-		return s.add(e, r, s.nextID(e)).ID, nil
+		id := s.add(e, r, s.nextID(e)).ID
+		s.didTo(e, actRun, id)
+		return id, nil
 	})
 }
 
@@ -132,4 +135,19 @@ func (s *scheduler) checkByHand(e *entry, r *Run) error {
 		return fmt.Errorf("%w: the arguments of those of job %q that were started by hand and have not begun would have %d bytes, and no more than %d may", errCrowded, e.job.Name, n, maxWaitingArguments)
 	}
 	return s.checkSize(e.job, r)
+}
+
+// sortedRuns returns the open runs in a fixed order.
+func (s *scheduler) sortedRuns() []*openRun {
+	runs := make([]*openRun, 0, len(s.runs))
+	for _, r := range s.runs {
+		runs = append(runs, r)
+	}
+	slices.SortFunc(runs, func(a, b *openRun) int {
+		if a.Due != b.Due {
+			return int(a.Due - b.Due)
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return runs
 }

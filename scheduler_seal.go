@@ -62,9 +62,16 @@ func (s *scheduler) sealParts(size int, show bool) {
 		}
 		return c
 	}
+	if past := s.archiveEnded(); past != nil {
+		for _, group := range past {
+			add(group)
+		}
+		parts = append(parts, &change{}) // the histories are cut only when that is stored
+	}
 	homes := make([]*change, len(s.dirty))
 	for i, e := range s.dirty {
 		s.sum(e)
+		s.trimHistory(e)
 		c := add(e.records())
 		homes[i] = c
 		switch {
@@ -78,7 +85,9 @@ func (s *scheduler) sealParts(size int, show bool) {
 		add([]record{r})
 	}
 	s.addEffects(parts, homes)
-	parts[len(parts)-1].ends = s.ends
+	last := parts[len(parts)-1]
+	last.ends, last.view.acts, last.view.forgotten = s.ends, s.newActs, s.oldActs
+	s.newActs, s.oldActs = nil, [actKinds]int{}
 	totals := s.totals()
 	for _, c := range parts {
 		c.totals = totals
@@ -88,6 +97,7 @@ func (s *scheduler) sealParts(size int, show bool) {
 		e.clean()
 	}
 	s.dirty, s.extra, s.effects, s.heavy, s.ends, s.answers = s.dirty[:0], nil, nil, false, nil, 0
+	s.archive.settled = s.archive.last
 }
 
 // addEffects gives each effect to the part of a change that it waits for. homes are the parts that hold
@@ -142,6 +152,7 @@ func (s *scheduler) totals() viewTotals {
 		queued: s.queue.len(), queuedHigh: s.queue.count[1],
 		running:    s.sums[runLaunching] + s.sums[runActive],
 		subscribed: s.subscribed, invalid: s.invalid, clock: s.clock,
+		archived: s.archive.segments,
 	}
 	if r := s.queue.oldest(); r != nil {
 		t.oldestQueued = r.Queued
@@ -154,6 +165,7 @@ func (s *scheduler) publish(changes []viewChange, t viewTotals) {
 	v := s.current.Load().with(changes)
 	v.queued, v.queuedHigh, v.running = t.queued, t.queuedHigh, t.running
 	v.oldestQueued, v.subscribed, v.invalid, v.clock = t.oldestQueued, t.subscribed, t.invalid, t.clock
+	v.archived = t.archived
 	s.current.Store(v)
 	if watch := s.watch.Swap(nil); watch != nil {
 		close(*watch)

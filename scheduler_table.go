@@ -74,7 +74,7 @@ type jobState struct {
 	Consumed      map[string]int64 `json:"consumed,omitempty"`      // parents' generations that this job's runs have used up
 	Missed        int64            `json:"missed,omitempty"`        // occurrences missed
 	Used          int64            `json:"used,omitempty"`          // up to here ids may have been given to a deleted job of this name, or before the clock was set back
-	Deleted       int64            `json:"deleted,omitempty"`       // when the job was; only Used and LastRetry are left then
+	Deleted       int64            `json:"deleted,omitempty"`       // when the job was; only Used, LastRetry and the position of the schedule are left then
 
 	kept rawMembers // what a later version of this program has added
 }
@@ -119,9 +119,12 @@ func (st *jobState) share(j *Job) {
 // newestDue is the newest due in the ids of the job's tasks.
 func (st *jobState) newestDue() int64 { return max(st.Used, st.LastScheduled, st.LastDue) }
 
-// retired is what is kept of a deleted job's state: which ids it has used.
+// retired is what is kept of a deleted job's state: which ids it has used, and where its schedule was, for who brings it back.
 func (st *jobState) retired() *jobState {
-	return &jobState{Used: st.newestDue(), LastRetry: st.LastRetry, Deleted: st.Deleted}
+	return &jobState{
+		Used: st.newestDue(), LastRetry: st.LastRetry, Deleted: st.Deleted,
+		Posted: st.Posted, Zone: st.Zone, Anchor: st.Anchor, Index: st.Index, Written: st.Written,
+	}
 }
 
 const (
@@ -449,7 +452,7 @@ func (e *entry) publish(g *graph) *jobView {
 		e.lists = &lists{of: e.job}
 	}
 	v := &jobView{
-		job: e.job, lists: e.lists, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem(), e.poolProblem()), notice: e.notice,
+		job: e.job, seq: e.state.Seq, lists: e.lists, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem(), e.poolProblem()), notice: e.notice,
 		parents: g.parents[e.job.Name], children: g.children[e.job.Name], missed: e.state.Missed,
 	}
 	if e.runs.len() > 0 {
@@ -480,18 +483,35 @@ func (e *entry) publish(g *graph) *jobView {
 // record, and ZooKeeper accepts commits of up to one megabyte.
 const maxHistory = 200_000
 
-// addHistory puts an ended run in front of the history and cuts its tail, so that no more
-// than keep runs and most bytes are left, except that the run itself always stays.
-func (e *entry) addHistory(r *Run, keep, most int) {
-	n, size := 0, r.size()
-	for n < min(len(e.history), max(keep-1, 0)) {
-		if size += e.history[n].size(); size > most {
-			break
+// addHistory puts an ended run in front of the history and cuts its tail, so that no more than so many runs and bytes are
+// left, except that the run itself always stays, and what is still to be archived.
+func (s *scheduler) addHistory(e *entry, r *Run) {
+	s.number(e, r)
+	e.history = append(append(make([]*Run, 0, len(e.history)+1), r), e.history...)
+	e.historyDirty = true
+	s.cutHistory(e)
+}
+
+// cutHistory cuts the tail of the history, which must not be published yet.
+func (s *scheduler) cutHistory(e *entry) {
+	n, size, over, kept := 0, 0, 0, true
+	for i, r := range e.history {
+		size += r.size()
+		kept = i == 0 || kept && i < s.cfg.historyKeep && size <= s.cfg.historySize
+		if !kept {
+			if r = s.archivable(e, r); r == nil {
+				continue
+			}
+			over += r.size()
 		}
+		e.history[n] = r
 		n++
 	}
-	e.history = append(append(make([]*Run, 0, n+1), r), e.history[:n]...)
-	e.historyDirty = true
+	clear(e.history[n:])
+	e.history = e.history[:n]
+	if over > s.partSize()/2 {
+		s.heavy = true
+	}
 }
 
 // nextDue returns the next instant of the job's schedule, in ms.

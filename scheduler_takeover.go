@@ -44,7 +44,9 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 	}
 	s.loadMeta(records)
 	s.loadPools(records)
+	acts := s.loadActivity(records)
 	s.loadJobs(records)
+	s.loadArchive()
 	s.loadRuns(records)
 	s.doubtRuns(records)
 	s.loadWaiting(records)
@@ -55,7 +57,7 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 		s.feedBackfill(s.jobs[name])
 		s.wake = append(s.wake, name)
 	}
-	s.showAll()
+	s.showAll(acts)
 	s.log.Info("state loaded", "jobs", len(s.jobs), "runs", len(s.runs), "unusable", len(s.invalid))
 	return nil
 }
@@ -235,7 +237,9 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 	if ends.Seq == e.state.Seq && ends.Seq != 0 {
 		e.ends = ends
 	}
-	e.history = e.history[:min(len(e.history), cfg.historyKeep)]
+	if cfg.archive.runs == 0 {
+		e.history = e.history[:min(len(e.history), cfg.historyKeep)]
+	}
 }
 
 // decodeRecord reads one of our own records, if it is there and sound.
@@ -628,8 +632,8 @@ func (s *scheduler) admitLoaded() {
 }
 
 // showAll publishes the loaded state. What loading has changed is stored in the first turn of the loop.
-func (s *scheduler) showAll() {
-	all := viewChange{}
+func (s *scheduler) showAll(acts []shownAct) {
+	all := viewChange{acts: acts}
 	bySeq := func(a, b *entry) int { return cmp.Compare(a.state.Seq, b.state.Seq) }
 	for _, e := range slices.SortedFunc(maps.Values(s.jobs), bySeq) {
 		all.set = append(all.set, e.publish(s.graph))

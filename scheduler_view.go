@@ -19,6 +19,9 @@ type view struct {
 	invalid []invalidRecord
 	clock   clockReport
 
+	archived []segment            // of ended runs, oldest first
+	acts     [actKinds][]shownAct // oldest first
+
 	disabled int // of count
 	absent   int // of count
 
@@ -32,6 +35,7 @@ type view struct {
 // A jobView is one job as readers see it. It never changes.
 type jobView struct {
 	job      *Job
+	seq      int64     // order of creation
 	runs     []*Run    // open, oldest first
 	history  []*Run    // ended, newest first
 	sched    Schedule  // as it is followed; without occurrences if it is not
@@ -159,8 +163,10 @@ func (j *jobView) state() (string, int) {
 // A viewChange is what one event has changed: the names of jobs that are gone, and the jobs
 // that are different or new, the latter in the order of their creation.
 type viewChange struct {
-	clear []string
-	set   []*jobView
+	clear     []string
+	set       []*jobView
+	acts      []shownAct
+	forgotten [actKinds]int // of the oldest acts, how many are
 }
 
 // with returns a view that has the changes applied. It copies only the chunks
@@ -177,6 +183,7 @@ func (v *view) with(changes []viewChange) *view {
 		for _, j := range c.set {
 			e.set(j)
 		}
+		next.withActs(&c)
 	}
 	if next.slots > 2*next.count+4*viewChunkSize {
 		next.compact()

@@ -28,6 +28,7 @@ type viewTotals struct {
 	subscribed                  bool
 	invalid                     []invalidRecord
 	clock                       clockReport
+	archived                    []segment
 }
 
 const (

@@ -25,6 +25,9 @@ const (
 	// holds the document twice, and one commit may have to write both, with the job's history.
 	maxJob = 350_000
 
+	// anyVersion stands for that of a node which has not been read.
+	anyVersion = -1
+
 	// loadReaders is how many single reads are under way at a time.
 	loadReaders = 64
 )
@@ -154,6 +157,8 @@ func (s *zkStore) load(ctx context.Context) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	all := keys
+	keys = slices.DeleteFunc(slices.Clone(all), onDemand)
 	nodes, err := s.readMany(ctx, keys)
 	if err != nil && ctx.Err() == nil { // an old server, say
 		nodes, err = s.readEach(ctx, keys)
@@ -161,7 +166,13 @@ func (s *zkStore) load(ctx context.Context) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.loaded(keys, nodes)
+	records, err := s.loaded(keys, nodes)
+	for _, key := range all {
+		if onDemand(key) && s.versions != nil {
+			s.versions[key] = anyVersion
+		}
+	}
+	return records, err
 }
 
 // readMany reads the nodes of keys, many at a time.

@@ -243,7 +243,9 @@ func (s *fileStore) load(ctx context.Context) (map[string][]byte, error) {
 	}
 	records := make(map[string][]byte, len(s.index))
 	err := s.each(func(key string, value []byte) error {
-		records[key] = slices.Clone(value)
+		if !onDemand(key) {
+			records[key] = slices.Clone(value)
+		}
 		return ctx.Err()
 	})
 	if err != nil {

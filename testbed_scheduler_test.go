@@ -175,7 +175,7 @@ func (b *bench) wantRunning(want ...string) {
 func testConfig() schedulerConfig {
 	return schedulerConfig{
 		defaults:     jobDefaults{CPUs: 0.1, Mem: 128, Disk: 256, Epsilon: Period{Seconds: 60}, User: "root"},
-		failureRetry: time.Minute, historyKeep: 20, role: "*",
+		failureRetry: time.Minute, historyKeep: 20, activityKeep: 5000, role: "*",
 		reviveEvery: 5 * time.Second, reconcile: 10 * time.Minute, unreachable: 10 * time.Minute, staging: 5 * time.Minute,
 		task: taskConfig{CPUs: 0.1, Mem: 128, Disk: 256}, location: time.UTC, term: 1,
 	}
@@ -252,10 +252,18 @@ func testScheduler(t testing.TB) *scheduler {
 // schedulerOn returns a scheduler that leads over a store until the test ends.
 func schedulerOn(t testing.TB, st *memStore) *scheduler {
 	t.Helper()
+	return schedulerWith(t, st, func(*schedulerConfig) {})
+}
+
+// schedulerWith is schedulerOn with another configuration.
+func schedulerWith(t testing.TB, st *memStore, configure func(*schedulerConfig)) *scheduler {
+	t.Helper()
 	st.records[adoptKey] = []byte("0")
 	cl := newFakeCluster()
 	cl.cpus = 0
-	sch := newScheduler(testConfig(), st, cl, newLogTap(t))
+	cfg := testConfig()
+	configure(&cfg)
+	sch := newScheduler(cfg, st, cl, newLogTap(t))
 	if err := sch.load(t.Context()); err != nil {
 		t.Fatal(err)
 	}

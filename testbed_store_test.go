@@ -90,7 +90,9 @@ func (m *memStore) load(context.Context) (map[string][]byte, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return maps.Clone(m.records), nil
+	records := maps.Clone(m.records)
+	maps.DeleteFunc(records, func(key string, _ []byte) bool { return onDemand(key) })
+	return records, nil
 }
 
 // ready implements localStore.

@@ -29,7 +29,7 @@ type torture struct {
 	life    *lifeline
 	leader  *doomedLeader
 	leaders int
-	kinds   []int // of accidents, those that are still to come in this round
+	kinds   map[string][]int // of what goes wrong, by what it goes wrong with: those that are still to come in this round
 	calming atomic.Bool
 
 	needs    string                                 // what each job says of its size, as members before others
@@ -38,7 +38,7 @@ type torture struct {
 }
 
 func (o *torture) set(t *testing.T) {
-	o.t, o.random, o.noted = t, rand.New(rand.NewPCG(*firstSeed, 0)), map[string]int{}
+	o.t, o.random, o.noted, o.kinds = t, rand.New(rand.NewPCG(*firstSeed, 0)), map[string]int{}, map[string][]int{}
 	o.store, o.cfg, o.log = newMemStore(), testConfig(), newLogTap(t)
 	o.cfg.historyKeep, o.cfg.historySize = 1<<20, 1<<30
 	o.store.records[adoptKey] = []byte("0")
@@ -59,15 +59,15 @@ func (o *torture) note(kind string) {
 	o.noted[kind]++
 }
 
-// nextKind picks one of n kinds of accidents. Each has its turn before one comes again.
-func (o *torture) nextKind(n int) int {
-	if len(o.kinds) == 0 {
-		o.mu.Lock()
-		o.kinds = o.random.Perm(n)
-		o.mu.Unlock()
+// nextKind picks one of n kinds of what goes wrong with something. Each has its turn before one comes again.
+func (o *torture) nextKind(with string, n int) int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.kinds[with]) == 0 {
+		o.kinds[with] = o.random.Perm(n)
 	}
-	kind := o.kinds[0]
-	o.kinds = o.kinds[1:]
+	kind := o.kinds[with][0]
+	o.kinds[with] = o.kinds[with][1:]
 	return kind
 }
 
@@ -126,11 +126,11 @@ func (o *torture) killRuns(n int) {
 	}
 }
 
-// suffer has accidents happen for as long as there are leaders to kill.
-func (o *torture) suffer(leaders int, accident func()) {
+// suffer has accidents happen, each within some time, for as long as there are leaders to kill.
+func (o *torture) suffer(leaders int, within time.Duration, accident func()) {
 	for range leaders {
 		for range 3 {
-			time.Sleep(time.Duration(o.pick(20_000)) * time.Millisecond)
+			time.Sleep(time.Duration(o.pick(int(within.Milliseconds()))) * time.Millisecond)
 			accident()
 			if o.life.gone() {
 				o.crash()

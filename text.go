@@ -276,3 +276,16 @@ func randomHex() string {
 	rand.Read(b)
 	return hex.EncodeToString(b)
 }
+
+// plural chooses the word that goes with a number.
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+// countOf writes a number of things of a regular word: 1 run, 2 runs.
+func countOf(n int, word string) string {
+	return strconv.Itoa(n) + " " + plural(n, word, word+"s")
+}

@@ -119,6 +119,9 @@ export const health = options => anyway(new URL('health', base), options);
 export const pools = options => json('pools', options);
 export const postURL = doc => new URL(doc.parents ? 'dependency' : 'iso8601', plain);
 export const timeline = (query, options) => json('timeline?' + new URLSearchParams(query), options);
+export const days = (name, zone, options) => json(`days/${segment(name)}?zone=${segment(zone)}`, options);
+export const recent = (names, runs, options) => json('recent?' + new URLSearchParams([...names.map(name => ['job', name]), ['runs', runs]]), options);
+export const activity = (query, options) => json('activity?' + new URLSearchParams(query), options);
 export const allRuns = (query, options) => json('runs?' + new URLSearchParams(query), options);
 
 export async function preview(name, schedule, zone, epsilon, options) {
@@ -167,6 +170,13 @@ function joined(two, three) {
 // saveJob posts a job. If strict, a strange document is refused, because somebody is there to fix it.
 export function saveJob(doc, strict, options) {
   return change('POST', postURL(doc), { body: JSON.stringify(doc), headers: strict && { Prefer: 'handling=strict' }, ...options });
+}
+
+// bringBack posts a job that was deleted: its schedule goes on where it was.
+export function bringBack(doc, options) {
+  const url = postURL(doc);
+  if (!doc.parents) url.searchParams.set('resume', 'true');
+  return change('POST', url, { body: JSON.stringify(doc), ...options });
 }
 
 // The keys of a job's document that Chronos itself updates.

@@ -13,18 +13,19 @@ import grid from './grid.js';
 import runs from './runs.js';
 import timeline from './timeline.js';
 import cluster from './cluster.js';
+import activity from './activity.js';
 
 const main = document.getElementById('main-content');
 
 // A page is a function (main, parts, query) that draws the page and returns
 // { update(names), leave(), keys }, each of which may be missing. leave returns
 // a question to ask before unsaved input is lost.
-const pages = { overview, jobs, job, editor, graph, grid, runs, timeline, cluster };
+const pages = { overview, jobs, job, editor, graph, grid, runs, timeline, cluster, activity };
 
 let page = null, shown = '';
 
 // route reads the fragment: #overview, #jobs?q=…, #jobs/<name> (as in every version of
-// Chronos), #jobs/<name>/edit, #new, #graph/<name>, #grid, #runs, #timeline, #cluster.
+// Chronos), #jobs/<name>/edit, #new, #graph/<name>, #grid, #runs, #timeline, #cluster, #activity.
 function route(hash) {
   const [path, query = ''] = hash.replace(/^#\/?/, '').split(/\?(.*)/s);
   const parts = path.split('/').map(part => { try { return decodeURIComponent(part); } catch { return part; } });
@@ -37,7 +38,7 @@ function route(hash) {
       return ['job', [parts.slice(1).join('/')], q];
     case 'new': return ['editor', [null], q];
     case 'graph': return ['graph', parts.slice(1), q];
-    case 'grid': case 'runs': case 'timeline': case 'cluster': return [parts[0], [], q];
+    case 'grid': case 'runs': case 'timeline': case 'cluster': case 'activity': return [parts[0], [], q];
   }
   return ['missing', parts, q];
 }
@@ -139,7 +140,7 @@ watch(names => {
 const shortcuts = [
   ['Ctrl+K', 'Go to a job or page, or do something with a job'], ['Ctrl+S', 'Save the job that is edited'], ['r', 'Run the job that is open'], ['e', 'Edit it'],
   ['/', 'Search jobs'], ['↑ ↓', 'Move in the table'], ['Enter', 'Open the job'], ['Space', 'Select it'], ['Esc', 'Clear the selection, close'],
-  ['n', 'New job'], ['o', 'Overview'], ['j', 'Jobs'], ['i', 'Grid'], ['t', 'Timeline'], ['u', 'Runs'], ['g', 'Graph'], ['?', 'This list'],
+  ['n', 'New job'], ['o', 'Overview'], ['j', 'Jobs'], ['i', 'Grid'], ['t', 'Timeline'], ['u', 'Runs'], ['g', 'Graph'], ['a', 'Activity'], ['?', 'This list'],
 ];
 
 function help() {
@@ -157,7 +158,7 @@ document.addEventListener('keydown', event => {
   const typing = event.target.closest('input, textarea, select, [contenteditable]');
   if ((event.key === 's' || !event.ctrlKey && !event.metaKey) && page?.key?.(event, Boolean(typing))) { event.preventDefault(); return; }
   if (typing || event.ctrlKey || event.metaKey) return;
-  const go = { n: may('edit') && '#new', o: '#overview', j: '#jobs', g: '#graph', i: '#grid', t: '#timeline', u: '#runs' }[event.key];
+  const go = { n: may('edit') && '#new', o: '#overview', j: '#jobs', g: '#graph', i: '#grid', t: '#timeline', u: '#runs', a: '#activity' }[event.key];
   if (go) location.hash = go;
   else if (event.key === '?') help();
   else if (event.key === '/') { sessionStorage.setItem('chronos.focus', 'search'); location.hash = '#jobs'; }

@@ -1,3 +1,4 @@
+import * as api from './api.js';
 import { empty, h, link, newId, replace } from './dom.js';
 import { count, countdown, duration, openStates, plural, runStates, short, stateBadges } from './format.js';
 import { groupings } from './groups.js';
@@ -6,6 +7,10 @@ import { note } from './app.js';
 
 const rowHeight = 26; // px
 const spare = 8;      // rows that are drawn beyond those in sight
+const inRow = 10;     // runs that the overview tells of each job
+const mostRuns = 30;  // that are shown of each
+const cellWidth = 22; // px, with the gap
+const askedAtOnce = 50;
 
 const hashOf = name => '#jobs/' + encodeURIComponent(name);
 
@@ -25,6 +30,9 @@ class Grid {
     this.bad = query.get('bad') === '1';
     this.folded = new Set(query.getAll('folded'));
     this.drawn = new Map();
+    this.more = new Map(); // answers with more runs of jobs than the overview tells, by name
+    this.runs = inRow;
+    this.cancel = new AbortController();
     this.at = [0, 0]; // row and square that the keys have reached
     this.id = newId('grid');
   }
@@ -87,7 +95,47 @@ class Grid {
     this.draw();
   }
 
-  measure() { this.inner = this.scroller.clientHeight; }
+  // measure finds out how many rows and runs there is room for.
+  measure() {
+    this.inner = this.scroller.clientHeight;
+    const beside = 640; // px of a row that the other columns need
+    const runs = Math.max(inRow, Math.min(mostRuns, Math.floor((this.scroller.clientWidth - beside) / cellWidth)));
+    if (runs === this.runs) return;
+    this.runs = runs;
+    this.scroller.style.setProperty('--cells', `${runs * cellWidth - 2}px`);
+  }
+
+  // runsOf are the runs of a job that are shown, newest first: those that the overview tells, and older ones once they are known.
+  runsOf(row) {
+    const known = row.runs ?? [], older = this.more.get(row.name);
+    if (!older || known.length < inRow) return known.slice(0, this.runs);
+    const last = known.at(-1)[1], at = older.runs.findIndex(([, due]) => due === last);
+    return at < 0 ? known.slice(0, this.runs) : [...known, ...older.runs.slice(at + 1)].slice(0, this.runs);
+  }
+
+  // lacks reports whether older runs of a job are to be asked for: there may be more, and what is known does not go on where its row ends.
+  lacks(row) {
+    if (this.runs <= inRow || (row.runs?.length ?? 0) < inRow) return false;
+    const older = this.more.get(row.name);
+    return !older || older.asked < this.runs || !older.runs.some(([, due]) => due === row.runs.at(-1)[1]) && older.row !== row;
+  }
+
+  // ask gets the older runs of the rows that are drawn. One answer is under way at a time.
+  async ask() {
+    const rows = [...this.drawn.values()].map(d => d.row).filter(row => row && this.lacks(row)).slice(0, askedAtOnce);
+    if (rows.length === 0 || this.asking) return;
+    this.asking = true;
+    try {
+      const asked = this.runs, doc = await api.recent(rows.map(r => r.name), asked, { signal: this.cancel.signal });
+      const goesOn = doc.unread > 0 && doc.unread < (this.unread ?? Infinity);
+      this.unread = doc.unread ?? 0;
+      for (const row of rows) this.more.set(row.name, { row, asked: goesOn ? 0 : asked, runs: doc.jobs[row.name] ?? [] });
+      this.asking = false;
+      this.later();
+    } catch { // an aborted page, or an outage: asked again when the rows change
+      setTimeout(() => { this.asking = false; }, 5000);
+    }
+  }
 
   later() { this.frame ||= requestAnimationFrame(() => { this.frame = 0; this.draw(); }); }
 
@@ -97,17 +145,20 @@ class Grid {
     for (let i = from; i < to; i++) {
       const line = this.lines[i], was = this.drawn.get(line.key);
       wanted.add(line.key);
-      const same = was && (line.row ? was.row === line.row : was.rows?.length === line.rows.length && line.rows.every((r, k) => r === was.rows[k]));
-      const el = same ? was.el : line.row ? this.rowOf(line.row) : this.headOf(line);
+      const runs = line.row && this.runsOf(line.row);
+      const same = was && (line.row ? was.row === line.row && sameRuns(was.runs, runs) : was.rows?.length === line.rows.length && line.rows.every((r, k) => r === was.rows[k]));
+      const el = same ? was.el : line.row ? this.rowOf(line.row, runs) : this.headOf(line);
       if (!same) { if (was) was.el.replaceWith(el); else this.space.append(el); }
       el.style.transform = `translateY(${i * rowHeight}px)`;
       el.setAttribute('aria-rowindex', i + 1);
       el.dataset.index = i;
       el.id = `${this.id}-${i}`;
-      this.drawn.set(line.key, { el, row: line.row, rows: line.rows });
+      this.drawn.set(line.key, { el, row: line.row, rows: line.rows, runs });
     }
     for (const [key, { el }] of this.drawn) if (!wanted.has(key)) { el.remove(); this.drawn.delete(key); }
     this.showAt();
+    clearTimeout(this.soon);
+    this.soon = setTimeout(() => this.ask(), 80); // not while somebody scrolls
   }
 
   headOf({ name, rows }) {
@@ -126,8 +177,8 @@ class Grid {
     this.noteAddress();
   }
 
-  rowOf(row) {
-    const runs = [...row.runs ?? []].reverse(), longest = Math.max(1, ...runs.map(r => r[3] ?? 0));
+  rowOf(row, newest) {
+    const runs = [...newest].reverse(), longest = Math.max(1, ...runs.map(r => r[3] ?? 0));
     return h('div', { class: 'grid-row' + (row.disabled ? ' off' : ''), role: 'row' },
       h('span', { class: 'grid-name', role: 'gridcell' }, link(row.name, hashOf(row.name), { tabindex: -1, class: 'name', title: row.name })),
       h('span', { class: 'cells', role: 'gridcell' }, runs.map(run => cellOf(row, run, longest))),
@@ -147,8 +198,13 @@ class Grid {
     this.scroller.setAttribute('aria-activedescendant', cell?.id ?? el.id);
   }
 
+  runsAt() {
+    const row = this.lines[this.at[0]]?.row;
+    return row ? this.runsOf(row) : [];
+  }
+
   move(rows, cells) {
-    this.at = [Math.max(0, Math.min(this.lines.length - 1, this.at[0] + rows)), Math.max(0, Math.min((this.lines[this.at[0]]?.row?.runs?.length ?? 1) - 1, this.at[1] + cells))];
+    this.at = [Math.max(0, Math.min(this.lines.length - 1, this.at[0] + rows)), Math.max(0, Math.min(this.runsAt().length - 1, this.at[1] + cells))];
     const top = this.at[0] * rowHeight;
     if (top < this.scroller.scrollTop) this.scroller.scrollTop = top;
     else if (top + rowHeight > this.scroller.scrollTop + this.inner) this.scroller.scrollTop = top + rowHeight - this.inner;
@@ -164,7 +220,7 @@ class Grid {
     const line = this.lines[this.at[0]];
     if (event.key !== 'Enter' || !line || event.target !== this.scroller) return false;
     if (line.rows) this.fold(line.name);
-    else location.hash = line.row.runs?.[this.at[1]] ? runHash(line.row, line.row.runs[this.at[1]]) : hashOf(line.row.name);
+    else location.hash = this.runsAt()[this.at[1]] ? runHash(line.row, this.runsAt()[this.at[1]]) : hashOf(line.row.name);
     return true;
   }
 
@@ -173,11 +229,15 @@ class Grid {
   }
 
   leave() {
+    this.cancel.abort();
+    clearTimeout(this.soon);
     this.resize.disconnect();
     clearTimeout(this.noting);
     cancelAnimationFrame(this.frame);
   }
 }
+
+const sameRuns = (a, b) => a?.length === b?.length && (a ?? []).every((run, i) => run === b[i]);
 
 const labelText = row => Object.entries(row.labels ?? {}).map(([k, v]) => `${k}=${v}`).join('\n');
 

@@ -6,6 +6,7 @@ import { ago, badge, countdown, duration, elapsed, instant, jobType, openStates,
 import { store } from './live.js';
 import { note } from './app.js';
 import { chart } from './chart.js';
+import { heatMap } from './heat.js';
 import { policies } from './policies.js';
 import { occurrences } from './schedule.js';
 import { LogView } from './log.js';
@@ -35,6 +36,7 @@ class JobPage {
     this.backfill = h('div');
     this.runs = h('div', {}, h('p', { class: 'dim pad' }, 'Loading …'));
     this.chart = h('div', { class: 'chart-box' });
+    this.days = h('div');
     this.log = h('section', { class: 'panel log-panel', hidden: true, 'aria-label': 'Output' });
     this.facts = h('div');
     this.next = h('div', {}, h('p', { class: 'dim pad' }, 'Loading …'));
@@ -42,7 +44,7 @@ class JobPage {
     this.definition = h('div', {}, h('p', { class: 'dim pad' }, 'Loading …'));
     const panel = (title, ...body) => h('section', { class: 'panel' }, h('div', { class: 'panel-head' }, h('h2', {}, title)), body);
     replace(main, this.head, this.alerts, h('div', { class: 'job-columns' },
-      h('div', { class: 'job-main' }, this.why, this.backfill, this.log, panel('Runs', this.chart, this.runs)),
+      h('div', { class: 'job-main' }, this.why, this.backfill, this.log, panel('Runs', this.chart, this.days, this.runs)),
       h('div', { class: 'job-side' }, panel('Job', this.facts), panel('Parents and children', this.family), panel('Next runs', this.next),
         h('details', { class: 'panel fold' }, h('summary', {}, h('h2', {}, 'Definition')), this.definition))));
   }
@@ -58,8 +60,9 @@ class JobPage {
   async load(run, file, at) {
     this.show();
     this.refreshDocument();
+    this.showDays();
     await this.refreshRuns();
-    const id = this.idOf(run);
+    const id = this.idOf(run) ?? await this.pastRun(run);
     if (id) this.openLog(id, file || 'stdout', at === null ? undefined : Number(at));
   }
 
@@ -75,6 +78,32 @@ class JobPage {
       for (const r of at.slice(0, 1)) this.runs.querySelector(`tr[data-run="${CSS.escape(r.id)}"]`)?.classList.add('current');
     }
     return found?.id;
+  }
+
+  // pastRun finds a run that is no longer in the history, by when it was due.
+  async pastRun(run) {
+    const due = run?.startsWith('due:') ? Number(run.slice('due:'.length)) : NaN;
+    if (!Number.isSafeInteger(due) || this.list?.some(r => Date.parse(r.due) === due)) return undefined;
+    try {
+      const doc = await api.allRuns({ job: this.name, from: new Date(due).toISOString(), to: new Date(due + 1).toISOString() }, { signal: this.cancel.signal });
+      this.past = doc.runs.find(r => r.launched || r.started);
+    } catch { /* it is gone, or nothing can be read now */ }
+    return this.past?.id;
+  }
+
+  // showDays asks how many runs there were on each day, again as long as the leader reads on.
+  async showDays(before = Infinity) {
+    try {
+      const doc = await api.days(this.name, viewerZone, { signal: this.cancel.signal });
+      this.counted = Date.now();
+      const focused = this.days.contains(document.activeElement), map = heatMap(this.name, doc);
+      if (!focused) replace(this.days, map && [map, h('p', { class: 'pad' }, link('All runs', '#runs?job=' + encodeURIComponent(this.name)))]);
+      const box = this.days.querySelector('.heat-box');
+      if (box && !focused) box.scrollLeft = box.scrollWidth; // the latest days
+      if (doc.unread > 0 && doc.unread < before) await this.showDays(doc.unread);
+    } catch (err) {
+      if (err.name !== 'AbortError') replace(this.days);
+    }
   }
 
   show() {
@@ -94,6 +123,7 @@ class JobPage {
           act('Copy as curl', () => copyCurl(this.name)),
           may('run', row) && act('Mark success', () => this.markSuccess()),
           link('Show in graph', '#graph/' + encodeURIComponent(this.name)),
+          link('Who changed it', '#activity?job=' + encodeURIComponent(this.name)),
           may('edit', row) && act('Delete', () => this.delete(), 'danger')))));
     replace(this.alerts, row.pausedUntil && h('div', { class: 'alert' }, 'Paused until ', time(row.pausedUntil, row.scheduleTimeZone), ': what falls due until then is skipped.'), row.warnings && h('div', { class: 'alert' }, h('strong', {}, 'Its document says something strange:'), h('ul', {}, row.warnings.map(w => h('li', {}, w)))), row.problem && h('div', { class: 'alert bad' }, h('strong', {}, 'It can’t be scheduled: '), row.problem));
     this.showFacts();
@@ -201,7 +231,7 @@ class JobPage {
     this.view?.close();
     const link = (shown, offset) => `${hashOf(this.name)}?run=${encodeURIComponent(id)}&file=${shown}${offset === undefined ? '' : `&at=${offset}`}`;
     this.view = new LogView(this.log, {
-      run: id, file, at, link, record: this.list?.find(r => r.id === id), noted: (shown, offset) => note(link(shown, offset)),
+      run: id, file, at, link, record: [...this.list ?? [], this.past].find(r => r?.id === id), noted: (shown, offset) => note(link(shown, offset)),
       closed: () => {
         this.view = null;
         note(hashOf(this.name));
@@ -273,6 +303,7 @@ class JobPage {
       const open = this.head.querySelector('details[open]') !== null;
       if (!open) this.show(); else { this.showFacts(); this.showFamily(); }
       this.refreshRuns();
+      if (Date.now() - (this.counted ?? 0) > 30e3) { this.counted = Date.now(); this.showDays(); }
       if (this.seen !== defining(row)) this.refreshDocument();
       this.seen = defining(row);
     } else if (row.parents?.some(p => names.has(p)) || [...store.children.get(this.name) ?? []].some(c => names.has(c))) this.showFamily();

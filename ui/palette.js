@@ -10,7 +10,7 @@ const hashOf = name => '#jobs/' + encodeURIComponent(name);
 const go = hash => () => { location.hash = hash; };
 const shown = 12;
 
-const pages = [['Overview', '#overview'], ['Jobs', '#jobs'], ['Grid', '#grid'], ['Timeline', '#timeline'], ['Runs', '#runs'], ['Failed runs', '#runs?state=failed%2Clost'], ['Graph', '#graph'], ['Cluster', '#cluster']];
+const pages = [['Overview', '#overview'], ['Jobs', '#jobs'], ['Grid', '#grid'], ['Timeline', '#timeline'], ['Runs', '#runs'], ['Failed runs', '#runs?state=failed%2Clost'], ['Graph', '#graph'], ['Cluster', '#cluster'], ['Activity', '#activity'], ['Deleted jobs', '#activity?action=deleted']];
 
 // What can be done with a job, each with the word that one types before its name.
 const verbs = [
@@ -19,6 +19,7 @@ const verbs = [
   ['Edit', row => may('edit', row) && go(hashOf(row.name) + '/edit')],
   ['Log of', row => row.runs && go(hashOf(row.name) + '?run=latest')],
   ['Graph of', row => go('#graph/' + encodeURIComponent(row.name))],
+  ['Activity of', row => go('#activity?job=' + encodeURIComponent(row.name))],
   ['Disable', row => may('edit', row) && !row.disabled && (async () => { if (await attempt(() => api.alter(row.name, { disabled: true }))) switched([row.name], true); })],
   ['Enable', row => may('edit', row) && row.disabled && (async () => { if (await attempt(() => api.alter(row.name, { disabled: false }))) switched([row.name], false); })],
 ];

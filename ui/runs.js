@@ -19,7 +19,7 @@ export default function runs(main, parts, query) {
 // Runs lists the runs of all jobs, the newest first, as far as the jobs' histories go back.
 class Runs {
   constructor(query) {
-    this.filter = Object.fromEntries(['q', 'state', 'owner', 'kind', 'from', 'to'].map(key => [key, query.get(key) ?? '']));
+    this.filter = Object.fromEntries(['q', 'job', 'state', 'owner', 'kind', 'from', 'to'].map(key => [key, query.get(key) ?? '']));
     this.list = [];
   }
 
@@ -31,13 +31,22 @@ class Runs {
     this.count = h('span', { class: 'dim count', role: 'status' });
     this.table = h('tbody');
     this.none = h('div');
+    this.reading = h('p', { class: 'dim', role: 'status' });
+    this.only = h('div', { class: 'chips' });
+    this.showOnly();
     this.more = button('Older runs', () => this.load(true), 'small');
-    return [h('div', { class: 'toolbar' }, h('h1', {}, 'Runs'), this.search, this.count),
+    return [h('div', { class: 'toolbar' }, h('h1', {}, 'Runs'), this.search, this.count), this.only,
       h('div', { class: 'filters runs-filters' }, select('state', 'State', states), owners.length > 0 && select('owner', 'Owner', Object.fromEntries(owners.map(o => [o, o]))), select('kind', 'Why', kinds),
         h('span', { class: 'nowrap' }, 'due from ', input('from', { type: 'datetime-local', 'aria-label': 'Due from' })), h('span', { class: 'nowrap' }, 'to ', input('to', { type: 'datetime-local', 'aria-label': 'Due to' })), h('span', { class: 'dim' }, viewerZone)),
       h('section', { class: 'panel', tabindex: 0, role: 'region', 'aria-label': 'Runs' }, h('table', { class: 'runs all-runs' },
         h('thead', {}, h('tr', {}, ['State', 'Job', 'Due', 'Late', 'Took', 'Output', 'Why', 'Where'].map(t => h('th', { scope: 'col' }, t)))), this.table), this.none, h('p', { class: 'pad' }, this.more)),
-      h('p', { class: 'dim' }, 'As far as the history of each job goes back (--job_history_keep).')];
+      this.reading, h('p', { class: 'dim' }, 'As far as runs are kept (--job_history_keep, --run_archive_count).')];
+  }
+
+  // showOnly says of which job the runs are, if they are of one.
+  showOnly() {
+    replace(this.only, this.filter.job && h('span', { class: 'chip' }, h('span', {}, 'Only ', link(this.filter.job, hashOf(this.filter.job)), '\u00a0'), h('button', { type: 'button', class: 'button small', 'aria-label': 'Runs of all jobs', click: () => { this.set('job', ''); this.showOnly(); } }, '×')));
+    this.only.hidden = !this.filter.job;
   }
 
   set(key, value) {
@@ -65,7 +74,11 @@ class Runs {
       this.list = more ? [...this.list, ...doc.runs] : doc.runs;
       this.next = doc.next;
       this.loaded = Date.now();
+      const before = this.unread ?? Infinity;
+      this.unread = doc.unread ?? 0;
+      this.readOn = this.unread > 0 && this.unread < before;
       this.show();
+      if (this.readOn && !more) await this.load();
     } catch (err) {
       if (err.name !== 'AbortError') replace(this.none, h('p', { class: 'bad-text pad' }, err.message));
     }
@@ -73,7 +86,9 @@ class Runs {
 
   show() {
     this.count.textContent = `${this.list.length.toLocaleString()}${this.next ? ' newest' : ''} ${this.list.length === 1 ? 'run' : 'runs'}`;
-    this.more.hidden = !this.next;
+    this.more.hidden = !this.next || this.readOn;
+    this.reading.hidden = this.unread === 0;
+    this.reading.textContent = this.readOn ? 'Reading older runs …' : 'The older runs can’t be read now.';
     replace(this.none, this.list.length === 0 && empty('No runs match.'));
     const cell = (label, ...content) => h('td', { 'data-label': label }, content);
     replace(this.table, this.list.map(r => h('tr', { dataset: { run: r.id } },

@@ -1,4 +1,5 @@
 import * as api from './api.js';
+import { adopt } from './bring_back.js';
 import { toast } from './dom.js';
 import { plural } from './format.js';
 import { store } from './live.js';
@@ -23,13 +24,12 @@ async function bringBack(jobs, children) {
   while (left.size) {
     const ready = [...left.values()].filter(doc => !doc.parents?.some(p => left.has(p)));
     for (const doc of ready.length ? ready : left.values()) {
-      await api.saveJob(doc);
+      await api.bringBack(doc);
       left.delete(doc.name);
     }
   }
   for (const before of children) {
-    const { schedule, scheduleTimeZone, ...now } = await api.document(before.name);
-    await api.saveJob({ ...now, parents: before.parents, disabled: before.disabled });
+    await adopt(before.name, before.parents, { disabled: before.disabled });
   }
 }
 
@@ -50,6 +50,6 @@ export function offerUndo(text, undo, done) {
 export const deleted = (names, undo) => offerUndo(`${names.length === 1 ? names[0] + ' was' : plural(names.length, 'job') + ' were'} deleted.`, undo,
   `${names.length === 1 ? names[0] + ' is' : 'The jobs are'} back, and so is what their children run after. History is not, and killed runs stay killed.`.replace('their', names.length === 1 ? 'its' : 'their'));
 
-// switched says that jobs were enabled or disabled. Only those that were not so before are named.
+// switched says that jobs were enabled or disabled. Only those that were not so before are named. Waiting are the runs that ended with that.
 export const switched = (names, disabled) => offerUndo(`${names.length === 1 ? names[0] + ' was' : plural(names.length, 'job') + ' were'} ${disabled ? 'disabled' : 'enabled'}.`,
   () => Promise.all(names.map(name => api.alter(name, { disabled: !disabled }))), 'It is as it was before.');

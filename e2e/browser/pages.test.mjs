@@ -23,7 +23,7 @@ test('pages have no serious accessibility flaws; screenshots are taken', async (
     const run = (await own.runs('backup.db')).open[0].id;
     const pages = {
       overview: '#overview', jobs: '#jobs', job: '#jobs/ingest.orders', log: `#jobs/backup.db?run=${encodeURIComponent(run)}&file=stdout`, waits: '#jobs/too.big',
-      edit: '#jobs/ingest.clicks/edit', new: '#new', graph: '#graph', focus: '#graph/warehouse.sessions', grid: '#grid', timeline: '#timeline', runs: '#runs', cluster: '#cluster',
+      edit: '#jobs/ingest.clicks/edit', new: '#new', graph: '#graph', focus: '#graph/warehouse.sessions', grid: '#grid', timeline: '#timeline', runs: '#runs', cluster: '#cluster', activity: '#activity', acts: '#activity?q=report.daily',
     };
     for (const colorScheme of ['light', 'dark']) {
       for (const width of [1440, 390]) {

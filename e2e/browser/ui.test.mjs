@@ -654,6 +654,38 @@ test('the grid, the timeline and the list of runs show what ran, and lead to it'
   });
 });
 
+test('runs beyond the history of a job are listed, drawn by day and in the grid, and found again', async () => {
+  await chronos.put({ name: 'past.often', command: 'echo past', ...yearly });
+  const before = 2 * 20 + 5; // more than the history keeps, so that some are archived
+  for (let n = 0; n < before; n++) await chronos.run('past.often');
+  const all = () => chronos.json('scheduler/runs?job=past.often&state=finished&limit=500');
+  await until(async () => (await all()).runs.length === before, 'all have run, and are still listed');
+  const [oldest] = (await all()).runs.slice(-1);
+  assert.ok((await chronos.runs('past.often')).history.every(r => r.id !== oldest.id), 'the oldest is archived');
+  await on('#grid?q=past.often', async page => {
+    const cells = page.locator('.grid-row .cells a');
+    await until(async () => await cells.count() === 30, 'the grid shows thirty');
+    const dues = await cells.evaluateAll(list => list.map(a => Number(/due:(\d+)/.exec(a.href)[1])));
+    assert.deepEqual(dues, (await all()).runs.slice(0, 30).map(r => Date.parse(r.due)).reverse());
+    await page.setViewportSize({ width: 390, height: 844 });
+    await until(async () => await cells.count() === 10, 'as many as there is room for');
+  }, { viewport: { width: 1440, height: 900 } });
+  await on('#jobs/past.often?run=due:' + Date.parse(oldest.due), async page => {
+    await page.getByLabel('stdout of the run').waitFor();
+    const days = page.getByRole('group', { name: /^Runs by day/ });
+    assert.match(await days.getAttribute('aria-label'), new RegExp(`${before} runs, 0 failed`));
+    const today = days.getByRole('link').last();
+    assert.match(await today.getAttribute('aria-label'), /\d{4}: \d+ runs?$/);
+    await today.focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { level: 1, name: 'Runs' }).waitFor();
+    assert.match(page.url(), /job=past.often&from=\d{4}-\d\d-\d\dT00/);
+    await until(async () => await page.locator('.all-runs tbody tr').count() > 0, 'the runs of that day');
+    await page.getByRole('button', { name: 'Runs of all jobs' }).click();
+    await until(() => page.evaluate(() => !/job=/.test(location.hash)), 'the filter is off');
+  });
+});
+
 test('what was deleted or disabled is brought back, with what its children run after', async () => {
   await chronos.put({ name: 'undo.root', command: 'true', ...yearly, description: 'kept' }, { name: 'undo.other', command: 'true', ...yearly });
   await chronos.put({ name: 'undo.child', command: 'true', parents: ['undo.root', 'undo.other'] }, { name: 'undo.heir', command: 'true', parents: ['undo.root'] });
@@ -781,4 +813,31 @@ test('the page of the cluster says what runs where and why runs wait', async () 
     await panel('This instance').locator('.badge').first().waitFor();
   });
   await chronos.json('scheduler/task/kill/cl.runs', { method: 'DELETE' });
+});
+
+test('who has changed what is shown with its difference, and a job is brought back as it was', async () => {
+  await chronos.put({ name: 'act.root', command: 'echo one', owner: 'ops', schedule: 'R9/2030-01-31T06:00:00Z/P1M', retries: 0 });
+  await chronos.put({ name: 'act.root', command: 'echo two', owner: 'ops', schedule: 'R9/2030-01-31T06:00:00Z/P1M', retries: 0 });
+  await chronos.put({ name: 'act.child', command: 'true', parents: ['act.root'] });
+  await on('#activity?job=act.root', async page => {
+    const act = action => page.locator('.act', { has: page.locator('.act-what', { hasText: action }) }).first();
+    await act('changed').getByRole('button', { name: 'What is different' }).click();
+    await act('changed').locator('.diff del', { hasText: 'echo one' }).waitFor();
+    await act('changed').locator('.diff ins', { hasText: 'echo two' }).waitFor();
+    await act('changed').getByRole('button', { name: 'Take back' }).click();
+    const plan = page.getByRole('dialog');
+    await plan.locator('.diff ins', { hasText: 'echo one' }).waitFor();
+    await plan.getByRole('button', { name: 'Change it back' }).click();
+    await until(async () => (await chronos.job('act.root')).command === 'echo one', 'it says again what it said');
+    await chronos.json('scheduler/job/act.root', { method: 'DELETE' });
+    assert.equal((await chronos.job('act.child')).parents, undefined);
+    await act('deleted').getByRole('button', { name: 'Bring back' }).click();
+    await plan.getByText('runs that were killed stay killed').waitFor();
+    await plan.getByText('1 job will run after it again').waitFor();
+    await plan.getByRole('button', { name: 'Bring it back' }).click();
+    await page.locator('.toast').getByText('act.root is back').waitFor();
+    await page.locator('.act', { hasText: 'created' }).first().waitFor();
+  });
+  const { command, owner, schedule } = await chronos.job('act.root');
+  assert.deepEqual([command, owner, schedule, (await chronos.job('act.child')).parents], ['echo one', 'ops', 'R9/2030-01-31T06:00:00.000Z/P1M', ['act.root']]);
 });
