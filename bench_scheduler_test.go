@@ -165,7 +165,9 @@ func (c *quietCluster) lateness() []time.Duration {
 // startTerm runs a scheduler in real time until stop is called.
 func startTerm(b *testing.B, st store, cl cluster) (s *scheduler, stop func()) {
 	b.Helper()
-	s = newScheduler(testConfig(), st, cl, slog.New(slog.DiscardHandler))
+	cfg := testConfig()
+	cfg.archive = archiveBounds{runs: 500_000, size: 32 << 20, age: 400 * 24 * time.Hour.Milliseconds()} // as by default
+	s = newScheduler(cfg, st, cl, slog.New(slog.DiscardHandler))
 	if err := s.load(b.Context()); err != nil {
 		b.Fatal(err)
 	}
@@ -476,5 +478,49 @@ func fillDir(b *testing.B, dir string, n int, document func(i int) string, do fu
 	stop()
 	if err := st.Close(); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// The end of a run in the scheduler's loop, up to what is handed to the writer, with an archive that holds so many runs, or none.
+func BenchmarkEndOfRun(b *testing.B) {
+	for _, archived := range []int{-1, 0, 500_000} {
+		b.Run(fmt.Sprint("archived=", archived), func(b *testing.B) {
+			cfg := testConfig()
+			if archived >= 0 {
+				cfg.archive = archiveBounds{runs: max(1, int64(archived)), size: 1 << 40, age: 1 << 60}
+			}
+			s := newScheduler(cfg, newMemStore(), newQuietCluster(false), slog.New(slog.DiscardHandler))
+			for n := range archived / segmentRuns {
+				s.archive.segments = append(s.archive.segments, segment{first: int64(n)*segmentRuns + 1, last: int64(n+1) * segmentRuns, runs: segmentRuns})
+				s.archive.last, s.archive.upTo, s.archive.settled = int64(n+1)*segmentRuns, int64(n+1)*segmentRuns, int64(n+1)*segmentRuns
+			}
+			entries := make([]*entry, 1000)
+			for i := range entries {
+				j, err := decodeJob([]byte(benchJob(i, every(time.Now(), "PT1H"))), cfg.defaults, dialect2, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				entries[i] = s.newEntry(j)
+			}
+			n, size, largest := int64(0), 0, 0
+			for b.Loop() {
+				n++
+				e := entries[n%int64(len(entries))]
+				due := n * 1000
+				s.addHistory(e, &Run{
+					ID: runID(due, 0, e.job.Name, ""), Job: e.job.Name, Kind: kindScheduled, Due: due, State: runFinished,
+					AgentID: "4d0c1f3e-0000-4000-8000-5c2b9a000001-S17", Agent: "agent-17.example.com", Reason: "Command exited with status 0",
+					Queued: due + 2, Launched: due + 9, Started: due + 500, Ended: due + 61_000,
+				})
+				s.touch(e)
+				s.seal()
+				for _, c := range s.writer.waiting {
+					size, largest = size+c.size, max(largest, c.size)
+				}
+				s.writer.waiting, s.writer.size = s.writer.waiting[:0], 0
+			}
+			b.ReportMetric(float64(size)/float64(n), "stored-B/run")
+			b.ReportMetric(float64(largest), "largest-change-B")
+		})
 	}
 }

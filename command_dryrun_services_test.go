@@ -81,8 +81,21 @@ func TestDryRunTellsAndWritesNothing(t *testing.T) {
 			t.Errorf("the report lacks %q:\n%s", want, &out)
 		}
 	}
+	out.Reset() // the same state for Kubernetes, which need not be in reach
+	args = append(args, "--master", "k8s", "--kubernetes_image", "busybox")
+	if err := run(t.Context(), args, strings.NewReader(""), &out, &out); err != nil {
+		t.Fatalf("chronos dry-run --master k8s: %v: %s", err, &out)
+	}
+	for _, want := range []string{
+		`job "nightly" on Kubernetes: `, `job "asleep" on Kubernetes: has no image: it would run in busybox`,
+		`job "lookahead" on Kubernetes: its constraint rack LIKE would be about the label rack of nodes`,
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report for Kubernetes lacks %q:\n%s", want, &out)
+		}
+	}
 	if after := zkTree(t, session, root); !maps.Equal(before, after) {
-		t.Errorf("the dry run has changed the state, from\n%v to\n%v", before, after)
+		t.Errorf("the dry runs have changed the state, from\n%v to\n%v", before, after)
 	}
 }
 

@@ -298,7 +298,7 @@ func (f *flags) graphiteOptions() []option {
 func (f *flags) ourOptions() []option {
 	return []option{
 		{name: "data_dir", arg: "dir", value: checkedText(&f.dataDir, checkDir), env: "CHRONOS_DATA_DIR",
-			help: "Where --master local keeps its state and the sandboxes of runs, and --master k8s its state."},
+			help: "Where --master local keeps its state and the sandboxes of runs, and --master k8s its state and what pods have written that were killed or deleted."},
 		{name: "advertise_port", arg: "port", value: intValue{&f.advertisePort, 1, 65535},
 			help: "Port at which others reach this instance, if not the one it listens on. Default: PORT_<http_port> from the environment, which Marathon sets."},
 		{name: "mesos_ssl", value: boolValue{p: &f.mesosSSL}, env: "LIBPROCESS_SSL_ENABLED",

@@ -69,6 +69,11 @@ func (s sight) job(name string) *jobView {
 	return nil
 }
 
+// seen returns those of the jobs that are shown.
+func (s sight) seen(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return s.job(name) == nil })
+}
+
 // edges yields the dependencies between jobs that are shown.
 func (s sight) edges() iter.Seq2[string, string] {
 	if s.whole() {

@@ -20,6 +20,7 @@ type kubeOptions struct {
 	pods      podOptions
 	staging   time.Duration // how long a pod may take to start
 	keep      int           // ended pods kept per job
+	outputs   string        // directory for what runs have written whose pods are gone; "" for none
 	dial      func(ctx context.Context, network, address string) (net.Conn, error)
 	job       func(name string) (j *Job, certain bool) // as it is stored; certain where nil means that there is none; may be nil
 	log       *slog.Logger
@@ -35,12 +36,16 @@ type kubeCluster struct {
 	kubeOptions
 	client *kubeClient
 	logs   kubeLogs
+	kept   keptLogs
+	// catching holds a token for each log that is followed to its end.
+	catching chan struct{}
 	// framework is the one that subscribed last.
 	framework atomic.Pointer[string]
 
 	mu      sync.Mutex
 	session *kubeSession // nil while there is no subscription
 	current atomic.Pointer[kubeHealth]
+	nodes   atomic.Pointer[[]*nodeObject] // as last heard of, nil if they are not known
 }
 
 // kubeHealth is the state of the connection, for the API and metrics.
@@ -56,7 +61,7 @@ func newKubernetes(o kubeOptions) *kubeCluster {
 	if o.onCall == nil {
 		o.onCall = func(string, time.Duration, error) {}
 	}
-	k := &kubeCluster{kubeOptions: o, client: newKubeClient(o.access, o.namespace, o.dial, o.log)}
+	k := &kubeCluster{kubeOptions: o, client: newKubeClient(o.access, o.namespace, o.dial, o.log), kept: keptLogs{dir: o.outputs, perJob: o.keep}, catching: make(chan struct{}, mostCaught)}
 	k.setStatus(errors.New("not started"))
 	k.framework.Store(new(string))
 	return k
@@ -168,7 +173,7 @@ func (k *kubeCluster) send(call *sched.Call, done func(error)) {
 	}
 }
 
-// removeJob deletes the pods that are kept of a job that is no more.
+// removeJob deletes the pods and the output that are kept of a job that is no more.
 func (k *kubeCluster) removeJob(name string) {
 	k.mu.Lock()
 	s := k.session

@@ -39,6 +39,16 @@ func (s *kubeSession) letGo(p *kubePod) {
 	s.change(p, "mark a pod as stored", func(ctx context.Context) (*podObject, error) { return s.k.settle(ctx, object, free) })
 }
 
+// catchLog keeps what a pod writes that is about to go, once.
+func (s *kubeSession) catchLog(p *kubePod) {
+	object := p.object
+	if p.caught || object.stored() || !object.losesLog() || s.noJob(object.Metadata.Annotations[annotationJob]) {
+		return
+	}
+	p.caught = true
+	s.calls.put(func(ctx context.Context) { s.begin(func() { s.k.catchLog(ctx, object) }) })
+}
+
 // settle marks a pod as stored, and takes our finalizer off if it is free to go.
 func (k *kubeCluster) settle(ctx context.Context, p *podObject, free bool) (*podObject, error) {
 	meta := jsonObject{"uid": p.Metadata.UID, "labels": jsonObject{labelStored: "true"}}
@@ -88,7 +98,11 @@ func (s *kubeSession) overdue(p *kubePod) bool {
 
 // endOverdue ends a pod that has not started, for the reason that it gives itself.
 func (s *kubeSession) endOverdue(p *kubePod) {
-	why := cmp.Or(p.object.waits(), "its containers are not ready")
+	why := "its containers are not ready"
+	if p.object.Spec.NodeName == "" {
+		why = "no scheduler has given it a node, or said why not"
+	}
+	why = cmp.Or(p.object.waits(), why)
 	grace := defaultGrace
 	if own := p.object.Spec.TerminationGracePeriodSeconds; own != nil {
 		grace = time.Duration(*own) * time.Second
@@ -126,8 +140,13 @@ func (s *kubeSession) noJob(name string) bool {
 	return certain && j == nil
 }
 
-// dropKept deletes the pods that are kept of a job.
+// dropKept deletes the pods and the output that are kept of a job.
 func (s *kubeSession) dropKept(job string) {
+	s.calls.put(func(context.Context) {
+		if err := s.k.kept.removeJob(job); err != nil {
+			s.k.log.Warn("remove the output of a job that is no more", "job", job, "error", err)
+		}
+	})
 	for _, p := range s.pods {
 		if p.object != nil && p.acked && !p.busy && p.object.stored() && p.object.Metadata.Annotations[annotationJob] == job && s.age(p.object) >= stillAsked {
 			s.remove(p)

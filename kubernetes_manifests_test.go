@@ -49,6 +49,9 @@ func TestKubernetesManifests(t *testing.T) {
 				if f.master != "k8s" || f.fileStore() != (textAt(o, "kind") == "StatefulSet") {
 					t.Errorf("%s: --master %s, state in a file %t", file, f.master, f.fileStore())
 				}
+				if spec["enableServiceLinks"] != false {
+					t.Errorf("%s: the Service chronos gives it variables like CHRONOS_PORT", file)
+				}
 				if spec["serviceAccountName"] != "chronos" {
 					t.Errorf("%s: it runs as %v, to whom no rights are given", file, spec["serviceAccountName"])
 				}
@@ -66,6 +69,27 @@ func TestKubernetesManifests(t *testing.T) {
 	for _, want := range []string{"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "StatefulSet", "Deployment", "PodDisruptionBudget", "Service"} {
 		if !slices.Contains(kinds, want) {
 			t.Errorf("there is no %s", want)
+		}
+	}
+}
+
+// kubectl apply -f of a whole directory would take a kustomization for an object, and fail.
+func TestManifestsAreAppliedByFile(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	applied := regexp.MustCompile(`-([fk]) (deploy/\S+)`).FindAllStringSubmatch(string(text), -1)
+	if len(applied) < 3 {
+		t.Fatalf("docs/kubernetes.md applies %q", applied)
+	}
+	for _, a := range applied {
+		info, err := os.Stat(a[2])
+		if err != nil {
+			t.Error(err)
+		} else if info.IsDir() != (a[1] == "k") {
+			t.Errorf("docs/kubernetes.md applies -%s %s", a[1], a[2])
 		}
 	}
 }

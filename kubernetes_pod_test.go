@@ -140,6 +140,26 @@ spec:
 	}
 }
 
+// A secret that Kubernetes has itself is a reference to it, so that no pod shows its value.
+func TestSecretsOfPods(t *testing.T) {
+	t.Parallel()
+	const job = `{"name":"a","command":"x","schedule":"R/2030-01-01T00:00:00Z/P1D","environmentVariables":[{"name":"DB","secret":"db.password"},{"name":"PLAIN","value":"$(x)"}]}`
+	pod := podOf(t, podOptions{image: "busybox", secret: "vault", plainUser: "root"}, job, podExtra{})
+	task := taskContainerOf(pod["spec"].(map[string]any))
+	variables := map[string]string{}
+	for _, v := range task["env"].([]any) {
+		v := v.(map[string]any)
+		name := v["name"].(string)
+		delete(v, "name")
+		variables[name] += string(mustJSON(v))
+	}
+	for name, want := range map[string]string{"DB": `{"valueFrom":{"secretKeyRef":{"key":"db.password","name":"vault"}}}`, "PLAIN": `{"value":"$$(x)"}`} {
+		if got := variables[name]; got != want {
+			t.Errorf("variable %s is %s, want %s", name, got, want)
+		}
+	}
+}
+
 func TestJobsThatCanNotBePods(t *testing.T) {
 	t.Parallel()
 	o := podOptions{image: "busybox", fetchImage: "chronos", plainUser: "root"}

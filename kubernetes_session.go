@@ -56,6 +56,7 @@ type kubePod struct {
 	ended   bool // its end was told
 	acked   bool // its end is stored
 	busy    bool // a request about it is under way
+	caught  bool // what it has written is being kept
 	list    int  // the last list that had begun when we heard of it by other means
 	retry   backoff
 	unclear time.Time // when a request to make it was last under way of which nobody knows what has become
@@ -284,6 +285,7 @@ func (s *kubeSession) heard(p *podObject) *kubePod {
 		s.pods[name] = known
 	}
 	known.object = p
+	s.catchLog(known)
 	s.tell(known)
 	if known.killed > 0 && !p.deleted() {
 		s.askForEnd(known)
@@ -484,6 +486,8 @@ func (s *kubeSession) heardNode(n *nodeObject, deleted bool) {
 // nodesChanged reports the tasks for which that makes a difference.
 func (s *kubeSession) nodesChanged() {
 	s.matches = nil
+	nodes := slices.Collect(maps.Values(s.nodes))
+	s.k.nodes.Store(&nodes)
 	for _, name := range slices.Sorted(maps.Keys(s.pods)) {
 		s.tell(s.pods[name])
 		s.moved(s.pods[name])

@@ -46,6 +46,7 @@ type podMeta struct {
 	Name, UID, ResourceVersion string
 	CreationTimestamp          time.Time
 	DeletionTimestamp          *time.Time
+	DeletionGracePeriodSeconds *int64
 	Labels, Annotations        map[string]string
 	Finalizers                 []string
 }
@@ -89,6 +90,11 @@ func (p *podObject) stored() bool { return p.Metadata.Labels[labelStored] != "" 
 // deleted reports whether somebody, perhaps we, has deleted the pod: it is gone as soon as it has ended and
 // nobody holds it.
 func (p *podObject) deleted() bool { return p.Metadata.DeletionTimestamp != nil }
+
+// losesLog reports whether the node is about to drop what the task has written.
+func (p *podObject) losesLog() bool {
+	return p.started() && (p.deleted() || p.Status.Reason == "Evicted")
+}
 
 // container returns the status of the container that runs the task, nil before there is one.
 func (p *podObject) container() *containerStatus {
@@ -263,7 +269,10 @@ type nodeObject struct {
 		Name   string
 		Labels map[string]string
 	}
-	Status struct{ Conditions []podCondition }
+	Status struct {
+		Conditions  []podCondition
+		Allocatable map[string]string
+	}
 }
 
 // away reports whether the node has not been heard of for some time.

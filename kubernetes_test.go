@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -35,7 +36,8 @@ func onPods(t *testing.T, name string, f func(b *bench, s *kubetest.Server)) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			c := &directKube{kubeTestCluster: &kubeTestCluster{Server: newKubeDouble(t, time.Second)}}
-			c.change = func(o *kubeOptions) { o.staging = 10 * time.Minute }
+			outputs := t.TempDir()
+			c.change = func(o *kubeOptions) { o.staging, o.outputs = 10*time.Minute, outputs }
 			b := newBenchOn(t, c)
 			b.cfg.task.PlacedByCluster, b.cfg.staging = true, 10*time.Minute
 			c.job = func(name string) (*Job, bool) {
@@ -465,6 +467,83 @@ func TestPatternsAreMatchedAgain(t *testing.T) {
 			b.t.Errorf("made %d times and started %d times, want 2 and 1", made, started)
 		}
 	})
+}
+
+// What a run has written outlives its pod, where that was deleted: the node drops a log soon, whoever holds the pod.
+func TestOutputOfDeletedPods(t *testing.T) {
+	t.Parallel()
+	ends := map[string]func(b *bench, s *kubetest.Server, id string){
+		"killed":              func(b *bench, _ *kubetest.Server, _ string) { b.do("kill", b.s.killJob(b.t.Context(), "a")) },
+		"deleted by somebody": func(_ *bench, s *kubetest.Server, id string) { s.Delete(id, 1) },
+	}
+	for name, end := range ends {
+		onPods(t, name, func(b *bench, s *kubetest.Server) {
+			s.SetBehaviour(podsThat(kubetest.Outcome{Forever: true, Log: "last words\n"}))
+			b.post(onceJob)
+			id := b.runNow("a")
+			b.wait(time.Minute)
+			end(b, s, id)
+			b.wait(5 * time.Minute)
+			if left := s.Pods(); len(left) > 0 {
+				b.t.Fatalf("pods are left: %s", left[0].Name)
+			}
+			written := func() string {
+				piece, err := b.s.cluster.(*kubeCluster).output(id, "stdout", 0, 100)
+				if err != nil {
+					return err.Error()
+				}
+				return string(piece.text)
+			}
+			for range 2 { // also for the next leader
+				if got := written(); got != "last words\n" {
+					b.t.Errorf("its output is %q", got)
+				}
+				b.end()
+				b.start()
+				b.wait(time.Second)
+			}
+			b.s.cluster.(*kubeCluster).removeJob("a")
+			b.wait(time.Second)
+			if got := written(); !strings.Contains(got, errNotFound.Error()) {
+				b.t.Errorf("the output of a job that is gone is %q", got)
+			}
+		})
+	}
+}
+
+func TestKeptLogsAreBounded(t *testing.T) {
+	t.Parallel()
+	l := keptLogs{dir: t.TempDir(), perJob: 2}
+	save := func(job, pod string, ago time.Duration) {
+		t.Helper()
+		if err := l.save(job, pod, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(l.file(job, pod), time.Time{}, time.Now().Add(-ago)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save("other", "old", keptAge+time.Hour)
+	save("a b", "first", 3*time.Minute)
+	save("a b", "second", 2*time.Minute)
+	save("a b", "third", time.Minute)
+	save("another", "new", 0)
+	for _, tt := range []struct {
+		job, pod string
+		kept     bool
+	}{{"a b", "first", false}, {"a b", "second", true}, {"a b", "third", true}, {"other", "old", false}, {"another", "new", true}} {
+		if _, err := l.read(tt.job, tt.pod); (err == nil) != tt.kept {
+			t.Errorf("%s of %s: %v, want it kept: %t", tt.pod, tt.job, err, tt.kept)
+		}
+	}
+	var log logTail
+	for range 5 {
+		fmt.Fprint(&log, strings.Repeat("x", mostKeptOfLog-1)+"\n")
+	}
+	fmt.Fprint(&log, "end")
+	if got := string(log.end()); len(got) > mostKeptOfLog+50 || !strings.HasPrefix(got, fmt.Sprintf("[%d bytes were left out here]\nx", 4*mostKeptOfLog+3)) || !strings.HasSuffix(got, "x\nend") {
+		t.Errorf("of a long log %.40q... of %d bytes is kept", got, len(got))
+	}
 }
 
 func TestOutputOfPods(t *testing.T) {

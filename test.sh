@@ -151,6 +151,10 @@ test_long() {
 	CHRONOS_TEST_KERNEL=$(fetch_kernel "$machine")
 	export CHRONOS_TEST_KERNEL
 	run_tests -tags services -timeout 6h . -long
+	step "Kubernetes and etcd from their Go modules, ten minutes the first time"
+	CHRONOS_TEST_KUBERNETES=${XDG_CACHE_HOME:-$HOME/.cache}/chronos-test/kubernetes
+	export CHRONOS_TEST_KUBERNETES
+	e2e/kubernetes.sh build "$CHRONOS_TEST_KUBERNETES"
 	run_tests -timeout 6h -run Torture ./e2e -torture
 	step "a release, and what is in its packages"
 	make release packages-check
@@ -166,7 +170,8 @@ case ${1:-} in
 quick | cover | long) form=$1; shift ;;
 esac
 if [ "$form" = long ]; then
-	needs+="qemu-system-x86_64:qemu-system-x86 make:make lintian:lintian rpm:rpm mmdebstrap:mmdebstrap"
+	needs+="qemu-system-x86_64:qemu-system-x86 make:make lintian:lintian rpm:rpm mmdebstrap:mmdebstrap
+		containerd:containerd /usr/lib/cni/bridge:containernetworking-plugins iptables:iptables conntrack:conntrack"
 fi
 if [ "$form" = quick ]; then
 	echo "Linters and the tests that need nothing but Go, about two minutes on two cores."

@@ -176,6 +176,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.route(w, r, body)
 		return
 	}
+	if r.URL.Query().Get("follow") == "true" && s.follow(w, r) {
+		return
+	}
 	kept := &keptAnswer{header: w.Header()}
 	s.route(kept, r, body)
 	if f.Lost {
@@ -365,12 +368,40 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, p *pod, body []b
 	answer(w, http.StatusOK, p.object)
 }
 
+// follow waits for the end of a log that is being written, which comes at once then, also when its node drops it at that
+// moment. It reports whether it has answered.
+func (s *Server) follow(w http.ResponseWriter, r *http.Request) bool {
+	name := strings.TrimSuffix(r.URL.Path[strings.LastIndex(r.URL.Path, "/pods/")+len("/pods/"):], "/log")
+	p := ask(s, func() *pod { return s.pods[name] })
+	for waited := false; p != nil; waited = true {
+		s.mu.Lock()
+		goesOn, changed := p.running && !p.over && !s.closing, s.changed
+		s.mu.Unlock()
+		if !goesOn && waited {
+			io.WriteString(w, p.text)
+			return true
+		}
+		if !goesOn {
+			break
+		}
+		select {
+		case <-changed:
+		case <-r.Context().Done():
+			return true
+		}
+	}
+	return false
+}
+
 func (p *pod) writeLog(w http.ResponseWriter, query url.Values) {
 	if !p.running {
 		refuse(w, http.StatusBadRequest, "BadRequest", fmt.Sprintf("container %q in pod %q is waiting to start: ContainerCreating", "task", p.name()))
 		return
 	}
 	text := p.text
+	if p.dropped { // a success, to the letter
+		text = "unable to retrieve container logs for containerd://58765f"
+	}
 	if n, err := strconv.Atoi(query.Get("limitBytes")); err == nil && n < len(text) {
 		text = text[:n]
 	}

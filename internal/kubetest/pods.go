@@ -19,6 +19,7 @@ type pod struct {
 	over    bool // its container has ended
 	timer   *time.Timer
 	text    string // its log
+	dropped bool   // its node has dropped that
 	born    time.Time
 }
 
@@ -179,6 +180,7 @@ func (s *Server) exit(p *pod, status int, reason string) {
 		return
 	}
 	p.over = true
+	s.signal()
 	s.outcomes[p.task] = status
 	span := s.spans[p.task]
 	span.End = time.Now()
@@ -198,6 +200,7 @@ func (s *Server) exit(p *pod, status int, reason string) {
 		s.record("MODIFIED", "pods", p.object) // Running, with terminated
 	}
 	s.later(s.step(1), func() {
+		p.dropped = p.dropped || p.deleted() // as soon as it has ended, whoever holds it
 		if !s.mine(p) {
 			return
 		}
