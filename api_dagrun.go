@@ -254,14 +254,14 @@ func (a *api) showDagRun(c *call) error {
 	run := findRun(s, c.params[0])
 	if run == nil {
 		var err error
-		if run, err = c.archivedRun(c.params[0]); err != nil {
+		if run, err = archivedRunOf(c, c.params[0]); err != nil {
 			return err
 		}
 	}
 	if run == nil {
 		return missing("run", c.params[0])
 	}
-	d := dagRunOf(s, run, c.past)
+	d := dagRunOf(s, run, func() (*pastReader, error) { return pastOf(c) })
 	if d.err != nil {
 		return d.err
 	}
