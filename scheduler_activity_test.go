@@ -397,3 +397,39 @@ func TestDeletedJobsAreBroughtBackToTheirPosition(t *testing.T) {
 		})
 	}
 }
+
+// A restore does not undo the memory of who has changed what, itself included, and brings along what the backup remembers.
+func TestRestoreKeepsTheActivity(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newSetBench(t)
+		b.start()
+		defer func() { b.end() }()
+		b.post(fileScheduled("kept", ""))
+		_, backup := b.send("GET /scheduler/backup")
+		time.Sleep(time.Second)
+		b.do("delete", b.s.deleteJob(t.Context(), "kept"))
+		restore := func(b *setBench) {
+			if _, err := b.s.restore(t.Context(), strings.NewReader(backup), restoreOptions{replace: true}, nil); err != nil {
+				t.Fatal(err)
+			}
+			<-b.done
+			b.start()
+		}
+		restore(b)
+		var actions []string
+		for _, a := range b.acts("") {
+			actions = append(actions, a.Action)
+		}
+		if got := fmt.Sprint(actions); got != "[created deleted restored]" || b.s.view().job("kept") == nil {
+			t.Errorf("after the restore the acts are %s, want created, deleted and restored, and the job back", got)
+		}
+		other := newSetBench(t)
+		other.start()
+		defer func() { other.end() }()
+		restore(other)
+		if acts := other.acts("job=kept"); len(acts) != 1 {
+			t.Errorf("elsewhere the acts of the job are %s, want that it was created", acts)
+		}
+	})
+}
