@@ -129,7 +129,7 @@ export function stateBadges(row) {
     row.disabled && badge('disabled'),
     row.problem && badge('problem'),
     row.state === 'running' ? badge('running', row.running > 1 ? `${row.running} running` : 'running') : row.state === 'queued' && badge('queued'),
-    row.result !== 'fresh' ? badge(row.result) : row.state === 'idle' && badge('fresh', 'not run yet'),
+    row.result !== 'fresh' ? badge(row.result) : row.state === 'idle' && !row.disabled && badge('fresh', 'not run yet'),
   ];
 }
 
