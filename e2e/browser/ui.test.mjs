@@ -1013,6 +1013,35 @@ test('who has changed what is shown with its difference, and a job is brought ba
   assert.deepEqual([command, owner, schedule, (await chronos.job('act.child')).parents], ['echo one', 'ops', 'R9/2030-01-31T06:00:00.000Z/P1M', ['act.root']]);
 });
 
+test('jobs of a group are run, disabled, paused and brought back from their rows, by pointer and by keys', async () => {
+  await chronos.put({ name: 'rowed.a', command: 'echo rowed', ...yearly }, { name: 'rowed.b', command: 'true', ...yearly, labels: { tier: 'rowed' } }, { name: 'rowed.c', command: 'true', ...yearly, labels: { tier: 'rowed' } });
+  await on('#jobs', async page => {
+    await page.getByLabel('Group', { exact: true }).selectOption('prefix:rowed');
+    await page.getByText(/^3 of/).waitFor();
+    await until(() => page.evaluate(() => /group=prefix%3Arowed/.test(location.hash)), 'the group is in the address');
+    await (await seen(page, 'rowed.b')).hover();
+    await page.getByRole('button', { name: 'Disable rowed.b' }).click();
+    await page.locator('.toast').getByText('rowed.b was disabled').waitFor();
+    await page.getByRole('button', { name: 'Undo' }).click();
+    await until(async () => (await chronos.job('rowed.b')).disabled === false, 'it is enabled again');
+    await page.mouse.move(5, 5);
+    await page.getByRole('grid').focus();
+    await page.getByRole('group', { name: 'Actions on rowed.a' }).waitFor();
+    await page.keyboard.press('p');
+    await page.getByRole('dialog').getByRole('button', { name: 'Pause' }).click();
+    await page.locator('.row', { hasText: 'rowed.a' }).locator('.badge.paused').waitFor();
+    await page.keyboard.press('r');
+    await page.getByRole('dialog').waitFor();
+    await page.keyboard.press('Enter');
+    await until(async () => (await chronos.runs('rowed.a')).history.some(r => r.kind === 'manual'), 'it has run');
+    await page.getByRole('button', { name: 'Log rowed.a' }).focus();
+    await page.keyboard.press('Enter');
+    await page.getByLabel('stdout of the run').getByText('rowed').waitFor();
+    await page.goto(chronos.url + '#jobs?group=label%3Atier%3Drowed');
+    await page.getByText(/^2 of/).waitFor();
+  });
+});
+
 test('a notification channel is tested from the page of the cluster', async () => {
   const got = [];
   let status = 200;
