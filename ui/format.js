@@ -131,7 +131,7 @@ export function stateBadges(row) {
     row.pausedUntil && badge('paused'),
     row.backfill && badge('backfill', `backfill ${row.backfill[0]} of ${row.backfill[1]}`),
     row.state === 'running' ? badge('running', row.running > 1 ? `${row.running} running` : 'running') : row.state === 'queued' && badge('queued'),
-    row.result !== 'fresh' ? badge(row.result) : row.state === 'idle' && badge('fresh', 'not run yet'),
+    row.result !== 'fresh' ? badge(row.result) : row.state === 'idle' && !row.disabled && badge('fresh', 'not run yet'),
   ];
 }
 

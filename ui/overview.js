@@ -28,7 +28,7 @@ function showTiles(box) {
   const tile = (kind, n, label, hash) => h('a', { class: `tile ${kind}${n ? '' : ' zero'}`, href: hash }, h('strong', {}, count(n)), h('span', {}, label));
   replace(box,
     tile('total', t.jobs, 'jobs', '#jobs'),
-    tile('success', t.success, 'last run succeeded', '#jobs?status=success'),
+    tile('success', t.success, 'last run OK', '#jobs?status=success'),
     tile('failure', t.failure, 'last run failed', '#jobs?status=failure'),
     tile('fresh', t.fresh, 'not run yet', '#jobs?status=fresh'),
     t.killed > 0 && tile('killed', t.killed, 'last run killed', '#jobs?status=killed'),
