@@ -371,7 +371,7 @@ const outputChunk = 256 << 10
 // default everything. A negative offset counts from the end.
 func (a *api) showOutput(file string) func(*call) error {
 	return func(c *call) error {
-		run, offset, length, err := c.outputWanted()
+		run, offset, length, err := outputWanted(c)
 		if err != nil {
 			return err
 		}
@@ -389,13 +389,13 @@ func (a *api) showOutput(file string) func(*call) error {
 			offset = max(0, piece.size+offset)
 		}
 		length = max(0, min(length, piece.size-offset))
-		c.describeOutput(piece.size, offset+length)
+		describeOutput(c, piece.size, offset+length)
 		return a.copyOutput(c, run, file, piece, offset, length)
 	}
 }
 
 // outputWanted returns which part of which run's output a call is about.
-func (c *call) outputWanted() (run *Run, offset, length int64, err error) {
+func outputWanted(c *call) (run *Run, offset, length int64, err error) {
 	if offset, err = c.number("offset", 64, 0); err != nil {
 		return nil, 0, 0, err
 	}
@@ -406,7 +406,7 @@ func (c *call) outputWanted() (run *Run, offset, length int64, err error) {
 		return nil, 0, 0, refuse("length: %d is negative", length)
 	}
 	if run = findRun(c.sight(), c.params[0]); run == nil {
-		if run, err = c.archivedRun(c.params[0]); err != nil {
+		if run, err = archivedRunOf(c, c.params[0]); err != nil {
 			return nil, 0, 0, err
 		}
 	}
@@ -420,7 +420,7 @@ func (c *call) outputWanted() (run *Run, offset, length int64, err error) {
 }
 
 // describeOutput sets the headers of an answer with output.
-func (c *call) describeOutput(size, next int64) {
+func describeOutput(c *call, size, next int64) {
 	h := c.w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff") // a job may write HTML
@@ -431,7 +431,7 @@ func (c *call) describeOutput(size, next int64) {
 // showMerged answers with both outputs of a run in the order in which they were written, as far as that is known. An answer
 // may end before length bytes: X-Chronos-Next tells where to go on, and X-Chronos-Stderr which bytes of it are from stderr.
 func (a *api) showMerged(c *call) error {
-	run, offset, length, err := c.outputWanted()
+	run, offset, length, err := outputWanted(c)
 	if err != nil {
 		return err
 	}
@@ -445,7 +445,7 @@ func (a *api) showMerged(c *call) error {
 	if err != nil {
 		return &httpError{status: http.StatusBadGateway, text: "cannot read the output: " + err.Error()}
 	}
-	c.describeOutput(piece.size, piece.next)
+	describeOutput(c, piece.size, piece.next)
 	stretches := make([]string, 0, len(piece.stderr))
 	for _, s := range piece.stderr {
 		stretches = append(stretches, fmt.Sprintf("%d-%d", s[0], s[1]))
