@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	segmentsAtOnce = 16   // that are read in one visit to the writer
-	segmentsForOne = 1024 // that one request reads to learn what the archive holds
-	segmentsHeld   = 32   // whose runs are kept in memory
+	segmentsAtOnce = 16  // that are read in one visit to the writer
+	segmentsForOne = 512 // that one request reads to learn what the archive holds
+	segmentsHeld   = 32  // whose runs are kept in memory
 )
 
 // A runIndex knows which runs the archive holds, with what a list or a picture of many of them needs. It is filled when somebody first asks, and
@@ -72,16 +72,16 @@ type segmentIndex struct {
 // An indexedJob is one job in it. A row of marks is a run: due, number less due, attempt, late, duration, place, count, state, kind,
 // and which of the arguments. A later version may append to it.
 type indexedJob struct {
-	Name  string    `json:"name"`
-	Seq   int64     `json:"seq"`
-	Args  []string  `json:"args"`
-	Marks [][]int64 `json:"marks"`
+	Name  string              `json:"name"`
+	Seq   int64               `json:"seq"`
+	Args  []string            `json:"args"`
+	Marks [][markFields]int64 `json:"marks"`
 }
 
 const markFields = 10
 
 func indexJob(name string, seq int64, runs []*Run) indexedJob {
-	j := indexedJob{Name: name, Seq: seq, Args: []string{}, Marks: make([][]int64, 0, len(runs))}
+	j := indexedJob{Name: name, Seq: seq, Args: []string{}, Marks: make([][markFields]int64, 0, len(runs))}
 	for _, r := range runs {
 		number, attempt, _, args, _ := parseRunID(r.ID)
 		at := slices.Index(j.Args, args)
@@ -90,7 +90,7 @@ func indexJob(name string, seq int64, runs []*Run) indexedJob {
 			j.Args = append(j.Args, args)
 		}
 		_, due, late, took := r.cell()
-		j.Marks = append(j.Marks, []int64{due, number - due, int64(attempt), late, took, r.Number, min(r.Count, math.MaxInt32),
+		j.Marks = append(j.Marks, [markFields]int64{due, number - due, int64(attempt), late, took, r.Number, min(r.Count, math.MaxInt32),
 			int64(max(0, slices.Index(markStates, r.State))), int64(max(0, slices.Index(markKinds, r.Kind))), int64(at)})
 	}
 	return j
@@ -99,7 +99,7 @@ func indexJob(name string, seq int64, runs []*Run) indexedJob {
 // marks are the runs of a job in a segment. Rows that can't be right are left out.
 func (j indexedJob) marks(segment string) (marks []mark) {
 	for _, row := range j.Marks {
-		if len(row) < markFields || row[9] < 0 || row[9] >= int64(len(j.Args)) {
+		if row[9] < 0 || row[9] >= int64(len(j.Args)) {
 			continue
 		}
 		m := mark{due: row[0], number: row[0] + row[1], attempt: int32(row[2]), late: row[3], took: row[4], place: row[5], count: int32(row[6]), args: j.Args[row[9]], segment: segment}

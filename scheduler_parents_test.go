@@ -395,6 +395,10 @@ func (m *model) compareCauses(jobs map[string]*jobView) {
 		for _, c := range r.Causes {
 			named = append(named, c.Job)
 			p := ended[c.Run]
+			if c.Run == "" && m.cfg.archive.runs > 0 {
+				failed = true // or not: the history of the parent, which is short then, did not hold it any more
+				continue
+			}
 			if p == nil {
 				if !m.deleted[c.Job] && (c.Run != "" || endedBefore(jobs[c.Job], r.Queued) <= m.cfg.historyKeep) {
 					m.t.Errorf("run %q is caused by run %q of %q, which is not in the history", r.ID, c.Run, c.Job)
