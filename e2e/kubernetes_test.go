@@ -385,7 +385,7 @@ func testManyJobs(t *testing.T, node *kubeNode) {
 	if time.Now().After(due) {
 		t.Fatal("the machine is too slow to put the jobs in before they are due")
 	}
-	awaitMany(t, "jobs", j.witness, time.Until(due))
+	awaitMany(t, "jobs", j.witness, uptimeNow(t)+time.Until(due).Seconds())
 	for i := range manyPods {
 		j.wantEnd(t, fmt.Sprint("burst", i), "finished", "")
 	}
@@ -400,11 +400,7 @@ func testManyJobs(t *testing.T, node *kubeNode) {
 func testManyBarePods(t *testing.T, node *kubeNode) {
 	bare := t.TempDir()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	waiting := make(chan struct{})
-	go func() {
-		defer close(waiting)
-		awaitMany(t, "bare pods", bare, 0)
-	}()
+	began := uptimeNow(t)
 	for i := range manyPods {
 		pod := object{"metadata": object{"name": fmt.Sprint("bare", i)}, "spec": object{
 			"restartPolicy": "Never", "automountServiceAccountToken": false, "volumes": []any{object{"name": "w", "hostPath": object{"path": bare}}},
@@ -432,23 +428,27 @@ func testManyBarePods(t *testing.T, node *kubeNode) {
 			t.Fatalf("a bare pod was answered with %s", resp.Status)
 		}
 	}
-	<-waiting
+	awaitMany(t, "bare pods", bare, began)
 	node.kubectl(t, "delete", "pods", "--all", "--wait=false")
 }
 
-// awaitMany waits until all have said when they have begun, and tells how late that was.
-func awaitMany(t *testing.T, what, dir string, dueIn time.Duration) {
+// uptimeNow is how many seconds the machine has run.
+func uptimeNow(t *testing.T) float64 {
+	t.Helper()
 	text, err := os.ReadFile("/proc/uptime")
 	if err != nil {
-		t.Error(err)
-		return
+		t.Fatal(err)
 	}
-	due := uptime(t, string(text)) + dueIn.Seconds()
+	return uptime(t, string(text))
+}
+
+// awaitMany waits until all have said when they have begun, and tells how late that was.
+func awaitMany(t *testing.T, what, dir string, due float64) {
+	t.Helper()
 	var late []float64
 	for deadline := time.Now().Add(10 * patience); len(late) < manyPods; time.Sleep(time.Second) {
 		if time.Now().After(deadline) {
-			t.Errorf("only %d of %d %s have begun", len(late), manyPods, what)
-			return
+			t.Fatalf("only %d of %d %s have begun", len(late), manyPods, what)
 		}
 		text, _ := os.ReadFile(filepath.Join(dir, "uptimes"))
 		late = late[:0]
