@@ -20,7 +20,8 @@ COPY . .
 ARG VERSION=dev
 ARG TARGETARCH
 RUN CGO_ENABLED=0 GOOS=linux GOARCH=${TARGETARCH} go build -trimpath -buildvcs=false \
-        -ldflags "-s -w -buildid= -X main.version=${VERSION}" -o /out/usr/bin/chronos .
+        -gcflags=github.com/apache/cassandra-gocql-driver/...=-l -gcflags=go.yaml.in/yaml/...=-l \
+        -ldflags "-s -w -buildid= -funcalign=16 -X main.version=${VERSION}" -o /out/usr/bin/chronos .
 
 FROM ${GO_IMAGE} AS files
 RUN test -x /bin/busybox || \

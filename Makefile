@@ -7,8 +7,10 @@ OUT ?= chronos
 
 # Nothing about this machine gets into the binaries: the same source and Go version
 # produce the same bytes anywhere.
-GOFLAGS := -trimpath -buildvcs=false
-LDFLAGS := -s -w -buildid= -X main.version=$(VERSION)
+# Functions begin at multiples of 16 bytes instead of 32, and what reads YAML and writes to Cassandra is
+# compiled for size: together two per cent of the program.
+GOFLAGS := -trimpath -buildvcs=false -gcflags=github.com/apache/cassandra-gocql-driver/...=-l -gcflags=go.yaml.in/yaml/...=-l
+LDFLAGS := -s -w -buildid= -funcalign=16 -X main.version=$(VERSION)
 
 .PHONY: build binary test release reproducible packages-check image clean
 

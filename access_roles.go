@@ -74,8 +74,15 @@ var accessRules = []rule{
 	{method: "GET", path: "timeline", role: readRole, scoped: true},
 	{method: "GET", path: "activity", role: readRole, scoped: true}, // of jobs in the scope
 	{method: "GET", path: "queued/{}", role: readRole, scoped: true},
+	{method: "GET", path: "run/{}/dag", role: readRole, scoped: true},
+	{method: "GET", path: "followers/{}", role: readRole, scoped: true},
+	{method: "GET", path: "leader/health", role: readRole},
+	{method: "GET", path: "agents", role: readRole, scoped: true},
+	{method: "GET", path: "notices", role: readRole},
+	{method: "POST", path: "notices/{}/test", role: adminRole},
 	{method: "GET", path: "run/{}/stdout", role: readRole, scoped: true},
 	{method: "GET", path: "run/{}/stderr", role: readRole, scoped: true},
+	{method: "GET", path: "run/{}/merged", role: readRole, scoped: true},
 	{method: "GET", path: "overview", role: readRole, scoped: true},
 	{method: "GET", path: "events", role: readRole, scoped: true},
 	{method: "GET", path: "problems", role: readRole, scoped: true}, // records that can't be read: without a scope

@@ -35,10 +35,15 @@ type apiOptions struct {
 	// output reads what a run has written to stdout or stderr, a negative offset
 	// counting from the end. errNotFound means that there is no such file.
 	output func(run *Run, name string, offset int64, limit int) (outputPiece, error)
+	// merged reads both in the order in which they were written. errNotFound means that it is not known; nil: of no run.
+	merged func(run *Run, offset int64, limit int) (mergedPiece, error)
 	// accepts returns why runs of a job could never start, nil if they can; nil for any job.
 	accepts func(*Job) error
 	// doubts returns what of a job can't work on this server, nil for nothing; nil for any job.
-	doubts func(*Job) []Warning
+	doubts   func(*Job) []Warning
+	notifier *notifier            // of this instance, or nil
+	health   func() any           // how this instance is doing; nil: not known
+	nodes    func() []clusterNode // of a cluster that places runs itself; nil for any other
 	// resourceCall counts calls of the operations that the JVM versions time; may be nil.
 	resourceCall func(name string, took time.Duration)
 }
@@ -138,8 +143,15 @@ func (a *api) route() {
 		{"timeline", typeJSON, false, []operation{get(a.showTimeline)}},
 		{"runs/{}", typeJSON, false, []operation{get(a.listRuns)}},
 		{"queued/{}", typeJSON, false, []operation{get(a.explainQueued)}},
+		{"run/{}/dag", typeJSON, false, []operation{get(a.showDagRun)}},
+		{"followers/{}", typeJSON, false, []operation{get(a.showFollowers)}},
+		{"leader/health", typeJSON, false, []operation{get(a.showLeaderHealth)}},
+		{"agents", typeJSON, false, []operation{get(a.listAgents)}},
+		{"notices", typeJSON, false, []operation{get(a.listNotices)}},
+		{"notices/{}/test", typeJSON, false, []operation{document(http.MethodPost, a.testNotice)}},
 		{"run/{}/stdout", "", false, []operation{get(a.showOutput("stdout"))}},
 		{"run/{}/stderr", "", false, []operation{get(a.showOutput("stderr"))}},
+		{"run/{}/merged", "", false, []operation{get(a.showMerged)}},
 		{"apply", typeJSON, false, []operation{document(http.MethodPost, a.applyJobs)}},
 		{"apply/plan", typeJSON, false, []operation{document(http.MethodPost, a.planJobs)}},
 		{"export", typeJSON, false, []operation{get(a.exportJobs)}},

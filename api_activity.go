@@ -13,7 +13,7 @@ const maxActs = 200
 
 // seesAct reports whether an act is shown. One on a job is shown to those who may read the job as it was before and after; what is
 // about no single job, to those who see everything.
-func (s sight) seesAct(a *act) bool {
+func seesAct(s sight, a *act) bool {
 	if s.who == nil {
 		return true
 	}
@@ -27,8 +27,8 @@ func (s sight) seesAct(a *act) bool {
 	return !slices.ContainsFunc(owners, func(owner string) bool { return !s.who.may(readRole, &Job{Name: a.Job, Owner: owner}) })
 }
 
-// children are those children of a deleted job that are shown.
-func (s sight) children(a *act) map[string][]string {
+// seenChildren are those children of a deleted job that are shown.
+func seenChildren(s sight, a *act) map[string][]string {
 	if s.whole() || a.Children == nil {
 		return a.Children
 	}
@@ -115,7 +115,7 @@ func (a *api) listActivity(c *call) error {
 	sight, oldest := c.sight(), a.now().Add(-activityAge).UnixMilli()
 	var found []shownAct
 	for act := range sight.view.newestActs(wanted.before) {
-		if act.record.At >= oldest && wanted.takes(act) && sight.seesAct(act.act) {
+		if act.record.At >= oldest && wanted.takes(act) && seesAct(sight, act.act) {
 			if found = append(found, act); len(found) > wanted.limit {
 				break
 			}
@@ -131,7 +131,7 @@ func (a *api) listActivity(c *call) error {
 	b.WriteString(`{"activity":`)
 	err = writeList(b, slices.Values(found), func(s shownAct) []byte {
 		return encode(actDocument{s.number, msText(s.record.At), s.act.Action, s.act.Job, s.act.About, s.record.asker, s.record.Request,
-			s.act.Before, s.act.After, s.act.Cut, sight.children(s.act)})
+			s.act.Before, s.act.After, s.act.Cut, seenChildren(sight, s.act)})
 	})
 	if err != nil {
 		return nil

@@ -21,9 +21,9 @@ type pastReader struct {
 	marks  map[string]mark // of the runs that are shown and known by their marks only, by id
 }
 
-// past begins to read the archive. The jobs must have been looked up before. What can't be read now
+// pastOf begins to read the archive. The jobs must have been looked up before. What can't be read now
 // is unread: that the newest runs are shown matters more.
-func (c *call) past() (*pastReader, error) {
+func pastOf(c *call) (*pastReader, error) {
 	index, unread, err := c.scheduler.archived(c.r.Context())
 	if cause := c.r.Context().Err(); cause != nil {
 		return nil, cause
@@ -79,14 +79,14 @@ func (p *pastReader) whole(runs []*Run) error {
 	return nil
 }
 
-// archivedRun looks a run up that is no longer in its job's history, nil if there is none.
-func (c *call) archivedRun(id string) (*Run, error) {
+// archivedRunOf looks a run up that is no longer in its job's history, nil if there is none.
+func archivedRunOf(c *call, id string) (*Run, error) {
 	_, _, name, _, ok := parseRunID(id)
 	jv := c.sight().job(name)
 	if !ok || jv == nil {
 		return nil, nil
 	}
-	p, err := c.past()
+	p, err := pastOf(c)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (a *api) countDays(c *call) error {
 			return refuse("zone: %s is not a time zone", quoteWarned(text))
 		}
 	}
-	p, err := c.past()
+	p, err := pastOf(c)
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (a *api) showRecent(c *call) error {
 			views = append(views, jv)
 		}
 	}
-	p, err := c.past()
+	p, err := pastOf(c)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 
 // listJSON returns the job as GET jobs shows it, which is made once for each document and dialect.
 func listJSON(j *jobView, d dialect) []byte {
-	made := &j.lists[d]
+	made := &j.lists.made[d]
 	if b := made.Load(); b != nil {
 		return *b
 	}
@@ -53,8 +53,7 @@ func (a *api) listJobs(c *call) error {
 	return nil
 }
 
-// searchJobs answers with the jobs whose name and command contain the given texts,
-// or one of which contains the text of any; without name and command every job matches, whatever any says.
+// searchJobs answers with a part of the jobs that match what is searched for.
 func (a *api) searchJobs(c *call) error {
 	limit, err := c.number("limit", 32, 10)
 	if err != nil {
@@ -64,20 +63,15 @@ func (a *api) searchJobs(c *call) error {
 	if err != nil {
 		return err
 	}
-	name, command, anywhere := strings.ToLower(c.query("name")), strings.ToLower(c.query("command")), strings.ToLower(c.query("any"))
+	wanted := searched{strings.ToLower(c.query("name")), strings.ToLower(c.query("command")), strings.ToLower(c.query("any"))}
 	end := int64(int32(offset + limit)) // overflows as in the original
 	found := func(yield func(*jobView) bool) {
 		matches := int64(0)
-		for jv := range labelled(c, c.sight().all()) {
-			if matches >= end {
-				return
-			}
-			n, cmd := strings.ToLower(jv.job.Name), strings.ToLower(jv.job.Command)
-			if !(strings.Contains(n, name) && strings.Contains(cmd, command)) &&
-				(anywhere == "" || !strings.Contains(n, anywhere) && !strings.Contains(cmd, anywhere)) {
-				continue
-			}
-			if matches++; matches > offset && !yield(jv) {
+		if matches >= end {
+			return
+		}
+		for jv := range labelled(c, c.sight().search(wanted)) {
+			if matches++; matches > offset && !yield(jv) || matches >= end {
 				return
 			}
 		}

@@ -399,8 +399,9 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 			continue
 		}
 		ask(r)
-		if strings.HasSuffix(r.path, "whoami") || strings.HasSuffix(r.path, "logout") || strings.Contains(r.path, "/run/") || strings.Contains(r.path, "progress") || strings.Contains(r.path, "backfill") {
-			continue // for which something must have happened before
+		if strings.HasSuffix(r.path, "whoami") || strings.HasSuffix(r.path, "logout") || strings.Contains(r.path, "/run/") || strings.Contains(r.path, "progress") || strings.Contains(r.path, "backfill") ||
+			strings.HasSuffix(r.path, "leader/health") || strings.Contains(r.path, "/notices/") {
+			continue // for which something must have happened before, or which this server is made without
 		}
 		if statuses[200]+statuses[204] == before {
 			t.Errorf("the example of %s %s is not answered with success", r.method, r.path)

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
+	"iter"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -133,8 +138,12 @@ func appendRuns(j *jobView, dst []byte) []byte {
 }
 
 // showOverview answers with everything that a table of all jobs shows, in the order of their
-// creation, and the name of the event after which to ask for changes.
+// creation or, if that is asked for, of their names, and the name of the event after which to ask for changes.
 func (a *api) showOverview(c *call) error {
+	order := c.query("order")
+	if order != "" && order != "name" {
+		return refuse("order: %s is not name", quoteWarned(order))
+	}
 	v := c.sight()
 	a.events.keep(v.view)
 	queued, running := v.counts()
@@ -161,11 +170,51 @@ func (a *api) showOverview(c *call) error {
 	b := c.long(typeJSON)
 	b.Write(head[:len(head)-1])
 	b.WriteString(`,"jobs":`)
-	if writeList(b, labelled(c, v.all()), rowOf) == nil {
+	jobs := labelled(c, v.all())
+	if order == "name" {
+		jobs = byName(jobs)
+	}
+	if writeRows(b, jobs) == nil {
 		b.WriteByte('}')
 		b.Flush()
 	}
 	return nil
+}
+
+// writeRows writes a list with each job on a line of its own, so that a client can use it while it arrives.
+func writeRows(b *bufio.Writer, jobs iter.Seq[*jobView]) error {
+	separator, end := "[\n", "[]"
+	for jv := range jobs {
+		b.WriteString(separator)
+		separator, end = ",\n", "\n]"
+		if _, err := b.Write(rowOf(jv)); err != nil {
+			return err
+		}
+	}
+	_, err := b.WriteString(end)
+	return err
+}
+
+// byName sorts jobs as people do, without regard to capitals.
+func byName(jobs iter.Seq[*jobView]) iter.Seq[*jobView] {
+	type entry struct {
+		key string
+		job *jobView
+	}
+	var sorted []entry
+	for jv := range jobs {
+		sorted = append(sorted, entry{strings.ToLower(jv.job.Name), jv})
+	}
+	slices.SortFunc(sorted, func(a, b entry) int {
+		return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.job.job.Name, b.job.job.Name))
+	})
+	return func(yield func(*jobView) bool) {
+		for _, e := range sorted {
+			if !yield(e.job) {
+				return
+			}
+		}
+	}
 }
 
 // memberIDs returns the ids of the instances, if they are known.
@@ -187,6 +236,11 @@ type overviewTotals struct {
 	Disabled int   `json:"disabled"`
 	Problems int   `json:"problems"`
 	Missed   int64 `json:"missed"` // occurrences
+
+	// Of the fresh ones, those whose last run was killed or lost.
+	Killed     int `json:"killed"`
+	Lost       int `json:"lost"`
+	MissedJobs int `json:"missedJobs"` // that have missed some
 }
 
 func totalsOf(v sight) overviewTotals {
@@ -200,6 +254,12 @@ func totalsOf(v sight) overviewTotals {
 			t.Failure++
 		default:
 			t.Fresh++
+			switch lastEnd(jv) {
+			case runKilled:
+				t.Killed++
+			case runLost:
+				t.Lost++
+			}
 		}
 		switch state, _ := jv.state(); state {
 		case "running":
@@ -214,8 +274,21 @@ func totalsOf(v sight) overviewTotals {
 			t.Problems++
 		}
 		t.Missed += jv.missed
+		if jv.missed > 0 {
+			t.MissedJobs++
+		}
 	}
 	return t
+}
+
+// lastEnd is how the last run ended of a job that has neither succeeded nor failed, as far as its row tells.
+func lastEnd(jv *jobView) runState {
+	for _, r := range jv.history[:min(len(jv.history), max(0, rowRuns-len(jv.runs)))] {
+		if r.State == runKilled || r.State == runLost {
+			return r.State
+		}
+	}
+	return ""
 }
 
 // whoami tells somebody who he is.

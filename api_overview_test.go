@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -80,5 +81,56 @@ func TestRowsOfTheOverview(t *testing.T) {
 		`"lastError":"2030-01-01T00:00:00.000Z","runs":[["q",6000],["a",5000,10],["f",1000,1,2],["m",500]]}`
 	if got := string(rowOf(jv)); got != want {
 		t.Errorf("row = %s, want %s", got, want)
+	}
+}
+
+// The overview can be read line by line, while it arrives.
+func TestOverviewHasEachJobOnALine(t *testing.T) {
+	t.Parallel()
+	_, do := testAPI(t)
+	if got := bodyOf(t, do("GET /scheduler/overview?order=name")); !strings.HasSuffix(got, `"jobs":[]}`) || strings.Contains(got, "\n") {
+		t.Errorf("without jobs: %s", got)
+	}
+	for _, name := range []string{"b", "B", "c", "A"} {
+		given(t, do, strings.Replace(jobA, `"a"`, `"`+name+`"`, 1))
+	}
+	for query, want := range map[string]string{"": "b B c A", "?order=name": "A B b c"} {
+		lines := strings.Split(bodyOf(t, do("GET /scheduler/overview"+query)), "\n")
+		head, end := lines[0], lines[len(lines)-1]
+		if !strings.HasSuffix(head, `"jobs":[`) || end != "]}" || !json.Valid([]byte(head+end)) {
+			t.Errorf("overview%s begins with %s and ends with %s", query, head, end)
+		}
+		var names []string
+		for i, line := range lines[1 : len(lines)-1] {
+			var row struct{ Name string }
+			text, more := strings.CutSuffix(line, ",")
+			if err := json.Unmarshal([]byte(text), &row); err != nil || more != (i < len(lines)-3) {
+				t.Errorf("overview%s has the line %s: %v", query, line, err)
+			}
+			names = append(names, row.Name)
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("overview%s has %s, want %s", query, got, want)
+		}
+	}
+	if res := do("GET /scheduler/overview?order=age"); res.StatusCode != 400 {
+		t.Errorf("an unknown order: %d", res.StatusCode)
+	}
+}
+
+// The totals count jobs as the interface shows them: one whose run was killed or lost is not as good as new.
+func TestOverviewCountsHowRunsEnded(t *testing.T) {
+	t.Parallel()
+	v := newView()
+	for name, history := range map[string][]*Run{"k": {{State: runKilled}}, "x": {{State: runMissed}, {State: runLost}, {State: runKilled}}, "new": nil, "m": {{State: runMissed}}} {
+		jv := viewed(name)
+		jv.history = history
+		if name == "m" {
+			jv.missed = 3
+		}
+		v = v.with([]viewChange{{set: []*jobView{jv}}})
+	}
+	if got := totalsOf(sight{view: v}); got.Fresh != 4 || got.Killed != 1 || got.Lost != 1 || got.Missed != 3 || got.MissedJobs != 1 {
+		t.Errorf("totals = %+v", got)
 	}
 }

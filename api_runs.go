@@ -189,13 +189,17 @@ type runDocument struct {
 	Elements  int64    `json:"elements,omitempty"`
 	Count     int64    `json:"occurrences,omitempty"` // that one missed or skipped entry stands for
 	From      string   `json:"from,omitempty"`        // due of the first of them
+
+	Causes     []runCause `json:"causedBy,omitempty"`   // of a dependent run: the runs of its parents
+	MoreCauses int        `json:"moreCauses,omitempty"` // parents that are not named
+	RetryOf    string     `json:"retryOf,omitempty"`
 }
 
 func describeRun(r *Run) runDocument {
 	d := runDocument{ID: r.ID, Kind: r.Kind, State: r.State, Attempt: r.Attempt, Due: msText(r.Due),
 		Queued: msText(r.Queued), Launched: msText(r.Launched), Started: msText(r.Started), Ended: msText(r.Ended),
 		Reason: r.Reason, Exit: r.Exit, Agent: r.Agent, AgentID: r.AgentID, Sandbox: r.Sandbox, Killing: string(r.Killing),
-		Elements: r.Elements, Count: r.Count, From: msText(r.From), Variables: r.Env, By: r.By, Why: r.Why, Instant: msText(r.Backfill)}
+		Elements: r.Elements, Count: r.Count, From: msText(r.From), Variables: r.Env, By: r.By, Why: r.Why, Instant: msText(r.Backfill), RetryOf: r.RetryOf}
 	if r.HasArgs {
 		d.Arguments = &r.Args
 	}
@@ -218,10 +222,10 @@ func msText(ms int64) string {
 	return instant(time.UnixMilli(ms))
 }
 
-func describeRuns(runs []*Run) []runDocument {
+func describeRuns(s sight, runs []*Run) []runDocument {
 	documents := make([]runDocument, 0, len(runs))
 	for _, r := range runs {
-		documents = append(documents, describeRun(r))
+		documents = append(documents, describeSeen(s, r))
 	}
 	return documents
 }
@@ -229,7 +233,8 @@ func describeRuns(runs []*Run) []runDocument {
 // listRuns answers with the runs of a job: the open ones, oldest first, then those that ended, newest first.
 func (a *api) listRuns(c *call) error {
 	name := c.params[0]
-	jv := c.sight().job(name)
+	s := c.sight()
+	jv := s.job(name)
 	if jv == nil {
 		return missing("job", name)
 	}
@@ -239,7 +244,7 @@ func (a *api) listRuns(c *call) error {
 		Missed  int64         `json:"missed"`
 		Open    []runDocument `json:"open"`
 		History []runDocument `json:"history"`
-	}{name, jv.problem, jv.missed, describeRuns(jv.runs), describeRuns(jv.history)})
+	}{name, jv.problem, jv.missed, describeRuns(s, jv.runs), describeRuns(s, jv.history)})
 }
 
 // explainQueued answers with why the waiting runs of a job wait.
@@ -366,31 +371,12 @@ const outputChunk = 256 << 10
 // default everything. A negative offset counts from the end.
 func (a *api) showOutput(file string) func(*call) error {
 	return func(c *call) error {
-		offset, err := c.number("offset", 64, 0)
+		run, offset, length, err := outputWanted(c)
 		if err != nil {
 			return err
-		}
-		length, err := c.number("length", 64, 1<<62)
-		if err != nil {
-			return err
-		}
-		if length < 0 {
-			return refuse("length: %d is negative", length)
-		}
-		run := findRun(c.sight(), c.params[0])
-		if run == nil {
-			if run, err = c.archivedRun(c.params[0]); err != nil {
-				return err
-			}
-		}
-		if run == nil {
-			return missing("run", c.params[0])
 		}
 		if a.options.output == nil {
 			return missing(file+" of run", run.ID)
-		}
-		if !c.share.grow(7 * outputChunk) {
-			return errNoRoom
 		}
 		piece, err := a.options.output(run, file, offset, int(min(length, outputChunk)))
 		if errors.Is(err, errNotFound) {
@@ -403,13 +389,70 @@ func (a *api) showOutput(file string) func(*call) error {
 			offset = max(0, piece.size+offset)
 		}
 		length = max(0, min(length, piece.size-offset))
-		h := c.w.Header()
-		h.Set("Content-Type", "text/plain; charset=utf-8")
-		h.Set("X-Content-Type-Options", "nosniff") // a job may write HTML
-		h.Set("X-Chronos-Size", strconv.FormatInt(piece.size, 10))
-		h.Set("X-Chronos-Next", strconv.FormatInt(offset+length, 10))
+		describeOutput(c, piece.size, offset+length)
 		return a.copyOutput(c, run, file, piece, offset, length)
 	}
+}
+
+// outputWanted returns which part of which run's output a call is about.
+func outputWanted(c *call) (run *Run, offset, length int64, err error) {
+	if offset, err = c.number("offset", 64, 0); err != nil {
+		return nil, 0, 0, err
+	}
+	if length, err = c.number("length", 64, 1<<62); err != nil {
+		return nil, 0, 0, err
+	}
+	if length < 0 {
+		return nil, 0, 0, refuse("length: %d is negative", length)
+	}
+	if run = findRun(c.sight(), c.params[0]); run == nil {
+		if run, err = archivedRunOf(c, c.params[0]); err != nil {
+			return nil, 0, 0, err
+		}
+	}
+	if run == nil {
+		return nil, 0, 0, missing("run", c.params[0])
+	}
+	if !c.share.grow(7 * outputChunk) {
+		return nil, 0, 0, errNoRoom
+	}
+	return run, offset, length, nil
+}
+
+// describeOutput sets the headers of an answer with output.
+func describeOutput(c *call, size, next int64) {
+	h := c.w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff") // a job may write HTML
+	h.Set("X-Chronos-Size", strconv.FormatInt(size, 10))
+	h.Set("X-Chronos-Next", strconv.FormatInt(next, 10))
+}
+
+// showMerged answers with both outputs of a run in the order in which they were written, as far as that is known. An answer
+// may end before length bytes: X-Chronos-Next tells where to go on, and X-Chronos-Stderr which bytes of it are from stderr.
+func (a *api) showMerged(c *call) error {
+	run, offset, length, err := outputWanted(c)
+	if err != nil {
+		return err
+	}
+	if a.options.merged == nil {
+		return &httpError{status: http.StatusNotFound, text: "in which order stdout and stderr were written is known only of runs on Chronos' own machine (--master local)"}
+	}
+	piece, err := a.options.merged(run, offset, int(min(length, outputChunk)))
+	if errors.Is(err, errNotFound) {
+		return &httpError{status: http.StatusNotFound, text: "in which order stdout and stderr were written is not known of this run"}
+	}
+	if err != nil {
+		return &httpError{status: http.StatusBadGateway, text: "cannot read the output: " + err.Error()}
+	}
+	describeOutput(c, piece.size, piece.next)
+	stretches := make([]string, 0, len(piece.stderr))
+	for _, s := range piece.stderr {
+		stretches = append(stretches, fmt.Sprintf("%d-%d", s[0], s[1]))
+	}
+	c.w.Header().Set("X-Chronos-Stderr", strings.Join(stretches, ","))
+	c.w.Write(piece.text)
+	return nil
 }
 
 // copyOutput writes n bytes of a run's output from offset on, beginning with a piece already read. In place
@@ -419,7 +462,7 @@ func (a *api) copyOutput(c *call, run *Run, file string, piece outputPiece, offs
 		text, covered := piece.text, int64(len(piece.text))
 		if piece.gap > 0 {
 			covered = piece.gap
-			text = fmt.Appendf(nil, "\n[%d bytes were left out here]\n", min(covered, n))
+			text = leftOut(min(covered, n))
 		} else if covered > n {
 			text = text[:n]
 		}

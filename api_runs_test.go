@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -286,6 +287,36 @@ func TestOutputWithAGap(t *testing.T) {
 		if got := bodyOf(t, res); got != tt.want || res.Header.Get("X-Chronos-Next") != tt.next || res.Header.Get("X-Chronos-Size") != "1000008" {
 			t.Errorf("stdout%s = %q, next %s, size %s, want %q, %s", tt.query, got, res.Header.Get("X-Chronos-Next"), res.Header.Get("X-Chronos-Size"), tt.want, tt.next)
 		}
+	}
+}
+
+func TestMergedOutputOfARun(t *testing.T) {
+	t.Parallel()
+	sch := testScheduler(t)
+	o := leading(sch)
+	var asked string
+	o.merged = func(_ *Run, offset int64, limit int) (mergedPiece, error) {
+		if asked = fmt.Sprint(offset, limit); offset == 404 {
+			return mergedPiece{}, errNotFound
+		}
+		return mergedPiece{text: []byte("a\nb\nc\n"), stderr: [][2]int{{0, 2}, {4, 6}}, next: 16, size: 99}, nil
+	}
+	s := newAPI(o)
+	do := func(r string) *http.Response { return send(t, s, r) }
+	given(t, do, jobA)
+	do("PUT /scheduler/job/a")
+	path := "/scheduler/run/" + openRuns(t, do("GET /scheduler/runs/a"))[0].ID + "/merged"
+	res := do("GET " + path + "?offset=10&length=50")
+	h := res.Header
+	if got := bodyOf(t, res); got != "a\nb\nc\n" || asked != "10 50" || h.Get("X-Chronos-Stderr") != "0-2,4-6" || h.Get("X-Chronos-Next") != "16" || h.Get("X-Chronos-Size") != "99" {
+		t.Errorf("%q with %v, asked for %s", got, h, asked)
+	}
+	if res := do("GET " + path + "?offset=404"); res.StatusCode != 404 || !strings.Contains(bodyOf(t, res), "not known of this run") {
+		t.Errorf("without an order: %d", res.StatusCode)
+	}
+	s.options.merged = nil // another cluster
+	if res := do("GET " + path); res.StatusCode != 404 || !strings.Contains(bodyOf(t, res), "--master local") {
+		t.Errorf("of another cluster: %d", res.StatusCode)
 	}
 }
 

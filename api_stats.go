@@ -84,7 +84,7 @@ func (a *api) percentiles(c *call) error {
 		}
 	}
 	slices.Reverse(list)
-	slices.SortStableFunc(list, func(a, b entry) int { return cmp.Compare(b.Time, a.Time) })
+	sortStable(list, func(a, b entry) int { return cmp.Compare(b.Time, a.Time) })
 	b := c.long(typeJSON)
 	if writeList(b, slices.Values(list), func(e entry) []byte { return encode(e) }) == nil {
 		b.Flush()

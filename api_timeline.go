@@ -272,7 +272,7 @@ func (a *api) listAllRuns(c *call) error {
 		return err
 	}
 	jobs := slices.Collect(matching(c))
-	p, err := c.past()
+	p, err := pastOf(c)
 	if err != nil {
 		return err
 	}

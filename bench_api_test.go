@@ -48,3 +48,50 @@ func BenchmarkOverview(b *testing.B) {
 		b.SetBytes(int64(len(bodyOf(b, res))))
 	}
 }
+
+// A search among 100,000 jobs. The goal is 2 ms.
+func BenchmarkSearch(b *testing.B) {
+	v := newView()
+	for chunk := range 100 {
+		var change viewChange
+		for i := range 1000 {
+			n := chunk*1000 + i
+			change.set = append(change.set, &jobView{lists: &lists{}, job: &Job{Name: fmt.Sprintf("job-%06d", n), Command: fmt.Sprintf("/usr/local/bin/backup --target %d --quiet", n)}})
+		}
+		v = v.with([]viewChange{change})
+	}
+	for _, c := range []struct {
+		name string
+		searched
+		offset int
+	}{
+		{"name", searched{name: "job-099999"}, 0},
+		{"command", searched{command: "target 77777 "}, 0},
+		{"any", searched{name: "none of these", anywhere: "88888"}, 0},
+		{"nothing", searched{name: "none of these"}, 0},
+		{"common", searched{command: "backup"}, 0},
+		{"last page of all", searched{command: "backup"}, 99_990},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				n := 0
+				for range v.search(c.searched) {
+					if n++; n >= c.offset+10 {
+						break
+					}
+				}
+			}
+		})
+	}
+	b.Run("the first of all", func(b *testing.B) {
+		for b.Loop() {
+			again := *v
+			again.chunks = nil
+			for _, c := range v.chunks {
+				again.chunks = append(again.chunks, &viewChunk{c.jobs, new(chunkPieces)})
+			}
+			for range again.search(searched{name: "none of these"}) {
+			}
+		}
+	})
+}

@@ -165,7 +165,9 @@ func (c *quietCluster) lateness() []time.Duration {
 // startTerm runs a scheduler in real time until stop is called.
 func startTerm(b *testing.B, st store, cl cluster) (s *scheduler, stop func()) {
 	b.Helper()
-	s = newScheduler(testConfig(), st, cl, slog.New(slog.DiscardHandler))
+	cfg := testConfig()
+	cfg.archive = archiveBounds{runs: 500_000, size: 32 << 20, age: 400 * 24 * time.Hour.Milliseconds()} // as by default
+	s = newScheduler(cfg, st, cl, slog.New(slog.DiscardHandler))
 	if err := s.load(b.Context()); err != nil {
 		b.Fatal(err)
 	}
@@ -371,7 +373,7 @@ func BenchmarkIdle(b *testing.B) {
 	for _, c := range cases {
 		b.Run(c.name, func(b *testing.B) {
 			dir := b.TempDir()
-			fillDir(b, dir, held, c.schedule)
+			fillDir(b, dir, held, func(i int) string { return benchJob(i, c.schedule(i)) }, giveHistory)
 			var load, heap, terms float64
 			for b.Loop() {
 				before := liveHeap()
@@ -399,8 +401,67 @@ func BenchmarkIdle(b *testing.B) {
 	}
 }
 
-// fillDir leaves a file store with jobs and their history in dir.
-func fillDir(b *testing.B, dir string, n int, schedule func(i int) string) {
+// A leader that holds very many jobs on the file store, without history: what its start takes, how much memory each job, how long
+// creating one more and how much of a core idling. In the chain each job is the parent of the next one.
+func BenchmarkHeld(b *testing.B) {
+	far := func(i int) string { return benchJob(i, every(time.Now().Add(30*24*time.Hour), "P1D")) }
+	chain := func(i int) string {
+		if i == 0 {
+			return far(i)
+		}
+		return fmt.Sprintf(`{"name":"job-%06d","command":"/usr/local/bin/backup --target %d --quiet","owner":"ops@example.com",`+
+			`"description":"copies what has changed since yesterday","cpus":0.1,"mem":128,"parents":["job-%06d"]}`, i, i, i-1)
+	}
+	for _, c := range []struct {
+		name     string
+		held     int
+		document func(i int) string
+	}{{"flat", 100_000, far}, {"chain", 100_000, chain}, {"flat", 1_000_000, far}} {
+		b.Run(fmt.Sprint(c.name, "=", c.held), func(b *testing.B) {
+			dir := b.TempDir()
+			fillDir(b, dir, c.held, c.document, nil)
+			b.ResetTimer()
+			var took, busy, idle time.Duration
+			var creates []time.Duration
+			var heap float64
+			const watched = 5 * time.Second
+			for b.Loop() {
+				before, cpu, start := liveHeap(), processCPU(b), time.Now()
+				st, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+				if err != nil {
+					b.Fatal(err)
+				}
+				s, stop := startTerm(b, st, newQuietCluster(true))
+				if err := s.do(b.Context(), func() error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+				took, busy = took+time.Since(start), busy+processCPU(b)-cpu
+				heap = float64(liveHeap()-before) / float64(c.held)
+				api := newAPI(leading(s))
+				for i := range 500 {
+					start := time.Now()
+					send(b, api, post("/scheduler/iso8601", far(c.held+i)))
+					creates = append(creates, time.Since(start))
+				}
+				runtime.GC()
+				cpu = processCPU(b)
+				time.Sleep(watched)
+				idle += processCPU(b) - cpu
+				stop()
+				st.Close()
+			}
+			b.ReportMetric(took.Seconds()/float64(b.N), "start-s")
+			b.ReportMetric(busy.Seconds()/float64(b.N), "start-cpu-s")
+			b.ReportMetric(heap, "B/job")
+			b.ReportMetric(100*idle.Seconds()/watched.Seconds()/float64(b.N), "idle-%core")
+			reportTimes(b, "create", creates)
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// fillDir leaves a file store with jobs in dir, after what is done to the scheduler that holds them.
+func fillDir(b *testing.B, dir string, n int, document func(i int) string, do func(*testing.B, *scheduler)) {
 	b.Helper()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		b.Fatal(err)
@@ -410,10 +471,56 @@ func fillDir(b *testing.B, dir string, n int, schedule func(i int) string) {
 		b.Fatal(err)
 	}
 	s, stop := startTerm(b, st, newQuietCluster(false))
-	hold(b, s, n, func(i int) string { return benchJob(i, schedule(i)) })
-	giveHistory(b, s)
+	hold(b, s, n, document)
+	if do != nil {
+		do(b, s)
+	}
 	stop()
 	if err := st.Close(); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// The end of a run in the scheduler's loop, up to what is handed to the writer, with an archive that holds so many runs, or none.
+func BenchmarkEndOfRun(b *testing.B) {
+	for _, archived := range []int{-1, 0, 500_000} {
+		b.Run(fmt.Sprint("archived=", archived), func(b *testing.B) {
+			cfg := testConfig()
+			if archived >= 0 {
+				cfg.archive = archiveBounds{runs: max(1, int64(archived)), size: 1 << 40, age: 1 << 60}
+			}
+			s := newScheduler(cfg, newMemStore(), newQuietCluster(false), slog.New(slog.DiscardHandler))
+			for n := range archived / segmentRuns {
+				s.archive.segments = append(s.archive.segments, segment{first: int64(n)*segmentRuns + 1, last: int64(n+1) * segmentRuns, runs: segmentRuns})
+				s.archive.last, s.archive.upTo, s.archive.settled = int64(n+1)*segmentRuns, int64(n+1)*segmentRuns, int64(n+1)*segmentRuns
+			}
+			entries := make([]*entry, 1000)
+			for i := range entries {
+				j, err := decodeJob([]byte(benchJob(i, every(time.Now(), "PT1H"))), cfg.defaults, dialect2, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				entries[i] = s.newEntry(j)
+			}
+			n, size, largest := int64(0), 0, 0
+			for b.Loop() {
+				n++
+				e := entries[n%int64(len(entries))]
+				due := n * 1000
+				s.addHistory(e, &Run{
+					ID: runID(due, 0, e.job.Name, ""), Job: e.job.Name, Kind: kindScheduled, Due: due, State: runFinished,
+					AgentID: "4d0c1f3e-0000-4000-8000-5c2b9a000001-S17", Agent: "agent-17.example.com", Reason: "Command exited with status 0",
+					Queued: due + 2, Launched: due + 9, Started: due + 500, Ended: due + 61_000,
+				})
+				s.touch(e)
+				s.seal()
+				for _, c := range s.writer.waiting {
+					size, largest = size+c.size, max(largest, c.size)
+				}
+				s.writer.waiting, s.writer.size = s.writer.waiting[:0], 0
+			}
+			b.ReportMetric(float64(size)/float64(n), "stored-B/run")
+			b.ReportMetric(float64(largest), "largest-change-B")
+		})
 	}
 }

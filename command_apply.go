@@ -239,7 +239,7 @@ func exportCommand(fs *flag.FlagSet) func(context.Context, *invocation) error {
 func exportFiles(jobs value, form string) (map[string][]byte, error) {
 	documents := jobs.elements()
 	nameOf := func(v value) string { return v.object().get("name").text() }
-	slices.SortFunc(documents, func(a, b value) int { return strings.Compare(nameOf(a), nameOf(b)) })
+	sortStable(documents, func(a, b value) int { return strings.Compare(nameOf(a), nameOf(b)) })
 	files := map[string][]byte{}
 	taken := map[string]bool{}
 	for _, d := range documents {

@@ -306,7 +306,9 @@ func (d *dryRun) moved(s *scheduler) []string {
 func differences(s *scheduler, records map[string][]byte) []string {
 	var found []string
 	add := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
-	for _, r := range slices.SortedFunc(slices.Values(s.invalid), func(a, b invalidRecord) int { return strings.Compare(a.key, b.key) }) {
+	invalid := slices.Clone(s.invalid)
+	sortStable(invalid, func(a, b invalidRecord) int { return strings.Compare(a.key, b.key) })
+	for _, r := range invalid {
 		add("record %q can't be used and would be kept as it is: %s", r.key, r.reason)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 )
@@ -88,7 +87,7 @@ func busiest(jobs []jobRow, most int) []jobRow {
 		}
 		return j.Next
 	}
-	slices.SortStableFunc(jobs, func(a, b jobRow) int {
+	sortStable(jobs, func(a, b jobRow) int {
 		switch x, y := rank(a), rank(b); {
 		case x < y:
 			return -1

@@ -305,7 +305,7 @@ func nextCommand(fs *flag.FlagSet) func(context.Context, *invocation) error {
 			return err
 		}
 		due := slices.DeleteFunc(o.Jobs, func(j jobRow) bool { return j.Next == 0 || j.Disabled })
-		slices.SortStableFunc(due, func(a, b jobRow) int { return cmp.Compare(a.Next, b.Next) })
+		sortStable(due, func(a, b jobRow) int { return cmp.Compare(a.Next, b.Next) })
 		due = due[:min(len(due), *count)]
 		if *asJSON {
 			return c.out.printJSON(due)

@@ -82,7 +82,7 @@ func runsCommand(fs *flag.FlagSet) func(context.Context, *invocation) error {
 				list = append(list, namedRun{j.Name, r})
 			}
 		}
-		slices.SortStableFunc(list, func(a, b namedRun) int { return cmp.Compare(b.Due, a.Due) })
+		sortStable(list, func(a, b namedRun) int { return cmp.Compare(b.Due, a.Due) })
 		if *asJSON {
 			return c.out.printJSON(list)
 		}

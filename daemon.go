@@ -285,6 +285,11 @@ func (d *daemon) hooks() hooks {
 func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.LevelVar) apiOptions {
 	f := d.flags
 	host := f.advertisedHost(environ)
+	doing := &health{
+		exposed: d.exposed(), users: d.usersFile(), vault: d.vault,
+		seat: d.seat, watchdog: d.watchdog, notifier: d.notifier, cassandra: d.cassandra, mesos: d.mesos, pods: d.pods, cluster: d.observed,
+		zookeeper: d.store == nil, state: d.stateProblems, connected: func() bool { return d.metrics.zkConnected.value() == 1 },
+	}
 	o := apiOptions{
 		serverOptions: serverOptions{
 			current: d.seat.current, leader: d.seat.known, changed: d.seat.changed, locate: d.seat.locate, obstacle: d.leader.obstacle,
@@ -298,14 +303,11 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 					d.metrics.forwardErrors.inc()
 				}
 			},
-			local: map[string]http.Handler{"/health": &health{
-				exposed: d.exposed(), users: d.usersFile(), vault: d.vault,
-				seat: d.seat, watchdog: d.watchdog, notifier: d.notifier, cassandra: d.cassandra, mesos: d.mesos, pods: d.pods, cluster: d.observed,
-				zookeeper: d.store == nil, state: d.stateProblems, connected: func() bool { return d.metrics.zkConnected.value() == 1 },
-			}},
+			local: map[string]http.Handler{"/health": doing},
 		},
 		defaults: f.jobDefaults(), history: f.jobHistoryLimit, resourceCall: d.metrics.resourceCall,
-		members: d.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos", doubts: d.vault.warnings,
+		members: d.seat.instances, storeName: "ZooKeeper", clusterName: "Mesos", doubts: d.vault.warnings, notifier: d.notifier,
+		health: func() any { report, _ := doing.report(time.Now()); return report },
 	}
 	if d.store != nil {
 		o.storeName = "local files"
@@ -319,8 +321,11 @@ func (d *daemon) apiOptions(environ func(string) (string, bool), level *slog.Lev
 		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			return d.local.output(r.ID, name, offset, limit)
 		}
+		o.merged = func(r *Run, offset int64, limit int) (mergedPiece, error) {
+			return d.local.merged(r.ID, r.Ended != 0, offset, limit)
+		}
 	case d.pods != nil:
-		o.clusterName, o.accepts = "Kubernetes", d.pods.accepts
+		o.clusterName, o.accepts, o.nodes = "Kubernetes", d.pods.accepts, d.pods.clusterNodes
 		o.output = func(r *Run, name string, offset int64, limit int) (outputPiece, error) {
 			return d.pods.output(r.ID, name, offset, limit)
 		}

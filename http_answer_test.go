@@ -136,7 +136,7 @@ func (s *scheduler) stock(t *testing.T, jobs int) {
 	var shown viewChange
 	for i := range jobs {
 		j := &Job{Name: fmt.Sprintf("job-%04d", i), Command: rand.Text() + rand.Text(), Schedule: "R/2090-01-01T00:00:00Z/P1D"}
-		jv := &jobView{job: j, lists: new(lists)}
+		jv := &jobView{job: j, lists: &lists{}}
 		if i == 0 {
 			j.Name = "many"
 			for n := range 1000 {

@@ -44,6 +44,20 @@ func (s sight) all() iter.Seq[*jobView] {
 	}
 }
 
+// search yields those that match in the order of their creation.
+func (s sight) search(t searched) iter.Seq[*jobView] {
+	if s.whole() {
+		return s.view.search(t)
+	}
+	return func(yield func(*jobView) bool) {
+		for j := range s.view.search(t) {
+			if s.sees(j) && !yield(j) {
+				return
+			}
+		}
+	}
+}
+
 // len is at least the number of jobs that are shown.
 func (s sight) len() int { return s.view.len() }
 
@@ -53,6 +67,11 @@ func (s sight) job(name string) *jobView {
 		return j
 	}
 	return nil
+}
+
+// seen returns those of the jobs that are shown.
+func (s sight) seen(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return s.job(name) == nil })
 }
 
 // edges yields the dependencies between jobs that are shown.

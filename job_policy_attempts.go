@@ -105,7 +105,7 @@ var labelsKey = policyKey{name: "labels", kind: "object of texts: at most 32, ke
 			}
 			p.Labels = append(p.Labels, Label{m.key, text})
 		}
-		slices.SortFunc(p.Labels, func(a, b Label) int { return strings.Compare(a.Key, b.Key) })
+		sortStable(p.Labels, func(a, b Label) int { return strings.Compare(a.Key, b.Key) })
 		return nil
 	},
 	text: func(p *Policy) []byte {

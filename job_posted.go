@@ -44,7 +44,7 @@ func (j *Job) differences(next *Job) (all []keyChange) {
 			all = append(all, keyChange{Key: key})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b keyChange) int { return bytes.Compare([]byte(a.Key), []byte(b.Key)) })
+	sortStable(all, func(a, b keyChange) int { return bytes.Compare([]byte(a.Key), []byte(b.Key)) })
 	return all
 }
 

@@ -45,6 +45,7 @@ type kubeCluster struct {
 	mu      sync.Mutex
 	session *kubeSession // nil while there is no subscription
 	current atomic.Pointer[kubeHealth]
+	nodes   atomic.Pointer[[]*nodeObject] // as last heard of, nil if they are not known
 }
 
 // kubeHealth is the state of the connection, for the API and metrics.

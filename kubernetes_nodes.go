@@ -18,6 +18,25 @@ func nodeLabelOf(attribute string) string {
 	return attribute
 }
 
+// clusterNodes are the nodes as the leader's session has heard of them last, none if the role may not list nodes.
+func (k *kubeCluster) clusterNodes() []clusterNode {
+	known := k.nodes.Load()
+	if known == nil {
+		return nil
+	}
+	list := make([]clusterNode, 0, len(*known))
+	for _, n := range *known {
+		offers := map[string]string{}
+		for _, kind := range []string{"cpu", "memory", "ephemeral-storage", "pods"} {
+			if amount := n.Status.Allocatable[kind]; amount != "" {
+				offers[kind] = amount
+			}
+		}
+		list = append(list, clusterNode{Name: n.Metadata.Name, Labels: n.Metadata.Labels, Offers: offers, Away: n.away()})
+	}
+	return list
+}
+
 // extraOf is what the job of a task says to Kubernetes beside the task. It fails if no node would do.
 func (s *kubeSession) extraOf(task string) (podExtra, error) {
 	if s.k.job == nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -272,14 +271,10 @@ func (o *podOptions) fetch(spec, container jsonObject, task *mesos.TaskInfo) err
 	if o.fetchImage == "" {
 		return errNoFetchImage
 	}
-	list, err := json.Marshal(uris)
-	if err != nil {
-		return err
-	}
 	mount := jsonObject{"name": "chronos-sandbox", "mountPath": sandboxPath}
 	init := jsonObject{
 		"name": fetchContainer, "image": o.fetchImage, "args": []any{fetchWord, sandboxPath}, "workingDir": sandboxPath,
-		"env":                      []any{jsonObject{"name": fetchVariable, "value": literally(string(list))}},
+		"env":                      []any{jsonObject{"name": fetchVariable, "value": literally(fetchList(uris))}},
 		"volumeMounts":             []any{mount},
 		"terminationMessagePolicy": "FallbackToLogsOnError",
 	}

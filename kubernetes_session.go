@@ -486,6 +486,8 @@ func (s *kubeSession) heardNode(n *nodeObject, deleted bool) {
 // nodesChanged reports the tasks for which that makes a difference.
 func (s *kubeSession) nodesChanged() {
 	s.matches = nil
+	nodes := slices.Collect(maps.Values(s.nodes))
+	s.k.nodes.Store(&nodes)
 	for _, name := range slices.Sorted(maps.Keys(s.pods)) {
 		s.tell(s.pods[name])
 		s.moved(s.pods[name])

@@ -269,7 +269,10 @@ type nodeObject struct {
 		Name   string
 		Labels map[string]string
 	}
-	Status struct{ Conditions []podCondition }
+	Status struct {
+		Conditions  []podCondition
+		Allocatable map[string]string
+	}
 }
 
 // away reports whether the node has not been heard of for some time.

@@ -175,7 +175,7 @@ func (a *runArchive) count() error {
 			}
 		}
 	}
-	slices.SortFunc(order, func(a, b dated) int { return cmp.Compare(a.at, b.at) })
+	sortStable(order, func(a, b dated) int { return cmp.Compare(a.at, b.at) })
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.jobs, a.total, a.order = jobs, total, nil

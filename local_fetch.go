@@ -6,7 +6,6 @@ import (
 	"compress/bzip2"
 	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -70,9 +69,9 @@ func (f *fetcher) fetch(ctx context.Context, uri mesos.CommandInfo_URI) error {
 // runFetch is the program behind fetchWord: it fetches into a directory what the environment says, for a task that
 // starts there afterwards. What goes wrong is for whoever asks why the task has not started.
 func runFetch(ctx context.Context, dir, list string) error {
-	var uris []mesos.CommandInfo_URI
-	if err := json.Unmarshal([]byte(list), &uris); err != nil {
-		return fmt.Errorf("read %s: %w", fetchVariable, err)
+	uris, err := parseFetchList(list)
+	if err != nil {
+		return err
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {

@@ -67,7 +67,7 @@ type keeper struct {
 	slots   chan struct{} // one for each run that may be at work with files at a time, so that threads suffice
 
 	mu      sync.Mutex
-	cutting bool                // the outputs of kept are being bounded
+	watches bool                // the outputs of kept are being watched
 	kept    map[string]*keptRun // locked, by the name of their directory
 	started map[int]*program    // and not yet forgotten, by process id
 }
@@ -220,9 +220,9 @@ func (k *keeper) claim(q keepRequest, r *keptRun) error {
 func (k *keeper) hold(name string, r *keptRun) {
 	k.mu.Lock()
 	k.kept[name] = r
-	if r.outputs > 0 && !k.cutting {
-		k.cutting = true
-		go k.cutOutputs()
+	if !k.watches {
+		k.watches = true
+		go k.watchOutputs()
 	}
 	k.mu.Unlock()
 	// If this fails, nobody can reach us: then a kill has an effect only before the start.
@@ -230,21 +230,36 @@ func (k *keeper) hold(name string, r *keptRun) {
 	go r.hear()
 }
 
-// cutOutputs keeps the outputs of all runs within their bounds for as long as there are any.
-func (k *keeper) cutOutputs() {
+// watchOutputs keeps the outputs of all runs within their bounds, and notes in which order they grow, for as long as there are any.
+func (k *keeper) watchOutputs() {
 	for {
-		time.Sleep(outputPace)
+		time.Sleep(k.pace())
 		k.mu.Lock()
 		if len(k.kept) == 0 {
-			k.cutting = false
+			k.watches = false
 			k.mu.Unlock()
 			return
 		}
 		for _, r := range k.kept {
-			r.cutOutputs()
+			if r.ready.Load() {
+				r.markOutputs(false)
+				r.cutOutputs()
+			}
 		}
 		k.mu.Unlock()
 	}
+}
+
+// pace is how long to wait before the outputs are looked at again.
+func (k *keeper) pace() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range k.kept {
+		if time.Since(r.held) < young {
+			return youngPace
+		}
+	}
+	return outputPace
 }
 
 // let gives a run up.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -62,15 +63,14 @@ const maxOutput = 1 << 20
 // counts from the end. errNotFound means that there is no such run or name.
 func (l *localCluster) output(id, name string, offset int64, limit int) (outputPiece, error) {
 	none := outputPiece{}
-	if name != "stdout" && name != "stderr" {
+	if !slices.Contains(outputs[:], name) {
 		return none, fmt.Errorf("output %q: %w", name, errNotFound)
 	}
 	box, ok := l.find(id)
 	if !ok {
 		return none, fmt.Errorf("run %q: %w", id, errNotFound)
 	}
-	// A run may be able to put something else there; only plain files are read.
-	f, err := os.OpenFile(box.path(name), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, size, err := openPlain(box.path(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return none, fmt.Errorf("run %q: %s: %w", id, name, errNotFound)
 	}
@@ -78,29 +78,50 @@ func (l *localCluster) output(id, name string, offset int64, limit int) (outputP
 		return none, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return none, err
-	}
-	if !info.Mode().IsRegular() {
-		return none, fmt.Errorf("%s is not a plain file", f.Name())
-	}
-	piece := outputPiece{size: info.Size()}
 	if offset < 0 {
-		offset = max(0, piece.size+offset)
+		offset = max(0, size+offset)
 	}
-	most := max(0, min(int64(limit), maxOutput, piece.size-offset))
+	return readPiece(f, size, offset, limit)
+}
+
+// openPlain opens a file of a run, and returns how long it is. A run may be able to put something else there; only plain files are read.
+func openPlain(path string) (*os.File, int64, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a plain file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}
+
+// readPiece reads a file of some size from offset on, up to the next hole.
+func readPiece(f *os.File, size, offset int64, limit int) (outputPiece, error) {
+	piece := outputPiece{size: size}
+	most := max(0, min(int64(limit), maxOutput, size-offset))
 	if most == 0 {
 		return piece, nil
 	}
-	if piece.gap = nextData(f, offset, piece.size) - offset; piece.gap > 0 {
+	if piece.gap = nextData(f, offset, size) - offset; piece.gap > 0 {
 		return piece, nil
 	}
-	piece.text = make([]byte, min(most, nextGap(f, offset, piece.size)-offset))
-	n, err := f.ReadAt(piece.text, offset)
+	piece.text = make([]byte, min(most, nextGap(f, offset, size)-offset))
+	n, err := readAt(f, piece.text, offset)
+	piece.text = piece.text[:n]
+	return piece, err
+}
+
+// readAt reads what there is; that it is less is no error.
+func readAt(f *os.File, text []byte, offset int64) (int, error) {
+	n, err := f.ReadAt(text, offset)
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	piece.text = piece.text[:n]
-	return piece, err
+	return n, err
 }

@@ -293,6 +293,9 @@ type keptRun struct {
 	task           *mesos.TaskInfo
 	lock           *os.File
 	stdout, stderr *os.File
+	order          outputOrder   // in which they grow
+	held           time.Time     // since when
+	ready          atomic.Bool   // the outputs are open
 	status         *os.File      // what will be it
 	alive          *os.File      // what observers wait on, if there are any; belongs to the keeper
 	told           chan struct{} // holds a token when the file kill may be there
@@ -304,6 +307,7 @@ type keptRun struct {
 func newKeptRun(box sandbox, q keepRequest) *keptRun {
 	return &keptRun{
 		box: box, epoch: q.Epoch, outputs: q.Output, group: q.Group, limits: q.runLimits,
+		order: outputOrder{path: box.path("order"), most: maxMarks}, held: time.Now(),
 		told: make(chan struct{}, 1), kills: make(chan time.Duration), over: make(chan struct{}),
 	}
 }
@@ -361,6 +365,7 @@ func (r *keptRun) prepare(task []byte) (err error) {
 	if r.stderr, err = openOutput(r.box.path("stderr")); err != nil {
 		return err
 	}
+	r.ready.Store(true)
 	r.status, err = r.box.reserve(expectedStatus{Group: r.group})
 	return err
 }
@@ -483,6 +488,7 @@ func startFailed(err error) runStatus {
 
 // settle records how the run ended.
 func (r *keptRun) settle(st runStatus) *runStatus {
+	r.markOutputs(true)
 	r.cutOutputs()
 	if err := r.box.settleIn(r.status, st); err != nil {
 		fmt.Fprintf(r.stderr, "chronos: record the end of the run: %v\n", err)

@@ -30,6 +30,7 @@ import (
 //	kill      exists once a kill was requested; holds the grace period
 //	status    how the run ended, renamed into place
 //	stdout, stderr
+//	order     how long both were at some moments, from which they are merged
 //	work/     the command's working directory, its MESOS_SANDBOX
 //
 // An observer must look in the order claim, lock, status for its

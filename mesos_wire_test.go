@@ -140,7 +140,7 @@ func compareForm(t *testing.T, got sentCall, want mesostest.Item, more []string)
 	if stream := got.header.Get(streamHeader); (stream != "") != (want.Header(streamHeader) != "") {
 		t.Errorf("%s: stream id %q, recorded %q", name, stream, want.Header(streamHeader))
 	}
-	body, err := json.Marshal(got.call)
+	body, err := mesostest.JSON(got.call)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func recordedForms(t *testing.T) map[string][]map[string]bool {
 // type, or among more; and all that every recorded one has.
 func checkForm(t *testing.T, sent sentCall, forms []map[string]bool, more []string) {
 	t.Helper()
-	body, err := json.Marshal(sent.call)
+	body, err := mesostest.JSON(sent.call)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -98,7 +97,7 @@ func (m *metrics) legacyReport(now time.Time) legacyReport {
 }
 
 func sortNamed[T any](list []named[T]) {
-	slices.SortFunc(list, func(a, b named[T]) int { return cmp.Compare(a.name, b.name) })
+	sortStable(list, func(a, b named[T]) int { return cmp.Compare(a.name, b.name) })
 }
 
 // dropwizardJSON keeps the order of keys that Dropwizard 3.1's Jackson module writes.

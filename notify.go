@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -209,11 +210,15 @@ func (n *notifier) describe(e jobEvent) []noticeText {
 }
 
 func (n *notifier) text(subject string, e jobEvent, message string) []noticeText {
-	subject = fmt.Sprintf(subject, e.Job.Name)
+	return []noticeText{n.titled(fmt.Sprintf(subject, e.Job.Name), message)}
+}
+
+// titled is a text whose subject says from which cluster it is.
+func (n *notifier) titled(subject, message string) noticeText {
 	if n.options.ClusterName != "" {
 		subject = "[" + n.options.ClusterName + "] " + subject
 	}
-	return []noticeText{{subject, message}}
+	return noticeText{subject, message}
 }
 
 // lateText reports a late run, while it waits or when it has just started.
@@ -301,6 +306,45 @@ func (n *notifier) status() []notifyStatus {
 	return list
 }
 
+var (
+	errNoChannel = errors.New("there is no such channel")
+	errNoTo      = errors.New("say to whom: a test of this channel needs an address")
+	errTesting   = errors.New("a test of this channel is under way")
+)
+
+// noticeTestTime is how long a test of a channel may take.
+const noticeTestTime = 20 * time.Second
+
+// test sends one notice through a client at once, past those that wait, and returns why it was not delivered. It counts nowhere. For a
+// client that sends to each owner, or to receivers of jobs, to is whom to tell.
+func (n *notifier) test(ctx context.Context, client, to, asker string) error {
+	all := append([]*notifyClient{n.receivers}, n.clients...)
+	i := slices.IndexFunc(all, func(c *notifyClient) bool { return c.name == client })
+	switch {
+	case i < 0:
+		return errNoChannel
+	case all[i].err != nil:
+		return all[i].err
+	case to == "" && (client == clientMail || client == clientReceivers):
+		return errNoTo
+	case !all[i].testing.CompareAndSwap(false, true):
+		return errTesting
+	}
+	c := all[i]
+	defer c.testing.Store(false)
+	ctx, cancel := context.WithTimeout(ctx, noticeTestTime)
+	defer cancel()
+	now := time.Now()
+	text := n.titled("[Chronos] This is a test", fmt.Sprintf("\nSent at '%s' because %s has asked for it. Nothing needs to be done.\n", instant(now), cmp.Or(asker, "somebody")))
+	err := guarded(c.log, "notice", func() error {
+		return c.sender.send(ctx, notice{job: &Job{Name: "test", Owner: to}, owner: to, to: to, kind: "test", subject: text.subject, message: text.message, time: now})
+	})
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("it did not answer within %s", noticeTestTime)
+	}
+	return err
+}
+
 // A notifyClient delivers the notices of one sender, one after another.
 type notifyClient struct {
 	name     string
@@ -311,6 +355,7 @@ type notifyClient struct {
 	queue    chan notice
 	counts   map[noticeResult]*counter
 	options  notifyOptions
+	testing  atomic.Bool // a test is under way
 	dropping atomic.Bool // drops have been logged, and nothing has been delivered since
 
 	failure atomic.Pointer[failure] // nil after a success

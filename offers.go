@@ -141,6 +141,14 @@ type placement struct {
 	token     string // that the task gets for its callback, "" for none
 }
 
+// A clusterNode is a machine of a cluster that places runs itself, in the cluster's own words.
+type clusterNode struct {
+	Name   string
+	Labels map[string]string
+	Offers map[string]string // what it has for runs: kind to amount
+	Away   bool              // it has not been heard of for some time
+}
+
 // refusal says, in words for a person, why a task does not fit an agent's offers.
 type refusal struct {
 	Agent  string `json:"agent"` // host name

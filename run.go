@@ -101,8 +101,37 @@ type Run struct {
 	Late        bool      `json:"late,omitempty"`        // eventLate has been raised
 	Token       string    `json:"token,omitempty"`       // digest of the token that its callback may carry in place of a password
 
+	Causes     []runCause  `json:"causes,omitempty"`     // of a dependent run and of the attempts that follow it: what its parents did
+	MoreCauses int         `json:"moreCauses,omitempty"` // parents that Causes has no room for
+	RetryOf    string      `json:"retryOf,omitempty"`    // id of the attempt before this one
+	Counted    *countedEnd `json:"counted,omitempty"`    // of an ended run whose job has children
+
 	kept rawMembers // what a later version of this program has added
 }
+
+// A runCause is the run of a parent whose end has caused a run.
+type runCause struct {
+	Job string `json:"job"`
+	// Run is its id. It is "" if there was no run, since somebody has marked the job as successful, and if the
+	// parent's history did not go back to it.
+	Run string `json:"run,omitempty"`
+}
+
+// A countedEnd says which success, failure and end of its job the end of a run was, counted as its children count them. It
+// is in the parent's history, so that no child has to store anything for whoever leads to find what its next run follows.
+type countedEnd struct {
+	Success int64 `json:"success,omitempty"` // the job's generation
+	Failure int64 `json:"failure,omitempty"`
+	End     int64 `json:"end,omitempty"`
+}
+
+const (
+	maxCauses     = 20      // parents that a run names,
+	maxCauseBytes = 4 << 10 // in so many bytes
+)
+
+// size is about what the cause takes in a record.
+func (c runCause) size() int { return len(`{"job":,"run":},`) + quotedLen(c.Job) + quotedLen(c.Run) }
 
 // callbackPrefix begins the tokens of runs, and tells them from those of users.
 const callbackPrefix = "chronosrun_"
@@ -120,6 +149,17 @@ type outputPiece struct {
 	text []byte
 	gap  int64 // instead of text: how many bytes from here on were left out when the run wrote them
 	size int64 // of everything written so far
+}
+
+// leftOut is what stands in place of bytes that were left out.
+func leftOut(n int64) []byte { return fmt.Appendf(nil, "\n[%d bytes were left out here]\n", n) }
+
+// A mergedPiece is a part of both outputs of a run, in the order in which they were written.
+type mergedPiece struct {
+	text   []byte
+	stderr [][2]int // stretches of text that were written to stderr
+	next   int64    // the offset of what follows; where something was left out, the text is shorter
+	size   int64    // of everything whose place is known so far
 }
 
 // instant is the one that the run is of, in ms: its due time, or what a backfill says.
@@ -180,7 +220,7 @@ func (r *Run) cell() (state runState, due, late, took int64) {
 // size is about what the run takes in a record, an overestimate rather than an underestimate.
 func (r *Run) size() int {
 	n := 500 + len(r.kept) // for the names and numbers, and members that are not ours
-	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, string(r.Killing), r.Agent, r.AgentID, r.Token, r.By, r.Why} {
+	for _, text := range []string{r.ID, r.Job, r.Args, r.Reason, r.Sandbox, string(r.Killing), r.Agent, r.AgentID, r.Token, r.By, r.Why, r.RetryOf} {
 		n += quotedLen(text)
 	}
 	for _, text := range r.ArgList {
@@ -188,6 +228,9 @@ func (r *Run) size() int {
 	}
 	for _, v := range r.Env {
 		n += quotedLen(v.Name) + quotedLen(v.Value) + len(`{"name":,"value":},`)
+	}
+	for _, c := range r.Causes {
+		n += c.size()
 	}
 	return n
 }

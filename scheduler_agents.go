@@ -2,9 +2,12 @@ package main
 
 import (
 	"container/list"
+	"context"
 	"fmt"
 	"slices"
 	"time"
+
+	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
 
 const (
@@ -131,6 +134,55 @@ func (s *scheduler) suiting(c *class) (ids []string) {
 	}
 	return ids
 }
+
+// A seenAgent is an agent as people are shown it.
+type seenAgent struct {
+	id, host   string
+	attributes []mesos.Attribute
+	offered    resources // in its last offers
+	at         int64     // ms; of the last one
+	held       bool      // they are neither used nor declined
+	silent     int64     // ms; since when it has owed an answer to a launch, 0 if it owes none
+	kept       string    // for what it is kept, or ""
+}
+
+// maxAgents is how many agents people are shown.
+const maxAgents = 500
+
+// seenAgents lists the agents whose offers are held, and those that were seen last, and says whether there are more.
+func (s *scheduler) seenAgents(ctx context.Context) (list []seenAgent, more bool, err error) {
+	err = s.do(ctx, func() error {
+		s.turnLog.note("list agents", "")
+		list, more = s.lookAtAgents()
+		return nil
+	})
+	if err != nil {
+		return nil, false, err // the loop may still be at it
+	}
+	return list, more, nil
+}
+
+func (s *scheduler) lookAtAgents() (list []seenAgent, more bool) {
+	for held, agents := range map[bool][]*agentOffers{true: s.offers.agents, false: s.offers.gone} {
+		for _, a := range agents {
+			if len(list) == maxAgents {
+				return list, true
+			}
+			seen := seenAgent{id: a.id, host: a.hostname, attributes: a.attributes, held: held, silent: s.silentSince(a.id)}
+			for _, o := range a.offers {
+				seen.offered, seen.at = seen.offered.plus(o.free), max(seen.at, o.since.UnixMilli())
+			}
+			if k := s.offers.keptAgent; k != nil && k.agent == a.id {
+				seen.kept = k.why
+			}
+			list = append(list, seen)
+		}
+	}
+	return list, false
+}
+
+// needOf is what a run of a job takes of an agent. It may be called from any goroutine.
+func (s *scheduler) needOf(j *Job) resources { return taskNeed(j, "", s.cfg.task).resources }
 
 // A keptAgent is the agent that is kept for a run that has starved.
 type keptAgent struct {

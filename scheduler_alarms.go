@@ -26,14 +26,14 @@ const (
 // its entry or run says whether it still applies.
 type alarm struct {
 	at    int64 // ms since the epoch
-	kind  timerKind
 	entry *entry
 	run   *openRun
-	index int // in the heap, from 1; 0 while it is not set
+	index int32 // in the heap, from 1; 0 while it is not set
+	kind  timerKind
 }
 
-// set reports whether the alarm is in a heap.
-func (t *alarm) set() bool { return t.index > 0 }
+// set reports whether the alarm is in a heap. One that was never needed is not.
+func (t *alarm) set() bool { return t != nil && t.index > 0 }
 
 // alarms is a heap of alarms by instant.
 type alarms []*alarm
@@ -42,14 +42,14 @@ func (h alarms) Len() int           { return len(h) }
 func (h alarms) Less(i, j int) bool { return h[i].at < h[j].at }
 func (h alarms) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i+1, j+1
+	h[i].index, h[j].index = int32(i+1), int32(j+1)
 }
 
 // Push and Pop serve container/heap.
 func (h *alarms) Push(x any) {
 	t := x.(*alarm)
 	*h = append(*h, t)
-	t.index = len(*h)
+	t.index = int32(len(*h))
 }
 
 func (h *alarms) Pop() any {
@@ -68,13 +68,13 @@ func (h *alarms) move(t *alarm, at int64) {
 		heap.Push(h, t)
 		return
 	}
-	heap.Fix(h, t.index-1)
+	heap.Fix(h, int(t.index-1))
 }
 
 // drop takes a timer out, if it is there.
 func (h *alarms) drop(t *alarm) {
 	if t.set() {
-		heap.Remove(h, t.index-1)
+		heap.Remove(h, int(t.index-1))
 	}
 }
 

@@ -29,13 +29,12 @@ func (s *scheduler) tellSlow(r *openRun) {
 // watchAbsence sets the alarm that tells that the job has not succeeded for too long, or takes it away: while the job is disabled
 // or paused, or nothing of it is to come, nobody waits for a success.
 func (s *scheduler) watchAbsence(e *entry) {
-	e.absence.kind, e.absence.entry = timerAbsence, e
 	limit := e.job.alertWithoutSuccess().Milliseconds()
 	if limit == 0 || e.gone {
 		if e.alert != nil {
 			s.setAlert(e, nil)
 		}
-		s.timers.drop(&e.absence)
+		s.timers.drop(e.absence)
 		return
 	}
 	expected := e.expectsSuccess()
@@ -49,10 +48,13 @@ func (s *scheduler) watchAbsence(e *entry) {
 	}
 	e.expected, e.watched = expected, true
 	if !expected || e.absent() {
-		s.timers.drop(&e.absence)
+		s.timers.drop(e.absence)
 		return
 	}
-	s.timers.move(&e.absence, max(e.alert.Since, e.lastSuccess())+limit)
+	if e.absence == nil {
+		e.absence = &alarm{kind: timerAbsence, entry: e}
+	}
+	s.timers.move(e.absence, max(e.alert.Since, e.lastSuccess())+limit)
 }
 
 // expectsSuccess reports whether a success of the job is to be expected.

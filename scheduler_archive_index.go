@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -11,9 +12,9 @@ import (
 )
 
 const (
-	segmentsAtOnce = 16  // that are read in one visit to the writer
-	segmentsForOne = 256 // that one request reads to learn what the archive holds
-	segmentsHeld   = 32  // whose runs are kept in memory
+	segmentsAtOnce = 16   // that are read in one visit to the writer
+	segmentsForOne = 1024 // that one request reads to learn what the archive holds
+	segmentsHeld   = 32   // whose runs are kept in memory
 )
 
 // A runIndex knows which runs the archive holds, with what a list or a picture of many of them needs. It is filled when somebody first asks, and
@@ -63,13 +64,54 @@ func newRunIndex(w *writer, log *slog.Logger) *runIndex {
 	return &runIndex{writer: w, log: log, turn: make(chan struct{}, 1), have: map[string][]jobKey{}, jobs: map[jobKey][]mark{}}
 }
 
-func markOf(segment string, r *Run) mark {
-	m := mark{due: r.Due, place: r.Number, segment: segment, count: int32(min(r.Count, math.MaxInt32))}
-	number, attempt, _, args, _ := parseRunID(r.ID)
-	m.number, m.attempt, m.args = number, int32(attempt), args
-	_, _, m.late, m.took = r.cell()
-	m.state, m.kind = uint8(max(0, slices.Index(markStates, r.State))), uint8(max(0, slices.Index(markKinds, r.Kind)))
-	return m
+// A segmentIndex is the first part of a segment: what lists and pictures need of its runs.
+type segmentIndex struct {
+	Jobs []indexedJob `json:"jobs"`
+}
+
+// An indexedJob is one job in it. A row of marks is a run: due, number less due, attempt, late, duration, place, count, state, kind,
+// and which of the arguments. A later version may append to it.
+type indexedJob struct {
+	Name  string    `json:"name"`
+	Seq   int64     `json:"seq"`
+	Args  []string  `json:"args"`
+	Marks [][]int64 `json:"marks"`
+}
+
+const markFields = 10
+
+func indexJob(name string, seq int64, runs []*Run) indexedJob {
+	j := indexedJob{Name: name, Seq: seq, Args: []string{}, Marks: make([][]int64, 0, len(runs))}
+	for _, r := range runs {
+		number, attempt, _, args, _ := parseRunID(r.ID)
+		at := slices.Index(j.Args, args)
+		if at < 0 {
+			at = len(j.Args)
+			j.Args = append(j.Args, args)
+		}
+		_, due, late, took := r.cell()
+		j.Marks = append(j.Marks, []int64{due, number - due, int64(attempt), late, took, r.Number, min(r.Count, math.MaxInt32),
+			int64(max(0, slices.Index(markStates, r.State))), int64(max(0, slices.Index(markKinds, r.Kind))), int64(at)})
+	}
+	return j
+}
+
+// marks are the runs of a job in a segment. Rows that can't be right are left out.
+func (j indexedJob) marks(segment string) (marks []mark) {
+	for _, row := range j.Marks {
+		if len(row) < markFields || row[9] < 0 || row[9] >= int64(len(j.Args)) {
+			continue
+		}
+		m := mark{due: row[0], number: row[0] + row[1], attempt: int32(row[2]), late: row[3], took: row[4], place: row[5], count: int32(row[6]), args: j.Args[row[9]], segment: segment}
+		if row[7] > 0 && row[7] < int64(len(markStates)) {
+			m.state = uint8(row[7])
+		}
+		if row[8] > 0 && row[8] < int64(len(markKinds)) {
+			m.kind = uint8(row[8])
+		}
+		marks = append(marks, m)
+	}
+	return marks
 }
 
 // run is what the mark knows of the run.
@@ -98,15 +140,20 @@ func (x *runIndex) update(ctx context.Context, segments []segment) (missing int,
 	lacking := x.forget(segments)
 	missing = len(lacking)
 	for keys := range slices.Chunk(lacking[:min(missing, segmentsForOne)], segmentsAtOnce) {
-		records, err := x.read(ctx, keys)
+		values, err := x.read(ctx, keys)
 		if err != nil {
 			return missing, err
 		}
-		for i, r := range records {
-			if r != nil {
-				x.add(keys[i], r)
-				missing--
+		for i, value := range values {
+			if value == nil {
+				continue
 			}
+			var index segmentIndex
+			if err := unpack(bytes.NewReader(value), &index); err != nil {
+				x.tell(keys[i], err)
+			}
+			x.add(keys[i], index)
+			missing--
 		}
 	}
 	return missing, nil
@@ -140,8 +187,8 @@ func (x *runIndex) forget(segments []segment) (lacking []string) {
 }
 
 // read reads segments from the store, at the writer: nil for one that is gone by now, because it was dropped or a larger one has
-// taken its place. What can't be read is empty.
-func (x *runIndex) read(ctx context.Context, keys []string) ([]*segmentRecord, error) {
+// taken its place. One that can't be read is empty.
+func (x *runIndex) read(ctx context.Context, keys []string) ([][]byte, error) {
 	var stored []reading
 	var err error
 	if visited := x.writer.visit(ctx, func(ctx context.Context) { stored, err = x.writer.store.read(ctx, keys) }); visited != nil {
@@ -150,33 +197,30 @@ func (x *runIndex) read(ctx context.Context, keys []string) ([]*segmentRecord, e
 	if err != nil {
 		return nil, fmt.Errorf("read ended runs: %w", err)
 	}
-	records := make([]*segmentRecord, len(keys))
+	values := make([][]byte, len(keys))
 	for i, r := range stored {
-		err := r.err
-		if err == nil && r.value == nil {
-			continue
-		}
-		records[i] = &segmentRecord{}
-		if err == nil {
-			*records[i], err = decodeSegment(r.value)
-		}
-		if err != nil {
-			x.log.Error("a record of ended runs can't be used; it is kept as it is", "record", keys[i], "error", err)
+		if values[i] = r.value; r.err != nil {
+			x.tell(keys[i], r.err)
+			values[i] = []byte{}
 		}
 	}
-	return records, nil
+	return values, nil
+}
+
+func (x *runIndex) tell(key string, err error) {
+	x.log.Error("a record of ended runs can't be used; it is kept as it is", "record", key, "error", err)
 }
 
 // add puts the runs of a segment into the index.
-func (x *runIndex) add(key string, record *segmentRecord) {
+func (x *runIndex) add(key string, index segmentIndex) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.have[key] = nil
-	for _, j := range record.Jobs {
+	for _, j := range index.Jobs {
 		job := jobKey{j.Name, j.Seq}
 		x.have[key] = append(x.have[key], job)
-		for _, r := range j.Runs {
-			x.insert(job, markOf(key, r))
+		for _, m := range j.marks(key) {
+			x.insert(job, m)
 		}
 	}
 }
@@ -253,13 +297,17 @@ func (x *runIndex) fill(ctx context.Context, wanted map[string]mark) (map[string
 	}
 	x.mu.Unlock()
 	for keys := range slices.Chunk(lacking, segmentsAtOnce) {
-		records, err := x.read(ctx, keys)
+		values, err := x.read(ctx, keys)
 		if err != nil {
 			return nil, err
 		}
-		for i, record := range records {
-			if record == nil {
+		for i, value := range values {
+			if value == nil {
 				continue
+			}
+			record, err := decodeSegment(value)
+			if err != nil {
+				x.tell(keys[i], err)
 			}
 			h := heldSegment{keys[i], map[string]*Run{}}
 			for _, j := range record.Jobs {

@@ -16,6 +16,7 @@ import (
 // keptRuns are all ended runs of a job, in the history and in the archive, the newest first.
 func (b *bench) keptRuns(name string) []*Run {
 	b.t.Helper()
+	b.wantArchivedOnce()
 	v := b.s.view()
 	index, missing, err := b.s.archived(b.t.Context())
 	if err != nil || missing != 0 {
@@ -50,6 +51,29 @@ func (b *bench) keptRuns(name string) []*Run {
 	}
 	slices.SortFunc(runs, func(x, y *Run) int { return runCursor{x.Due, x.ID}.compare(runCursor{y.Due, y.ID}) })
 	return runs
+}
+
+// wantArchivedOnce expects each run in one of the stored segments at most, unless it has grown since.
+func (b *bench) wantArchivedOnce() {
+	b.t.Helper()
+	in, grown := map[string]int{}, map[string]bool{}
+	for _, key := range b.store.keys(segmentPrefix) {
+		record, err := decodeSegment([]byte(b.store.value(key)))
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		for _, j := range record.Jobs {
+			for _, r := range j.Runs {
+				in[r.ID]++
+				grown[r.ID] = grown[r.ID] || r.Count > 0 || r.Elements > 0
+			}
+		}
+	}
+	for id, n := range in {
+		if n > 1 && !grown[id] {
+			b.t.Errorf("run %q is in %d segments", id, n)
+		}
+	}
 }
 
 // wantKept expects each of the newest runs of a job that has one every minute, n of them, to be kept once.
@@ -168,6 +192,7 @@ func TestNoRunIsLostOrDoubledByACrashOfItsLeader(t *testing.T) {
 	for _, stored := range []bool{false, true} {
 		scenarioOn(t, onQuickClusters, fmt.Sprintf("at any commit, stored %t", stored), func(b *bench) {
 			archiving(b, 2)
+			b.cfg.batchSize = 1 // each part of a change is a commit
 			b.cluster.behave(func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
 				return 10 * time.Second, status(mesos.TASK_FINISHED)
 			})

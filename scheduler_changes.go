@@ -358,7 +358,7 @@ func (s *scheduler) checkHeirs(gone *entry) error {
 	}
 	for _, c := range children {
 		child := s.jobs[c]
-		if child.recordSize+more < s.cfg.largestJob/2 {
+		if int(child.recordSize)+more < s.cfg.largestJob/2 {
 			continue
 		}
 		if err := s.checkSize(s.heir(child, gone, grandparents), &Run{}); err != nil {

@@ -52,7 +52,7 @@ func (s *scheduler) check() error {
 				e.underWay, e.inQueue, e.awaiting, e.byHand, e.byHandBytes,
 				counted.underWay, counted.inQueue, counted.awaiting, counted.byHand, counted.byHandBytes)
 		}
-		underWay += e.underWay
+		underWay += int(e.underWay)
 		delayed := slices.ContainsFunc(e.runs.snapshot(), func(r *openRun) bool { return r.delayed })
 		if len(e.blocked) > 0 && e.held() == 0 && !delayed {
 			bad("job %q: %d runs wait for another one, and there is none", name, len(e.blocked))
@@ -80,7 +80,7 @@ func (s *scheduler) check() error {
 		for _, e := range s.jobs {
 			if e.pool == p {
 				jobs++
-				held += e.underWay + e.awaiting
+				held += int(e.underWay + e.awaiting)
 			}
 		}
 		if jobs != p.jobs || held != p.held {

@@ -288,6 +288,7 @@ func (s *scheduler) succeed(r *openRun, message string) {
 		s.fail(r, runFailed, message)
 		return
 	}
+	s.countAs(r, true, false)
 	s.end(r, runFinished, message)
 	s.countSuccess(r.entry)
 	s.disableExhausted(r.entry)
@@ -349,6 +350,9 @@ func (s *scheduler) fail(r *openRun, state runState, message string) {
 	e, before := r.entry, r.entry.job
 	again := mayRetry(before, r.Attempt)
 	e.retrying = again && (r.ofOccurrence() || r.Backfill != 0)
+	if !again {
+		s.countAs(r, before.SoftError, true)
+	}
 	s.end(r, state, message)
 	if e.retrying = false; again {
 		s.retry(e, r.Run)
@@ -396,7 +400,9 @@ func (s *scheduler) retry(e *entry, r *Run) {
 		due = max(due, e.pause.Until)
 	}
 	e.state.LastRetry = max(due, e.state.LastRetry+1)
-	s.add(e, r.giveAs(Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, ByHand: r.ByHand || r.Kind == kindManual || r.Kind == kindBackfill}), e.state.LastRetry)
+	next := r.giveAs(Run{Kind: kindRetry, Due: due, Attempt: r.Attempt + 1, ByHand: r.ByHand || r.Kind == kindManual || r.Kind == kindBackfill})
+	next.RetryOf, next.Causes, next.MoreCauses = r.ID, r.Causes, r.MoreCauses
+	s.add(e, next, e.state.LastRetry)
 }
 
 // wakeChildren checks the jobs whose parents have finished, up to a bound.
@@ -443,12 +449,15 @@ func (s *scheduler) runIfReady(e *entry) {
 		}
 		s.end(old, runSkipped, "replaced by the next occurrence")
 	}
+	before := e.ends.Used
 	if len(parents) == 1 && !newest {
 		s.useOne(e, parents[0])
 	} else {
 		s.useAll(e, parents)
 	}
-	s.add(e, &Run{Kind: kindDependent, Due: s.now}, s.nextID(e))
+	r := &Run{Kind: kindDependent, Due: s.now}
+	r.Causes, r.MoreCauses = s.causes(e, parents, before)
+	s.add(e, r, s.nextID(e))
 }
 
 // launched records where a run has been placed. That is stored before the

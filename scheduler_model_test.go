@@ -35,6 +35,7 @@ type modelJob struct {
 	start, period int64 // ms, of a scheduled job that is never changed in this
 	times         int64 // -1 for forever
 	parent        string
+	other         string // parent beside that one, or ""
 }
 
 // TestModel lets chance do to a scheduler whatever clients, clusters and crashes do, and
@@ -269,13 +270,20 @@ func (m *model) postJob(name string, v *jobView) {
 		if m.chance(30) {
 			j.times = int64(m.random.IntN(8))
 		}
-		if other := fmt.Sprint("job", m.random.IntN(8)); m.chance(40) && other < name {
-			j.parent = other
+		if others := m.existing(name); m.chance(60) && len(others) > 0 {
+			j.parent = others[0]
+			if len(others) > 1 && m.chance(50) {
+				j.other = others[1]
+			}
 		}
 	}
 	more := fmt.Sprintf(`"retries":%d,"disabled":%t,"concurrent":%t,"highPriority":%t,"async":%t,"cpus":%g,"epsilon":"PT%dS"`,
 		m.random.IntN(3), m.chance(10), m.chance(30), m.chance(30), m.chance(10), 0.5*float64(1+m.random.IntN(2)), 30+30*m.random.IntN(10)) + m.policy()
-	doc := fmt.Sprintf(`{"name":%q,"command":"x",%s,"parents":[%q]}`, name, more, j.parent)
+	parents := []string{j.parent}
+	if j.other != "" {
+		parents = append(parents, j.other)
+	}
+	doc := fmt.Sprintf(`{"name":%q,"command":"x",%s,"parents":%s}`, name, more, mustJSON(parents))
 	if j.parent == "" {
 		n := ""
 		if j.times >= 0 {
@@ -292,6 +300,17 @@ func (m *model) postJob(name string, v *jobView) {
 	case err == nil && v == nil && !known:
 		m.jobs[name] = j
 	}
+}
+
+// existing lists the jobs that one of that name may have as parents, in an order of chance.
+func (m *model) existing(name string) (names []string) {
+	for n := range 8 {
+		if other := fmt.Sprint("job", n); other < name && m.s.view().job(other) != nil {
+			names = append(names, other)
+		}
+	}
+	m.random.Shuffle(len(names), func(i, k int) { names[i], names[k] = names[k], names[i] })
+	return names
 }
 
 // policy is some of the keys of ours, with values of chance, as members after others.
@@ -404,6 +423,7 @@ func (m *model) compare() {
 		}
 	}
 	m.ledger.compare(m.t, jobs)
+	m.compareCauses(jobs)
 	m.t.Logf("%d launches, %d runs recorded, %d jobs", len(m.cluster.launchCounts()), len(recorded), len(m.viewed()))
 	if left := m.cluster.running(); len(left) > 0 {
 		m.t.Errorf("tasks still run: %q", left)
@@ -495,11 +515,12 @@ type ledger struct {
 	late    map[string]int        // how often it was told that a run is late
 	started map[string]int
 	results map[runState]int64
+	posted  map[string]*Job // the jobs of runs as they were when these were told of as queued
 }
 
 func newLedger() *ledger {
 	return &ledger{opened: map[string]bool{}, untold: map[string]bool{}, ended: map[string][]runState{},
-		late: map[string]int{}, started: map[string]int{}, results: map[runState]int64{}}
+		late: map[string]int{}, started: map[string]int{}, results: map[runState]int64{}, posted: map[string]*Job{}}
 }
 
 // stored notes a commit, and whether the leader has learnt that it was one.
@@ -528,7 +549,7 @@ func (l *ledger) told(e jobEvent) {
 	defer l.mu.Unlock()
 	switch e.Kind {
 	case eventQueued:
-		l.opened[e.Run.ID] = true
+		l.opened[e.Run.ID], l.posted[e.Run.ID] = true, e.Job
 	case eventStarted:
 		l.started[e.Run.ID]++
 	case eventLate:

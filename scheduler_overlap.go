@@ -13,13 +13,13 @@ const maxWaiting = 100
 // held is how many places of the job are taken, or will be by what is next in the queue.
 func (e *entry) held() int {
 	if e.job.holdsToCallback() {
-		return e.underWay + e.inQueue + e.awaiting
+		return int(e.underWay + e.inQueue + e.awaiting)
 	}
-	return e.underWay + e.inQueue
+	return int(e.underWay + e.inQueue)
 }
 
 // taken reports whether a run of the job certainly has a place.
-func (e *entry) taken() bool { return e.held() > e.inQueue }
+func (e *entry) taken() bool { return e.held() > int(e.inQueue) }
 
 // hasPlace reports whether a run may go into the queue.
 func (e *entry) hasPlace(r *openRun) bool {

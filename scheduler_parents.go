@@ -1,6 +1,11 @@
 package main
 
-import "maps"
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+)
 
 const endsPrefix = "go/ends/"
 
@@ -21,21 +26,94 @@ type endsRecord struct {
 
 // countEnd counts an end of the job, in the change that holds the end, and has the children look that wait for such.
 func (s *scheduler) countEnd(e *entry, failed bool) {
-	followed := false
+	if !s.endsMatter(e) {
+		return
+	}
 	for _, name := range s.graph.children[e.job.Name] {
 		if s.jobs[name].job.runsOn() != runOnSuccess {
-			followed = true
 			s.wake = append(s.wake, name)
 		}
-	}
-	if !followed {
-		return
 	}
 	e.ends.Ends++
 	if failed {
 		e.ends.Failures++
 	}
 	s.touchEnds(e)
+}
+
+// endsMatter reports whether children of the job wait for its failures or ends, so that they are counted.
+func (s *scheduler) endsMatter(e *entry) bool {
+	return slices.ContainsFunc(s.graph.children[e.job.Name], func(name string) bool { return s.jobs[name].job.runsOn() != runOnSuccess })
+}
+
+// countAs writes into a run that is about to end which success, failure and end of its job that is, as passOn and countEnd
+// count them right after it.
+func (s *scheduler) countAs(r *openRun, passes, fails bool) {
+	e, n := r.entry, countedEnd{}
+	if len(s.graph.children[e.job.Name]) == 0 {
+		return
+	}
+	if passes {
+		n.Success = e.state.Generation + 1
+	}
+	if s.endsMatter(e) {
+		n.End = e.ends.Ends + 1
+		if fails {
+			n.Failure = e.ends.Failures + 1
+		}
+	}
+	if n != (countedEnd{}) {
+		r.update(func(next *Run) { next.Counted = &n })
+	}
+}
+
+// causes are the runs of the parents whose ends a job has just used up for a run, of each parent the newest one; before is what it
+// had used up of their failures and ends. Where there is no room for all parents, those count that came last.
+func (s *scheduler) causes(e *entry, parents []string, before map[string]endCount) (kept []runCause, more int) {
+	type found struct {
+		runCause
+		ended int64
+	}
+	all := make([]found, 0, len(parents))
+	for _, name := range parents {
+		f := found{runCause: runCause{Job: name}}
+		if r := s.countedRun(e, name, before[name]); r != nil {
+			f.Run, f.ended = r.ID, r.Ended
+		}
+		all = append(all, f)
+	}
+	if len(all) > maxCauses {
+		slices.SortStableFunc(all, func(a, b found) int { return cmp.Compare(b.ended, a.ended) })
+	}
+	size := 0
+	for _, f := range all {
+		if size += f.size(); len(kept) == maxCauses || size > maxCauseBytes {
+			break
+		}
+		kept = append(kept, f.runCause)
+	}
+	return kept, len(all) - len(kept)
+}
+
+// countedRun returns the run of a parent whose end is the newest that a job has used up, nil if its history holds none.
+func (s *scheduler) countedRun(e *entry, parent string, before endCount) *Run {
+	p, used := s.jobs[parent], e.ends.Used[parent]
+	i := slices.IndexFunc(p.history, func(r *Run) bool {
+		switch n := r.Counted; {
+		case n == nil:
+			return false
+		case e.job.runsOn() == runOnSuccess:
+			return n.Success == e.state.Consumed[parent]
+		case e.job.runsOn() == runOnFailure && used.Failures > before.Failures:
+			return n.Failure == used.Failures
+		default:
+			return n.End == used.Ends
+		}
+	})
+	if i < 0 {
+		return nil
+	}
+	return p.history[i]
 }
 
 func (s *scheduler) touchEnds(e *entry) {
@@ -68,6 +146,106 @@ func (s *scheduler) ready(e *entry, parents []string) bool {
 		}
 	}
 	return failed || e.job.runsOn() != runOnFailure
+}
+
+// A follower is what becomes of a job if one that it depends on, perhaps through others, is run now and all succeeds.
+type follower struct {
+	Job         string   `json:"job"`
+	Follows     bool     `json:"follows"`
+	Disabled    bool     `json:"disabled,omitempty"`
+	Paused      bool     `json:"paused,omitempty"`      // or in a time that it excludes
+	OnFailure   bool     `json:"onFailure,omitempty"`   // it runs after a failure only
+	WaitsFor    []string `json:"waitsFor,omitempty"`    // parents that have to end once more before it runs, and are not run
+	MoreParents int      `json:"moreParents,omitempty"` // such that WaitsFor does not name
+}
+
+const (
+	maxFollowers   = 500
+	maxWaitsNamed  = 20
+	maxParentEdges = 20_000 // that are looked at, since the loop does it
+)
+
+// followers says what would follow a run of a job that somebody starts now, parents before their children, and whether there is more.
+func (s *scheduler) followers(ctx context.Context, name string) (list []follower, partial bool, err error) {
+	_, err = s.onJob(ctx, "list followers", name, func(e *entry) (string, error) {
+		list, partial = s.follow(e)
+		return "", nil
+	})
+	if err != nil {
+		return nil, false, err // the loop may still be at it
+	}
+	return list, partial, nil
+}
+
+func (s *scheduler) follow(e *entry) (list []follower, partial bool) {
+	below, partial := s.below(e.job.Name)
+	runs := map[string]bool{e.job.Name: true}
+	for _, name := range below {
+		child := s.jobs[name]
+		f := follower{Job: name, Disabled: child.job.Disabled, OnFailure: child.job.runsOn() == runOnFailure, Paused: child.barring().at(s.now) != nil}
+		for _, p := range s.graph.parents[name] {
+			switch {
+			case runs[p] || s.hasEnded(child, p):
+			case len(f.WaitsFor) < maxWaitsNamed:
+				f.WaitsFor = append(f.WaitsFor, p)
+			default:
+				f.MoreParents++
+			}
+		}
+		f.Follows = !f.Disabled && !f.OnFailure && !f.Paused && len(f.WaitsFor) == 0
+		runs[name] = f.Follows
+		list = append(list, f)
+	}
+	return list, partial
+}
+
+// hasEnded reports whether a parent has done once more what a job waits for.
+func (s *scheduler) hasEnded(e *entry, parent string) bool {
+	p := s.jobs[parent]
+	if e.job.runsOn() == runOnSuccess {
+		return p.state.Generation > e.state.Consumed[parent]
+	}
+	return p.ends.Ends > e.ends.Used[parent].Ends
+}
+
+// below lists the jobs that depend on one, parents before their children, and whether there are more.
+func (s *scheduler) below(name string) (sorted []string, partial bool) {
+	found, reached := map[string]int{name: 0}, []string{name} // how many of its parents are among them
+	edges := 0
+	for i := 0; i < len(reached); i++ {
+		for _, child := range s.graph.children[reached[i]] {
+			if edges++; edges > maxParentEdges {
+				return s.inOrder(reached, found), true
+			}
+			if _, known := found[child]; !known {
+				if len(reached) > maxFollowers {
+					partial = true
+					continue
+				}
+				if edges += len(s.graph.parents[child]); edges > maxParentEdges {
+					return s.inOrder(reached, found), true
+				}
+				reached = append(reached, child)
+			}
+			found[child]++
+		}
+	}
+	return s.inOrder(reached, found), partial
+}
+
+// inOrder sorts jobs so that parents come before their children, and leaves out the first one. before says how many parents each has among them.
+func (s *scheduler) inOrder(reached []string, before map[string]int) (sorted []string) {
+	ready := reached[:1:1]
+	for i := 0; i < len(ready); i++ {
+		for _, child := range s.graph.children[ready[i]] {
+			if n, known := before[child]; known {
+				if before[child] = n - 1; n == 1 {
+					ready = append(ready, child)
+				}
+			}
+		}
+	}
+	return ready[1:]
 }
 
 // useOne uses up one of what a single parent has done, so that each of its ends counts.

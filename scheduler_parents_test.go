@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -238,4 +239,174 @@ func TestRunOnTakesOverNoSchedule(t *testing.T) {
 			b.t.Error("it does not run after the failure of its new parent")
 		}
 	})
+}
+
+// A run names the runs that have caused it, whoever led when they ended.
+func TestCauses(t *testing.T) {
+	t.Parallel()
+	parent := func(name string) string {
+		return `{"name":"` + name + `","command":"x","schedule":"R/2001-01-01T00:00:00Z/P1D","retries":0}`
+	}
+	// end runs a parent to its end and returns the id of the run.
+	end := func(b *bench, name string, how func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus)) string {
+		b.t.Helper()
+		b.cluster.behave(func(info mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
+			if _, _, job, _, _ := parseRunID(info.TaskID.Value); job == name {
+				return how(info)
+			}
+			return taking(0)(info)
+		})
+		id := b.runNow(name)
+		b.wait(2 * time.Second)
+		return id
+	}
+	want := func(b *bench, newest int, causes ...runCause) {
+		b.t.Helper()
+		r := b.s.view().job("child").history[newest]
+		if r.Kind != kindDependent || !slices.Equal(r.Causes, causes) || r.MoreCauses != 0 {
+			b.t.Errorf("run %q, %s, is caused by %v and %d more, want %v", r.ID, r.Kind, r.Causes, r.MoreCauses, causes)
+		}
+	}
+	for on, how := range map[string]func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus){runOnSuccess: taking(0), runOnEnd: failing, runOnFailure: failing} {
+		scenario(t, "of a job that runs on "+on, func(b *bench) {
+			b.start().post(parent("a"))
+			b.post(`{"name":"child","command":"x","runOn":"` + on + `","parents":["a"]}`)
+			first := end(b, "a", how)
+			want(b, 0, runCause{"a", first})
+			b.restart()
+			second := end(b, "a", how)
+			want(b, 0, runCause{"a", second})
+			want(b, 1, runCause{"a", first})
+		})
+	}
+	scenario(t, "are found by a leader that was not there, one after the other", func(b *bench) {
+		b.start().post(parent("a"))
+		b.post(`{"name":"child","command":"x","parents":["a"]}`)
+		b.post(`{"name":"child","command":"x","parents":["a"],"cpus":4000}`) // more than there is
+		ids := []string{end(b, "a", taking(0)), end(b, "a", taking(0)), end(b, "a", taking(0))}
+		b.restart()
+		b.post(`{"name":"child","command":"x","parents":["a"]}`)
+		b.cluster.resize(10)
+		b.wait(2 * time.Minute)
+		b.restart()
+		b.wait(2 * time.Minute)
+		for i, id := range ids {
+			want(b, len(ids)-1-i, runCause{"a", id})
+		}
+	})
+	scenario(t, "are the newest of several parents", func(b *bench) {
+		b.start().post(parent("a"))
+		b.post(parent("b"))
+		b.post(`{"name":"child","command":"x","parents":["a","b"]}`)
+		end(b, "a", taking(0))
+		again := end(b, "a", taking(0))
+		b.restart()
+		last := end(b, "b", taking(0))
+		want(b, 0, runCause{"a", again}, runCause{"b", last})
+	})
+	scenario(t, "are the failure of one parent and the end of the others", func(b *bench) {
+		b.start().post(parent("a"))
+		b.post(parent("b"))
+		b.post(`{"name":"child","command":"x","runOn":"failure","parents":["a","b"]}`)
+		failed := end(b, "a", failing)
+		end(b, "a", taking(0))
+		b.restart()
+		last := end(b, "b", taking(0))
+		want(b, 0, runCause{"a", failed}, runCause{"b", last})
+	})
+	scenario(t, "are no run if somebody has marked the job as successful", func(b *bench) {
+		b.start().post(parent("a"))
+		b.post(`{"name":"child","command":"x","parents":["a"]}`)
+		end(b, "a", taking(0))
+		b.do("mark", b.s.markSuccess(b.t.Context(), "a"))
+		b.wait(time.Second)
+		want(b, 0, runCause{"a", ""})
+	})
+	scenario(t, "are handed on to the attempts that follow", func(b *bench) {
+		b.start().post(parent("a"))
+		b.post(`{"name":"child","command":"x","parents":["a"],"retries":1,"retryDelay":60}`)
+		b.cluster.behave(func(info mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
+			if _, _, job, _, _ := parseRunID(info.TaskID.Value); job == "child" {
+				return failing(info)
+			}
+			return taking(0)(info)
+		})
+		id := b.runNow("a")
+		b.wait(time.Second)
+		b.restart()
+		b.wait(2 * time.Minute)
+		h := b.s.view().job("child").history
+		if len(h) != 2 || h[0].RetryOf != h[1].ID || h[1].RetryOf != "" || !slices.Equal(h[0].Causes, []runCause{{"a", id}}) {
+			b.t.Errorf("the attempts are %+v", h)
+		}
+	})
+	scenario(t, "are bounded", func(b *bench) {
+		b.start()
+		var parents []string
+		for i := range maxCauses + 5 {
+			parents = append(parents, fmt.Sprint("parent", i))
+			b.post(parent(parents[i]))
+		}
+		b.post(`{"name":"child","command":"x","parents":["` + strings.Join(parents, `","`) + `"]}`)
+		last := ""
+		for _, name := range parents {
+			last = end(b, name, taking(0))
+		}
+		r := b.s.view().job("child").history[0]
+		if len(r.Causes) != maxCauses || r.MoreCauses != 5 || r.Causes[0].Run != last {
+			b.t.Errorf("the run names %d parents and %d more, and as the last one %v", len(r.Causes), r.MoreCauses, r.Causes)
+		}
+	})
+}
+
+// compareCauses expects each run of a dependent job to name a run of each parent, which had ended as the job waits for
+// it before, and to name none that another run of the job names.
+func (m *model) compareCauses(jobs map[string]*jobView) {
+	ended := map[string]*Run{}
+	for _, v := range jobs {
+		for _, r := range v.history {
+			ended[r.ID] = r
+		}
+	}
+	counts := map[string][]runState{
+		runOnSuccess: {runFinished},
+		runOnFailure: {runFailed, runLost, runFinished, runKilled}, // of several parents one has failed
+		runOnEnd:     {runFailed, runLost, runFinished, runKilled},
+	}
+	checked, first := 0, map[string]string{}
+	for _, r := range ended {
+		j := m.ledger.posted[r.ID]
+		if r.Kind != kindDependent || j == nil || r.Count != 0 {
+			continue
+		}
+		var named []string
+		failed := false
+		for _, c := range r.Causes {
+			named = append(named, c.Job)
+			p := ended[c.Run]
+			if p == nil {
+				if !m.deleted[c.Job] {
+					m.t.Errorf("run %q is caused by run %q of %q, which is not in the history", r.ID, c.Run, c.Job)
+				}
+				failed = true // or not: it is gone
+				continue
+			}
+			failed = failed || p.State == runFailed || p.State == runLost
+			if p.Job != c.Job || p.Ended > r.Queued || !slices.Contains(counts[j.runsOn()], p.State) {
+				m.t.Errorf("run %q, on %s, queued at %d, is caused by run %q of %q, %s at %d", r.ID, j.runsOn(), r.Queued, p.ID, p.Job, p.State, p.Ended)
+			}
+			if other, taken := first[r.Job+" "+c.Run]; taken {
+				m.t.Errorf("run %q has caused both %q and %q", c.Run, other, r.ID)
+			}
+			first[r.Job+" "+c.Run] = r.ID
+			checked++
+		}
+		if parents := slices.Sorted(slices.Values(j.Parents)); !slices.Equal(slices.Sorted(slices.Values(named)), parents) {
+			m.t.Errorf("run %q is caused by runs of %q, and its parents were %q", r.ID, named, parents)
+		}
+		if j.runsOn() == runOnFailure && !failed {
+			m.t.Errorf("run %q waits for a failure, and its causes %v are none", r.ID, r.Causes)
+		}
+	}
+	m.t.Logf("%d causes checked", checked)
 }

@@ -133,7 +133,7 @@ func (s *scheduler) makeUp(e *entry, young stretchOfDues) {
 		return
 	}
 	at := young.from
-	if surplus := young.n - max(0, int64(maxWaiting-e.scheduledWaiting)); surplus > 0 {
+	if surplus := young.n - max(0, maxWaiting-int64(e.scheduledWaiting)); surplus > 0 {
 		last := at.nth(surplus, young.first, young.last)
 		n, first, to, rest := at.passed(last)
 		s.moveOn(e, rest, to)

@@ -70,12 +70,14 @@ func (s *scheduler) setPause(e *entry, p *pause) {
 
 // watchPause sets the alarm of the end of a pause.
 func (s *scheduler) watchPause(e *entry) {
-	e.pauseEnd.kind, e.pauseEnd.entry = timerPause, e
 	if e.pause == nil || e.gone {
-		s.timers.drop(&e.pauseEnd)
+		s.timers.drop(e.pauseEnd)
 		return
 	}
-	s.timers.move(&e.pauseEnd, e.pause.Until)
+	if e.pauseEnd == nil {
+		e.pauseEnd = &alarm{kind: timerPause, entry: e}
+	}
+	s.timers.move(e.pauseEnd, e.pause.Until)
 }
 
 // endPause ends the pause of a job, if it has one: what fell due so far is skipped, and what has waited goes on.

@@ -54,7 +54,7 @@ func (s *scheduler) joinPool(e *entry) {
 	if to == e.pool {
 		return
 	}
-	slots := e.underWay + e.awaiting
+	slots := int(e.underWay + e.awaiting)
 	if e.pool != nil {
 		e.pool.held -= slots
 		e.pool.jobs--

@@ -207,7 +207,7 @@ func changesBetween(from, to map[string][]byte) []record {
 			out = append(out, record{key, append([]byte{}, value...)})
 		}
 	}
-	slices.SortFunc(out, func(a, b record) int { return cmp.Compare(a.key, b.key) })
+	sortStable(out, func(a, b record) int { return cmp.Compare(a.key, b.key) })
 	return out
 }
 

@@ -128,10 +128,10 @@ func (s *scheduler) startRun(ctx context.Context, name string, given *Run) (stri
 // checkByHand refuses a run started by hand if there is no room for it among those that
 // wait already. Other runs are not refused: the job itself limits how many of them wait.
 func (s *scheduler) checkByHand(e *entry, r *Run) error {
-	if most := s.cfg.mostByHand; most > 0 && e.byHand >= most {
+	if most := s.cfg.mostByHand; most > 0 && int(e.byHand) >= most {
 		return fmt.Errorf("%w: %d of job %q were started by hand and have not begun, and --max_waiting_runs allows no more", errCrowded, e.byHand, e.job.Name)
 	}
-	if n := e.byHandBytes + r.givenSize(); n > maxWaitingArguments {
+	if n := int(e.byHandBytes) + r.givenSize(); n > maxWaitingArguments {
 		return fmt.Errorf("%w: the arguments of those of job %q that were started by hand and have not begun would have %d bytes, and no more than %d may", errCrowded, e.job.Name, n, maxWaitingArguments)
 	}
 	return s.checkSize(e.job, r)

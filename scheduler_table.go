@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// An entry is what the scheduler's loop knows of one job.
+// An entry is what the scheduler's loop knows of one job. There may be a hundred thousand, so what is small stands
+// together, and what few jobs have is pointed to: it fits into 640 bytes (TestAHeldJobIsSmall).
 type entry struct {
 	job     *Job // replaced, never changed
 	sched   Schedule
@@ -18,29 +19,35 @@ type entry struct {
 	blocked blockedRuns
 	history []*Run // ended, newest first; replaced, never changed
 	timer   alarm  // of the next occurrence
-	listed  *Job   // the document that lists belongs to
-	lists   *lists
-	gone    bool
+	lists   *lists // of its document when it was last published
 
 	ends     endsRecord
-	resumed  int64  // what fell due up to then was missed: before this term, or while it was disabled
-	pause    *pause // that somebody has asked for, or nil; replaced, never changed
-	pauseEnd alarm
-	closing  bool      // its waiting runs are being ended
-	backfill *backfill // that is not over, or nil; replaced, never changed
-	alert    *alert    // of a job that tells when it has not succeeded for too long; replaced, never changed
-	absence  alarm
-	expected bool       // a success of it is
-	watched  bool       // it was known before whether one is
+	resumed  int64      // what fell due up to then was missed: before this term, or while it was disabled
+	pause    *pause     // that somebody has asked for, or nil; replaced, never changed
+	pauseEnd *alarm     // nil as long as it had no pause
+	backfill *backfill  // that is not over, or nil; replaced, never changed
+	alert    *alert     // of a job that tells when it has not succeeded for too long; replaced, never changed
+	absence  *alarm     // nil as long as nobody waits for its success
 	pool     *slotPool  // of the slots that its runs share, or nil
 	owned    *ownership // of a job that is kept in files, or nil; replaced, never changed
 
-	underWay, inQueue, awaiting int  // of the open runs
-	allUnderWay                 *int // those of all jobs; nil where nobody counts them
-	byHand, byHandBytes         int  // of the waiting runs that were started by hand, and their arguments
-	retries                     int  // waiting further attempts of occurrences
-	scheduledWaiting            int  // waiting occurrences of the schedule
-	retrying                    bool // an attempt of an occurrence is ending and another one follows
+	allUnderWay *int // the open runs of all jobs that are under way; nil where nobody counts them
+	changed     []*openRun
+	weight      int // of what is changed
+	weighed     *Job
+
+	underWay, inQueue, awaiting int32 // of the open runs
+	byHand, byHandBytes         int32 // of the waiting runs that were started by hand, and their arguments
+	retries                     int32 // waiting further attempts of occurrences
+	scheduledWaiting            int32 // waiting occurrences of the schedule
+	recordSize                  int32 // of the document as it was last stored
+	waitWeight                  int32 // of a T_ record, as long as weighed is the document
+
+	gone     bool
+	closing  bool // its waiting runs are being ended
+	expected bool // a success of it is
+	watched  bool // it was known before whether one is
+	retrying bool // an attempt of an occurrence is ending and another one follows
 
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
@@ -49,11 +56,6 @@ type entry struct {
 	backfillDirty                      bool
 	alertDirty, ownedDirty             bool
 	namedDirty                         bool
-	changed                            []*openRun
-	weight                             int // of what is changed
-	recordSize                         int // of the document as it was last stored
-	weighed                            *Job
-	waitWeight                         int // of a T_ record, as long as weighed is the document
 }
 
 // jobState is the part of a job's state that has no place in the JVM versions'
@@ -97,6 +99,21 @@ type policyRecord struct {
 	Policy json.RawMessage `json:"policy"`
 	// Enabled is set of a job that is not disabled, and is in what JVM versions read.
 	Enabled bool `json:"enabled,omitempty"`
+}
+
+// share has texts that are the same as the document's be those, so that a job that has just been loaded holds them once.
+func (st *jobState) share(j *Job) {
+	for _, text := range []*string{&st.Posted, &st.Anchor, &st.Written} {
+		if *text == j.Schedule {
+			*text = j.Schedule
+		}
+	}
+	if st.Anchor == st.Posted {
+		st.Anchor = st.Posted
+	}
+	if st.Zone == j.ScheduleTimeZone {
+		st.Zone = j.ScheduleTimeZone
+	}
 }
 
 // newestDue is the newest due in the ids of the job's tasks.
@@ -200,19 +217,19 @@ func (r *openRun) update(change func(*Run)) {
 }
 
 // count keeps the numbers of the job's open runs, so that nobody has to go through all of them.
-func (e *entry) count(r *Run, by int) {
-	e.holds(r.State, by)
+func (e *entry) count(r *Run, by int32) {
+	e.holds(r.State, int(by))
 	switch {
 	case r.State == runLaunching || r.State == runActive:
 		e.underWay += by
 		if e.allUnderWay != nil {
-			*e.allUnderWay += by
+			*e.allUnderWay += int(by)
 		}
 	case r.State == runAwaiting:
 		e.awaiting += by
 	case r.State == runQueued && r.Kind == kindManual:
 		e.byHand += by
-		e.byHandBytes += by * r.givenSize()
+		e.byHandBytes += by * int32(r.givenSize())
 	case r.State == runQueued && r.Kind == kindScheduled:
 		e.scheduledWaiting += by
 	case r.State == runQueued && r.ofOccurrence() && r.Kind == kindRetry:
@@ -297,9 +314,9 @@ func (e *entry) weigh(r *openRun) int {
 		return weight
 	}
 	if e.weighed != e.job {
-		e.weighed, e.waitWeight = e.job, len(e.waitRecord())
+		e.weighed, e.waitWeight = e.job, int32(len(e.waitRecord()))
 	}
-	return weight + e.waitWeight
+	return weight + int(e.waitWeight)
 }
 
 // records returns what has to be stored of the entry and its changed runs.
@@ -343,7 +360,7 @@ func (e *entry) records() []record {
 	}
 	if e.jobDirty {
 		document := e.jobRecord()
-		e.recordSize = len(document)
+		e.recordSize = int32(len(document))
 		put("J_"+e.job.Name, document)
 	}
 	if e.stateDirty {
@@ -431,8 +448,8 @@ func mustJSON(v any) []byte {
 
 // publish makes the job's picture for readers.
 func (e *entry) publish(g *graph) *jobView {
-	if e.listed != e.job {
-		e.listed, e.lists = e.job, new(lists)
+	if e.lists == nil || e.lists.of != e.job {
+		e.lists = &lists{of: e.job}
 	}
 	v := &jobView{
 		job: e.job, seq: e.state.Seq, lists: e.lists, history: e.history, problem: cmp.Or(e.problem, e.job.constraintProblem(), e.poolProblem()), notice: e.notice,

@@ -178,8 +178,9 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 		l.faults = append(l.faults, invalidRecord{key, err.Error()})
 		return
 	}
-	e := &entry{job: j, recordSize: len(records[key])}
+	e := &entry{job: j, recordSize: int32(len(records[key]))}
 	l.decodeRecord(records, "go/job/"+recordName(l.name), &e.state)
+	e.state.share(j)
 	if e.state.Deleted != 0 { // by us, and another version has created it again
 		e.state = jobState{Used: e.state.Used, LastRetry: e.state.LastRetry}
 	}

@@ -394,6 +394,9 @@ func (s *scheduler) killed(r *openRun, message string) {
 	if r.Killing.asked() {
 		message = string(r.Killing)
 	}
+	if r.Started != 0 {
+		s.countAs(r, false, false)
+	}
 	s.end(r, runKilled, message)
 	if r.Started != 0 {
 		s.countEnd(r.entry, false)

@@ -59,7 +59,10 @@ type jobView struct {
 
 // lists are the JSON of a job's document as each dialect lists it, once asked for. All
 // pictures of the job share them as long as it has that document.
-type lists [2]atomic.Pointer[[]byte]
+type lists struct {
+	of   *Job
+	made [2]atomic.Pointer[[]byte] // by dialect
+}
 
 // An invalidRecord is a stored record that cannot be used. It is kept as it is.
 type invalidRecord struct{ key, reason string }
@@ -69,7 +72,12 @@ const (
 	viewIndexShards = 256
 )
 
-type viewChunk [viewChunkSize]*jobView
+type viewChunk struct {
+	jobs       [viewChunkSize]*jobView
+	searchable *chunkPieces
+}
+
+func newViewChunk() *viewChunk { return &viewChunk{searchable: new(chunkPieces)} }
 
 type viewIndex struct {
 	seed   maphash.Seed
@@ -88,7 +96,7 @@ func (x *viewIndex) shard(name string) int {
 func (v *view) all() iter.Seq[*jobView] {
 	return func(yield func(*jobView) bool) {
 		for _, c := range v.chunks {
-			for _, j := range c {
+			for _, j := range c.jobs {
 				if j != nil && !yield(j) {
 					return
 				}
@@ -109,7 +117,7 @@ func (v *view) job(name string) *jobView {
 	if !ok {
 		return nil
 	}
-	return v.chunks[slot/viewChunkSize][slot%viewChunkSize]
+	return v.chunks[slot/viewChunkSize].jobs[slot%viewChunkSize]
 }
 
 // newer reports whether the view shows a later state than another one of its term.
@@ -192,9 +200,9 @@ func (v *view) compact() {
 	for j := range old.all() {
 		n, name := v.slots, j.job.Name
 		if n%viewChunkSize == 0 {
-			v.chunks = append(v.chunks, &viewChunk{})
+			v.chunks = append(v.chunks, newViewChunk())
 		}
-		v.chunks[n/viewChunkSize][n%viewChunkSize] = j
+		v.chunks[n/viewChunkSize].jobs[n%viewChunkSize] = j
 		shard := &v.index.shards[v.index.shard(name)]
 		if *shard == nil {
 			*shard = map[string]int{}
@@ -219,7 +227,7 @@ func (e *viewEdit) chunk(n int) *viewChunk {
 	}
 	for len(e.view.chunks) <= n {
 		e.owned[len(e.view.chunks)] = true
-		e.view.chunks = append(e.view.chunks, &viewChunk{})
+		e.view.chunks = append(e.view.chunks, newViewChunk())
 	}
 	if !e.owned[n] {
 		c := *e.view.chunks[n]
@@ -254,7 +262,11 @@ func (e *viewEdit) set(j *jobView) {
 		e.view.count++
 		e.names(j.job.Name)[j.job.Name] = slot
 	}
-	cell := &e.chunk(slot / viewChunkSize)[slot%viewChunkSize]
+	chunk := e.chunk(slot / viewChunkSize)
+	cell := &chunk.jobs[slot%viewChunkSize]
+	if *cell == nil || (*cell).job != j.job && ((*cell).job.Name != j.job.Name || (*cell).job.Command != j.job.Command) {
+		chunk.searchable = new(chunkPieces)
+	}
 	if known {
 		e.view.disabled -= asDisabled(*cell)
 		e.view.absent -= asAbsent(*cell)
@@ -269,7 +281,7 @@ func (e *viewEdit) clear(name string) {
 	if !known {
 		return
 	}
-	cell := &e.chunk(slot / viewChunkSize)[slot%viewChunkSize]
+	cell := &e.chunk(slot / viewChunkSize).jobs[slot%viewChunkSize]
 	e.view.disabled -= asDisabled(*cell)
 	e.view.absent -= asAbsent(*cell)
 	*cell = nil
@@ -327,10 +339,10 @@ func (v *view) since(old *view) (changed []*jobView, removed []string) {
 		if chunk == before {
 			continue
 		}
-		for slot, now := range chunk {
+		for slot, now := range chunk.jobs {
 			var was *jobView
 			if before != nil {
-				was = before[slot]
+				was = before.jobs[slot]
 			}
 			switch {
 			case now == was:

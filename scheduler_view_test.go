@@ -6,7 +6,46 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"unsafe"
 )
+
+// What a leader holds of a job, without what the job itself says, grows in steps: the allocator rounds up to the sizes below.
+func TestAHeldJobIsSmall(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		what        string
+		size, limit uintptr
+	}{
+		{"entry", unsafe.Sizeof(entry{}), 640},
+		{"Job", unsafe.Sizeof(Job{}), 576},
+		{"jobView", unsafe.Sizeof(jobView{}), 384},
+	} {
+		if tt.size > tt.limit {
+			t.Errorf("%s has %d bytes, want at most %d: put what few jobs have behind a pointer", tt.what, tt.size, tt.limit)
+		}
+	}
+}
+
+// A job that has just been loaded holds a text once that its document and its state have in common.
+func TestLoadedTextsAreShared(t *testing.T) {
+	t.Parallel()
+	j := &Job{Schedule: "R/2030-01-01T00:00:00.000Z/P1D", ScheduleTimeZone: "Europe/Berlin"}
+	copied := func(s string) string { return string([]byte(s)) }
+	st := jobState{Posted: "R//P1D", Anchor: copied(j.Schedule), Written: copied(j.Schedule), Zone: copied(j.ScheduleTimeZone)}
+	want := st
+	st.share(j)
+	if st.Posted != want.Posted || st.Anchor != want.Anchor || st.Written != want.Written || st.Zone != want.Zone {
+		t.Errorf("state = %+v, want what it was, %+v", st, want)
+	}
+	for _, text := range []string{st.Anchor, st.Written} {
+		if unsafe.StringData(text) != unsafe.StringData(j.Schedule) {
+			t.Errorf("%q is there twice", text)
+		}
+	}
+	if unsafe.StringData(st.Zone) != unsafe.StringData(j.ScheduleTimeZone) {
+		t.Error("the zone is there twice")
+	}
+}
 
 // viewed is a picture of a job that has nothing but a name.
 func viewed(name string) *jobView { return &jobView{job: &Job{Name: name}} }

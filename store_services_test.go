@@ -47,6 +47,22 @@ func TestZKStoreKeepsWhatWasCommitted(t *testing.T) {
 	wantRecords(t, next, want)
 }
 
+// A leader deletes and replaces segments that it has not read.
+func TestZKStoreReadsSegmentsOnDemand(t *testing.T) {
+	t.Parallel()
+	hosts, root := zktest.Shared(t)
+	s, c := lead(t, hosts, root)
+	wantOnDemand(t, s, map[string]string{})
+	const first, second, third = segmentPrefix + "1_2_2_0_0_1", segmentPrefix + "3_4_2_0_0_1", segmentPrefix + "5_6_2_0_0_1"
+	mustCommit(t, s, put("J_a", "1"), put(first, "x"), put(second, "y"))
+	mustResign(t, c, s.session)
+	next, _ := lead(t, hosts, root)
+	wantOnDemand(t, next, map[string]string{first: "x", second: "y"})
+	mustCommit(t, next, record{key: first}, put(second, "z"), put(third, "u"))
+	mustCommit(t, next, put(second, "v"), record{key: third})
+	wantOnDemand(t, next, map[string]string{second: "v"})
+}
+
 // What JVM versions list and read is as they would have written it.
 func TestZKStoreWritesTheJVMsLayout(t *testing.T) {
 	t.Parallel()

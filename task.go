@@ -2,6 +2,8 @@ package main
 
 import (
 	"crypto/sha256"
+	"encoding/json"
+	"fmt"
 	"math"
 	"net/url"
 	"slices"
@@ -255,6 +257,35 @@ const (
 	fetchWord     = "__fetch"       // its first argument; the second is the directory
 	fetchVariable = "CHRONOS_FETCH" // what is to be fetched, as JSON
 )
+
+// A listedURI is how a URI stands there: mesos-go's fields, with the keys of the protocol.
+type listedURI struct {
+	Value      string  `json:"value"`
+	Executable *bool   `json:"executable,omitempty"`
+	Extract    *bool   `json:"extract,omitempty"`
+	Cache      *bool   `json:"cache,omitempty"`
+	OutputFile *string `json:"output_file,omitempty"`
+}
+
+func fetchList(uris []mesos.CommandInfo_URI) string {
+	list := make([]listedURI, len(uris))
+	for i, u := range uris {
+		list[i] = listedURI(u)
+	}
+	return string(encode(list))
+}
+
+func parseFetchList(text string) ([]mesos.CommandInfo_URI, error) {
+	var list []listedURI
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		return nil, fmt.Errorf("read %s: %w", fetchVariable, err)
+	}
+	uris := make([]mesos.CommandInfo_URI, len(list))
+	for i, u := range list {
+		uris[i] = mesos.CommandInfo_URI(u)
+	}
+	return uris, nil
+}
 
 // taskEnvironment is the environment of 2.5 and 3.0 in 2.4's order: our
 // variables first, then the run's own, then the job's. Of variables with the same name, the first is sent.

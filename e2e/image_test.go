@@ -19,7 +19,7 @@ import (
 
 const (
 	imageName  = "localhost/chronos:test"
-	imageLimit = 22 << 20 // the goal is 20 MiB
+	imageLimit = 18 << 20
 )
 
 // A podman keeps images and containers of its own, below a directory that is removed with the test.

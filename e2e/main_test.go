@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -91,6 +92,12 @@ func isGiven(name string) (given bool) {
 	return given
 }
 
+// How the program is built that is shipped, less its version: the Makefile's GOFLAGS and LDFLAGS.
+const (
+	shippedFlags     = "-trimpath -buildvcs=false -gcflags=github.com/apache/cassandra-gocql-driver/...=-l -gcflags=go.yaml.in/yaml/...=-l"
+	shippedLinkFlags = "-s -w -buildid= -funcalign=16"
+)
+
 // buildProgram builds the program as it is shipped, or as these tests were built.
 func buildProgram(path string) error {
 	args := []string{"build", "-o", path}
@@ -98,7 +105,8 @@ func buildProgram(path string) error {
 	if raceDetector {
 		args = append(args, "-race")
 	} else {
-		args = append(args, "-trimpath", "-buildvcs=false", "-ldflags=-s -w -buildid=")
+		args = append(args, strings.Fields(shippedFlags)...)
+		args = append(args, "-ldflags="+shippedLinkFlags)
 		env = append(env, "CGO_ENABLED=0")
 	}
 	if covered := os.Getenv("GOCOVERDIR"); covered != "" {

@@ -175,6 +175,9 @@ func TestReleaseScriptsFitTheRepository(t *testing.T) {
 	if goFlags == nil || ldFlags == nil {
 		t.Fatal("the Makefile has no GOFLAGS and LDFLAGS")
 	}
+	if goFlags[1] != shippedFlags || ldFlags[1] != shippedLinkFlags+" -X main.version=" {
+		t.Errorf("the Makefile builds with %s and links with %s, these tests do so otherwise", goFlags[1], ldFlags[1])
+	}
 	dockerfile := strings.Join(strings.Fields(strings.ReplaceAll(inRepository(t, "Dockerfile"), "\\\n", " ")), " ")
 	if want := fmt.Sprintf(`GOARCH=${TARGETARCH} go build %s -ldflags "%s${VERSION}"`, goFlags[1], ldFlags[1]); !strings.Contains(dockerfile, want) {
 		t.Errorf("the Dockerfile does not build with %s", want)

@@ -105,6 +105,12 @@ export const killJob = (name, options) => change('DELETE', new URL(`task/kill/${
 export const deleteJob = (name, options) => change('DELETE', new URL(`job/${segment(name)}`, plain), options);
 export const markSuccess = (name, options) => change('PUT', new URL(`job/success/${segment(name)}`, plain), options);
 export const runs = (name, options) => json(`runs/${segment(name)}`, options);
+export const dagRun = (id, options) => json(`run/${segment(id)}/dag`, options);
+export const followers = (name, options) => json(`followers/${segment(name)}`, options);
+export const leaderHealth = options => json('leader/health', options);
+export const agents = options => json('agents', options);
+export const notices = options => json('notices', options);
+export const testNotice = (channel, to, options) => get(`notices/${segment(channel)}/test`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(to ? { to } : {}), ...options }).then(res => res.json());
 export const queued = (name, options) => json(`queued/${segment(name)}`, options);
 export const upcoming = (name, options) => json(`upcoming/${segment(name)}?count=10`, options);
 export const outputURL = (run, file) => at(`run/${segment(run)}/${file}`);

@@ -1,7 +1,7 @@
 import { may } from './access.js';
 import { showWaiting } from './actions.js';
 import { append, button, closeMenus, dialog, h, replace, toast } from './dom.js';
-import { short } from './format.js';
+import { count, plural, short } from './format.js';
 import { openPalette } from './palette.js';
 import { start, store, watch } from './live.js';
 import overview from './overview.js';
@@ -14,18 +14,19 @@ import runs from './runs.js';
 import timeline from './timeline.js';
 import cluster from './cluster.js';
 import activity from './activity.js';
+import dagrun from './dagrun.js';
 
 const main = document.getElementById('main-content');
 
 // A page is a function (main, parts, query) that draws the page and returns
 // { update(names), leave(), keys }, each of which may be missing. leave returns
 // a question to ask before unsaved input is lost.
-const pages = { overview, jobs, job, editor, graph, grid, runs, timeline, cluster, activity };
+const pages = { overview, jobs, job, editor, graph, grid, runs, timeline, cluster, activity, dagrun };
 
 let page = null, shown = '';
 
 // route reads the fragment: #overview, #jobs?q=…, #jobs/<name> (as in every version of
-// Chronos), #jobs/<name>/edit, #new, #graph/<name>, #grid, #runs, #timeline, #cluster, #activity.
+// Chronos), #jobs/<name>/edit, #new, #graph/<name>, #grid, #runs, #timeline, #cluster, #activity, #dag/<run>.
 function route(hash) {
   const [path, query = ''] = hash.replace(/^#\/?/, '').split(/\?(.*)/s);
   const parts = path.split('/').map(part => { try { return decodeURIComponent(part); } catch { return part; } });
@@ -37,11 +38,20 @@ function route(hash) {
       if (parts.at(-1) === 'edit' && parts.length > 2) return ['editor', [parts.slice(1, -1).join('/')], q];
       return ['job', [parts.slice(1).join('/')], q];
     case 'new': return ['editor', [null], q];
+    case 'dag': return ['dagrun', [parts.slice(1).join('/')], q];
     case 'graph': return ['graph', parts.slice(1), q];
     case 'grid': case 'runs': case 'timeline': case 'cluster': case 'activity': return [parts[0], [], q];
   }
   return ['missing', parts, q];
 }
+
+// enough tells whether a page can be drawn while more jobs are still to come.
+function enough(name, parts) {
+  if (!store.partial) return store.loaded;
+  return store.jobs.size > 0 && (['jobs', 'overview', 'grid', 'timeline'].includes(name) || name === 'job' && store.jobs.has(parts[0]));
+}
+
+let lacking = true;
 
 function show() {
   if (location.hash === '#main-content') { main.focus(); history.replaceState(null, '', shown || '#overview'); return; }
@@ -57,15 +67,16 @@ function show() {
   page = null;
   shown = location.hash;
   for (const a of document.querySelectorAll('nav a')) {
-    const here = a.dataset.page === name || a.dataset.page === 'jobs' && (name === 'job' || name === 'editor');
+    const here = a.dataset.page === name || a.dataset.page === 'jobs' && (name === 'job' || name === 'editor') || a.dataset.page === 'runs' && name === 'dagrun';
     if (here) a.setAttribute('aria-current', 'page'); else a.removeAttribute('aria-current');
   }
   main.className = 'page-' + name;
-  document.title = [parts[0], name === 'job' ? '' : name, 'Chronos'].filter(Boolean).join(' · ');
+  document.title = [name === 'dagrun' ? 'DAG run' : parts[0], name === 'job' || name === 'dagrun' ? '' : name, 'Chronos'].filter(Boolean).join(' · ');
   replace(main);
-  if (!store.loaded) {
+  lacking = !enough(name, parts);
+  if (lacking) {
     append(main, store.error ? h('div', { class: 'empty' }, h('p', {}, store.error), store.state !== 'denied' && h('p', { class: 'dim' }, 'Retrying …'))
-      : h('div', { class: 'empty' }, h('p', {}, 'Loading …')));
+      : h('div', { class: 'empty' }, h('p', {}, 'Loading …', store.partial && ` ${count(store.jobs.size)} of ${plural(store.info.totals.jobs, 'job')}`)));
     return;
   }
   if (!pages[name]) {
@@ -110,8 +121,8 @@ const outage = document.getElementById('outage');
 
 // showOutage says on every page that what it shows is old.
 function showOutage() {
-  const { state, loaded, since } = store;
-  outage.hidden = state === 'live' || state === 'connecting' || state === 'lost' && !loaded;
+  const { state, loaded, partial, since } = store;
+  outage.hidden = state === 'live' || state === 'connecting' || state === 'lost' && (!loaded || partial);
   if (outage.dataset.shown === state + since) return;
   outage.dataset.shown = state + since;
   replace(outage, state === 'denied'
@@ -119,15 +130,14 @@ function showOutage() {
     : state === 'lost' && [`No answer from Chronos since ${short(since)}. What you see is from then; changes wait until it is back.`]);
 }
 
-let wasLoaded = false, pending = null, frame = 0;
+let pending = null, frame = 0;
 watch(names => {
   linkState.className = 'link-state ' + store.state;
-  linkState.textContent = { live: 'Live', lost: 'Reconnecting …', connecting: 'Connecting …', denied: 'Logged out' }[store.state];
+  linkState.textContent = store.partial && store.state === 'connecting' ? 'Loading …' : { live: 'Live', lost: 'Reconnecting …', connecting: 'Connecting …', denied: 'Logged out' }[store.state];
   showOutage();
   linkState.title = store.info ? `Leader: ${store.info.leader || 'none'}` : '';
-  if (!store.loaded) { show(); return; }
-  showUser();
-  if (!wasLoaded) { wasLoaded = true; show(); return; }
+  if (store.loaded) showUser();
+  if (lacking) { show(); return; }
   pending = names === null || pending === null && frame ? null : new Set([...(pending ?? []), ...names]);
   frame ||= requestAnimationFrame(() => {
     frame = 0;

@@ -1,11 +1,15 @@
 import * as api from './api.js';
-import { empty, h, link, replace } from './dom.js';
-import { ago, badge, elapsed, plural, time } from './format.js';
+import { may } from './access.js';
+import { Sender } from './actions.js';
+import { button, dialog, empty, field, h, link, replace } from './dom.js';
+import { ago, badge, count, duration, elapsed, plural, time } from './format.js';
 import { store } from './live.js';
 
 const hashOf = name => '#jobs/' + encodeURIComponent(name);
 const pace = 5000;   // ms between two looks
 const asked = 30;    // jobs of which it is asked why they wait
+const receivers = 'receivers'; // the channel to those whom jobs name themselves
+const channels = { mail: 'Mail', slack: 'Slack', mattermost: 'Mattermost', http: 'HTTP hook', sentry: 'Sentry', [receivers]: 'Receivers that jobs name' };
 
 export default function cluster(main) {
   const page = new Cluster(main);
@@ -18,10 +22,11 @@ class Cluster {
   constructor(main) {
     this.cancel = new AbortController();
     const panel = (title, body, more) => h('section', { class: 'panel' }, h('div', { class: 'panel-head' }, h('h2', {}, title), more), body);
-    for (const part of ['health', 'instances', 'notices', 'agents', 'queue', 'pools']) this[part] = h('div', {}, h('p', { class: 'dim pad' }, 'Asking …'));
+    this.tests = new Map(); // how tests of channels went, by channel
+    for (const part of ['health', 'leader', 'instances', 'notices', 'agents', 'queue', 'pools']) this[part] = h('div', {}, h('p', { class: 'dim pad' }, 'Asking …'));
     replace(main, h('h1', { class: 'cluster-title' }, 'Cluster'), h('div', { class: 'columns' },
-      h('div', {}, panel('This instance', this.health), panel('Instances', this.instances), panel('Notification channels', this.notices)),
-      h('div', {}, panel('Where runs are', this.agents, link('all', '#runs?state=active%2Claunching%2Cawaiting', { 'aria-label': 'all running runs' })), panel('Why runs wait', this.queue, link('all', '#runs?state=queued', { 'aria-label': 'all waiting runs' })), panel('Pools', this.pools))));
+      h('div', {}, panel('This instance', this.health), this.leaderPanel = panel('Leader', this.leader), panel('Instances', this.instances), panel('Notification channels', this.notices)),
+      h('div', {}, panel('Agents', this.agents, link('all', '#runs?state=active%2Claunching%2Cawaiting', { 'aria-label': 'all running runs' })), panel('Why runs wait', this.queue, link('all', '#runs?state=queued', { 'aria-label': 'all waiting runs' })), panel('Pools', this.pools))));
   }
 
   async look() {
@@ -33,8 +38,13 @@ class Cluster {
     };
     this.showInstances();
     await Promise.all([
-      part(this.health, () => api.health(options), doc => { this.showHealth(doc); this.showNotices(doc.notifications ?? []); }),
-      part(this.agents, () => api.allRuns({ state: 'active,launching,awaiting', limit: 500 }, options), doc => this.showAgents(doc)),
+      part(this.health, () => api.health(options), doc => this.showHealth(this.health, doc)),
+      part(this.leader, () => api.leaderHealth(options), doc => {
+        this.leaderPanel.hidden = doc.instance === store.info.instance;
+        this.showHealth(this.leader, doc);
+      }),
+      part(this.notices, () => api.notices(options), doc => { this.channels = doc.channels; this.showNotices(); }),
+      part(this.agents, () => api.agents(options), doc => this.showAgents(doc)),
       part(this.queue, () => this.readQueue(options), list => this.showQueue(list)),
       part(this.pools, () => api.pools(options), doc => this.showPools(doc.pools)),
     ]);
@@ -49,30 +59,74 @@ class Cluster {
     replace(this.instances, h('ul', { class: 'lines' }, all.map(id => h('li', {}, h('code', {}, id), h('span', { class: 'end' }, id === leader ? badge('success', 'leads') : badge('fresh', 'stands by'), id === instance && badge('running', 'answers'))))));
   }
 
-  showHealth(doc) {
+  showHealth(box, doc) {
     const fact = (term, ...value) => [h('dt', {}, term), h('dd', {}, value)];
     const kind = { ok: 'success', degraded: 'queued', failing: 'failure' }[doc.status] ?? 'queued';
-    replace(this.health, h('dl', { class: 'facts' }, fact('Health', badge(kind, doc.status)), [...doc.problems ?? [], ...doc.warnings ?? []].map(text => fact('', text)),
+    replace(box, h('dl', { class: 'facts' }, fact('Health', badge(kind, doc.status)), [...doc.problems ?? [], ...doc.warnings ?? []].map(text => fact('', text)),
       fact('Instance', h('code', {}, doc.instance), ` ${doc.role}`), doc.scheduler && fact('Scheduler', plural(doc.scheduler.jobs, 'job'), `, term ${doc.scheduler.term}`),
       doc.scheduler && fact('Cluster', doc.scheduler.subscribed ? badge('success', 'connected') : badge('failure', 'not connected'), doc.lastEvent && [' last heard of ', ago(Date.parse(doc.lastEvent))]),
+      doc.mesos && fact('Mesos', doc.mesos.master || 'no master is known', doc.mesos.error && [h('br'), doc.mesos.error]),
+      doc.kubernetes && fact('Kubernetes', doc.kubernetes.server, `, namespace ${doc.kubernetes.namespace}`, doc.kubernetes.error && [h('br'), doc.kubernetes.error]),
       doc.zookeeper && fact('ZooKeeper', doc.zookeeper.connected ? badge('success', 'connected') : badge('failure', 'not connected')),
       doc.scheduler?.clock && fact('Clock', `${plural(doc.scheduler.clock.steps, 'step')} in this term`), fact('Version', doc.version)));
   }
 
-  showNotices(list) {
-    replace(this.notices, list.length === 0 ? h('p', { class: 'dim pad' }, 'Nobody is told of failures: no channel is configured.')
-      : h('ul', { class: 'lines' }, list.map(n => h('li', { class: 'block' }, Object.entries(n).map(([key, value]) => h('span', { class: 'pairs' }, h('span', { class: 'dim' }, key), ' ', String(value), ' '))))));
+  // showNotices lists the channels. What nobody has configured can't be tested, but for receivers, which jobs name.
+  showNotices() {
+    const admin = may('admin'), list = [...this.channels];
+    if (admin && !list.some(c => c.client === receivers)) list.push({ client: receivers });
+    const shape = JSON.stringify([list, [...this.tests], admin]);
+    if (shape === this.noticesShown) return;
+    this.noticesShown = shape;
+    const focused = this.notices.contains(document.activeElement) && document.activeElement.dataset.channel;
+    replace(this.notices, this.channels.length === 0 && h('p', { class: 'dim pad' }, 'No channel is configured: only receivers that jobs name are told of failures.'), h('ul', { class: 'lines' }, list.map(c => h('li', { class: 'block' },
+      h('div', { class: 'channel' }, h('strong', {}, channels[c.client] ?? c.client), c.failing !== undefined && badge(c.failing ? 'failure' : 'success', c.failing ? 'failing' : 'works'),
+        c.sent !== undefined && h('span', { class: 'dim' }, `${count(c.sent)} sent`, c.queued > 0 && `, ${count(c.queued)} waiting`, c.failed > 0 && `, ${count(c.failed)} given up`, c.dropped > 0 && `, ${count(c.dropped)} dropped`),
+        admin && h('span', { class: 'end' }, h('button', { type: 'button', class: 'button small', 'aria-label': `Test ${channels[c.client] ?? c.client}`, dataset: { channel: c.client }, 'aria-disabled': this.tests.get(c.client)?.running && 'true', click: () => this.test(c.client) }, 'Test'))),
+      c.lastError && h('div', { class: 'dim' }, 'Last error', c.lastErrorTime && [' ', ago(Date.parse(c.lastErrorTime))], `: ${c.lastError}`),
+      h('div', { role: 'status', class: this.tests.get(c.client)?.bad ? 'bad-text' : '' }, this.tests.get(c.client)?.text)))));
+    if (focused) this.notices.querySelector(`[data-channel="${CSS.escape(focused)}"]`)?.focus();
   }
 
-  showAgents({ runs, next }) {
-    const agents = new Map();
-    for (const r of runs) {
-      const name = r.agent || r.agentId || 'not placed yet';
-      agents.set(name, [...agents.get(name) ?? [], r]);
-    }
-    replace(this.agents, runs.length === 0 ? empty('Nothing is running at the moment.') : h('ul', { class: 'lines' }, [...agents].sort(([, a], [, b]) => b.length - a.length).map(([name, list]) => h('li', { class: 'block' },
-      h('div', {}, h('strong', {}, name), ' ', h('span', { class: 'dim' }, plural(list.length, 'run'))),
-      h('ul', {}, list.slice(0, 8).map(r => h('li', {}, link(r.job, `${hashOf(r.job)}?run=${encodeURIComponent(r.id)}`, { class: 'underlined' }), ' ', r.started && h('span', { class: 'dim' }, elapsed(Date.parse(r.started))))), list.length > 8 && h('li', { class: 'dim' }, `and ${list.length - 8} more`))))), next && h('p', { class: 'dim pad' }, 'The newest 500 runs.'));
+  async test(channel) {
+    if (this.tests.get(channel)?.running) return;
+    if (channel === 'mail' || channel === receivers) { await this.askTest(channel); return; }
+    this.said(channel, { running: true, text: 'Sending …' });
+    try { this.tested(channel, await api.testNotice(channel)); } catch (err) { this.said(channel, { bad: true, text: err.message }); }
+  }
+
+  // askTest asks to whom a test goes.
+  askTest(channel) {
+    return dialog(`Test ${channels[channel]}`, (done, el) => {
+      const to = h('input', { type: 'text', required: true, autofocus: true, autocomplete: 'off', spellcheck: 'false', placeholder: channel === receivers ? 'mailto:you@example.com' : 'you@example.com' });
+      const go = h('button', { type: 'submit', class: 'button primary' }, 'Send'), sender = new Sender(go);
+      sender.within(el);
+      return h('form', {
+        submit: async event => {
+          event.preventDefault();
+          let answer;
+          if (await sender.send(async options => { answer = await api.testNotice(channel, to.value.trim(), { signal: options.signal }); })) { done(true); this.tested(channel, answer); }
+        },
+      }, h('div', { class: 'dialog-body' }, field('To', to, channel === receivers ? 'As in a job’s notify: mailto: and an address, or an https address' : 'An address'), sender.note), h('div', { class: 'dialog-foot' }, button('Cancel', () => done()), go));
+    });
+  }
+
+  tested(channel, answer) { this.said(channel, answer.delivered ? { text: `A test was delivered in ${duration(answer.tookMs)}.` } : { bad: true, text: `The test was not delivered: ${answer.error}` }); }
+
+  said(channel, what) {
+    this.tests.set(channel, what);
+    this.showNotices();
+  }
+
+  showAgents({ agents, more, unplaced }) {
+    replace(this.agents, agents.length === 0 ? empty(unplaced ? 'Nothing is placed yet.' : 'No agent has offered anything yet. Offers are asked for when a run needs them.') : h('ul', { class: 'lines' }, agents.map(a => h('li', { class: 'block' },
+      h('div', { class: 'channel' }, h('strong', {}, a.host), h('span', { class: 'dim' }, plural(a.runs, 'run'), a.runs > 0 && ` using ${amounts(a.used)}`), a.away && badge('failure', 'not heard of'), a.silentSince && badge('queued', 'does not answer')),
+      a.capacity ? h('div', {}, 'Allocatable: ', Object.entries(a.capacity).map(([kind, n]) => `${n} ${kind}`).join(', ')) : a.offered && h('div', {}, a.held ? 'Offers ' : 'Last offered ', amounts(a.offered), a.offeredAt && !a.held && [', ', ago(Date.parse(a.offeredAt))]),
+      a.silentSince && h('div', { class: 'dim' }, 'A launch has not been answered since ', time(Date.parse(a.silentSince)), ': other agents are preferred.'),
+      a.keptFor && h('div', { class: 'dim' }, `Kept for ${a.keptFor}`),
+      a.attributes && h('details', {}, h('summary', {}, plural(Object.keys(a.attributes).length, 'attribute')), h('dl', { class: 'facts' }, Object.entries(a.attributes).map(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]))),
+      a.newest && h('ul', {}, a.newest.map(r => h('li', {}, link(r.job, `${hashOf(r.job)}?run=${encodeURIComponent(r.run)}`, { class: 'underlined' }), ' ', r.started && h('span', { class: 'dim' }, elapsed(Date.parse(r.started))))), a.runs > a.newest.length && h('li', { class: 'dim' }, `and ${a.runs - a.newest.length} more`))))),
+    unplaced > 0 && agents.length > 0 && h('p', { class: 'dim pad' }, `${plural(unplaced, 'run')} that the cluster has not placed yet.`), more && h('p', { class: 'dim pad' }, 'There are more agents.'));
   }
 
   async readQueue(options) {
@@ -96,3 +150,8 @@ class Cluster {
     clearTimeout(this.timer);
   }
 }
+
+const gigabytes = mb => mb >= 1024 ? `${(mb / 1024).toLocaleString(undefined, { maximumFractionDigits: 1 })} GB` : `${Math.round(mb)} MB`;
+
+// amounts writes what a run takes or an agent has.
+const amounts = ({ cpus, mem, disk }) => `${cpus.toLocaleString(undefined, { maximumFractionDigits: 2 })} CPUs, ${gigabytes(mem)} memory, ${gigabytes(disk)} disk`;

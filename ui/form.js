@@ -116,7 +116,7 @@ export class Form {
     this.mended = null; // called when a field that the server judges has been mended
     this.touched = new Set(); // keys that the user has changed, whose values are judged
     this.refused = new Map(); // what the server says about keys, until they are changed
-    this.element = h('form', { class: 'job-form', submit: e => e.preventDefault() }, this.basics(isNew), sections.map(s => this.section(...s)), this.others());
+    this.element = h('form', { class: 'job-form', submit: e => e.preventDefault() }, this.basics(isNew), sections.slice(0, 2).map(s => this.section(...s)), h('div', { class: 'folds' }, sections.slice(2).map(s => this.section(...s)), this.others()));
   }
 
   controlOf(key) { return this.element.querySelector(`[data-key="${CSS.escape(key)}"]`); }

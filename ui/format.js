@@ -68,9 +68,10 @@ export function duration(ms) {
   if (ms < 1000) return `${sign}${Math.round(ms)} ms`;
   if (ms < 60e3) return `${sign}${(ms / 1000).toFixed(ms < 10e3 && ms % 1000 ? 1 : 0)} s`;
   const seconds = Math.round(ms / 1000), minutes = Math.floor(seconds / 60), hours = Math.floor(minutes / 60), days = Math.floor(hours / 24);
-  if (days) return `${sign}${days} d ${hours % 24} h`;
-  if (hours) return `${sign}${hours} h ${minutes % 60} min`;
-  return `${sign}${minutes} min ${seconds % 60} s`;
+  const and = (n, unit) => n ? ` ${n} ${unit}` : '';
+  if (days) return `${sign}${days} d${and(hours % 24, 'h')}`;
+  if (hours) return `${sign}${hours} h${and(minutes % 60, 'min')}`;
+  return `${sign}${minutes} min${and(seconds % 60, 's')}`;
 }
 
 // Texts that change with time: each is rewritten every second while it is in the page.
@@ -128,7 +129,7 @@ export function stateBadges(row) {
     row.disabled && badge('disabled'),
     row.problem && badge('problem'),
     row.state === 'running' ? badge('running', row.running > 1 ? `${row.running} running` : 'running') : row.state === 'queued' && badge('queued'),
-    badge(row.result),
+    row.result !== 'fresh' ? badge(row.result) : row.state === 'idle' && badge('fresh', 'not run yet'),
   ];
 }
 

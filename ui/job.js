@@ -2,15 +2,17 @@ import * as api from './api.js';
 import { askRun, attempt, fate, semicolons } from './actions.js';
 import { may, needsOf } from './access.js';
 import { button, confirm, empty, h, link, replace, toast } from './dom.js';
-import { ago, badge, countdown, duration, elapsed, instant, jobType, openStates, plural, short, squares, stateBadges, time, validZone, viewerZone } from './format.js';
+import { ago, badge, count, countdown, duration, elapsed, instant, jobType, openStates, plural, short, squares, stateBadges, time, validZone, viewerZone } from './format.js';
 import { store } from './live.js';
 import { note } from './app.js';
 import { chart } from './chart.js';
 import { heatMap } from './heat.js';
+import { icon } from './icons.js';
 import { policies } from './policies.js';
 import { occurrences } from './schedule.js';
 import { LogView } from './log.js';
-import { askBackfill, askPause, copyCurl, showBackfill } from './job_actions.js';
+import { askBackfill, askPause, askRunFrom, copyCurl, showBackfill } from './job_actions.js';
+import { causes, dagHash, showCauses } from './dagrun.js';
 import { deleted, remember, switched } from './undo.js';
 
 const hashOf = name => '#jobs/' + encodeURIComponent(name);
@@ -34,6 +36,7 @@ class JobPage {
     this.alerts = h('div');
     this.why = h('div');
     this.backfill = h('div');
+    this.causes = h('div');
     this.runs = h('div', {}, h('p', { class: 'dim pad' }, 'Loading …'));
     this.chart = h('div', { class: 'chart-box' });
     this.days = h('div');
@@ -43,9 +46,12 @@ class JobPage {
     this.family = h('div');
     this.definition = h('div', {}, h('p', { class: 'dim pad' }, 'Loading …'));
     const panel = (title, ...body) => h('section', { class: 'panel' }, h('div', { class: 'panel-head' }, h('h2', {}, title)), body);
-    replace(main, this.head, this.alerts, h('div', { class: 'job-columns' },
-      h('div', { class: 'job-main' }, this.why, this.backfill, this.log, panel('Runs', this.chart, this.days, this.runs)),
-      h('div', { class: 'job-side' }, panel('Job', this.facts), panel('Parents and children', this.family), panel('Next runs', this.next),
+    this.relatives = panel('Parents and children', this.family);
+    this.resize = new ResizeObserver(() => this.showChart());
+    this.resize.observe(this.runs);
+    replace(main, this.head, this.alerts, h('div', { class: 'job-columns' }, this.relatives,
+      h('div', { class: 'job-main' }, this.why, this.backfill, this.causes, this.log, panel('Runs', this.chart, this.days, this.runs)),
+      h('div', { class: 'job-side' }, panel('Job', this.facts), panel('Next runs', this.next),
         h('details', { class: 'panel fold' }, h('summary', {}, h('h2', {}, 'Definition')), this.definition))));
   }
 
@@ -108,18 +114,19 @@ class JobPage {
 
   show() {
     const row = this.row;
-    const act = (label, what, kind) => button(label, what, kind);
+    const act = (label, what, kind) => button(label, what, kind), drawn = (name, label, what, kind) => button([icon(name), label], what, kind);
     replace(this.head, h('div', { class: 'title' }, h('h1', {}, this.name), stateBadges(row)),
       row.description && h('p', { class: 'lead' }, row.description),
       h('div', { class: 'actions' },
-        may('run', row) && act('Run now', () => this.run(), 'primary'),
-        this.mayEdit() && link('Edit', hashOf(this.name) + '/edit', { class: 'button' }),
-        this.mayEdit() && act(row.disabled ? 'Enable' : 'Disable', () => this.toggle()),
-        row.state !== 'idle' && may('run', row) && act('Kill', () => this.kill(), 'danger'),
+        may('run', row) && drawn('run', 'Run now', () => this.run(), 'primary'),
+        this.mayEdit() && link([icon('edit'), 'Edit'], hashOf(this.name) + '/edit', { class: 'button' }),
+        this.mayEdit() && drawn('power', row.disabled ? 'Enable' : 'Disable', () => this.toggle()),
+        row.state !== 'idle' && may('run', row) && drawn('kill', 'Kill', () => this.kill(), 'danger'),
         h('details', { class: 'menu' }, h('summary', { class: 'button' }, 'More'), h('div', { class: 'menu-items' },
           this.mayEdit() && link('Duplicate', '#new?from=' + encodeURIComponent(this.name)),
           this.mayEdit() && (row.pausedUntil ? act('Resume', () => attempt(() => api.resume(this.name), 'It is due again on schedule.')) : act('Pause until …', () => askPause(row))),
           this.mayEdit() && !row.parents && act('Backfill …', () => askBackfill(row, () => this.refreshRuns())),
+          may('run', row) && store.children.has(this.name) && act('Run with what follows …', () => askRunFrom(this.name)),
           act('Copy as curl', () => copyCurl(this.name)),
           may('run', row) && act('Mark success', () => this.markSuccess()),
           link('Show in graph', '#graph/' + encodeURIComponent(this.name)),
@@ -142,8 +149,8 @@ class JobPage {
       row.next && validZone(zone) && zone !== viewerZone && fact('', h('span', { class: 'dim', title: instant(row.next, zone) }, `${short(row.next, zone)} in ${zone}`)),
       (row.owner || row.ownerName) && fact('Owner', [row.ownerName, row.owner].filter(Boolean).join(', ')),
       row.image && fact('Image', h('code', { class: 'wrap' }, row.image)),
-      fact('Succeeded', `${plural(row.successCount ?? 0, 'time')}`, row.lastSuccess && [', last ', whenAgo(row.lastSuccess)]),
-      fact('Failed', `${plural(row.errorCount ?? 0, 'time')}`, row.lastError && [', last ', whenAgo(row.lastError)]),
+      fact('Succeeded', times(row.successCount), row.lastSuccess && [', last ', whenAgo(row.lastSuccess)]),
+      fact('Failed', times(row.errorCount), row.lastError && [', last ', whenAgo(row.lastError)]),
       row.missed && fact('Missed', plural(row.missed, 'occurrence')),
       this.doc && manners(this.doc, fact)));
   }
@@ -154,9 +161,8 @@ class JobPage {
       const other = store.jobs.get(n);
       return h('li', {}, link(n, hashOf(n), { class: 'name' }), other ? [squares(other), h('span', { class: 'end' }, stateBadges(other))] : h('span', { class: 'dim' }, 'does not exist'));
     }), names.length > 50 && h('li', { class: 'dim' }, `and ${names.length - 50} more`))];
-    replace(this.family, row.parents || children.length
-      ? [list('After', row.parents ?? []), list('Before', children), h('p', { class: 'pad' }, link('Show in graph', '#graph/' + encodeURIComponent(this.name)))]
-      : h('p', { class: 'dim pad' }, 'No parents and no children.'));
+    this.relatives.hidden = !row.parents && !children.length;
+    replace(this.family, list('Runs after', row.parents ?? []), list('Then come', children), h('p', { class: 'pad' }, link([icon('graph'), 'Show in graph'], '#graph/' + encodeURIComponent(this.name), { class: 'iconed' })));
   }
 
   async refreshDocument() {
@@ -210,7 +216,7 @@ class JobPage {
 
   showRuns() {
     const list = this.list;
-    replace(this.chart, chart(list.filter(r => r.durationMs !== undefined), run => this.openLog(run.id, 'stdout')));
+    this.showChart(true);
     if (list.length === 0) { replace(this.runs, empty('It has not run yet.')); return; }
     const cell = (label, ...content) => h('td', { 'data-label': label }, content);
     replace(this.runs, h('div', { class: 'table-box', tabindex: 0, role: 'region', 'aria-label': 'Runs' }, h('table', { class: 'runs' },
@@ -221,10 +227,26 @@ class JobPage {
         cell('Late', r.lateMs !== undefined ? duration(r.lateMs) : '–'),
         cell('Took', r.durationMs !== undefined ? duration(r.durationMs) : r.started && openStates.has(r.state) ? elapsed(Date.parse(r.started)) : '–'),
         cell('Output', r.launched || r.started ? [logLink(this, r, 'stdout'), ' ', logLink(this, r, 'stderr')] : '–'),
-        cell('Why', r.state === 'finished' && / status 0$/.test(r.reason) ? '' : r.reason || (r.exit ? `exit status ${r.exit}` : ''), r.arguments !== undefined && h('small', { class: 'dim' }, 'arguments: ', h('code', {}, r.arguments))),
+        cell('Why', r.state === 'finished' && / status 0$/.test(r.reason) ? '' : r.reason || (r.exit ? `exit status ${r.exit}` : ''), r.arguments !== undefined && h('small', { class: 'dim' }, 'arguments: ', h('code', {}, r.arguments)), this.belongs(r)),
         cell('Where', r.agent || r.agentId || '–'),
         cell('Attempt', String(r.attempt + 1))))))));
     this.view?.see(list.find(r => r.id === this.view.run));
+  }
+
+  // belongs says which runs of its parents caused a run, and leads to all that belongs together.
+  belongs(r) {
+    if (!r.causedBy && !r.moreCauses && !r.retryOf && !store.children.has(this.name)) return null;
+    return h('small', { class: 'dim' }, (r.causedBy || r.moreCauses || r.retryOf) && ['after ', causes(r), ' · '], link('DAG run', dagHash(r.id), { class: 'underlined' }));
+  }
+
+  // showChart draws the chart again if its runs or its width are others.
+  showChart(other) {
+    const width = this.runs.clientWidth - 28; // of the box, which is not there while it is empty, with its padding
+    if (!this.list || width <= 0 || !other && this.drawn === width) return;
+    this.drawn = width;
+    const kept = this.chart.contains(document.activeElement) && document.activeElement.getAttribute('aria-label');
+    replace(this.chart, chart(this.list.filter(r => r.durationMs !== undefined), run => this.openLog(run.id, 'stdout'), width));
+    if (kept) this.chart.querySelector(`[aria-label="${CSS.escape(kept)}"]`)?.focus();
   }
 
   openLog(id, file, at) {
@@ -234,10 +256,12 @@ class JobPage {
       run: id, file, at, link, record: [...this.list ?? [], this.past].find(r => r?.id === id), noted: (shown, offset) => note(link(shown, offset)),
       closed: () => {
         this.view = null;
+        replace(this.causes);
         note(hashOf(this.name));
         this.mark();
       },
     });
+    showCauses(this.causes, id, { signal: this.cancel.signal });
     this.mark();
     this.log.scrollIntoView({ block: 'nearest' });
   }
@@ -311,6 +335,7 @@ class JobPage {
 
   leave() {
     this.cancel.abort();
+    this.resize.disconnect();
     this.view?.close();
   }
 }
@@ -319,14 +344,22 @@ class JobPage {
 function manners(doc, fact) {
   const set = (key, label, text) => doc[key] !== undefined && fact(label, text ?? String(doc[key]));
   return [
-    set('epsilon', 'May start late', `${doc.epsilon}, its epsilon`),
-    fact('Retries', plural(doc.retries ?? 0, 'time'), ' after a failure'),
+    set('epsilon', 'May start late', `by ${spoken(doc.epsilon)} (epsilon)`),
+    fact('Retries', doc.retries ? `${times(doc.retries)} after a failure` : 'none'),
     fact('Needs', `${doc.cpus} CPUs, ${doc.mem} MB memory, ${doc.disk} MB disk`),
     doc.maxCompletionTime > 0 && fact('Time limit', duration(doc.maxCompletionTime * 1000)),
     doc.arguments?.length > 0 && fact('Arguments', h('code', { class: 'wrap' }, doc.arguments.join(' ')), doc.arguments.some(a => String(a).includes(';')) && h('div', { class: 'dim' }, semicolons)),
     doc.async && fact('Asynchronous', 'A run ends with a call of its own:', h('pre', { class: 'snippet', tabindex: 0, 'aria-label': 'How a run reports its end' }, callback)),
     policies.filter(([key]) => doc[key] !== undefined).map(([key, label]) => fact(label, key === 'labels' ? labelled(doc[key]) : said(doc[key]))),
   ];
+}
+
+const times = n => !n ? 'never' : n === 1 ? 'once' : `${count(n)} times`;
+
+// spoken says a period of hours, minutes and seconds as people do; another one stays as it is.
+function spoken(period) {
+  const [, h, m, s] = /^PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?$/.exec(period) ?? [];
+  return duration(((h ?? 0) * 3600 + (m ?? 0) * 60 + Number(s ?? 0)) * 1000 || undefined).replace('–', period);
 }
 
 // What a run of an asynchronous job calls at its end.

@@ -49,6 +49,28 @@ export async function showBackfill(place, name, mayEdit, options) {
   }
 }
 
+// whyNot says why a job does not follow a run of one that it depends on.
+function whyNot(f) {
+  if (f.disabled) return 'is disabled';
+  if (f.paused) return 'is paused';
+  if (f.onFailure) return 'runs after a failure only';
+  return `waits for ${[...f.waitsFor ?? [], f.moreParents && plural(f.moreParents, 'other')].filter(Boolean).join(', ')} too`;
+}
+
+const jobNames = (list, text, most = 12) => h('ul', { class: 'names' }, list.slice(0, most).map(f => h('li', {}, h('code', {}, f.job), text && ` ${text(f)}`)), list.length > most && h('li', { class: 'dim' }, `and ${list.length - most} more`));
+
+// askRunFrom says what follows a run of a job, and starts it. Then it shows the run with all that belongs to it.
+export async function askRunFrom(name) {
+  let doc;
+  if (!await attempt(async () => { doc = await api.followers(name); })) return;
+  const runs = doc.followers.filter(f => f.follows), stay = doc.followers.filter(f => !f.follows);
+  const fields = [h('p', {}, 'It is started by hand, now.', runs.length > 0 && ` If all goes well, ${plural(runs.length, 'job')} will follow:`), runs.length > 0 && jobNames(runs),
+    stay.length > 0 && [h('p', {}, `${plural(stay.length, 'job')} will not:`), jobNames(stay, whyNot), stay.some(f => f.waitsFor) && h('p', { class: 'dim' }, 'Each parent has to succeed once more. A job that waits can be started by hand all the same.')],
+    doc.partial && h('p', { class: 'dim' }, 'There are more jobs below.'), doc.followers.length === 0 && h('p', {}, 'No other job depends on it.')];
+  let id = '';
+  if (await ask(`Run ${name} and what follows`, 'Run', fields, async options => { id = (await api.runJob(name, '', options)).headers.get('X-Chronos-Run'); }) && id) location.hash = '#dag/' + encodeURIComponent(id);
+}
+
 const quoted = text => `'${text.replaceAll("'", "'\\''")}'`;
 
 // copyText puts a text on the clipboard, which only secure pages have; others select it.

@@ -25,9 +25,9 @@ const lastDuration = row => row.runs?.find(r => r[3] !== undefined)?.[3];
 
 const filters = {
   state: ['State', { running: 'running', queued: 'queued', idle: 'idle', problem: 'cannot be scheduled' }, (r, v) => v === 'problem' ? Boolean(r.problem) : r.state === v],
-  status: ['Result', { success: 'success', failure: 'failure', killed: 'killed', lost: 'lost', fresh: 'fresh' }, (r, v) => r.result === v],
+  status: ['Result', { success: 'success', failure: 'failure', killed: 'killed', lost: 'lost', fresh: 'not run yet' }, (r, v) => r.result === v],
   enabled: ['Enabled', { yes: 'enabled', no: 'disabled' }, (r, v) => Boolean(r.disabled) === (v === 'no')],
-  missed: ['Missed', { yes: 'has missed runs', no: 'has not' }, (r, v) => Boolean(r.missed) === (v === 'yes')],
+  missed: ['Missed', { yes: 'has missed runs', no: 'has none' }, (r, v) => Boolean(r.missed) === (v === 'yes')],
   type: ['Type', { interval: 'interval', cron: 'cron', dependent: 'dependent', container: 'in a container', async: 'async', priority: 'high priority' },
     (r, v) => v === 'container' ? Boolean(r.image) : v === 'async' ? Boolean(r.async) : v === 'priority' ? Boolean(r.highPriority) : jobType(r) === v],
 };
@@ -60,7 +60,6 @@ export default function jobs(main, parts, query) {
   table.measure();
   table.refresh();
   table.goBack();
-  warm();
   if (sessionStorage.getItem('chronos.focus') === 'search') {
     sessionStorage.removeItem('chronos.focus');
     table.search.focus();
@@ -179,7 +178,8 @@ class Table {
 
   showHead() {
     const total = store.jobs.size;
-    this.count.textContent = this.rows.length === total ? plural(total, 'job') : `${count(this.rows.length)} of ${plural(total, 'job')}`;
+    if (store.partial) this.count.textContent = `${count(this.rows.length)} of ${plural(store.info.totals.jobs, 'job')}, loading …`;
+    else this.count.textContent = this.rows.length === total ? plural(total, 'job') : `${count(this.rows.length)} of ${plural(total, 'job')}`;
     this.scroller.setAttribute('aria-rowcount', this.rows.length + 1);
     for (const el of this.head.querySelectorAll('[data-column]')) {
       el.setAttribute('aria-sort', el.dataset.column !== this.sort ? 'none' : this.down ? 'descending' : 'ascending');
@@ -191,7 +191,7 @@ class Table {
     if (this.rows.length === 0) {
       replace(this.none, total === 0
         ? empty('There are no jobs yet.', may('edit') && link('Create the first one', '#new', { class: 'button primary' }))
-        : empty('No jobs match.', button('Show all', () => this.reset())));
+        : store.partial ? empty('Loading …') : empty('No jobs match.', button('Show all', () => this.reset())));
     }
   }
 
@@ -339,10 +339,15 @@ class Table {
     if (names !== null && names.size === 0) return;
     this.sortAll();
     this.refresh();
+    if (this.early && !store.partial) this.goBack();
   }
 
   // The list is left at a place, to which going back in the browser's history leads.
   goBack() {
+    const late = this.early;
+    this.early = store.partial;
+    if (this.early) return;
+    warm();
     this.entry = history.state?.place ?? crypto.getRandomValues(new Uint32Array(2)).join('-');
     history.replaceState({ ...history.state, place: this.entry }, '');
     const was = JSON.parse(sessionStorage.getItem('chronos.place:' + this.entry) ?? 'null');
@@ -350,11 +355,11 @@ class Table {
     this.at = Math.max(0, this.rows.findIndex(row => row.name === was.name));
     this.scroller.scrollTop = was.top;
     this.draw();
-    this.scroller.focus({ preventScroll: true });
+    if (!late || document.activeElement === document.body) this.scroller.focus({ preventScroll: true });
   }
 
   leave() {
-    try { sessionStorage.setItem('chronos.place:' + this.entry, JSON.stringify({ name: this.rows[this.at]?.name, top: this.top ?? 0 })); } catch { /* storage may be full or forbidden */ }
+    if (this.entry) try { sessionStorage.setItem('chronos.place:' + this.entry, JSON.stringify({ name: this.rows[this.at]?.name, top: this.top ?? 0 })); } catch { /* storage may be full or forbidden */ }
     this.resize.disconnect();
     if (this.noting) clearTimeout(this.noting);
     cancelAnimationFrame(this.frame);

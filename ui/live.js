@@ -2,13 +2,14 @@ import { at, get, whenRefused } from './api.js';
 
 // The store holds every job as a row of the overview, kept up to date by events.
 export const store = {
-  jobs: new Map(),      // by name, in the order of creation
+  jobs: new Map(),      // by name
   children: new Map(),  // names of the children by parent
   info: null,           // the overview without its jobs
   skew: 0,              // the leader's clock relative to ours, in ms
   state: 'connecting',  // live, lost, denied: the password is refused
   since: 0,             // when it was lost
   loaded: false,
+  partial: false,       // the rest of the jobs is still to come
 };
 
 const listeners = new Set();
@@ -78,15 +79,24 @@ async function load() {
   source?.close();
   source = null;
   try {
-    const res = await get('overview');
-    const overview = await res.json();
-    const { jobs, ...info } = overview;
-    store.info = info;
-    store.skew = Math.abs(info.time - Date.now()) > 1500 ? info.time - Date.now() : 0;
-    store.jobs = new Map();
-    store.children = new Map();
-    for (const row of jobs) put(row);
-    store.loaded = true;
+    // What is shown already stays until all of its successor is there.
+    const first = !store.loaded || store.partial, jobs = first ? null : [];
+    let told = 200; // jobs
+    const info = await readOverview(await get('overview?order=name'), head => {
+      store.skew = Math.abs(head.time - Date.now()) > 1500 ? head.time - Date.now() : 0;
+      if (first) begin(head);
+    }, rows => {
+      if (!first) { jobs.push(...rows); return; }
+      for (const row of rows) put(row);
+      if (store.jobs.size < told) return;
+      told = store.jobs.size * 2;
+      tell(null);
+    });
+    if (!first) {
+      begin(info);
+      for (const row of jobs) put(row);
+    }
+    store.partial = false;
     last = info.event;
     attempt = 0;
     store.error = '';
@@ -99,6 +109,48 @@ async function load() {
     setState('lost');
     later(start);
   }
+}
+
+function begin(info) {
+  store.info = info;
+  store.jobs = new Map();
+  store.children = new Map();
+  store.loaded = store.partial = true;
+}
+
+// readOverview reads an overview as it arrives: on its first line all but the jobs, and then a job on each.
+async function readOverview(res, begin, more) {
+  const reader = res.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '', info = null;
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    const end = value.lastIndexOf('\n');
+    if (end < 0) { rest += value; continue; }
+    let text = rest + value.slice(0, end);
+    rest = value.slice(end + 1);
+    if (!info) {
+      const head = text.indexOf('\n');
+      info = readHead((head < 0 ? text : text.slice(0, head)) + ']}');
+      begin(info);
+      if (head < 0) continue;
+      text = text.slice(head + 1);
+    }
+    more(JSON.parse('[' + text.replace(/,$/, '') + ']'));
+  }
+  if (info && rest !== ']}') throw new Error('The list of jobs was cut off.');
+  if (info) return info;
+  // There are no jobs, or another version has answered.
+  const { jobs } = JSON.parse(rest);
+  info = readHead(rest);
+  begin(info);
+  more(jobs);
+  return info;
+}
+
+function readHead(text) {
+  const { jobs, ...info } = JSON.parse(text);
+  return info;
 }
 
 function later(what) {
@@ -148,12 +200,16 @@ document.addEventListener('visibilitychange', () => {
   clearTimeout(hiding);
   if (document.hidden) {
     hiding = setTimeout(() => { source?.close(); source = null; clearTimeout(timer); }, 30e3);
-  } else if (!source && store.loaded && !loading) follow();
+  } else if (!source && store.loaded && !store.partial && !loading) follow();
 });
-addEventListener('online', () => { if (!source) store.loaded ? follow() : start(); });
+addEventListener('online', () => { if (!source) store.loaded && !store.partial ? follow() : start(); });
 
-// totals counts the jobs for each tile.
+// totals counts the jobs for each tile. Until all are there, it is the leader who has counted them.
 export function totals() {
+  if (store.partial && 'missedJobs' in store.info.totals) {
+    const { totals: all, running } = store.info;
+    return { ...all, fresh: all.fresh - all.killed - all.lost, runs: running, missed: all.missedJobs };
+  }
   const t = { jobs: store.jobs.size, success: 0, failure: 0, fresh: 0, killed: 0, lost: 0, running: 0, runs: 0, queued: 0, disabled: 0, missed: 0, problems: 0 };
   for (const row of store.jobs.values()) {
     t[row.result]++;

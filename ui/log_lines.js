@@ -53,6 +53,12 @@ function piece(text, s) {
   return el;
 }
 
+// Sequences for terminals: most colour, some move the cursor for example.
+const sequences = /\x1b(?:\[([\d;:?]*)([@-~])|\][^\x07\x1b\n]*(?:\x07|\x1b\\)|[@-Z\\^_])/g;
+
+// stripped leaves sequences out.
+export const stripped = text => text.includes('\x1b') ? text.replace(sequences, '') : text;
+
 // A Terminal turns lines into what is shown. A style lasts until it is changed, over many lines.
 export class Terminal {
   style = { ...plainStyle };
@@ -63,8 +69,7 @@ export class Terminal {
     if (!text.includes('\x1b')) return this.style === plainStyle ? [text] : [piece(text, this.style)];
     const pieces = [];
     let at = 0;
-    // Sequences that do not colour, to move the cursor for example, are left out.
-    for (const found of text.matchAll(/\x1b(?:\[([\d;:?]*)([@-~])|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])/g)) {
+    for (const found of text.matchAll(sequences)) {
       if (found.index > at) pieces.push(piece(text.slice(at, found.index), this.style));
       at = found.index + found[0].length;
       if (found[2] === 'm') this.style = restyle(this.style, found[1].split(/[;:]/).map(Number));

@@ -9,9 +9,9 @@ const lineHeight = 19;   // px, about
 
 // A Pane shows one file of a run's output: a stretch of whole lines, which grows at its ends as one scrolls, and forgets the other end.
 export class Pane {
-  constructor({ run, file, going, at, link, changed }) {
-    Object.assign(this, { run, file, going, link, changed });
-    this.element = h('div', { class: 'log', tabindex: 0, role: 'region', 'aria-label': `${file} of the run`, scroll: () => this.scrolled() });
+  constructor({ run, file, going, at, link, changed, apart }) {
+    Object.assign(this, { run, file, going, link, changed, apart });
+    this.element = h('div', { class: 'log' + (file === 'merged' ? ' merged' : ''), tabindex: 0, role: 'region', 'aria-label': `${file === 'merged' ? 'merged output' : file} of the run`, scroll: () => this.scrolled() });
     this.cancel = new AbortController();
     this.parts = [];         // each { el, lines, from, to }, in order
     this.rest = new Uint8Array(0); // the beginning of a line that has not ended
@@ -34,6 +34,7 @@ export class Pane {
       if (this.cancel.signal.aborted) return;
       try { await what(); } catch (err) {
         if (err.name === 'AbortError') return;
+        if (err.status === 404 && this.file === 'merged') { this.apart(err.message); return; }
         this.say(err.status === 404 && this.going() ? 'nothing yet' : err.message);
       }
     });
@@ -45,24 +46,23 @@ export class Pane {
     this.changed();
   }
 
-  async fetch(offset, length) {
-    const res = await output(this.run, this.file, offset, { signal: this.cancel.signal, length });
-    const bytes = new Uint8Array(await res.arrayBuffer());
-    const size = Number(res.headers.get('X-Chronos-Size')), next = res.headers.get('X-Chronos-Next');
-    return { bytes, size, next: next === null ? undefined : Number(next) };
+  // fetch reads a part: place tells the offset of a byte of it, stderr which of a merged output are from there.
+  async fetch(offset, length, signal = this.cancel.signal) {
+    const res = await output(this.run, this.file, offset, { signal, length });
+    const bytes = new Uint8Array(await res.arrayBuffer()), header = name => res.headers.get('X-Chronos-' + name);
+    const size = Number(header('Size')), from = offset < 0 ? Math.max(0, size + offset) : offset, next = Number(header('Next') ?? from + bytes.length);
+    const { index, by } = leftOut(bytes, next - from), stretches = (header('Stderr') ?? '').split(',').filter(Boolean).map(s => s.split('-').map(Number));
+    return { bytes, size, next, place: i => from + i + (i >= index ? by : 0), stderr: i => stretches.some(([first, end]) => first <= i && i < end) };
   }
 
   // read shows the stretch that begins at an offset, counted from the end if it is negative.
   async read(offset) {
     this.clear();
-    const { bytes, size, next } = await this.fetch(offset, part);
-    this.from = offset < 0 ? Math.max(0, size - bytes.length) : offset;
-    this.to = this.from;
-    this.size = size;
-    const skipped = this.from > 0 ? bytes.indexOf(10) + 1 : 0; // the line before is not whole
-    this.from += skipped;
-    this.to = this.from;
-    this.append(bytes.subarray(skipped), next ?? this.from + bytes.length - skipped);
+    const piece = await this.fetch(offset, part);
+    this.size = piece.size;
+    const skipped = piece.place(0) > 0 ? piece.bytes.indexOf(10) + 1 : 0; // the line before is not whole
+    this.from = this.to = piece.place(skipped);
+    this.append(piece, skipped);
   }
 
   clear() {
@@ -89,23 +89,26 @@ export class Pane {
   async grow() {
     const wanted = this.follow || this.parts.length === 0 || this.atEnd;
     if (this.follow && this.size - this.to > 2 * part) { await this.read(-part); return; }
-    const { bytes, size, next } = await this.fetch(this.to, wanted ? part : 1);
-    if (size < this.to) { await this.read(-part); return; } // it was rewritten
-    this.size = size;
-    if (wanted) this.append(bytes, next ?? this.to + bytes.length); else this.changed();
+    const piece = await this.fetch(this.to, wanted ? part : 1);
+    if (piece.size < this.to) { await this.read(-part); return; } // it was rewritten
+    this.size = piece.size;
+    if (wanted) this.append(piece); else this.changed();
   }
 
-  append(bytes, to) {
-    const all = new Uint8Array(this.rest.length + bytes.length);
+  append({ bytes, next, place, stderr }, skipped = 0) {
+    const before = this.rest.length, { restAt, restErr } = this, all = new Uint8Array(before + bytes.length - skipped);
     all.set(this.rest);
-    all.set(bytes, this.rest.length);
-    const start = this.to - this.rest.length, end = all.lastIndexOf(10) + 1;
+    all.set(bytes.subarray(skipped), before);
+    const at = i => i < before ? restAt + i : place(i - before + skipped), errs = i => i < before ? restErr : stderr(i - before + skipped);
+    const end = all.lastIndexOf(10) + 1;
     this.unended?.remove();
     this.unended = null;
-    if (end > 0) this.add(all.subarray(0, end), start, false);
+    if (end > 0) this.add(all.subarray(0, end), at, errs, false);
     this.rest = all.slice(end);
-    this.to = to;
-    if (this.rest.length) this.element.append(this.unended = this.lineOf(new TextDecoder().decode(this.rest), start + end, new Terminal()));
+    this.restAt = at(end);
+    this.restErr = errs(end);
+    this.to = next;
+    if (this.rest.length) this.element.append(this.unended = this.lineOf(new TextDecoder().decode(this.rest), this.restAt, new Terminal(), this.restErr));
     while (this.to - this.from > most && this.parts.length > 1) {
       this.parts.shift().el.remove();
       this.from = this.parts[0].from;
@@ -116,23 +119,23 @@ export class Pane {
   }
 
   // add shows whole lines after or before those that are shown.
-  add(bytes, offset, before) {
+  add(bytes, at, errs, before) {
     const lines = [], terminal = before ? new Terminal() : this.terminal, decoder = new TextDecoder();
     for (let i = 0; i < bytes.length;) {
       let end = bytes.indexOf(10, i);
       if (end < 0) end = bytes.length;
-      lines.push(this.lineOf(decoder.decode(bytes.subarray(i, end)), offset + i, terminal));
+      lines.push(this.lineOf(decoder.decode(bytes.subarray(i, end)), at(i), terminal, errs(i)));
       i = end + 1;
     }
     const el = h('div', { class: 'log-part' }, lines);
     el.style.containIntrinsicHeight = `auto ${lines.length * lineHeight}px`;
-    const added = { el, lines, from: offset, to: offset + bytes.length };
+    const added = { el, lines, from: at(0), to: at(bytes.length) };
     if (before) { this.parts.unshift(added); this.element.prepend(el); } else { this.parts.push(added); this.element.append(el); }
   }
 
-  lineOf(text, offset, terminal) {
+  lineOf(text, offset, terminal, stderr) {
     const shown = h('span', { class: 'text' }, terminal.show(text));
-    return h('div', { class: isError(shown.textContent) ? 'line err' : 'line', dataset: { offset } },
+    return h('div', { class: 'line' + (isError(shown.textContent) ? ' err' : '') + (stderr ? ' from-stderr' : ''), dataset: { offset } },
       h('a', { class: 'no', href: this.link(offset), click: event => { event.preventDefault(); this.mark(offset); this.link(offset, true); } }), shown);
   }
 
@@ -151,12 +154,18 @@ export class Pane {
   // earlier reads what precedes the first line that is shown.
   async earlier() {
     if (this.from === 0) return;
-    const offset = Math.max(0, this.from - part);
-    const { bytes } = await this.fetch(offset, this.from - offset);
-    const skipped = offset > 0 ? bytes.indexOf(10) + 1 : 0;
+    const pieces = [], first = Math.max(0, this.from - part);
+    for (let at = first; at < this.from; at = pieces.at(-1).next) {
+      pieces.push(await this.fetch(at, this.from - at));
+      if (pieces.at(-1).next <= at) throw new Error('The output has become shorter.');
+    }
+    const skipped = first > 0 ? pieces[0].bytes.indexOf(10) + 1 : 0;
     const { scrollHeight, scrollTop } = this.element;
-    this.add(bytes.subarray(skipped), offset + skipped, true);
-    this.from = offset + skipped;
+    for (const { bytes, place, stderr } of pieces.reverse()) {
+      const cut = pieces.at(-1).bytes === bytes ? skipped : 0;
+      this.add(bytes.subarray(cut), i => place(i + cut), i => stderr(i + cut), true);
+    }
+    this.from = pieces.at(-1).place(skipped);
     this.known = undefined;
     while (this.to - this.from > most && this.parts.length > 1) this.forgetLast();
     this.number();
@@ -183,9 +192,9 @@ export class Pane {
     if (followed !== this.follow) this.changed();
     if (scrollTop < 400 && this.from > 0 && !this.loading) this.load(() => this.earlier());
     else if (below < 400 && !this.atEnd && !this.loading) this.load(async () => {
-      const { bytes, size, next } = await this.fetch(this.to, part);
-      this.size = size;
-      this.append(bytes, next ?? this.to + bytes.length);
+      const piece = await this.fetch(this.to, part);
+      this.size = piece.size;
+      this.append(piece);
     });
   }
 
@@ -222,16 +231,41 @@ export class Pane {
     return line;
   }
 
-  reveal(offset) { this.show(this.mark(offset)); }
-
-  show(line) {
+  reveal(offset) {
     this.follow = false;
-    line?.scrollIntoView({ block: 'center' });
+    this.mark(offset)?.scrollIntoView({ block: 'center' });
     this.changed();
   }
+
+  // goTo shows the line at an offset, which is read if it is not there.
+  goTo(offset) {
+    this.follow = false;
+    if (this.parts.length + Boolean(this.unended) && offset >= this.from && offset < this.to) { this.reveal(offset); return; }
+    this.load(async () => {
+      await this.read(Math.max(0, offset - part / 4));
+      this.reveal(offset);
+    });
+  }
+
+  // top is the offset of the first line in sight.
+  get top() {
+    const above = this.element.getBoundingClientRect().top;
+    return Number(this.lines().find(el => el.getBoundingClientRect().bottom > above)?.dataset.offset ?? this.from);
+  }
+
+  get whole() { return this.from === 0 && this.atEnd; }
 
   close() {
     clearTimeout(this.timer);
     this.cancel.abort();
   }
+}
+
+// leftOut finds what stands in an output in place of bytes that were left out: from an index on, offsets are higher.
+function leftOut(bytes, covered) {
+  if (bytes.length === covered) return { index: Infinity, by: 0 };
+  for (const found of new TextDecoder('latin1').decode(bytes).matchAll(/\n\[(\d+) bytes were left out here\]\n/g)) {
+    if (Number(found[1]) - found[0].length === covered - bytes.length) return { index: found.index + found[0].length, by: covered - bytes.length };
+  }
+  return { index: Infinity, by: 0 };
 }

@@ -28,15 +28,15 @@ function showTiles(box) {
   const tile = (kind, n, label, hash) => h('a', { class: `tile ${kind}${n ? '' : ' zero'}`, href: hash }, h('strong', {}, count(n)), h('span', {}, label));
   replace(box,
     tile('total', t.jobs, 'jobs', '#jobs'),
-    tile('success', t.success, 'succeeded last', '#jobs?status=success'),
-    tile('failure', t.failure, 'failed last', '#jobs?status=failure'),
+    tile('success', t.success, 'last run succeeded', '#jobs?status=success'),
+    tile('failure', t.failure, 'last run failed', '#jobs?status=failure'),
     tile('fresh', t.fresh, 'not run yet', '#jobs?status=fresh'),
-    t.killed > 0 && tile('killed', t.killed, 'killed last', '#jobs?status=killed'),
-    t.lost > 0 && tile('lost', t.lost, 'lost last', '#jobs?status=lost'),
+    t.killed > 0 && tile('killed', t.killed, 'last run killed', '#jobs?status=killed'),
+    t.lost > 0 && tile('lost', t.lost, 'last run lost', '#jobs?status=lost'),
     tile('running', t.running, 'running now', '#jobs?state=running'),
     tile('queued', t.queued, 'queued', '#jobs?state=queued'),
     tile('disabled', t.disabled, 'disabled', '#jobs?enabled=no'),
-    tile('missed', t.missed, 'jobs missed runs', '#jobs?missed=yes&sort=missed&down=1'));
+    tile('missed', t.missed, 'with missed runs', '#jobs?missed=yes&sort=missed&down=1'));
 }
 
 // best returns the n rows with the smallest keys; rows without a key are left out.
@@ -56,6 +56,7 @@ function best(n, key) {
 const lines = 12;
 
 function list(box, rows, none, line) {
+  if (store.partial) return replace(box, empty('Loading …'));
   if (rows.length === 0) return replace(box, empty(none));
   return replace(box, h('ul', { class: 'lines' }, rows.map(row => h('li', {}, line(row)))));
 }

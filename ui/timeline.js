@@ -40,7 +40,7 @@ class Timeline {
     this.more.hidden = true;
     const move = (label, title, by) => h('button', { type: 'button', class: 'button small', 'aria-label': title, title, click: () => this.show((this.middle || now()) + by * this.span / 2, this.span) }, label);
     return [h('div', { class: 'toolbar' }, h('h1', {}, 'Timeline'), this.search, this.zooms, h('span', { class: 'inline' }, move('←', 'Earlier', -1), button('Now', () => this.show(0, this.span), 'small'), move('→', 'Later', 1)), this.count),
-      h('p', { class: 'legend dim' }, ['finished', 'failed', 'killed', 'active', 'missed'].map(s => h('span', {}, h('i', { class: 'cell ' + s }), ' ', s)), h('span', {}, '| due to come'), h('span', {}, '‒ late: from due to start')),
+      h('p', { class: 'legend dim' }, ['finished', 'failed', 'killed', 'active', 'missed'].map(s => h('span', {}, h('i', { class: 'cell ' + s }), ' ', s)), h('span', {}, '| due'), h('span', {}, '‒ late: from due to start')),
       this.drawing.element, this.say, this.more, this.none];
   }
 
@@ -89,7 +89,9 @@ class Timeline {
       this.loaded = Date.now();
       this.shown();
     } catch (err) {
-      if (err.name !== 'AbortError') this.say.textContent = err.message;
+      if (err.name === 'AbortError') return;
+      this.loaded ??= Date.now();
+      this.say.textContent = err.message;
     }
   }
 
@@ -125,9 +127,9 @@ class Timeline {
     return true;
   }
 
-  // update asks again when something has changed, though not more often than every three seconds.
+  // update asks again when something has changed, though not more often than every three seconds, and not before the first answer.
   update(names) {
-    if (names !== null && names.size === 0 || this.timer && Date.now() - this.loaded < 3000) return;
+    if (!this.loaded || names !== null && names.size === 0 || this.timer && Date.now() - this.loaded < 3000) return;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => { this.timer = 0; this.load(); }, Math.max(0, 3000 - (Date.now() - (this.loaded ?? 0))));
   }

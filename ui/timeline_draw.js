@@ -17,7 +17,7 @@ export class TimeDrawing {
     this.page = page;
     this.lanes = [];
     this.doc = { load: [], due: [], from: 0, bucketMs: 1 };
-    this.head = h('canvas', { role: 'img', 'aria-label': 'Runs under way, and due to come' });
+    this.head = h('canvas', { role: 'img', 'aria-label': 'How many runs were under way, and how many are due' });
     this.body = h('canvas', { tabindex: 0, role: 'application', 'aria-label': 'Runs in time. The arrow keys move, plus and minus zoom, 0 goes back to now. The list of runs has the same as a table.' });
     this.names = h('nav', { class: 'time-names', 'aria-label': 'Jobs' });
     this.rest = h('div', { class: 'time-names' }, h('small', {}, viewerZone));
@@ -116,7 +116,7 @@ export class TimeDrawing {
     });
     g.globalAlpha = 1;
     g.fillStyle = p.dim;
-    g.fillText(`${most} in ${duration(bucketMs)}`, 4, 20);
+    g.fillText(`peak: ${most} in ${duration(bucketMs)}`, 4, 20);
   }
 
   drawNow(g, height) {
@@ -164,7 +164,9 @@ export class TimeDrawing {
       g.lineWidth = 1.5;
       g.beginPath();
       g.arc(due, y + laneHeight / 2, 4, 0, 7);
+      if (state === 'missed' || state === 'skipped') g.setLineDash([2, 2]);
       if (state === 'queued' || state === 'missed' || state === 'skipped') g.stroke(); else g.fill();
+      g.setLineDash([]);
       g.lineWidth = 1;
       this.marks.push({ x0: due - 6, x1: due + 6, i, lane, mark: run });
       return;
@@ -173,8 +175,22 @@ export class TimeDrawing {
     ends[half] = end;
     const top = y + (half ? laneHeight / 2 : 4), tall = both ? laneHeight - 9 : laneHeight / 2 - 4;
     if (start - due > 2) { g.fillStyle = p.queued; g.fillRect(due, y + laneHeight / 2 - 1, start - due, 2); g.fillStyle = colour; }
-    g.fillRect(start, top, Math.max(3, end - start), tall);
+    const wide = Math.max(3, end - start);
+    g.fillRect(start, top, wide, tall);
+    if (wide > 9 && tall > 9) this.drawSign(g, { failed: '×', lost: '×', killed: '–' }[state], start + Math.min(wide, 40) / 2, top + tall / 2);
     this.marks.push({ x0: Math.min(due, start) - 2, x1: Math.max(end, start + 3) + 2, i, lane, mark: run });
+  }
+
+  // drawSign tells a bad end from a good one for those who do not see the colours.
+  drawSign(g, sign, x, y) {
+    if (!sign) return;
+    g.save();
+    g.fillStyle = this.colours.panel;
+    g.font = '700 12px sans-serif';
+    g.textAlign = 'center';
+    g.textBaseline = 'middle';
+    g.fillText(sign, x, y);
+    g.restore();
   }
 
   hit(event) {

@@ -133,4 +133,22 @@ export async function seed(chronos) {
   await until(async () => (await chronos.runs('report.daily')).history.length > 0, 'report.daily has run');
 }
 
+// everyPage returns the addresses of all pages of a seeded instance, by name.
+export async function everyPage(chronos) {
+  const run = (await chronos.runs('backup.db')).open[0].id;
+  const part = (await chronos.runs('report.daily')).history[0].id;
+  return {
+    dag: '#dag/' + encodeURIComponent(part),
+    overview: '#overview', jobs: '#jobs', job: '#jobs/ingest.orders', log: `#jobs/backup.db?run=${encodeURIComponent(run)}&file=stdout`, waits: '#jobs/too.big',
+    edit: '#jobs/ingest.clicks/edit', new: '#new', graph: '#graph', focus: '#graph/warehouse.sessions', grid: '#grid', timeline: '#timeline', runs: '#runs', cluster: '#cluster', activity: '#activity', acts: '#activity?q=report.daily',
+  };
+}
+
+// visit goes to a page, and waits until it is drawn.
+export async function visit(page, hash) {
+  await page.evaluate(h => { location.hash = h; }, hash);
+  await page.waitForFunction(() => document.querySelector('main').children.length > 0 && !/Loading …/.test(document.querySelector('main').textContent));
+  await page.waitForTimeout(150);
+}
+
 export { day, iso };

@@ -4,6 +4,7 @@ import { Instance, launch, open, until } from './chronos.mjs';
 const n = Number(process.argv[2] ?? 20000);
 const chronos = await Instance.start();
 const median = list => list.sort((a, b) => a - b)[list.length >> 1];
+const high = list => list.sort((a, b) => a - b)[Math.floor(list.length * 0.95)];
 const say = (what, value, unit) => console.log(`${what.padEnd(62)} ${typeof value === 'number' ? value.toFixed(1) : value} ${unit ?? ''}`);
 
 async function parallel(count, each) {
@@ -64,7 +65,7 @@ try {
     return { times, work };
   });
   say('keystroke in the search: handler', median(keys.work), `ms (median), ${Math.max(...keys.work).toFixed(1)} ms at most`);
-  say('keystroke in the search: until painted', median(keys.times), `ms (median), ${Math.max(...keys.times).toFixed(1)} ms at most`);
+  say('keystroke in the search: until painted', median(keys.times), `ms (median), ${high(keys.times).toFixed(1)} ms for 95 %, ${Math.max(...keys.times).toFixed(1)} ms at most`);
 
   say('keystroke in the search: CPU of the page', (await work() - busy) / 15, 'ms (mean)');
   busy = await work();

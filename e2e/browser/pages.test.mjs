@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { mkdir, readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
-import { Instance, launch, open, seed } from './chronos.mjs';
+import { everyPage, Instance, launch, open, seed, visit } from './chronos.mjs';
 
 const shots = new URL('screenshots/', import.meta.url).pathname;
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -20,20 +20,14 @@ test('pages have no serious accessibility flaws; screenshots are taken', async (
   const own = await Instance.start();
   try {
     await seed(own);
-    const run = (await own.runs('backup.db')).open[0].id;
-    const pages = {
-      overview: '#overview', jobs: '#jobs', job: '#jobs/ingest.orders', log: `#jobs/backup.db?run=${encodeURIComponent(run)}&file=stdout`, waits: '#jobs/too.big',
-      edit: '#jobs/ingest.clicks/edit', new: '#new', graph: '#graph', focus: '#graph/warehouse.sessions', grid: '#grid', timeline: '#timeline', runs: '#runs', cluster: '#cluster', activity: '#activity', acts: '#activity?q=report.daily',
-    };
+    const pages = await everyPage(own);
     for (const colorScheme of ['light', 'dark']) {
       for (const width of [1440, 390]) {
         const page = await open(browser, own.url, { colorScheme, viewport: { width, height: width === 390 ? 844 : 900 }, bypassCSP: true, deviceScaleFactor: 1 });
         await page.waitForSelector('.tile');
         await page.evaluate(axe);
         for (const [name, hash] of Object.entries(pages)) {
-          await page.evaluate(h => { location.hash = h; }, hash);
-          await page.waitForFunction(() => document.querySelector('main').children.length > 0 && !/Loading …/.test(document.querySelector('main').textContent));
-          await page.waitForTimeout(150);
+          await visit(page, hash);
           await page.screenshot({ path: `${shots}${name}-${colorScheme}-${width}.png` });
           const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
           const serious = found.violations.filter(v => v.impact === 'serious' || v.impact === 'critical');

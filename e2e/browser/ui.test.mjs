@@ -300,6 +300,43 @@ test('a job whose texts are all scripts is shown as text', async () => {
   }
 });
 
+test('the list is drawn while the rest of the jobs is still to come', async () => {
+  const rows = from => Array.from({ length: 300 }, (_, i) => JSON.stringify({ name: `part.${String(from + i).padStart(4, '0')}`, schedule: 'R/2040-01-01T00:00:00Z/P1Y', status: 'fresh', state: 'idle' })).join(',\n');
+  let rest;
+  const { url } = chronos, front = createServer((req, res) => {
+    if (req.url.includes('/scheduler/overview')) {
+      res.write(`{"event":"x-1-1","time":${Date.now()},"version":"1","instance":"i","leader":"i","subscribed":true,"queued":0,"running":0,"totals":{"jobs":600,"success":0,"failure":0,"fresh":600,"running":0,"queued":0,"disabled":0,"problems":0,"missed":0,"killed":7,"lost":0,"missedJobs":5},"jobs":[\n${rows(0)},\n`);
+      rest = () => res.end(rows(300) + '\n]}');
+      return;
+    }
+    req.pipe(request(url.slice(0, -1) + req.url, { method: req.method, headers: req.headers }, answer => { res.writeHead(answer.statusCode, answer.headers); answer.pipe(res); }).on('error', () => res.destroy()));
+  });
+  await new Promise(done => front.listen(0, '127.0.0.1', done));
+  const page = await open(browser, `http://127.0.0.1:${front.address().port}/#jobs`);
+  try {
+    await page.locator('.space .name').getByText('part.0003').waitFor();
+    await page.getByText('300 of 600 jobs, loading …').waitFor();
+    await page.getByLabel('Search jobs').fill('part.04');
+    await page.locator('main').getByText('Loading …', { exact: true }).waitFor();
+    await page.evaluate(() => { location.hash = '#overview'; });
+    await page.locator('.tile.killed').getByText('7').waitFor();
+    assert.match(await page.locator('.tile.total').textContent(), /600/);
+    assert.equal(await page.getByText('No job has a next run.').count(), 0);
+    await page.evaluate(() => { location.hash = '#jobs/part.0500'; });
+    await page.getByText('Loading … 300 of 600 jobs').waitFor();
+    await page.evaluate(() => { location.hash = '#jobs?q=part.04'; });
+    await page.locator('main').getByText('Loading …', { exact: true }).waitFor();
+    rest();
+    await page.getByText('100 of 600 jobs', { exact: true }).waitFor();
+    await page.locator('.space .name').getByText('part.0403').waitFor();
+  } finally {
+    rest?.();
+    await page.context().close();
+    front.closeAllConnections();
+    front.close();
+  }
+});
+
 test('links of older versions lead to the job', () => on('#jobs/bulk.a', page => page.getByRole('heading', { level: 1, name: 'bulk.a', exact: true }).waitFor()));
 
 test('it works below another path, with credentials', async () => {
@@ -524,7 +561,7 @@ test('a job says how it runs; a killed one is not fresh; menus and lists behave'
     assert.equal(await kill.evaluate(el => el === document.activeElement), false, 'what destroys does not have the focus');
     await kill.click();
     await page.locator('.title .badge.killed').waitFor();
-    for (const text of ['PT7M, its epsilon', '3 times after a failure', '0.1 CPUs, 32 MB memory', 'scheduler/task/']) await page.locator('.facts').getByText(text).waitFor();
+    for (const text of ['by 7 min (epsilon)', '3 times after a failure', '0.1 CPUs, 32 MB memory', 'scheduler/task/']) await page.locator('.facts').getByText(text).waitFor();
     await page.locator('.menu summary').click();
     await page.keyboard.press('Escape');
     assert.equal(await page.locator('.menu').evaluate(el => el.open), false);
@@ -555,7 +592,7 @@ test('a job says how it runs; a killed one is not fresh; menus and lists behave'
 });
 
 test('a log is coloured, searched, linked to and read by parts', async () => {
-  const long = 'for i in $(seq 1 60000); do echo "line number $i of a very long output"; done; echo the end';
+  const long = `for i in $(seq 1 15000); do echo "line number $i of a very long output ${'.'.repeat(100)}"; done; echo the end`;
   await chronos.put({ name: 'colour', command: String.raw`printf 'plain\n\033[31mred\033[0m and \033[1;32mgreen\033[0m\n10%%\r50%%\r100%%\nERROR: it broke\nplain again\n'; echo to stderr >&2`, ...yearly },
     { name: 'lengthy', command: long, ...yearly });
   await chronos.run('colour');
@@ -578,9 +615,17 @@ test('a log is coloured, searched, linked to and read by parts', async () => {
     assert.match(page.url(), /at=\d+/);
     await page.reload();
     await log.locator('.marked').getByText('it broke').waitFor();
-    await page.getByRole('button', { name: 'both' }).click();
+    await page.getByRole('button', { name: 'side by side' }).click();
     await page.getByLabel('stderr of the run').getByText('to stderr').waitFor();
     await log.getByText('plain again').waitFor();
+    await page.getByRole('button', { name: 'merged' }).click();
+    const merged = page.getByLabel('merged output of the run');
+    await merged.getByText('plain again').waitFor();
+    assert.deepEqual(await merged.locator('.from-stderr .text').allTextContents(), ['to stderr']);
+    await page.route('**/merged?*', route => route.fulfill({ status: 404, body: 'it is not known' }));
+    await page.getByRole('button', { name: 'merged' }).click();
+    await page.getByText('Not merged: it is not known.').waitFor();
+    await page.getByLabel('stderr of the run').getByText('to stderr').waitFor();
     const download = page.waitForEvent('download');
     await page.getByRole('link', { name: 'Download stderr' }).click();
     assert.match((await download).suggestedFilename(), /stderr\.txt$/);
@@ -589,7 +634,7 @@ test('a log is coloured, searched, linked to and read by parts', async () => {
     const log = page.getByLabel('stdout of the run'), asked = [];
     page.on('response', r => { if (/stdout/.test(r.url())) asked.push(r); });
     await log.getByText('the end').waitFor();
-    assert.ok(await log.locator('.line').count() < 10000, 'only the last part is there');
+    assert.ok(await log.locator('.line').count() < 3000, 'only the last part is there');
     assert.equal(await page.getByLabel('follow').isChecked(), true);
     const first = await log.locator('.line').first().textContent();
     await log.evaluate(el => { el.scrollTop = 0; });
@@ -601,6 +646,84 @@ test('a log is coloured, searched, linked to and read by parts', async () => {
     await page.getByRole('button', { name: 'End' }).click();
     await log.getByText('the end').waitFor();
     for (const r of asked) assert.ok(Number(r.headers()['content-length'] ?? 0) <= 128 << 10, r.url());
+    const search = page.getByLabel('Search the output');
+    const found = text => page.locator('.log-tools [role=status]').filter({ hasText: text }).waitFor();
+    let release;
+    await search.fill('number 1234 of');
+    await found(/^1 line$/);
+    await search.press('Enter');
+    await log.locator('.marked').getByText('number 1234 of').waitFor();
+    await found(/^1 of 1 line$/);
+    await page.route('**/stdout?offset=10*', async route => { await new Promise(done => { release = done; }); await route.continue().catch(() => {}); });
+    await search.fill('NUMBER 2');
+    await found(/^[\d,]+ lines, searched 1 of 2/);
+    await page.getByRole('button', { name: 'Next' }).click();
+    await log.locator('.marked').getByText('number 2').waitFor();
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await found(/^[\d,]+ of [\d,]+ lines in the first 1 of 2/);
+    release();
+    await page.unroute('**/stdout?offset=10*');
+  });
+});
+
+test('a log says where something was left out, and is searched as it looks', () => on('#jobs/colour', async page => {
+  const head = 'the begin\n', gap = 1e6, tail = 'a needle\n', size = head.length + gap + tail.length;
+  await page.route('**/stdout?*', route => {
+    const query = new URL(route.request().url()).searchParams, from = Number(query.get('offset')), start = from < 0 ? Math.max(0, size + from) : from, end = Math.min(size, start + Number(query.get('length')));
+    const cut = (text, at) => text.slice(Math.max(0, start - at), Math.max(0, end - at)), hole = Math.min(end, head.length + gap) - Math.max(start, head.length);
+    route.fulfill({ headers: { 'X-Chronos-Size': String(size), 'X-Chronos-Next': String(end) }, body: cut(head, 0) + (hole > 0 ? `\n[${hole} bytes were left out here]\n` : '') + cut(tail, head.length + gap) });
+  });
+  await page.locator('.runs').getByRole('link', { name: 'stdout' }).first().click();
+  const log = page.getByLabel('stdout of the run'), last = log.locator('.line', { hasText: 'a needle' });
+  await last.waitFor();
+  assert.equal(await last.getAttribute('data-offset'), String(size - tail.length));
+  await page.getByRole('button', { name: 'Start' }).click();
+  await log.getByText('the begin').waitFor();
+  await page.getByLabel('Search the output').fill('needle');
+  await page.locator('.log-tools [role=status]').filter({ hasText: /^1 line$/ }).waitFor();
+  await page.getByRole('button', { name: 'Next' }).click();
+  await log.locator('.marked').getByText('a needle').waitFor();
+  assert.equal(await log.locator('.marked').getAttribute('data-offset'), String(size - tail.length));
+  // A search finds what is seen: not what was written over, and also what changes its colour or has letters of other lengths before it.
+  const lines = ['İstanbul \xff', 'nothing', 'gone needle\rback', '\x1b[31mnee\x1b[1mdle\x1b[0m', 'ends in NEEDLE'];
+  assert.deepEqual(await page.evaluate(async lines => {
+    const { linesWith } = await import('./assets/log_search.js');
+    return linesWith(new TextEncoder().encode(lines.join('\n')), 'needle');
+  }, lines), [3, 4].map(n => new TextEncoder().encode(lines.slice(0, n).join('\n') + '\n').length));
+}));
+
+test('the page of a job is full of it: relatives above the fold, a chart that the keyboard opens, five next runs', async () => {
+  await chronos.put({ name: 'v.parent', command: 'true', ...yearly }, { name: 'v.long', command: 'echo ' + 'very '.repeat(200) + 'long', ...yearly, description: 'Its facts take much room' });
+  await chronos.put({ name: 'v.child', command: 'true', parents: ['v.long', 'v.parent'] });
+  for (let i = 1; i <= 3; i++) {
+    await chronos.run('v.long');
+    await until(async () => (await chronos.runs('v.long')).history.length === i, 'it has run');
+  }
+  await on('#jobs/v.long', async page => {
+    const box = await page.getByRole('heading', { name: 'Parents and children' }).boundingBox(), child = page.locator('.job-columns').getByRole('link', { name: 'v.child' });
+    assert.ok(box.y < 300 && (await child.boundingBox()).y < 800, 'they are seen without scrolling');
+    const last = page.locator('.chart .bar').last();
+    assert.equal(await page.locator('.chart .bar').count(), 3);
+    assert.equal(await page.locator('.chart .axis').first().textContent(), '0');
+    assert.ok(await page.locator('.chart .axis').count() >= 3, 'the axis has lines');
+    assert.equal(await page.locator('.chart').evaluate(el => getComputedStyle(el.querySelector('.axis')).fontSize === '12px' && el.getScreenCTM().a), 1);
+    await last.focus();
+    await page.keyboard.press('ArrowLeft');
+    assert.match(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), /^finished, due .*, took /);
+    await page.keyboard.press('Enter');
+    await page.getByLabel('stdout of the run').getByText('very long').waitFor();
+    assert.equal(await page.locator('.instants tbody tr').count(), 5);
+    await page.setViewportSize({ width: 390, height: 844 });
+    await until(async () => (await page.locator('.chart').boundingBox()).width < 390, 'the chart follows the width');
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+  });
+  await on('#jobs/v.parent', async page => {
+    await page.locator('.title').getByText('not run yet').waitFor();
+    for (const text of ['never', 'by 1 min (epsilon)']) await page.locator('.facts').getByText(text).first().waitFor();
+  }, { viewport: { width: 1920, height: 1080 } });
+  await on('#new', async page => {
+    const [left, right] = await Promise.all(['Name and trigger', 'What it does'].map(name => page.getByRole('heading', { name }).boundingBox()));
+    assert.ok(right.x > left.x + 600 && Math.abs(right.y - left.y) < 20, 'the form fills the page');
   });
 });
 
@@ -798,6 +921,48 @@ test('policies are in the form; jobs are paused, backfilled, exported and import
   });
 });
 
+test('the run of a DAG is shown as a graph, in time and as a table, and is run again from a job', async () => {
+  const dep = (name, parents, command, more = {}) => chronos.put({ name, parents, command, retries: 0, ...more });
+  await chronos.put({ name: 'dr.extract', command: 'true', ...yearly }, { name: 'dr.rates', command: 'true', ...yearly });
+  await dep('dr.load', ['dr.extract'], 'true');
+  await dep('dr.check', ['dr.load'], 'exit 3');
+  await dep('dr.convert', ['dr.load', 'dr.rates'], 'true');
+  await dep('dr.alarm', ['dr.check'], 'true', { runOn: 'failure' });
+  await chronos.run('dr.extract');
+  await until(async () => (await chronos.runs('dr.alarm')).history.length > 0, 'the last has run');
+  const first = (await chronos.runs('dr.extract')).history[0].id, load = (await chronos.runs('dr.load')).history[0];
+  assert.deepEqual(load.causedBy, [{ job: 'dr.extract', run: first }]);
+  await on(`#jobs/dr.load?run=${encodeURIComponent(load.id)}`, async page => {
+    const belongs = page.getByRole('region', { name: 'What belongs to this run' });
+    assert.equal(await belongs.getByRole('link', { name: 'dr.extract' }).getAttribute('href'), `#jobs/dr.extract?run=${encodeURIComponent(first)}`);
+    await belongs.getByRole('link', { name: 'dr.check' }).waitFor();
+    await belongs.getByRole('link', { name: '4 runs of 4 jobs' }).click();
+    await page.getByRole('heading', { level: 1, name: 'DAG run' }).waitFor();
+    const rows = page.locator('.dag-runs tbody tr');
+    assert.deepEqual(await rows.evaluateAll(list => list.map(tr => [tr.cells[1].textContent, tr.cells[5].textContent, tr.className])),
+      [['dr.extract', 'by hand', ''], ['dr.load', 'dr.extract', 'current'], ['dr.check', 'dr.load', ''], ['dr.alarm', 'dr.check', '']]);
+    assert.deepEqual(await page.locator('.gantt-row .gantt-name').allTextContents(), ['dr.extract', 'dr.load', 'dr.check', 'dr.alarm']);
+    const bar = page.getByRole('link', { name: /^dr.check: failed, started/ });
+    await bar.focus();
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { level: 1, name: 'dr.check', exact: true }).waitFor();
+    await page.goBack();
+    const graph = page.locator('canvas.graph');
+    await graph.focus();
+    await page.keyboard.press('ArrowRight');
+    await page.getByRole('complementary', { name: 'Selected job' }).getByRole('link', { name: 'dr.check' }).waitFor();
+    await page.keyboard.press('ArrowLeft');
+    await page.getByRole('complementary', { name: 'Selected job' }).getByRole('button', { name: 'Run from here' }).click();
+    const asked = page.getByRole('dialog', { name: 'Run dr.load and what follows' });
+    assert.match(await asked.textContent(), /1 job will follow:dr\.check2 jobs will not:dr\.convert waits for dr\.rates toodr\.alarm runs after a failure only/);
+    await asked.getByRole('button', { name: 'Run', exact: true }).click();
+    await until(async () => (await rows.count()) === 3, 'the new run is shown with what follows it');
+    assert.deepEqual((await chronos.runs('dr.extract')).history.map(r => r.id), [first]);
+    assert.equal((await chronos.runs('dr.load')).history.length, 2);
+    await page.locator('.gantt-bar').nth(2).waitFor();
+  });
+});
+
 test('the page of the cluster says what runs where and why runs wait', async () => {
   await chronos.put({ name: 'cl.runs', command: 'sleep 300', ...yearly }, { name: 'cl.waits', command: 'true', cpus: 4096, ...yearly });
   await chronos.json('scheduler/pool/cl', { method: 'PUT', headers: { 'Content-Type': 'application/json' }, body: '{"slots":2}' });
@@ -806,7 +971,8 @@ test('the page of the cluster says what runs where and why runs wait', async () 
   await until(async () => (await chronos.runs('cl.runs')).open[0]?.state === 'active', 'it runs');
   await on('#cluster', async page => {
     const panel = title => page.locator(`.panel:has(h2:text-is("${title}"))`);
-    await panel('Where runs are').getByRole('link', { name: 'cl.runs' }).waitFor();
+    await panel('Agents').getByRole('link', { name: 'cl.runs' }).waitFor();
+    await panel('Agents').getByText(/1 run using 0.1 CPUs, 128 MB memory/).waitFor();
     await panel('Why runs wait').locator('li', { has: page.getByRole('link', { name: 'cl.waits' }) }).getByText(/cpus|CPU/).first().waitFor();
     await panel('Pools').getByRole('cell', { name: 'cl', exact: true }).waitFor();
     await panel('Instances').getByText('leads').waitFor();
@@ -840,4 +1006,37 @@ test('who has changed what is shown with its difference, and a job is brought ba
   });
   const { command, owner, schedule } = await chronos.job('act.root');
   assert.deepEqual([command, owner, schedule, (await chronos.job('act.child')).parents], ['echo one', 'ops', 'R9/2030-01-31T06:00:00.000Z/P1M', ['act.root']]);
+});
+
+test('a notification channel is tested from the page of the cluster', async () => {
+  const got = [];
+  let status = 200;
+  const hook = createServer((req, res) => { req.on('data', d => got.push(String(d))); req.on('end', () => { res.statusCode = status; res.end('no such secret-place'); }); });
+  await new Promise(done => hook.listen(0, '127.0.0.1', done));
+  const own = await Instance.start({ args: ['--slack_url', `http://127.0.0.1:${hook.address().port}/secret-place`] });
+  const page = await open(browser, own.url + '#cluster');
+  try {
+    const panel = page.locator('.panel:has(h2:text-is("Notification channels"))');
+    await panel.getByText('works').waitFor();
+    await panel.getByRole('button', { name: 'Test Slack' }).focus();
+    await page.keyboard.press('Enter');
+    await panel.getByText(/^A test was delivered in/).waitFor();
+    assert.match(got.join(''), /This is a test/);
+    status = 403;
+    await page.keyboard.press('Enter'); // the button still has the focus
+    await panel.getByText(/^The test was not delivered: .*403/).waitFor();
+    await panel.getByRole('button', { name: 'Test Receivers that jobs name' }).click();
+    const asked = page.getByRole('dialog', { name: 'Test Receivers that jobs name' });
+    await asked.getByLabel('To').fill('ftp://x');
+    await asked.getByRole('button', { name: 'Send' }).click();
+    await asked.getByText(/is no receiver/).waitFor();
+    await asked.getByLabel('To').fill('mailto:ops@example.com');
+    await asked.getByRole('button', { name: 'Send' }).click();
+    await panel.getByText(/^The test was not delivered: there is no mail server/).waitFor();
+    assert.deepEqual(page.wrong, []);
+  } finally {
+    await page.context().close();
+    await own.stop();
+    hook.close();
+  }
 });

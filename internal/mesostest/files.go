@@ -22,7 +22,7 @@ func (m *Master) serveOperator(w http.ResponseWriter, r *http.Request) {
 	default:
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		info, err := json.Marshal(m.info())
+		info, err := JSON(m.info())
 		if err != nil {
 			panic(err) // it is the double's own
 		}

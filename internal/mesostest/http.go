@@ -229,7 +229,7 @@ func decodeJSONCall(body []byte, call *sched.Call) string {
 		}
 	}
 	body, _ = json.Marshal(object) // it has just been decoded
-	if err := json.Unmarshal(body, call); err != nil {
+	if err := ReadJSON(body, call); err != nil {
 		return "Failed to convert JSON into Call protobuf: " + err.Error()
 	}
 	return ""

@@ -2,7 +2,6 @@ package mesostest
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"slices"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -33,7 +32,7 @@ func resourceKey(r *mesos.Resource) [2]string {
 		return i.GetType() == mesos.Resource_ReservationInfo_DYNAMIC
 	})
 	if dynamic || r.Disk != nil {
-		more, err := json.Marshal([]any{reservations, r.Disk})
+		more, err := JSON([]any{reservations, r.Disk})
 		if err != nil {
 			panic(err) // it has come as JSON or protobuf
 		}

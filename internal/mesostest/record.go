@@ -24,7 +24,7 @@ func encode(e *sched.Event, asJSON bool) []byte {
 	var body []byte
 	var err error
 	if asJSON {
-		body, err = json.Marshal(e)
+		body, err = JSON(e)
 		body = withoutNulls(body)
 	} else {
 		body, err = e.Marshal()

@@ -28,7 +28,7 @@ func TestRecordingsSurviveMesosGo(t *testing.T) {
 			}
 			if it.Kind == "request" && it.Path == schedulerPath && accepted(items[i:], it) {
 				c, again := &sched.Call{}, &sched.Call{}
-				if err := json.Unmarshal(it.Body, c); err != nil {
+				if err := ReadJSON(it.Body, c); err != nil {
 					t.Errorf("%s %.3f: decode %s: %v", name, it.T, it.Body, err)
 					continue
 				}
@@ -63,7 +63,7 @@ func throughProtobuf(t *testing.T, from, to message) {
 
 func sameJSON(t *testing.T, where string, want []byte, message any) {
 	t.Helper()
-	body, err := json.Marshal(message)
+	body, err := JSON(message)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -210,7 +210,7 @@ func eventOf(t *testing.T, it Item) *sched.Event {
 		return nil
 	}
 	e := &sched.Event{}
-	if err := json.Unmarshal(readable(it.Event), e); err != nil {
+	if err := ReadJSON(readable(it.Event), e); err != nil {
 		t.Fatalf("decode event %s: %v", it.Event, err)
 	}
 	return e

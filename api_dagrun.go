@@ -1,0 +1,222 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+)
+
+// The bounds of an answer about the run of a DAG.
+const (
+	maxDagRuns  = 500     // runs in it, and jobs that may follow
+	maxDagSteps = 200_000 // runs that are looked at for it
+)
+
+// A dagRun is what belongs together: a run, what has caused it up to where that began, and all that this has caused.
+type dagRun struct {
+	sight   sight
+	runs    []*Run // in the order in which they were found
+	known   map[string]bool
+	steps   int
+	partial bool // there is more
+}
+
+// dagRunOf finds what a run belongs to, as far as the histories of the jobs go back: first upwards, then downwards from what it has
+// caused itself and from each of those above it.
+func dagRunOf(s sight, of *Run) *dagRun {
+	d := &dagRun{sight: s, known: map[string]bool{}}
+	d.add(of)
+	for i := 0; i < len(d.runs); i++ {
+		d.climb(d.runs[i])
+	}
+	for i := 0; i < len(d.runs); i++ {
+		d.descend(d.runs[i])
+	}
+	return d
+}
+
+func (d *dagRun) add(r *Run) {
+	switch {
+	case d.known[r.ID]:
+	case len(d.runs) == maxDagRuns:
+		d.partial = true
+	default:
+		d.known[r.ID] = true
+		d.runs = append(d.runs, r)
+	}
+}
+
+// of yields the runs of a job that are known, unless too many were looked at.
+func (d *dagRun) of(job string) func(func(*Run) bool) {
+	return func(yield func(*Run) bool) {
+		jv := d.sight.job(job)
+		if jv == nil {
+			return
+		}
+		for _, runs := range [][]*Run{jv.runs, jv.history} {
+			for _, r := range runs {
+				if d.steps++; d.steps > maxDagSteps {
+					d.partial = true
+					return
+				}
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// climb adds the runs that have caused a run, and the attempt before it.
+func (d *dagRun) climb(r *Run) {
+	above := map[string]string{}
+	for _, c := range r.Causes {
+		above[c.Run] = c.Job
+	}
+	above[r.RetryOf] = r.Job
+	for id, job := range above {
+		if id == "" || d.known[id] {
+			continue
+		}
+		for found := range d.of(job) {
+			if found.ID == id {
+				d.add(found)
+				break
+			}
+		}
+	}
+}
+
+// descend adds the runs that a run has caused, and the attempt after it.
+func (d *dagRun) descend(r *Run) {
+	jv := d.sight.job(r.Job)
+	if jv == nil {
+		return
+	}
+	for other := range d.of(r.Job) {
+		if other.RetryOf == r.ID {
+			d.add(other)
+		}
+	}
+	for _, child := range jv.children {
+		for other := range d.of(child) {
+			if slices.ContainsFunc(other.Causes, func(c runCause) bool { return c.Run == r.ID }) {
+				d.add(other)
+			}
+		}
+	}
+}
+
+// A comingJob may run as part of the DAG's run, once what it waits for has come.
+type comingJob struct {
+	Job     string   `json:"job"`
+	Parents []string `json:"parents"`
+	RunOn   string   `json:"runOn,omitempty"`
+}
+
+// coming lists the jobs that have no run in it yet and depend on one that is open.
+func (d *dagRun) coming() []comingJob {
+	list, seen, todo := []comingJob{}, map[string]bool{}, []string{}
+	for _, r := range d.runs {
+		if seen[r.Job] = true; !r.ended() {
+			todo = append(todo, r.Job)
+		}
+	}
+	for len(todo) > 0 {
+		jv := d.sight.job(todo[0])
+		todo = todo[1:]
+		if jv == nil {
+			continue
+		}
+		for _, name := range jv.children {
+			child := d.sight.job(name)
+			if child == nil || seen[name] || child.job.Disabled {
+				continue
+			}
+			if len(list) == maxDagRuns {
+				d.partial = true
+				return list
+			}
+			seen[name] = true
+			todo = append(todo, name)
+			c := comingJob{Job: name, Parents: d.sight.seen(child.parents)}
+			if on := child.job.runsOn(); on != runOnSuccess {
+				c.RunOn = on
+			}
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// describeSeen is describeRun with what has caused the run, as far as it is shown.
+func describeSeen(s sight, r *Run) runDocument {
+	d := describeRun(r)
+	d.MoreCauses = r.MoreCauses
+	for _, c := range r.Causes {
+		if s.whole() || s.job(c.Job) != nil {
+			d.Causes = append(d.Causes, c)
+		} else {
+			d.MoreCauses++
+		}
+	}
+	return d
+}
+
+// showDagRun answers with the run of the DAG that a run belongs to.
+func (a *api) showDagRun(c *call) error {
+	type entry struct {
+		Job string `json:"job"`
+		runDocument
+	}
+	s := c.sight()
+	run := findRun(s, c.params[0])
+	if run == nil {
+		return missing("run", c.params[0])
+	}
+	d := dagRunOf(s, run)
+	coming := d.coming()
+	slices.SortStableFunc(d.runs, func(a, b *Run) int {
+		return cmp.Or(cmp.Compare(cmp.Or(a.Queued, a.Due), cmp.Or(b.Queued, b.Due)), cmp.Compare(a.Due, b.Due))
+	})
+	list := make([]entry, 0, len(d.runs))
+	for _, r := range d.runs {
+		document := describeSeen(s, r)
+		document.Arguments, document.Variables = nil, nil // each may be long
+		list = append(list, entry{r.Job, document})
+	}
+	c.w.Header().Set("Cache-Control", "no-store")
+	return c.json(struct {
+		Run     string      `json:"run"`
+		Partial bool        `json:"partial"`
+		Runs    []entry     `json:"runs"`
+		Coming  []comingJob `json:"coming"`
+	}{run.ID, d.partial, list, coming})
+}
+
+// showFollowers answers with what becomes of the jobs that depend on one if that is run now and all succeeds.
+func (a *api) showFollowers(c *call) error {
+	name, s := c.params[0], c.sight()
+	all, partial, err := c.scheduler.followers(c.r.Context(), name)
+	if errors.Is(err, errNotFound) {
+		return missing("job", name)
+	}
+	if err != nil {
+		return err
+	}
+	list := make([]follower, 0, len(all))
+	for _, f := range all {
+		if s.job(f.Job) == nil {
+			continue
+		}
+		shown := s.seen(f.WaitsFor)
+		f.MoreParents += len(f.WaitsFor) - len(shown)
+		f.WaitsFor = shown
+		list = append(list, f)
+	}
+	return c.json(struct {
+		Job       string     `json:"job"`
+		Partial   bool       `json:"partial"`
+		Followers []follower `json:"followers"`
+	}{name, partial, list})
+}
