@@ -13,7 +13,7 @@ func (a *api) exportJobs(c *call) error {
 	set := c.query("set")
 	jobs := func(yield func(*jobView) bool) {
 		for jv := range labelled(c, c.sight().all()) {
-			if (set == "" || jv.set == set) && !yield(jv) {
+			if (set == "" || jv.owned.set() == set) && !yield(jv) {
 				return
 			}
 		}

@@ -158,7 +158,7 @@ func (a *api) countDays(c *call) error {
 	for _, d := range days {
 		list = append(list, *d)
 	}
-	slices.SortFunc(list, func(x, y dayOfRuns) int { return cmp.Compare(x.Day, y.Day) })
+	sortStable(list, func(x, y dayOfRuns) int { return cmp.Compare(x.Day, y.Day) })
 	c.w.Header().Set("Cache-Control", "no-store")
 	return c.json(struct {
 		Job    string      `json:"job"`

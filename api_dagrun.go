@@ -4,12 +4,18 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"time"
 )
 
 // The bounds of an answer about the run of a DAG.
 const (
 	maxDagRuns  = 500     // runs in it, and jobs that may follow
 	maxDagSteps = 200_000 // runs that are looked at for it
+	maxDagReads = 100     // of these whose records are read from the archive
+
+	// What a run has caused is looked for in the archive among the first runs of each child that were due within a day after its end.
+	archivedCandidates = 3
+	archivedWithin     = 24 * time.Hour
 )
 
 // A dagRun is what belongs together: a run, what has caused it up to where that began, and all that this has caused.
@@ -18,13 +24,18 @@ type dagRun struct {
 	runs    []*Run // in the order in which they were found
 	known   map[string]bool
 	steps   int
+	reads   int
 	partial bool // there is more
+
+	open func() (*pastReader, error) // the archive, for runs that no history holds any more
+	past *pastReader                 // nil as long as it was not needed
+	err  error                       // why it can't be read
 }
 
-// dagRunOf finds what a run belongs to, as far as the histories of the jobs go back: first upwards, then downwards from what it has
+// dagRunOf finds what a run belongs to, as far as runs are kept: first upwards, then downwards from what it has
 // caused itself and from each of those above it.
-func dagRunOf(s sight, of *Run) *dagRun {
-	d := &dagRun{sight: s, known: map[string]bool{}}
+func dagRunOf(s sight, of *Run, past func() (*pastReader, error)) *dagRun {
+	d := &dagRun{sight: s, known: map[string]bool{}, open: past}
 	d.add(of)
 	for i := 0; i < len(d.runs); i++ {
 		d.climb(d.runs[i])
@@ -78,13 +89,80 @@ func (d *dagRun) climb(r *Run) {
 		if id == "" || d.known[id] {
 			continue
 		}
-		for found := range d.of(job) {
-			if found.ID == id {
-				d.add(found)
-				break
-			}
+		if found := d.find(job, id); found != nil {
+			d.add(found)
 		}
 	}
+}
+
+// find looks a run up in the history of its job and in the archive, nil if it is in neither.
+func (d *dagRun) find(job, id string) *Run {
+	for r := range d.of(job) {
+		if r.ID == id {
+			return r
+		}
+	}
+	jv := d.sight.job(job)
+	if jv == nil || !d.opened() {
+		return nil
+	}
+	m, ok := d.past.index.find(jv.key(), id)
+	if !ok {
+		return nil
+	}
+	for _, r := range d.read(jv, []mark{m}) {
+		return r
+	}
+	return nil
+}
+
+// opened reports whether the archive can be read.
+func (d *dagRun) opened() bool {
+	if d.past == nil && d.err == nil {
+		d.past, d.err = d.open()
+	}
+	return d.err == nil
+}
+
+// read returns the records of archived runs, none if that would be too many.
+func (d *dagRun) read(jv *jobView, marks []mark) []*Run {
+	if d.reads += len(marks); d.reads > maxDagReads {
+		d.partial = true
+		return nil
+	}
+	runs := make([]*Run, 0, len(marks))
+	for _, m := range marks {
+		runs = append(runs, d.past.stub(jv, m))
+	}
+	if err := d.past.whole(runs); err != nil {
+		d.err = err
+		return nil
+	}
+	return runs
+}
+
+// archivedAfter yields runs of a job that may follow one that ended at an instant, if the job's history does not go back to then.
+func (d *dagRun) archivedAfter(job string, ended int64) []*Run {
+	jv := d.sight.job(job)
+	if jv == nil || ended == 0 || len(jv.history) == 0 || !slices.ContainsFunc(jv.history, func(r *Run) bool { return r.Number > 0 }) {
+		return nil
+	}
+	if oldest := slices.MinFunc(jv.history, func(a, b *Run) int { return cmp.Compare(a.Due, b.Due) }); oldest.Due <= ended || !d.opened() {
+		return nil
+	}
+	var first []mark
+	d.past.each(jv, ended+archivedWithin.Milliseconds(), func(m mark) bool {
+		if d.steps++; m.due < ended || d.steps > maxDagSteps {
+			return false
+		}
+		if kind := markKinds[m.kind]; kind == kindDependent || kind == kindRetry {
+			if first = append(first, m); len(first) > archivedCandidates {
+				first = first[1:]
+			}
+		}
+		return true
+	})
+	return d.read(jv, first)
 }
 
 // descend adds the runs that a run has caused, and the attempt after it.
@@ -93,17 +171,20 @@ func (d *dagRun) descend(r *Run) {
 	if jv == nil {
 		return
 	}
-	for other := range d.of(r.Job) {
-		if other.RetryOf == r.ID {
-			d.add(other)
+	for _, job := range append([]string{r.Job}, jv.children...) {
+		for other := range d.of(job) {
+			d.addCaused(other, r)
+		}
+		for _, other := range d.archivedAfter(job, r.Ended) {
+			d.addCaused(other, r)
 		}
 	}
-	for _, child := range jv.children {
-		for other := range d.of(child) {
-			if slices.ContainsFunc(other.Causes, func(c runCause) bool { return c.Run == r.ID }) {
-				d.add(other)
-			}
-		}
+}
+
+// addCaused adds a run if another one has caused it, or is the attempt before it.
+func (d *dagRun) addCaused(other, by *Run) {
+	if other.RetryOf == by.ID || slices.ContainsFunc(other.Causes, func(c runCause) bool { return c.Run == by.ID }) {
+		d.add(other)
 	}
 }
 
@@ -172,9 +253,18 @@ func (a *api) showDagRun(c *call) error {
 	s := c.sight()
 	run := findRun(s, c.params[0])
 	if run == nil {
+		var err error
+		if run, err = archivedRunOf(c, c.params[0]); err != nil {
+			return err
+		}
+	}
+	if run == nil {
 		return missing("run", c.params[0])
 	}
-	d := dagRunOf(s, run)
+	d := dagRunOf(s, run, func() (*pastReader, error) { return pastOf(c) })
+	if d.err != nil {
+		return d.err
+	}
 	coming := d.coming()
 	slices.SortStableFunc(d.runs, func(a, b *Run) int {
 		return cmp.Or(cmp.Compare(cmp.Or(a.Queued, a.Due), cmp.Or(b.Queued, b.Due)), cmp.Compare(a.Due, b.Due))

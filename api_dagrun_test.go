@@ -93,6 +93,36 @@ func TestDagRun(t *testing.T) {
 			b.t.Errorf("d is caused by %v", last.CausedBy)
 		}
 	})
+	scenarioOn(t, onQuickClusters, "is found in the archive", func(b *bench) {
+		archiving(b, 2)
+		diamond(b)
+		b.cluster.behave(func(info mesos.TaskInfo) (time.Duration, mesos.TaskStatus) {
+			if _, attempt, job, _, _ := parseRunID(info.TaskID.Value); job == "b" && attempt == 0 {
+				return failing(info)
+			}
+			return time.Second, mesos.TaskStatus{State: mesos.TASK_FINISHED.Enum()}
+		})
+		var ids []string
+		for range 12 {
+			ids = append(ids, b.runNow("a"))
+			b.wait(30 * time.Minute)
+		}
+		b.restart()
+		b.wait(time.Hour)
+		if n := len(b.s.view().job("a").history); n > 4 {
+			b.t.Fatalf("the history has %d runs, and should have lost the first", n)
+		}
+		want := []string{"a", "b", "b", "c", "d"}
+		d := askDag(b, nil, ids[3])
+		if got := d.jobs(); !slices.Equal(got, want) || d.Partial {
+			b.t.Fatalf("the run has %q, partial %t, want %q", got, d.Partial, want)
+		}
+		for _, r := range d.Runs {
+			if got := askDag(b, nil, r.ID).jobs(); !slices.Equal(got, want) {
+				b.t.Errorf("from %s the run has %q", r.ID, got)
+			}
+		}
+	})
 	scenarioOn(t, onQuickClusters, "names what may follow", func(b *bench) {
 		diamond(b)
 		b.cluster.behave(forEver)

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -79,6 +80,10 @@ func appendRow(j *jobView, dst []byte) []byte {
 	dst = appendText(dst, "state", state)
 	if j.paused != 0 {
 		dst = appendInt(dst, "pausedUntil", j.paused)
+	}
+	if b := j.backfill; b != nil {
+		dst = strconv.AppendInt(append(dst, `,"backfill":[`...), int64(b.Total-len(b.Left)-b.running), 10)
+		dst = append(strconv.AppendInt(append(dst, ','), int64(b.Total), 10), ']')
 	}
 	if !j.next.IsZero() {
 		dst = appendInt(dst, "next", j.next.UnixMilli())

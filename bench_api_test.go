@@ -73,6 +73,7 @@ func BenchmarkSearch(b *testing.B) {
 		{"last page of all", searched{command: "backup"}, 99_990},
 	} {
 		b.Run(c.name, func(b *testing.B) {
+			cpu := processCPU(b)
 			for b.Loop() {
 				n := 0
 				for range v.search(c.searched) {
@@ -81,9 +82,11 @@ func BenchmarkSearch(b *testing.B) {
 					}
 				}
 			}
+			b.ReportMetric(float64((processCPU(b)-cpu).Microseconds())/1000/float64(b.N), "cpu-ms")
 		})
 	}
 	b.Run("the first of all", func(b *testing.B) {
+		cpu := processCPU(b)
 		for b.Loop() {
 			again := *v
 			again.chunks = nil
@@ -93,5 +96,6 @@ func BenchmarkSearch(b *testing.B) {
 			for range again.search(searched{name: "none of these"}) {
 			}
 		}
+		b.ReportMetric(float64((processCPU(b)-cpu).Microseconds())/1000/float64(b.N), "cpu-ms")
 	})
 }

@@ -456,9 +456,12 @@ func (s *scheduler) jobNamed(name string) *Job {
 }
 
 // ownedBy returns the set to which a job belongs, "" for none.
-func (e *entry) ownedBy() string {
-	if e.owned == nil {
+func (e *entry) ownedBy() string { return e.owned.set() }
+
+// set is the name of the set of jobs, "" of a job that belongs to none.
+func (o *ownership) set() string {
+	if o == nil {
 		return ""
 	}
-	return e.owned.Set
+	return o.Set
 }

@@ -288,7 +288,7 @@ func (s *scheduler) loadArchive() {
 	if a.bounds.runs == 0 {
 		return
 	}
-	slices.SortFunc(a.segments, func(x, y segment) int { return cmp.Compare(x.first, y.first) })
+	sortStable(a.segments, func(x, y segment) int { return cmp.Compare(x.first, y.first) })
 	if n := len(a.segments); n > 0 {
 		a.upTo = a.segments[n-1].last
 	}

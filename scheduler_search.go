@@ -38,7 +38,10 @@ func (v *view) search(t searched) iter.Seq[*jobView] {
 // commands of a chunk: one bit for all pieces with the same hash, 8 bytes for each job of a full chunk.
 type pieceSet [pieceBits / 64]uint64
 
-const pieceBits = 1 << 14
+const (
+	pieceBits    = 1 << 14
+	longestPiece = 4 // bytes
+)
 
 // chunkPieces is made when somebody searches, and shared by all pictures of the chunk whose names and commands are the same.
 type chunkPieces struct{ made atomic.Pointer[pieceSet] }
@@ -60,9 +63,11 @@ func (c *viewChunk) pieces() *pieceSet {
 
 // add adds all that may be searched for in a text.
 func (p *pieceSet) add(text string) {
-	for n := 1; n <= 4; n++ {
-		for i := range len(text) - n + 1 {
-			h := pieceHash(text[i : i+n])
+	var last uint32 // the four bytes up to here
+	for i := range len(text) {
+		last = last<<8 | uint32(text[i])
+		for n := range min(i+1, longestPiece) {
+			h := pieceHash(last<<(24-8*n)>>(24-8*n), n+1)
 			p[h/64] |= 1 << (h % 64)
 		}
 	}
@@ -80,23 +85,16 @@ func (p *pieceSet) have(pieces []uint32) bool {
 
 // piecesOf returns the hashes of the pieces of a text that is searched for: all of four bytes, or the text if it is shorter.
 func piecesOf(text string) []uint32 {
-	if text == "" {
-		return nil
-	}
-	if len(text) < 4 {
-		return []uint32{pieceHash(text)}
-	}
-	hashes := make([]uint32, 0, len(text)-3)
-	for i := range len(text) - 3 {
-		hashes = append(hashes, pieceHash(text[i:i+4]))
+	var hashes []uint32
+	var last uint32
+	for i := range len(text) {
+		last = last<<8 | uint32(text[i])
+		if n := min(len(text), longestPiece); i+1 >= n {
+			hashes = append(hashes, pieceHash(last, n))
+		}
 	}
 	return hashes
 }
 
-func pieceHash(piece string) uint32 {
-	h := uint32(len(piece))
-	for i := range len(piece) {
-		h = h<<8 | uint32(piece[i])
-	}
-	return h * 2654435769 >> 18 // Knuth's multiplicative hash: the upper 14 bits
-}
+// pieceHash hashes a piece of n bytes, by Knuth's multiplication: the upper bits, as many as number pieceBits bits.
+func pieceHash(piece uint32, n int) uint32 { return (piece + uint32(n)<<29) * 2654435769 >> 18 }

@@ -472,7 +472,7 @@ func (e *entry) publish(g *graph) *jobView {
 		}
 	}
 	v.absent, v.backfill = e.absent(), e.shownBackfill()
-	v.posted, v.set = e.state.Posted, e.ownedBy()
+	v.posted, v.owned = e.state.Posted, e.owned
 	if e.pause != nil {
 		v.paused = e.pause.Until
 	}

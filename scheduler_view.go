@@ -45,9 +45,9 @@ type jobView struct {
 	notice   string    // what a leader has done to it on its own initiative, or ""
 	parents  []string
 	children []string
-	missed   int64  // occurrences missed since the job was created
-	posted   string // the schedule as posted
-	set      string // of jobs kept in files, to which it belongs, or ""
+	missed   int64      // occurrences missed since the job was created
+	posted   string     // the schedule as posted
+	owned    *ownership // of a job that is kept in files, or nil
 	bars     barring
 	backfill *backfill
 	absent   bool  // it has not succeeded for too long

@@ -45,6 +45,7 @@ export async function runBulk(id, list) {
   const go = await confirm(`${action.verb} ${plural(list.length, 'job')}?`, [action.what(list), names(list), action.more?.(list)], `${action.verb} ${plural(list.length, 'job')}`, action.danger);
   if (!go) return undefined;
   const undo = id === 'delete' ? await remember(list) : undefined, before = new Map(list.map(name => [name, store.jobs.get(name)?.disabled]));
+  const waited = new Set(list.filter(name => store.jobs.get(name)?.state === 'queued'));
   const todo = [...list], failed = [], left = [];
   const work = async () => {
     for (let name = todo.shift(); name !== undefined; name = todo.shift()) {
@@ -57,17 +58,17 @@ export async function runBulk(id, list) {
   await Promise.all(Array.from({ length: 6 }, work));
   const done = list.length - failed.length - left.length;
   const made = list.filter(name => !left.includes(name) && !failed.some(([n]) => n === name));
-  if (done) sayDone(id, made, before, undo);
+  if (done) sayDone(id, made, before, waited, undo);
   if (left.length) toast(`Cancelled: ${plural(left.length, 'job')} left as ${left.length === 1 ? 'it was' : 'they were'}, unless Chronos had received the change.`);
   if (failed.length) toast(`${plural(failed.length, 'job')} could not be ${action.past}: ${failed.slice(0, 3).map(([name, text]) => `${name} (${text})`).join('; ')}`, true);
   return [...failed.map(([name]) => name), ...left];
 }
 
 // sayDone says what was done to jobs, and offers to undo what can be undone.
-function sayDone(id, names, before, undo) {
+function sayDone(id, names, before, waited, undo) {
   const changed = names.filter(name => Boolean(before.get(name)) !== (id === 'disable'));
   if (id === 'delete') deleted(names, undo);
-  else if ((id === 'disable' || id === 'enable') && changed.length) switched(changed, id === 'disable');
+  else if ((id === 'disable' || id === 'enable') && changed.length) switched(changed, id === 'disable', changed.some(name => waited.has(name)));
   else toast(`${plural(names.length, 'job')} ${bulk[id].past}.`);
 }
 

@@ -3,7 +3,7 @@ import { may } from './access.js';
 import { askBack, back } from './bring_back.js';
 import { changes } from './diff.js';
 import { button, empty, h, link, newId, replace } from './dom.js';
-import { time, viewerZone } from './format.js';
+import { instant, time, viewerZone } from './format.js';
 import { store } from './live.js';
 import { note } from './app.js';
 
@@ -92,7 +92,7 @@ class Activity {
     const body = h('div', { class: 'act-body', id, hidden: !this.open.has(act.number) });
     const fill = () => { if (!body.hidden && !body.firstChild) replace(body, detail(act)); };
     const more = differs && h('button', {
-      type: 'button', class: 'button small quiet', dataset: { act: `${act.number}` }, 'aria-expanded': String(!body.hidden), 'aria-controls': id, 'aria-label': `What is different: ${act.action} ${act.job}`, click: () => {
+      type: 'button', class: 'button small quiet', dataset: { act: `${act.number}` }, 'aria-expanded': String(!body.hidden), 'aria-controls': id, 'aria-label': `${keysOf(act)}: what is different in ${act.action} ${act.job}`, click: () => {
         body.hidden = !body.hidden;
         if (body.hidden) this.open.delete(act.number); else this.open.add(act.number);
         more.setAttribute('aria-expanded', String(!body.hidden));
@@ -104,7 +104,7 @@ class Activity {
     return h('li', { class: 'act', dataset: { number: act.number } }, h('div', { class: 'act-head' },
       h('span', { class: 'act-when' }, time(Date.parse(act.at))),
       h('span', { class: 'act-what' }, h('span', { class: 'act-symbol ' + act.action.split(' ')[0], 'aria-hidden': 'true' }, symbols[act.action] ?? '•'), act.action, ' ',
-        act.job && (store.jobs.has(act.job) ? link(act.job, hashOf(act.job), { class: 'name' }) : h('span', { class: 'name' }, act.job)), act.about && h('small', { class: 'dim' }, ' ', act.about)),
+        act.job && (store.jobs.has(act.job) ? link(act.job, hashOf(act.job), { class: 'name' }) : h('span', { class: 'name' }, act.job)), about(act)),
       h('span', { class: 'act-who', title: whence(act) }, act.user ? link(act.user, '#activity?user=' + encodeURIComponent(act.user)) : h('span', { class: 'dim' }, act.forwardedFor || act.remote || 'unknown')),
       h('span', { class: 'act-do' }, more, label && button(label, () => askBack(act), 'small'))), body);
   }
@@ -128,6 +128,10 @@ class Activity {
   }
 }
 
+// about says which run, which set, until when, how many.
+const about = act => act.action === 'run' ? store.jobs.has(act.job) && [' ', link('log', `${hashOf(act.job)}?run=${encodeURIComponent(act.about)}`, { 'aria-label': `log of this run of ${act.job}` })]
+  : act.about && h('small', { class: 'dim' }, ' ', act.about.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, text => instant(Date.parse(text))));
+
 // keysOf says in a few words what is different.
 function keysOf(act) {
   if (act.action === 'created' || act.action === 'deleted') return 'Document';
@@ -140,7 +144,7 @@ const whence = act => [act.provenBy && `proven by ${act.provenBy}`, act.remote &
 // detail shows what has become different.
 function detail(act) {
   return [
-    changes(act.before ?? {}, act.after ?? {}).map(c => c.element),
+    changes(act.before ?? {}, act.after ?? {}, 'h2').map(c => c.element),
     act.cut && h('p', { class: 'dim' }, `Too large to be kept: ${act.cut.map(key => key === '*' ? 'the document' : key).join(', ')}.`),
     act.children && h('p', {}, 'Ran after it: ', Object.keys(act.children).sort().map((name, i) => [i > 0 && ', ', store.jobs.has(name) ? link(name, hashOf(name)) : name])),
     h('p', { class: 'dim' }, whence(act)),

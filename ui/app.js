@@ -148,7 +148,7 @@ watch(names => {
 });
 
 const shortcuts = [
-  ['Ctrl+K', 'Go to a job or page, or do something with a job'], ['Ctrl+S', 'Save the job that is edited'], ['r', 'Run the job that is open'], ['e', 'Edit it'],
+  ['Ctrl+K', 'Go to a job or page, or do something with a job'], ['Ctrl+S', 'Save the job that is edited'], ['r', 'Run the job that is open, or at which the list is'], ['e', 'Edit it'], ['l d p', 'In the list: its log, disable, pause'],
   ['/', 'Search jobs'], ['↑ ↓', 'Move in the table'], ['Enter', 'Open the job'], ['Space', 'Select it'], ['Esc', 'Clear the selection, close'],
   ['n', 'New job'], ['o', 'Overview'], ['j', 'Jobs'], ['i', 'Grid'], ['t', 'Timeline'], ['u', 'Runs'], ['g', 'Graph'], ['a', 'Activity'], ['?', 'This list'],
 ];

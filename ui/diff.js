@@ -2,9 +2,9 @@ import { h } from './dom.js';
 import { same } from './api.js';
 
 // changes lists the keys in which two documents differ, each with an element that shows the difference.
-export function changes(before, after) {
+export function changes(before, after, heading = 'h3') {
   return [...new Set([...Object.keys(before), ...Object.keys(after)])].filter(key => !same(before[key], after[key])).map(key => ({
-    key, element: h('div', { class: 'change' }, h('h3', {}, key), h('pre', { class: 'diff', tabindex: 0, 'aria-label': 'Change of ' + key }, lines(show(before[key]), show(after[key])))),
+    key, element: h('div', { class: 'change' }, h(heading, {}, key), h('pre', { class: 'diff', tabindex: 0, 'aria-label': 'Change of ' + key }, lines(show(before[key]), show(after[key])))),
   }));
 }
 

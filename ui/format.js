@@ -128,6 +128,8 @@ export function stateBadges(row) {
   return [
     row.disabled && badge('disabled'),
     row.problem && badge('problem'),
+    row.pausedUntil && badge('paused'),
+    row.backfill && badge('backfill', `backfill ${row.backfill[0]} of ${row.backfill[1]}`),
     row.state === 'running' ? badge('running', row.running > 1 ? `${row.running} running` : 'running') : row.state === 'queued' && badge('queued'),
     row.result !== 'fresh' ? badge(row.result) : row.state === 'idle' && badge('fresh', 'not run yet'),
   ];

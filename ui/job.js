@@ -281,7 +281,8 @@ class JobPage {
 
   async toggle() {
     const disabled = !this.row.disabled;
-    if (await attempt(() => api.alter(this.name, { disabled }))) switched([this.name], disabled);
+    const waits = this.row.state === 'queued' || this.list?.some(r => r.state === 'queued');
+    if (await attempt(() => api.alter(this.name, { disabled }))) switched([this.name], disabled, waits);
   }
 
   key(event, typing) {

@@ -6,6 +6,8 @@ import { note } from './app.js';
 import * as actions from './actions.js';
 import { exportJobs, importJobs } from './transfer.js';
 import { showSaved } from './saved.js';
+import { groupOptions, inGroup } from './groups.js';
+import { RowActions } from './row_actions.js';
 
 const columns = [
   { id: 'name', label: 'Job', key: r => r.name.toLowerCase() },
@@ -73,6 +75,7 @@ class Table {
     this.filter = {};
     for (const id of Object.keys(filters)) this.filter[id] = query.get(id) ?? '';
     this.filter.owner = query.get('owner') ?? '';
+    this.filter.group = query.get('group') ?? '';
     this.sort = query.get('sort') ?? 'name';
     this.down = query.get('down') === '1';
     this.selected = new Set();
@@ -92,7 +95,8 @@ class Table {
     this.count = h('span', { class: 'dim count', role: 'status' });
     this.filterBar = h('div', { class: 'filters' }, Object.entries(filters).map(([id, [label, options]]) => this.select(id, label, options)));
     this.owners = h('select', { 'aria-label': 'Owner', change: () => { this.filter.owner = this.owners.value; this.refresh(true); } });
-    this.filterBar.append(this.owners, this.sortSelect());
+    this.groups = h('select', { 'aria-label': 'Group', change: () => { this.filter.group = this.groups.value; this.refresh(true); } });
+    this.filterBar.append(this.owners, this.groups, this.sortSelect());
     this.bulk = h('div', { class: 'bulk', hidden: true, role: 'toolbar', 'aria-label': 'Selected jobs' });
     this.all = h('input', { type: 'checkbox', hidden: !may('run'), 'aria-label': 'Select all jobs shown', change: () => this.selectAll() });
     this.head = h('div', { class: 'row head', role: 'row', 'aria-rowindex': 1 }, h('span', { role: 'columnheader', class: 'c-check' }, this.all),
@@ -101,11 +105,12 @@ class Table {
     this.space = h('div', { class: 'space', role: 'rowgroup' });
     this.scroller = h('div', { class: 'scroller', tabindex: 0, role: 'grid', 'aria-label': 'Jobs', 'aria-multiselectable': 'true', scroll: () => this.later() },
       h('div', { class: 'head-group', role: 'rowgroup' }, this.head), this.space);
+    this.actions = new RowActions(this);
     this.none = h('div', { hidden: true });
     this.resize = new ResizeObserver(() => { this.measure(); this.draw(); });
     this.resize.observe(this.scroller);
     return [h('div', { class: 'toolbar' }, h('h1', {}, 'Jobs'), this.search, this.count, h('details', { class: 'menu' }, h('summary', { class: 'button' }, 'More'), h('div', { class: 'menu-items' },
-      button('Export these', () => exportJobs(this.rows.map(row => row.name))), may('edit') && button('Import …', importJobs), button('Save this filter', () => this.saved.add())))), this.saved.element, this.filterBar, this.bulk, this.scroller, this.none];
+      button('Export these', () => exportJobs(this.rows.map(row => row.name))), may('edit') && button('Import …', importJobs), button('Save this filter', () => this.saved.add())))), this.saved.element, this.filterBar, this.bulk, this.actions.box, this.none];
   }
 
   select(id, label, options) {
@@ -139,10 +144,11 @@ class Table {
 
   // tests are the conditions that a row must meet to be shown.
   tests() {
-    const { owner } = this.filter, words = this.words.toLowerCase().split(/\s+/).filter(Boolean);
+    const { owner, group } = this.filter, words = this.words.toLowerCase().split(/\s+/).filter(Boolean);
     return [
       ...Object.keys(filters).filter(id => this.filter[id]).map(id => row => filters[id][2](row, this.filter[id])),
       ...owner ? [row => (row.ownerName || row.owner || '') === owner] : [],
+      ...group ? [inGroup(group)] : [],
       ...words.map(word => row => searchText(row).includes(word)),
     ];
   }
@@ -186,7 +192,7 @@ class Table {
     }
     this.sorter.value = this.sort + (this.down ? ' down' : '');
     for (const el of this.filterBar.children) el.classList.toggle('on', el !== this.sorter && el.value !== '');
-    this.scroller.hidden = this.rows.length === 0;
+    this.actions.box.hidden = this.rows.length === 0;
     this.none.hidden = this.rows.length > 0;
     if (this.rows.length === 0) {
       replace(this.none, total === 0
@@ -199,10 +205,12 @@ class Table {
     this.words = this.search.value = '';
     for (const id of Object.keys(this.filter)) this.filter[id] = '';
     for (const el of this.filterBar.querySelectorAll('[data-filter]')) el.value = '';
+    this.owners.value = this.groups.value = '';
     this.refresh(true);
   }
 
   showOwners() {
+    groupOptions(this.groups, this.filter.group);
     const owners = new Set();
     for (const row of store.jobs.values()) {
       const owner = row.ownerName || row.owner;
@@ -252,6 +260,7 @@ class Table {
     }
     const active = this.drawn.get(this.rows[this.at]?.name);
     if (active) this.scroller.setAttribute('aria-activedescendant', active.el.id); else this.scroller.removeAttribute('aria-activedescendant');
+    this.actions.place();
   }
 
   place(drawn, i) {
@@ -389,6 +398,7 @@ class Table {
     if (by) { this.move(by); return true; }
     if (event.key === 'Enter' && this.rows[this.at]) { location.hash = '#jobs/' + encodeURIComponent(this.rows[this.at].name); return true; }
     if (inSearch) return false;
+    if (this.actions.key(event)) return true;
     if (event.key === 'Home' || event.key === 'End') { this.move(event.key === 'Home' ? -Infinity : Infinity); return true; }
     if (event.key === ' ' && this.rows[this.at] && !event.target.closest('button')) { this.toggle(this.rows[this.at].name, event.shiftKey); return true; }
     return false;

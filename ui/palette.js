@@ -20,7 +20,7 @@ const verbs = [
   ['Log of', row => row.runs && go(hashOf(row.name) + '?run=latest')],
   ['Graph of', row => go('#graph/' + encodeURIComponent(row.name))],
   ['Activity of', row => go('#activity?job=' + encodeURIComponent(row.name))],
-  ['Disable', row => may('edit', row) && !row.disabled && (async () => { if (await attempt(() => api.alter(row.name, { disabled: true }))) switched([row.name], true); })],
+  ['Disable', row => may('edit', row) && !row.disabled && (async () => { const waits = row.state === 'queued'; if (await attempt(() => api.alter(row.name, { disabled: true }))) switched([row.name], true, waits); })],
   ['Enable', row => may('edit', row) && row.disabled && (async () => { if (await attempt(() => api.alter(row.name, { disabled: false }))) switched([row.name], false); })],
 ];
 

@@ -51,5 +51,5 @@ export const deleted = (names, undo) => offerUndo(`${names.length === 1 ? names[
   `${names.length === 1 ? names[0] + ' is' : 'The jobs are'} back, and so is what their children run after. History is not, and killed runs stay killed.`.replace('their', names.length === 1 ? 'its' : 'their'));
 
 // switched says that jobs were enabled or disabled. Only those that were not so before are named. Waiting are the runs that ended with that.
-export const switched = (names, disabled) => offerUndo(`${names.length === 1 ? names[0] + ' was' : plural(names.length, 'job') + ' were'} ${disabled ? 'disabled' : 'enabled'}.`,
-  () => Promise.all(names.map(name => api.alter(name, { disabled: !disabled }))), 'It is as it was before.');
+export const switched = (names, disabled, waiting) => offerUndo(`${names.length === 1 ? names[0] + ' was' : plural(names.length, 'job') + ' were'} ${disabled ? 'disabled' : 'enabled'}.`,
+  () => Promise.all(names.map(name => api.alter(name, { disabled: !disabled }))), disabled && waiting ? 'Enabled again. Runs that waited were skipped, and stay so.' : 'It is as it was before.');

@@ -666,31 +666,36 @@ test('a log is coloured, searched, linked to and read by parts', async () => {
   });
 });
 
-test('a log says where something was left out, and is searched as it looks', () => on('#jobs/colour', async page => {
-  const head = 'the begin\n', gap = 1e6, tail = 'a needle\n', size = head.length + gap + tail.length;
-  await page.route('**/stdout?*', route => {
-    const query = new URL(route.request().url()).searchParams, from = Number(query.get('offset')), start = from < 0 ? Math.max(0, size + from) : from, end = Math.min(size, start + Number(query.get('length')));
-    const cut = (text, at) => text.slice(Math.max(0, start - at), Math.max(0, end - at)), hole = Math.min(end, head.length + gap) - Math.max(start, head.length);
-    route.fulfill({ headers: { 'X-Chronos-Size': String(size), 'X-Chronos-Next': String(end) }, body: cut(head, 0) + (hole > 0 ? `\n[${hole} bytes were left out here]\n` : '') + cut(tail, head.length + gap) });
+test('a log says where something was left out, and is searched as it looks', async () => {
+  await chronos.put({ name: 'cut', command: 'true', ...yearly });
+  await chronos.run('cut');
+  await until(async () => (await chronos.runs('cut')).history.length, 'it has run');
+  await on('#jobs/cut', async page => {
+    const head = 'the begin\n', gap = 1e6, tail = 'a needle\n', size = head.length + gap + tail.length;
+    await page.route('**/stdout?*', route => {
+      const query = new URL(route.request().url()).searchParams, from = Number(query.get('offset')), start = from < 0 ? Math.max(0, size + from) : from, end = Math.min(size, start + Number(query.get('length')));
+      const cut = (text, at) => text.slice(Math.max(0, start - at), Math.max(0, end - at)), hole = Math.min(end, head.length + gap) - Math.max(start, head.length);
+      route.fulfill({ headers: { 'X-Chronos-Size': String(size), 'X-Chronos-Next': String(end) }, body: cut(head, 0) + (hole > 0 ? `\n[${hole} bytes were left out here]\n` : '') + cut(tail, head.length + gap) });
+    });
+    await page.locator('.runs').getByRole('link', { name: 'stdout' }).first().click();
+    const log = page.getByLabel('stdout of the run'), last = log.locator('.line', { hasText: 'a needle' });
+    await last.waitFor();
+    assert.equal(await last.getAttribute('data-offset'), String(size - tail.length));
+    await page.getByRole('button', { name: 'Start' }).click();
+    await log.getByText('the begin').waitFor();
+    await page.getByLabel('Search the output').fill('needle');
+    await page.locator('.log-tools [role=status]').filter({ hasText: /^1 line$/ }).waitFor();
+    await page.getByRole('button', { name: 'Next' }).click();
+    await log.locator('.marked').getByText('a needle').waitFor();
+    assert.equal(await log.locator('.marked').getAttribute('data-offset'), String(size - tail.length));
+    // A search finds what is seen: not what was written over, and also what changes its colour or has letters of other lengths before it.
+    const lines = ['İstanbul \xff', 'nothing', 'gone needle\rback', '\x1b[31mnee\x1b[1mdle\x1b[0m', 'ends in NEEDLE'];
+    assert.deepEqual(await page.evaluate(async lines => {
+      const { linesWith } = await import('./assets/log_search.js');
+      return linesWith(new TextEncoder().encode(lines.join('\n')), 'needle');
+    }, lines), [3, 4].map(n => new TextEncoder().encode(lines.slice(0, n).join('\n') + '\n').length));
   });
-  await page.locator('.runs').getByRole('link', { name: 'stdout' }).first().click();
-  const log = page.getByLabel('stdout of the run'), last = log.locator('.line', { hasText: 'a needle' });
-  await last.waitFor();
-  assert.equal(await last.getAttribute('data-offset'), String(size - tail.length));
-  await page.getByRole('button', { name: 'Start' }).click();
-  await log.getByText('the begin').waitFor();
-  await page.getByLabel('Search the output').fill('needle');
-  await page.locator('.log-tools [role=status]').filter({ hasText: /^1 line$/ }).waitFor();
-  await page.getByRole('button', { name: 'Next' }).click();
-  await log.locator('.marked').getByText('a needle').waitFor();
-  assert.equal(await log.locator('.marked').getAttribute('data-offset'), String(size - tail.length));
-  // A search finds what is seen: not what was written over, and also what changes its colour or has letters of other lengths before it.
-  const lines = ['İstanbul \xff', 'nothing', 'gone needle\rback', '\x1b[31mnee\x1b[1mdle\x1b[0m', 'ends in NEEDLE'];
-  assert.deepEqual(await page.evaluate(async lines => {
-    const { linesWith } = await import('./assets/log_search.js');
-    return linesWith(new TextEncoder().encode(lines.join('\n')), 'needle');
-  }, lines), [3, 4].map(n => new TextEncoder().encode(lines.slice(0, n).join('\n') + '\n').length));
-}));
+});
 
 test('the page of a job is full of it: relatives above the fold, a chart that the keyboard opens, five next runs', async () => {
   await chronos.put({ name: 'v.parent', command: 'true', ...yearly }, { name: 'v.long', command: 'echo ' + 'very '.repeat(200) + 'long', ...yearly, description: 'Its facts take much room' });
@@ -1006,6 +1011,35 @@ test('who has changed what is shown with its difference, and a job is brought ba
   });
   const { command, owner, schedule } = await chronos.job('act.root');
   assert.deepEqual([command, owner, schedule, (await chronos.job('act.child')).parents], ['echo one', 'ops', 'R9/2030-01-31T06:00:00.000Z/P1M', ['act.root']]);
+});
+
+test('jobs of a group are run, disabled, paused and brought back from their rows, by pointer and by keys', async () => {
+  await chronos.put({ name: 'rowed.a', command: 'echo rowed', ...yearly }, { name: 'rowed.b', command: 'true', ...yearly, labels: { tier: 'rowed' } }, { name: 'rowed.c', command: 'true', ...yearly, labels: { tier: 'rowed' } });
+  await on('#jobs', async page => {
+    await page.getByLabel('Group', { exact: true }).selectOption('prefix:rowed');
+    await page.getByText(/^3 of/).waitFor();
+    await until(() => page.evaluate(() => /group=prefix%3Arowed/.test(location.hash)), 'the group is in the address');
+    await (await seen(page, 'rowed.b')).hover();
+    await page.getByRole('button', { name: 'Disable rowed.b' }).click();
+    await page.locator('.toast').getByText('rowed.b was disabled').waitFor();
+    await page.getByRole('button', { name: 'Undo' }).click();
+    await until(async () => (await chronos.job('rowed.b')).disabled === false, 'it is enabled again');
+    await page.mouse.move(5, 5);
+    await page.getByRole('grid').focus();
+    await page.getByRole('group', { name: 'Actions on rowed.a' }).waitFor();
+    await page.keyboard.press('p');
+    await page.getByRole('dialog').getByRole('button', { name: 'Pause' }).click();
+    await page.locator('.row', { hasText: 'rowed.a' }).locator('.badge.paused').waitFor();
+    await page.keyboard.press('r');
+    await page.getByRole('dialog').waitFor();
+    await page.keyboard.press('Enter');
+    await until(async () => (await chronos.runs('rowed.a')).history.some(r => r.kind === 'manual'), 'it has run');
+    await page.getByRole('button', { name: 'Log rowed.a' }).focus();
+    await page.keyboard.press('Enter');
+    await page.getByLabel('stdout of the run').getByText('rowed').waitFor();
+    await page.goto(chronos.url + '#jobs?group=label%3Atier%3Drowed');
+    await page.getByText(/^2 of/).waitFor();
+  });
 });
 
 test('a notification channel is tested from the page of the cluster', async () => {
