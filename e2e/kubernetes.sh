@@ -15,7 +15,7 @@ etcd=3.5.21
 token=chronos-test
 
 build() {
-	local bin=$1 work program
+	local bin=$1 work program description
 	if [ "$(cat "$bin/built" 2>/dev/null)" = "$kubernetes $etcd" ]; then
 		return
 	fi
@@ -31,9 +31,11 @@ build() {
 	go build -ldflags '-s -w' -o "$bin/etcd" go.etcd.io/etcd/server/v3
 	cd "$work/kubernetes"
 	# Its parts are modules whose versions it takes from its own folders.
-	printf 'module build\n\nrequire k8s.io/kubernetes v%s\n\n' "$kubernetes" >go.mod
-	sed -nE "s#.*(k8s\.io/[a-z0-9-]+) => \./staging/.*#replace \1 => \1 v0.${kubernetes#1.}#p" \
-		"$(go mod download -json "k8s.io/kubernetes@v$kubernetes" | sed -nE 's/.*"GoMod": "(.*)".*/\1/p')" >>go.mod
+	description=$(cd "$work" && GOFLAGS='' go mod download -json "k8s.io/kubernetes@v$kubernetes" | sed -nE 's/.*"GoMod": "(.*)".*/\1/p')
+	{
+		printf 'module build\n\nrequire k8s.io/kubernetes v%s\n\n' "$kubernetes"
+		sed -nE "s#.*(k8s\.io/[a-z0-9-]+) => \./staging/.*#replace \1 => \1 v0.${kubernetes#1.}#p" "$description"
+	} >go.mod
 	for program in kube-apiserver kube-scheduler kube-controller-manager kubelet kubectl; do
 		go build -ldflags '-s -w' -o "$bin/$program" "k8s.io/kubernetes/cmd/$program"
 	done

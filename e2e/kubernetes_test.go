@@ -52,7 +52,8 @@ func TestTortureKubernetes(t *testing.T) {
 	if found := j.complaints(t); len(found) > 0 {
 		t.Errorf("the log has errors: %s", strings.Join(found, "\n"))
 	}
-	t.Run("many at once", func(t *testing.T) { testManyPods(t, node) })
+	t.Run("many jobs at once", func(t *testing.T) { testManyJobs(t, node) })
+	t.Run("many bare pods", func(t *testing.T) { testManyBarePods(t, node) })
 	t.Run("manifests", func(t *testing.T) { testManifests(t, node) })
 	t.Run("inside", func(t *testing.T) { testInside(t, node) })
 }
@@ -363,16 +364,18 @@ func (j *kubeJobs) testOutage(t *testing.T, part, signal string, away time.Durat
 
 const manyPods = 200
 
-// testManyPods has many jobs due at once, and as many pods made by a bare loop, and tells how late they were.
-func testManyPods(t *testing.T, node *kubeNode) {
+// sayWhen is a command that tells when it has begun, in the machine's own time.
+const sayWhen = `echo "$mesos_task_id $(cut -d' ' -f1 /proc/uptime)" >>/witness/uptimes`
+
+// testManyJobs has many jobs due at once, and tells how late they were.
+func testManyJobs(t *testing.T, node *kubeNode) {
 	j := &kubeJobs{node: node, witness: t.TempDir()}
 	j.instance = newInstance(t, "many", "--master", "k8s://"+node.kubeconfig, "--data_dir", filepath.Join(t.TempDir(), "data"), "--kubernetes_image", kubeImage)
 	j.start(t)
 	j.serves(t)
-	const command = `echo "$mesos_task_id $(cut -d' ' -f1 /proc/uptime)" >>/witness/uptimes`
 	due := time.Now().Add(20 * time.Second).UTC().Truncate(time.Second)
 	for i := range manyPods {
-		text, err := json.Marshal(command)
+		text, err := json.Marshal(sayWhen)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -382,24 +385,27 @@ func testManyPods(t *testing.T, node *kubeNode) {
 	if time.Now().After(due) {
 		t.Fatal("the machine is too slow to put the jobs in before they are due")
 	}
-	awaitMany(t, "jobs", j.witness, time.Until(due))
+	awaitMany(t, "jobs", j.witness, uptimeNow(t)+time.Until(due).Seconds())
 	for i := range manyPods {
 		j.wantEnd(t, fmt.Sprint("burst", i), "finished", "")
 	}
+	until(t, "no pod is held", func() bool {
+		return strings.TrimSpace(node.kubectl(t, "get", "pods", "-o", "jsonpath={.items[*].metadata.finalizers}")) == ""
+	})
 	j.terminate(t)
 	node.kubectl(t, "delete", "pods", "--all", "--wait=true", "--timeout=5m")
+}
+
+// testManyBarePods has a bare loop make as many pods, for comparison.
+func testManyBarePods(t *testing.T, node *kubeNode) {
 	bare := t.TempDir()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	waiting := make(chan struct{})
-	go func() {
-		defer close(waiting)
-		awaitMany(t, "bare pods", bare, 0)
-	}()
+	began := uptimeNow(t)
 	for i := range manyPods {
 		pod := object{"metadata": object{"name": fmt.Sprint("bare", i)}, "spec": object{
 			"restartPolicy": "Never", "automountServiceAccountToken": false, "volumes": []any{object{"name": "w", "hostPath": object{"path": bare}}},
 			"containers": []any{object{
-				"name": "task", "image": kubeImage, "command": []string{"/bin/sh", "-c", command}, "env": []any{object{"name": "mesos_task_id", "value": fmt.Sprint(i)}},
+				"name": "task", "image": kubeImage, "command": []string{"/bin/sh", "-c", sayWhen}, "env": []any{object{"name": "mesos_task_id", "value": fmt.Sprint(i)}},
 				"volumeMounts": []any{object{"name": "w", "mountPath": "/witness"}}, "resources": object{"requests": object{"cpu": "1m", "memory": "8Mi"}, "limits": object{"memory": "8Mi"}},
 			}},
 		}}
@@ -422,23 +428,27 @@ func testManyPods(t *testing.T, node *kubeNode) {
 			t.Fatalf("a bare pod was answered with %s", resp.Status)
 		}
 	}
-	<-waiting
+	awaitMany(t, "bare pods", bare, began)
 	node.kubectl(t, "delete", "pods", "--all", "--wait=false")
 }
 
-// awaitMany waits until all have said when they have begun, and tells how late that was.
-func awaitMany(t *testing.T, what, dir string, dueIn time.Duration) {
+// uptimeNow is how many seconds the machine has run.
+func uptimeNow(t *testing.T) float64 {
+	t.Helper()
 	text, err := os.ReadFile("/proc/uptime")
 	if err != nil {
-		t.Error(err)
-		return
+		t.Fatal(err)
 	}
-	due := uptime(t, string(text)) + dueIn.Seconds()
+	return uptime(t, string(text))
+}
+
+// awaitMany waits until all have said when they have begun, and tells how late that was.
+func awaitMany(t *testing.T, what, dir string, due float64) {
+	t.Helper()
 	var late []float64
 	for deadline := time.Now().Add(10 * patience); len(late) < manyPods; time.Sleep(time.Second) {
 		if time.Now().After(deadline) {
-			t.Errorf("only %d of %d %s have begun", len(late), manyPods, what)
-			return
+			t.Fatalf("only %d of %d %s have begun", len(late), manyPods, what)
 		}
 		text, _ := os.ReadFile(filepath.Join(dir, "uptimes"))
 		late = late[:0]
