@@ -185,7 +185,7 @@ func (s *scheduler) logActs(ctx context.Context) {
 	who, _ := ctx.Value(askerKey{}).(asker)
 	r := &actRecord{At: s.now, asker: who, Request: requestNamed(ctx).id(), Acts: acts}
 	first := max(s.activity.last+1, s.now)
-	value := mustJSON(r)
+	value := encode(r) // a commit has room for documents as they are, not for what HTML would need
 	s.extra = append(s.extra, record{actKey(first), value})
 	s.newActs = append(s.newActs, r.shown(first)...)
 	s.activity.last = first + int64(len(acts)) - 1

@@ -128,7 +128,7 @@ func TestDeletion(t *testing.T) {
 		b.runNow("root")
 		b.wantHistory("leaf", "dependent finished 00:00:00")
 	})
-	scenario(t, "a deleted job leaves nothing but its newest id, for a day, and its task is killed", func(b *bench) {
+	scenario(t, "a deleted job leaves nothing but its newest id and its position, for a day, and its task is killed", func(b *bench) {
 		b.cluster.behave(forEver)
 		b.start().post(parked)
 		b.runNow("a")
@@ -141,7 +141,7 @@ func TestDeletion(t *testing.T) {
 				b.t.Errorf("records left: %q", keys)
 			}
 		}
-		if got, want := b.store.value("go/job/a"), `{"seq":0,"used":946684800001,"deleted":946684800000}`; got != want {
+		if got, want := b.store.value("go/job/a"), `{"seq":0,"posted":"R0/2000-01-01T00:00:00Z/PT1H","anchor":"R0/2000-01-01T00:00:00Z/PT1H","written":"R0/2000-01-01T00:00:00Z/PT1H","used":946684800001,"deleted":946684800000}`; got != want {
 			b.t.Errorf("left of the job: %s, want %s", got, want)
 		}
 		if err := b.s.deleteJob(b.t.Context(), "a"); !errors.Is(err, errNotFound) {
