@@ -408,7 +408,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		}
 	}
 	w.wild = true
-	rounds := 60
+	rounds := 30
 	if testing.Short() {
 		rounds = 10
 	}
@@ -420,7 +420,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 			ask(r)
 		}
 	}
-	if statuses[200] < 500 || statuses[204] < 200 || statuses[400] < 500 {
+	if statuses[200] < 300 || statuses[204] < 100 || statuses[400] < 300 {
 		t.Errorf("answers by status: %v; that is not much of a test", statuses)
 	}
 	t.Logf("answers by status: %v", statuses)

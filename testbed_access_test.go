@@ -111,7 +111,8 @@ func (p *guardedPair) servers() map[string]http.Handler {
 // newGuardedPair returns a leader and a follower that forwards to it, each with a users file of its own that says the same.
 func newGuardedPair(t testing.TB, lines string) *guardedPair {
 	t.Helper()
-	p := &guardedPair{sch: testScheduler(t)}
+	few := func(c *schedulerConfig) { c.activityKeep = 10 } // so that what is stored stays small, however much is asked
+	p := &guardedPair{sch: schedulerWith(t, newMemStore(), few)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
