@@ -55,10 +55,10 @@ async function as(name, hash, act) {
 const offered = page => page.locator('.actions').evaluate(el => [...el.querySelectorAll('button, a')].map(e => e.textContent));
 
 const expected = {
-  reader: { job: ['Copy as curl', 'Show in graph'], secret: ['Copy as curl', 'Show in graph'], bulk: null, create: false },
-  runner: { job: ['Run now', 'Copy as curl', 'Mark success', 'Show in graph'], secret: ['Run now', 'Copy as curl', 'Mark success', 'Show in graph'], bulk: ['Run', 'Kill', 'Clear'], create: false },
-  editor: { job: ['Run now', 'Edit', 'Disable', 'Duplicate', 'Pause until …', 'Backfill …', 'Copy as curl', 'Mark success', 'Show in graph', 'Delete'], secret: ['Run now', 'Copy as curl', 'Mark success', 'Show in graph', 'Delete'], bulk: ['Run', 'Enable', 'Disable', 'Kill', 'Delete', 'Clear'], create: true },
-  admin: { job: ['Run now', 'Edit', 'Disable', 'Duplicate', 'Pause until …', 'Backfill …', 'Copy as curl', 'Mark success', 'Show in graph', 'Delete'], secret: ['Run now', 'Edit', 'Disable', 'Duplicate', 'Pause until …', 'Backfill …', 'Copy as curl', 'Mark success', 'Show in graph', 'Delete'], bulk: ['Run', 'Enable', 'Disable', 'Kill', 'Delete', 'Clear'], create: true },
+  reader: { job: ['Copy as curl', 'Show in graph', 'Who changed it'], secret: ['Copy as curl', 'Show in graph', 'Who changed it'], bulk: null, create: false },
+  runner: { job: ['Run now', 'Copy as curl', 'Mark success', 'Show in graph', 'Who changed it'], secret: ['Run now', 'Copy as curl', 'Mark success', 'Show in graph', 'Who changed it'], bulk: ['Run', 'Kill', 'Clear'], create: false },
+  editor: { job: ['Run now', 'Edit', 'Disable', 'Duplicate', 'Pause until …', 'Backfill …', 'Copy as curl', 'Mark success', 'Show in graph', 'Who changed it', 'Delete'], secret: ['Run now', 'Copy as curl', 'Mark success', 'Show in graph', 'Who changed it', 'Delete'], bulk: ['Run', 'Enable', 'Disable', 'Kill', 'Delete', 'Clear'], create: true },
+  admin: { job: ['Run now', 'Edit', 'Disable', 'Duplicate', 'Pause until …', 'Backfill …', 'Copy as curl', 'Mark success', 'Show in graph', 'Who changed it', 'Delete'], secret: ['Run now', 'Edit', 'Disable', 'Duplicate', 'Pause until …', 'Backfill …', 'Copy as curl', 'Mark success', 'Show in graph', 'Who changed it', 'Delete'], bulk: ['Run', 'Enable', 'Disable', 'Kill', 'Delete', 'Clear'], create: true },
 };
 
 for (const [name, want] of Object.entries(expected)) {
