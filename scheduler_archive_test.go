@@ -104,7 +104,7 @@ const eachMinute = `{"name":"a","command":"x","schedule":"R/2000-01-01T00:01:00Z
 
 func TestRunsBeyondTheHistoryAreArchived(t *testing.T) {
 	t.Parallel()
-	scenario(t, "each of them once, for every leader", func(b *bench) {
+	scenarioOn(t, onQuickClusters, "each of them once, for every leader", func(b *bench) {
 		archiving(b, 3)
 		b.start()
 		b.post(eachMinute)
@@ -120,7 +120,7 @@ func TestRunsBeyondTheHistoryAreArchived(t *testing.T) {
 			b.t.Errorf("67 runs are in %d segments, want one for each leader", n)
 		}
 	})
-	scenario(t, "together, when a segment is full", func(b *bench) {
+	scenarioOn(t, onQuickClusters, "together, when a segment is full", func(b *bench) {
 		archiving(b, 20)
 		b.start()
 		for i := range 30 {
@@ -135,7 +135,7 @@ func TestRunsBeyondTheHistoryAreArchived(t *testing.T) {
 			b.wantKept(fmt.Sprint("a", i), 15)
 		}
 	})
-	scenario(t, "unless they are of a job that is gone", func(b *bench) {
+	scenarioOn(t, onQuickClusters, "unless they are of a job that is gone", func(b *bench) {
 		archiving(b, 3)
 		b.start()
 		b.post(eachMinute)
@@ -147,7 +147,7 @@ func TestRunsBeyondTheHistoryAreArchived(t *testing.T) {
 		b.restart()
 		b.wantKept("a", 4)
 	})
-	scenario(t, "not without an archive, which is then removed", func(b *bench) {
+	scenarioOn(t, onQuickClusters, "not without an archive, which is then removed", func(b *bench) {
 		archiving(b, 3)
 		b.start()
 		b.post(eachMinute)
@@ -160,7 +160,7 @@ func TestRunsBeyondTheHistoryAreArchived(t *testing.T) {
 			b.t.Errorf("segments %q are left", keys)
 		}
 	})
-	scenario(t, "also what a version without an archive has ended", func(b *bench) {
+	scenarioOn(t, onQuickClusters, "also what a version without an archive has ended", func(b *bench) {
 		archiving(b, 20)
 		b.cfg.archive = archiveBounds{}
 		b.start()
@@ -171,7 +171,7 @@ func TestRunsBeyondTheHistoryAreArchived(t *testing.T) {
 		b.wait(10 * time.Minute)
 		b.wantKept("a", 20)
 	})
-	scenario(t, "with the progress that is reported last", func(b *bench) {
+	scenarioOn(t, onQuickClusters, "with the progress that is reported last", func(b *bench) {
 		archiving(b, 3)
 		b.start()
 		b.post(eachMinute)
