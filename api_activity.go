@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // maxActs is how many acts one answer lists.
@@ -55,15 +54,9 @@ func readActFilter(c *call) (f actFilter, err error) {
 	if f.limit, err = limitOf(c, "limit", 50, maxActs); err != nil {
 		return f, err
 	}
-	from, err := instantOf(c, "from", time.UnixMilli(0))
-	if err != nil {
+	if f.span, err = anySpan(c); err != nil {
 		return f, err
 	}
-	to, err := instantOf(c, "to", time.UnixMilli(1<<53))
-	if err != nil {
-		return f, err
-	}
-	f.span = spanOf{from.UnixMilli(), to.UnixMilli()}
 	f.job, f.user, f.request = c.query("job"), c.query("user"), c.query("request")
 	f.words = strings.Fields(strings.ToLower(c.query("q")))
 	if text := c.query("action"); text != "" {

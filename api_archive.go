@@ -79,12 +79,16 @@ func (p *pastReader) whole(runs []*Run) error {
 	return nil
 }
 
-// archivedRunOf looks a run up that is no longer in its job's history, nil if there is none.
-func archivedRunOf(c *call, id string) (*Run, error) {
+// runAskedFor looks up the run that a call is about, in the history of its job and in the archive.
+func runAskedFor(c *call) (*Run, error) {
+	id, s := c.params[0], c.sight()
+	if r := findRun(s, id); r != nil {
+		return r, nil
+	}
 	_, _, name, _, ok := parseRunID(id)
-	jv := c.sight().job(name)
+	jv := s.job(name)
 	if !ok || jv == nil {
-		return nil, nil
+		return nil, missing("run", id)
 	}
 	p, err := pastOf(c)
 	if err != nil {
@@ -92,7 +96,7 @@ func archivedRunOf(c *call, id string) (*Run, error) {
 	}
 	m, found := p.index.find(jv.key(), id)
 	if !found {
-		return nil, nil
+		return nil, missing("run", id)
 	}
 	runs := []*Run{p.stub(jv, m)}
 	err = p.whole(runs)

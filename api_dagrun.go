@@ -80,16 +80,11 @@ func (d *dagRun) of(job string) func(func(*Run) bool) {
 
 // climb adds the runs that have caused a run, and the attempt before it.
 func (d *dagRun) climb(r *Run) {
-	above := map[string]string{}
-	for _, c := range r.Causes {
-		above[c.Run] = c.Job
-	}
-	above[r.RetryOf] = r.Job
-	for id, job := range above {
-		if id == "" || d.known[id] {
+	for _, c := range append(slices.Clip(r.Causes), runCause{Job: r.Job, Run: r.RetryOf}) {
+		if c.Run == "" || d.known[c.Run] {
 			continue
 		}
-		if found := d.find(job, id); found != nil {
+		if found := d.find(c.Job, c.Run); found != nil {
 			d.add(found)
 		}
 	}
@@ -110,8 +105,8 @@ func (d *dagRun) find(job, id string) *Run {
 	if !ok {
 		return nil
 	}
-	for _, r := range d.read(jv, []mark{m}) {
-		return r
+	if runs := d.read(jv, []mark{m}); len(runs) > 0 {
+		return runs[0]
 	}
 	return nil
 }
@@ -250,17 +245,11 @@ func (a *api) showDagRun(c *call) error {
 		Job string `json:"job"`
 		runDocument
 	}
+	run, err := runAskedFor(c)
+	if err != nil {
+		return err
+	}
 	s := c.sight()
-	run := findRun(s, c.params[0])
-	if run == nil {
-		var err error
-		if run, err = archivedRunOf(c, c.params[0]); err != nil {
-			return err
-		}
-	}
-	if run == nil {
-		return missing("run", c.params[0])
-	}
 	d := dagRunOf(s, run, func() (*pastReader, error) { return pastOf(c) })
 	if d.err != nil {
 		return d.err

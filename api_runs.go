@@ -405,13 +405,8 @@ func outputWanted(c *call) (run *Run, offset, length int64, err error) {
 	if length < 0 {
 		return nil, 0, 0, refuse("length: %d is negative", length)
 	}
-	if run = findRun(c.sight(), c.params[0]); run == nil {
-		if run, err = archivedRunOf(c, c.params[0]); err != nil {
-			return nil, 0, 0, err
-		}
-	}
-	if run == nil {
-		return nil, 0, 0, missing("run", c.params[0])
+	if run, err = runAskedFor(c); err != nil {
+		return nil, 0, 0, err
 	}
 	if !c.share.grow(7 * outputChunk) {
 		return nil, 0, 0, errNoRoom

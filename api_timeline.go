@@ -36,6 +36,16 @@ func instantOf(c *call, key string, fallback time.Time) (time.Time, error) {
 	return t, nil
 }
 
+// anySpan reads a time that a call may ask about; without bounds it is all time.
+func anySpan(c *call) (spanOf, error) {
+	from, err := instantOf(c, "from", time.UnixMilli(0))
+	if err != nil {
+		return spanOf{}, err
+	}
+	to, err := instantOf(c, "to", time.UnixMilli(1<<53))
+	return spanOf{from.UnixMilli(), to.UnixMilli()}, err
+}
+
 // limitOf reads how many of something a call asks for.
 func limitOf(c *call, key string, fallback, most int64) (int, error) {
 	text := c.query(key)
@@ -358,15 +368,10 @@ func readRunFilter(c *call) (f runFilter, err error) {
 	if f.limit, err = limitOf(c, "limit", 100, maxRuns); err != nil {
 		return f, err
 	}
-	from, err := instantOf(c, "from", time.UnixMilli(0))
-	if err != nil {
+	if f.span, err = anySpan(c); err != nil {
 		return f, err
 	}
-	to, err := instantOf(c, "to", time.UnixMilli(1<<53))
-	if err != nil {
-		return f, err
-	}
-	f.span, f.kind = spanOf{from.UnixMilli(), to.UnixMilli()}, c.query("kind")
+	f.kind = c.query("kind")
 	if text := c.query("state"); text != "" {
 		f.states = map[string]bool{}
 		for state := range strings.SplitSeq(text, ",") {
