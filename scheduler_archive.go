@@ -176,10 +176,11 @@ func (s *scheduler) archiveEnded() (groups [][]record) {
 	runs := slices.DeleteFunc(slices.Clone(a.pending[:n]), func(p endedRun) bool { return p.entry.gone })
 	a.pending, a.due = slices.Clone(a.pending[n:]), false
 	segments := slices.Clone(a.segments)
+	var group []record // of the next segment
 	if len(a.open) > 0 && len(a.open)+len(runs) <= segmentRuns && sizeOfRuns(a.open)+sizeOfRuns(runs) <= segmentSize {
 		grown := segments[len(segments)-1]
 		segments = segments[:len(segments)-1]
-		groups = append(groups, []record{{grown.key(), nil}})
+		group = []record{{grown.key(), nil}} // it contains that one
 		runs = append(slices.Clip(a.open), runs...)
 	}
 	for len(runs) > 0 {
@@ -189,11 +190,9 @@ func (s *scheduler) archiveEnded() (groups [][]record) {
 		if len(runs) == 0 {
 			g.last = max(g.last, a.settled)
 		}
-		if segments, a.open = append(segments, g), part; len(groups) == 1 && groups[0][0].value == nil && len(groups[0]) == 1 {
-			groups[0] = append(groups[0], record{g.key(), value}) // in the place of the one that it contains
-			continue
-		}
-		groups = append(groups, []record{{g.key(), value}})
+		segments, a.open = append(segments, g), part
+		groups = append(groups, append(group, record{g.key(), value}))
+		group = nil
 	}
 	a.upTo, a.segments = a.settled, segments
 	return append(groups, a.drop(s.now))
