@@ -163,20 +163,19 @@ func (s *scheduler) seenAgents(ctx context.Context) (list []seenAgent, more bool
 }
 
 func (s *scheduler) lookAtAgents() (list []seenAgent, more bool) {
-	for held, agents := range map[bool][]*agentOffers{true: s.offers.agents, false: s.offers.gone} {
-		for _, a := range agents {
-			if len(list) == maxAgents {
-				return list, true
-			}
-			seen := seenAgent{id: a.id, host: a.hostname, attributes: a.attributes, held: held, silent: s.silentSince(a.id)}
-			for _, o := range a.offers {
-				seen.offered, seen.at = seen.offered.plus(o.free), max(seen.at, o.since.UnixMilli())
-			}
-			if k := s.offers.keptAgent; k != nil && k.agent == a.id {
-				seen.kept = k.why
-			}
-			list = append(list, seen)
+	held := len(s.offers.agents)
+	for i, a := range slices.Concat(s.offers.agents, s.offers.gone) {
+		if i == maxAgents {
+			return list, true
 		}
+		seen := seenAgent{id: a.id, host: a.hostname, attributes: a.attributes, held: i < held, silent: s.silentSince(a.id)}
+		for _, o := range a.offers {
+			seen.offered, seen.at = seen.offered.plus(o.free), max(seen.at, o.since.UnixMilli())
+		}
+		if k := s.offers.keptAgent; k != nil && k.agent == a.id {
+			seen.kept = k.why
+		}
+		list = append(list, seen)
 	}
 	return list, false
 }
