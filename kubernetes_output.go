@@ -159,7 +159,7 @@ func (k *kubeCluster) catchLog(ctx context.Context, p *podObject) {
 // A logTail is the end of what was written to it.
 type logTail struct {
 	text    []byte
-	dropped int
+	dropped int64
 }
 
 func (t *logTail) Write(p []byte) (int, error) {
@@ -172,7 +172,7 @@ func (t *logTail) Write(p []byte) (int, error) {
 
 func (t *logTail) cut() {
 	if n := len(t.text) - mostKeptOfLog; n > 0 {
-		t.text, t.dropped = append(t.text[:0], t.text[n:]...), t.dropped+n
+		t.text, t.dropped = append(t.text[:0], t.text[n:]...), t.dropped+int64(n)
 	}
 }
 
@@ -181,7 +181,7 @@ func (t *logTail) end() []byte {
 	if t.cut(); t.dropped == 0 {
 		return t.text
 	}
-	return append(fmt.Appendf(nil, "[%d bytes were left out here]\n", t.dropped), t.text...)
+	return append(bytes.TrimLeft(leftOut(t.dropped), "\n"), t.text...)
 }
 
 // keptLogs are files with what runs have written whose pods are gone, a directory for each job.
