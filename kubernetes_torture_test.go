@@ -69,6 +69,34 @@ func (l *lifeline) cutAtEvent(s *kubetest.Server, kind string, n int) {
 	}})
 }
 
+// leaderOfAPodDies has a leader die, as arm says, on the way of the only run of the job a, whose pod runs for some time. next
+// begins the next term.
+func leaderOfAPodDies(t *testing.T, runs time.Duration, arm func(*lifeline, *kubetest.Server)) (s *kubetest.Server, next func() *doomedLeader) {
+	t.Helper()
+	log, st, cfg := newLogTap(t), newMemStore(), testConfig()
+	st.records[adoptKey] = []byte("0")
+	cfg.task.PlacedByCluster = true
+	s = newKubeDouble(t, time.Second)
+	s.SetBehaviour(podsThat(kubetest.Outcome{After: runs}))
+	first := newLifelineTo(s.Dial, st)
+	arm(first, s)
+	k := leadPods(t, first, s, cfg, log)
+	j, err := decodeJob([]byte(`{"name":"a","command":"x","retries":0,"epsilon":"PT10M","schedule":"R1/2000-01-01T00:00:30Z/PT1H"}`), cfg.defaults, dialect2, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.putJob(t.Context(), "a", func(*Job) (*Job, error) { return j, nil }); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-first.died:
+	case <-time.After(10 * 24 * time.Hour):
+		t.Fatal("the leader did not get to where it is to die")
+	}
+	k.die()
+	return s, func() *doomedLeader { return leadPods(t, newLifelineTo(s.Dial, st), s, cfg, log) }
+}
+
 // TestLeaderOfPodsDiesOnTheWay kills a leader at every point of a run, and lets another take over: the container is
 // started once, and the run ends as it did.
 func TestLeaderOfPodsDiesOnTheWay(t *testing.T) {
@@ -78,29 +106,9 @@ func TestLeaderOfPodsDiesOnTheWay(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, vacant for %v", point.name, vacancy), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					log, st, cfg := newLogTap(t), newMemStore(), testConfig()
-					st.records[adoptKey] = []byte("0")
-					cfg.task.PlacedByCluster = true
-					s := newKubeDouble(t, time.Second)
-					s.SetBehaviour(podsThat(kubetest.Outcome{After: 10 * time.Second}))
-					first := newLifelineTo(s.Dial, st)
-					point.arm(first, s)
-					k := leadPods(t, first, s, cfg, log)
-					j, err := decodeJob([]byte(`{"name":"a","command":"x","retries":0,"epsilon":"PT10M","schedule":"R1/2000-01-01T00:00:30Z/PT1H"}`), cfg.defaults, dialect2, nil)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if err := k.putJob(t.Context(), "a", func(*Job) (*Job, error) { return j, nil }); err != nil {
-						t.Fatal(err)
-					}
-					select {
-					case <-first.died:
-					case <-time.After(10 * 24 * time.Hour):
-						t.Fatal("the leader did not get to where it is to die")
-					}
-					k.die()
+					s, next := leaderOfAPodDies(t, 10*time.Second, point.arm)
 					time.Sleep(vacancy)
-					k = leadPods(t, newLifelineTo(s.Dial, st), s, cfg, log)
+					k := next()
 					time.Sleep(time.Hour)
 					synctest.Wait()
 					var got []string
@@ -122,30 +130,16 @@ func TestLeaderOfPodsDiesOnTheWay(t *testing.T) {
 func TestPodOnItsWayIsNotGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		log, st, cfg := newLogTap(t), newMemStore(), testConfig()
-		st.records[adoptKey] = []byte("0")
-		cfg.task.PlacedByCluster = true
-		s := newKubeDouble(t, time.Second)
-		s.SetBehaviour(podsThat(kubetest.Outcome{After: time.Hour}))
-		first := newLifelineTo(s.Dial, st)
-		first.cutAtRequest(s, http.MethodPost, kubetest.Fault{Delay: 25 * time.Second, Lost: true})
-		k := leadPods(t, first, s, cfg, log)
-		j, err := decodeJob([]byte(`{"name":"a","command":"x","retries":0,"epsilon":"PT10M","schedule":"R1/2000-01-01T00:00:30Z/PT1H"}`), cfg.defaults, dialect2, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := k.putJob(t.Context(), "a", func(*Job) (*Job, error) { return j, nil }); err != nil {
-			t.Fatal(err)
-		}
-		<-first.died
-		k.die()
+		s, next := leaderOfAPodDies(t, time.Hour, func(l *lifeline, s *kubetest.Server) {
+			l.cutAtRequest(s, http.MethodPost, kubetest.Fault{Delay: 25 * time.Second, Lost: true})
+		})
 		s.SetFaults(kubetest.Faults{Request: func(r kubetest.Request) (f kubetest.Fault) {
 			if r.Method == http.MethodPost {
 				f.Status = http.StatusForbidden
 			}
 			return f
 		}})
-		k = leadPods(t, newLifelineTo(s.Dial, st), s, cfg, log)
+		k := next()
 		time.Sleep(time.Second)
 		if err := k.killJob(t.Context(), "a"); err != nil {
 			t.Fatal(err)
