@@ -2,12 +2,10 @@ import * as api from './api.js';
 import { may } from './access.js';
 import { askBack, back } from './bring_back.js';
 import { changes } from './diff.js';
-import { button, empty, h, link, newId, replace } from './dom.js';
+import { button, empty, h, hashOf, link, newId, replace } from './dom.js';
 import { instant, time, viewerZone } from './format.js';
 import { store } from './live.js';
-import { note } from './app.js';
-
-const hashOf = name => '#jobs/' + encodeURIComponent(name);
+import { Past } from './past.js';
 
 const actions = { 'created,changed,enabled,disabled,deleted,owned': 'documents of jobs', deleted: 'deleted', 'enabled,disabled': 'enabled and disabled', 'paused,resumed': 'pauses', 'backfilled,backfill stopped': 'backfills',
   'run,killed,purged,marked as successful': 'runs by hand', 'pool set,pool deleted': 'pools', restored: 'restored backups' };
@@ -22,10 +20,9 @@ export default function activity(main, parts, query) {
 }
 
 // Activity lists who has changed what, the newest first.
-class Activity {
+class Activity extends Past {
   constructor(query) {
-    this.filter = Object.fromEntries(['q', 'job', 'user', 'action', 'from', 'to'].map(key => [key, query.get(key) ?? '']));
-    this.list = [];
+    super('#activity', ['q', 'job', 'user', 'action', 'from', 'to'], query, { first: 50, most: 200, pace: 2000 });
     this.open = new Set();
   }
 
@@ -34,7 +31,6 @@ class Activity {
     this.search = input('q', { type: 'search', class: 'search', placeholder: 'Job or user', 'aria-label': 'Filter by job or user' });
     this.count = h('span', { class: 'dim count', role: 'status' });
     this.items = h('ul', { class: 'acts' });
-    this.none = h('div');
     this.more = button('Older', () => this.load(true), 'small');
     this.chips = h('span', { class: 'inline' });
     return [h('div', { class: 'toolbar' }, h('h1', {}, 'Activity'), this.search, this.count),
@@ -45,35 +41,9 @@ class Activity {
       h('p', { class: 'dim' }, 'The last changes of jobs, and as many of what was done to runs (--activity_keep), of 90 days at most.')];
   }
 
-  set(key, value) {
-    this.filter[key] = value;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => { this.noteAddress(); this.load(); }, 250);
-  }
-
-  noteAddress() {
-    const q = new URLSearchParams(Object.entries(this.filter).filter(([, value]) => value));
-    note('#activity' + (q.size ? '?' + q : ''));
-  }
-
-  query() {
-    const q = Object.fromEntries(Object.entries(this.filter).filter(([, value]) => value));
-    for (const key of ['from', 'to']) if (q[key]) q[key] = new Date(q[key]).toISOString();
-    return q;
-  }
-
-  async load(more) {
-    this.asking?.abort();
-    this.asking = new AbortController();
-    try {
-      const doc = await api.activity({ ...this.query(), limit: more ? 100 : Math.min(200, Math.max(50, this.list.length)), ...more && { after: this.next } }, { signal: this.asking.signal });
-      this.list = more ? [...this.list, ...doc.activity] : doc.activity;
-      this.next = doc.next;
-      this.loaded = Date.now();
-      this.show();
-    } catch (err) {
-      if (err.name !== 'AbortError') replace(this.none, h('p', { class: 'bad-text pad' }, err.message));
-    }
+  async ask(query, options) {
+    const { activity: list, next } = await api.activity(query, options);
+    return { list, next };
   }
 
   show() {
@@ -107,24 +77,6 @@ class Activity {
         act.job && (store.jobs.has(act.job) ? link(act.job, hashOf(act.job), { class: 'name' }) : h('span', { class: 'name' }, act.job)), about(act)),
       h('span', { class: 'act-who', title: whence(act) }, act.user ? link(act.user, '#activity?user=' + encodeURIComponent(act.user)) : h('span', { class: 'dim' }, act.forwardedFor || act.remote || 'unknown')),
       h('span', { class: 'act-do' }, more, label && button(label, () => askBack(act), 'small'))), body);
-  }
-
-  key(event, typing) {
-    if (event.key !== '/' || typing) return false;
-    this.search.focus();
-    return true;
-  }
-
-  // update asks again when something has changed, though not more often than every two seconds, and not while somebody reads what is far down.
-  update(names) {
-    if (names !== null && names.size === 0 || this.refreshing || this.list.length > 200) return;
-    this.refreshing = setTimeout(() => { this.refreshing = 0; this.load(); }, Math.max(0, 2000 - (Date.now() - (this.loaded ?? 0))));
-  }
-
-  leave() {
-    this.asking?.abort();
-    clearTimeout(this.timer);
-    clearTimeout(this.refreshing);
   }
 }
 

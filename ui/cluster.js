@@ -1,11 +1,10 @@
 import * as api from './api.js';
 import { may } from './access.js';
 import { Sender } from './actions.js';
-import { button, dialog, empty, field, h, link, replace } from './dom.js';
+import { button, dialog, empty, field, h, hashOf, link, replace } from './dom.js';
 import { ago, badge, count, duration, elapsed, plural, time } from './format.js';
 import { store } from './live.js';
 
-const hashOf = name => '#jobs/' + encodeURIComponent(name);
 const pace = 5000;   // ms between two looks
 const asked = 30;    // jobs of which it is asked why they wait
 const receivers = 'receivers'; // the channel to those whom jobs name themselves

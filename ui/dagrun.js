@@ -2,13 +2,12 @@ import * as api from './api.js';
 import { may } from './access.js';
 import { Canvas } from './canvas.js';
 import { askRunFrom } from './job_actions.js';
-import { button, empty, h, link, replace } from './dom.js';
+import { button, empty, h, hashOf, link, replace } from './dom.js';
 import { badge, duration, now, openStates, plural, time } from './format.js';
 import { Gantt, took } from './gantt.js';
 import { layout } from './layout.js';
 import { store } from './live.js';
 
-const hashOf = name => '#jobs/' + encodeURIComponent(name);
 const logOf = r => `${hashOf(r.job)}?run=${encodeURIComponent(r.id)}`;
 export const dagHash = id => '#dag/' + encodeURIComponent(id);
 const readable = 0.85; // the scale below which names are hard to read

@@ -72,6 +72,9 @@ export function button(label, click, kind = '') {
   return h('button', { type: 'button', class: 'button ' + kind, click }, label);
 }
 
+// hashOf is the address of the page of a job.
+export const hashOf = name => '#jobs/' + encodeURIComponent(name);
+
 export function link(label, hash, props) {
   return h('a', { href: hash, ...props }, label);
 }

@@ -1,12 +1,10 @@
 import * as api from './api.js';
 import { Sender } from './actions.js';
-import { button, dialog, empty, h, link, replace, toast } from './dom.js';
+import { button, dialog, empty, h, hashOf, link, replace, toast } from './dom.js';
 import { store } from './live.js';
 import { Form } from './form.js';
 import { changes } from './diff.js';
 import { plural, viewerZone } from './format.js';
-
-const hashOf = name => '#jobs/' + encodeURIComponent(name);
 
 const blank = { name: '', command: '', shell: true, epsilon: 'PT60S', retries: 2, owner: '', ownerName: '', description: '', disabled: false, schedule: '0 6 * * *', scheduleTimeZone: viewerZone };
 

@@ -1,13 +1,12 @@
 import { askRun } from './actions.js';
 import { may } from './access.js';
-import { button, empty, h, link, newId, replace, toast } from './dom.js';
+import { button, empty, h, hashOf, link, newId, replace, toast } from './dom.js';
 import { count, plural, squares, stateBadges } from './format.js';
 import { relatives, store } from './live.js';
 import { groups, layout, siblings, size } from './layout.js';
 import { Canvas } from './canvas.js';
 import { note } from './app.js';
 
-const hashOf = name => '#jobs/' + encodeURIComponent(name);
 const readable = 0.85; // the scale below which names are hard to read
 const manyJobs = 40;   // more are not shown at once unless asked for
 

@@ -1,5 +1,5 @@
 import * as api from './api.js';
-import { empty, h, link, newId, replace } from './dom.js';
+import { empty, h, hashOf, link, newId, replace } from './dom.js';
 import { count, countdown, duration, openStates, plural, runStates, short, stateBadges } from './format.js';
 import { groupings } from './groups.js';
 import { store } from './live.js';
@@ -11,8 +11,6 @@ const inRow = 10;     // runs that the overview tells of each job
 const mostRuns = 30;  // that are shown of each
 const cellWidth = 22; // px, with the gap
 const askedAtOnce = 50;
-
-const hashOf = name => '#jobs/' + encodeURIComponent(name);
 
 export default function grid(main, parts, query) {
   const page = new Grid(query);

@@ -1,10 +1,8 @@
 import * as api from './api.js';
-import { button, empty, h, link, replace } from './dom.js';
+import { button, empty, h, hashOf, link, replace } from './dom.js';
 import { badge, duration, elapsed, openStates, time, viewerZone } from './format.js';
 import { store } from './live.js';
-import { note } from './app.js';
-
-const hashOf = name => '#jobs/' + encodeURIComponent(name);
+import { Past } from './past.js';
 
 const states = { 'failed,lost': 'failed or lost', 'active,launching,awaiting': 'running', queued: 'queued', finished: 'finished', killed: 'killed', missed: 'missed', skipped: 'skipped' };
 const kinds = { scheduled: 'on schedule', dependent: 'after parents', manual: 'by hand', retry: 'another attempt', backfill: 'backfill' };
@@ -17,10 +15,9 @@ export default function runs(main, parts, query) {
 }
 
 // Runs lists the runs of all jobs, the newest first, as far as the jobs' histories go back.
-class Runs {
+class Runs extends Past {
   constructor(query) {
-    this.filter = Object.fromEntries(['q', 'job', 'state', 'owner', 'kind', 'from', 'to'].map(key => [key, query.get(key) ?? '']));
-    this.list = [];
+    super('#runs', ['q', 'job', 'state', 'owner', 'kind', 'from', 'to'], query, { first: 100, most: 500, pace: 3000 });
   }
 
   elements() {
@@ -30,7 +27,6 @@ class Runs {
     this.search = input('q', { type: 'search', class: 'search', placeholder: 'Job or owner', 'aria-label': 'Filter by job' });
     this.count = h('span', { class: 'dim count', role: 'status' });
     this.table = h('tbody');
-    this.none = h('div');
     this.reading = h('p', { class: 'dim', role: 'status' });
     this.only = h('div', { class: 'chips' });
     this.showOnly();
@@ -49,39 +45,16 @@ class Runs {
     this.only.hidden = !this.filter.job;
   }
 
-  set(key, value) {
-    this.filter[key] = value;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => { this.noteAddress(); this.load(); }, 250);
+  async ask(query, options) {
+    const { runs: list, next, unread = 0 } = await api.allRuns(query, options);
+    this.readOn = unread > 0 && unread < (this.unread ?? Infinity);
+    this.unread = unread;
+    return { list, next };
   }
 
-  noteAddress() {
-    const q = new URLSearchParams(Object.entries(this.filter).filter(([, value]) => value));
-    note('#runs' + (q.size ? '?' + q : ''));
-  }
-
-  query() {
-    const q = Object.fromEntries(Object.entries(this.filter).filter(([, value]) => value));
-    for (const key of ['from', 'to']) if (q[key]) q[key] = new Date(q[key]).toISOString();
-    return q;
-  }
-
-  async load(more) {
-    this.asking?.abort();
-    this.asking = new AbortController();
-    try {
-      const doc = await api.allRuns({ ...this.query(), limit: more ? 100 : Math.min(500, Math.max(100, this.list.length)), ...more && { after: this.next } }, { signal: this.asking.signal });
-      this.list = more ? [...this.list, ...doc.runs] : doc.runs;
-      this.next = doc.next;
-      this.loaded = Date.now();
-      const before = this.unread ?? Infinity;
-      this.unread = doc.unread ?? 0;
-      this.readOn = this.unread > 0 && this.unread < before;
-      this.show();
-      if (this.readOn && !more) await this.load();
-    } catch (err) {
-      if (err.name !== 'AbortError') replace(this.none, h('p', { class: 'bad-text pad' }, err.message));
-    }
+  // shown asks again as long as the leader reads on.
+  async shown(more) {
+    if (this.readOn && !more) await this.load();
   }
 
   show() {
@@ -100,23 +73,5 @@ class Runs {
       cell('Output', r.launched || r.started ? link('log', `${hashOf(r.job)}?run=${encodeURIComponent(r.id)}&file=stdout`, { 'aria-label': `Log of ${r.job}` }) : '–'),
       cell('Why', r.state === 'finished' && / status 0$/.test(r.reason) ? '' : r.reason || (r.exit ? `exit status ${r.exit}` : '')),
       cell('Where', r.agent || r.agentId || '–'))));
-  }
-
-  key(event, typing) {
-    if (event.key !== '/' || typing) return false;
-    this.search.focus();
-    return true;
-  }
-
-  // update asks again when something has changed, though not more often than every three seconds, and not while somebody reads what is far down.
-  update(names) {
-    if (names !== null && names.size === 0 || this.refreshing || this.list.length > 500) return;
-    this.refreshing = setTimeout(() => { this.refreshing = 0; this.load(); }, Math.max(0, 3000 - (Date.now() - (this.loaded ?? 0))));
-  }
-
-  leave() {
-    this.asking?.abort();
-    clearTimeout(this.timer);
-    clearTimeout(this.refreshing);
   }
 }

@@ -1,5 +1,5 @@
 import { coloursOf, whenRecoloured } from './colours.js';
-import { h, link, replace } from './dom.js';
+import { h, hashOf, link, replace } from './dom.js';
 import { duration, now, runStates, short, viewerZone } from './format.js';
 
 const laneHeight = 24;            // px
@@ -7,7 +7,6 @@ const headHeight = 96;            // px
 const minute = 60e3;
 const steps = [1, 2, 5, 10, 30, 60, 180, 360, 720, 1440].map(n => n * minute); // between the ticks of the axis
 
-const hashOf = name => '#jobs/' + encodeURIComponent(name);
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 const day = new Intl.DateTimeFormat(undefined, { weekday: 'short', day: 'numeric', month: 'short' });
 
