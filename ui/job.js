@@ -1,7 +1,7 @@
 import * as api from './api.js';
 import { askRun, attempt, fate, semicolons } from './actions.js';
 import { may, needsOf } from './access.js';
-import { button, confirm, empty, h, link, replace, toast } from './dom.js';
+import { button, confirm, empty, h, hashOf, link, replace, toast } from './dom.js';
 import { ago, badge, count, countdown, duration, elapsed, instant, jobType, openStates, plural, short, squares, stateBadges, time, validZone, viewerZone } from './format.js';
 import { store } from './live.js';
 import { note } from './app.js';
@@ -11,11 +11,9 @@ import { icon } from './icons.js';
 import { policies } from './policies.js';
 import { occurrences } from './schedule.js';
 import { LogView } from './log.js';
-import { askBackfill, askPause, askRunFrom, copyCurl, showBackfill } from './job_actions.js';
+import { askBackfill, askRunFrom, copyCurl, pauseOrResume, showBackfill, toggle } from './job_actions.js';
 import { causes, dagHash, showCauses } from './dagrun.js';
-import { deleted, remember, switched } from './undo.js';
-
-const hashOf = name => '#jobs/' + encodeURIComponent(name);
+import { deleted, remember } from './undo.js';
 
 export default function job(main, [name], query) {
   if (!store.jobs.has(name)) {
@@ -124,7 +122,7 @@ class JobPage {
         row.state !== 'idle' && may('run', row) && drawn('kill', 'Kill', () => this.kill(), 'danger'),
         h('details', { class: 'menu' }, h('summary', { class: 'button' }, 'More'), h('div', { class: 'menu-items' },
           this.mayEdit() && link('Duplicate', '#new?from=' + encodeURIComponent(this.name)),
-          this.mayEdit() && (row.pausedUntil ? act('Resume', () => attempt(() => api.resume(this.name), 'It is due again on schedule.')) : act('Pause until …', () => askPause(row))),
+          this.mayEdit() && act(row.pausedUntil ? 'Resume' : 'Pause until …', () => pauseOrResume(row)),
           this.mayEdit() && !row.parents && act('Backfill …', () => askBackfill(row, () => this.refreshRuns())),
           may('run', row) && store.children.has(this.name) && act('Run with what follows …', () => askRunFrom(this.name)),
           act('Copy as curl', () => copyCurl(this.name)),
@@ -279,11 +277,7 @@ class JobPage {
     if (started) this.openLog(started.id, 'stdout');
   }
 
-  async toggle() {
-    const disabled = !this.row.disabled;
-    const waits = this.row.state === 'queued' || this.list?.some(r => r.state === 'queued');
-    if (await attempt(() => api.alter(this.name, { disabled }))) switched([this.name], disabled, waits);
-  }
+  toggle() { return toggle(this.row, this.row.state === 'queued' || this.list?.some(r => r.state === 'queued')); }
 
   key(event, typing) {
     if (typing || event.target.closest('.log, button, summary')) return false;

@@ -2,6 +2,7 @@ import { attempt, Sender } from './actions.js';
 import * as api from './api.js';
 import { button, dialog, field, h, replace, toast } from './dom.js';
 import { plural, time, viewerZone } from './format.js';
+import { switched } from './undo.js';
 
 const localText = ms => { const d = new Date(ms); return new Date(d - d.getTimezoneOffset() * 60e3).toISOString().slice(0, 16); };
 const instantOf = input => new Date(input.value).toISOString();
@@ -19,9 +20,18 @@ function ask(title, verb, fields, send) {
 const moment = ms => h('input', { type: 'datetime-local', value: localText(ms), required: true });
 
 // askPause asks until when a job rests.
-export async function askPause(row) {
+async function askPause(row) {
   const until = moment(Date.now() + 864e5);
   if (await ask(`Pause ${row.name}`, 'Pause', field('Until', until, `In ${viewerZone}. What falls due until then is skipped; runs under way go on.`), options => api.pause(row.name, instantOf(until), options))) toast('Paused.');
+}
+
+// pauseOrResume asks until when a job rests, or has one that rests go on.
+export const pauseOrResume = row => row.pausedUntil ? attempt(() => api.resume(row.name), 'It is due again on schedule.') : askPause(row);
+
+// toggle disables or enables a job. Waits is whether a run of it waits, which ends with that.
+export async function toggle(row, waits = row.state === 'queued') {
+  const disabled = !row.disabled;
+  if (await attempt(() => api.alter(row.name, { disabled }))) switched([row.name], disabled, waits);
 }
 
 // askBackfill asks which instants that have passed run once more.

@@ -1,12 +1,10 @@
-import { askRun, attempt } from './actions.js';
+import { askRun } from './actions.js';
 import { may } from './access.js';
-import * as api from './api.js';
-import { dialog, h, newId, replace } from './dom.js';
+import { dialog, h, hashOf, newId, replace } from './dom.js';
 import { stateBadges } from './format.js';
 import { store } from './live.js';
-import { switched } from './undo.js';
+import { toggle } from './job_actions.js';
 
-const hashOf = name => '#jobs/' + encodeURIComponent(name);
 const go = hash => () => { location.hash = hash; };
 const shown = 12;
 
@@ -20,8 +18,8 @@ const verbs = [
   ['Log of', row => row.runs && go(hashOf(row.name) + '?run=latest')],
   ['Graph of', row => go('#graph/' + encodeURIComponent(row.name))],
   ['Activity of', row => go('#activity?job=' + encodeURIComponent(row.name))],
-  ['Disable', row => may('edit', row) && !row.disabled && (async () => { const waits = row.state === 'queued'; if (await attempt(() => api.alter(row.name, { disabled: true }))) switched([row.name], true, waits); })],
-  ['Enable', row => may('edit', row) && row.disabled && (async () => { if (await attempt(() => api.alter(row.name, { disabled: false }))) switched([row.name], false); })],
+  ['Disable', row => may('edit', row) && !row.disabled && (() => toggle(row))],
+  ['Enable', row => may('edit', row) && row.disabled && (() => toggle(row))],
 ];
 
 // entries finds what a text may mean: pages, and jobs with what can be done with them.

@@ -1,11 +1,8 @@
-import { askRun, attempt } from './actions.js';
+import { askRun } from './actions.js';
 import { may } from './access.js';
-import * as api from './api.js';
-import { button, h, replace } from './dom.js';
-import { askPause } from './job_actions.js';
-import { switched } from './undo.js';
+import { button, h, hashOf, replace } from './dom.js';
+import { pauseOrResume, toggle } from './job_actions.js';
 
-const hashOf = name => '#jobs/' + encodeURIComponent(name);
 const go = hash => { location.hash = hash; };
 
 // What can be done with a row of the list: the label, the key, whether it is offered, and what it does.
@@ -13,11 +10,8 @@ const actions = [
   [() => 'Run', 'r', row => may('run', row), row => askRun(row, may('edit', row))],
   [() => 'Log', 'l', row => row.runs?.length > 0, row => go(hashOf(row.name) + '?run=latest')],
   [() => 'Edit', 'e', row => may('edit', row), row => go(hashOf(row.name) + '/edit')],
-  [row => row.disabled ? 'Enable' : 'Disable', 'd', row => may('edit', row), async row => {
-    const disabled = !row.disabled, waits = row.state === 'queued';
-    if (await attempt(() => api.alter(row.name, { disabled }))) switched([row.name], disabled, waits);
-  }],
-  [row => row.pausedUntil ? 'Resume' : 'Pause', 'p', row => may('edit', row), row => row.pausedUntil ? attempt(() => api.resume(row.name), 'It is due again on schedule.') : askPause(row)],
+  [row => row.disabled ? 'Enable' : 'Disable', 'd', row => may('edit', row), row => toggle(row)],
+  [row => row.pausedUntil ? 'Resume' : 'Pause', 'p', row => may('edit', row), pauseOrResume],
 ];
 
 // RowActions are buttons over the end of one row of a list: the one under the pointer, or the one that the keyboard is at.
