@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -210,41 +209,13 @@ func (a *api) showRecent(c *call) error {
 
 // appendRecent appends at most so many of a job's newest runs.
 func (p *pastReader) appendRecent(dst []byte, jv *jobView, most int) []byte {
-	n := 0
-	add := func(state runState, due, late, took int64) {
-		if n++; n > 1 {
-			dst = append(dst, ',')
-		}
-		dst = appendCell(dst, state, due, late, took)
-	}
-	for _, r := range slices.Backward(jv.runs) {
-		if n < most {
-			add(r.cell())
-		}
-	}
-	for _, r := range jv.history {
-		if n < most {
-			add(r.cell())
-		}
-	}
+	dst, n := appendCells(dst, jv, most)
 	if n < most {
 		p.each(jv, math.MaxInt64, func(m mark) bool {
-			add(markStates[m.state], m.due, m.late, m.took)
+			dst = appendCell(dst, n, m.cell())
+			n++
 			return n < most
 		})
 	}
 	return dst
-}
-
-// appendCell appends a run as a row shows it: [letter, due, late, duration] in ms, without what isn't known yet.
-func appendCell(dst []byte, state runState, due, late, took int64) []byte {
-	dst = append(append(append(dst, `["`...), runLetters[state]...), `",`...)
-	dst = strconv.AppendInt(dst, due, 10)
-	if late >= 0 {
-		dst = strconv.AppendInt(append(dst, ','), late, 10)
-		if took >= 0 {
-			dst = strconv.AppendInt(append(dst, ','), took, 10)
-		}
-	}
-	return append(dst, ']')
 }

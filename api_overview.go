@@ -122,22 +122,36 @@ func appendRuns(j *jobView, dst []byte) []byte {
 	if len(j.runs)+len(j.history) == 0 {
 		return dst
 	}
-	dst = append(dst, `,"runs":[`...)
+	dst, _ = appendCells(append(dst, `,"runs":[`...), j, rowRuns)
+	return append(dst, ']')
+}
+
+// appendCells appends at most so many of a job's open runs and of those in its history, newest first, and returns how many these are.
+func appendCells(dst []byte, j *jobView, most int) ([]byte, int) {
 	n := 0
-	add := func(state runState, due, late, took int64) {
-		if n++; n > rowRuns {
-			return
-		}
-		if n > 1 {
-			dst = append(dst, ',')
-		}
-		dst = appendCell(dst, state, due, late, took)
+	for i := len(j.runs) - 1; i >= 0 && n < most; i-- {
+		dst = appendCell(dst, n, j.runs[i].cell())
+		n++
 	}
-	for i := len(j.runs) - 1; i >= 0; i-- {
-		add(j.runs[i].cell())
+	for _, r := range j.history[:min(len(j.history), most-n)] {
+		dst = appendCell(dst, n, r.cell())
+		n++
 	}
-	for _, r := range j.history {
-		add(r.cell())
+	return dst, n
+}
+
+// appendCell appends the n-th run of a list, as rows show it: [letter, due, late, duration] in ms, without what isn't known yet.
+func appendCell(dst []byte, n int, c runCell) []byte {
+	if n > 0 {
+		dst = append(dst, ',')
+	}
+	dst = append(append(append(dst, `["`...), runLetters[c.state]...), `",`...)
+	dst = strconv.AppendInt(dst, c.due, 10)
+	if c.late >= 0 {
+		dst = strconv.AppendInt(append(dst, ','), c.late, 10)
+		if c.took >= 0 {
+			dst = strconv.AppendInt(append(dst, ','), c.took, 10)
+		}
 	}
 	return append(dst, ']')
 }

@@ -205,16 +205,22 @@ func (r *Run) waitsAt(now int64) bool {
 	return r.State == runQueued && (r.Kind != kindRetry || r.Due <= now)
 }
 
-// cell is how a picture of many runs shows one: late and took, in ms, are -1 as long as they are not known.
-func (r *Run) cell() (state runState, due, late, took int64) {
-	late, took = -1, -1
+// A runCell is how a picture of many runs shows one, in ms.
+type runCell struct {
+	state      runState
+	due        int64
+	late, took int64 // -1 as long as they are not known
+}
+
+func (r *Run) cell() runCell {
+	c := runCell{r.State, r.Due, -1, -1}
 	if r.Started != 0 {
-		late = r.sinceDue(r.Started)
+		c.late = r.sinceDue(r.Started)
 		if r.Ended != 0 {
-			took = max(0, r.Ended-r.Started)
+			c.took = max(0, r.Ended-r.Started)
 		}
 	}
-	return r.State, r.Due, late, took
+	return c
 }
 
 // size is about what the run takes in a record, an overestimate rather than an underestimate.

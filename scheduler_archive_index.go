@@ -89,8 +89,8 @@ func indexJob(name string, seq int64, runs []*Run) indexedJob {
 			at = len(j.Args)
 			j.Args = append(j.Args, args)
 		}
-		_, due, late, took := r.cell()
-		j.Marks = append(j.Marks, [markFields]int64{due, number - due, int64(attempt), late, took, r.Number, min(r.Count, math.MaxInt32),
+		c := r.cell()
+		j.Marks = append(j.Marks, [markFields]int64{c.due, number - c.due, int64(attempt), c.late, c.took, r.Number, min(r.Count, math.MaxInt32),
 			int64(max(0, slices.Index(markStates, r.State))), int64(max(0, slices.Index(markKinds, r.Kind))), int64(at)})
 	}
 	return j
@@ -123,6 +123,8 @@ func (m mark) run(job string) *Run {
 	}
 	return r
 }
+
+func (m mark) cell() runCell { return runCell{markStates[m.state], m.due, m.late, m.took} }
 
 // newerFirst is the order of the marks of a job.
 func newerFirst(a, b mark) int {
