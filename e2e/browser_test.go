@@ -65,7 +65,11 @@ func inBrowser(t *testing.T, environ []string, name string, args ...string) {
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+		said := string(out)
+		if i := strings.LastIndex(said, "failing tests:"); i >= 0 {
+			said = said[i:]
+		}
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, said)
 	}
 	t.Logf("%s", out)
 }

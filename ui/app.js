@@ -54,11 +54,17 @@ function enough(name, parts) {
 let lacking = true;
 
 function show() {
-  if (location.hash === '#main-content') { main.focus(); history.replaceState(null, '', shown || '#overview'); return; }
+  if (location.hash === '#main-content') {
+    main.focus();
+    history.replaceState(null, '', shown || '#overview');
+    shown = location.hash;
+    return;
+  }
   if (page && location.hash !== shown) {
     const question = page.unsaved?.();
     if (question && !window.confirm(question)) {
       history.pushState(null, '', shown || '#overview');
+      shown = location.hash;
       return;
     }
   }
@@ -94,8 +100,13 @@ function show() {
 addEventListener('hashchange', () => { if (location.hash !== shown) show(); });
 addEventListener('beforeunload', event => { if (page?.unsaved?.()) event.preventDefault(); });
 
-// Pages may record their state in the address without being drawn again.
+// Pages may have themselves drawn anew, once what was missing has come.
+export const redraw = () => show();
+
+// Pages may record their state in the address without being drawn again. Once somebody has gone elsewhere, which the page that is shown
+// is told a moment later, the address is no longer the page's: to note it would undo the step.
 export function note(hash) {
+  if (location.hash !== shown) return;
   history.replaceState(history.state, '', hash);
   shown = location.hash;
 }

@@ -4,7 +4,7 @@ import { may, needsOf } from './access.js';
 import { button, confirm, empty, h, hashOf, link, replace, toast } from './dom.js';
 import { ago, badge, count, countdown, duration, elapsed, instant, jobType, openStates, plural, short, squares, stateBadges, time, validZone, viewerZone } from './format.js';
 import { store } from './live.js';
-import { note } from './app.js';
+import { note, redraw } from './app.js';
 import { chart } from './chart.js';
 import { heatMap } from './heat.js';
 import { icon } from './icons.js';
@@ -18,7 +18,7 @@ import { deleted, remember } from './undo.js';
 export default function job(main, [name], query) {
   if (!store.jobs.has(name)) {
     replace(main, empty(`There is no job “${name}”.`, link('All jobs', '#jobs')));
-    return { update: () => { if (store.jobs.has(name)) dispatchEvent(new HashChangeEvent('hashchange')); } };
+    return { update: () => { if (store.jobs.has(name)) redraw(); } };
   }
   const page = new JobPage(main, name);
   page.load(query.get('run'), query.get('file'), query.get('at'));
@@ -312,9 +312,13 @@ class JobPage {
   update(names) {
     if (names !== null && names.size === 0) return;
     const row = this.row;
-    if (!row) {
+    if (!row && !this.gone) {
+      this.gone = true;
       this.leave();
       replace(this.main, empty(`“${this.name}” has been deleted.`, link('All jobs', '#jobs')));
+    }
+    if (this.gone) {
+      if (row) redraw();
       return;
     }
     const near = names === null || names.has(this.name);

@@ -27,7 +27,8 @@ async function on(hash, act, options) {
     assert.deepEqual(page.wrong, []);
   } catch (err) {
     await page.screenshot({ path: shots + 'failed.png' }).catch(() => {});
-    throw err;
+    const text = await page.locator('main').innerText({ timeout: 1000 }).catch(() => 'nothing');
+    throw new Error(`at ${page.url()}, which shows: ${text.slice(0, 300)}`, { cause: err });
   } finally {
     await page.context().close();
   }
@@ -338,6 +339,30 @@ test('the list is drawn while the rest of the jobs is still to come', async () =
 });
 
 test('links of older versions lead to the job', () => on('#jobs/bulk.a', page => page.getByRole('heading', { level: 1, name: 'bulk.a', exact: true }).waitFor()));
+
+test('what a page notes late in its address does not undo a step to another page', () => on('#graph', async page => {
+  await page.getByRole('heading', { level: 1, name: 'Graph' }).waitFor();
+  await page.evaluate(async () => {
+    const { note } = await import(document.querySelector('script[type=module]').src);
+    location.hash = '#timeline';
+    note('#graph?view=0,0,1');
+  });
+  await page.getByRole('heading', { level: 1, name: 'Timeline' }).waitFor();
+  assert.equal(new URL(page.url()).hash, '#timeline');
+}));
+
+test('the page of a job that is not there yet, or no more, is drawn when the job comes', () => on('#jobs/comes.late', async page => {
+  const come = async () => {
+    await chronos.put({ name: 'comes.late', command: 'true', ...yearly });
+    await page.getByRole('heading', { level: 1, name: 'comes.late', exact: true }).waitFor();
+  };
+  await page.getByText('There is no job “comes.late”').waitFor();
+  await come();
+  await chronos.json('scheduler/job/comes.late', { method: 'DELETE' });
+  await page.getByText('“comes.late” has been deleted').waitFor();
+  await come();
+  await page.getByRole('button', { name: 'Run now' }).waitFor();
+}));
 
 test('it works below another path, with credentials', async () => {
   const own = await Instance.start({ args: ['--http_credentials', 'admin:a:b'] }); // a password may hold a colon
