@@ -77,6 +77,7 @@ var accessRules = []rule{
 	{method: "GET", path: "run/{}/dag", role: readRole, scoped: true},
 	{method: "GET", path: "followers/{}", role: readRole, scoped: true},
 	{method: "GET", path: "leader/health", role: readRole},
+	{method: "GET", path: "instances", role: readRole},
 	{method: "GET", path: "agents", role: readRole, scoped: true},
 	{method: "GET", path: "notices", role: readRole},
 	{method: "POST", path: "notices/{}/test", role: adminRole},

@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,4 +143,44 @@ func TestLocalJobsCannotReadWhoMayDoWhat(t *testing.T) {
 // asUser is as for ask.
 func asUser(name string) []string {
 	return []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+passwordOf(name)))}
+}
+
+// How all instances are doing is known whichever is asked, also where each wants to know who asks: by his password, and by the
+// word of a proxy, for which the leader vouches.
+func TestEachInstanceSaysHowItIsDoing(t *testing.T) {
+	t.Parallel()
+	hosts, root := zktest.Shared(t)
+	users, proxy := writeFile(t, "users", usersText(t, "rita:read\nsue:read:a\n@group:*:read")), writeFile(t, "proxy", testProxySecret)
+	args := []string{"--zk_hosts", hosts[0], "--zk_path", root, "--data_dir", t.TempDir(), "--http_users_file", users,
+		"--http_trusted_proxy", "127.0.0.1", "--http_trusted_proxy_secret_file", proxy, "--instance_secret_file", writeFile(t, "secret", testInstanceSecret)}
+	leader := startDaemon(t, args...)
+	awaitRole(t, leader, roleLeader)
+	follower := startDaemon(t, args...)
+	awaitRole(t, follower, roleFollower)
+	proxied := []string{proxySecretHeader, testProxySecret, proxyUserHeader, "rita"}
+	for name, header := range map[string][]string{"password": asUser("rita"), "proxy": proxied} {
+		for _, asked := range []*testDaemon{leader, follower} {
+			asked.until(t, "both say how they are, by "+name, func() bool {
+				_, body := asked.ask(t, 0, "GET", "/scheduler/instances", "", header...)
+				var doc struct {
+					Instances []struct {
+						Instance string
+						Leads    bool
+						Health   healthReport
+					}
+				}
+				if err := json.Unmarshal([]byte(body), &doc); err != nil || len(doc.Instances) != 2 {
+					return false
+				}
+				l, f := doc.Instances[0], doc.Instances[1]
+				return l.Instance == leader.id && l.Leads && l.Health.Role == roleLeader && f.Instance == follower.id && !f.Leads && f.Health.Role == roleFollower && f.Health.Leader == leader.id
+			})
+		}
+	}
+	if res, body := follower.ask(t, 0, "GET", "/scheduler/leader/health", "", asUser("rita")...); res.StatusCode != 200 || !strings.Contains(body, `"instance":"`+leader.id+`"`) {
+		t.Errorf("the leader's health, asked of the follower: %d %s", res.StatusCode, body)
+	}
+	if res, _ := follower.ask(t, 0, "GET", "/scheduler/instances", "", asUser("sue")...); res.StatusCode != 403 {
+		t.Errorf("with a scope: %d, want 403", res.StatusCode)
+	}
 }

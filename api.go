@@ -146,6 +146,7 @@ func (a *api) route() {
 		{"run/{}/dag", typeJSON, false, []operation{get(a.showDagRun)}},
 		{"followers/{}", typeJSON, false, []operation{get(a.showFollowers)}},
 		{"leader/health", typeJSON, false, []operation{get(a.showLeaderHealth)}},
+		{"instances", typeJSON, false, []operation{get(a.listInstances)}},
 		{"agents", typeJSON, false, []operation{get(a.listAgents)}},
 		{"notices", typeJSON, false, []operation{get(a.listNotices)}},
 		{"notices/{}/test", typeJSON, false, []operation{document(http.MethodPost, a.testNotice)}},

@@ -3,11 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -150,6 +152,48 @@ func (a *api) showLeaderHealth(c *call) error {
 		return missing("health of", a.id)
 	}
 	return c.json(a.options.health())
+}
+
+const maxInstances = 16 // that are asked how they are doing
+
+// An instanceDocument is an instance as the leader sees it.
+type instanceDocument struct {
+	Instance string          `json:"instance"`
+	Leads    bool            `json:"leads"`
+	Health   json.RawMessage `json:"health,omitempty"` // what its GET /health says
+	Error    string          `json:"error,omitempty"`  // why that is not known
+}
+
+// listInstances answers with how each instance is doing, in its own words, in the order in which they will lead.
+func (a *api) listInstances(c *call) error {
+	if a.options.health == nil {
+		return missing("health of", a.id)
+	}
+	ids := a.memberIDs()
+	if len(ids) == 0 {
+		ids = []string{a.id}
+	}
+	list := make([]instanceDocument, min(len(ids), maxInstances))
+	var asking sync.WaitGroup
+	for i, id := range ids[:len(list)] {
+		d := &list[i]
+		if *d = (instanceDocument{Instance: id, Leads: id == a.id}); d.Leads {
+			d.Health = encode(a.options.health())
+			continue
+		}
+		begin(&asking, c.server.log, "look at an instance", func(err error) { d.Error = err.Error() }, func() {
+			text, err := c.server.healthOf(c, id)
+			if d.Health = text; err != nil {
+				d.Error = err.Error()
+			}
+		})
+	}
+	asking.Wait()
+	c.w.Header().Set("Cache-Control", "no-store")
+	return c.json(struct {
+		Instances []instanceDocument `json:"instances"`
+		More      int                `json:"more,omitempty"` // that were not asked
+	}{list, len(ids) - len(list)})
 }
 
 // listNotices answers with the channels over which the leader tells people about their jobs.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -189,4 +190,45 @@ func TestNoticeTestEnds(t *testing.T) {
 			t.Errorf("another one at the same time: %v, want %v", err, errTesting)
 		}
 	})
+}
+
+// An instance that does not say how it is doing is named with the reason; the leader speaks for itself.
+func TestInstances(t *testing.T) {
+	t.Parallel()
+	says := func(status int, body string) string {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != "GET" || r.URL.Path != "/health" || r.Header.Get(viaHeader) != "me:8080" || r.Header.Get("Authorization") != "" {
+				status = http.StatusTeapot
+			}
+			w.WriteHeader(status)
+			io.WriteString(w, body)
+		}))
+		t.Cleanup(s.Close)
+		return s.Listener.Addr().String()
+	}
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	hosts := map[string]string{"ill:1": says(503, `{"status":"failing","problems":["stuck"]}`), "page:1": says(200, "<html>"), "shut:1": says(401, `{}`), "gone:1": closed.Listener.Addr().String()}
+	o := apiOptions{serverOptions: serverOptions{id: "me:8080", current: func() *scheduler { return nil }, log: slog.New(slog.DiscardHandler), locate: func(id string) peer {
+		host, native := hosts[id]
+		return peer{scheme: "http", host: host, native: native}
+	}}}
+	o.members = func() []string { return []string{"me:8080", "ill:1", "page:1", "shut:1", "gone:1", "jvm:1"} }
+	o.health = func() any { return map[string]string{"status": "ok"} }
+	a := newAPI(o)
+	var got struct{ Instances []instanceDocument }
+	if err := json.Unmarshal([]byte(answerOf(t, a, a.listInstances, nil)), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := []instanceDocument{{"me:8080", true, []byte(`{"status":"ok"}`), ""}, {"ill:1", false, []byte(`{"status":"failing","problems":["stuck"]}`), ""}, {"page:1", false, nil, "it does not say: 200 OK"},
+		{"shut:1", false, nil, "it does not say: 401 Unauthorized"}, {"gone:1", false, nil, "it does not answer: "}, {"jvm:1", false, nil, errSaysNothing.Error()}}
+	for i, w := range want {
+		if i >= len(got.Instances) {
+			t.Fatalf("%d instances, want %d", len(got.Instances), len(want))
+		}
+		g := got.Instances[i]
+		if g.Instance != w.Instance || g.Leads != w.Leads || string(g.Health) != string(w.Health) || !strings.HasPrefix(g.Error, w.Error) || w.Error == "" && g.Error != "" {
+			t.Errorf("got %s, want %s", encode(g), encode(w))
+		}
+	}
 }

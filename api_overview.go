@@ -61,8 +61,9 @@ func appendRow(j *jobView, dst []byte) []byte {
 		}
 		dst = append(dst, '}')
 	}
-	if job.Policy != nil {
-		dst = appendTextIfAny(dst, "pool", job.Policy.Pool)
+	dst = appendTextIfAny(dst, "pool", job.pool())
+	if told := job.receivers(); len(told) > 0 {
+		dst = appendList(dst, "notify", told, func(dst []byte, r jobReceiver) []byte { return appendString(dst, r.short()) })
 	}
 	if job.Container != nil {
 		dst = appendTextIfAny(dst, "image", job.Container.Image)

@@ -59,13 +59,13 @@ func limitOf(c *call, key string, fallback, most int64) (int, error) {
 	return int(n), nil
 }
 
-// matching yields the jobs that a call asks for: by label, by q, words of which each is in the name or the owner, by owner, and by the whole name or how it begins.
+// matching yields the jobs that a call asks for: by label, by q, words of which each is in the name or the owner, by owner, by pool, and by the whole name or how it begins.
 func matching(c *call) iter.Seq[*jobView] {
-	words, owner, prefix, name := strings.Fields(strings.ToLower(c.query("q"))), c.query("owner"), c.query("prefix"), c.query("job")
+	words, owner, prefix, name, pool := strings.Fields(strings.ToLower(c.query("q"))), c.query("owner"), c.query("prefix"), c.query("job"), c.query("pool")
 	return func(yield func(*jobView) bool) {
 		for jv := range labelled(c, c.sight().all()) {
 			j := jv.job
-			if owner != "" && j.Owner != owner && j.OwnerName != owner || !strings.HasPrefix(j.Name, prefix) || name != "" && j.Name != name {
+			if owner != "" && j.Owner != owner && j.OwnerName != owner || !strings.HasPrefix(j.Name, prefix) || name != "" && j.Name != name || pool != "" && j.pool() != pool {
 				continue
 			}
 			text := strings.ToLower(j.Name + "\n" + j.Owner + "\n" + j.OwnerName)
@@ -300,9 +300,9 @@ func (a *api) listAllRuns(c *call) error {
 		Job string `json:"job"`
 		runDocument
 	}
-	list := make([]entry, 0, len(found))
+	list, sight := make([]entry, 0, len(found)), c.sight()
 	for _, r := range found {
-		list = append(list, entry{r.Job, describeRun(r)})
+		list = append(list, entry{r.Job, describeSeen(sight, r)})
 	}
 	c.w.Header().Set("Cache-Control", "no-store")
 	return c.json(struct {

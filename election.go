@@ -336,6 +336,17 @@ func lookUpInstance(session *zkSession, root, id string) (instance, error) {
 	return at, nil
 }
 
+// lookUpInstances returns how to reach instances, as far as their nodes say.
+func lookUpInstances(session *zkSession, root string, ids []string) map[string]instance {
+	found := make(map[string]instance, len(ids))
+	for _, id := range ids {
+		if at, err := lookUpInstance(session, root, id); err == nil && at != (instance{}) {
+			found[id] = at
+		}
+	}
+	return found
+}
+
 // An instanceError means that an instance's node says nothing useful.
 type instanceError struct {
 	node string

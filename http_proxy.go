@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -201,7 +203,7 @@ func (s *server) introduce(p *httputil.ProxyRequest, to peer, c *call, leader st
 			p.Out.SetBasicAuth(user, password)
 		}
 	case c.who.how == byProxy:
-		p.Out.Header.Set(identityHeader, s.access.instances.sign(c.who, c.r, c.r.Header.Get(requestIDHeader), c.body, leader, time.Now()))
+		p.Out.Header.Set(identityHeader, s.access.instances.sign(c.who, p.In, p.In.Header.Get(requestIDHeader), c.body, leader, time.Now()))
 	}
 }
 
@@ -359,6 +361,47 @@ func (s *server) leadershipMoves(ctx context.Context, answered <-chan struct{}, 
 func neverSent(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	return ok && op.Op == "dial"
+}
+
+// peerPatience is how long another instance may take to say how it is doing.
+const peerPatience = 3 * time.Second
+
+var errSaysNothing = errors.New("a JVM version or an older one, which does not say how it is doing")
+
+// healthOf asks another instance for its GET /health, on behalf of the one who makes the call here. What it answers
+// is JSON, whatever its status.
+func (s *server) healthOf(c *call, id string) ([]byte, error) {
+	to := peer{scheme: "http", host: id}
+	if s.locate != nil {
+		to = s.locate(id)
+	}
+	if !to.native {
+		return nil, errSaysNothing
+	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), peerPatience)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, to.scheme+"://"+to.host+"/health", http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set(viaHeader, s.id)
+	if said := c.r.Header["Authorization"]; said != nil {
+		r.Header["Authorization"] = said
+	}
+	s.introduce(&httputil.ProxyRequest{In: r, Out: r}, to, c, id)
+	res, err := s.transport.RoundTrip(r)
+	if err != nil {
+		return nil, fmt.Errorf("it does not answer: %w", err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("its answer broke off: %w", err)
+	case res.StatusCode != http.StatusOK && res.StatusCode != http.StatusServiceUnavailable || !json.Valid(text):
+		return nil, fmt.Errorf("it does not say: %s", res.Status)
+	}
+	return text, nil
 }
 
 // address builds the outgoing request: the same one, for the peer, with its origin.

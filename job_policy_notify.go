@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"slices"
@@ -78,6 +79,9 @@ func (r jobReceiver) host() string {
 	}
 	return strings.ToLower(u.Hostname())
 }
+
+// short is the address of mail, and the host of a URL, whose path may be a secret.
+func (r jobReceiver) short() string { return cmp.Or(r.host(), strings.TrimPrefix(r.to, "mailto:")) }
 
 // wants reports whether the receiver is to be told of such notices.
 func (r jobReceiver) wants(kind string) bool { return len(r.on) == 0 || slices.Contains(r.on, kind) }

@@ -28,6 +28,7 @@ type seat struct {
 	leader  string // id of the instance that leads, or "" if none is known
 	at      instance
 	members []string // ids of the instances, as last seen
+	peers   map[string]instance
 	changes chan struct{}
 }
 
@@ -52,7 +53,7 @@ func (s *seat) locate(id string) peer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if id != s.leader {
-		return peer{scheme: "http", host: id}
+		return s.peers[id].peer(id)
 	}
 	return s.at.peer(id)
 }
@@ -86,11 +87,11 @@ func (s *seat) leave() {
 	})
 }
 
-// gather records which instances there are.
-func (s *seat) gather(ids []string) {
+// gather records which instances there are, and how to reach them.
+func (s *seat) gather(ids []string, peers map[string]instance) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.members = ids
+	s.members, s.peers = ids, peers
 }
 
 // instances returns the ids of the instances, nil if there is only this one.
@@ -265,8 +266,11 @@ func (l *leadership) session(ctx, alive context.Context, o zkOptions) error {
 	})
 	begin(&watching, l.log, "watch of the instances", session.cancel, func() {
 		session.cancel(watchMembers(session.ctx, session, o.root, func(ids []string) {
-			l.seat.gather(ids)
-			l.compareAccess(session, o, ids)
+			peers := lookUpInstances(session, o.root, ids)
+			l.seat.gather(ids, peers)
+			if session.ctx.Err() == nil {
+				l.compareAccess(o.self, ids, peers)
+			}
 		}))
 	})
 	begin(&watching, l.log, "pulse", session.cancel, func() { session.cancel(l.pulse(session, o.root)) })

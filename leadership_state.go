@@ -246,21 +246,17 @@ func (l *leadership) problems() (all []string) {
 
 // compareAccess looks for instances that let others do other things than this one does: where one of them leads, or is asked, roles
 // hold nobody back.
-func (l *leadership) compareAccess(session *zkSession, o zkOptions, ids []string) {
-	if o.self.Access == "" {
+func (l *leadership) compareAccess(self instance, ids []string, peers map[string]instance) {
+	if self.Access == "" {
 		return
 	}
 	var without, other []string
 	for _, id := range ids {
-		at, err := lookUpInstance(session, o.root, id)
-		if _, useless := errors.AsType[*instanceError](err); err != nil && !useless {
-			return // the session is about to end
-		}
-		switch {
+		switch at := peers[id]; {
 		case id == l.seat.id:
 		case at.Access == "":
 			without = append(without, id)
-		case at.Access != o.self.Access:
+		case at.Access != self.Access:
 			other = append(other, id)
 		}
 	}

@@ -6,6 +6,7 @@ import { button, empty, h, hashOf, link, newId, replace } from './dom.js';
 import { instant, time, viewerZone } from './format.js';
 import { store } from './live.js';
 import { Past } from './past.js';
+import { savedFilters } from './saved.js';
 
 const actions = { 'created,changed,enabled,disabled,deleted,owned': 'documents of jobs', deleted: 'deleted', 'enabled,disabled': 'enabled and disabled', 'paused,resumed': 'pauses', 'backfilled,backfill stopped': 'backfills',
   'run,killed,purged,marked as successful': 'runs by hand', 'pool set,pool deleted': 'pools', restored: 'restored backups' };
@@ -36,7 +37,7 @@ class Activity extends Past {
     return [h('div', { class: 'toolbar' }, h('h1', {}, 'Activity'), this.search, this.count),
       h('div', { class: 'filters runs-filters' },
         h('select', { 'aria-label': 'What', change: e => this.set('action', e.target.value) }, h('option', { value: '' }, 'What: any'), Object.entries(actions).map(([value, text]) => h('option', { value, selected: value === this.filter.action }, text))),
-        h('span', { class: 'nowrap' }, 'from ', input('from', { type: 'datetime-local', 'aria-label': 'From' })), h('span', { class: 'nowrap' }, 'to ', input('to', { type: 'datetime-local', 'aria-label': 'To' })), h('span', { class: 'dim' }, viewerZone), this.chips),
+        h('span', { class: 'nowrap' }, 'from ', input('from', { type: 'datetime-local', 'aria-label': 'From' })), h('span', { class: 'nowrap' }, 'to ', input('to', { type: 'datetime-local', 'aria-label': 'To' })), h('span', { class: 'dim' }, viewerZone), this.chips, savedFilters('#activity')),
       h('section', { class: 'panel', 'aria-label': 'Activity' }, this.items, this.none, h('p', { class: 'pad' }, this.more)),
       h('p', { class: 'dim' }, 'The last changes of jobs, and as many of what was done to runs (--activity_keep), of 90 days at most.')];
   }

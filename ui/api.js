@@ -108,6 +108,7 @@ export const runs = (name, options) => json(`runs/${segment(name)}`, options);
 export const dagRun = (id, options) => json(`run/${segment(id)}/dag`, options);
 export const followers = (name, options) => json(`followers/${segment(name)}`, options);
 export const leaderHealth = options => json('leader/health', options);
+export const instances = options => json('instances', options);
 export const agents = options => json('agents', options);
 export const notices = options => json('notices', options);
 export const testNotice = (channel, to, options) => get(`notices/${segment(channel)}/test`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(to ? { to } : {}), ...options }).then(res => res.json());

@@ -10,6 +10,9 @@ const asked = 30;    // jobs of which it is asked why they wait
 const receivers = 'receivers'; // the channel to those whom jobs name themselves
 const channels = { mail: 'Mail', slack: 'Slack', mattermost: 'Mattermost', http: 'HTTP hook', sentry: 'Sentry', [receivers]: 'Receivers that jobs name' };
 
+// kindOf is how the health of an instance is coloured.
+const kindOf = doc => ({ ok: 'success', degraded: 'queued', failing: 'failure' })[doc.status] ?? 'queued';
+
 export default function cluster(main) {
   const page = new Cluster(main);
   page.look();
@@ -35,8 +38,8 @@ class Cluster {
         if (err.name !== 'AbortError') replace(box, h('p', { class: 'dim pad' }, err.status === 403 ? 'This is about all jobs, of which you may see some.' : err.message));
       }
     };
-    this.showInstances();
     await Promise.all([
+      part(this.instances, () => api.instances(options), doc => this.showInstances(doc)),
       part(this.health, () => api.health(options), doc => this.showHealth(this.health, doc)),
       part(this.leader, () => api.leaderHealth(options), doc => {
         this.leaderPanel.hidden = doc.instance === store.info.instance;
@@ -52,16 +55,17 @@ class Cluster {
 
   later() { this.timer = setTimeout(() => document.hidden ? this.later() : this.look(), pace); }
 
-  showInstances() {
-    const { members = [], leader, instance } = store.info;
-    const all = members.length ? members : [instance];
-    replace(this.instances, h('ul', { class: 'lines' }, all.map(id => h('li', {}, h('code', {}, id), h('span', { class: 'end' }, id === leader ? badge('success', 'leads') : badge('fresh', 'stands by'), id === instance && badge('running', 'answers'))))));
+  // showInstances lists the instances with how each is doing, as the leader has heard from them.
+  showInstances({ instances, more }) {
+    replace(this.instances, h('ul', { class: 'lines' }, instances.map(({ instance: id, leads, health, error }) => h('li', { class: 'block' }, h('div', { class: 'channel' }, h('code', {}, id),
+      h('span', { class: 'end' }, leads ? badge('success', 'leads') : badge('fresh', 'stands by'), id === store.info.instance && badge('running', 'answers'), health ? badge(kindOf(health), health.status) : badge('queued', 'not known'))),
+    [error, ...!health || leads || id === store.info.instance ? [] : [...health.problems ?? [], ...health.warnings ?? []]].filter(Boolean).map(text => h('div', { class: 'dim' }, text)),
+    health && health.version !== store.info.version && h('div', { class: 'dim' }, 'Version ', health.version)))), more > 0 && h('p', { class: 'dim pad' }, `and ${count(more)} more`));
   }
 
   showHealth(box, doc) {
     const fact = (term, ...value) => [h('dt', {}, term), h('dd', {}, value)];
-    const kind = { ok: 'success', degraded: 'queued', failing: 'failure' }[doc.status] ?? 'queued';
-    replace(box, h('dl', { class: 'facts' }, fact('Health', badge(kind, doc.status)), [...doc.problems ?? [], ...doc.warnings ?? []].map(text => fact('', text)),
+    replace(box, h('dl', { class: 'facts' }, fact('Health', badge(kindOf(doc), doc.status)), [...doc.problems ?? [], ...doc.warnings ?? []].map(text => fact('', text)),
       fact('Instance', h('code', {}, doc.instance), ` ${doc.role}`), doc.scheduler && fact('Scheduler', plural(doc.scheduler.jobs, 'job'), `, term ${doc.scheduler.term}`),
       doc.scheduler && fact('Cluster', doc.scheduler.subscribed ? badge('success', 'connected') : badge('failure', 'not connected'), doc.lastEvent && [' last heard of ', ago(Date.parse(doc.lastEvent))]),
       doc.mesos && fact('Mesos', doc.mesos.master || 'no master is known', doc.mesos.error && [h('br'), doc.mesos.error]),

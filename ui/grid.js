@@ -2,6 +2,7 @@ import * as api from './api.js';
 import { empty, h, hashOf, link, newId, replace } from './dom.js';
 import { count, countdown, duration, openStates, plural, runStates, short, stateBadges } from './format.js';
 import { groupings } from './groups.js';
+import { savedFilters } from './saved.js';
 import { store } from './live.js';
 import { note } from './app.js';
 
@@ -15,7 +16,6 @@ const askedAtOnce = 50;
 export default function grid(main, parts, query) {
   const page = new Grid(query);
   replace(main, page.elements());
-  page.measure();
   page.arrange();
   return page;
 }
@@ -36,7 +36,7 @@ class Grid {
   }
 
   elements() {
-    this.search = h('input', { type: 'search', class: 'search', value: this.words, placeholder: 'Name, owner or label', 'aria-label': 'Filter jobs', input: () => { this.words = this.search.value; this.changed(); } });
+    this.search = h('input', { type: 'search', class: 'search', value: this.words, placeholder: 'Name, owner, label, pool …', 'aria-label': 'Filter jobs', input: () => { this.words = this.search.value; this.changed(); } });
     this.grouping = h('select', { 'aria-label': 'Group by', change: () => { this.by = this.grouping.value; this.folded.clear(); this.changed(); } }, Object.entries(groupings).map(([id, g]) => h('option', { value: id, selected: id === this.by }, `by ${g.label}`)));
     const bad = h('input', { type: 'checkbox', id: newId('bad'), checked: this.bad, change: () => { this.bad = bad.checked; this.changed(); } });
     this.count = h('span', { class: 'dim count', role: 'status' });
@@ -45,7 +45,7 @@ class Grid {
     this.none = h('div', { hidden: true });
     this.resize = new ResizeObserver(() => { this.measure(); this.draw(); });
     this.resize.observe(this.scroller);
-    return [h('div', { class: 'toolbar' }, h('h1', {}, 'Grid'), this.search, this.grouping, h('label', { class: 'check', htmlFor: bad.id }, bad, 'with failures only'), this.count),
+    return [h('div', { class: 'toolbar' }, h('h1', {}, 'Grid'), this.search, this.grouping, h('label', { class: 'check', htmlFor: bad.id }, bad, 'with failures only'), savedFilters('#grid'), this.count),
       h('p', { class: 'legend dim' }, ['finished', 'failed', 'killed', 'active', 'queued', 'missed'].map(state => h('span', {}, h('i', { class: 'cell ' + state }), ' ', state)), h('span', {}, 'height: how long it took')), this.scroller, this.none];
   }
 
@@ -68,10 +68,11 @@ class Grid {
   // arrange works out the lines: a heading for each group, and its jobs.
   arrange() {
     const words = this.words.toLowerCase().split(/\s+/).filter(Boolean), groups = new Map(), of = groupings[this.by].of();
-    let n = 0;
+    let n = 0, told = false;
     for (const row of store.jobs.values()) {
+      told ||= Boolean(row.pool || row.notify);
       if (this.bad && !row.runs?.some(([letter]) => letter === 'f' || letter === 'x')) continue;
-      if (words.length && !words.every(w => `${row.name}\n${row.owner ?? ''}\n${row.ownerName ?? ''}\n${labelText(row)}`.toLowerCase().includes(w))) continue;
+      if (words.length && !words.every(w => `${row.name}\n${row.owner ?? ''}\n${row.ownerName ?? ''}\n${row.pool ?? ''}\n${(row.notify ?? []).join('\n')}\n${labelText(row)}`.toLowerCase().includes(w))) continue;
       n++;
       for (const name of of(row)) {
         if (!groups.has(name)) groups.set(name, []);
@@ -83,6 +84,8 @@ class Grid {
       this.lines.push({ key: '/' + name, name, rows });
       if (!this.folded.has(name)) for (const row of rows.sort((a, b) => a.name < b.name ? -1 : 1)) this.lines.push({ key: name + '/' + row.name, row });
     }
+    this.scroller.classList.toggle('with-more', told);
+    this.measure();
     this.count.textContent = n === store.jobs.size ? plural(n, 'job') : `${count(n)} of ${plural(store.jobs.size, 'job')}`;
     this.space.style.height = this.lines.length * rowHeight + 'px';
     this.scroller.setAttribute('aria-rowcount', this.lines.length);
@@ -96,7 +99,7 @@ class Grid {
   // measure finds out how many rows and runs there is room for.
   measure() {
     this.inner = this.scroller.clientHeight;
-    const beside = 640; // px of a row that the other columns need
+    const beside = this.scroller.classList.contains('with-more') ? 860 : 640; // px of a row that the other columns need
     const runs = Math.max(inRow, Math.min(mostRuns, Math.floor((this.scroller.clientWidth - beside) / cellWidth)));
     if (runs === this.runs) return;
     this.runs = runs;
@@ -182,7 +185,8 @@ class Grid {
       h('span', { class: 'cells', role: 'gridcell' }, runs.map(run => cellOf(row, run, longest))),
       h('span', { class: 'grid-end dim', role: 'gridcell' }, duration(row.runs?.find(r => r[3] !== undefined)?.[3])),
       h('span', { class: 'grid-end', role: 'gridcell' }, row.next ? h('span', { class: 'dim' }, countdown(row.next)) : ''),
-      h('span', { class: 'grid-state', role: 'gridcell' }, stateBadges(row)));
+      h('span', { class: 'grid-state', role: 'gridcell' }, stateBadges(row)),
+      more(row) && h('span', { class: 'grid-more dim', role: 'gridcell', title: more(row) }, more(row)));
   }
 
   showAt() {
@@ -236,6 +240,9 @@ class Grid {
 }
 
 const sameRuns = (a, b) => a?.length === b?.length && (a ?? []).every((run, i) => run === b[i]);
+
+// more says whose slots a job's runs share, and whom it tells.
+const more = row => [row.pool && `pool ${row.pool}`, row.notify && `tells ${row.notify.join(', ')}`].filter(Boolean).join(' · ');
 
 const labelText = row => Object.entries(row.labels ?? {}).map(([k, v]) => `${k}=${v}`).join('\n');
 

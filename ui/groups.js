@@ -9,6 +9,7 @@ export const groupings = {
   dag: { label: 'DAG', none: 'on their own', of: () => { const roots = new Map(); return row => [rootOf(row.name, roots)]; } },
   owner: { label: 'owner', none: 'without an owner', of: () => row => [row.ownerName || row.owner || ''] },
   label: { label: 'label', none: 'without labels', of: () => row => row.labels ? Object.entries(row.labels).map(([k, v]) => `${k}=${v}`) : [''] },
+  notify: { label: 'whom it tells', none: 'telling nobody of its own', of: () => row => row.notify ?? [''] },
   pool: { label: 'pool', none: 'in no pool', of: () => row => [row.pool ?? ''] },
 };
 
@@ -28,7 +29,7 @@ function rootOf(name, roots) {
 }
 
 // Those of which one group can be chosen in a list: the way and the name with a colon between them.
-const choices = ['prefix', 'label', 'pool'];
+const choices = ['prefix', 'label', 'pool', 'notify'];
 
 // inGroup returns what tells whether a row is in a group.
 export function inGroup(choice) {

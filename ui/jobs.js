@@ -39,7 +39,7 @@ const texts = new WeakMap();
 function searchText(row) {
   let text = texts.get(row);
   if (text === undefined) {
-    text = [row.name, row.command, row.owner, row.ownerName, row.description, row.image, row.pool, ...Object.entries(row.labels ?? {}).map(([key, value]) => `${key}=${value}`)].filter(Boolean).join('\n').toLowerCase();
+    text = [row.name, row.command, row.owner, row.ownerName, row.description, row.image, row.pool, ...row.notify ?? [], ...Object.entries(row.labels ?? {}).map(([key, value]) => `${key}=${value}`)].filter(Boolean).join('\n').toLowerCase();
     texts.set(row, text);
   }
   return text;

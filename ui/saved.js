@@ -8,6 +8,12 @@ function write(list) {
   try { localStorage.setItem(key, JSON.stringify(list)); } catch { toast('The filter can’t be saved: the browser forbids storage.', true); }
 }
 
+// savedFilters are those of a page, and a button that saves what its address says now.
+export function savedFilters(page) {
+  const { element, add } = showSaved(page);
+  return [button('Save filter', add, 'small quiet'), element];
+}
+
 // showSaved shows the filters of a page that were saved in this browser, each a link, and saves others.
 export function showSaved(page) {
   const element = h('div', { class: 'saved inline', hidden: true });

@@ -951,6 +951,40 @@ test('policies are in the form; jobs are paused, backfilled, exported and import
   });
 });
 
+test('grid, runs and activity say pools and receivers, and keep filters', async () => {
+  await chronos.json('scheduler/pool/tape', { method: 'PUT', headers: { 'Content-Type': 'application/json' }, body: '{"slots":2}' });
+  await chronos.put({ name: 'keep.one', command: 'true', pool: 'tape', notify: [{ to: 'mailto:night@example.com', on: ['failed'] }], ...yearly }, { name: 'keep.two', command: 'true', ...yearly });
+  await chronos.run('keep.one');
+  await until(async () => (await chronos.runs('keep.one')).history.length > 0, 'it has run');
+  const save = async (page, name) => {
+    await page.getByRole('button', { name: 'Save filter' }).click();
+    await page.getByLabel('Name', { exact: true }).fill(name);
+    await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
+    await page.getByRole('button', { name: 'Forget ' + name }).waitFor();
+  };
+  await on('#grid?q=night@&by=notify', async page => {
+    const row = page.locator('.grid-row', { has: page.getByRole('link', { name: 'keep.one', exact: true }) });
+    await row.getByText('pool tape · tells night@example.com').waitFor();
+    await page.locator('.grid-row.group').getByText('night@example.com').waitFor();
+    await page.locator('.count').getByText(/^1 of/).waitFor();
+    await save(page, 'told at night');
+    await page.goto(chronos.url + '#runs');
+    assert.equal(await page.getByRole('link', { name: 'told at night' }).count(), 0);
+    await page.getByLabel('Pool', { exact: true }).selectOption('tape');
+    await until(async () => (await page.locator('.all-runs tbody tr').count()) === 1, 'only runs of the pool');
+    await page.locator('.all-runs').getByText('pool tape · tells night@example.com').waitFor();
+    await save(page, 'on tape');
+    await page.goto(chronos.url + '#activity');
+    await page.goto(chronos.url + '#runs');
+    await page.getByRole('link', { name: 'on tape' }).click();
+    await until(() => page.evaluate(() => location.hash === '#runs?pool=tape'), 'the filter is back');
+    await page.goto(chronos.url + '#activity?q=keep.one');
+    await save(page, 'who changed it');
+    await page.getByRole('button', { name: 'Forget who changed it' }).click();
+    await page.getByRole('link', { name: 'who changed it' }).waitFor({ state: 'detached' });
+  });
+});
+
 test('the run of a DAG is shown as a graph, in time and as a table, and is run again from a job', async () => {
   const dep = (name, parents, command, more = {}) => chronos.put({ name, parents, command, retries: 0, ...more });
   await chronos.put({ name: 'dr.extract', command: 'true', ...yearly }, { name: 'dr.rates', command: 'true', ...yearly });
@@ -1006,6 +1040,7 @@ test('the page of the cluster says what runs where and why runs wait', async () 
     await panel('Why runs wait').locator('li', { has: page.getByRole('link', { name: 'cl.waits' }) }).getByText(/cpus|CPU/).first().waitFor();
     await panel('Pools').getByRole('cell', { name: 'cl', exact: true }).waitFor();
     await panel('Instances').getByText('leads').waitFor();
+    await panel('Instances').locator('.badge', { hasText: /^(ok|degraded)$/ }).waitFor();
     await panel('This instance').locator('.badge').first().waitFor();
   });
   await chronos.json('scheduler/task/kill/cl.runs', { method: 'DELETE' });
