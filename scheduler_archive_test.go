@@ -260,7 +260,7 @@ func TestTheArchiveIsBounded(t *testing.T) {
 		{"by size", archiveBounds{runs: 1 << 30, size: 15_000, age: 1 << 50}, 200, 1100},
 		{"by age", archiveBounds{runs: 1 << 30, size: 1 << 30, age: (10 * time.Hour).Milliseconds()}, 600, 900},
 	} {
-		scenarioOn(t, onQuickClusters, tt.name, func(b *bench) {
+		scenarioOn(t, inMemory, tt.name, func(b *bench) {
 			archiving(b, 20)
 			b.cfg.archive = tt.bounds
 			b.start()

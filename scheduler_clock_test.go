@@ -463,7 +463,7 @@ func TestStepsOfTheClockAreTold(t *testing.T) {
 // given twice, no repetition is used twice, and no job of fixed times runs twice unless the clock went back far.
 func TestWhateverTheClockDoes(t *testing.T) {
 	t.Parallel()
-	scenarios := inForm(4, 400)
+	scenarios := inForm(2, 400)
 	for seed := range uint64(scenarios) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 10))

@@ -248,7 +248,7 @@ func TestDependentJobs(t *testing.T) {
 			b.t.Errorf("successCount, lastSuccess = %d, %q", j.SuccessCount, j.LastSuccess)
 		}
 	})
-	scenarioOn(t, onQuickClusters, "thousands of children run", func(b *bench) {
+	scenarioOn(t, inMemory, "thousands of children run", func(b *bench) {
 		children := inForm(2_000, 10_000)
 		b.start().post(a)
 		for i := range children {

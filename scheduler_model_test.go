@@ -46,9 +46,12 @@ func TestModel(t *testing.T) {
 		seed := *firstSeed + uint64(i)
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
-			clusters := onQuickClusters
-			if i == 0 {
+			clusters := inMemory
+			switch i {
+			case 0:
 				clusters = onEachCluster
+			case 1:
+				clusters = onQuickClusters
 			}
 			clusters(t, func(t *testing.T, c testCluster) { runModel(newBenchOn(t, c), seed) })
 		})

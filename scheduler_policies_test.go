@@ -80,7 +80,11 @@ func TestPoliciesHold(t *testing.T) {
 	t.Parallel()
 	for i := range inForm(3, 100) {
 		seed := *firstSeed + uint64(i)
-		scenarioOn(t, onQuickClusters, fmt.Sprint("seed ", seed), func(b *bench) { runPolicies(b, seed) })
+		clusters := inMemory
+		if i == 0 {
+			clusters = onQuickClusters
+		}
+		scenarioOn(t, clusters, fmt.Sprint("seed ", seed), func(b *bench) { runPolicies(b, seed) })
 	}
 }
 

@@ -173,7 +173,7 @@ func TestRecipesOfTheJobReference(t *testing.T) {
 		}
 		wantLines(b, lines...)
 	})
-	scenarioOn(t, onQuickClusters, "last week once more", func(b *bench) {
+	scenarioOn(t, inMemory, "last week once more", func(b *bench) {
 		b.start().post(posted["rates"])
 		b.wait(8 * 24 * time.Hour)
 		week := regexp.MustCompile(`"from":"(.*)","to":"(.*)"`).FindStringSubmatch(recipes)

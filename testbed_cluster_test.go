@@ -49,21 +49,19 @@ type testCluster interface {
 // onEachCluster runs a test in virtual time with each of the three.
 func onEachCluster(t *testing.T, f func(*testing.T, testCluster)) {
 	onMesos(t, f)
-	t.Run("on Kubernetes", func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) { f(t, newKubeTestCluster(t)) })
-	})
+	inVirtualTime(t, "on Kubernetes", func(t *testing.T) { f(t, newKubeTestCluster(t)) })
 }
 
 // onMesos is onEachCluster without Kubernetes.
 func onMesos(t *testing.T, f func(*testing.T, testCluster)) {
-	t.Run("in memory", func(t *testing.T) {
+	inVirtualTime(t, "in memory", func(t *testing.T) { f(t, newFakeCluster()) })
+	inVirtualTime(t, "on Mesos", func(t *testing.T) { f(t, newDoubleCluster(t)) })
+}
+
+func inVirtualTime(t *testing.T, name string, f func(*testing.T)) {
+	t.Run(name, func(t *testing.T) {
 		t.Parallel()
-		synctest.Test(t, func(t *testing.T) { f(t, newFakeCluster()) })
-	})
-	t.Run("on Mesos", func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) { f(t, newDoubleCluster(t)) })
+		synctest.Test(t, f)
 	})
 }
 
@@ -74,6 +72,15 @@ func onQuickClusters(t *testing.T, f func(*testing.T, testCluster)) {
 		return
 	}
 	onMesos(t, f)
+}
+
+// inMemory leaves the doubles to the long form, for tests in which more happens than their way is of interest.
+func inMemory(t *testing.T, f func(*testing.T, testCluster)) {
+	if *long {
+		onEachCluster(t, f)
+		return
+	}
+	inVirtualTime(t, "in memory", func(t *testing.T) { f(t, newFakeCluster()) })
 }
 
 // doubleCluster is the double of a master with an agent of the same size as that of fakeCluster.
