@@ -102,7 +102,7 @@ func (c *crashTest) createOnces(n int, until time.Time) {
 // judge counts from the files of the jobs.
 func (c *crashTest) judge(t *testing.T, end int64) {
 	loads := c.loads(t)
-	var due, once, missedOnes int
+	var due, once, missedOnes, outrun int
 	for _, s := range c.cadences {
 		runs := map[int64]int{}
 		for _, m := range c.marks.of(t, s.name) {
@@ -123,11 +123,13 @@ func (c *crashTest) judge(t *testing.T, end int64) {
 				t.Errorf("%s: occurrence %s ran and is recorded as %s", s.name, isoInstant(d), hole.state)
 			case !recorded:
 				t.Errorf("%s: occurrence %s did not run and is not recorded", s.name, isoInstant(d))
-			case !loads.excuse(hole, d, d+s.period):
-				late(t, "%s: occurrence %s is recorded as %s at %s (%s), which no restart explains",
-					s.name, isoInstant(d), hole.state, isoInstant(hole.recorded), hole.description)
-			default:
+			case loads.excuse(hole, d, d+s.period):
 				missedOnes++
+			case hole.state == "skipped" && d+s.period <= hole.recorded:
+				outrun++ // this machine starts less than falls due
+			default:
+				t.Errorf("%s: occurrence %s is recorded as %s at %s (%s), before the next was due, and no restart explains it",
+					s.name, isoInstant(d), hole.state, isoInstant(hole.recorded), hole.description)
 			}
 		}
 		for d, n := range runs {
@@ -141,8 +143,8 @@ func (c *crashTest) judge(t *testing.T, end int64) {
 	for _, line := range c.victim.complaints(t) {
 		t.Errorf("log: %s", line)
 	}
-	t.Logf("%d kills, %d occurrences: %d ran once, %d missed while it was down; %d of %d creations acknowledged, loads %s",
-		c.size.kills, due, once, missedOnes, created, len(c.onces), spread(loads.took()))
+	t.Logf("%d kills, %d occurrences: %d ran once, %d missed while it was down, %d skipped because the next was due; %d of %d creations acknowledged, loads %s",
+		c.size.kills, due, once, missedOnes, outrun, created, len(c.onces), spread(loads.took()))
 }
 
 // A load is the time in which a process has read the state.

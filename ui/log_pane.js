@@ -4,6 +4,7 @@ import { isError, Terminal } from './log_lines.js';
 
 const part = 128 << 10;  // bytes read at once
 const most = 2 << 20;    // bytes kept in the page
+const mostCounted = 8 << 20; // bytes read only to count their lines
 const pace = 1000;       // ms between two requests while a run is under way
 const lineHeight = 19;   // px, about
 
@@ -62,10 +63,33 @@ export class Pane {
     this.size = piece.size;
     const skipped = piece.place(0) > 0 ? piece.bytes.indexOf(10) + 1 : 0; // the line before is not whole
     this.from = this.to = piece.place(skipped);
+    if (this.from === 0) this.before = 0; else this.countBefore();
     this.append(piece, skipped);
   }
 
+  // countBefore finds out how many lines precede what is shown, if that is not too much to read and nothing of it was left out.
+  async countBefore() {
+    const { generation, from, moved } = this;
+    if (from > mostCounted) return;
+    let lines = 0;
+    try {
+      for (let at = 0; at < from;) {
+        const { bytes, next } = await this.fetch(at, from - at);
+        if (next - at !== bytes.length || next <= at) return;
+        for (let i = bytes.indexOf(10); i >= 0; i = bytes.indexOf(10, i + 1)) lines++;
+        at = next;
+      }
+    } catch { return; } // there are no numbers, then
+    if (generation !== this.generation || this.cancel.signal.aborted) return;
+    this.before = lines + this.moved - moved;
+    this.number();
+  }
+
   clear() {
+    this.generation = (this.generation ?? 0) + 1;
+    this.before = undefined; // lines that precede the first one shown, if that is known
+    this.moved = 0;          // by how many the first line shown has moved on
+    this.numbered = 0;       // lines shown that have their numbers
     for (const p of this.parts) p.el.remove();
     this.parts = [];
     this.terminal = new Terminal();
@@ -110,8 +134,10 @@ export class Pane {
     this.to = next;
     if (this.rest.length) this.element.append(this.unended = this.lineOf(new TextDecoder().decode(this.rest), this.restAt, new Terminal(), this.restErr));
     while (this.to - this.from > most && this.parts.length > 1) {
-      this.parts.shift().el.remove();
+      const gone = this.parts.shift();
+      gone.el.remove();
       this.from = this.parts[0].from;
+      this.shift(gone.lines.length);
     }
     this.number();
     this.say('');
@@ -139,14 +165,20 @@ export class Pane {
       h('a', { class: 'no', href: this.link(offset), click: event => { event.preventDefault(); this.mark(offset); this.link(offset, true); } }), shown);
   }
 
-  // number gives lines their numbers, which are known if the output is shown from its beginning.
+  // shift notes that the first line shown is another one, so many lines further on.
+  shift(lines) {
+    this.moved += lines;
+    if (this.before !== undefined) this.before += lines;
+    this.numbered = Math.max(0, this.numbered - Math.max(0, lines));
+  }
+
+  // number gives lines their numbers, if it is known how many precede them.
   number() {
-    const lines = this.lines(), known = this.from === 0;
-    if (this.numbered === lines.length && this.known === known) return;
-    const first = known && this.known ? this.numbered : 0;
-    for (let i = first; i < lines.length; i++) lines[i].firstChild.textContent = known ? i + 1 : '·';
+    const lines = this.lines(), { before } = this;
+    if (this.numberedFrom !== before - this.moved) this.numbered = 0;
+    for (let i = this.numbered; i < lines.length; i++) lines[i].firstChild.textContent = before === undefined ? '·' : before + i + 1;
     this.numbered = lines.length - (this.unended ? 1 : 0);
-    this.known = known;
+    this.numberedFrom = before - this.moved;
   }
 
   lines() { return [...this.parts.flatMap(p => p.lines), ...this.unended ? [this.unended] : []]; }
@@ -160,13 +192,15 @@ export class Pane {
       if (pieces.at(-1).next <= at) throw new Error('The output has become shorter.');
     }
     const skipped = first > 0 ? pieces[0].bytes.indexOf(10) + 1 : 0;
-    const { scrollHeight, scrollTop } = this.element;
+    const { scrollHeight, scrollTop } = this.element, shown = this.lines().length;
     for (const { bytes, place, stderr } of pieces.reverse()) {
       const cut = pieces.at(-1).bytes === bytes ? skipped : 0;
       this.add(bytes.subarray(cut), i => place(i + cut), i => stderr(i + cut), true);
     }
     this.from = pieces.at(-1).place(skipped);
-    this.known = undefined;
+    this.shift(shown - this.lines().length);
+    this.numbered = 0;
+    if (this.from === 0) this.before = 0;
     while (this.to - this.from > most && this.parts.length > 1) this.forgetLast();
     this.number();
     this.element.scrollTop = scrollTop + this.element.scrollHeight - scrollHeight;

@@ -661,9 +661,16 @@ test('a log is coloured, searched, linked to and read by parts', async () => {
     await log.getByText('the end').waitFor();
     assert.ok(await log.locator('.line').count() < 3000, 'only the last part is there');
     assert.equal(await page.getByLabel('follow').isChecked(), true);
-    const first = await log.locator('.line').first().textContent();
+    const numbered = async (text, no) => {
+      const line = log.locator('.line', { hasText: text });
+      await until(async () => await line.locator('.no').textContent() === String(no), `“${text}” has the number ${no}`);
+    };
+    await numbered('the end', 15001);
+    const first = await log.locator('.line .text').first().textContent();
     await log.evaluate(el => { el.scrollTop = 0; });
-    await until(async () => await log.locator('.line').first().textContent() !== first, 'the part before is read');
+    await until(async () => await log.locator('.line .text').first().textContent() !== first, 'the part before is read');
+    const before = await log.locator('.line .text').first().textContent();
+    await numbered(before.trim(), /line number (\d+)/.exec(before)[1]);
     assert.equal(await page.getByLabel('follow').isChecked(), false);
     await page.getByRole('button', { name: 'Start' }).click();
     await log.getByText('line number 1 of').waitFor();
