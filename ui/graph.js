@@ -79,7 +79,11 @@ class GraphPage {
   rebuild(fit) {
     const shape = this.shape();
     if (shape !== this.shaped) {
-      if (this.focus && !store.jobs.has(this.focus)) { this.focus = ''; this.only.checked = false; }
+      if (this.focus && !store.jobs.has(this.focus)) {
+        this.awaited = this.focus; // it may be too new to be here
+        this.focus = '';
+        this.only.checked = false;
+      }
       this.list = this.families();
       const related = this.list.reduce((sum, list) => sum + list.length, 0);
       if (this.dag === undefined) this.dag = related > manyJobs && this.list.length > 1 && !this.lone.checked ? this.list[0][0] : '';
@@ -154,6 +158,7 @@ class GraphPage {
   }
 
   choose(dag) {
+    this.awaited = '';
     this.dag = dag;
     this.focus = this.at = '';
     this.only.checked = false;
@@ -283,7 +288,13 @@ class GraphPage {
 
   update(names) {
     if (names !== null && names.size === 0) return;
-    this.rebuild(false);
+    const come = store.jobs.has(this.awaited) && !this.at;
+    if (come) {
+      this.focus = this.at = this.awaited;
+      this.only.checked = true;
+      this.awaited = '';
+    }
+    this.rebuild(come);
   }
 
   leave() {

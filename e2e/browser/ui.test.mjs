@@ -362,6 +362,10 @@ test('the page of a job that is not there yet, or no more, is drawn when the job
   await page.getByText('“comes.late” has been deleted').waitFor();
   await come();
   await page.getByRole('button', { name: 'Run now' }).waitFor();
+  await page.goto(chronos.url + '#graph/comes.later');
+  await page.getByRole('heading', { level: 1, name: 'Graph' }).waitFor();
+  await chronos.put({ name: 'comes.later', command: 'true', parents: ['comes.late'] });
+  await page.getByLabel('Selected job').getByRole('link', { name: 'comes.later' }).waitFor();
 }));
 
 test('it works below another path, with credentials', async () => {
