@@ -157,6 +157,7 @@ write_configuration() {
 		clusterDNS: ["10.96.0.10"]
 		maxPods: 250
 		podLogsDir: $PWD/logs
+		imageGCHighThresholdPercent: 100 # the images of the test come from nowhere else
 		evictionHard: {memory.available: 100Mi, nodefs.available: "1%", imagefs.available: "1%"}
 	Q
 }

@@ -48,7 +48,7 @@ func TestTortureKubernetes(t *testing.T) {
 	t.Run("api server killed", func(t *testing.T) { j.testOutage(t, "api", "KILL", 30*time.Second) })
 	t.Run("etcd restarted", func(t *testing.T) { j.testOutage(t, "etcd", "TERM", time.Second) })
 	j.wantNoneTwice(t)
-	j.terminate(t)
+	j.leave(t)
 	if found := j.complaints(t); len(found) > 0 {
 		t.Errorf("the log has errors: %s", strings.Join(found, "\n"))
 	}
@@ -389,11 +389,17 @@ func testManyJobs(t *testing.T, node *kubeNode) {
 	for i := range manyPods {
 		j.wantEnd(t, fmt.Sprint("burst", i), "finished", "")
 	}
+	j.leave(t)
+}
+
+// leave ends the instance once it holds no pod any more, and deletes the pods.
+func (j *kubeJobs) leave(t *testing.T) {
+	t.Helper()
 	until(t, "no pod is held", func() bool {
-		return strings.TrimSpace(node.kubectl(t, "get", "pods", "-o", "jsonpath={.items[*].metadata.finalizers}")) == ""
+		return strings.TrimSpace(j.node.kubectl(t, "get", "pods", "-o", "jsonpath={.items[*].metadata.finalizers}")) == ""
 	})
 	j.terminate(t)
-	node.kubectl(t, "delete", "pods", "--all", "--wait=true", "--timeout=5m")
+	j.node.kubectl(t, "delete", "pods", "--all", "--wait=true", "--timeout=5m")
 }
 
 // testManyBarePods has a bare loop make as many pods, for comparison.
