@@ -254,9 +254,12 @@ func (j *kubeJobs) testOutput(t *testing.T) {
 			t.Errorf("stdout%s is %q, want %q", query, got, want)
 		}
 	}
-	j.launch(t, "writes", "echo begun; echo err >&2; while [ ! -e /witness/go ]; do sleep 0.1; done; echo done", "")
+	// Between the two, because they come over pipes of their own.
+	j.launch(t, "writes", "echo begun; sleep 1; echo err >&2; while [ ! -e /witness/go ]; do sleep 0.1; done; echo done", "")
 	id := j.begun(t, "writes")
-	part(id, "", "begun\nerr\n")
+	j.until(t, "both are read while it runs", func() bool {
+		return j.mustCall(t, "GET", "/scheduler/run/"+id+"/stdout", "", 200) == "begun\nerr\n"
+	})
 	if err := os.WriteFile(filepath.Join(j.witness, "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
