@@ -1023,6 +1023,7 @@ test('the run of a DAG is shown as a graph, in time and as a table, and is run a
     await page.getByRole('heading', { level: 1, name: 'dr.check', exact: true }).waitFor();
     await page.goBack();
     const graph = page.locator('canvas.graph');
+    await graph.waitFor(); // what is hidden does not take the focus
     await graph.focus();
     await page.keyboard.press('ArrowRight');
     await page.getByRole('complementary', { name: 'Selected job' }).getByRole('link', { name: 'dr.check' }).waitFor();
