@@ -249,13 +249,13 @@ func TestFailedRowsAreWrittenAgainButCountersNot(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				failures := 2 // the first attempt of each
+				failed := map[bool]bool{} // the first attempt of each fails, in whatever order they come
 				f := &fakeCQL{}
 				f.answer = func(s cqlStatement) error {
-					if s.values == nil || failures == 0 {
+					if s.values == nil || failed[s.counter] {
 						return nil
 					}
-					failures--
+					failed[s.counter] = true
 					return tt.answer
 				}
 				c, stop := startCassandra(t, f)
