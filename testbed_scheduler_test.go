@@ -255,7 +255,7 @@ func schedulerOn(t testing.TB, st *memStore) *scheduler {
 	return schedulerWith(t, st, func(*schedulerConfig) {})
 }
 
-// schedulerWith is schedulerOn with another configuration.
+// schedulerWith is schedulerOn with another configuration. What it stores by itself is stored when this returns.
 func schedulerWith(t testing.TB, st *memStore, configure func(*schedulerConfig)) *scheduler {
 	t.Helper()
 	st.records[adoptKey] = []byte("0")
@@ -271,6 +271,7 @@ func schedulerWith(t testing.TB, st *memStore, configure func(*schedulerConfig))
 	var term sync.WaitGroup
 	term.Go(func() { sch.run(ctx) })
 	t.Cleanup(func() { cancel(); term.Wait() })
+	until(t, "the framework is registered, which is stored", func() bool { return st.value(frameworkIDKey) != "" })
 	return sch
 }
 

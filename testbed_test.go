@@ -59,7 +59,7 @@ func next[T any](t *testing.T, c <-chan T, what string) T {
 }
 
 // until polls: for states of other processes, and for our own that have no signal.
-func until(t *testing.T, what string, reached func() bool) {
+func until(t testing.TB, what string, reached func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !reached(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
