@@ -17,8 +17,8 @@ import (
 //go:embed ui
 var uiFiles embed.FS
 
-// uiPolicy lets the interface load what this instance serves, and nothing else. The page itself
-// contains no style, and the one script that adds a missing slash to its address, without which nothing would be found.
+// uiPolicy lets the interface load what this instance serves, and nothing else. The page itself contains no style, and one
+// script: for what has to be right, or is to be done, when nothing else can be loaded.
 const uiPolicy = "default-src 'none'; script-src 'self' '%s'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'self'; require-trusted-types-for 'script'; trusted-types 'none'"
 

@@ -26,7 +26,7 @@ async function fail(res) {
   throw new APIError(res.status, text || `${res.status} ${res.statusText}`);
 }
 
-export async function get(path, options) {
+async function once(path, options) {
   let res;
   try {
     res = await fetch(path instanceof URL ? path : at(path), { cache: 'no-store', ...options });
@@ -38,6 +38,21 @@ export async function get(path, options) {
   return res;
 }
 
+// twice reads once more when the connection is lost meanwhile: a browser gives up whatever it is loading when its machine changes networks.
+async function twice(read, { method = 'GET', signal } = {}) {
+  try {
+    return await read();
+  } catch (err) {
+    const lost = err instanceof TypeError || err instanceof APIError && err.status === 0;
+    if (!lost || method !== 'GET') throw err;
+  }
+  await new Promise(done => { setTimeout(done, 500); });
+  signal?.throwIfAborted();
+  return read();
+}
+
+export const get = (path, options) => twice(() => once(path, options), options);
+
 // anyway reads a document whatever the status: of health, 503 says that something is wrong.
 async function anyway(url, options) {
   const res = await fetch(url, { cache: 'no-store', ...options });
@@ -45,7 +60,7 @@ async function anyway(url, options) {
   return res.json();
 }
 
-export const json = (path, options) => get(path, options).then(async res => parse(await res.text()));
+export const json = (path, options) => twice(async () => parse(await (await once(path, options)).text()), options);
 
 // A change that was cancelled is not sent again.
 export class Cancelled extends Error {}

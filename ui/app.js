@@ -195,6 +195,7 @@ document.getElementById('theme').addEventListener('click', () => {
   dispatchEvent(new Event('themechange'));
 });
 
+try { sessionStorage.removeItem('chronos.attempt'); } catch { /* storage may be forbidden */ }
 showWaiting(document.getElementById('waiting'));
 show();
 start();

@@ -92,6 +92,11 @@ export async function open(browser, url, options = {}) {
   page.on('pageerror', e => page.wrong.push('error: ' + e.stack));
   page.on('console', m => { if (m.type() === 'error' && !/Failed to load resource|net::ERR/.test(m.text())) page.wrong.push('console: ' + m.text()); });
   page.on('dialog', d => { page.dialogs = [...page.dialogs ?? [], d.message()]; d.accept(); });
+  // A network that comes or goes on this machine, as a container's, makes the browser give up what it is loading.
+  for (const way of ['goto', 'reload']) {
+    const once = page[way].bind(page);
+    page[way] = (...args) => once(...args).catch(err => { if (!/ERR_NETWORK_CHANGED/.test(err)) throw err; return once(...args); });
+  }
   await page.goto(url);
   return page;
 }

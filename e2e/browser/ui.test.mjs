@@ -340,6 +340,19 @@ test('the list is drawn while the rest of the jobs is still to come', async () =
 
 test('links of older versions lead to the job', () => on('#jobs/bulk.a', page => page.getByRole('heading', { level: 1, name: 'bulk.a', exact: true }).waitFor()));
 
+test('a page of which a part could not be loaded is loaded again', () => on('#overview', async page => {
+  for (const [part, fails] of [['assets/dagrun.js', 2], ['assets/app.css', 1], ['assets/app.js', 1], ['v1/scheduler/overview?*', 1]]) {
+    let asked = 0;
+    await page.route('**/' + part, route => (asked++ < fails ? route.abort('failed') : route.continue()));
+    await page.reload();
+    await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor();
+    if (part === 'assets/app.css') await page.waitForFunction(() => getComputedStyle(document.body).margin === '0px');
+    assert.ok(asked > fails, `${part} was asked for ${asked} times`);
+    assert.equal(await page.evaluate(() => sessionStorage.getItem('chronos.attempt')), null, 'attempts are counted from the start again');
+    await page.unrouteAll();
+  }
+}));
+
 test('what a page notes late in its address does not undo a step to another page', () => on('#graph', async page => {
   await page.getByRole('heading', { level: 1, name: 'Graph' }).waitFor();
   await page.evaluate(async () => {
