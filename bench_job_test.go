@@ -25,3 +25,16 @@ func BenchmarkDecodeJob(b *testing.B) {
 		}
 	}
 }
+
+// An edited command, found in two documents.
+func BenchmarkDifferences(b *testing.B) {
+	j := &Job{Name: "a", Command: "/usr/local/bin/backup --target 7 --quiet", Owner: "ops@example.com", Description: "copies what has changed since yesterday", Schedule: "R/2030-01-01T00:00:00Z/PT1H"}
+	next := j.clone()
+	next.Command += " --again"
+	b.ReportAllocs()
+	for b.Loop() {
+		if n := len(j.differences(next)); n != 1 {
+			b.Fatal(n)
+		}
+	}
+}

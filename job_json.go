@@ -5,6 +5,9 @@ import (
 	"strconv"
 )
 
+// usualDocument is the space, in bytes, that is enough for most job documents.
+const usualDocument = 1024
+
 // appendJSON appends the job's document, compact and on one line. The order of
 // the keys is that of the JVM versions:
 //

@@ -27,7 +27,7 @@ type keyChange struct {
 
 // differences returns the keys, except for counters, in which another document of the job differs.
 func (j *Job) differences(next *Job) (all []keyChange) {
-	before, after := value(j.appendJSON(nil, dialectWhole)).object(), value(next.appendJSON(nil, dialectWhole)).object()
+	before, after := unlike(j.appendJSON(make([]byte, 0, usualDocument), dialectWhole), next.appendJSON(make([]byte, 0, usualDocument), dialectWhole))
 	for _, m := range before {
 		if now := lookUp(after, m.key); now != m.value && !slices.Contains(jobCounters, m.key) {
 			all = append(all, keyChange{m.key, json.RawMessage(m.value), json.RawMessage(now)})
@@ -38,14 +38,51 @@ func (j *Job) differences(next *Job) (all []keyChange) {
 			all = append(all, keyChange{m.key, nil, json.RawMessage(m.value)})
 		}
 	}
-	for key, changed := range map[string]bool{"cpus": j.Named.CPUs != next.Named.CPUs, "mem": j.Named.Mem != next.Named.Mem} {
+	named := func(key string, changed bool) {
 		// The size is the same, and yet it makes a difference whether the document names it.
 		if changed && !slices.ContainsFunc(all, func(c keyChange) bool { return c.Key == key }) {
 			all = append(all, keyChange{Key: key})
 		}
 	}
+	named("cpus", j.Named.CPUs != next.Named.CPUs)
+	named("mem", j.Named.Mem != next.Named.Mem)
 	sortStable(all, func(a, b keyChange) int { return bytes.Compare([]byte(a.Key), []byte(b.Key)) })
 	return all
+}
+
+// unlike returns the members of two objects as appendJSON writes them, without most of those that both begin and end with: of an edited
+// document a single member may be left.
+func unlike(a, b []byte) (object, object) {
+	if bytes.Equal(a, b) {
+		return nil, nil
+	}
+	same := 0
+	for same < min(len(a), len(b)) && a[same] == b[same] {
+		same++
+	}
+	v, from := value(a), 1
+	for end := 0; ; from = end + 1 {
+		if end = v.memberEnd(from); end >= same {
+			break
+		}
+	}
+	alike := 0
+	for alike < min(len(a), len(b))-from && a[len(a)-1-alike] == b[len(b)-1-alike] {
+		alike++
+	}
+	to := from
+	for to = v.memberEnd(to); len(a)-to > alike; {
+		to = v.memberEnd(to + 1)
+	}
+	return (v[:1] + v[from:to] + "}").object(), ("{" + value(b[from:len(b)-(len(a)-to)]) + "}").object()
+}
+
+// memberEnd returns where the member that starts at i ends, in an object without blanks.
+func (v value) memberEnd(i int) int {
+	if v[i] == '}' {
+		return i // there is none
+	}
+	return v.end(v.end(i) + 1)
 }
 
 // lookUp returns the value of a key as it stands, "" if it is absent.

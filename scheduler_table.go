@@ -255,9 +255,6 @@ func (e *entry) scheduled() bool {
 	return !e.gone && !e.job.Dependent && !e.job.Disabled && e.problem == ""
 }
 
-// usualDocument is the space, in bytes, that is enough for most job documents.
-const usualDocument = 1024
-
 // jsonOf is what a record holds of something, nil, which deletes it, of nothing.
 func jsonOf[T any](of *T) []byte {
 	if of == nil {
