@@ -45,7 +45,12 @@ func (r *recordingStore) load(ctx context.Context) (map[string][]byte, error) {
 
 // commit implements store.
 func (r *recordingStore) commit(ctx context.Context, records []record) error {
-	err := r.zkStore.commit(ctx, records)
+	return <-r.begin(ctx, records)
+}
+
+// begin implements stagedStore.
+func (r *recordingStore) begin(ctx context.Context, records []record) <-chan error {
+	outcome := r.zkStore.begin(ctx, records)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var batch []record
@@ -62,7 +67,7 @@ func (r *recordingStore) commit(ctx context.Context, records []record) error {
 	if len(batch) > 0 {
 		r.batches = append(r.batches, batch)
 	}
-	return err
+	return outcome
 }
 
 // mark forgets what was committed so far.

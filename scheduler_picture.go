@@ -54,17 +54,20 @@ func (w *writer) picture(ctx context.Context, sh *share) (*picture, error) {
 // keysSize is what a list of keys takes, which share their text with the store.
 func keysSize(keys []string) int64 { return 16 * int64(len(keys)) }
 
-// visit runs f in the goroutine that calls the store, between two commits.
+// visit runs f in the goroutine that calls the store, while no commit is in flight.
 func (w *writer) visit(ctx context.Context, f func(context.Context)) error {
 	done := make(chan error, 1)
-	visit := func(ctx context.Context) (err error) {
+	v := func(ctx context.Context, over bool) (err error) {
 		defer func() { done <- err }()
 		defer recoverAs(w.log, "visit to the store", &err)
+		if over {
+			return errNoLeader
+		}
 		f(ctx)
 		return nil
 	}
 	select {
-	case w.visits <- visit:
+	case w.visits <- v:
 		return <-done
 	case <-w.stopped:
 		return errNoLeader

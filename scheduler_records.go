@@ -104,6 +104,14 @@ type store interface {
 	read(ctx context.Context, keys []string) ([]reading, error)
 }
 
+// A stagedStore takes the next commit while one is under way, so that its servers are not idle in between.
+type stagedStore interface {
+	store
+	// begin is a commit that returns as soon as the records are on their way; its outcome follows. They are applied after those of the
+	// commit before, and not unless that one is. read may or may not return what is on its way, and no other call may be made.
+	begin(ctx context.Context, records []record) <-chan error
+}
+
 // A reading is what a store holds under one key.
 type reading struct {
 	record       // with a nil value if there is nothing

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -37,12 +38,27 @@ const (
 	maxBatchChanges = 4096
 )
 
-// A writer stores changes in their order, one commit in flight, and runs the
+// maxFlights is how many commits may be in flight in a store that takes the next one early.
+const maxFlights = 2
+
+// A flight is a batch of changes that is being stored.
+type flight struct {
+	batch   []*change
+	records int
+	began   time.Time
+	outcome <-chan error
+}
+
+// A visit is run by the goroutine that calls the store. over says that the term is ending, so that it can only tell who waits. An
+// error ends the term.
+type visit func(ctx context.Context, over bool) error
+
+// A writer stores changes in their order, one commit in flight or two, and runs the
 // effects of each change, in the same order, once everything before it and the change
-// itself are stored. What arrives during a commit forms the next one.
+// itself are stored. What arrives meanwhile forms the next commit.
 //
-// Its goroutine is the only one that calls the store. Code that needs the stored records visits it between
-// two commits. The effects run in another one, the herald's, concurrently with the commits that follow.
+// Its goroutine is the only one that calls the store. Code that needs the stored records visits it when no commit
+// is in flight. The effects run in another one, the herald's, concurrently with the commits that follow.
 type writer struct {
 	store     store
 	batchSize int // bytes that go into one commit if there is a choice
@@ -55,15 +71,16 @@ type writer struct {
 	size    int
 	wake    chan struct{}
 
-	visits   chan func(context.Context) error // an error ends the term
-	stopped  chan struct{}                    // closed when nobody calls the store any more
-	pictures []*picture                       // under way; they belong to the goroutine that calls the store
+	flights  []flight // oldest first; they belong to the goroutine that calls the store
+	visits   chan visit
+	stopped  chan struct{} // closed when nobody calls the store any more
+	pictures []*picture    // under way; they belong to the goroutine that calls the store
 }
 
 func newWriter(st store, batchSize int, publish func([]viewChange, viewTotals), log *slog.Logger) *writer {
 	return &writer{
 		store: st, batchSize: batchSize, publish: publish, log: log, wake: make(chan struct{}, 1),
-		visits: make(chan func(context.Context) error), stopped: make(chan struct{}),
+		visits: make(chan visit), stopped: make(chan struct{}),
 	}
 }
 
@@ -124,37 +141,97 @@ func (w *writer) run(ctx context.Context) error {
 }
 
 // storeAll hands on every stored batch, in order. It returns why it ended, and
-// the batch whose commit failed, if that is why.
+// the changes of commits that have failed, if that is why.
 func (w *writer) storeAll(ctx context.Context, stored chan<- []*change) ([]*change, error) {
 	for {
 		select {
-		case visit := <-w.visits: // one between two commits, so that neither has to wait for many of the other
-			if err := visit(ctx); err != nil {
-				return nil, err
+		case v := <-w.visits: // one between two commits, so that neither has to wait for many of the other
+			if failed, err := w.receive(ctx, v, stored); err != nil {
+				return failed, err
 			}
 		default:
 		}
-		batch := w.take()
-		if len(batch) == 0 {
-			select {
-			case <-w.wake:
-			case visit := <-w.visits:
-				if err := visit(ctx); err != nil {
-					return nil, err
-				}
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
+		if w.mayBegin() {
+			if batch := w.take(); len(batch) > 0 {
+				w.begin(ctx, batch)
+				continue
 			}
-			continue
 		}
-		if err := w.commit(ctx, batch); err != nil {
-			return batch, err
-		}
-		stored <- batch
-		if last := batch[len(batch)-1]; last.ends != nil {
-			return nil, last.ends
+		if failed, err := w.await(ctx, stored); err != nil {
+			return failed, err
 		}
 	}
+}
+
+// await waits for the outcome of the oldest commit, or for something to do.
+func (w *writer) await(ctx context.Context, stored chan<- []*change) ([]*change, error) {
+	if len(w.flights) == 0 {
+		select {
+		case <-w.wake:
+			return nil, nil
+		case v := <-w.visits:
+			return w.receive(ctx, v, stored)
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	wake := w.wake
+	if !w.mayBegin() {
+		wake = nil
+	}
+	select {
+	case <-wake:
+		return nil, nil
+	case v := <-w.visits:
+		return w.receive(ctx, v, stored)
+	case err := <-w.flights[0].outcome:
+		return w.land(err, stored)
+	}
+}
+
+// receive lets a visitor in when no commit is in flight.
+func (w *writer) receive(ctx context.Context, v visit, stored chan<- []*change) (failed []*change, err error) {
+	for len(w.flights) > 0 && err == nil {
+		failed, err = w.land(<-w.flights[0].outcome, stored)
+	}
+	if err != nil {
+		_ = v(ctx, true)
+		return failed, err
+	}
+	return nil, v(ctx, false)
+}
+
+// mayBegin reports whether the store takes another commit now.
+func (w *writer) mayBegin() bool {
+	if len(w.flights) == 0 {
+		return true
+	}
+	_, staged := w.store.(stagedStore)
+	last := w.flights[len(w.flights)-1].batch
+	return staged && len(w.flights) < maxFlights && last[len(last)-1].ends == nil
+}
+
+// land takes in the outcome of the oldest commit. If that has failed, so have those after it, whose outcomes it waits for.
+func (w *writer) land(err error, stored chan<- []*change) ([]*change, error) {
+	f := w.flights[0]
+	w.flights = w.flights[1:]
+	if f.records > 0 && w.onBatch != nil {
+		err = errors.Join(err, guarded(w.log, "count of commits", func() error {
+			w.onBatch(len(f.batch), f.records, time.Since(f.began), err)
+			return nil
+		}))
+	}
+	if err == nil {
+		stored <- f.batch
+		return nil, f.batch[len(f.batch)-1].ends
+	}
+	failed := slices.Clip(f.batch)
+	for _, f := range w.flights {
+		<-f.outcome
+		failed = append(failed, f.batch...)
+	}
+	w.flights = nil
+	return failed, err
 }
 
 // take removes the changes of the next commit from the queue.
@@ -180,20 +257,27 @@ func (w *writer) take() []*change {
 	return batch
 }
 
-// commit stores a batch. A panic in it is an error like any other.
-func (w *writer) commit(ctx context.Context, batch []*change) (err error) {
-	defer recoverAs(w.log, "commit", &err)
+// begin gives a batch to the store. A panic in it is an error like any other.
+func (w *writer) begin(ctx context.Context, batch []*change) {
 	records := mergeRecords(batch)
-	if len(records) == 0 {
-		return nil
+	f := flight{batch: batch, records: len(records), began: time.Now()}
+	err := guarded(w.log, "commit", func() error {
+		if len(records) == 0 {
+			return nil
+		}
+		w.keepForPictures(ctx, records)
+		if st, ok := w.store.(stagedStore); ok {
+			f.outcome = st.begin(ctx, records)
+			return nil
+		}
+		return w.store.commit(ctx, records)
+	})
+	if f.outcome == nil {
+		known := make(chan error, 1)
+		known <- err
+		f.outcome = known
 	}
-	w.keepForPictures(ctx, records)
-	start := time.Now()
-	err = w.store.commit(ctx, records)
-	if w.onBatch != nil {
-		w.onBatch(len(batch), len(records), time.Since(start), err)
-	}
-	return err
+	w.flights = append(w.flights, f)
 }
 
 // announce publishes what a stored batch has changed, and then runs its effects. One that panics
@@ -222,7 +306,7 @@ func (w *writer) perform(effect func(error), stored error) (err error) {
 }
 
 // abandon tells everybody who waits for a change that it was not stored, or,
-// for the batch in flight, that the outcome is unknown.
+// for what was in flight, that the outcome is unknown.
 func (w *writer) abandon(batch []*change, err error) {
 	w.mu.Lock()
 	batch = append(batch[:len(batch):len(batch)], w.waiting...)

@@ -45,8 +45,9 @@ type zkStore struct {
 	latch   string
 
 	term        int64
-	termVersion int32  // of the node <root>/go/term
-	counter     string // which such node it is
+	termVersion int32        // of the node <root>/go/term, once all that was sent is stored
+	marked      atomic.Int32 // that version as of the last commit that is known to be stored
+	counter     string       // which such node it is
 	kept        rawMembers
 	copied      bool // the node has been copied from another tree
 	foreign     others
@@ -54,6 +55,9 @@ type zkStore struct {
 	versions map[string]int32 // version of every node, by key
 	closed   []string         // keys of the nodes that we are not allowed to read
 	kinds    map[string]bool  // the folders below <root>/go
+
+	latest  *zkCommit // the last one that was sent
+	sending sync.WaitGroup
 }
 
 // A termRecord is what every commit leaves in <root>/go/term: in ZooKeeper's order
@@ -128,14 +132,15 @@ func (s *zkStore) beginTerm(above int64) error {
 	if err != nil {
 		return err
 	}
-	return s.multi(reign)
+	s.marked.Store(s.termVersion)
+	return s.send(s.prepare(reign))
 }
 
 func (s *zkStore) id() termID { return termID{s.counter, s.term} }
 
 // mark returns the mark of the state after the last commit.
 func (s *zkStore) mark() termMark {
-	return termMark{node: s.counter, version: s.termVersion, term: s.term, latch: path.Base(s.latch)}
+	return termMark{node: s.counter, version: s.marked.Load(), term: s.term, latch: path.Base(s.latch)}
 }
 
 func (s *zkStore) path(key string) string { return s.root + "/" + key }
@@ -341,4 +346,3 @@ func (s *zkStore) children(dir string) ([]string, error) {
 	}
 	return names, nil
 }
-

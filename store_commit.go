@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path"
 	"slices"
 	"time"
@@ -11,18 +12,100 @@ import (
 	"github.com/go-zookeeper/zk"
 )
 
+// A zkCommit is one transaction behind the fence.
+type zkCommit struct {
+	ops      []zkOp
+	requests []any
+	before   *zkCommit // the one that it follows, nil if it is the first
+	done     chan struct{}
+	err      error // once done; until then, and after a panic, not nil
+}
+
+// fenceSize is how many operations of a transaction come before those of the records.
+const fenceSize = 2
+
+// errOrder is why a commit fails if the one before it has failed.
+var errOrder = errors.New("the commit before it was not stored")
+
 // commit implements store, after load. A *recordError other than errRecordTooLarge means
 // that somebody else has changed the node since it was loaded. errFenced means
 // that nothing was stored, and that the term has ended.
 func (s *zkStore) commit(ctx context.Context, records []record) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+	return <-s.begin(ctx, records)
+}
+
+// begin implements stagedStore, after load.
+func (s *zkStore) begin(ctx context.Context, records []record) <-chan error {
+	outcome := make(chan error, 1)
 	ops, err := s.ops(lastOfEach(records))
-	if err != nil || len(ops) == 0 {
-		return err
+	if err == nil {
+		err = ctx.Err()
 	}
-	return s.multi(ops)
+	if err != nil || len(ops) == 0 {
+		outcome <- err
+		return outcome
+	}
+	c := s.prepare(ops)
+	begin(&s.sending, slog.Default(), "commit", func(err error) { outcome <- err }, func() { outcome <- s.send(c) })
+	return outcome
+}
+
+// prepare makes the transaction that follows the last one, and expects from here on that both succeed. That order is ZooKeeper's
+// to keep: each transaction names the version of <root>/go/term that the one before it leaves, so that it
+// changes nothing if that one has failed or has not arrived yet.
+func (s *zkStore) prepare(ops []zkOp) *zkCommit {
+	c := &zkCommit{ops: ops, before: s.latest, done: make(chan struct{}), err: errOrder}
+	stamp := encodeKept(termRecord{s.term, path.Base(s.latch)}, s.kept)
+	c.requests = append(make([]any, 0, fenceSize+len(ops)),
+		&zk.CheckVersionRequest{Path: s.latch, Version: 0}, // latch nodes are never changed
+		&zk.SetDataRequest{Path: s.path("go/term"), Data: stamp, Version: s.termVersion},
+	)
+	s.termVersion++
+	for _, op := range ops {
+		c.requests = append(c.requests, op.request)
+		s.expect(op)
+	}
+	s.latest = c
+	return c
+}
+
+// send sends a transaction and returns what has become of it, once that is known of its predecessor.
+func (s *zkStore) send(c *zkCommit) error {
+	defer close(c.done)
+	err := s.inTurn(c)
+	c.ops, c.requests, c.before, c.err = nil, nil, nil, err
+	return err
+}
+
+// inTurn sends a transaction, and once more if it has overtaken its predecessor.
+func (s *zkStore) inTurn(c *zkCommit) error {
+	results, err := s.multi(c)
+	if c.before != nil {
+		<-c.before.done
+		if c.before.err != nil {
+			return fmt.Errorf("%w: %w", errOrder, c.before.err)
+		}
+		if err != nil && outOfTurn(results) {
+			results, err = s.multi(c)
+		}
+	}
+	if err != nil {
+		return s.refusal(err, c.ops, results)
+	}
+	s.marked.Store(results[fenceSize-1].Stat.Version)
+	return nil
+}
+
+// outOfTurn reports whether a transaction failed because the term's node had another version.
+func outOfTurn(results []zk.MultiResponse) bool {
+	return len(results) >= fenceSize && results[0].Error == nil && errors.Is(results[fenceSize-1].Error, zk.ErrBadVersion)
+}
+
+func (s *zkStore) multi(c *zkCommit) ([]zk.MultiResponse, error) {
+	start := time.Now()
+	results, err := s.session.Multi(c.requests...)
+	s.session.took(start)
+	return results, err
 }
 
 // A zkOp is one operation of a transaction, for the record of key, or for a folder if that is "".
@@ -90,32 +173,8 @@ func (s *zkStore) data(r record) []byte {
 	return encodeVariable(r.key, newUUID(), r.value)
 }
 
-// multi sends operations as one transaction behind the fence.
-func (s *zkStore) multi(ops []zkOp) error {
-	stamp := encodeKept(termRecord{s.term, path.Base(s.latch)}, s.kept)
-	requests := []any{
-		&zk.CheckVersionRequest{Path: s.latch, Version: 0}, // latch nodes are never changed
-		&zk.SetDataRequest{Path: s.path("go/term"), Data: stamp, Version: s.termVersion},
-	}
-	fence := len(requests)
-	for _, op := range ops {
-		requests = append(requests, op.request)
-	}
-	start := time.Now()
-	results, err := s.session.Multi(requests...)
-	s.session.took(start)
-	if err != nil {
-		return s.refusal(err, fence, ops, results)
-	}
-	s.termVersion = results[fence-1].Stat.Version
-	for i, op := range ops {
-		s.applied(op, results[fence+i])
-	}
-	return nil
-}
-
-// applied records the new version of a node.
-func (s *zkStore) applied(op zkOp, result zk.MultiResponse) {
+// expect records the version that an operation leaves its node with.
+func (s *zkStore) expect(op zkOp) {
 	switch r := op.request.(type) {
 	case *zk.CreateRequest:
 		if op.key == "" {
@@ -124,7 +183,9 @@ func (s *zkStore) applied(op zkOp, result zk.MultiResponse) {
 		}
 		s.versions[op.key] = 0
 	case *zk.SetDataRequest:
-		s.versions[op.key] = result.Stat.Version
+		if r.Version != anyVersion {
+			s.versions[op.key] = r.Version + 1
+		}
 	case *zk.DeleteRequest:
 		delete(s.versions, op.key)
 	}
@@ -132,7 +193,7 @@ func (s *zkStore) applied(op zkOp, result zk.MultiResponse) {
 
 // refusal returns what a failed transaction means. The operation to blame is the
 // first with an error; the others were merely not done.
-func (s *zkStore) refusal(err error, fence int, ops []zkOp, results []zk.MultiResponse) error {
+func (s *zkStore) refusal(err error, ops []zkOp, results []zk.MultiResponse) error {
 	for _, unknown := range []error{zk.ErrConnectionClosed, zk.ErrClosing, zk.ErrSessionExpired, zk.ErrSessionMoved, zk.ErrNoServer} {
 		if errors.Is(err, unknown) {
 			return fmt.Errorf("store records: %w", err)
@@ -142,12 +203,12 @@ func (s *zkStore) refusal(err error, fence int, ops []zkOp, results []zk.MultiRe
 	switch {
 	case blamed < 0:
 		return fmt.Errorf("store records: %w", err)
-	case blamed < fence:
+	case blamed < fenceSize:
 		return fmt.Errorf("%w (%w)", errFenced, err)
-	case ops[blamed-fence].key == "":
+	case ops[blamed-fenceSize].key == "":
 		return fmt.Errorf("create folder for records: %w", err)
 	}
-	key := ops[blamed-fence].key
+	key := ops[blamed-fenceSize].key
 	return &recordError{key, fmt.Errorf("node %q %s: %w", s.node(key), foreignDeed(err), err)}
 }
 

@@ -50,7 +50,7 @@ func (b *bench) wantState(name, want string) {
 func (b *bench) start() *bench {
 	b.t.Helper()
 	log := newLogTap(b.t)
-	b.s = newScheduler(b.cfg, b.store, b.cluster.client(log), log)
+	b.s = newScheduler(b.cfg, &stagedMem{memStore: b.store}, b.cluster.client(log), log)
 	if err := b.s.load(context.Background()); err != nil {
 		b.t.Fatalf("load: %v", err)
 	}

@@ -115,6 +115,37 @@ func (m *memStore) commit(_ context.Context, records []record) error {
 	return nil
 }
 
+// A stagedMem is a memStore that takes the next commit while one is under way, as ZooKeeper does.
+type stagedMem struct {
+	*memStore
+	before chan error // has the outcome of the last commit that was begun, nil for none
+}
+
+// begin implements stagedStore.
+func (m *stagedMem) begin(_ context.Context, records []record) <-chan error {
+	before, outcome, own := m.before, make(chan error, 1), make(chan error, 1)
+	m.before = own
+	go func() {
+		err := guarded(slog.Default(), "commit", func() error {
+			if before != nil {
+				if err := <-before; err != nil {
+					return err
+				}
+			}
+			if m.memStore.before != nil {
+				if err := m.memStore.before(records); err != nil {
+					return err
+				}
+			}
+			m.apply(records)
+			return nil
+		})
+		own <- err
+		outcome <- err
+	}()
+	return outcome
+}
+
 // apply stores records as a commit does, whatever the leader is told about it.
 func (m *memStore) apply(records []record) {
 	m.mu.Lock()
