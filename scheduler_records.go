@@ -108,7 +108,7 @@ type store interface {
 type stagedStore interface {
 	store
 	// begin is a commit that returns as soon as the records are on their way; its outcome follows. They are applied after those of the
-	// commit before, and not unless that one is. read may or may not return what is on its way, and no other call may be made.
+	// commit before, and not unless that one is. No key may occur twice. read may or may not return what is on its way, and no other call may be made.
 	begin(ctx context.Context, records []record) <-chan error
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -130,3 +131,96 @@ func TestAPanicInOneEffectKeepsNoOtherFromRunning(t *testing.T) {
 type panickingStore struct{ store }
 
 func (panickingStore) load(context.Context) (map[string][]byte, error) { panic("a fault") }
+
+// A relay is a store whose commits end when a test says so.
+type relay struct {
+	*memStore
+	begun []relayed
+}
+
+type relayed struct {
+	keys    []string
+	outcome chan error
+}
+
+// begin implements stagedStore.
+func (r *relay) begin(_ context.Context, records []record) <-chan error {
+	outcome := make(chan error, 1)
+	var keys []string
+	for _, rec := range records {
+		keys = append(keys, rec.key)
+	}
+	r.begun = append(r.begun, relayed{keys, outcome})
+	return outcome
+}
+
+// Two commits are in flight at most, and what they do becomes known in their order, or not at all once one has failed.
+func TestCommitsInFlightEndInTheirOrder(t *testing.T) {
+	t.Parallel()
+	failed := errors.New("refused")
+	for _, tt := range []struct {
+		name          string
+		first, second error // outcomes, of which the second comes first
+		told          string
+		ends          bool // the second change ends the term
+	}{
+		{name: "both are stored", told: "1 2 3+4"},
+		{name: "the first fails", first: failed, second: errOrder, told: "1! 2! 3! 4!"},
+		{name: "the second fails", second: failed, told: "1 2! 3! 4!"},
+		{name: "the second is the last of the term", ends: true, told: "1 2 3! 4!"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				st := &relay{memStore: newMemStore()}
+				w := newWriter(st, 1000, func([]viewChange, viewTotals) {}, slog.New(slog.DiscardHandler))
+				var told []string
+				done := make(chan error, 1)
+				go func() { done <- w.run(t.Context()) }()
+				for _, name := range []string{"1", "2", "3", "4"} {
+					c := &change{records: []record{put("J_"+name, "x")}, size: 1}
+					c.effects = append(c.effects, func(err error) {
+						if err != nil {
+							name += "!"
+						}
+						told = append(told, name)
+					})
+					if name == "2" && tt.ends {
+						c.ends = failed
+					}
+					w.enqueue(c)
+					synctest.Wait()
+				}
+				if len(st.begun) != 2 {
+					t.Fatalf("%d commits in flight, want 2", len(st.begun))
+				}
+				visited := ""
+				go w.visit(t.Context(), func(context.Context) { visited = fmt.Sprint("after ", len(st.begun)) })
+				synctest.Wait()
+				st.begun[1].outcome <- tt.second
+				synctest.Wait()
+				if len(told) > 0 || visited != "" {
+					t.Errorf("before the first commit has ended: %q told, visited %q", told, visited)
+				}
+				st.begun[0].outcome <- tt.first
+				synctest.Wait()
+				if len(st.begun) > 2 {
+					told = append(told, strings.Join(st.begun[2].keys, "+"))
+					told = []string{strings.NewReplacer("J_", "").Replace(strings.Join(told, " "))}
+					st.begun[2].outcome <- nil
+				}
+				if got := strings.Join(told, " "); got != tt.told {
+					t.Errorf("told %q, want %q", got, tt.told)
+				}
+				over := tt.first != nil || tt.second != nil || tt.ends
+				if want := "after 2"; !over && visited != want || over && visited != "" {
+					t.Errorf("visited %q, want %q unless the term is over", visited, want)
+				}
+				if over {
+					if err := <-done; !errors.Is(err, failed) {
+						t.Errorf("the term ends with %v, want %v", err, failed)
+					}
+				}
+			})
+		})
+	}
+}

@@ -31,13 +31,13 @@ var errOrder = errors.New("the commit before it was not stored")
 // that somebody else has changed the node since it was loaded. errFenced means
 // that nothing was stored, and that the term has ended.
 func (s *zkStore) commit(ctx context.Context, records []record) error {
-	return <-s.begin(ctx, records)
+	return <-s.begin(ctx, lastOfEach(records))
 }
 
 // begin implements stagedStore, after load.
 func (s *zkStore) begin(ctx context.Context, records []record) <-chan error {
 	outcome := make(chan error, 1)
-	ops, err := s.ops(lastOfEach(records))
+	ops, err := s.ops(records)
 	if err == nil {
 		err = ctx.Err()
 	}
