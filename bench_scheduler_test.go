@@ -165,7 +165,12 @@ func (c *quietCluster) lateness() []time.Duration {
 // startTerm runs a scheduler in real time until stop is called.
 func startTerm(b *testing.B, st store, cl cluster) (s *scheduler, stop func()) {
 	b.Helper()
-	cfg := testConfig()
+	return startTermOf(b, testConfig(), st, cl)
+}
+
+// startTermOf is startTerm with a configuration.
+func startTermOf(b *testing.B, cfg schedulerConfig, st store, cl cluster) (s *scheduler, stop func()) {
+	b.Helper()
 	cfg.archive = archiveBounds{runs: 500_000, size: 32 << 20, age: 400 * 24 * time.Hour.Milliseconds()} // as by default
 	s = newScheduler(cfg, st, cl, slog.New(slog.DiscardHandler))
 	if err := s.load(b.Context()); err != nil {

@@ -133,7 +133,7 @@ func (s *zkStore) beginTerm(above int64) error {
 		return err
 	}
 	s.marked.Store(s.termVersion)
-	return s.send(s.prepare(reign))
+	return s.transact(reign)
 }
 
 func (s *zkStore) id() termID { return termID{s.counter, s.term} }

@@ -31,7 +31,24 @@ var errOrder = errors.New("the commit before it was not stored")
 // that somebody else has changed the node since it was loaded. errFenced means
 // that nothing was stored, and that the term has ended.
 func (s *zkStore) commit(ctx context.Context, records []record) error {
-	return <-s.begin(ctx, lastOfEach(records))
+	ops, err := s.ops(lastOfEach(records))
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil || len(ops) == 0 {
+		return err
+	}
+	return s.transact(ops)
+}
+
+// transact stores operations, or leaves everything as it is.
+func (s *zkStore) transact(ops []zkOp) error {
+	c := s.prepare(ops)
+	err := s.send(c)
+	if err == nil {
+		s.expect(c)
+	}
+	return err
 }
 
 // begin implements stagedStore, after load.
@@ -46,11 +63,12 @@ func (s *zkStore) begin(ctx context.Context, records []record) <-chan error {
 		return outcome
 	}
 	c := s.prepare(ops)
+	s.expect(c)
 	begin(&s.sending, slog.Default(), "commit", func(err error) { outcome <- err }, func() { outcome <- s.send(c) })
 	return outcome
 }
 
-// prepare makes the transaction that follows the last one, and expects from here on that both succeed. That order is ZooKeeper's
+// prepare makes the transaction that follows those expected so far. That order is ZooKeeper's
 // to keep: each transaction names the version of <root>/go/term that the one before it leaves, so that it
 // changes nothing if that one has failed or has not arrived yet.
 func (s *zkStore) prepare(ops []zkOp) *zkCommit {
@@ -60,21 +78,40 @@ func (s *zkStore) prepare(ops []zkOp) *zkCommit {
 		&zk.CheckVersionRequest{Path: s.latch, Version: 0}, // latch nodes are never changed
 		&zk.SetDataRequest{Path: s.path("go/term"), Data: stamp, Version: s.termVersion},
 	)
-	s.termVersion++
 	for _, op := range ops {
 		c.requests = append(c.requests, op.request)
-		s.expect(op)
 	}
-	s.latest = c
 	return c
+}
+
+// expect takes a transaction for stored: the versions of its nodes follow from it. If it is still on its way and fails, so do all that follow.
+func (s *zkStore) expect(c *zkCommit) {
+	s.latest = c
+	s.termVersion++
+	for _, op := range c.ops {
+		switch r := op.request.(type) {
+		case *zk.CreateRequest:
+			if op.key == "" {
+				s.kinds[path.Base(r.Path)] = true
+				continue
+			}
+			s.versions[op.key] = 0
+		case *zk.SetDataRequest:
+			if r.Version != anyVersion {
+				s.versions[op.key] = r.Version + 1
+			}
+		case *zk.DeleteRequest:
+			delete(s.versions, op.key)
+		}
+	}
 }
 
 // send sends a transaction and returns what has become of it, once that is known of its predecessor.
 func (s *zkStore) send(c *zkCommit) error {
 	defer close(c.done)
-	err := s.inTurn(c)
-	c.ops, c.requests, c.before, c.err = nil, nil, nil, err
-	return err
+	c.err = s.inTurn(c)
+	c.requests, c.before = nil, nil // so that not everything that was ever sent is kept
+	return c.err
 }
 
 // inTurn sends a transaction, and once more if it has overtaken its predecessor.
@@ -171,24 +208,6 @@ func (s *zkStore) data(r record) []byte {
 		return r.value
 	}
 	return encodeVariable(r.key, newUUID(), r.value)
-}
-
-// expect records the version that an operation leaves its node with.
-func (s *zkStore) expect(op zkOp) {
-	switch r := op.request.(type) {
-	case *zk.CreateRequest:
-		if op.key == "" {
-			s.kinds[path.Base(r.Path)] = true
-			return
-		}
-		s.versions[op.key] = 0
-	case *zk.SetDataRequest:
-		if r.Version != anyVersion {
-			s.versions[op.key] = r.Version + 1
-		}
-	case *zk.DeleteRequest:
-		delete(s.versions, op.key)
-	}
 }
 
 // refusal returns what a failed transaction means. The operation to blame is the

@@ -21,7 +21,9 @@ func twoCommits(t *testing.T, s *zkStore, first, second record) (a, b *zkCommit)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s.prepare(ops)
+		c := s.prepare(ops)
+		s.expect(c)
+		return c
 	}
 	return prepare(first), prepare(second)
 }
