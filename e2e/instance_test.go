@@ -258,7 +258,8 @@ func afterTear(line []byte) []byte {
 	return line
 }
 
-// complaints are the lines of the log that tell of an error of our own, and what is not JSON: panics, data races.
+// complaints are the lines of the log that tell of an error of our own, and what is not JSON: panics, data races. That ZooKeeper does not
+// serve is no such error; on a busy machine it is the truth.
 func (v *instance) complaints(t testing.TB, expected ...string) (out []string) {
 	t.Helper()
 	text, err := os.ReadFile(v.log)
@@ -268,7 +269,7 @@ func (v *instance) complaints(t testing.TB, expected ...string) (out []string) {
 	for line := range bytes.Lines(text) {
 		var l struct{ Level, Msg string }
 		err := json.Unmarshal(afterTear(line), &l)
-		if err == nil && (l.Level != "ERROR" || slices.Contains(expected, l.Msg)) {
+		if err == nil && (l.Level != "ERROR" || l.Msg == "ZooKeeper does not serve" || slices.Contains(expected, l.Msg)) {
 			continue
 		}
 		if len(out) == 20 {
