@@ -201,7 +201,7 @@ func replaceDamaged(dir string, damage *damageError, log *slog.Logger, fill func
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer unlock(lock)
 	fresh, err := os.MkdirTemp(dir, "state.new-")
 	if err != nil {
 		return err

@@ -92,7 +92,7 @@ const lockName = "lock"
 
 var errInUse = errors.New("in use")
 
-// lockDir takes the directory for this process until the file is closed.
+// lockDir takes the directory for this process until unlock.
 func lockDir(dir string) (*os.File, error) {
 	name := filepath.Join(dir, lockName)
 	lock, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
@@ -118,6 +118,12 @@ func lockDir(dir string) (*os.File, error) {
 	return lock, nil
 }
 
+// unlock gives the directory back. To close the file alone is not enough: a process that is being started has a copy of it until it runs
+// its program, and would hold the lock for so long.
+func unlock(lock *os.File) error {
+	return errors.Join(syscall.Flock(int(lock.Fd()), syscall.LOCK_UN), lock.Close())
+}
+
 // hold makes sure that the directory exists and that this process holds its lock. A directory
 // that is gone is created again if its parent still exists.
 func (s *fileStore) hold() error {
@@ -140,7 +146,7 @@ func (s *fileStore) hold() error {
 		}
 		return &fs.PathError{Op: "take again", Path: dir, Err: err}
 	}
-	s.lock.Close()
+	unlock(s.lock)
 	s.lock = lock
 	s.log.Warn("the lock of the state directory was gone; it has been taken again", "dir", dir)
 	if made == nil && s.remade != nil {

@@ -400,3 +400,26 @@ func TestStateHasAReserveWhileTheDiskIsFull(t *testing.T) {
 		}
 	}
 }
+
+// While a program is started, its process has a copy of each open file, so also of a lock.
+func TestADirectoryIsFreeOnceItsStoreIsClosed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	st, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := syscall.Dup(int(st.lock.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(held)
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+}

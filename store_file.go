@@ -84,7 +84,7 @@ func openDamagedStore(dir string, accepted int64, log *slog.Logger) (*fileStore,
 	}
 	s, err := openLog(osDisk(dir), accepted, log)
 	if err != nil {
-		lock.Close()
+		unlock(lock)
 		return nil, err
 	}
 	s.lock = lock
@@ -507,7 +507,7 @@ func (s *fileStore) Close() error {
 	defer s.mu.Unlock()
 	err := s.file.Close()
 	if s.lock != nil {
-		err = errors.Join(err, s.lock.Close())
+		err = errors.Join(err, unlock(s.lock))
 	}
 	return err
 }
