@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -55,7 +54,7 @@ func TestDifferencesOfJobsAreToldByKey(t *testing.T) {
 // spelledOut has the values of a job's document by their keys.
 func spelledOut(j *Job) map[string]string {
 	members := map[string]string{}
-	for _, m := range value(bytes.TrimSpace(j.appendJSON(nil, dialectWhole))).object() {
+	for _, m := range value(j.appendJSON(nil, dialectWhole)).object() {
 		members[m.key] = string(m.value)
 	}
 	return members

@@ -56,8 +56,7 @@ type zkStore struct {
 	closed   []string         // keys of the nodes that we are not allowed to read
 	kinds    map[string]bool  // the folders below <root>/go
 
-	latest  *zkCommit // the last one that was sent
-	sending sync.WaitGroup
+	latest *zkCommit // the last one that was sent
 }
 
 // A termRecord is what every commit leaves in <root>/go/term: in ZooKeeper's order

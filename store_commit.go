@@ -31,10 +31,7 @@ var errOrder = errors.New("the commit before it was not stored")
 // that somebody else has changed the node since it was loaded. errFenced means
 // that nothing was stored, and that the term has ended.
 func (s *zkStore) commit(ctx context.Context, records []record) error {
-	ops, err := s.ops(lastOfEach(records))
-	if err == nil {
-		err = ctx.Err()
-	}
+	ops, err := s.ops(ctx, lastOfEach(records))
 	if err != nil || len(ops) == 0 {
 		return err
 	}
@@ -54,17 +51,14 @@ func (s *zkStore) transact(ops []zkOp) error {
 // begin implements stagedStore, after load.
 func (s *zkStore) begin(ctx context.Context, records []record) <-chan error {
 	outcome := make(chan error, 1)
-	ops, err := s.ops(records)
-	if err == nil {
-		err = ctx.Err()
-	}
+	ops, err := s.ops(ctx, records)
 	if err != nil || len(ops) == 0 {
 		outcome <- err
 		return outcome
 	}
 	c := s.prepare(ops)
 	s.expect(c)
-	begin(&s.sending, slog.Default(), "commit", func(err error) { outcome <- err }, func() { outcome <- s.send(c) })
+	go func() { outcome <- guarded(slog.Default(), "commit", func() error { return s.send(c) }) }()
 	return outcome
 }
 
@@ -152,8 +146,11 @@ type zkOp struct {
 }
 
 // ops turns records into operations, and measures them: a server drops the
-// connection on a request that is too large, which looks like any other loss.
-func (s *zkStore) ops(records []record) ([]zkOp, error) {
+// connection on a request that is too large, which looks like any other loss. It fails when ctx has ended.
+func (s *zkStore) ops(ctx context.Context, records []record) ([]zkOp, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	var ops []zkOp
 	var largest record
 	size := 0

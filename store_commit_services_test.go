@@ -17,7 +17,7 @@ import (
 func twoCommits(t *testing.T, s *zkStore, first, second record) (a, b *zkCommit) {
 	t.Helper()
 	prepare := func(r record) *zkCommit {
-		ops, err := s.ops([]record{r})
+		ops, err := s.ops(t.Context(), []record{r})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -54,11 +54,11 @@ async function twice(read, { method = 'GET', signal } = {}) {
 export const get = (path, options) => twice(() => once(path, options), options);
 
 // anyway reads a document whatever the status: of health, 503 says that something is wrong.
-async function anyway(url, options) {
+const anyway = (url, options) => twice(async () => {
   const res = await fetch(url, { cache: 'no-store', ...options });
   if (!(res.headers.get('Content-Type') ?? '').includes('json')) await fail(res);
   return res.json();
-}
+}, options);
 
 export const json = (path, options) => twice(async () => parse(await (await once(path, options)).text()), options);
 
