@@ -382,7 +382,7 @@ func BenchmarkIdle(b *testing.B) {
 			var load, heap, terms float64
 			for b.Loop() {
 				before := liveHeap()
-				st, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+				st, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -432,7 +432,7 @@ func BenchmarkHeld(b *testing.B) {
 			const watched = 5 * time.Second
 			for b.Loop() {
 				before, cpu, start := liveHeap(), processCPU(b), time.Now()
-				st, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+				st, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -471,7 +471,7 @@ func fillDir(b *testing.B, dir string, n int, document func(i int) string, do fu
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		b.Fatal(err)
 	}
-	st, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+	st, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}

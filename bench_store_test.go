@@ -49,7 +49,7 @@ func BenchmarkFileStoreLoad(b *testing.B) {
 	}
 	s.Close()
 	for b.Loop() {
-		s, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+		s, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 		if err != nil {
 			b.Fatal(err)
 		}

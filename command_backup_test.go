@@ -13,7 +13,7 @@ func TestBackupCommandsOnADirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	from, to, file := filepath.Join(dir, "from"), filepath.Join(dir, "to"), filepath.Join(dir, "backup.json")
-	st, err := reopenFileStore(from, slog.New(slog.DiscardHandler))
+	st, err := openFileStore(from, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

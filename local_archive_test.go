@@ -149,7 +149,7 @@ func TestLocalMakesTheWayToSandboxesPassable(t *testing.T) {
 	if err := makePassable(dir); err != nil {
 		t.Fatal(err)
 	}
-	st, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+	st, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -116,7 +116,7 @@ func TestDamageIsToldFromATornTail(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			dir, file := stateDir(t, test.content)
 			for range 2 { // the second finds the copy of the first
-				_, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+				_, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 				damage, ok := errors.AsType[*damageError](err)
 				if !ok || damage.offset != test.offset || !strings.HasPrefix(damage.what, test.what) {
 					t.Fatalf("openFileStore = %v, want damage at offset %d: %s", err, test.offset, test.what)
@@ -300,7 +300,7 @@ func TestTornTailIsCopiedBeforeItIsCutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		var log logBuffer
-		s, err := reopenFileStore(dir, slog.New(slog.NewTextHandler(&log, nil)))
+		s, err := openFileStore(dir, slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -338,7 +338,7 @@ func TestHeadOfAnOlderBuildIsLedAsEmptyWithAWarning(t *testing.T) {
 	t.Parallel()
 	dir, file := stateDir(t, oldLog(t))
 	var log logBuffer
-	s, err := reopenFileStore(dir, slog.New(slog.NewTextHandler(&log, nil)))
+	s, err := openFileStore(dir, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,7 +354,7 @@ func TestHeadOfAnOlderBuildIsLedAsEmptyWithAWarning(t *testing.T) {
 	if err := os.Truncate(file, int64(logStart)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := reopenFileStore(dir, slog.New(slog.DiscardHandler)); err == nil {
+	if _, err := openFileStore(dir, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("the head of a file that counts is taken for an empty one")
 	}
 }
@@ -439,7 +439,7 @@ func TestMissingFileIsDamageWhereJobsHaveRun(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(dir, run), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		s, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+		s, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 		damage, ok := errors.AsType[*damageError](err)
 		if ok != isDamage || !ok && err != nil {
 			t.Fatalf("with %q: %v", run, err)
@@ -515,7 +515,7 @@ func TestRestoreOnADamagedDirectoryIsWholeOrNothing(t *testing.T) {
 	t.Parallel()
 	compacted, _ := compactedLog(t, 1)
 	dir, file := stateDir(t, compacted[:len(compacted)-1])
-	_, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+	_, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 	damage, ok := errors.AsType[*damageError](err)
 	if !ok {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ import (
 func watchedStore(t *testing.T) (s *fileStore, dir string, log *logBuffer) {
 	t.Helper()
 	dir, log = filepath.Join(t.TempDir(), "data"), &logBuffer{}
-	s, err := reopenFileStore(dir, slog.New(slog.NewTextHandler(log, nil)))
+	s, err := openFileStore(dir, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestChangesAreRefusedWhileTheStateIsNotOurs(t *testing.T) {
 			must(t, os.Remove(filepath.Join(dir, lockName)))
 			lock, err := lockDir(dir) // of another open file, as another process has it
 			must(t, err)
-			return func() { lock.Close() }
+			return func() { unlock(lock) }
 		}, "in use by process"},
 		{"the directory above is gone", func(t *testing.T, dir string) func() {
 			above := filepath.Dir(dir)
@@ -405,7 +405,7 @@ func TestStateHasAReserveWhileTheDiskIsFull(t *testing.T) {
 func TestADirectoryIsFreeOnceItsStoreIsClosed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	st, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+	st, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -417,7 +417,7 @@ func TestADirectoryIsFreeOnceItsStoreIsClosed(t *testing.T) {
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+	again, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -133,7 +133,7 @@ func TestFileStoreRefusesDamage(t *testing.T) {
 					offset = frame
 				}
 			}
-			_, err := reopenFileStore(filepath.Dir(name), slog.New(slog.DiscardHandler))
+			_, err := openFileStore(filepath.Dir(name), slog.New(slog.DiscardHandler))
 			if want := fmt.Sprintf("%s is damaged at offset %d", name, offset); err == nil || !strings.HasPrefix(err.Error(), want) {
 				t.Fatalf("openFileStore with byte %d of %d changed = %v, want %q", at, end, err, want)
 			}

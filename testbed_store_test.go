@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"maps"
 	"math"
@@ -295,7 +294,7 @@ func put(key, value string) record { return record{key, []byte(value)} }
 
 func openTestStore(t testing.TB, dir string) *fileStore {
 	t.Helper()
-	s, err := reopenFileStore(dir, slog.New(slog.DiscardHandler))
+	s, err := openFileStore(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,14 +329,3 @@ func keysOf[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m))
 
 // corpusUUID is the UUID of all entries in testdata/state.
 var corpusUUID = [16]byte{0x6f, 0xa4, 0x59, 0xea, 0xee, 0x8a, 0x4c, 0xa4, 0x89, 0x4e, 0xdb, 0x77, 0xe1, 0x60, 0x35, 0x5e}
-
-// reopenFileStore is openFileStore for a directory that has just been given up: a process that another
-// test was starting at that moment has the lock until it executes its program.
-func reopenFileStore(dir string, log *slog.Logger) (*fileStore, error) {
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		s, err := openFileStore(dir, log)
-		if !errors.Is(err, errInUse) || time.Now().After(deadline) {
-			return s, err
-		}
-	}
-}
