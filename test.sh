@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lints and tests everything, after installing what that needs.
 #
-#   ./test.sh              linters and all tests, about seven minutes on two cores
+#   ./test.sh              linters and all tests, seven to twelve minutes on two cores
 #   ./test.sh -run Crash   linters, and the tests that these go test flags select
 #   ./test.sh quick        linters and "go test ."; installs nothing but Go modules
 #   ./test.sh cover        all tests without the race detector, and how much of the code they cover
@@ -181,7 +181,7 @@ if [ "$form" = quick ]; then
 fi
 
 case $form in
-all) duration="about seven minutes on two cores" ;;
+all) duration="seven to twelve minutes on two cores" ;;
 cover) duration="about five minutes on two cores" ;;
 long) duration="some hours" ;;
 esac
