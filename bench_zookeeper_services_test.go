@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"path"
 	"runtime"
@@ -438,4 +439,53 @@ func jobRecords(n int) (records []record) {
 		records = append(records, put("J_"+name, strings.Repeat("x", 700)), put("go/job/"+name, strings.Repeat("x", 200)))
 	}
 	return records
+}
+
+// A new leader takes over 100,000 jobs, which it reads, or has followed as the next in line: until it can schedule.
+func BenchmarkTakeOver(b *testing.B) {
+	const held = 100_000
+	st := zkTerm(b)
+	s, stop := startTerm(b, st, newQuietCluster(false))
+	far := time.Now().Add(30 * 24 * time.Hour)
+	hold(b, s, held, func(i int) string { return benchJob(i, every(far, "P1D")) })
+	stop()
+	for _, followed := range []bool{false, true} {
+		b.Run(map[bool]string{false: "read", true: "followed"}[followed], func(b *testing.B) {
+			var took, busy []time.Duration
+			var memory int64
+			for b.Loop() {
+				before := liveHeap()
+				var follower *zkFollower
+				ctx, cancel := context.WithCancel(b.Context())
+				var following sync.WaitGroup
+				if followed {
+					follower = newZKFollower(st.session, st.root, newPreparation(testConfig()), slog.New(slog.DiscardHandler))
+					following.Go(func() { follower.run(ctx) })
+					for follower.known.Load() == 0 {
+						time.Sleep(10 * time.Millisecond)
+					}
+					memory = liveHeap() - before
+				}
+				cpu, start := processCPU(b), time.Now()
+				next, err := openZKStore(st.session, st.root, st.latch, 0)
+				if err != nil {
+					b.Fatal(err)
+				}
+				next.follower = follower
+				s := newScheduler(testConfig(), next, newQuietCluster(false), slog.New(slog.DiscardHandler))
+				if err := s.load(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+				took, busy = append(took, time.Since(start)), append(busy, processCPU(b)-cpu)
+				if len(s.jobs) != held {
+					b.Fatalf("%d jobs were loaded, want %d", len(s.jobs), held)
+				}
+				cancel()
+				following.Wait()
+			}
+			reportTimes(b, "take-over", took)
+			reportTimes(b, "processor", busy)
+			b.ReportMetric(float64(memory>>20), "follower-MiB")
+		})
+	}
 }

@@ -39,8 +39,8 @@ func newCandidate(dir, id string, logger *slog.Logger) *candidate {
 // campaign returns when this instance leads, with the path of its latch node, which
 // exists as long as the session. afterJVM reports that a JVM version was ahead of us
 // until the end: its second session may still write for a while. If ctx ends, the node
-// stays in line until resign.
-func (c *candidate) campaign(ctx context.Context, session *zkSession) (latch string, afterJVM bool, err error) {
+// stays in line until resign. It calls next, which may be nil, when only the leader is ahead of us.
+func (c *candidate) campaign(ctx context.Context, session *zkSession, next func()) (latch string, afterJVM bool, err error) {
 	if err := session.mkdirAll(c.dir); err != nil {
 		return "", false, err
 	}
@@ -59,6 +59,9 @@ func (c *candidate) campaign(ctx context.Context, session *zkSession) (latch str
 			continue
 		case len(ahead) == 0:
 			return c.dir + "/" + own, afterJVM, nil
+		}
+		if len(ahead) == 1 && next != nil {
+			next()
 		}
 		// Every change of the line is checked, not only the end of the node before ours: that is
 		// the only way to know who led last.

@@ -32,7 +32,7 @@ func campaigning(t *testing.T, c *candidate, session *zkSession) <-chan victory 
 	t.Helper()
 	won := make(chan victory, 1)
 	go func() {
-		latch, afterJVM, err := c.campaign(t.Context(), session)
+		latch, afterJVM, err := c.campaign(t.Context(), session, nil)
 		won <- victory{latch, afterJVM, err}
 	}()
 	inLineNow(t, c, session)
@@ -105,7 +105,7 @@ func TestCandidateRemovesOnlyItsOwnLostNodes(t *testing.T) {
 	hosts, root := zktest.Shared(t)
 	c := newTestCandidate(root, "a:1")
 	lost := testSession(t, hosts)
-	first, _, err := c.campaign(t.Context(), lost)
+	first, _, err := c.campaign(t.Context(), lost, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestCampaignEndsWithItsContextOrSession(t *testing.T) {
 	c, session := newTestCandidate(root, "b:1"), testSession(t, hosts)
 	done := make(chan error, 1)
 	go func() {
-		_, _, err := c.campaign(ctx, session)
+		_, _, err := c.campaign(ctx, session, nil)
 		done <- err
 	}()
 	inLineNow(t, c, session)

@@ -289,9 +289,17 @@ func (l *leadership) session(ctx, alive context.Context, o zkOptions) error {
 // candidacy waits for leadership and leads until the session or ctx ends.
 func (l *leadership) candidacy(ctx context.Context, session *zkSession, o zkOptions) error {
 	c := l.candidate
+	var following sync.WaitGroup
+	defer following.Wait()
 	leading, stop := both(ctx, session.ctx)
 	defer stop(nil)
-	latch, afterJVM, err := c.campaign(leading, session)
+	var follower *zkFollower
+	latch, afterJVM, err := c.campaign(leading, session, func() {
+		if follower == nil {
+			follower = newZKFollower(session, o.root, newPreparation(l.config), l.log)
+			begin(&following, l.log, "following of the state", stop, func() { follower.run(leading) })
+		}
+	})
 	if err != nil {
 		return err
 	}
@@ -303,6 +311,7 @@ func (l *leadership) candidacy(ctx context.Context, session *zkSession, o zkOpti
 	if err != nil {
 		return err
 	}
+	st.follower = follower
 	if st.copied {
 		l.log.Warn("the state was copied from another tree, so it is unknown whether another version has led since this one last did", "node", st.path("go/term"))
 	}

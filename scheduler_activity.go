@@ -200,17 +200,13 @@ func (s *scheduler) logActs(ctx context.Context) {
 }
 
 // loadActivity reads what was done, and drops what is more than is to be kept. Age does not count here: who knows whether the clock is right.
-func (s *scheduler) loadActivity(records map[string][]byte) []shownAct {
+func (s *scheduler) loadActivity(records map[string][]byte, keys map[string][]string) []shownAct {
 	found := map[int64]*actRecord{}
-	for key, value := range records {
-		text, ok := strings.CutPrefix(key, activityPrefix)
-		if !ok {
-			continue
-		}
+	for _, key := range keys["activity"] {
 		r := &actRecord{}
-		first, err := strconv.ParseInt(text, 10, 64)
+		first, err := strconv.ParseInt(strings.TrimPrefix(key, activityPrefix), 10, 64)
 		if err == nil {
-			err = json.Unmarshal(value, r)
+			err = json.Unmarshal(records[key], r)
 		}
 		if err == nil && len(r.Acts) == 0 {
 			err = fmt.Errorf("it holds no act")

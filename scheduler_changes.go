@@ -108,10 +108,16 @@ func (s *scheduler) nextSeq() int64 {
 
 // newEntry puts a job into the table.
 func (s *scheduler) newEntry(j *Job) *entry {
-	e := &entry{job: j, runs: runList{steps: &s.steps}, allUnderWay: &s.underWay}
-	e.timer = alarm{kind: timerDue, entry: e}
-	s.jobs[j.Name] = e
+	e := &entry{job: j}
+	s.enter(e)
 	return e
+}
+
+// enter puts an entry into the table.
+func (s *scheduler) enter(e *entry) {
+	e.runs, e.allUnderWay = runList{steps: &s.steps}, &s.underWay
+	e.timer = alarm{kind: timerDue, entry: e}
+	s.jobs[e.job.Name] = e
 }
 
 // replace gives an entry a new document. A schedule with the same text as the last

@@ -187,10 +187,10 @@ func (s *scheduler) forgetHandled(e *entry) {
 
 // compareClocks checks, when a term begins, for stored instants that are still to come. They mean that the clock has
 // been set back since, or that another machine's is ahead: only beyond farStep is it certainly the former.
-func (s *scheduler) compareClocks() {
+func (s *scheduler) compareClocks(jobs []*entry) {
 	var wait []*entry
 	ahead, far := int64(0), 0
-	for _, e := range s.jobs {
+	for _, e := range jobs {
 		by := s.handledUntil(e) - s.now
 		switch {
 		case by > farStep.Milliseconds():

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -78,10 +77,9 @@ type edit struct {
 }
 
 // doubtRuns marks the tasks under way whose end another version may have seen.
-func (s *scheduler) doubtRuns(records map[string][]byte) {
-	edits := s.loadEdits(records)
+func (s *scheduler) doubtRuns(records map[string][]byte, keys map[string][]string) {
+	edits := s.loadEdits(records, keys)
 	for name, e := range s.jobs {
-		edited := s.others.edited(name)
 		for r := range e.runs.all() {
 			if r.State != runLaunching && r.State != runActive {
 				continue
@@ -89,7 +87,7 @@ func (s *scheduler) doubtRuns(records map[string][]byte) {
 			switch at := edits[name].At; {
 			case s.others.ended != 0 && s.others.from(runKey(r.ID), r.Launched), r.Launched < at:
 				r.doubtful = true
-			case edited:
+			case s.others.edited(name):
 				r.doubtful = true
 				edits[name] = edit{e.state.Seq, s.now}
 				s.extra = append(s.extra, record{editPrefix + recordName(name), mustJSON(edits[name])})
@@ -99,14 +97,10 @@ func (s *scheduler) doubtRuns(records map[string][]byte) {
 }
 
 // loadEdits returns the edits of earlier terms that still matter, and drops the other records.
-func (s *scheduler) loadEdits(records map[string][]byte) map[string]edit {
+func (s *scheduler) loadEdits(records map[string][]byte, keys map[string][]string) map[string]edit {
 	edits := map[string]edit{}
-	for _, key := range slices.Sorted(maps.Keys(records)) {
-		encoded, ok := strings.CutPrefix(key, editPrefix)
-		if !ok {
-			continue
-		}
-		name, err := parseRecordName(encoded)
+	for _, key := range slices.Sorted(slices.Values(keys["edited"])) {
+		name, err := parseRecordName(strings.TrimPrefix(key, editPrefix))
 		e := s.jobs[name]
 		var known edit
 		if err != nil || json.Unmarshal(records[key], &known) != nil || e == nil || known.Seq != e.state.Seq || e.underWay == 0 {

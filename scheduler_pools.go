@@ -154,16 +154,12 @@ func (s *scheduler) listPools(ctx context.Context) ([]poolState, error) {
 }
 
 // loadPools reads the pools.
-func (s *scheduler) loadPools(records map[string][]byte) {
-	for key, value := range records {
-		encoded, ok := strings.CutPrefix(key, poolPrefix)
-		if !ok {
-			continue
-		}
-		name, err := parseRecordName(encoded)
+func (s *scheduler) loadPools(records map[string][]byte, keys map[string][]string) {
+	for _, key := range keys["pool"] {
+		name, err := parseRecordName(strings.TrimPrefix(key, poolPrefix))
 		p := &slotPool{name: name}
 		if err == nil {
-			err = json.Unmarshal(value, p)
+			err = json.Unmarshal(records[key], p)
 		}
 		if err != nil {
 			s.setAsideRecord(key, err.Error())

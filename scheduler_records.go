@@ -49,8 +49,11 @@ func legalInName(r rune, n int) bool {
 
 // parseRecordName is the inverse of recordName. It refuses what recordName never returns.
 func parseRecordName(encoded string) (string, error) {
-	if encoded == "%" {
+	switch {
+	case encoded == "%":
 		return "", nil
+	case isPlainName(encoded): // as nearly all are
+		return encoded, nil
 	}
 	var b strings.Builder
 	for at := 0; at < len(encoded); at++ {
@@ -69,6 +72,16 @@ func parseRecordName(encoded string) (string, error) {
 		return name, nil
 	}
 	return "", fmt.Errorf("decode name %q: not in the form that names have", encoded)
+}
+
+// isPlainName reports whether recordName certainly leaves a name as it is.
+func isPlainName(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; c < ' ' || c > '~' || c == '/' || c == '%' {
+			return false
+		}
+	}
+	return name != "" && name != "." && name != ".."
 }
 
 // A record is one named value of the state. A nil value deletes it.

@@ -49,6 +49,8 @@ type entry struct {
 	watched  bool // it was known before whether one is
 	retrying bool // an attempt of an occurrence is ending and another one follows
 
+	positioned bool // while loading: its schedule is where we left it
+
 	isDirty                            bool
 	jobDirty, stateDirty, historyDirty bool
 	noticeDirty, misreadDirty          bool

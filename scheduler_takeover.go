@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
@@ -31,6 +29,7 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 		s.others = shared.others()
 		defer func() { s.others = others{} }()
 	}
+	prepared := s.prepared(records)
 	if _, restored := records[restoreMarker]; restored {
 		s.others.orders = nil // the records are about to be rewritten
 	}
@@ -42,24 +41,38 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 		s.setAsideRecord(key, reason)
 		delete(records, key)
 	}
-	s.loadMeta(records)
-	s.loadPools(records)
-	acts := s.loadActivity(records)
-	s.loadJobs(records)
+	keys := keysByKind(records)
+	s.loadMeta(records, keys)
+	s.loadPools(records, keys)
+	acts := s.loadActivity(records, keys)
+	inOrder := s.loadJobs(records, keys, prepared)
 	s.loadArchive()
-	s.loadRuns(records)
-	s.doubtRuns(records)
-	s.loadWaiting(records)
-	s.compareClocks()
+	s.loadRuns(records, keys)
+	s.doubtRuns(records, keys)
+	s.loadWaiting(records, keys)
+	s.compareClocks(inOrder)
 	s.admitLoaded()
-	for _, name := range slices.Sorted(maps.Keys(s.jobs)) {
-		s.arm(s.jobs[name])
-		s.feedBackfill(s.jobs[name])
-		s.wake = append(s.wake, name)
+	for _, e := range inOrder {
+		s.arm(e)
+		s.feedBackfill(e)
+		s.wake = append(s.wake, e.job.Name)
 	}
-	s.showAll(acts)
+	s.showAll(inOrder, acts)
 	s.log.Info("state loaded", "jobs", len(s.jobs), "runs", len(s.runs), "unusable", len(s.invalid))
 	return nil
+}
+
+// keysByKind returns the keys of records by kind, those of the JVM versions under "J_" and "T_". A new leader looks at each key once.
+func keysByKind(records map[string][]byte) map[string][]string {
+	keys := map[string][]string{}
+	for key := range records {
+		kind := kindOf(key)
+		if kind == "" && len(key) > 2 {
+			kind = key[:2]
+		}
+		keys[kind] = append(keys[kind], key)
+	}
+	return keys
 }
 
 // unreadable takes the errors about single records out of err and returns the others.
@@ -92,7 +105,7 @@ func (s *scheduler) setAsideRecord(key, reason string) {
 	s.cfg.inputSkipped()
 }
 
-func (s *scheduler) loadMeta(records map[string][]byte) {
+func (s *scheduler) loadMeta(records map[string][]byte, keys map[string][]string) {
 	var id mesos.FrameworkID
 	if b, ok := records[frameworkIDKey]; ok {
 		if err := id.Unmarshal(b); err != nil {
@@ -111,15 +124,13 @@ func (s *scheduler) loadMeta(records map[string][]byte) {
 	if !known || s.adoptBefore != before {
 		s.extra = append(s.extra, record{adoptKey, mustJSON(s.adoptBefore)})
 	}
-	for key, value := range records {
-		if name, ok := strings.CutPrefix(key, "go/request/"); ok {
-			id, err := parseRecordName(name)
-			if err == nil {
-				err = s.requests.load(id, value)
-			}
-			if err != nil {
-				s.setAsideRecord(key, err.Error())
-			}
+	for _, key := range keys["request"] {
+		id, err := parseRecordName(strings.TrimPrefix(key, "go/request/"))
+		if err == nil {
+			err = s.requests.load(id, records[key])
+		}
+		if err != nil {
+			s.setAsideRecord(key, err.Error())
 		}
 	}
 	slices.SortFunc(s.requests.order, func(a, b string) int {
@@ -135,129 +146,11 @@ func encodeFrameworkID(id string) []byte {
 	return b
 }
 
-// A loadedJob is what the records of one job hold.
-type loadedJob struct {
-	name   string
-	entry  *entry // nil if the job itself can't be used
-	faults []invalidRecord
-}
-
-// decodeJobs decodes the records of all jobs. It uses all processors, since
-// that is most of what a new leader has to do before it schedules.
-func (s *scheduler) decodeJobs(records map[string][]byte) []loadedJob {
-	var loaded []loadedJob
-	for key := range records {
-		if name, ok := strings.CutPrefix(key, "J_"); ok {
-			loaded = append(loaded, loadedJob{name: name})
-		}
-	}
-	var decoders sync.WaitGroup
-	for part := range slices.Chunk(loaded, len(loaded)/runtime.GOMAXPROCS(0)+1) {
-		decoders.Go(func() {
-			for i := range part {
-				part[i].decode(records, s.cfg, &s.others)
-			}
-		})
-	}
-	decoders.Wait()
-	return loaded
-}
-
-func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, others *others) {
-	key := "J_" + l.name
-	defer func() {
-		if p := recover(); p != nil { // no single record may keep the others from being used
-			l.entry, l.faults = nil, append(l.faults, invalidRecord{key, fmt.Sprintf("reading it failed: %v", p)})
-		}
-	}()
-	j, err := decodeStoredJob(records[key], cfg.defaults)
-	if err == nil && j.Name != l.name {
-		err = fmt.Errorf("it holds job %q", j.Name)
-	}
-	if err != nil {
-		l.faults = append(l.faults, invalidRecord{key, err.Error()})
-		return
-	}
-	e := &entry{job: j, recordSize: int32(len(records[key]))}
-	l.decodeRecord(records, "go/job/"+recordName(l.name), &e.state)
-	e.state.share(j)
-	if e.state.Deleted != 0 { // by us, and another version has created it again
-		e.state = jobState{Used: e.state.Used, LastRetry: e.state.LastRetry}
-	}
-	l.entry = e
-	if others.replaced(l.name) {
-		e.state = jobState{Used: e.state.newestDue(), LastRetry: e.state.LastRetry}
-		return
-	}
-	var notice jobNotice
-	if l.decodeRecord(records, noticePrefix+recordName(l.name), &notice); notice.Seq == e.state.Seq {
-		e.notice = notice.Text
-	}
-	l.decodeRecord(records, "go/history/"+recordName(l.name), &e.history)
-	var misread misreadRecord
-	l.decodeRecord(records, "go/warnings/"+recordName(l.name), &misread)
-	if misread.Seq == e.state.Seq && misread.Seq != 0 {
-		j.Misread = misread.Misread
-	}
-	var named namedRecord
-	l.decodeRecord(records, namedPrefix+recordName(l.name), &named)
-	if named.Seq == e.state.Seq && named.Seq != 0 {
-		j.Named = named.Named
-	}
-	var policy policyRecord
-	l.decodeRecord(records, policyPrefix+recordName(l.name), &policy)
-	if policy.Seq == e.state.Seq && policy.Seq != 0 {
-		e.job = j.withPolicy(readPolicy(policy.Policy))
-		if e.job.hidesFromJVM() {
-			e.job.Disabled = e.job.Disabled && !policy.Enabled
-		}
-	}
-	var paused pause
-	l.decodeRecord(records, pausePrefix+recordName(l.name), &paused)
-	if paused.Seq == e.state.Seq && paused.Seq != 0 {
-		e.pause = &paused
-	}
-	var left backfill
-	l.decodeRecord(records, backfillPrefix+recordName(l.name), &left)
-	if left.Seq == e.state.Seq && left.Seq != 0 {
-		e.backfill = &left
-	}
-	var told alert
-	l.decodeRecord(records, alertPrefix+recordName(l.name), &told)
-	if told.Seq == e.state.Seq && told.Seq != 0 {
-		e.alert = &told
-	}
-	var owned ownership
-	l.decodeRecord(records, ownerPrefix+recordName(l.name), &owned)
-	if owned.Seq == e.state.Seq && owned.Seq != 0 {
-		e.owned = &owned
-	}
-	var ends endsRecord
-	l.decodeRecord(records, endsPrefix+recordName(l.name), &ends)
-	if ends.Seq == e.state.Seq && ends.Seq != 0 {
-		e.ends = ends
-	}
-	if cfg.archive.runs == 0 {
-		e.history = e.history[:min(len(e.history), cfg.historyKeep)]
-	}
-}
-
-// decodeRecord reads one of our own records, if it is there and sound.
-func (l *loadedJob) decodeRecord(records map[string][]byte, key string, into any) {
-	b, ok := records[key]
-	if !ok {
-		return
-	}
-	if err := decodeKept(b, into); err != nil {
-		l.faults = append(l.faults, invalidRecord{key, err.Error()})
-	}
-}
-
 // loadJobs builds the entries, in the order of their creation where it is known,
-// else scheduled jobs before dependent ones as 2.4 listed them.
-func (s *scheduler) loadJobs(records map[string][]byte) {
+// else scheduled jobs before dependent ones as 2.4 listed them, and returns them.
+func (s *scheduler) loadJobs(records map[string][]byte, keys map[string][]string, prepared *preparation) []*entry {
 	var loaded []*entry
-	for _, l := range s.decodeJobs(records) {
+	for _, l := range s.decodeJobs(records, keys["J_"], prepared) {
 		for _, f := range l.faults {
 			s.setAsideRecord(f.key, f.reason)
 		}
@@ -265,28 +158,16 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 			loaded = append(loaded, l.entry)
 		}
 	}
-	slices.SortFunc(loaded, func(a, b *entry) int {
-		if a.state.Seq == 0 || b.state.Seq == 0 {
-			if c := cmp.Compare(priority(a.state.Seq == 0), priority(b.state.Seq == 0)); c != 0 {
-				return c
-			}
-			if c := cmp.Compare(priority(a.job.Dependent), priority(b.job.Dependent)); c != 0 {
-				return c
-			}
-		}
-		return cmp.Or(cmp.Compare(a.state.Seq, b.state.Seq), strings.Compare(a.job.Name, b.job.Name))
-	})
-	for _, l := range loaded {
-		e := s.newEntry(l.job)
-		e.state, e.history, e.recordSize, e.notice = l.state, l.history, l.recordSize, l.notice
-		e.pause, e.resumed, e.ends, e.alert, e.backfill = l.pause, s.now, l.ends, l.alert, l.backfill
-		e.owned = l.owned
+	loaded = inCreationOrder(loaded)
+	s.jobs = make(map[string]*entry, len(loaded))
+	for _, e := range loaded {
+		s.enter(e)
+		e.resumed = s.now
 		s.watchPause(e)
 		s.joinPool(e)
 		s.seq = max(s.seq, e.state.Seq)
 	}
-	for _, l := range loaded {
-		e := s.jobs[l.job.Name]
+	for _, e := range loaded {
 		if e.state.Seq == 0 {
 			s.state(e).Seq = s.nextSeq()
 		}
@@ -295,32 +176,61 @@ func (s *scheduler) loadJobs(records map[string][]byte) {
 		}
 	}
 	s.linkLoaded(loaded)
-	s.dropLeftovers(records)
+	s.dropLeftovers(records, keys)
+	return loaded
 }
 
+// inCreationOrder sorts jobs that were loaded. It looks at as few of them as possible: they lie all over the memory.
+func inCreationOrder(loaded []*entry) []*entry {
+	type place struct {
+		seq int64
+		*entry
+	}
+	places := make([]place, len(loaded))
+	for i, e := range loaded {
+		places[i] = place{e.state.Seq, e}
+	}
+	slices.SortFunc(places, func(a, b place) int {
+		switch {
+		case a.seq != b.seq && a.seq != 0 && b.seq != 0:
+			return cmp.Compare(a.seq, b.seq)
+		case a.seq != b.seq:
+			return cmp.Compare(priority(a.seq == 0), priority(b.seq == 0))
+		case a.seq == 0 && a.job.Dependent != b.job.Dependent:
+			return cmp.Compare(priority(a.job.Dependent), priority(b.job.Dependent))
+		}
+		return strings.Compare(a.job.Name, b.job.Name)
+	})
+	for i, p := range places {
+		loaded[i] = p.entry
+	}
+	return loaded
+}
+
+// kindsOfJobs are the kinds of our records that are kept by job, whose name is that of the record.
+var kindsOfJobs = []string{"job", "history", "notice", "warnings", "policy", "pause", "named", "ends", "alert", "backfill", "owner"}
+
 // dropLeftovers removes our records of deleted jobs, but keeps their newest ids for a while.
-func (s *scheduler) dropLeftovers(records map[string][]byte) {
+func (s *scheduler) dropLeftovers(records map[string][]byte, keys map[string][]string) {
 	retired := map[string]jobState{}
-	for key, value := range records {
-		kind := kindOf(key)
-		if kind != "job" && kind != "history" && kind != "notice" && kind != "warnings" && kind != "policy" && kind != "pause" && kind != "named" && kind != "ends" && kind != "alert" && kind != "backfill" && kind != "owner" {
-			continue
+	for _, kind := range kindsOfJobs {
+		for _, key := range keys[kind] {
+			isState := kind == "job"
+			job, err := parseRecordName(strings.TrimPrefix(key, "go/"+kind+"/"))
+			if err != nil || s.jobs[job] != nil && (isState || !s.others.replaced(job)) || s.unusable("J_"+job) {
+				continue
+			}
+			var st jobState
+			if isState && json.Unmarshal(records[key], &st) == nil && st.Deleted > s.now-retiredFor.Milliseconds() {
+				st.Deleted = min(st.Deleted, s.now) // by a clock that was ahead
+				retired[job] = st
+				continue
+			}
+			if isState && st.Deleted == 0 {
+				s.log.Warn("a job that this program has not deleted is gone: somebody else has removed it from the store", "job", job)
+			}
+			s.extra = append(s.extra, record{key, nil})
 		}
-		isState := kind == "job"
-		job, err := parseRecordName(strings.TrimPrefix(key, "go/"+kind+"/"))
-		if err != nil || s.unusable("J_"+job) || s.jobs[job] != nil && (isState || !s.others.replaced(job)) {
-			continue
-		}
-		var st jobState
-		if isState && json.Unmarshal(value, &st) == nil && st.Deleted > s.now-retiredFor.Milliseconds() {
-			st.Deleted = min(st.Deleted, s.now) // by a clock that was ahead
-			retired[job] = st
-			continue
-		}
-		if isState && st.Deleted == 0 {
-			s.log.Warn("a job that this program has not deleted is gone: somebody else has removed it from the store", "job", job)
-		}
-		s.extra = append(s.extra, record{key, nil})
 	}
 	byTime := func(a, b string) int {
 		return cmp.Or(cmp.Compare(retired[a].Deleted, retired[b].Deleted), strings.Compare(a, b))
@@ -333,20 +243,11 @@ func (s *scheduler) dropLeftovers(records map[string][]byte) {
 // restoreSchedule finds the position of a job's schedule: where we left it if
 // the document still says what we wrote, otherwise where another version has put it.
 func (s *scheduler) restoreSchedule(e *entry) {
-	if e.state.Posted != "" && e.state.Zone == e.job.ScheduleTimeZone {
-		posted, err := parseSchedule(e.state.Anchor, e.state.Zone, s.serverTime())
-		switch {
-		case err != nil:
-		case e.state.Written == e.job.Schedule:
-			e.sched, e.problem = posted.at(e.state.Index), problemOf(posted)
-			if posted.isCron() {
-				e.job = e.job.clone()
-				e.job.Schedule = e.state.Posted
-			}
-			return
-		case posted.isCron() && s.resumeCron(e, posted):
-			return
-		}
+	if e.positioned {
+		return
+	}
+	if posted, err := e.postedSchedule(s.serverTime()); err == nil && posted.isCron() && s.resumeCron(e, posted) {
+		return
 	}
 	schedule, err := e.job.parseSchedule(s.serverTime())
 	if err != nil {
@@ -488,12 +389,9 @@ func (s *scheduler) linkLate(parent string) {
 }
 
 // loadRuns opens the runs that had not ended.
-func (s *scheduler) loadRuns(records map[string][]byte) {
+func (s *scheduler) loadRuns(records map[string][]byte, keys map[string][]string) {
 	var runs []*Run
-	for _, key := range slices.Sorted(maps.Keys(records)) {
-		if !strings.HasPrefix(key, "go/run/") {
-			continue
-		}
+	for _, key := range slices.Sorted(slices.Values(keys["run"])) {
 		var r Run
 		if err := decodeKept(records[key], &r); err != nil || runKey(r.ID) != key {
 			s.setAsideRecord(key, fmt.Sprintf("not the record of a run: %v", err))
@@ -539,7 +437,7 @@ func (s *scheduler) dropRun(r *Run, records map[string][]byte) {
 // loadWaiting loads the runs that a 2.x version has left waiting: T_ nodes
 // without a record of ours. They are judged by 2.4's own test of epsilon.
 // A run of ours whose T_ node is gone was taken over by such a version.
-func (s *scheduler) loadWaiting(records map[string][]byte) {
+func (s *scheduler) loadWaiting(records map[string][]byte, keys map[string][]string) {
 	for _, r := range s.sortedRuns() {
 		s.cut()
 		switch {
@@ -551,11 +449,11 @@ func (s *scheduler) loadWaiting(records map[string][]byte) {
 			delete(records, waitKey(r.ID)) // with the run
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(records)) {
-		encoded, ok := strings.CutPrefix(key, "T_")
-		if !ok {
+	for _, key := range slices.Sorted(slices.Values(keys["T_"])) {
+		if _, left := records[key]; !left {
 			continue
 		}
+		encoded := strings.TrimPrefix(key, "T_")
 		id, err := parseRecordName(encoded)
 		if err != nil {
 			id = encoded
@@ -632,10 +530,9 @@ func (s *scheduler) admitLoaded() {
 }
 
 // showAll publishes the loaded state. What loading has changed is stored in the first turn of the loop.
-func (s *scheduler) showAll(acts []shownAct) {
+func (s *scheduler) showAll(inOrder []*entry, acts []shownAct) {
 	all := viewChange{acts: acts}
-	bySeq := func(a, b *entry) int { return cmp.Compare(a.state.Seq, b.state.Seq) }
-	for _, e := range slices.SortedFunc(maps.Values(s.jobs), bySeq) {
+	for _, e := range inOrder {
 		all.set = append(all.set, e.publish(s.graph))
 		for r := range e.runs.all() {
 			s.sumRun(r)

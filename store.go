@@ -9,7 +9,6 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +56,9 @@ type zkStore struct {
 	kinds    map[string]bool  // the folders below <root>/go
 
 	latest *zkCommit // the last one that was sent
+
+	follower *zkFollower  // that keeps the records up to date, nil if they are to be read
+	ready    *preparation // of those that it has handed over
 }
 
 // A termRecord is what every commit leaves in <root>/go/term: in ZooKeeper's order
@@ -145,24 +147,59 @@ func (s *zkStore) mark() termMark {
 func (s *zkStore) path(key string) string { return s.root + "/" + key }
 
 // node returns the path of a key's node.
-func (s *zkStore) node(key string) string {
-	if kindOf(key) != "" {
-		return s.root + "/" + key
-	}
-	return s.root + "/state/" + key
-}
+func (s *zkStore) node(key string) string { return pathOf(s.root, key) }
 
 // load implements store.
 func (s *zkStore) load(ctx context.Context) (map[string][]byte, error) {
+	state := s.followed(ctx)
+	if state == nil {
+		var err error
+		if state, err = s.readAll(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s.versions, s.kinds, s.foreign.orders = state.versions, state.kinds, state.orders
+	s.closed = nil
+	var unread []error
+	for key, err := range state.unread {
+		unread = append(unread, &recordError{key, err})
+		if errors.Is(err, zk.ErrNoAuth) {
+			s.closed = append(s.closed, key)
+		}
+	}
+	return state.records, errors.Join(unread...)
+}
+
+// followed returns the records as a follower has kept them, nil if there is none that knows them all.
+func (s *zkStore) followed(ctx context.Context) *zkRecords {
+	f := s.follower
+	s.follower, s.ready = nil, nil
+	if f == nil {
+		return nil
+	}
+	state := f.handOver(ctx)
+	if state != nil {
+		s.ready = f.jobs
+	}
+	return state
+}
+
+// prepared implements preparedStore.
+func (s *zkStore) prepared() *preparation {
+	ready := s.ready
+	s.ready = nil
+	return ready
+}
+
+// readAll reads the whole state.
+func (s *zkStore) readAll(ctx context.Context) (*zkRecords, error) {
 	if _, err := s.session.Sync(s.root); err != nil {
 		return nil, fmt.Errorf("read state: %w", err)
 	}
-	keys, err := s.listKeys()
+	state, keys, err := listRecords(s.session, s.root)
 	if err != nil {
 		return nil, err
 	}
-	all := keys
-	keys = slices.DeleteFunc(slices.Clone(all), onDemand)
 	nodes, err := s.readMany(ctx, keys)
 	if err != nil && ctx.Err() == nil { // an old server, say
 		nodes, err = s.readEach(ctx, keys)
@@ -170,40 +207,22 @@ func (s *zkStore) load(ctx context.Context) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	records, err := s.loaded(keys, nodes)
-	for _, key := range all {
-		if onDemand(key) && s.versions != nil {
-			s.versions[key] = anyVersion
+	for i, key := range keys {
+		if err := state.put(key, nodes[i]); err != nil {
+			return nil, err
 		}
 	}
-	return records, err
+	return state, nil
 }
 
 // readMany reads the nodes of keys, many at a time.
 func (s *zkStore) readMany(ctx context.Context, keys []string) ([]zkNode, error) {
-	r, err := openBulkReader(ctx, s.session)
+	r, err := openZKWire(ctx, s.session)
 	if err != nil {
 		return nil, err
 	}
 	defer r.close()
-	nodes := make([]zkNode, 0, len(keys))
-	for batch := range slices.Chunk(keys, readBatch) {
-		paths := make([]string, len(batch))
-		for i, key := range batch {
-			paths[i] = s.node(key)
-		}
-		start := time.Now()
-		answers, err := r.read(paths, s.session.timeout)
-		s.session.took(start)
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return nil, err
-		}
-		nodes = append(nodes, answers...)
-	}
-	return nodes, nil
+	return r.readAll(ctx, s.root, keys, s.session)
 }
 
 // readEach reads the nodes of keys one by one, several at a time. It fails when ctx ends.
@@ -230,61 +249,6 @@ func (s *zkStore) readEach(ctx context.Context, keys []string) ([]zkNode, error)
 	return nodes, context.Cause(ctx)
 }
 
-// loaded sorts the answers into records, versions and errors.
-func (s *zkStore) loaded(keys []string, nodes []zkNode) (map[string][]byte, error) {
-	records := make(map[string][]byte, len(keys))
-	s.versions, s.closed = make(map[string]int32, len(keys)), nil
-	s.foreign.orders = map[string]order{}
-	var unread []error
-	for i, key := range keys {
-		n := nodes[i]
-		if n.err == nil {
-			s.versions[key] = n.version
-			if s.foreign.wants(key) {
-				s.foreign.orders[key] = n.order
-			}
-		}
-		if errors.Is(n.err, zk.ErrNoAuth) {
-			s.closed = append(s.closed, key)
-		}
-		r, err := s.reading(key, n)
-		switch {
-		case err != nil:
-			return nil, err
-		case r.err != nil:
-			unread = append(unread, &recordError{key, r.err})
-		case r.value != nil: // otherwise it was deleted since the listing
-			records[key] = r.value
-		}
-	}
-	return records, errors.Join(unread...)
-}
-
-// reading returns the record of a key from its node. The error is about ZooKeeper.
-func (s *zkStore) reading(key string, n zkNode) (reading, error) {
-	r := reading{record: record{key: key}}
-	switch {
-	case errors.Is(n.err, zk.ErrNoNode):
-		return r, nil
-	case errors.Is(n.err, zk.ErrNoAuth):
-		r.err = n.err
-		return r, nil
-	case n.err != nil:
-		return r, fmt.Errorf("read node %q: %w", s.node(key), n.err)
-	}
-	value := n.data
-	if kindOf(key) == "" {
-		e, err := decodeVariable(n.data)
-		if err != nil {
-			r.err = err
-			return r, nil
-		}
-		value = e.value
-	}
-	r.value = append([]byte{}, value...) // not nil, and not part of a larger array
-	return r, nil
-}
-
 // allKeys implements store, after load.
 func (s *zkStore) allKeys() []string {
 	return slices.AppendSeq(slices.Clone(s.closed), maps.Keys(s.versions))
@@ -298,50 +262,9 @@ func (s *zkStore) read(ctx context.Context, keys []string) ([]reading, error) {
 	}
 	readings := make([]reading, len(keys))
 	for i, n := range nodes {
-		if readings[i], err = s.reading(keys[i], n); err != nil {
+		if readings[i], err = readingOf(keys[i], n); err != nil {
 			return nil, err
 		}
 	}
 	return readings, nil
-}
-
-// listKeys asks ZooKeeper for the keys of all records.
-func (s *zkStore) listKeys() ([]string, error) {
-	names, err := s.children("state")
-	if err != nil {
-		return nil, err
-	}
-	keys := slices.DeleteFunc(names, func(name string) bool {
-		return !strings.HasPrefix(name, "J_") && !strings.HasPrefix(name, "T_") && name != "frameworkId"
-	})
-	kinds, err := s.children("go")
-	if err != nil {
-		return nil, err
-	}
-	s.kinds = map[string]bool{}
-	for _, kind := range kinds {
-		if kind == "term" || kind == "instances" {
-			continue
-		}
-		s.kinds[kind] = true
-		names, err := s.children("go/" + kind)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			keys = append(keys, "go/"+kind+"/"+name)
-		}
-	}
-	return keys, nil
-}
-
-func (s *zkStore) children(dir string) ([]string, error) {
-	names, _, err := s.session.Children(s.path(dir))
-	if errors.Is(err, zk.ErrNoNode) {
-		return nil, nil // a JVM version's state, with nothing of ours yet
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list node %q: %w", s.path(dir), err)
-	}
-	return names, nil
 }

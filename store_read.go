@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/go-zookeeper/zk"
@@ -15,38 +16,44 @@ import (
 
 // Reading a hundred thousand nodes one by one takes a ZooKeeper server seconds; with
 // one request per hundred, a tenth of that. The request is multiRead, introduced in server
-// version 3.6, which the client library does not know. So this code speaks the part of
+// version 3.6, as were watches of whole subtrees that stay. The client library knows neither. So this code speaks the part of
 // the protocol that it needs, in a separate session.
 const (
 	opGetData      = 4
+	opSync         = 9
 	opMultiRead    = 22
 	opAuth         = 100
+	opAddWatch     = 106
 	opCloseSession = -11
+
+	eventXid  = -1 // of a packet that answers no request
+	recursive = 1  // the mode of a watch that stays, for a node and all below it
 
 	// readBatch bounds a response to 100 MB even if all nodes have the largest size.
 	readBatch = 100
 )
 
-// errNoMultiRead means that the server is older than 3.6.
-var errNoMultiRead = errors.New("the server does not know multiRead")
+// errOldServer means that the server is older than 3.6.
+var errOldServer = errors.New("the server is older than ZooKeeper 3.6")
 
-// A bulkReader is a connection for multiRead.
-type bulkReader struct {
+// A zkWire is a connection for requests that the client library does not know. One goroutine uses it.
+type zkWire struct {
 	conn    net.Conn
 	in      *bufio.Reader
 	xid     int32
-	release func() bool // ends the watch over the context
+	release func() bool                  // ends the watch over the context
+	changed func(node string, e zkEvent) // is told of the events that come before an answer; nil if nothing is watched
 }
 
-// openBulkReader connects to the server that the session uses, so that it sees everything
+// openZKWire connects to the server that the session uses, so that it sees everything
 // that the session has seen. It works until ctx ends.
-func openBulkReader(ctx context.Context, session *zkSession) (*bulkReader, error) {
-	var dialer net.Dialer
+func openZKWire(ctx context.Context, session *zkSession) (*zkWire, error) {
+	dialer := net.Dialer{Timeout: session.timeout}
 	conn, err := dialer.DialContext(ctx, "tcp", session.Server())
 	if err != nil {
 		return nil, err
 	}
-	r := &bulkReader{conn: conn, in: bufio.NewReaderSize(conn, 256<<10)}
+	r := &zkWire{conn: conn, in: bufio.NewReaderSize(conn, 256<<10)}
 	r.release = context.AfterFunc(ctx, func() { conn.Close() })
 	if err := r.connect(session); err != nil {
 		r.release()
@@ -57,7 +64,7 @@ func openBulkReader(ctx context.Context, session *zkSession) (*bulkReader, error
 }
 
 // connect opens the session and authenticates it.
-func (r *bulkReader) connect(session *zkSession) error {
+func (r *zkWire) connect(session *zkSession) error {
 	r.extend(session.timeout)
 	hello := make([]byte, 4+8, 64) // protocol version, last transaction seen
 	hello = binary.BigEndian.AppendUint32(hello, uint32(session.timeout.Milliseconds()))
@@ -79,14 +86,14 @@ func (r *bulkReader) connect(session *zkSession) error {
 }
 
 // close ends the session.
-func (r *bulkReader) close() {
+func (r *zkWire) close() {
 	r.release()
 	_ = r.send(r.request(opCloseSession)) // if it does not arrive, the session expires
 	r.conn.Close()
 }
 
 // read reads the nodes, and returns one answer for each.
-func (r *bulkReader) read(nodes []string, limit time.Duration) ([]zkNode, error) {
+func (r *zkWire) read(nodes []string, limit time.Duration) ([]zkNode, error) {
 	r.extend(limit)
 	request := r.request(opMultiRead)
 	for _, node := range nodes {
@@ -106,6 +113,28 @@ func (r *bulkReader) read(nodes []string, limit time.Duration) ([]zkNode, error)
 		answers = append(answers, a)
 	}
 	return answers, nil
+}
+
+// readAll reads the nodes of keys, many at a time.
+func (r *zkWire) readAll(ctx context.Context, root string, keys []string, session *zkSession) ([]zkNode, error) {
+	nodes := make([]zkNode, 0, len(keys))
+	for batch := range slices.Chunk(keys, readBatch) {
+		paths := make([]string, len(batch))
+		for i, key := range batch {
+			paths[i] = pathOf(root, key)
+		}
+		start := time.Now()
+		answers, err := r.read(paths, session.timeout)
+		session.took(start)
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, answers...)
+	}
+	return nodes, nil
 }
 
 // A zkNode is the answer to one read.
@@ -148,43 +177,88 @@ func readError(code int32) error {
 	return fmt.Errorf("read node: ZooKeeper error %d", code)
 }
 
+// A zkEvent is what has happened to a node.
+type zkEvent int32
+
+// zkDeleted is that the node is gone. Any other event says that it may have changed.
+const zkDeleted zkEvent = 2
+
+// watch asks for an event whenever anything at or below a node changes.
+func (r *zkWire) watch(node string, limit time.Duration) error {
+	r.extend(limit)
+	_, err := r.call(binary.BigEndian.AppendUint32(appendJute(r.request(opAddWatch), node), recursive))
+	return err
+}
+
+// sync returns once the server has caught up with everything that the ensemble had stored, and the events of that have come.
+func (r *zkWire) sync(node string, limit time.Duration) error {
+	r.extend(limit)
+	_, err := r.call(appendJute(r.request(opSync), node))
+	return err
+}
+
 // request begins a request.
-func (r *bulkReader) request(op int32) []byte {
+func (r *zkWire) request(op int32) []byte {
 	r.xid++
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(r.xid)), uint32(op))
 }
 
 // call sends a request and returns the body of its response.
-func (r *bulkReader) call(request []byte) ([]byte, error) {
+func (r *zkWire) call(request []byte) ([]byte, error) {
 	if err := r.send(request); err != nil {
 		return nil, err
 	}
-	b, err := r.receive()
-	if err != nil {
-		return nil, err
-	}
 	const header = 4 + 8 + 4 // xid, zxid, error
-	if len(b) < header {
-		return nil, io.ErrUnexpectedEOF
+	var b []byte
+	for {
+		var err error
+		if b, err = r.receive(); err != nil {
+			return nil, err
+		}
+		if len(b) < header {
+			return nil, io.ErrUnexpectedEOF
+		}
+		if int32(binary.BigEndian.Uint32(b)) != eventXid {
+			break
+		}
+		if err := r.note(b[header:]); err != nil {
+			return nil, err
+		}
 	}
 	switch code := int32(binary.BigEndian.Uint32(b[12:])); code {
 	case 0:
 		return b[header:], nil
 	case -6:
-		return nil, errNoMultiRead
+		return nil, errOldServer
 	default:
 		return nil, fmt.Errorf("read nodes: ZooKeeper error %d", code)
 	}
 }
 
-func (r *bulkReader) extend(limit time.Duration) { _ = r.conn.SetDeadline(time.Now().Add(limit)) }
+// note passes an event on.
+func (r *zkWire) note(event []byte) error {
+	const header = 4 + 4 + 4 // kind, state of the session, length of the node's path
+	if len(event) < header {
+		return fmt.Errorf("read event: %w", io.ErrUnexpectedEOF)
+	}
+	size := int(max(0, int32(binary.BigEndian.Uint32(event[8:])))) // -1 stands for null
+	if len(event) < header+size {
+		return fmt.Errorf("read event: %w", io.ErrUnexpectedEOF)
+	}
+	if r.changed != nil {
+		r.changed(string(event[header:header+size]), zkEvent(binary.BigEndian.Uint32(event)))
+	}
+	return nil
+}
 
-func (r *bulkReader) send(packet []byte) error {
+func (r *zkWire) extend(limit time.Duration) { _ = r.conn.SetDeadline(time.Now().Add(limit)) }
+
+func (r *zkWire) send(packet []byte) error {
 	_, err := r.conn.Write(appendJute(nil, packet))
 	return err
 }
 
-func (r *bulkReader) receive() ([]byte, error) {
+func (r *zkWire) receive() ([]byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(r.in, size[:]); err != nil {
 		return nil, err

@@ -62,13 +62,13 @@ func TestReadingManyNodes(t *testing.T) {
 func TestOldServersAreTold(t *testing.T) {
 	t.Parallel()
 	hosts, _ := zktest.Shared(t)
-	r, err := openBulkReader(t.Context(), testSession(t, hosts))
+	r, err := openZKWire(t.Context(), testSession(t, hosts))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.close()
 	r.extend(10 * time.Second)
-	if _, err := r.call(r.request(222)); !errors.Is(err, errNoMultiRead) {
-		t.Errorf("a request unknown to the server = %v, want %v", err, errNoMultiRead)
+	if _, err := r.call(r.request(222)); !errors.Is(err, errOldServer) {
+		t.Errorf("a request unknown to the server = %v, want %v", err, errOldServer)
 	}
 }

@@ -42,7 +42,7 @@ func FuzzMultiRead(f *testing.F) {
 			theirs.Write(appendJute(nil, append(make([]byte, 16), body...)))
 			theirs.Close()
 		}()
-		r := &bulkReader{conn: ours, in: bufio.NewReader(ours)}
+		r := &zkWire{conn: ours, in: bufio.NewReader(ours)}
 		nodes := make([]string, count)
 		for i := range nodes {
 			nodes[i] = "/n"

@@ -57,7 +57,7 @@ func lead(t testing.TB, hosts []string, root string) (*zkStore, *candidate) {
 // takeOffice is leadIn without the load.
 func takeOffice(t testing.TB, session *zkSession, c *candidate, root string) *zkStore {
 	t.Helper()
-	latch, _, err := c.campaign(t.Context(), session)
+	latch, _, err := c.campaign(t.Context(), session, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

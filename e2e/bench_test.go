@@ -28,20 +28,19 @@ func BenchmarkBinary(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// A site is a ZooKeeper with 10,000 jobs, one of them due every second, and a Mesos with agents
+// A site is a ZooKeeper with many jobs, one of them due every second, and a Mesos with agents
 // for 16,000 tasks.
 type site struct {
 	b        *testing.B
+	jobs     int
 	args     []string // of an instance there
 	mesos    *mesostest.Master
 	accepted chan struct{} // has an element after an ACCEPT
 }
 
-const siteJobs = 10_000
-
-func newSite(b *testing.B) *site {
+func newSite(b *testing.B, jobs int) *site {
 	b.Helper()
-	s := &site{b: b, mesos: mesostest.NewMaster(b, mesostest.Options{}), accepted: make(chan struct{}, 1)}
+	s := &site{b: b, jobs: jobs, mesos: mesostest.NewMaster(b, mesostest.Options{}), accepted: make(chan struct{}, 1)}
 	for range 100 {
 		s.mesos.AddAgent(mesostest.AgentSpec{CPUs: 16, Mem: 64 << 10, Disk: 1 << 20})
 	}
@@ -83,7 +82,7 @@ func (s *site) fill(v *instance) {
 			}
 		})
 	}
-	for i := range siteJobs {
+	for i := range s.jobs {
 		todo <- i
 	}
 	close(todo)
@@ -135,7 +134,7 @@ func (s *site) succession(begin func()) (reconciled, launched time.Duration) {
 // From the start of the process, with 10,000 jobs: the leader until it schedules, a
 // follower until it has forwarded a request.
 func BenchmarkStart(b *testing.B) {
-	s := newSite(b)
+	s := newSite(b, 10_000)
 	var subscribed, launched, forwarded []time.Duration
 	for b.Loop() {
 		for range 5 {
@@ -155,27 +154,32 @@ func BenchmarkStart(b *testing.B) {
 	reportTimes(b, "follower-forwarded", forwarded)
 }
 
-// The leader ends, with 10,000 jobs: from the signal until its successor has
+// The leader ends: from the signal until its successor, which has had time to read the state, has
 // reconciled, and until that has launched a task.
 func BenchmarkFailover(b *testing.B) {
-	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		b.Run(fmt.Sprint(signal), func(b *testing.B) {
-			s := newSite(b)
-			var reconciled, launched []time.Duration
+	for _, jobs := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprint("jobs=", jobs), func(b *testing.B) {
+			s := newSite(b, jobs)
 			leader := s.start()
 			s.answers(leader)
-			for b.Loop() {
-				for range 5 {
-					follower := s.start()
-					s.answers(follower)
-					r, l := s.succession(func() { leader.signal(signal) })
-					leader.end(signal)
-					leader = follower
-					reconciled, launched = append(reconciled, r), append(launched, l)
-				}
+			for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+				b.Run(fmt.Sprint(signal), func(b *testing.B) {
+					var reconciled, launched []time.Duration
+					for b.Loop() {
+						for range 5 {
+							follower := s.start()
+							s.answers(follower)
+							time.Sleep(time.Second + time.Duration(jobs)*300*time.Microsecond)
+							r, l := s.succession(func() { leader.signal(signal) })
+							leader.end(signal)
+							leader = follower
+							reconciled, launched = append(reconciled, r), append(launched, l)
+						}
+					}
+					reportTimes(b, "reconciled", reconciled)
+					reportTimes(b, "launched", launched)
+				})
 			}
-			reportTimes(b, "reconciled", reconciled)
-			reportTimes(b, "launched", launched)
 		})
 	}
 }
