@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/go-zookeeper/zk"
 )
 
 const (
@@ -124,8 +128,13 @@ func (f *zkFollower) follow(ctx context.Context) (handed bool, err error) {
 		select {
 		case answer := <-f.requests:
 			next.Stop()
-			if err := l.catchUp(ctx); err != nil {
-				return false, err // which answers, by its end
+			err := l.catchUp(ctx)
+			if err == nil {
+				err = l.complete(ctx)
+			}
+			if err != nil {
+				answer <- nil
+				return false, err
 			}
 			answer <- l.state
 			return true, nil
@@ -199,6 +208,60 @@ func (l *following) catchUp(ctx context.Context) error {
 	clear(l.events)
 	l.jobs.update(gone, l.state.records)
 	return l.read(ctx, changed)
+}
+
+// complete finds what no event tells of: nodes that this instance may not read. They show in the number of nodes of their folder.
+func (l *following) complete(ctx context.Context) error {
+	known := map[string]int{}
+	var keys []string
+	for key := range l.state.versions {
+		known[kindOf(key)]++
+	}
+	for key, err := range l.state.unread {
+		if errors.Is(err, zk.ErrNoAuth) {
+			known[kindOf(key)]++
+			keys = append(keys, key) // it may have been opened since
+		}
+	}
+	known[""] += l.state.strange
+	for _, kind := range append(slices.Collect(maps.Keys(l.state.kinds)), "") {
+		exists, folder, err := l.session.Exists(folderOf(l.root, kind))
+		switch {
+		case err != nil:
+			return err
+		case exists && int(folder.NumChildren) != known[kind]:
+			missing, err := l.compare(kind)
+			if err != nil {
+				return err
+			}
+			keys = append(keys, missing...)
+		}
+	}
+	return l.read(ctx, keys)
+}
+
+// compare drops the records of a kind whose nodes are gone, and returns the keys of those that are not known.
+func (l *following) compare(kind string) (missing []string, err error) {
+	listed, _, err := listFolder(l.session, l.root, kind)
+	if err != nil {
+		return nil, err
+	}
+	there := map[string]bool{}
+	for _, key := range listed {
+		there[key] = true
+		if _, known := l.state.versions[key]; !known {
+			missing = append(missing, key)
+		}
+	}
+	var gone []string
+	for key := range l.state.versions {
+		if kindOf(key) == kind && !there[key] {
+			l.state.drop(key)
+			gone = append(gone, key)
+		}
+	}
+	l.jobs.update(gone, l.state.records)
+	return l.state.leaveForLater(missing), nil
 }
 
 // read reads nodes and decodes the jobs that they belong to.

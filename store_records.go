@@ -16,6 +16,7 @@ type zkRecords struct {
 	orders   map[string]order // of those that others may write
 	unread   map[string]error // why a record can't be read
 	kinds    map[string]bool  // the folders below <root>/go
+	strange  int              // nodes in <root>/state that hold no record
 }
 
 // pathOf returns the path of a key's node.
@@ -55,48 +56,71 @@ func isRecordKind(kind string) bool { return kind != "term" && kind != "instance
 // listRecords asks ZooKeeper for the keys of all records, and returns those that are to be read.
 func listRecords(session *zkSession, root string) (*zkRecords, []string, error) {
 	z := &zkRecords{orders: map[string]order{}, unread: map[string]error{}, kinds: map[string]bool{}}
-	children := func(dir string) ([]string, error) {
-		names, _, err := session.Children(root + "/" + dir)
-		if errors.Is(err, zk.ErrNoNode) {
-			return nil, nil // a JVM version's state, with nothing of ours yet
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list node %q: %w", root+"/"+dir, err)
-		}
-		return names, nil
-	}
-	names, err := children("state")
+	all, strange, err := listFolder(session, root, "")
 	if err != nil {
 		return nil, nil, err
 	}
-	keys := slices.DeleteFunc(names, func(name string) bool { return !isRecordName(name) })
-	kinds, err := children("go")
+	z.strange = strange
+	kinds, err := childrenOf(session, root+"/go")
 	if err != nil {
 		return nil, nil, err
 	}
-	var later []string
 	for _, kind := range kinds {
 		if !isRecordKind(kind) {
 			continue
 		}
 		z.kinds[kind] = true
-		names, err := children("go/" + kind)
+		keys, _, err := listFolder(session, root, kind)
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, name := range names {
-			if key := "go/" + kind + "/" + name; onDemand(key) {
-				later = append(later, key)
-			} else {
-				keys = append(keys, key)
-			}
+		all = append(all, keys...)
+	}
+	z.records, z.versions = make(map[string][]byte, len(all)), make(map[string]int32, len(all))
+	return z, z.leaveForLater(all), nil
+}
+
+// leaveForLater notes the keys of records that are read on demand, and returns the others.
+func (z *zkRecords) leaveForLater(keys []string) []string {
+	return slices.DeleteFunc(keys, func(key string) bool {
+		if onDemand(key) {
+			z.versions[key] = anyVersion
 		}
+		return onDemand(key)
+	})
+}
+
+// listFolder asks ZooKeeper for the keys of one kind, "" for those of the JVM versions. strange is how many nodes are there besides.
+func listFolder(session *zkSession, root, kind string) (keys []string, strange int, err error) {
+	names, err := childrenOf(session, folderOf(root, kind))
+	if err != nil || kind == "" {
+		keys = slices.DeleteFunc(names, func(name string) bool { return !isRecordName(name) })
+		return keys, len(names) - len(keys), err
 	}
-	z.records, z.versions = make(map[string][]byte, len(keys)), make(map[string]int32, len(keys))
-	for _, key := range later {
-		z.versions[key] = anyVersion
+	for i, name := range names {
+		names[i] = "go/" + kind + "/" + name
 	}
-	return z, keys, nil
+	return names, 0, nil
+}
+
+// folderOf returns the path of the folder of a kind, "" for that of the JVM versions' records.
+func folderOf(root, kind string) string {
+	if kind == "" {
+		return root + "/state"
+	}
+	return root + "/go/" + kind
+}
+
+// childrenOf lists a folder, which need not exist: a JVM version's state has nothing of ours.
+func childrenOf(session *zkSession, dir string) ([]string, error) {
+	names, _, err := session.Children(dir)
+	if errors.Is(err, zk.ErrNoNode) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list node %q: %w", dir, err)
+	}
+	return names, nil
 }
 
 // put takes in what a node holds. The error is about ZooKeeper.

@@ -50,6 +50,7 @@ func (b *bench) wantState(name, want string) {
 func (b *bench) start() *bench {
 	b.t.Helper()
 	log := newLogTap(b.t)
+	b.store.terms = b.cfg
 	b.s = newScheduler(b.cfg, &stagedMem{memStore: b.store}, b.cluster.client(log), log)
 	if err := b.s.load(context.Background()); err != nil {
 		b.t.Fatalf("load: %v", err)

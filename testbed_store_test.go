@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"maps"
@@ -75,6 +76,11 @@ type memStore struct {
 	reign   reign
 	loaded  func()       // called by load; may be nil
 	well    func() error // what ready returns; nil for a store that always is
+
+	// As in ZooKeeper, every second term begins with jobs that were decoded before.
+	terms     schedulerConfig // of those who load; without a location, nothing is decoded for them
+	loads     int
+	last, now map[string][]byte // as the last two loads found it
 }
 
 func newMemStore() *memStore {
@@ -91,7 +97,31 @@ func (m *memStore) load(context.Context) (map[string][]byte, error) {
 	defer m.mu.Unlock()
 	records := maps.Clone(m.records)
 	maps.DeleteFunc(records, func(key string, _ []byte) bool { return onDemand(key) })
+	m.loads++
+	m.last, m.now = m.now, maps.Clone(records)
 	return records, nil
+}
+
+// prepared implements preparedStore: the jobs were decoded as they were at the load before, and those that have changed again.
+func (m *memStore) prepared() *preparation {
+	if m.terms.location == nil || m.loads%2 != 0 {
+		return nil
+	}
+	p := newPreparation(m.terms)
+	p.update(slices.Collect(maps.Keys(m.last)), m.last)
+	var changed []string
+	for key := range m.last {
+		if value, left := m.now[key]; !left || !bytes.Equal(value, m.last[key]) {
+			changed = append(changed, key)
+		}
+	}
+	for key := range m.now {
+		if _, known := m.last[key]; !known {
+			changed = append(changed, key)
+		}
+	}
+	p.update(changed, m.now)
+	return p
 }
 
 // ready implements localStore.
