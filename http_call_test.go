@@ -227,9 +227,11 @@ func TestRequestIDIsForOneRequest(t *testing.T) {
 	}
 	// As stored by an earlier version, which kept no digest, an answer is good for any.
 	l := newRequestLog()
-	if err := l.load("old", []byte(`{"answer":"yes","at":1}`)); err != nil {
+	id, stored, err := decodeAnswer(requestPrefix+"old", []byte(`{"answer":"yes","at":1}`))
+	if err != nil {
 		t.Fatal(err)
 	}
+	l.take(map[string]requestAnswer{id: stored})
 	if answer, known, err := l.answer(newRequestName("old", []byte("PUT"))); answer != "yes" || !known || err != nil {
 		t.Errorf("answer of an earlier version = %q, %t, %v", answer, known, err)
 	}

@@ -9,21 +9,36 @@ import (
 	"time"
 )
 
-// A preparation is the jobs of a state that another instance leads, decoded in advance: taking over then takes the time for what has
-// changed. One goroutine owns it.
+// A preparation is what there may be very much of in a state that another instance leads, decoded in advance: jobs, and answers to
+// requests. Taking over then takes the time for what has changed. One goroutine owns it.
 type preparation struct {
-	cfg  schedulerConfig
-	jobs map[string]*loadedJob
+	cfg     schedulerConfig
+	jobs    map[string]*loadedJob
+	answers map[string]namedAnswer // by the key of their record
+}
+
+type namedAnswer struct {
+	id string
+	requestAnswer
 }
 
 func newPreparation(cfg schedulerConfig) *preparation {
-	return &preparation{cfg, map[string]*loadedJob{}}
+	p := &preparation{cfg: cfg}
+	p.clear()
+	return p
 }
 
-// update decodes again the jobs of which one of these records has changed.
+// update decodes again what belongs to these records, which have changed.
 func (p *preparation) update(keys []string, records map[string][]byte) {
 	now, done := time.Now().In(p.cfg.location), map[string]bool{}
 	for _, key := range keys {
+		if strings.HasPrefix(key, requestPrefix) {
+			delete(p.answers, key)
+			if id, a, err := decodeAnswer(key, records[key]); err == nil {
+				p.answers[key] = namedAnswer{id, a}
+			}
+			continue
+		}
 		name, ok := jobOfRecord(key)
 		if !ok || done[name] {
 			continue
@@ -41,12 +56,21 @@ func (p *preparation) update(keys []string, records map[string][]byte) {
 // clear forgets everything.
 func (p *preparation) clear() {
 	if p != nil {
-		p.jobs = map[string]*loadedJob{}
+		p.jobs, p.answers = map[string]*loadedJob{}, map[string]namedAnswer{}
 	}
 }
 
-// take returns a job for whoever takes over, nil if it is not prepared.
-func (p *preparation) take(name string) *loadedJob {
+// answer returns the answer in a record, if it is prepared.
+func (p *preparation) answer(key string) (id string, a requestAnswer, ready bool) {
+	if p == nil {
+		return "", requestAnswer{}, false
+	}
+	named, ready := p.answers[key]
+	return named.id, named.requestAnswer, ready
+}
+
+// job returns a job for whoever takes over, nil if it is not prepared.
+func (p *preparation) job(name string) *loadedJob {
 	if p == nil {
 		return nil
 	}
@@ -101,7 +125,7 @@ func (s *scheduler) decodeJobs(records map[string][]byte, keys []string, prepare
 	loaded := make([]*loadedJob, len(keys))
 	for i, key := range keys {
 		name := strings.TrimPrefix(key, "J_")
-		if loaded[i] = prepared.take(name); loaded[i] == nil {
+		if loaded[i] = prepared.job(name); loaded[i] == nil {
 			loaded[i] = &loadedJob{name: name}
 			missing = append(missing, loaded[i])
 		}

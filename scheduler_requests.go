@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -65,15 +67,29 @@ func (l *requestLog) remember(name *requestName, answer string, now int64) []rec
 	return append(out, record{requestRecord(id), mustJSON(a)})
 }
 
-// load takes in a stored answer. The caller sorts them by their time afterwards.
-func (l *requestLog) load(id string, value []byte) error {
-	var a requestAnswer
-	if err := json.Unmarshal(value, &a); err != nil {
-		return err
+// take takes in stored answers.
+func (l *requestLog) take(stored map[string]requestAnswer) {
+	type place struct {
+		at int64
+		id string
 	}
-	l.answers[id] = a
-	l.order = append(l.order, id)
-	return nil
+	places := make([]place, 0, len(stored))
+	for id, a := range stored {
+		places = append(places, place{a.At, id})
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Or(cmp.Compare(a.at, b.at), strings.Compare(a.id, b.id)) })
+	l.answers, l.order = stored, make([]string, len(places))
+	for i, p := range places {
+		l.order[i] = p.id
+	}
+}
+
+// decodeAnswer reads a stored answer, and the id that its key names.
+func decodeAnswer(key string, value []byte) (id string, a requestAnswer, err error) {
+	if id, err = parseRecordName(strings.TrimPrefix(key, requestPrefix)); err == nil {
+		err = json.Unmarshal(value, &a)
+	}
+	return id, a, err
 }
 
 // shift makes sure that answers are kept for as long as intended after the clock was set.
@@ -84,7 +100,9 @@ func (l *requestLog) shift(by int64) {
 	}
 }
 
-func requestRecord(id string) string { return "go/request/" + recordName(id) }
+const requestPrefix = "go/request/"
+
+func requestRecord(id string) string { return requestPrefix + recordName(id) }
 
 // A requestName is the id of a write, and a digest of what it asks for. A write whose id has
 // been committed is done, and must not be done again. A write without an id has the name nil.

@@ -42,7 +42,8 @@ func (s *scheduler) load(ctx context.Context) (err error) {
 		delete(records, key)
 	}
 	keys := keysByKind(records)
-	s.loadMeta(records, keys)
+	s.loadMeta(records)
+	s.loadAnswers(records, keys["request"], prepared)
 	s.loadPools(records, keys)
 	acts := s.loadActivity(records, keys)
 	inOrder := s.loadJobs(records, keys, prepared)
@@ -105,7 +106,7 @@ func (s *scheduler) setAsideRecord(key, reason string) {
 	s.cfg.inputSkipped()
 }
 
-func (s *scheduler) loadMeta(records map[string][]byte, keys map[string][]string) {
+func (s *scheduler) loadMeta(records map[string][]byte) {
 	var id mesos.FrameworkID
 	if b, ok := records[frameworkIDKey]; ok {
 		if err := id.Unmarshal(b); err != nil {
@@ -124,18 +125,23 @@ func (s *scheduler) loadMeta(records map[string][]byte, keys map[string][]string
 	if !known || s.adoptBefore != before {
 		s.extra = append(s.extra, record{adoptKey, mustJSON(s.adoptBefore)})
 	}
-	for _, key := range keys["request"] {
-		id, err := parseRecordName(strings.TrimPrefix(key, "go/request/"))
-		if err == nil {
-			err = s.requests.load(id, records[key])
+}
+
+// loadAnswers loads what requests of the last minutes were answered.
+func (s *scheduler) loadAnswers(records map[string][]byte, keys []string, prepared *preparation) {
+	stored := make(map[string]requestAnswer, len(keys))
+	for _, key := range keys {
+		id, a, ready := prepared.answer(key)
+		if !ready {
+			var err error
+			if id, a, err = decodeAnswer(key, records[key]); err != nil {
+				s.setAsideRecord(key, err.Error())
+				continue
+			}
 		}
-		if err != nil {
-			s.setAsideRecord(key, err.Error())
-		}
+		stored[id] = a
 	}
-	slices.SortFunc(s.requests.order, func(a, b string) int {
-		return cmp.Compare(s.requests.answers[a].At, s.requests.answers[b].At)
-	})
+	s.requests.take(stored)
 }
 
 func encodeFrameworkID(id string) []byte {
