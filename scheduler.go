@@ -177,6 +177,7 @@ type scheduler struct {
 	rewinds        []rewind // schedules that a clock set back affects and that are still to be put back
 	steps          int64    // so far: runs, jobs and edges visited
 	turnLog        turnLog
+	pace           pace
 	jobs           map[string]*entry
 	graph          *graph
 	runs           map[string]*openRun // open runs by id
@@ -373,9 +374,9 @@ func (s *scheduler) refused() error {
 
 const (
 	maxEventsPerTurn = 256
-	maxTimers        = 2000 // before what they did goes to the writer
+	maxTimers        = 500 // before what they did goes to the writer
 	maxWakes         = 500
-	maxRounds        = 10
+	maxRounds        = 40
 )
 
 // loop handles events and timers, one at a time, until ctx ends. It never waits
@@ -394,6 +395,8 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 			s.drain()
 		case <-timer.C:
 			s.begin()
+		case <-s.writer.relief:
+			s.begin()
 		}
 		more := s.turn()
 		s.finish()
@@ -401,23 +404,24 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 	}
 }
 
-// turn does what is due, and reports whether more is. It works in rounds, so that the writer
+// turn does what is due, and reports whether more is that can be done now. It works in rounds, so that the writer
 // stores the changes of the first while the next are under way, but no event comes between
 // them: an agent's offers can be accepted only once, with the tasks of all rounds.
 func (s *scheduler) turn() (more bool) {
 	s.offers.compared.begin()
 	for round := 1; ; round++ {
+		s.keepPace()
 		more = s.rewindSome(rewindsAtOnce)
 		more = s.fireTimers() || more
 		s.wakeChildren()
-		more = more || len(s.wake) > 0
-		last := !more || round == maxRounds
-		s.place(last)
+		more = more || s.mayWake()
+		last := !more || round == maxRounds || s.isLong()
+		left := s.place(last)
 		s.cfg.offersHeld(s.offers.held())
 		s.seal()
 		if last {
 			// A launch may have made room for the next run of a child.
-			return more || len(s.wake) > 0 || s.offers.compared.short
+			return more || left || s.mayWake() || s.offers.compared.short
 		}
 	}
 }
@@ -425,6 +429,9 @@ func (s *scheduler) turn() (more bool) {
 // drain handles what else has arrived, up to a bound.
 func (s *scheduler) drain() {
 	for range maxEventsPerTurn {
+		if s.isLong() {
+			return
+		}
 		select {
 		case event := <-s.mailbox:
 			s.cut()
@@ -441,10 +448,11 @@ func (s *scheduler) untilNext(more bool) time.Duration {
 		return 0
 	}
 	at := s.now + time.Hour.Milliseconds()
-	for _, h := range []*alarms{&s.dues, &s.timers} {
-		if t := h.next(); t != nil {
-			at = min(at, t.at)
-		}
+	if t := s.timers.next(); t != nil {
+		at = min(at, t.at)
+	}
+	if t := s.dues.next(); t != nil && !s.pace.ahead { // else the writer says when
+		at = min(at, t.at)
 	}
 	return max(0, time.UnixMilli(at).Sub(s.wallTime()))
 }
@@ -452,9 +460,9 @@ func (s *scheduler) untilNext(more bool) time.Duration {
 // fireTimers handles the timers that are due, up to a bound, and reports
 // whether more are waiting.
 func (s *scheduler) fireTimers() bool {
-	for range maxTimers {
+	for n := range maxTimers {
 		t := s.dues.next()
-		if t == nil || t.at > s.now {
+		if t == nil || t.at > s.now || s.pace.ahead || s.enough(n) {
 			break
 		}
 		s.dues.drop(t)
@@ -462,9 +470,9 @@ func (s *scheduler) fireTimers() bool {
 		s.cut()
 		s.fireDue(t.entry)
 	}
-	for range maxTimers {
+	for n := range maxTimers {
 		t := s.timers.next()
-		if t == nil || t.at > s.now {
+		if t == nil || t.at > s.now || s.enough(n) {
 			break
 		}
 		s.timers.drop(t)
@@ -472,7 +480,7 @@ func (s *scheduler) fireTimers() bool {
 		s.cut()
 		s.fire(t)
 	}
-	return s.dues.due(s.now) || s.timers.due(s.now)
+	return s.dues.due(s.now) && !s.pace.ahead || s.timers.due(s.now)
 }
 
 func (s *scheduler) fire(t *alarm) {

@@ -87,7 +87,7 @@ func (s *scheduler) fireDue(e *entry) {
 		s.fireStretches(e)
 		return
 	}
-	p := e.sched.pass(time.UnixMilli(s.now), e.epsilon())
+	p := e.sched.pass(time.UnixMilli(s.now), e.epsilon()+s.pace.grace)
 	newest, passed := p.newest()
 	if !passed {
 		s.arm(e)
@@ -411,6 +411,9 @@ func (s *scheduler) wakeChildren() {
 		s.seal() // a parent's finish is stored no later than its use by the children
 	}
 	n := min(len(s.wake), maxWakes)
+	if !s.mayWake() {
+		n = 0
+	}
 	for _, name := range s.wake[:n] {
 		s.turnLog.note("look at parents", name)
 		if e := s.jobs[name]; e != nil {

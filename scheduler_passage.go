@@ -94,7 +94,7 @@ func (s *scheduler) moveOn(e *entry, to Schedule, last time.Time) {
 
 // partOld divides a stretch into what is as old as epsilon and what is younger.
 func (s *scheduler) partOld(e *entry, st stretchOfDues) (old bygone, young stretchOfDues) {
-	tooOld := time.UnixMilli(min(s.now-max(e.epsilon(), 0), st.last.UnixMilli()))
+	tooOld := time.UnixMilli(min(s.now-max(e.epsilon(), 0)-s.pace.grace, st.last.UnixMilli()))
 	n, first, last, rest := st.from.passed(tooOld)
 	young = st
 	if n == 0 {

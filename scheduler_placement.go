@@ -69,13 +69,16 @@ func (s *scheduler) countOffers(received, used, declined int) {
 // place gives the waiting runs to the offers at hand: high priority first, then
 // in the order of their arrival, and whatever fits, so that a large task at the
 // head does not hold up the small ones behind it. In the last round of a turn it ends
-// by saying to the cluster which offers it wants.
-func (s *scheduler) place(last bool) {
+// by saying to the cluster which offers it wants. left is set if it has stopped for the length of the turn.
+func (s *scheduler) place(last bool) (left bool) {
 	if !s.subscribed {
-		return
+		return false
 	}
 	round := s.queue.round()
-	for c := round.next(); c != nil; c = round.next() {
+	for n, c := 0, round.next(); c != nil && !s.pace.ahead; n, c = n+1, round.next() {
+		if left = s.enough(n); left {
+			break
+		}
 		if s.isFull() || c.pool.full() {
 			c.refused = false // more room would not help it
 			continue
@@ -103,6 +106,7 @@ func (s *scheduler) place(last bool) {
 		s.keepAgent()
 		s.tendOffers()
 	}
+	return left
 }
 
 // isFull reports whether as many runs are under way as may be.

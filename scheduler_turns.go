@@ -28,6 +28,44 @@ func (l *turnLog) note(what, job string) {
 	}
 }
 
+const (
+	// turnTime is how long a turn may take before what can wait is left for the next one.
+	turnTime = 50 * time.Millisecond
+	// leastOfTurn is how much of each thing is done in any turn.
+	leastOfTurn = 32
+)
+
+// A pace keeps the loop from being away for long, and from running far ahead of the writer: whoever asks for a change waits for
+// all that was done before it to be stored.
+type pace struct {
+	ahead bool      // so that no run is opened or placed until the writer has caught up
+	since time.Time // when that was first so, with occurrences due all the time; zero if it is not
+	grace int64     // ms; how much older an occurrence may be for that
+}
+
+// keepPace looks how far ahead of the writer the loop is.
+func (s *scheduler) keepPace() {
+	p := &s.pace
+	p.ahead = s.writer.isBehind()
+	switch {
+	case !s.dues.due(s.now):
+		p.since, p.grace = time.Time{}, 0
+	case p.since.IsZero() && p.ahead:
+		p.since = s.turnLog.began
+	case !p.since.IsZero():
+		p.grace = s.turnLog.began.Sub(p.since).Milliseconds()
+	}
+}
+
+// isLong reports whether the turn has taken as long as it should.
+func (s *scheduler) isLong() bool { return time.Since(s.turnLog.began) > turnTime }
+
+// enough reports whether the rest of something is for the next turn, after so much of it in this one.
+func (s *scheduler) enough(done int) bool { return done >= leastOfTurn && s.isLong() }
+
+// mayWake reports whether children are to be looked at now.
+func (s *scheduler) mayWake() bool { return len(s.wake) > 0 && !s.pace.ahead }
+
 // begin starts a turn.
 func (s *scheduler) begin() {
 	s.turnLog.began, s.turnLog.steps, s.turnLog.job = time.Now(), s.steps, ""

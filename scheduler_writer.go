@@ -70,6 +70,7 @@ type writer struct {
 	waiting []*change
 	size    int
 	wake    chan struct{}
+	relief  chan struct{} // has an element after it was behind and has caught up
 
 	flights  []flight // oldest first; they belong to the goroutine that calls the store
 	visits   chan visit
@@ -79,7 +80,7 @@ type writer struct {
 
 func newWriter(st store, batchSize int, publish func([]viewChange, viewTotals), log *slog.Logger) *writer {
 	return &writer{
-		store: st, batchSize: batchSize, publish: publish, log: log, wake: make(chan struct{}, 1),
+		store: st, batchSize: batchSize, publish: publish, log: log, wake: make(chan struct{}, 1), relief: make(chan struct{}, 1),
 		visits: make(chan visit), stopped: make(chan struct{}),
 	}
 }
@@ -101,6 +102,13 @@ func (w *writer) full() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.size > maxWaitingSize
+}
+
+// isBehind reports whether enough waits for one commit after the next to be full, so that nothing is gained by more of it.
+func (w *writer) isBehind() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.size > 2*w.batchSize
 }
 
 // pending returns how many records wait for the commit in flight.
@@ -251,8 +259,15 @@ func (w *writer) take() []*change {
 	if len(w.waiting) == 0 {
 		w.waiting = nil
 	}
+	was := w.size
 	for _, c := range batch {
 		w.size -= c.size
+	}
+	if was > w.batchSize && w.size <= w.batchSize {
+		select {
+		case w.relief <- struct{}{}:
+		default:
+		}
 	}
 	return batch
 }
