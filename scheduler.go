@@ -405,8 +405,7 @@ func (s *scheduler) loop(ctx context.Context) (err error) {
 }
 
 // turn does what is due, and reports whether more is that can be done now. It works in rounds, so that the writer
-// stores the changes of the first while the next are under way, but no event comes between
-// them: an agent's offers can be accepted only once, with the tasks of all rounds.
+// stores the changes of the first while the next are under way.
 func (s *scheduler) turn() (more bool) {
 	s.offers.compared.begin()
 	for round := 1; ; round++ {
@@ -416,12 +415,16 @@ func (s *scheduler) turn() (more bool) {
 		s.wakeChildren()
 		more = more || s.mayWake()
 		last := !more || round == maxRounds || s.isLong()
-		left := s.place(last)
+		left := s.place()
+		if last {
+			// A launch may have made room for the next run of a child.
+			more = more || left || s.mayWake() || s.offers.compared.short
+			s.settleOffers(more || s.pace.ahead)
+		}
 		s.cfg.offersHeld(s.offers.held())
 		s.seal()
 		if last {
-			// A launch may have made room for the next run of a child.
-			return more || left || s.mayWake() || s.offers.compared.short
+			return more
 		}
 	}
 }
@@ -451,6 +454,9 @@ func (s *scheduler) untilNext(more bool) time.Duration {
 	if t := s.timers.next(); t != nil {
 		at = min(at, t.at)
 	}
+	if len(s.launches) > 0 {
+		at = min(at, s.now+launchHold.Milliseconds())
+	}
 	if t := s.dues.next(); t != nil && !s.pace.ahead { // else the writer says when
 		at = min(at, t.at)
 	}
@@ -460,11 +466,13 @@ func (s *scheduler) untilNext(more bool) time.Duration {
 // fireTimers handles the timers that are due, up to a bound, and reports
 // whether more are waiting.
 func (s *scheduler) fireTimers() bool {
+	s.pace.fired = 0
 	for n := range maxTimers {
 		t := s.dues.next()
-		if t == nil || t.at > s.now || s.pace.ahead || s.enough(n) {
+		if t == nil || t.at > s.now || s.pace.ahead || s.enough(n, turnTime/2) {
 			break
 		}
+		s.pace.fired++
 		s.dues.drop(t)
 		s.turnLog.note("occurrence", t.entry.job.Name)
 		s.cut()
@@ -472,7 +480,7 @@ func (s *scheduler) fireTimers() bool {
 	}
 	for n := range maxTimers {
 		t := s.timers.next()
-		if t == nil || t.at > s.now || s.enough(n) {
+		if t == nil || t.at > s.now || s.enough(n, turnTime) {
 			break
 		}
 		s.timers.drop(t)
@@ -531,8 +539,12 @@ func (s *scheduler) afterJob(job string, do func()) {
 	}})
 }
 
-// send queues a call to the cluster as an effect.
+// send queues a call to the cluster as an effect. What asks about tasks, ends them or gives offers back does not overtake their launch.
 func (s *scheduler) send(call *sched.Call, done func(error)) {
+	switch call.Type {
+	case sched.Call_KILL, sched.Call_RECONCILE, sched.Call_DECLINE:
+		s.acceptAll()
+	}
 	s.after(func() { s.cluster.send(call, done) })
 }
 

@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	offerHold    = 10 * time.Second // the longest time that an offer is withheld from other frameworks
-	lookAhead    = 2 * time.Second  // how early, on top of --min_revive_offers_interval, offers are requested
-	unsentPause  = time.Second      // before a launch that did not get through is tried again
-	explainLimit = 10               // agents named in the reasons why a run waits
+	launchHold   = 500 * time.Millisecond // the longest time that a launch waits for more tasks on the same offers
+	offerHold    = 10 * time.Second       // the longest time that an offer is withheld from other frameworks
+	lookAhead    = 2 * time.Second        // how early, on top of --min_revive_offers_interval, offers are requested
+	unsentPause  = time.Second            // before a launch that did not get through is tried again
+	explainLimit = 10                     // agents named in the reasons why a run waits
 )
 
 // An offerBook is the offers at hand and what was last said to the cluster about offers.
@@ -68,15 +69,14 @@ func (s *scheduler) countOffers(received, used, declined int) {
 
 // place gives the waiting runs to the offers at hand: high priority first, then
 // in the order of their arrival, and whatever fits, so that a large task at the
-// head does not hold up the small ones behind it. In the last round of a turn it ends
-// by saying to the cluster which offers it wants. left is set if it has stopped for the length of the turn.
-func (s *scheduler) place(last bool) (left bool) {
+// head does not hold up the small ones behind it. left is set if it has stopped for the length of the turn.
+func (s *scheduler) place() (left bool) {
 	if !s.subscribed {
 		return false
 	}
 	round := s.queue.round()
 	for n, c := 0, round.next(); c != nil && !s.pace.ahead; n, c = n+1, round.next() {
-		if left = s.enough(n); left {
+		if left = s.enough(n-s.pace.fired, turnTime); left {
 			break
 		}
 		if s.isFull() || c.pool.full() {
@@ -96,24 +96,39 @@ func (s *scheduler) place(last bool) (left bool) {
 		}
 		s.cut()
 		s.launched(r, &p)
-		s.launches.on(p.agentID).add(r, &p)
+		s.launches.on(p.agentID, s.turnLog.began).add(r, &p)
 		round.again(c)
 	}
-	for _, l := range s.launches.take(last) {
+	for _, l := range s.launches.takeComplete() {
 		s.accept(l)
 	}
-	if last {
-		s.keepAgent()
-		s.tendOffers()
-	}
 	return left
+}
+
+// settleOffers ends a turn by saying to the cluster what is launched, and which offers are wanted. If the next turn goes on
+// with what this one has begun, that has time: an agent's offers can be accepted only once.
+func (s *scheduler) settleOffers(goesOn bool) {
+	if !s.subscribed || goesOn && s.launches.fresh(s.turnLog.began) {
+		return
+	}
+	s.acceptAll()
+	s.keepAgent()
+	s.tendOffers()
+}
+
+// acceptAll launches what has been placed.
+func (s *scheduler) acceptAll() {
+	all := s.launches
+	s.launches = nil
+	for _, l := range all {
+		s.accept(l)
+	}
 }
 
 // isFull reports whether as many runs are under way as may be.
 func (s *scheduler) isFull() bool { return s.cfg.mostRuns > 0 && s.underWay >= s.cfg.mostRuns }
 
-// launches are the launches of a turn for which there is no ACCEPT yet, in the order of
-// their agents' first task.
+// launches are those for which there is no ACCEPT yet, in the order of their agents' first task.
 type launches []*launch
 
 // A launch is the tasks that go to one agent with one ACCEPT.
@@ -123,26 +138,33 @@ type launch struct {
 	runs     []*openRun
 	tasks    []mesos.TaskInfo
 	grown    bool // in this round
+	began    time.Time
 }
 
-// on returns the launch on an agent.
-func (ls *launches) on(agentID string) *launch {
+// fresh reports whether something has been placed that may wait for more.
+func (ls launches) fresh(now time.Time) bool { return len(ls) > 0 && now.Sub(ls[0].began) < launchHold }
+
+// on returns the launch on an agent, which begins now if there is none.
+func (ls *launches) on(agentID string, now time.Time) *launch {
 	for _, l := range slices.Backward(*ls) {
 		if l.agentID == agentID {
 			return l
 		}
 	}
-	l := &launch{agentID: agentID}
+	l := &launch{agentID: agentID, began: now}
 	*ls = append(*ls, l)
 	return l
 }
 
-// take removes the launches that are complete: those that a round added nothing
-// to, since agents are filled one after the other, and in the last round all.
-func (ls *launches) take(last bool) []*launch {
+// takeComplete removes the launches that are complete: those that a round added nothing
+// to, since agents are filled one after the other. A round that has placed nothing says nothing.
+func (ls *launches) takeComplete() []*launch {
+	if !slices.ContainsFunc(*ls, func(l *launch) bool { return l.grown }) {
+		return nil
+	}
 	var complete, growing []*launch
 	for _, l := range *ls {
-		if last || !l.grown {
+		if !l.grown {
 			complete = append(complete, l)
 			continue
 		}

@@ -29,7 +29,8 @@ func (l *turnLog) note(what, job string) {
 }
 
 const (
-	// turnTime is how long a turn may take before what can wait is left for the next one.
+	// turnTime is how long a turn may take before what can wait is left for the next one. Half of it is for what falls due, and half for
+	// placing that: a run that waits for the next turn is stored once more.
 	turnTime = 50 * time.Millisecond
 	// leastOfTurn is how much of each thing is done in any turn.
 	leastOfTurn = 32
@@ -41,6 +42,7 @@ type pace struct {
 	ahead bool      // so that no run is opened or placed until the writer has caught up
 	since time.Time // when that was first so, with occurrences due all the time; zero if it is not
 	grace int64     // ms; how much older an occurrence may be for that
+	fired int       // occurrences, in this round
 }
 
 // keepPace looks how far ahead of the writer the loop is.
@@ -61,7 +63,9 @@ func (s *scheduler) keepPace() {
 func (s *scheduler) isLong() bool { return time.Since(s.turnLog.began) > turnTime }
 
 // enough reports whether the rest of something is for the next turn, after so much of it in this one.
-func (s *scheduler) enough(done int) bool { return done >= leastOfTurn && s.isLong() }
+func (s *scheduler) enough(done int, limit time.Duration) bool {
+	return done >= leastOfTurn && time.Since(s.turnLog.began) > limit
+}
 
 // mayWake reports whether children are to be looked at now.
 func (s *scheduler) mayWake() bool { return len(s.wake) > 0 && !s.pace.ahead }

@@ -24,6 +24,11 @@ const (
 func (s *scheduler) clusterEvent(e *sched.Event) {
 	s.turnLog.note(e.GetType().String(), "")
 	switch e.GetType() {
+	case sched.Event_OFFERS, sched.Event_UPDATE, sched.Event_HEARTBEAT:
+	default:
+		s.acceptAll() // as long as the offers may be good
+	}
+	switch e.GetType() {
 	case sched.Event_SUBSCRIBED:
 		s.onSubscribed(e.GetSubscribed())
 	case sched.Event_OFFERS:
