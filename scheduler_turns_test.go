@@ -12,6 +12,7 @@ import (
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
+	sched "github.com/mesos/mesos-go/api/v1/lib/scheduler"
 )
 
 func TestTurnsOfTheLoopAreMeasured(t *testing.T) {
@@ -222,4 +223,143 @@ func (tt sizeTest) steps(t *testing.T, n int) (steps int64) {
 		b.end()
 	})
 	return steps
+}
+
+// holdDue puts n jobs into a leader that are all due in a minute.
+func (b *bench) holdDue(n int, more string) {
+	b.t.Helper()
+	b.do("hold", b.s.do(b.t.Context(), func() error {
+		for i := range n {
+			doc := fmt.Sprintf(`{"name":"job-%05d","command":"x","schedule":"R1/2000-01-01T00:01:00Z/PT1H"%s}`, i, more)
+			j, err := decodeJob([]byte(doc), b.cfg.defaults, dialect2, nil)
+			if err == nil {
+				err = b.s.put(b.s.jobs[j.Name], j)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	b.wait(time.Until(time.Date(2000, 1, 1, 0, 1, 0, 0, time.UTC)) - 10*time.Millisecond)
+}
+
+// wantAllRan checks that every job has run once.
+func (b *bench) wantAllRan(n int) {
+	b.t.Helper()
+	if got := len(b.cluster.launchCounts()); got != n {
+		b.t.Errorf("%d runs were launched, want %d", got, n)
+	}
+	for id, times := range b.cluster.launchCounts() {
+		if times != 1 {
+			b.t.Errorf("run %q was launched %d times", id, times)
+		}
+	}
+}
+
+// slowStore has each commit take so long.
+func (b *bench) slowStore(d time.Duration) {
+	b.store.before = func([]record) error { time.Sleep(d); return nil }
+}
+
+// However many jobs are due at once, a change that somebody asks for meanwhile waits for a few commits, not for those of all runs. And
+// nothing is missed for that: an occurrence is no older for the scheduler's own work.
+func TestAChangeWaitsForFewCommitsOfABurst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const jobs, commit = 4000, 100 * time.Millisecond
+		b := newBench(t)
+		b.start()
+		defer b.end()
+		b.holdDue(jobs, `,"epsilon":"PT1S"`)
+		commits := b.store.commits
+		b.slowStore(commit)
+		time.Sleep(50 * time.Millisecond)
+		began := time.Now()
+		b.post(`{"name":"new","command":"x","schedule":"R0/2000-01-01T00:00:00Z/PT1H"}`)
+		took := time.Since(began)
+		b.wait(time.Minute)
+		b.wantAllRan(jobs)
+		all := b.store.commits - commits
+		if most := 8 * commit; took > most || all < 20 {
+			t.Errorf("the change took %v beside a burst of %d commits of %v each, want %v at most", took, all, commit, most)
+		}
+		for v := range b.s.view().all() {
+			if v.missed != 0 {
+				t.Fatalf("job %q has missed %d occurrences", v.job.Name, v.missed)
+			}
+		}
+	})
+}
+
+// While very many runs are placed, others get their turn.
+func TestAChangeDoesNotWaitForAllRunsToBePlaced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const jobs = 1000
+		b := newBench(t)
+		var longest time.Duration
+		b.cfg.turnTook = func(d time.Duration) { longest = max(longest, d) }
+		c := b.cluster.(*fakeCluster)
+		c.resize(0)
+		b.start()
+		defer b.end()
+		b.holdDue(jobs, "")
+		b.wait(time.Second)
+		silent := b.s.offers.silent
+		b.s.offers.silent = func(id string) int64 { time.Sleep(time.Millisecond); return silent(id) }
+		longest = 0
+		c.resize(1e6)
+		b.wait(time.Minute)
+		b.wantAllRan(jobs)
+		if most := turnTime + leastOfTurn*10*time.Millisecond; longest > most {
+			t.Errorf("a turn took %v, want %v at most", longest, most)
+		}
+	})
+}
+
+// A launch that waits for more tasks on its offers is sent before anything that is said about its tasks.
+func TestALaunchIsNotOvertaken(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const jobs = 3000
+		b := newBench(t)
+		b.start()
+		defer b.end()
+		b.holdDue(jobs, "")
+		launched := map[string]bool{}
+		c := b.cluster.(*fakeCluster)
+		c.behave(func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) { return time.Hour, status(mesos.TASK_FINISHED) })
+		killed := 0
+		c.fate = func(call *sched.Call) (bool, error) {
+			switch call.Type {
+			case sched.Call_ACCEPT:
+				for _, task := range call.Accept.Operations[0].Launch.TaskInfos {
+					launched[task.TaskID.Value] = true
+				}
+			case sched.Call_KILL:
+				if killed++; !launched[call.Kill.TaskID.Value] {
+					t.Errorf("task %q is killed before it is launched", call.Kill.TaskID.Value)
+				}
+			}
+			return true, nil
+		}
+		b.slowStore(50 * time.Millisecond)
+		waited := 0
+		for range 20 {
+			time.Sleep(25 * time.Millisecond)
+			b.do("kill", b.s.do(b.t.Context(), func() error {
+				if len(b.s.launches) > 0 {
+					waited++
+					b.s.kill(b.s.launches[0].runs[0], killRequested)
+				}
+				return nil
+			}))
+		}
+		b.wait(time.Minute)
+		b.wantAllRan(jobs)
+		if waited == 0 || killed < waited {
+			t.Errorf("%d launches waited, and %d runs were killed", waited, killed)
+		}
+	})
 }
