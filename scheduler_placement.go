@@ -75,8 +75,9 @@ func (s *scheduler) place() (left bool) {
 		return false
 	}
 	round := s.queue.round()
-	for n, c := 0, round.next(); c != nil && !s.pace.ahead; n, c = n+1, round.next() {
-		if left = s.enough(n-s.pace.fired, turnTime); left {
+	placed := 0 // what finds no room does not count, or each turn would end with it
+	for c := round.next(); c != nil && !s.pace.ahead; c = round.next() {
+		if left = s.enough(placed-s.pace.fired, turnTime); left {
 			break
 		}
 		if s.isFull() || c.pool.full() {
@@ -97,6 +98,7 @@ func (s *scheduler) place() (left bool) {
 		s.cut()
 		s.launched(r, &p)
 		s.launches.on(p.agentID, s.turnLog.began).add(r, &p)
+		placed++
 		round.again(c)
 	}
 	for _, l := range s.launches.takeComplete() {

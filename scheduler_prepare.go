@@ -93,7 +93,7 @@ func (s *scheduler) prepared(records map[string][]byte) *preparation {
 	}
 	p := st.prepared()
 	if _, restored := records[restoreMarker]; restored || s.others.after != 0 || len(s.cfg.setAside) > 0 {
-		return nil
+		p.clear()
 	}
 	return p
 }
