@@ -12,6 +12,7 @@ import (
 
 const (
 	launchHold   = 500 * time.Millisecond // the longest time that a launch waits for more tasks on the same offers
+	settlePause  = 2 * time.Second        // between two looks at which offers are wanted, in a burst
 	offerHold    = 10 * time.Second       // the longest time that an offer is withheld from other frameworks
 	lookAhead    = 2 * time.Second        // how early, on top of --min_revive_offers_interval, offers are requested
 	unsentPause  = time.Second            // before a launch that did not get through is tried again
@@ -23,8 +24,9 @@ type offerBook struct {
 	*market
 	agentBook
 	suppressed   bool
-	newWork      bool  // a run has joined the queue in this turn
-	revivedAt    int64 // ms; of the last REVIVE or SUBSCRIBED
+	settled      time.Time // since when it has not been said which offers are wanted, in a burst
+	newWork      bool      // a run has joined the queue in this turn
+	revivedAt    int64     // ms; of the last REVIVE or SUBSCRIBED
 	offeredAt    int64
 	timer        alarm
 	undeclined   []*sched.Call_Decline // that the cluster may not have taken
@@ -108,12 +110,21 @@ func (s *scheduler) place() (left bool) {
 }
 
 // settleOffers ends a turn by saying to the cluster what is launched, and which offers are wanted. If the next turn goes on
-// with what this one has begun, that has time: an agent's offers can be accepted only once.
+// with what this one has begun, that has time: an agent's offers can be accepted only once, and of those that are given back as
+// needless some would be missed then.
 func (s *scheduler) settleOffers(goesOn bool) {
-	if !s.subscribed || goesOn && s.launches.fresh(s.turnLog.began) {
+	now := s.turnLog.began
+	if !goesOn || s.offers.settled.IsZero() {
+		s.offers.settled = now
+	}
+	if !s.subscribed || goesOn && s.launches.fresh(now) {
 		return
 	}
 	s.acceptAll()
+	if goesOn && now.Sub(s.offers.settled) < settlePause {
+		return
+	}
+	s.offers.settled = time.Time{}
 	s.keepAgent()
 	s.tendOffers()
 }
