@@ -539,12 +539,8 @@ func (s *scheduler) afterJob(job string, do func()) {
 	}})
 }
 
-// send queues a call to the cluster as an effect. What asks about tasks, ends them or gives offers back does not overtake their launch.
+// send queues a call to the cluster as an effect.
 func (s *scheduler) send(call *sched.Call, done func(error)) {
-	switch call.Type {
-	case sched.Call_KILL, sched.Call_RECONCILE, sched.Call_DECLINE:
-		s.acceptAll()
-	}
 	s.after(func() { s.cluster.send(call, done) })
 }
 

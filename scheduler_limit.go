@@ -46,6 +46,7 @@ func (s *scheduler) endOverLimit(r *openRun) {
 
 // killTask asks the cluster to end the task of a run, within the time that its job leaves it for that.
 func (s *scheduler) killTask(r *openRun) {
+	s.acceptFirst(r)
 	call := killCall(r.ID, r.AgentID)
 	if j := r.entry.job; r.Killing.overLimit() || j.Policy != nil && j.Policy.KillGrace != nil {
 		call.Kill.KillPolicy = killPolicy(j)

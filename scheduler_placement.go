@@ -129,6 +129,13 @@ func (s *scheduler) settleOffers(goesOn bool) {
 	s.tendOffers()
 }
 
+// acceptFirst sees to it that what is said next about a run does not overtake its launch.
+func (s *scheduler) acceptFirst(r *openRun) {
+	if r.toAccept {
+		s.acceptAll()
+	}
+}
+
 // acceptAll launches what has been placed.
 func (s *scheduler) acceptAll() {
 	all := s.launches
@@ -195,6 +202,7 @@ func (l *launch) add(r *openRun, p *placement) {
 			l.offerIDs = append(l.offerIDs, id)
 		}
 	}
+	r.toAccept = true
 	l.runs = append(l.runs, r)
 	l.tasks = append(l.tasks, *taskInfo(r.entry.job, r.Run, *p))
 }
@@ -213,6 +221,9 @@ func (s *scheduler) accept(l *launch) {
 		call.Accept.OfferIDs = append(call.Accept.OfferIDs, mesos.OfferID{Value: id})
 	}
 	s.countOffers(0, len(l.offerIDs), 0)
+	for _, r := range l.runs {
+		r.toAccept = false
+	}
 	runs, offers := l.runs, call.Accept.OfferIDs
 	s.send(call, func(err error) {
 		if err != nil {

@@ -169,6 +169,7 @@ type openRun struct {
 	owed                  *list.Element // among the launches that its agent, owedBy, has not answered
 	owedBy                string
 	asked                 bool          // the cluster was asked about it since its launch
+	toAccept              bool          // it is placed, and the ACCEPT with its task is to come
 	unconfirmed           bool          // the cluster may not have taken its launch
 	agentAway             bool          // and the time for it to come back is running
 	doubtful              bool          // another version led after its launch, and it has not been heard of since

@@ -86,7 +86,7 @@ func (s *scheduler) onSubscribed(e *sched.Event_Subscribed) {
 func (s *scheduler) reconcileOpen() {
 	var open []*openRun
 	for _, r := range s.runs {
-		if !r.answered && (r.State == runLaunching || r.State == runActive) {
+		if !r.answered && !r.toAccept && (r.State == runLaunching || r.State == runActive) {
 			open = append(open, r)
 		}
 	}
@@ -123,6 +123,7 @@ func (s *scheduler) reconcileAgain() {
 func (s *scheduler) askAbout(runs []*openRun) {
 	tasks := make([]sched.Call_Reconcile_Task, 0, len(runs))
 	for _, r := range runs {
+		s.acceptFirst(r)
 		r.asked = true
 		tasks = append(tasks, reconcileTask(r.ID, r.AgentID))
 	}
