@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -257,9 +258,16 @@ func (b *bench) wantAllRan(n int) {
 	}
 }
 
+// inLoop does something in the loop's goroutine, so that whatever comes of it comes after.
+func (b *bench) inLoop(do func()) {
+	b.t.Helper()
+	b.do("change the test's own", b.s.do(b.t.Context(), func() error { do(); return nil }))
+}
+
 // slowStore has each commit take so long.
 func (b *bench) slowStore(d time.Duration) {
-	b.store.before = func([]record) error { time.Sleep(d); return nil }
+	b.t.Helper()
+	b.inLoop(func() { b.store.before = func([]record) error { time.Sleep(d); return nil } })
 }
 
 // However many jobs are due at once, a change that somebody asks for meanwhile waits for a few commits, not for those of all runs. And
@@ -272,7 +280,7 @@ func TestAChangeWaitsForFewCommitsOfABurst(t *testing.T) {
 		b.start()
 		defer b.end()
 		b.holdDue(jobs, `,"epsilon":"PT1S"`)
-		commits := b.store.commits
+		commits := b.store.commitCount()
 		b.slowStore(commit)
 		time.Sleep(50 * time.Millisecond)
 		began := time.Now()
@@ -280,7 +288,7 @@ func TestAChangeWaitsForFewCommitsOfABurst(t *testing.T) {
 		took := time.Since(began)
 		b.wait(time.Minute)
 		b.wantAllRan(jobs)
-		all := b.store.commits - commits
+		all := b.store.commitCount() - commits
 		if most := 8 * commit; took > most || all < 20 {
 			t.Errorf("the change took %v beside a burst of %d commits of %v each, want %v at most", took, all, commit, most)
 		}
@@ -298,22 +306,26 @@ func TestAChangeDoesNotWaitForAllRunsToBePlaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const jobs = 1000
 		b := newBench(t)
-		var longest time.Duration
-		b.cfg.turnTook = func(d time.Duration) { longest = max(longest, d) }
+		var longest atomic.Int64 // of one goroutine, and read by another
+		b.cfg.turnTook = func(d time.Duration) { longest.Store(max(longest.Load(), int64(d))) }
 		c := b.cluster.(*fakeCluster)
 		c.resize(0)
 		b.start()
 		defer b.end()
 		b.holdDue(jobs, "")
 		b.wait(time.Second)
-		silent := b.s.offers.silent
-		b.s.offers.silent = func(id string) int64 { time.Sleep(time.Millisecond); return silent(id) }
-		longest = 0
+		b.inLoop(func() {
+			silent := b.s.offers.silent
+			b.s.offers.silent = func(id string) int64 { time.Sleep(time.Millisecond); return silent(id) }
+		})
+		b.wait(0)
+		longest.Store(0)
 		c.resize(1e6)
 		b.wait(time.Minute)
 		b.wantAllRan(jobs)
-		if longest < leastOfTurn*time.Millisecond || longest > slowTurn {
-			t.Errorf("a turn took %v, want %v at most", longest, slowTurn)
+		took := time.Duration(longest.Load())
+		if took < leastOfTurn*time.Millisecond || took > slowTurn {
+			t.Errorf("a turn took %v, want %v at most", took, slowTurn)
 		}
 	})
 }
@@ -331,30 +343,31 @@ func TestALaunchIsNotOvertaken(t *testing.T) {
 		c := b.cluster.(*fakeCluster)
 		c.behave(func(mesos.TaskInfo) (time.Duration, mesos.TaskStatus) { return time.Hour, status(mesos.TASK_FINISHED) })
 		killed := 0
-		c.fate = func(call *sched.Call) (bool, error) {
-			switch call.Type {
-			case sched.Call_ACCEPT:
-				for _, task := range call.Accept.Operations[0].Launch.TaskInfos {
-					launched[task.TaskID.Value] = true
+		c.locked(func() {
+			c.fate = func(call *sched.Call) (bool, error) {
+				switch call.Type {
+				case sched.Call_ACCEPT:
+					for _, task := range call.Accept.Operations[0].Launch.TaskInfos {
+						launched[task.TaskID.Value] = true
+					}
+				case sched.Call_KILL:
+					if killed++; !launched[call.Kill.TaskID.Value] {
+						t.Errorf("task %q is killed before it is launched", call.Kill.TaskID.Value)
+					}
 				}
-			case sched.Call_KILL:
-				if killed++; !launched[call.Kill.TaskID.Value] {
-					t.Errorf("task %q is killed before it is launched", call.Kill.TaskID.Value)
-				}
+				return true, nil
 			}
-			return true, nil
-		}
+		})()
 		b.slowStore(50 * time.Millisecond)
 		waited := 0
 		for range 20 {
 			time.Sleep(25 * time.Millisecond)
-			b.do("kill", b.s.do(b.t.Context(), func() error {
+			b.inLoop(func() {
 				if len(b.s.launches) > 0 {
 					waited++
 					b.s.kill(b.s.launches[0].runs[0], killRequested)
 				}
-				return nil
-			}))
+			})
 		}
 		b.wait(time.Minute)
 		b.wantAllRan(jobs)

@@ -184,6 +184,13 @@ func (m *memStore) apply(records []record) {
 	m.lastOwn = m.writes
 }
 
+// commitCount is how many commits there were.
+func (m *memStore) commitCount() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.commits
+}
+
 // sizeOf is what records take of a commit together.
 func (m *memStore) sizeOf(records []record) (n int) {
 	for _, r := range records {
