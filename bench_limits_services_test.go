@@ -83,11 +83,7 @@ func BenchmarkPaths(b *testing.B) {
 					st, _ := lead(b, hosts, fmt.Sprint(root, "/team-", p))
 					leaders[p], ends[p] = startTerm(b, st, newQuietCluster(false))
 					hold(b, leaders[p], jobs/paths, func(i int) string { return benchJob(i, every(far, "PT1H")) })
-					for v := range leaders[p].view().all() {
-						j := v.job.clone()
-						j.Command += " --again"
-						edited[p] = append(edited[p], j)
-					}
+					edited[p] = editedJobs(leaders[p])
 				}
 				heap = liveHeap() - before
 				start := time.Now()
@@ -119,12 +115,7 @@ func BenchmarkFollowing(b *testing.B) {
 				s, stop := startTerm(b, st, newQuietCluster(false))
 				far := time.Now().Add(24 * time.Hour)
 				hold(b, s, jobs, func(i int) string { return benchJob(i, every(far, "PT1H")) })
-				var edited []*Job
-				for v := range s.view().all() {
-					j := v.job.clone()
-					j.Command += " --again"
-					edited = append(edited, j)
-				}
+				edited := editedJobs(s)
 				ctx, cancel := context.WithCancel(b.Context())
 				var following sync.WaitGroup
 				if followed {

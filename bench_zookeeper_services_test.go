@@ -284,12 +284,7 @@ func BenchmarkChangesZooKeeper(b *testing.B) {
 		s, stop := startTerm(b, st, newQuietCluster(false))
 		far := time.Now().Add(24 * time.Hour)
 		hold(b, s, jobs, func(i int) string { return benchJob(i, every(far, "PT1H")) })
-		var edited []*Job
-		for i := range jobs {
-			j := s.view().job(fmt.Sprintf("job-%06d", i)).job.clone()
-			j.Command += " --again"
-			edited = append(edited, j)
-		}
+		edited := editedJobs(s)
 		runtime.GC()
 		st.mark()
 		start := time.Now()
@@ -309,6 +304,16 @@ func BenchmarkChangesZooKeeper(b *testing.B) {
 	b.ReportMetric(rates[len(rates)/2], "changes/s")
 	b.ReportMetric(ratios[len(ratios)/2], "of-bare")
 	b.ReportMetric(0, "ns/op")
+}
+
+// editedJobs are all jobs of a scheduler with another command.
+func editedJobs(s *scheduler) (edited []*Job) {
+	for v := range s.view().all() {
+		j := v.job.clone()
+		j.Command += " --again"
+		edited = append(edited, j)
+	}
+	return edited
 }
 
 // changeAll has clients store new documents, each one after the other's answer.

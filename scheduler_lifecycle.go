@@ -407,13 +407,11 @@ func (s *scheduler) retry(e *entry, r *Run) {
 
 // wakeChildren checks the jobs whose parents have finished, up to a bound.
 func (s *scheduler) wakeChildren() {
-	if len(s.wake) > 0 {
-		s.seal() // a parent's finish is stored no later than its use by the children
-	}
-	n := min(len(s.wake), maxWakes)
 	if !s.mayWake() {
-		n = 0
+		return
 	}
+	s.seal() // a parent's finish is stored no later than its use by the children
+	n := min(len(s.wake), maxWakes)
 	for _, name := range s.wake[:n] {
 		s.turnLog.note("look at parents", name)
 		if e := s.jobs[name]; e != nil {
