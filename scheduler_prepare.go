@@ -161,7 +161,11 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 		return
 	}
 	e := &entry{job: j, recordSize: int32(len(records[key]))}
-	l.decodeRecord(records, "go/job/"+recordName(l.name), &e.state)
+	encoded := recordName(l.name)
+	read := func(prefix string, into any) { l.decodeRecord(records, prefix+encoded, into) }
+	// current reports whether a record belongs to this job, and not to one that had its name before.
+	current := func(seq int64) bool { return seq == e.state.Seq && seq != 0 }
+	read("go/job/", &e.state)
 	e.state.share(j)
 	if e.state.Deleted != 0 { // by us, and another version has created it again
 		e.state = jobState{Used: e.state.Used, LastRetry: e.state.LastRetry}
@@ -172,51 +176,51 @@ func (l *loadedJob) decode(records map[string][]byte, cfg schedulerConfig, other
 		return
 	}
 	var notice jobNotice
-	if l.decodeRecord(records, noticePrefix+recordName(l.name), &notice); notice.Seq == e.state.Seq {
+	if read(noticePrefix, &notice); notice.Seq == e.state.Seq {
 		e.notice = notice.Text
 	}
-	l.decodeRecord(records, "go/history/"+recordName(l.name), &e.history)
+	read("go/history/", &e.history)
 	var misread misreadRecord
-	l.decodeRecord(records, "go/warnings/"+recordName(l.name), &misread)
-	if misread.Seq == e.state.Seq && misread.Seq != 0 {
+	read("go/warnings/", &misread)
+	if current(misread.Seq) {
 		j.Misread = misread.Misread
 	}
 	var named namedRecord
-	l.decodeRecord(records, namedPrefix+recordName(l.name), &named)
-	if named.Seq == e.state.Seq && named.Seq != 0 {
+	read(namedPrefix, &named)
+	if current(named.Seq) {
 		j.Named = named.Named
 	}
 	var policy policyRecord
-	l.decodeRecord(records, policyPrefix+recordName(l.name), &policy)
-	if policy.Seq == e.state.Seq && policy.Seq != 0 {
+	read(policyPrefix, &policy)
+	if current(policy.Seq) {
 		e.job = j.withPolicy(readPolicy(policy.Policy))
 		if e.job.hidesFromJVM() {
 			e.job.Disabled = e.job.Disabled && !policy.Enabled
 		}
 	}
 	var paused pause
-	l.decodeRecord(records, pausePrefix+recordName(l.name), &paused)
-	if paused.Seq == e.state.Seq && paused.Seq != 0 {
+	read(pausePrefix, &paused)
+	if current(paused.Seq) {
 		e.pause = &paused
 	}
 	var left backfill
-	l.decodeRecord(records, backfillPrefix+recordName(l.name), &left)
-	if left.Seq == e.state.Seq && left.Seq != 0 {
+	read(backfillPrefix, &left)
+	if current(left.Seq) {
 		e.backfill = &left
 	}
 	var told alert
-	l.decodeRecord(records, alertPrefix+recordName(l.name), &told)
-	if told.Seq == e.state.Seq && told.Seq != 0 {
+	read(alertPrefix, &told)
+	if current(told.Seq) {
 		e.alert = &told
 	}
 	var owned ownership
-	l.decodeRecord(records, ownerPrefix+recordName(l.name), &owned)
-	if owned.Seq == e.state.Seq && owned.Seq != 0 {
+	read(ownerPrefix, &owned)
+	if current(owned.Seq) {
 		e.owned = &owned
 	}
 	var ends endsRecord
-	l.decodeRecord(records, endsPrefix+recordName(l.name), &ends)
-	if ends.Seq == e.state.Seq && ends.Seq != 0 {
+	read(endsPrefix, &ends)
+	if current(ends.Seq) {
 		e.ends = ends
 	}
 	if cfg.archive.runs == 0 {
