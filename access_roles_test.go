@@ -109,7 +109,7 @@ func TestTheTableOfAccess(t *testing.T) {
 						if res := send(t, p.leader, "POST /scheduler/iso8601"+as("admin")+asJSON+jobA); res.StatusCode != 204 {
 							t.Fatalf("POST a = %d %s", res.StatusCode, bodyOf(t, res))
 						}
-						before = p.stored(t, "admin")
+						before = p.stored()
 					}
 					request := strings.ReplaceAll(requestFor(r, prefix), "*", "x")
 					res := send(t, s, withHeader(request, caller.header))
@@ -131,7 +131,7 @@ func TestTheTableOfAccess(t *testing.T) {
 					case !denied && r.changes():
 						before = ""
 					case denied:
-						if after := p.stored(t, "admin"); after != before {
+						if after := p.stored(); after != before {
 							t.Errorf("%s, %s: %s = %d, and has changed\n%s to\n%s", server, caller.name, request, res.StatusCode, before, after)
 						}
 					}

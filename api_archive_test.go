@@ -50,7 +50,7 @@ func TestRunsAreListedBeyondTheHistory(t *testing.T) {
 		}
 		return a
 	}
-	scenarioOn(t, onQuickClusters, "page by page, while more of them end", func(b *bench) {
+	scenarioOn(t, inMemory, "page by page, while more of them end", func(b *bench) {
 		do := archivedBench(b)
 		first := list(b, do, "limit=500")
 		if len(first.Runs) != 275 {
@@ -77,7 +77,7 @@ func TestRunsAreListedBeyondTheHistory(t *testing.T) {
 			b.t.Errorf("%d runs are on the pages, want the %d that there were at the first, in their order", len(paged), len(want))
 		}
 	})
-	scenarioOn(t, onQuickClusters, "by what they are", func(b *bench) {
+	scenarioOn(t, inMemory, "by what they are", func(b *bench) {
 		do := archivedBench(b)
 		for query, want := range map[string]int{
 			"limit=500&state=failed": 27, "limit=500&job=b": 5, "limit=500&job=": 275, "limit=500&owner=Ada": 5,
@@ -89,7 +89,7 @@ func TestRunsAreListedBeyondTheHistory(t *testing.T) {
 			}
 		}
 	})
-	scenarioOn(t, onQuickClusters, "as far as the archive can be read", func(b *bench) {
+	scenarioOn(t, inMemory, "as far as the archive can be read", func(b *bench) {
 		do := archivedBench(b)
 		b.end()
 		text := bodyOf(b.t, do("GET /scheduler/runs?limit=500"))
@@ -102,7 +102,7 @@ func TestRunsAreListedBeyondTheHistory(t *testing.T) {
 
 func TestDaysAndRecentRunsOfAJob(t *testing.T) {
 	t.Parallel()
-	scenarioOn(t, onQuickClusters, "from the history and the archive", func(b *bench) {
+	scenarioOn(t, inMemory, "from the history and the archive", func(b *bench) {
 		do := archivedBench(b)
 		for target, want := range map[string]string{
 			"days/a":                          `{"job":"a","zone":"UTC","days":[{"day":"2000-01-01","runs":270,"failed":27}]}`,

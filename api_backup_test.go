@@ -130,7 +130,7 @@ func TestBackupsDuringWrites(t *testing.T) {
 			}
 		})
 	}
-	for range 30 {
+	for range inForm(15, 30) {
 		res, document := ask(t, "GET", base+"/scheduler/backup", "")
 		records, summary := recordsOf(t, []byte(document))
 		if res.StatusCode != http.StatusOK || records["J_always"] == nil || summary.Term != 1 {

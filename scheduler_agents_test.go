@@ -196,7 +196,7 @@ func TestKeptAgentHoldsUpOnlyWhatWouldDelay(t *testing.T) {
 		b.wait(22 * time.Second)
 		b.wantHistory("large", "manual finished 00:05:00")
 	})
-	scenario(t, "a job that needs the whole machine waits beside an endless one, and the others go on", func(b *bench) {
+	scenarioOn(t, onQuickClusters, "a job that needs the whole machine waits beside an endless one, and the others go on", func(b *bench) {
 		b.cluster.resize(4)
 		b.cluster.behave(lasting(map[string]time.Duration{"tailer": decade}))
 		b.start().post(`{"name":"tailer","command":"x","schedule":"R1//P1D","cpus":0.1}`)
@@ -230,7 +230,7 @@ func TestKeptAgentHoldsUpOnlyWhatWouldDelay(t *testing.T) {
 		b.wait(5 * time.Second)
 		b.wantHistory("new", "manual finished 00:05:40")
 	})
-	scenario(t, "an agent that does not offer what has become free is not kept for it", func(b *bench) {
+	scenarioOn(t, onQuickClusters, "an agent that does not offer what has become free is not kept for it", func(b *bench) {
 		b.cluster.resize(4)
 		b.cluster.behave(nil)
 		b.start().post(idleJob("large", 4, `,"epsilon":"PT1H"`))

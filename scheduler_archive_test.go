@@ -120,7 +120,7 @@ func TestRunsBeyondTheHistoryAreArchived(t *testing.T) {
 			b.t.Errorf("67 runs are in %d segments, want one for each leader", n)
 		}
 	})
-	scenarioOn(t, onQuickClusters, "together, when a segment is full", func(b *bench) {
+	scenarioOn(t, inMemory, "together, when a segment is full", func(b *bench) {
 		archiving(b, 20)
 		b.start()
 		for i := range 30 {

@@ -22,7 +22,7 @@ func (c *wrongClock) now() time.Time { return time.Now().Add(time.Duration(c.off
 // clocked runs a scenario whose wall clock the test sets with the function that it gets. The loop is woken then, as the
 // watchdog does.
 func clocked(t *testing.T, name string, f func(b *bench, set func(by time.Duration))) {
-	scenarioOn(t, onQuickClusters, name, func(b *bench) {
+	scenarioOn(t, inMemory, name, func(b *bench) {
 		set := b.withWrongClock()
 		f(b, set)
 	})

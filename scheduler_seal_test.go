@@ -143,8 +143,8 @@ func TestALargeChangeMayBeCutOff(t *testing.T) {
 					t.Parallel()
 					synctest.Test(t, func(t *testing.T) {
 						b := newBench(t)
-						b.cfg.batchSize = 12 << 10 // so that fewer runs, too, take more commits than come before the crash
-						tt.gather(b, crowd/5)
+						b.cfg.batchSize = 4 << 10 // so that fewer runs, too, take more commits than come before the crash
+						tt.gather(b, inForm(crowd/20, crowd/5))
 						told := newLedger()
 						for id := range b.s.runs {
 							told.opened[id] = true

@@ -17,7 +17,7 @@ func TestSearchFindsWhatIsThere(t *testing.T) {
 	text := func() string { return word() + []string{"", "-", " "}[random.IntN(3)] + word() }
 	v := newView()
 	names := map[string]bool{}
-	for step := range 400 {
+	for step := range inForm(140, 2000) {
 		var change viewChange
 		for range 10 {
 			name := fmt.Sprint(text(), random.IntN(60))

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -98,6 +99,7 @@ func (a *access) change(t testing.TB, text string) {
 
 // A guardedPair is a leader and a follower that know of roles.
 type guardedPair struct {
+	store            *memStore
 	sch              *scheduler
 	leader, follower *api
 	leaderID         string
@@ -112,7 +114,8 @@ func (p *guardedPair) servers() map[string]http.Handler {
 func newGuardedPair(t testing.TB, lines string) *guardedPair {
 	t.Helper()
 	few := func(c *schedulerConfig) { c.activityKeep = 10 } // so that what is stored stays small, however much is asked
-	p := &guardedPair{sch: schedulerWith(t, newMemStore(), few)}
+	p := &guardedPair{store: newMemStore()}
+	p.sch = schedulerWith(t, p.store, few)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -135,15 +138,13 @@ func newGuardedPair(t testing.TB, lines string) *guardedPair {
 	return p
 }
 
-// stored is everything that the leader has, as a backup has it, without when it was made.
-func (p *guardedPair) stored(t testing.TB, admin string) string {
-	t.Helper()
-	res := send(t, p.leader, "GET /scheduler/backup"+as(admin))
-	if res.StatusCode != http.StatusOK {
-		t.Fatalf("backup = %d %s", res.StatusCode, bodyOf(t, res))
+// stored is all that is stored, a record a line, without answers to requests.
+func (p *guardedPair) stored() string {
+	var lines strings.Builder
+	for _, key := range slices.Sorted(slices.Values(slices.DeleteFunc(p.store.keys(""), transient))) {
+		fmt.Fprintf(&lines, "%s %q\n", key, p.store.value(key))
 	}
-	_, records, _ := strings.Cut(bodyOf(t, res), "\n")
-	return records
+	return lines.String()
 }
 
 // callbackTokens notes the tokens that tasks are launched with, by the task. They end at once.

@@ -58,13 +58,15 @@ func next[T any](t *testing.T, c <-chan T, what string) T {
 	}
 }
 
-// until polls: for states of other processes, and for our own that have no signal.
+// until polls: for states of other processes, and for our own that have no signal. What takes long is asked seldom.
 func until(t testing.TB, what string, reached func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !reached(); time.Sleep(time.Millisecond) {
+	pause := time.Millisecond
+	for deadline := time.Now().Add(patience); !reached(); time.Sleep(pause) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited %v in vain until %s", patience, what)
 		}
+		pause = min(2*pause, 50*time.Millisecond)
 	}
 }
 
