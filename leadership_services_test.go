@@ -39,6 +39,12 @@ func (d *testDaemon) says(t *testing.T, texts ...string) {
 	}
 }
 
+// leadsFor reports whether the instance leads, and another one knows that.
+func (d *testDaemon) leadsFor(other *testDaemon) bool {
+	known, _ := other.seat.known()
+	return d.seat.current() != nil && known == d.seat.id
+}
+
 // leads waits until the instance leads and has so many jobs.
 func (d *testDaemon) leads(t *testing.T, jobs int) {
 	t.Helper()
@@ -95,7 +101,7 @@ func TestZooKeeperThatDoesNotServeIsToldOf(t *testing.T) {
 			args := []string{"--zk_hosts", servers[0].Addr, "--zk_timeout", "60000", "--data_dir", data}
 			pair := []*testDaemon{startDaemon(t, args...), startDaemon(t, args...)}
 			pair[0].until(t, "one leads and one follows", func() bool {
-				return pair[0].seat.current() != nil && pair[1].seat.leader == pair[0].seat.id || pair[1].seat.current() != nil && pair[0].seat.leader == pair[1].seat.id
+				return pair[0].leadsFor(pair[1]) || pair[1].leadsFor(pair[0])
 			})
 			pair[0].create(t, "a")
 			test.spoil(t, servers)

@@ -346,7 +346,7 @@ test('a page of which a part could not be loaded is loaded again', () => on('#ov
     await page.route('**/' + part, route => (asked++ < fails ? route.abort('failed') : route.continue()));
     await page.reload();
     await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor();
-    if (part === 'assets/app.css') await page.waitForFunction(() => getComputedStyle(document.body).margin === '0px');
+    if (part === 'assets/app.css') await page.waitForFunction(() => document.body && getComputedStyle(document.body).margin === '0px');
     assert.ok(asked > fails, `${part} was asked for ${asked} times`);
     assert.equal(await page.evaluate(() => sessionStorage.getItem('chronos.attempt')), null, 'attempts are counted from the start again');
     await page.unrouteAll();
