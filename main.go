@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
@@ -24,15 +25,25 @@ func main() {
 	if firstProcess() {
 		os.Exit(runInit(os.Args))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	err := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(exitStatus(err))
 }
 
+// untilSignal returns a context that ends with SIGINT or SIGTERM. One that was ignored when the program was started stays ignored, as
+// with a JVM: whoever has started it means that, and jobs inherit it.
+func untilSignal() (context.Context, context.CancelFunc) {
+	signals := slices.DeleteFunc([]os.Signal{syscall.SIGINT, syscall.SIGTERM}, signal.Ignored)
+	if len(signals) == 0 { // which would mean all of them
+		return context.WithCancel(context.Background())
+	}
+	return signal.NotifyContext(context.Background(), signals...)
+}
+
 // fetchForTask is this program as the container that fetches what a task needs before it starts.
 func fetchForTask(dir string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
 	if err := runFetch(ctx, dir, os.Getenv(fetchVariable)); err != nil {
 		fmt.Fprintln(os.Stderr, err)

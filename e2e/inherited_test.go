@@ -18,7 +18,7 @@ func TestJobsHaveMaskAndLimitsOfTheProgramsStart(t *testing.T) {
 		"strange umask":       `umask 777; umask 0123; exec "$@"`,
 		"fewer descriptors":   `ulimit -S -n 700; exec "$@"`,
 		"other limits":        `ulimit -c 0; ulimit -n 900; ulimit -f 1000000; ulimit -S -s 4096; exec "$@"`,
-		"ignored signals":     `trap "" HUP; exec "$@"`,
+		"ignored signals":     `trap "" HUP INT; exec "$@"`,
 		"blocked signals":     `exec env --block-signal=USR1 --block-signal=WINCH "$@"`,
 		"priority and memory": `echo 200 > /proc/self/oom_score_adj; exec nice -n 3 "$@"`,
 	} {
