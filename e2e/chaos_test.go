@@ -277,7 +277,7 @@ func TestTortureFailoverLosesNothingAndRunsNothingTwice(t *testing.T) {
 
 // survive is one storm. It says how ZooKeeper has broken its word, if it has: such a storm proves nothing.
 func survive(t *testing.T) (broken string) {
-	failovers, jobs := int64(8), 40
+	failovers, jobs := int64(8), 24
 	if *longTorture {
 		failovers, jobs = 120, 80
 	}

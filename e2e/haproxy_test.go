@@ -188,11 +188,15 @@ func TestFailOversBehindHAProxy(t *testing.T) {
 	leaderAmong(t, instances).mustCall(t, "POST", "/scheduler/iso8601",
 		fmt.Sprintf(`{"name":"runner","command":"echo >>%s","schedule":"R/2090-01-01T00:00:00Z/P1D","concurrent":true,"cpus":0.01,"mem":1}`, ran), http.StatusNoContent)
 	load := startLoad(startHAProxy(t, addresses...))
+	ends := 4
+	if *longTorture {
+		ends = 10
+	}
 
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		load.failed()
 		began := time.Now()
-		for range 10 {
+		for range ends {
 			leader := leaderAmong(t, instances)
 			load.more(t, 100)
 			if early, err := leader.end(signal); early || signal == syscall.SIGTERM && err != nil {
@@ -203,7 +207,7 @@ func TestFailOversBehindHAProxy(t *testing.T) {
 			leader.serves(t)
 		}
 		failures, requests, slowest := load.failed()
-		t.Logf("10 leaders ended by %v in %v: %d requests, %d failed, slowest %v", signal, time.Since(began).Round(time.Second), requests, len(failures), slowest.Round(time.Millisecond))
+		t.Logf("%d leaders ended by %v in %v: %d requests, %d failed, slowest %v", ends, signal, time.Since(began).Round(time.Second), requests, len(failures), slowest.Round(time.Millisecond))
 		for _, f := range failures {
 			if signal == syscall.SIGTERM {
 				t.Error(f)
@@ -212,8 +216,8 @@ func TestFailOversBehindHAProxy(t *testing.T) {
 			}
 		}
 		// A request is in flight on the killed instance only once for each worker of the load.
-		if signal == syscall.SIGKILL && len(failures) > 10*6 {
-			t.Errorf("%d requests failed around 10 kills, want no more than were in flight", len(failures))
+		if signal == syscall.SIGKILL && len(failures) > ends*6 {
+			t.Errorf("%d requests failed around %d kills, want no more than were in flight", len(failures), ends)
 		}
 	}
 	load.end()
