@@ -28,7 +28,7 @@ openssl:openssl
 haproxy:haproxy
 htpasswd:apache2-utils
 promtool:prometheus
-chromium:chromium
+chromium-headless-shell:chromium-headless-shell
 node:nodejs
 npm:npm
 podman:podman

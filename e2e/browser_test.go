@@ -33,7 +33,7 @@ func TestRolesInTheInterface(t *testing.T) {
 // testInBrowser runs the tests in a file of the folder browser.
 func testInBrowser(t *testing.T, file string) {
 	t.Helper()
-	for tool, name := range map[string]string{"node": "nodejs", "npm": "npm", "chromium": "chromium"} {
+	for tool, name := range map[string]string{"node": "nodejs", "npm": "npm"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Fatalf("the interface is tested in a real browser: apt-get install %s (%v)", name, err)
 		}
