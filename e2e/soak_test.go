@@ -91,8 +91,12 @@ func TestTortureOfManyStartsLeavesNothingBehind(t *testing.T) {
 			v.mustCall(t, "POST", "/scheduler/iso8601", job(i, "R/2090-01-01T00:00:00Z/PT1S"), 204)
 		}
 		v.until(t, "no run is under way", v.isIdle)
-		runsDir := filepath.Join(dir, "runs")
-		v.until(t, "what has ended is put away", func() bool { left, err := os.ReadDir(runsDir); return err == nil && len(left) == 0 })
+		for _, folder := range []string{"runs", "trash"} {
+			v.until(t, "nothing is left in "+folder, func() bool {
+				left, err := os.ReadDir(filepath.Join(dir, folder))
+				return err == nil && len(left) == 0
+			})
+		}
 		return tollOf(t, v, dir)
 	}
 	first := measure(runs)
