@@ -90,11 +90,14 @@ func statusOf(t *testing.T, conn net.Conn) *http.Response {
 // answer is 503 with Retry-After, short ones are given, and a client that has read nothing for a while is dropped.
 func TestClientsThatDoNotRead(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{
+	for i, path := range []string{
 		"/scheduler/jobs", "/scheduler/jobs/search?limit=2000000", "/v1/scheduler/jobs/summary", "/scheduler/graph/dot", "/scheduler/graph/csv",
 		"/scheduler/stats/mean", "/scheduler/overview", "/scheduler/backup", "/scheduler/runs/many",
 	} {
-		for _, encoding := range []string{"", "gzip"} {
+		for j, encoding := range []string{"", "gzip"} {
+			if !*long && (i+j)%2 == 1 {
+				continue // every other one in the short form
+			}
 			t.Run(path+" "+encoding, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {

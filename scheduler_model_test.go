@@ -47,10 +47,12 @@ func TestModel(t *testing.T) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			clusters := inMemory
-			switch i {
-			case 0:
+			switch { // each has its turn in the short form
+			case *long && i == 0:
 				clusters = onEachCluster
-			case 1:
+			case i == 0:
+				clusters = asPods
+			case i == 1:
 				clusters = onQuickClusters
 			}
 			clusters(t, func(t *testing.T, c testCluster) { runModel(newBenchOn(t, c), seed) })

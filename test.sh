@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Lints and tests everything, after installing what that needs.
 #
-#   ./test.sh              linters and all tests, seven to twelve minutes on two cores
+#   ./test.sh              linters and all tests, seven minutes on two cores, ten the first time
 #   ./test.sh -run Crash   linters, and the tests that these go test flags select
 #   ./test.sh quick        linters and "go test ."; installs nothing but Go modules
 #   ./test.sh cover        all tests without the race detector, and how much of the code they cover
@@ -108,7 +108,7 @@ run_tests() {
 test_all() {
 	export GORACE="suppressions=$PWD/testdata/race.supp"
 	# Hashing passwords takes ten times as long if each step of it is looked at, and shares no memory.
-	run_tests -race -gcflags=golang.org/x/crypto/blowfish=-race=false -tags services -timeout 30m "$@" ./...
+	run_tests -race -gcflags=golang.org/x/crypto/blowfish=-race=false -parallel 4 -tags services -timeout 30m "$@" ./...
 }
 
 # lint_and_test lints while the tests run, because these also wait for servers and browsers, and reports it after them.
@@ -182,7 +182,7 @@ if [ "$form" = quick ]; then
 fi
 
 case $form in
-all) duration="seven to twelve minutes on two cores" ;;
+all) duration="seven minutes on two cores, or ten if nothing has been compiled yet" ;;
 cover) duration="about five minutes on two cores" ;;
 long) duration="some hours" ;;
 esac

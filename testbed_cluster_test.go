@@ -49,6 +49,11 @@ type testCluster interface {
 // onEachCluster runs a test in virtual time with each of the three.
 func onEachCluster(t *testing.T, f func(*testing.T, testCluster)) {
 	onMesos(t, f)
+	asPods(t, f)
+}
+
+// asPods is onEachCluster with Kubernetes alone.
+func asPods(t *testing.T, f func(*testing.T, testCluster)) {
 	inVirtualTime(t, "on Kubernetes", func(t *testing.T) { f(t, newKubeTestCluster(t)) })
 }
 

@@ -42,7 +42,7 @@ const (
 // process holds afterwards must be what it held before.
 func TestTortureHammer(t *testing.T) {
 	t.Parallel()
-	span := 8 * time.Second
+	span := 4 * time.Second
 	if *longTorture {
 		span = 3 * time.Minute
 	}
