@@ -115,7 +115,6 @@ func jobOfRecord(key string) (string, bool) {
 type loadedJob struct {
 	name   string
 	entry  *entry // nil if the job itself can't be used
-	found  int    // how many records of ours it has
 	faults []invalidRecord
 }
 
@@ -259,7 +258,6 @@ func (l *loadedJob) decodeRecord(records map[string][]byte, key string, into any
 	if !ok {
 		return
 	}
-	l.found++
 	if err := decodeKept(b, into); err != nil {
 		l.faults = append(l.faults, invalidRecord{key, err.Error()})
 	}

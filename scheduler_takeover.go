@@ -156,14 +156,12 @@ func encodeFrameworkID(id string) []byte {
 // else scheduled jobs before dependent ones as 2.4 listed them, and returns them.
 func (s *scheduler) loadJobs(records map[string][]byte, keys map[string][]string, prepared *preparation) []*entry {
 	var loaded []*entry
-	found := 0
 	for _, l := range s.decodeJobs(records, keys["J_"], prepared) {
 		for _, f := range l.faults {
 			s.setAsideRecord(f.key, f.reason)
 		}
 		if l.entry != nil {
 			loaded = append(loaded, l.entry)
-			found += l.found
 		}
 	}
 	loaded = inCreationOrder(loaded)
@@ -184,7 +182,7 @@ func (s *scheduler) loadJobs(records map[string][]byte, keys map[string][]string
 		}
 	}
 	s.linkLoaded(loaded)
-	s.dropLeftovers(records, keys, found)
+	s.dropLeftovers(records, keys)
 	return loaded
 }
 
@@ -218,14 +216,8 @@ func inCreationOrder(loaded []*entry) []*entry {
 // kindsOfJobs are the kinds of our records that are kept by job, whose name is that of the record.
 var kindsOfJobs = []string{"job", "history", "notice", "warnings", "policy", "pause", "named", "ends", "alert", "backfill", "owner"}
 
-// dropLeftovers removes our records of deleted jobs, but keeps their newest ids for a while. found is how many records jobs have.
-func (s *scheduler) dropLeftovers(records map[string][]byte, keys map[string][]string, found int) {
-	for _, kind := range kindsOfJobs {
-		found -= len(keys[kind])
-	}
-	if found == 0 {
-		return // a look at each of very many records takes its time
-	}
+// dropLeftovers removes our records of deleted jobs, but keeps their newest ids for a while.
+func (s *scheduler) dropLeftovers(records map[string][]byte, keys map[string][]string) {
 	retired := map[string]jobState{}
 	for _, kind := range kindsOfJobs {
 		for _, key := range keys[kind] {

@@ -251,8 +251,7 @@ func (s *zkStore) readEach(ctx context.Context, keys []string) ([]zkNode, error)
 
 // allKeys implements store, after load.
 func (s *zkStore) allKeys() []string {
-	keys := append(make([]string, 0, len(s.closed)+len(s.versions)), s.closed...)
-	return slices.AppendSeq(keys, maps.Keys(s.versions))
+	return slices.AppendSeq(slices.Clone(s.closed), maps.Keys(s.versions))
 }
 
 // read implements store. It reads the nodes in the session, which has seen every commit.
