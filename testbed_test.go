@@ -29,7 +29,7 @@ func inForm(short, longer int) int {
 var keeperCover = filepath.Join(os.TempDir(), fmt.Sprint("chronos-test-", os.Getpid()))
 
 // atOnce is how many tests run at a time if -parallel does not say: some wait, for sessions to expire say, while others compute.
-const atOnce = 8
+const atOnce = 4
 
 // TestMain makes the test binary the keeper of the runs that tests start, like
 // the real one.

@@ -872,6 +872,7 @@ test('what was deleted or disabled is brought back, with what its children run a
     await page.getByRole('button', { name: 'Undo' }).click();
     await until(async () => (await chronos.job('undo.root')).disabled === false, 'it is enabled again');
     await page.locator('.toast').getByText('It is as it was before').waitFor();
+    await page.locator('.title .badge.disabled').waitFor({ state: 'hidden' }); // the page has been drawn again
     await page.locator('.menu summary').click();
     await page.getByRole('button', { name: 'Delete' }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
