@@ -108,7 +108,8 @@ run_tests() {
 test_all() {
 	export GORACE="suppressions=$PWD/testdata/race.supp atexit_sleep_ms=0"
 	# Hashing passwords takes ten times as long if each step of it is looked at, and shares no memory.
-	run_tests -race -gcflags=golang.org/x/crypto/blowfish=-race=false -tags services -timeout 30m "$@" ./...
+	# More tests at a time than processors: some wait, for sessions to expire say, while others compute.
+	run_tests -race -gcflags=golang.org/x/crypto/blowfish=-race=false -parallel 4 -tags services -timeout 30m "$@" ./...
 }
 
 # lint_and_test lints while the tests run, because these also wait for servers and browsers, and reports it after them.

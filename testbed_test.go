@@ -28,9 +28,6 @@ func inForm(short, longer int) int {
 // keeperCover is where the keepers of local runs leave what -cover asks them for, which nobody reads.
 var keeperCover = filepath.Join(os.TempDir(), fmt.Sprint("chronos-test-", os.Getpid()))
 
-// atOnce is how many tests run at a time if -parallel does not say: some wait, for sessions to expire say, while others compute.
-const atOnce = 4
-
 // TestMain makes the test binary the keeper of the runs that tests start, like
 // the real one.
 func TestMain(m *testing.M) {
@@ -39,14 +36,6 @@ func TestMain(m *testing.M) {
 	}
 	if err := os.MkdirAll(keeperCover, 0o777); err != nil {
 		panic(err)
-	}
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		if err := flag.Set("test.parallel", fmt.Sprint(atOnce)); err != nil {
-			panic(err)
-		}
 	}
 	status := m.Run()
 	os.RemoveAll(keeperCover)
